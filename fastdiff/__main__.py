@@ -1,0 +1,5 @@
+"""python -m fastdiff = the fastdiff command."""
+
+from .cli import main
+
+main()

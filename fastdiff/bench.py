@@ -1,0 +1,192 @@
+"""The sweep: models x samplers x steps x seeds -> rows."""
+
+import os
+import platform
+import resource
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from accelerate import Accelerator
+
+from .checkpoint import about, load
+from .data import Dataset
+from .denoiser import Denoiser
+from .errors import FastdiffError
+from .evaluate import open_evaluator
+from .generate import generate, plan
+from .pictures import picture, save
+from .rows import append_row, identity, read_rows
+from .samplers import SAMPLERS, SPACINGS
+
+STRIP = 16          # samples of a cell that are kept as its picture
+POINTS = 1000
+
+
+@dataclass(frozen=True)
+class BenchConfig:
+    """What is measured. baselines, of the teacher: "sampler:steps" or "sampler/spacing:steps".
+
+    The teacher's DDIM at `steps` is always among them. n: samples a cell and seed. clip: bound of |x0| while sampling.
+    """
+
+    steps: tuple[int, ...] = (1, 2, 4, 8)
+    baselines: tuple[str, ...] = ("ddim:50", "ddpm:1000", "dpmpp_2m:4", "dpmpp_2m:8")
+    n: int = 2000
+    seeds: tuple[int, ...] = (0,)
+    batch: int = 512
+    extractor: str | None = None
+    teacher: str | None = None
+    models: tuple[str, ...] | None = None
+    clip: float | None = None
+    guidance: float = 1.0
+
+    def __post_init__(self):
+        for what, least in (("n", 2), ("batch", 1)):
+            if getattr(self, what) < least:
+                raise FastdiffError(f"bench.{what} = {getattr(self, what)}: expected at least {least}")
+        if not self.steps or min(self.steps) < 1:
+            raise FastdiffError(f"bench.steps = {list(self.steps)}: expected step counts of at least 1")
+        for text in self.baselines:
+            baseline(text)
+
+
+class Cell(NamedTuple):
+    """One line of the table before its seeds: a model and how it is sampled."""
+
+    model: str
+    sampler: str
+    spacing: str
+    steps: int
+
+    def __str__(self) -> str:
+        return f"{self.model}-{self.sampler}-{self.spacing}-{self.steps}"
+
+
+def baseline(text: str) -> tuple[str, str, int]:
+    """"ddpm:1000" or "dpmpp_2m/karras:8" -> sampler, spacing, steps."""
+    how, _, steps = text.partition(":")
+    sampler, _, spacing = how.partition("/")
+    if sampler not in SAMPLERS or (spacing or "uniform") not in SPACINGS or not steps.isdigit() or int(steps) < 1:
+        raise FastdiffError(f"baseline {text!r}: expected sampler:steps or sampler/spacing:steps with a sampler of "
+                            f"{', '.join(SAMPLERS)} and a spacing of {', '.join(SPACINGS)}")
+    return sampler, spacing or "uniform", int(steps)
+
+
+def cells(models: dict[str, Denoiser], teacher: str | None, config: BenchConfig) -> list[Cell]:
+    """The teacher's baselines, then each student at its step counts."""
+    found = []
+    if teacher is not None:
+        hows = [("ddim", "uniform", k) for k in config.steps] + [baseline(text) for text in config.baselines]
+        found += [Cell(teacher, *how) for how in dict.fromkeys(hows)]
+    for name, model in models.items():
+        own = model.sampling
+        if name != teacher:
+            steps = [k for k in config.steps if k in own.steps or not own.only]
+            found += [Cell(name, own.sampler, own.spacing, k) for k in steps]
+    return found
+
+
+def sweep(models: dict[str, str | Path], dataset: Dataset, config: BenchConfig, out: str | Path, *,
+          teacher: str | None = None, accelerator: Accelerator | None = None) -> Iterator[dict[str, Any]]:
+    """Measure every cell with every seed and append its row to out/bench.jsonl; rows already there are read back.
+
+    models: name -> path. teacher: the model that gets the baselines. Yields the rows, in order, on every process.
+    """
+    accelerator, out = accelerator or Accelerator(), Path(out)
+    loaded = {name: load(path, accelerator.device) for name, path in models.items()}
+    notes = {name: about(Path(path)) or {} for name, path in models.items()}
+    evaluator = open_evaluator(dataset, config.extractor, accelerator.device, out / "reference")
+    path = out / "bench.jsonl"
+    done = {row["key"]: row for row in (read_rows(path) if path.exists() else [])}
+    for cell in cells(loaded, teacher, config):
+        for seed in config.seeds:
+            what = {**cell._asdict(), "guidance": config.guidance, "clip": config.clip, "seed": seed, "n": config.n,
+                    "extractor": evaluator.extractor, "reference": evaluator.reference}
+            key = identity(**what, weights=notes[cell.model].get("weights", str(models[cell.model])))
+            if key not in done:
+                row = {"key": key, **what, **measure(loaded[cell.model], cell, seed, dataset, evaluator, config, out, accelerator),
+                       **provenance(notes[cell.model], accelerator)}
+                if accelerator.is_main_process:
+                    append_row(path, row)
+                done[key] = row
+            yield done[key]
+
+
+def measure(model: Denoiser, cell: Cell, seed: int, dataset: Dataset, evaluator: Any, config: BenchConfig, out: Path,
+            accelerator: Accelerator) -> dict[str, Any]:
+    """Generate this process's share of a cell, in batches, and measure all of it."""
+    _, times, _ = plan(model, cell.sampler, cell.steps, cell.spacing, {})
+    mine = torch.arange(config.n)[accelerator.process_index :: accelerator.num_processes]
+    labels = dataset.labels[torch.arange(config.n) % len(dataset)] if model.net.null_label is not None else None
+    options = dict(seed=seed, guidance=config.guidance, clip=config.clip, batch=config.batch)
+    warm_up = times[[0, -1]]                                              # one evaluation at the real batch size
+    for _ in generate(model, "ddim", warm_up, mine[: config.batch], labels=None, batch=config.batch):
+        pass
+    if accelerator.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    seconds, nfe, first = 0.0, 0, []
+    making = generate(model, cell.sampler, times, mine, labels=labels[mine] if labels is not None else None, **options)
+    while True:
+        start = time.perf_counter()
+        made = next(making, None)
+        if accelerator.device.type == "cuda":
+            torch.cuda.synchronize()
+        if made is None:
+            break
+        seconds += time.perf_counter() - start
+        nfe = made.nfe
+        evaluator.add(made.indices, made.x)
+        first.append(made.x.cpu())
+    figures = evaluator.result(accelerator)
+    keep = STRIP if len(dataset.shape) == 3 else POINTS
+    if accelerator.is_main_process and seed == config.seeds[0]:
+        strip = next(generate(model, cell.sampler, times, torch.arange(min(keep, config.n)), seed=seed,
+                              labels=labels[: min(keep, config.n)] if labels is not None else None,
+                              guidance=config.guidance, clip=config.clip, batch=keep)).x if (
+            accelerator.num_processes > 1) else torch.cat(first)[:keep]
+        save(picture(strip, columns=STRIP), out / "samples" / f"{cell}.png")
+    rate = config.n / seconds
+    return {"nfe": nfe, **figures, "ms_per_image": 1000 / rate, "images_per_s": rate, "peak_mb": peak_mb(accelerator.device),
+            "cell": str(cell)}
+
+
+def peak_mb(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def provenance(notes: dict[str, Any], accelerator: Accelerator) -> dict[str, Any]:
+    """What made a row, and what the model cost to train."""
+    cost = notes.get("cost", {})
+    gpu = accelerator.device.type == "cuda"
+    return {
+        "method": notes.get("method"), "params": notes.get("params"), "ema": notes.get("ema"),
+        "train_images": cost.get("images"), "train_seconds": cost.get("seconds"), "teacher_nfe": cost.get("teacher_nfe"),
+        "device": torch.cuda.get_device_name() if gpu else f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
+        "processes": accelerator.num_processes,
+        "versions": {p: version(p) for p in ("fastdiff", "torch", "diffusers", "torch-fidelity")},
+        "commit": commit(), "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+@cache
+def commit() -> str | None:
+    """The source tree's commit, with + where the package has changes; None where git does not track the package."""
+    here = Path(__file__)
+    git = ["git", "-C", str(here.parent)]
+    try:
+        subprocess.run([*git, "ls-files", "--error-unmatch", here.name], capture_output=True, check=True)
+        head, changes = (subprocess.run([*git, *words], capture_output=True, text=True, check=True).stdout.strip()
+                         for words in (("rev-parse", "--short=10", "HEAD"), ("status", "--porcelain", "--", ".")))
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head + ("+" if changes else "")

@@ -1,0 +1,200 @@
+"""Models on disk: a plain diffusers folder with a fastdiff.json beside it, and the folders of a training's state."""
+
+import hashlib
+import json
+import os
+import shutil
+from copy import deepcopy
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import UNet2DModel
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from .denoiser import Denoiser, Sampling
+from .errors import FastdiffError
+from .networks import MLP, UNet
+from .schedule import DDPM, SCHEDULES, Schedule
+
+ABOUT = "fastdiff.json"
+# How each kind of network is read from its folder.
+NETS = {
+    "unet": lambda folder: UNet(UNet2DModel.from_pretrained(folder, local_files_only=True)),
+    "mlp": lambda folder: MLP.from_pretrained(folder, local_files_only=True),
+}
+DIFFUSERS_NAMES = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Written to a temporary name, synced and renamed."""
+    scratch = path.with_name(f".{path.name}.new")
+    with scratch.open("w") as file:
+        json.dump(data, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    scratch.replace(path)
+
+
+# ---- exports: what a trained model is used from
+
+
+def export(model: Denoiser, folder: Path, notes: dict[str, Any], dtype: torch.dtype = torch.float32) -> None:
+    """Write the model as a diffusers folder; fastdiff.json comes last, so a folder that has it is whole.
+
+    notes: what else fastdiff.json records (method, teacher, data, cost).
+    """
+    scratch = folder / ".export"
+    shutil.rmtree(scratch, ignore_errors=True)
+    module = deepcopy(model.net.module).to("cpu", dtype)
+    kind = model.net.folder
+    module.save_pretrained(scratch / kind)
+    if kind == "unet":
+        write_pipeline(scratch, model)
+    weights = next((scratch / kind).glob("*.safetensors"))
+    about = {
+        "network": kind, "schedule": {"name": name_of(model.schedule)} | asdict(model.schedule), "predicts": model.predicts,
+        "shape": model.shape, "time_input": model.time_input, "sigma_data": model.sigma_data,
+        "scale_input": model.scale_input, "two_times": model.two_times, "sampling": asdict(model.sampling),
+        "weights": sha256(weights), "params": sum(p.numel() for p in module.parameters()), **notes,
+    }
+    (folder / ABOUT).unlink(missing_ok=True)
+    for entry in scratch.iterdir():
+        target = folder / entry.name
+        shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
+        entry.replace(target)
+    scratch.rmdir()
+    write_json(folder / ABOUT, about)
+
+
+def name_of(schedule: Schedule) -> str:
+    return next(name for name, kind in SCHEDULES.items() if type(schedule) is kind)
+
+
+def write_pipeline(folder: Path, model: Denoiser) -> None:
+    """model_index.json and the scheduler with which diffusers' own pipeline samples this network."""
+    if model.time_input != "timestep" or model.predicts not in DIFFUSERS_NAMES or not variance_preserving(model.schedule):
+        return                                      # no stock pipeline runs it; fastdiff.json alone describes it
+    from diffusers import DDIMScheduler, __version__
+
+    DDIMScheduler(
+        num_train_timesteps=1000, trained_betas=table_betas(model.schedule), clip_sample=False,
+        prediction_type=DIFFUSERS_NAMES[model.predicts], timestep_spacing="trailing").save_pretrained(folder / "scheduler")
+    write_json(folder / "model_index.json", {
+        "_class_name": "DDIMPipeline", "_diffusers_version": __version__,
+        "scheduler": ["diffusers", "DDIMScheduler"], "unet": ["diffusers", "UNet2DModel"]})
+
+
+def variance_preserving(schedule: Schedule) -> bool:
+    alpha, sigma = schedule.alpha_sigma(torch.tensor(schedule.t_max / 2, dtype=torch.float64))
+    return bool((alpha**2 + sigma**2 - 1).abs() < 1e-6)
+
+
+def table_betas(schedule: Schedule) -> list[float]:
+    """The schedule as the betas of 1000 training timesteps."""
+    alpha, _ = schedule.alpha_sigma(torch.arange(1001, dtype=torch.float64) / 1000 * schedule.t_max)
+    return (1 - (alpha[1:] / alpha[:-1]).square()).tolist()
+
+
+def about(folder: Path) -> dict[str, Any] | None:
+    """What fastdiff.json says; None where there is none."""
+    try:
+        return json.loads((folder / ABOUT).read_text())
+    except FileNotFoundError:
+        return None
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise FastdiffError(f"{folder / ABOUT} is damaged: remove the folder and run its stage again") from None
+
+
+def load(path: str | Path, device: torch.device | str = "cpu") -> Denoiser:
+    """A model from a run's export, a diffusers pipeline folder or a hub id, in evaluation mode and float32."""
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        notes = about(folder)
+        model = load_export(folder, notes) if notes else load_diffusers(str(folder))
+    elif len(folder.parts) > 2 or str(path).startswith((".", "/", "~")):
+        raise FastdiffError(f"{path}: no such folder; a model is a run's stage, a diffusers folder or a hub id")
+    else:
+        model = load_diffusers(str(path))
+    return model.float().eval().requires_grad_(False).to(device)
+
+
+def load_export(folder: Path, notes: dict[str, Any]) -> Denoiser:
+    kind = notes["network"]
+    weights = next((folder / kind).glob("*.safetensors"), None)
+    if weights is None or sha256(weights) != notes["weights"]:
+        what = "is missing its weights" if weights is None else f"has damaged weights ({weights.name}: wrong checksum)"
+        raise FastdiffError(f"{folder} {what}: copy it again, or remove it and run its stage again")
+    schedule = dict(notes["schedule"])
+    return Denoiser(
+        NETS[kind](folder / kind), SCHEDULES[schedule.pop("name")](**schedule), notes["predicts"],
+        tuple(notes["shape"]), notes["time_input"], notes["sigma_data"], notes["scale_input"], notes["two_times"],
+        Sampling(**notes["sampling"] | {"steps": tuple(notes["sampling"]["steps"])}))
+
+
+def load_diffusers(path: str) -> Denoiser:
+    """A DDPM or DDIM pipeline of diffusers with a UNet2DModel."""
+    from diffusers import DDIMScheduler, DiffusionPipeline
+
+    local = Path(path).expanduser().is_dir()
+    if local and not (Path(path).expanduser() / "model_index.json").is_file():
+        raise FastdiffError(f"{path} is no model: expected {ABOUT} or model_index.json in it; name a stage of a run")
+    try:
+        config = DiffusionPipeline.load_config(path, local_files_only=local)
+        if "unet" not in config or config["unet"][1] != "UNet2DModel":
+            raise FastdiffError(f"{path}: {config.get('_class_name')} is not supported, only pipelines of a UNet2DModel")
+        net = UNet2DModel.from_pretrained(path, subfolder="unet", local_files_only=local)
+        table = DDIMScheduler.from_pretrained(path, subfolder="scheduler", local_files_only=local)
+    except (OSError, SafetensorError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise FastdiffError(f"{path}: cannot be loaded as a diffusers model ({reason})") from None
+    predicts = {v: k for k, v in DIFFUSERS_NAMES.items()}[table.config.prediction_type]
+    size, channels = net.config.sample_size, net.config.in_channels
+    shape = (channels, *((size, size) if isinstance(size, int) else size))
+    betas = tuple(table.betas.double().tolist())
+    return Denoiser(UNet(net), DDPM(t_max=float(len(betas)), betas=betas), predicts, shape)
+
+
+# ---- states: what a training resumes from
+
+
+def save_state(folder: Path, step: int, tensors: dict[str, Tensor], record: dict[str, Any], keep: int = 2) -> None:
+    """Write state/<step>/ under a temporary name, sync, rename; the newest `keep` stay."""
+    scratch, target = folder / f".{step:08d}.new", folder / f"{step:08d}"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, scratch / "tensors.safetensors")
+    with (scratch / "tensors.safetensors").open("rb") as file:
+        os.fsync(file.fileno())
+    write_json(scratch / "state.json", record | {"step": step, "sha256": sha256(scratch / "tensors.safetensors")})
+    shutil.rmtree(target, ignore_errors=True)
+    scratch.replace(target)
+    for old in states(folder)[:-keep]:
+        shutil.rmtree(old)
+
+
+def states(folder: Path) -> list[Path]:
+    """The whole states in a folder, oldest first."""
+    return sorted(p for p in folder.glob("[0-9]*") if p.is_dir() and p.name.isdigit())
+
+
+def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """The newest state that is whole; a damaged one is set aside with a message."""
+    for state in reversed(states(folder)):
+        try:
+            record = json.loads((state / "state.json").read_text())
+            if sha256(state / "tensors.safetensors") == record["sha256"]:
+                return load_file(state / "tensors.safetensors"), record
+        except (OSError, ValueError, KeyError):
+            pass
+        print(f"{state} is damaged: set aside as {state.name}.damaged, going on from the state before")
+        state.replace(state.with_name(f"{state.name}.damaged"))
+    return None

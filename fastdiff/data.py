@@ -1,0 +1,383 @@
+"""Data sets by name or path, held in memory, and the order of their examples as a function of images seen."""
+
+import glob
+import hashlib
+import inspect
+import math
+import os
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from torch import LongTensor, Tensor
+
+from fastdiff.errors import FastdiffError
+from fastdiff.rng import SampleRng
+
+if TYPE_CHECKING:
+    import datasets
+
+SPLITS = {"train", "test", "val", "valid", "validation"}
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"}
+SHARED, FLIP = 0x5EED, 0xF119  # the streams of noise beside the batch's own
+Colour = Literal["rgb", "grey"]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A data set in memory: images as uint8 (N, C, H, W), or vectors as float32 (N, D)."""
+
+    name: str
+    examples: Tensor
+    labels: Tensor | None = None  # int64 (N,)
+    classes: int = 0  # 0 when unlabelled
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one example: (C, H, W) or (D,)."""
+        return tuple(self.examples.shape[1:])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits that change with any byte of the examples or labels."""
+        digest = hashlib.sha256(repr(tuple(self.examples.shape)).encode())
+        for part in (self.examples, self.labels):
+            if part is not None:
+                digest.update(part.contiguous().numpy())
+        return digest.hexdigest()[:16]
+
+    def get(self, indices: LongTensor) -> tuple[Tensor, dict[str, Tensor] | None]:
+        """Examples as float32 x0 (images in [-1, 1], vectors as they are) and their condition, {"label": ...} or None."""
+        x0 = self.examples[indices]
+        if x0.dtype == torch.uint8:
+            x0 = x0.float() / 127.5 - 1
+        return x0, None if self.labels is None else {"label": self.labels[indices]}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Embedded sets
+
+
+def digits() -> Dataset:
+    """The 1,797 handwritten digits of scikit-learn: 8 x 8, grey, 10 classes."""
+    from sklearn.datasets import load_digits
+
+    raw = load_digits()  # 0 .. 16
+    images = torch.from_numpy(raw.images * 255 / 16).round().to(torch.uint8)[:, None]
+    return Dataset("digits", images, torch.from_numpy(raw.target).long(), 10)
+
+
+def toy(kind: str = "mixture", n: int = 4000, seed: int = 0) -> Dataset:
+    """Points in the plane, within about [-1, 1]: mixture, moons, spiral or checkerboard."""
+    if kind not in TOYS:
+        raise FastdiffError(f"toy kind {kind!r} is unknown; choose one of {', '.join(TOYS)}")
+    return Dataset("toy", TOYS[kind](_count("n", n), torch.Generator().manual_seed(seed)))
+
+
+def mixture() -> tuple[Tensor, Tensor, Tensor]:
+    """Means (8, 2), standard deviations (8,) and weights (8,) of the toy mixture: Gaussians on a circle of radius 0.8."""
+    angles = torch.arange(8) * (math.pi / 4)
+    weights = torch.arange(1, 9) / 36  # unequal, so that a student which forgets the weights shows it
+    return 0.8 * torch.stack([angles.cos(), angles.sin()], 1), torch.full((8,), 0.05), weights
+
+
+def _mixture(n: int, rng: torch.Generator) -> Tensor:
+    means, stds, weights = mixture()
+    which = torch.multinomial(weights, n, replacement=True, generator=rng)
+    return means[which] + stds[which, None] * torch.randn(n, 2, generator=rng)
+
+
+def _moons(n: int, rng: torch.Generator) -> Tensor:
+    angle, lower = torch.rand(n, generator=rng) * math.pi, torch.arange(n) % 2 == 1
+    x = torch.where(lower, 0.5 - angle.cos(), angle.cos() - 0.5)
+    y = torch.where(lower, 0.25 - angle.sin(), angle.sin() - 0.25)
+    return torch.stack([x, y], 1) / 1.6 + 0.03 * torch.randn(n, 2, generator=rng)
+
+
+def _spiral(n: int, rng: torch.Generator) -> Tensor:
+    radius = torch.rand(n, generator=rng).sqrt()  # sqrt: even along the arm, whose length grows with its radius
+    angle = 3 * math.pi * radius
+    arm = 0.9 * radius[:, None] * torch.stack([angle.cos(), angle.sin()], 1)
+    return arm + 0.02 * torch.randn(n, 2, generator=rng)
+
+
+def _checkerboard(n: int, rng: torch.Generator) -> Tensor:
+    x, y = torch.rand(2, n, generator=rng)
+    column = (4 * x).floor()
+    row = 2 * torch.randint(0, 2, (n,), generator=rng) + column % 2
+    return torch.stack([2 * x - 1, (row + y) / 2 - 1], 1)
+
+
+TOYS: dict[str, Callable[[int, torch.Generator], Tensor]] = {
+    "mixture": _mixture, "moons": _moons, "spiral": _spiral, "checkerboard": _checkerboard,
+}  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Images from files
+
+
+def images(
+    path: str, split: str = "train", resolution: int | None = None, colour: Colour = "rgb", limit: int | None = None
+) -> Dataset:
+    """A folder of images; when all of them lie in direct subfolders, these are the classes, in sorted order.
+
+    A folder whose subfolders are all splits (train, test, ...) is entered at `split`. Hidden files are passed over.
+    limit keeps the first so many, in order of their paths.
+    """
+    root = Path(path).expanduser()
+    folders = {folder.name for folder in root.iterdir() if folder.is_dir()} if root.is_dir() else set()
+    if split in folders and folders <= SPLITS:
+        root = root / split
+    elif split != "train":
+        raise FastdiffError(f"{path}: no subfolder {split!r} among its splits; name the folder of images itself")
+    files = sorted(Path(file) for file in glob.glob("**/*", root_dir=root, recursive=True))
+    files = [file for file in files if file.suffix.lower() in SUFFIXES]
+    if not files:
+        raise FastdiffError(f"{root}: no images found ({', '.join(sorted(SUFFIXES))})")
+    names = sorted({file.parts[0] for file in files}) if all(len(file.parts) == 2 for file in files) else []
+
+    files = files[: _count("limit", limit)]
+    sources = [{"path": str(root / file), "bytes": None} for file in files]
+    examples = _decode(sources, len(sources), lambda i: sources[i]["path"], resolution, colour)
+    labels = torch.tensor([names.index(file.parts[0]) for file in files]) if names else None
+    return Dataset(path, examples, labels, len(names))
+
+
+def parquet(
+    path: str, split: str = "train", resolution: int | None = None, colour: Colour = "rgb",
+    column: str | None = None, label_column: str | None = None, limit: int | None = None,
+) -> Dataset:  # fmt: skip
+    """A parquet file, a glob pattern of them, or a folder of them (split by file name, as on the hub)."""
+    where = os.path.expanduser(path)
+    if os.path.isdir(where):
+        rows = _load(path, "parquet", data_dir=where, split=split)
+    else:
+        rows = _load(path, "parquet", data_files=where, split=split)
+    return _from_rows(path, rows, resolution, colour, column, label_column, limit)
+
+
+def hub(
+    path: str, split: str = "train", resolution: int | None = None, colour: Colour = "rgb",
+    column: str | None = None, label_column: str | None = None, limit: int | None = None,
+) -> Dataset:  # fmt: skip
+    """A data set of images on the Hugging Face hub; offline (HF_HUB_OFFLINE=1) a copy already downloaded."""
+    import huggingface_hub
+
+    if not huggingface_hub.constants.HF_HUB_OFFLINE:
+        try:  # one quick question: load_dataset by itself goes on asking for half a minute
+            huggingface_hub.HfApi().dataset_info(path, timeout=10)
+        except Exception as error:
+            raise FastdiffError(
+                f"data set {path!r} is no known name ({', '.join(DATASETS)}), no local path, and not to be had from the "
+                f"hub: {_first_line(error)} (HF_HUB_OFFLINE=1 uses a copy downloaded before)"
+            ) from error
+    return _from_rows(path, _load(path, path, split=split), resolution, colour, column, label_column, limit)
+
+
+def _load(name: str, *args: Any, **options: Any) -> "datasets.Dataset":
+    """datasets.load_dataset, with its failures in one line."""
+    import datasets
+
+    if not _watched():
+        datasets.disable_progress_bars()
+    try:
+        return datasets.load_dataset(*args, **options)
+    except Exception as error:
+        raise FastdiffError(f"data set {name!r}: cannot be loaded: {_first_line(error.__cause__ or error)}") from error
+
+
+def _from_rows(
+    name: str, rows: "datasets.Dataset", resolution: int | None, colour: Colour,
+    column: str | None, label_column: str | None, limit: int | None,
+) -> Dataset:  # fmt: skip
+    """Images from the image column of a table, labels from its label column."""
+    import datasets
+
+    column = column or next((key for key, kind in rows.features.items() if isinstance(kind, datasets.Image)), None)
+    if label_column is None:
+        found = [key for key, kind in rows.features.items() if isinstance(kind, datasets.ClassLabel)]
+        label_column = found[0] if len(found) == 1 else "label" if "label" in rows.features else None
+    for role, key in (("column", column), ("label_column", label_column)):
+        if key not in rows.features and (role == "column" or key is not None):
+            missing = "no column of images" if key is None else f"no column {key!r}"
+            raise FastdiffError(f"data set {name!r}: {missing}; set `{role}` to one of {', '.join(rows.features)}")
+
+    labels, classes = _labels(name, rows, label_column) if label_column else (None, 0)
+    count = min(len(rows), _count("limit", limit) or len(rows))
+    if not count:
+        raise FastdiffError(f"data set {name!r} is empty")
+    try:
+        table = rows.select(range(count)).select_columns([column]).cast_column(column, datasets.Image(decode=False))
+    except Exception as error:  # arrow has an error of its own for every kind of column that cannot be cast
+        raise FastdiffError(f"data set {name!r}: column {column!r} does not hold images") from error
+    sources = (row[column] for row in table)
+    examples = _decode(sources, count, lambda i: f"row {i} of {name}", resolution, colour)
+    return Dataset(name, examples, None if labels is None else labels[:count], classes)
+
+
+def _labels(name: str, rows: "datasets.Dataset", column: str) -> tuple[Tensor | None, int]:
+    """Labels (N,) and the number of classes; (None, 0) where some are negative, which on the hub means not labelled."""
+    import datasets
+
+    values, kind = rows[column][:], rows.features[column]
+    if any(value is None for value in values):
+        raise FastdiffError(f"data set {name!r}: column {column!r} has rows without a label")
+    if isinstance(kind, datasets.Value) and kind.dtype in ("string", "large_string"):
+        names = {value: index for index, value in enumerate(sorted(set(values)))}
+        return torch.tensor([names[value] for value in values]), len(names)
+    if not isinstance(kind, datasets.ClassLabel) and "int" not in getattr(kind, "dtype", ""):
+        raise FastdiffError(f"data set {name!r}: labels in column {column!r} must be integers or strings")
+    if not values or min(values) < 0:
+        return None, 0
+    return torch.tensor(values), kind.num_classes if isinstance(kind, datasets.ClassLabel) else max(values) + 1
+
+
+def _decode(
+    sources: Iterable[dict[str, Any]], count: int, where: Callable[[int], str], resolution: int | None, colour: Colour
+) -> Tensor:
+    """Encoded images, each {"path", "bytes"}, as uint8 (N, C, H, W); transparency is dropped.
+
+    resolution: None keeps images as they are (all of one size), else the shorter side is resized to it and the
+    middle square kept. where(i) names image i in an error.
+    """
+    from datasets import Image
+    from PIL import ImageOps
+    from PIL.Image import Resampling
+    from rich.progress import track
+
+    if colour not in ("rgb", "grey"):
+        raise FastdiffError(f"colour {colour!r} is unknown; choose rgb or grey")
+    _count("resolution", resolution)
+    decoder, mode = Image(), "RGB" if colour == "rgb" else "L"
+    quiet = count <= 5000 or not _watched()
+    for i, source in enumerate(track(sources, "Reading images", total=count, transient=True, disable=quiet)):
+        try:
+            image = decoder.decode_example(source)
+        except Exception as error:  # a broken file can fail anywhere in its decoder
+            raise FastdiffError(f"{where(i)}: not a readable image ({_first_line(error)})") from error
+        if image.mode.startswith(("I", "F")):  # would be clipped to white, not scaled
+            raise FastdiffError(f"{where(i)}: pixels of mode {image.mode}; convert it to 8 bits a channel")
+        image = image.convert(mode)
+        if resolution is not None:
+            image = ImageOps.fit(image, (resolution, resolution), Resampling.LANCZOS)
+        if i == 0:
+            size = image.size
+            pixels = np.empty((count, len(mode), size[1], size[0]), np.uint8)
+        if image.size != size:
+            raise FastdiffError(
+                f"images differ in size: {where(0)} is {size[0]} x {size[1]}, {where(i)} is {image.width} x "
+                f"{image.height}; `resolution: 32` (or another size) resizes and crops them all"
+            )
+        pixels[i] = np.asarray(image).reshape(size[1], size[0], -1).transpose(2, 0, 1)
+    return torch.from_numpy(pixels)
+
+
+def _count(option: str, value: int | None) -> int | None:
+    """The value of an option that counts something, where it is given at least 1."""
+    if value is not None and value < 1:
+        raise FastdiffError(f"{option} must be at least 1, not {value}")
+    return value
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [""])[0] or type(error).__name__
+
+
+def _watched() -> bool:
+    """Whether somebody looks at progress bars: a terminal, and the main process."""
+    return sys.stdout.isatty() and os.environ.get("RANK", "0") == "0"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# One name for all of them
+
+DATASETS: dict[str, Callable[..., Dataset]] = {
+    "digits": digits, "toy": toy, "images": images, "parquet": parquet, "hub": hub,
+}  # fmt: skip
+
+
+def open_dataset(name: str, **options: Any) -> Dataset:
+    """The data set called `name`: a key of DATASETS, else a folder of images, parquet files, or a hub id."""
+    loader = DATASETS.get(name) or _loader(name)
+    arguments = options if name in DATASETS else {"path": name, **options}
+    signature = inspect.signature(loader)
+    try:
+        signature.bind(**arguments)
+    except TypeError as error:
+        known = ", ".join(signature.parameters) or "none"
+        raise FastdiffError(f"data set {name!r}: {error}; its options: {known}") from None
+    return loader(**arguments)
+
+
+def _loader(name: str) -> Callable[..., Dataset]:
+    """What reads this path or hub id, found by looking."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return parquet if glob.glob("**/*.parquet", root_dir=path, recursive=True) else images
+    matches = [str(path)] if path.is_file() else glob.glob(str(path), recursive=True)
+    if matches and all(match.endswith(".parquet") for match in matches):
+        return parquet
+    if matches:
+        raise FastdiffError(f"{name}: expected a folder of images or parquet files")
+    if name.startswith((".", "/", "~")) or path.suffix.lower() in SUFFIXES | {".parquet"} or name.count("/") > 1:
+        raise FastdiffError(f"{name}: no such file or folder")
+    return hub
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The order of examples, a function of images seen
+
+
+@lru_cache(maxsize=4)
+def _permutation(length: int, seed: int, epoch: int) -> Tensor:
+    mixed = hashlib.sha256(f"{seed} {epoch}".encode()).digest()
+    return torch.randperm(length, generator=torch.Generator().manual_seed(int.from_bytes(mixed[:8])))
+
+
+def order(length: int, seed: int, start: int, count: int) -> LongTensor:
+    """Indices of the examples at positions start .. start+count-1 of the endless stream.
+
+    Epoch e of the stream is a permutation drawn from (seed, e) alone.
+    """
+    first, last = start // length, (start + count - 1) // length
+    stream = torch.cat([_permutation(length, seed, epoch) for epoch in range(first, last + 1)])
+    return stream[start - first * length :][:count]
+
+
+@dataclass
+class Batch:
+    """What a method learns from: examples, their condition, and noise that is a function of their positions."""
+
+    x0: Tensor
+    cond: dict[str, Tensor] | None
+    rng: SampleRng  # one stream a sample
+    shared: SampleRng  # one stream for the whole batch, alike on every process
+
+
+def batch_at(
+    dataset: Dataset, position: int, size: int, seed: int,
+    flip: bool = False, device: torch.device | str = "cpu", rank: int = 0, world: int = 1,
+) -> Batch:  # fmt: skip
+    """The batch that begins at `position` images seen; rank r of w takes position + r, position + r + w, ...
+
+    size counts the samples of all ranks together; flip mirrors each image with probability one half.
+    """
+    if size % world:
+        raise FastdiffError(f"a batch of {size} cannot be shared by {world} processes; choose a multiple of {world}")
+    positions = torch.arange(position + rank, position + size, world)
+    x0, cond = dataset.get(order(len(dataset), seed, position, size)[rank::world])
+    x0, cond = x0.to(device), cond and {key: value.to(device) for key, value in cond.items()}
+    if flip and x0.ndim == 4:
+        mirrored = SampleRng(seed ^ FLIP, positions, device).uniform() < 0.5
+        x0 = torch.where(mirrored[:, None, None, None], x0.flip(-1), x0)
+    shared = SampleRng(seed ^ SHARED, torch.tensor([position]), device)
+    return Batch(x0, cond, SampleRng(seed, positions, device), shared)

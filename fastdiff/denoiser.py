@@ -1,0 +1,134 @@
+"""A network, its schedule and its parameterisation, seen by the world as one prediction of (x0, eps)."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from .errors import FastdiffError
+from .schedule import Schedule, like
+
+Cond = dict[str, Tensor] | None
+
+# What a network sees as its time, by name: (t, schedule) -> Tensor. A stored model names one of these.
+TIME_INPUTS: dict[str, Callable[[Tensor, Schedule], Tensor]] = {
+    "timestep": lambda t, schedule: 1000 * t / schedule.t_max - 1,  # DDPM's 0..999, whatever the schedule's own clock
+    "thousand": lambda t, schedule: 1000 * t,                       # flow-matching transformers
+    "time": lambda t, schedule: t,
+    "edm": lambda t, schedule: ratio_of(schedule, t).log() / 4,
+    "cm": lambda t, schedule: 250 * ratio_of(schedule, t).log(),    # what diffusers' consistency scheduler sends
+}
+
+
+def ratio_of(schedule: Schedule, t: Tensor) -> Tensor:
+    alpha, sigma = schedule.alpha_sigma(t)
+    return sigma / alpha
+
+
+# A prediction type is a row (a, b): the network's output is a(t) x0 + b(t) eps. (schedule, t, sigma_data) -> a, b
+ROWS: dict[str, Callable[[Schedule, Tensor, float], tuple[Tensor, Tensor]]] = {
+    "x0": lambda schedule, t, sigma_data: (torch.ones_like(t), torch.zeros_like(t)),
+    "eps": lambda schedule, t, sigma_data: (torch.zeros_like(t), torch.ones_like(t)),
+    "v": lambda schedule, t, sigma_data: v_row(schedule, t),
+    "velocity": lambda schedule, t, sigma_data: schedule.rates(t),
+    "edm": lambda schedule, t, sigma_data: edm_row(schedule, t, sigma_data),
+}
+
+
+def v_row(schedule: Schedule, t: Tensor) -> tuple[Tensor, Tensor]:
+    """v = alpha eps - sigma x0 (Salimans & Ho 2022, appendix D)."""
+    alpha, sigma = schedule.alpha_sigma(t)
+    return -sigma, alpha
+
+
+def edm_row(schedule: Schedule, t: Tensor, sigma_data: float) -> tuple[Tensor, Tensor]:
+    """F of Karras et al. 2022, equation 7, in any schedule's coordinates."""
+    alpha, sigma = schedule.alpha_sigma(t)
+    norm = (sigma**2 + (sigma_data * alpha) ** 2).sqrt()
+    return sigma / (sigma_data * norm), -sigma_data * alpha / norm
+
+
+class Prediction:
+    """What a model thinks of x_t: clean data x0 and noise eps, with x_t = alpha x0 + sigma eps exactly.
+
+    eps may be given as a function, evaluated when it is first asked for. extra: output channels beyond the data's.
+    """
+
+    def __init__(self, x0: Tensor, eps: Tensor | Callable[[], Tensor], extra: Tensor | None = None):
+        self.x0, self._eps, self.extra = x0, eps, extra
+
+    @cached_property
+    def eps(self) -> Tensor:
+        return self._eps() if callable(self._eps) else self._eps
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter((self.x0, self.eps))
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a model is meant to be sampled: stored with it, and the default of every command."""
+
+    sampler: str = "ddim"
+    spacing: str = "uniform"
+    steps: tuple[int, ...] = (50,)      # the step counts it was trained for
+    only: bool = False                  # other step counts are refused
+
+
+class Denoiser(nn.Module):
+    """Any network net(x, t, s, cond) as a model; the border for dtype, time units and input scaling.
+
+    predicts: a key of ROWS. shape: of one sample, (C, H, W) or (D,). time_input: a key of TIME_INPUTS.
+    sigma_data, scale_input: as in EDM; the input is divided by the standard deviation of x_t where scale_input is set.
+    two_times: the network also looks at s, the time to be jumped to. sampling: how it is meant to be sampled.
+    """
+
+    def __init__(self, net: nn.Module, schedule: Schedule, predicts: str, shape: tuple[int, ...] | None = None,
+                 time_input: str = "timestep", sigma_data: float = 1.0, scale_input: bool = False, two_times: bool = False,
+                 sampling: Sampling = Sampling()):
+        super().__init__()
+        for what, name, known in (("predicts", predicts, ROWS), ("time_input", time_input, TIME_INPUTS)):
+            if name not in known:
+                raise FastdiffError(f"{what}: {name!r} is unknown, choose from {', '.join(known)}")
+        self.net, self.schedule, self.predicts, self.shape = net, schedule, predicts, shape
+        self.time_input, self.sigma_data, self.scale_input, self.two_times = time_input, sigma_data, scale_input, two_times
+        self.sampling = sampling
+
+    def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, cond: Cond = None) -> Prediction:
+        """Predict x (B, ...) at time t (0-dim or (B,)); s is where the caller will jump to."""
+        return self.split(x, self.raw(x, t, s, cond), t)
+
+    def raw(self, x: Tensor, t: Tensor, s: Tensor | None = None, cond: Cond = None) -> Tensor:
+        """The network's own output, in its own parameterisation."""
+        dtype = next((p.dtype for p in self.net.parameters()), x.dtype)
+        inner = x
+        if self.scale_input:
+            alpha, sigma = self.schedule.alpha_sigma(t)
+            inner = x * like(((self.sigma_data * alpha) ** 2 + sigma**2).rsqrt(), x)
+        clock = TIME_INPUTS[self.time_input]
+        t_in = clock(t, self.schedule).to(x.device, dtype).expand(len(x))
+        s_in = clock(s, self.schedule).to(x.device, dtype).expand(len(x)) if self.two_times else None
+        return self.net(inner.to(dtype), t_in, s_in, cond).to(x.dtype)
+
+    def row(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """(a, b): the network's output is a x0 + b eps at time t."""
+        return ROWS[self.predicts](self.schedule, t, self.sigma_data)
+
+    def split(self, x: Tensor, output: Tensor, t: Tensor) -> Prediction:
+        """Solve x = alpha x0 + sigma eps, output = a x0 + b eps."""
+        (alpha, sigma), (a, b) = self.schedule.alpha_sigma(t), self.row(t)
+        det = alpha * b - sigma * a
+        output, extra = (output[:, : x.shape[1]], output[:, x.shape[1]:]) if output.shape != x.shape else (output, None)
+        x0 = like(b / det, x) * x - like(sigma / det, x) * output
+        return Prediction(x0, lambda: like(alpha / det, x) * output - like(a / det, x) * x, extra)
+
+    def target(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        """What the network should output for this x0 and eps; linear, so it also maps errors of the pair."""
+        a, b = self.row(t)
+        return like(a, x0) * x0 + like(b, x0) * eps
+
+    @property
+    def device(self) -> torch.device:
+        return next((p.device for p in self.parameters()), torch.device("cpu"))

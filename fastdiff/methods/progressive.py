@@ -1,0 +1,56 @@
+"""Progressive distillation (Salimans & Ho 2022): one student step matches two teacher DDIM steps."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+
+from ..denoiser import Sampling
+from ..schedule import like
+from .base import Method, bare, per_sample
+
+
+@dataclass
+class Progressive(Method):
+    """One round (algorithm 2). steps: N of the student's grid t = i / N; the teacher walks it in 2 N.
+
+    weight: of the squared error in x0, truncated SNR max(alpha^2 / sigma^2, 1) or SNR + 1, which is the error in v.
+    A round starts with a fresh optimizer, ends at learning rate zero, and keeps no average of weights.
+    """
+
+    steps: int = 8
+    weight: Literal["truncated_snr", "snr_plus_1"] = "truncated_snr"
+
+    training: ClassVar[dict] = {"ema": 0.0, "decay": "linear"}
+    teaches: ClassVar[bool] = True
+
+    def loss(self, turn, nets, batch, progress):
+        model, teacher = bare(nets["student"]), nets["teacher"]
+        schedule, stride = model.schedule, model.schedule.t_max / self.steps
+        t = stride * batch.rng.integers(1, self.steps + 1).double()           # t_max, where SNR is zero, is included
+        mid, s = t - stride / 2, (t - stride).clamp(min=0)
+        x = schedule.mix(batch.x0, batch.rng.normal(batch.x0.shape[1:]).to(batch.x0), t)
+        with torch.no_grad():
+            half = schedule.mix(*teacher(x, t, mid, batch.cond), mid)
+            late = teacher(half, mid, s, batch.cond)
+            target = torch.where(like(s > 0, x) > 0, implied(schedule, x, t, schedule.mix(*late, s), s), late.x0)
+        p = nets["student"](x, t, s, batch.cond)
+        return (self.weights(schedule, t) * per_sample((p.x0 - target).square())).mean(), {}
+
+    def weights(self, schedule, t):
+        alpha, sigma = schedule.alpha_sigma(t)
+        snr = (alpha / sigma).square()
+        return snr.clamp(min=1) if self.weight == "truncated_snr" else snr + 1
+
+    def teacher_nfe(self):
+        return 2
+
+    def sampling(self):
+        return Sampling("ddim", "uniform", (self.steps,), only=True)
+
+
+def implied(schedule, x, t, x_s, s):
+    """The x0 for which one DDIM step from (x, t) lands on (x_s, s) (appendix G, equation 43)."""
+    (alpha_t, sigma_t), (alpha_s, sigma_s) = schedule.alpha_sigma(t), schedule.alpha_sigma(s)
+    shrink = sigma_s / sigma_t
+    return (x_s - like(shrink, x) * x) / like(alpha_s - shrink * alpha_t, x)

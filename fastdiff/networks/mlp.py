@@ -1,0 +1,55 @@
+"""A residual MLP for vectors, in diffusers' file format."""
+
+import math
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from torch import Tensor, nn
+
+from ..denoiser import Cond
+from ..errors import FastdiffError
+
+
+class MLP(ModelMixin, ConfigMixin):
+    """Vectors (B, dims); the time enters every block through sines and cosines."""
+
+    folder = "mlp"
+
+    @register_to_config
+    def __init__(self, dims: int = 2, width: int = 128, depth: int = 3, classes: int = 0):
+        super().__init__()
+        self.register_buffer("frequencies", torch.exp(torch.linspace(0, math.log(1000), 32)) / 1000, persistent=False)
+        self.time = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width))
+        self.label = nn.Embedding(classes + 1, width) if classes else None
+        self.first, self.last = nn.Linear(dims, width), nn.Linear(width, dims)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+            for _ in range(depth))
+        nn.init.zeros_(self.last.weight)
+
+    @property
+    def null_label(self) -> int | None:
+        """The class that stands for no class; None where the network takes no labels."""
+        return self.config.classes or None
+
+    def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, cond: Cond = None) -> Tensor:
+        angles = t[:, None] * self.frequencies
+        h, embedding = self.first(x), self.time(torch.cat([angles.sin(), angles.cos()], 1))
+        if self.label is not None:
+            null = torch.full((len(x),), self.null_label, device=x.device)
+            embedding = embedding + self.label(cond["label"] if cond else null)
+        for block in self.blocks:
+            h = h + block(h + embedding)
+        return self.last(h)
+
+    @property
+    def module(self) -> "MLP":
+        return self
+
+
+def mlp(shape: tuple[int, ...], classes: int = 0, *, width: int = 128, depth: int = 3) -> MLP:
+    """A fresh MLP of `depth` residual blocks."""
+    if len(shape) != 1:
+        raise FastdiffError(f"model.net: mlp expects vectors (D,), the data have shape {shape}; use unet")
+    return MLP(shape[0], width, depth, classes)

@@ -1,0 +1,42 @@
+"""Samples as PNG files."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from einops import rearrange
+from PIL import Image
+from torch import Tensor
+
+
+def picture(x: Tensor, columns: int = 8, zoom: int = 1) -> Image.Image:
+    """Images (n, C, H, W) in [-1, 1] as a sheet of `columns`, or points (n, 2) as a scatter plot."""
+    if x.ndim == 2:
+        return scatter(x)
+    pixels = (x.float().cpu() * 127.5 + 128).floor().clamp(0, 255).byte().numpy()
+    missing = -len(pixels) % columns
+    pixels = np.concatenate([pixels, np.zeros((missing, *pixels.shape[1:]), np.uint8)])
+    sheet = rearrange(pixels, "(rows columns) c h w -> (rows h) (columns w) c", columns=columns)
+    sheet = sheet.repeat(zoom, 0).repeat(zoom, 1)
+    return Image.fromarray(sheet[:, :, 0] if sheet.shape[2] == 1 else sheet[:, :, :3])
+
+
+def scatter(x: Tensor, limit: float = 1.4) -> Image.Image:
+    """The first two coordinates of vectors."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(2.4, 2.4), dpi=100)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.scatter(*x[:, :2].float().cpu().T.numpy(), s=2, alpha=0.5, linewidths=0)
+    axes.set(xlim=(-limit, limit), ylim=(-limit, limit), xticks=[], yticks=[])
+    buffer = io.BytesIO()
+    figure.savefig(buffer)
+    return Image.open(buffer).convert("RGB")
+
+
+def save(image: Image.Image, path: Path) -> None:
+    """Written to a temporary name and renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}")
+    image.save(scratch, format="PNG")
+    scratch.replace(path)

