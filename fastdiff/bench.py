@@ -1,6 +1,5 @@
 """The sweep: models x samplers x steps x seeds -> rows."""
 
-import os
 import platform
 import resource
 import subprocess
@@ -21,7 +20,7 @@ from .data import Dataset
 from .denoiser import Denoiser
 from .errors import FastdiffError
 from .evaluate import open_evaluator
-from .generate import generate, plan
+from .generate import check_labels, generate, plan
 from .pictures import picture, save
 from .rows import append_row, identity, read_rows
 from .samplers import SAMPLERS, SPACINGS
@@ -35,6 +34,7 @@ class BenchConfig:
     """What is measured. baselines, of the teacher: "sampler:steps" or "sampler/spacing:steps".
 
     The teacher's DDIM at `steps` is always among them. n: samples a cell and seed. clip: bound of |x0| while sampling.
+    models: the students to measure, None for all.
     """
 
     steps: tuple[int, ...] = (1, 2, 4, 8)
@@ -54,6 +54,10 @@ class BenchConfig:
                 raise FastdiffError(f"bench.{what} = {getattr(self, what)}: expected at least {least}")
         if not self.steps or min(self.steps) < 1:
             raise FastdiffError(f"bench.steps = {list(self.steps)}: expected step counts of at least 1")
+        if not self.seeds:
+            raise FastdiffError("bench.seeds = []: expected at least one")
+        if self.clip is not None and not self.clip > 0:
+            raise FastdiffError(f"bench.clip = {self.clip}: expected a bound above 0, or null for none")
         for text in self.baselines:
             baseline(text)
 
@@ -74,7 +78,7 @@ def baseline(text: str) -> tuple[str, str, int]:
     """"ddpm:1000" or "dpmpp_2m/karras:8" -> sampler, spacing, steps."""
     how, _, steps = text.partition(":")
     sampler, _, spacing = how.partition("/")
-    if sampler not in SAMPLERS or (spacing or "uniform") not in SPACINGS or not steps.isdigit() or int(steps) < 1:
+    if sampler not in SAMPLERS or (spacing or "uniform") not in SPACINGS or not steps.isdecimal() or int(steps) < 1:
         raise FastdiffError(f"baseline {text!r}: expected sampler:steps or sampler/spacing:steps with a sampler of "
                             f"{', '.join(SAMPLERS)} and a spacing of {', '.join(SPACINGS)}")
     return sampler, spacing or "uniform", int(steps)
@@ -88,9 +92,8 @@ def cells(models: dict[str, Denoiser], teacher: str | None, config: BenchConfig)
         found += [Cell(teacher, *how) for how in dict.fromkeys(hows)]
     for name, model in models.items():
         own = model.sampling
-        if name != teacher:
-            steps = [k for k in config.steps if k in own.steps or not own.only]
-            found += [Cell(name, own.sampler, own.spacing, k) for k in steps]
+        if name != teacher and (config.models is None or name in config.models):
+            found += [Cell(name, own.sampler, own.spacing, k) for k in (own.steps if own.only else config.steps)]
     return found
 
 
@@ -100,24 +103,46 @@ def sweep(models: dict[str, str | Path], dataset: Dataset, config: BenchConfig, 
 
     models: name -> path. teacher: the model that gets the baselines. Yields the rows, in order, on every process.
     """
-    accelerator, out = accelerator or Accelerator(), Path(out)
+    accelerator, out = accelerator or Accelerator(cpu=not torch.accelerator.is_available()), Path(out)
+    if teacher is not None and teacher not in models:
+        raise FastdiffError(f"teacher {teacher!r} is not among the models {', '.join(models)}")
     loaded = {name: load(path, accelerator.device) for name, path in models.items()}
-    notes = {name: about(Path(path)) or {} for name, path in models.items()}
+    notes = {name: about(Path(path).expanduser()) or {} for name, path in models.items()}
+    for name, model in loaded.items():
+        check_fit(name, model, dataset, config)
+    wanted = cells(loaded, teacher, config)
+    for cell in wanted:
+        plan(loaded[cell.model], cell.sampler, cell.steps, cell.spacing, {})     # complains before hours of work
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FastdiffError(f"{out} cannot be written ({error.strerror}): choose another directory with --out") from None
     evaluator = open_evaluator(dataset, config.extractor, accelerator.device, out / "reference")
     path = out / "bench.jsonl"
     done = {row["key"]: row for row in (read_rows(path) if path.exists() else [])}
-    for cell in cells(loaded, teacher, config):
+    for cell in wanted:
         for seed in config.seeds:
             what = {**cell._asdict(), "guidance": config.guidance, "clip": config.clip, "seed": seed, "n": config.n,
                     "extractor": evaluator.extractor, "reference": evaluator.reference}
             key = identity(**what, weights=notes[cell.model].get("weights", str(models[cell.model])))
             if key not in done:
-                row = {"key": key, **what, **measure(loaded[cell.model], cell, seed, dataset, evaluator, config, out, accelerator),
-                       **provenance(notes[cell.model], accelerator)}
+                figures = measure(loaded[cell.model], cell, seed, dataset, evaluator, config, out, accelerator)
+                row = {"key": key, **what, **figures, **provenance(notes[cell.model], accelerator)}
                 if accelerator.is_main_process:
                     append_row(path, row)
                 done[key] = row
             yield done[key]
+
+
+def check_fit(name: str, model: Denoiser, dataset: Dataset, config: BenchConfig) -> None:
+    """Refuse a model that this data cannot judge."""
+    if tuple(model.shape) != tuple(dataset.shape):
+        raise FastdiffError(f"model {name} makes samples of shape {tuple(model.shape)}, the data {dataset.name} have "
+                            f"{tuple(dataset.shape)}: choose the data it was trained on")
+    if model.net.null_label is not None and dataset.labels is not None:
+        check_labels(model, dataset.labels)
+    elif config.guidance != 1:
+        raise FastdiffError(f"bench.guidance = {config.guidance}: needs labels, of the model {name} and of the data")
 
 
 def measure(model: Denoiser, cell: Cell, seed: int, dataset: Dataset, evaluator: Any, config: BenchConfig, out: Path,
@@ -125,14 +150,15 @@ def measure(model: Denoiser, cell: Cell, seed: int, dataset: Dataset, evaluator:
     """Generate this process's share of a cell, in batches, and measure all of it."""
     _, times, _ = plan(model, cell.sampler, cell.steps, cell.spacing, {})
     mine = torch.arange(config.n)[accelerator.process_index :: accelerator.num_processes]
-    labels = dataset.labels[torch.arange(config.n) % len(dataset)] if model.net.null_label is not None else None
-    options = dict(seed=seed, guidance=config.guidance, clip=config.clip, batch=config.batch)
+    labelled = model.net.null_label is not None and dataset.labels is not None
+    labels = dataset.labels[torch.arange(config.n) % len(dataset)] if labelled else None
+    options = {"seed": seed, "guidance": config.guidance, "clip": config.clip, "batch": config.batch}
     warm_up = times[[0, -1]]                                              # one evaluation at the real batch size
     for _ in generate(model, "ddim", warm_up, mine[: config.batch], labels=None, batch=config.batch):
         pass
     if accelerator.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    seconds, nfe, first = 0.0, 0, []
+    seconds, nfe, first, keep = 0.0, 0, [], STRIP if len(dataset.shape) == 3 else POINTS
     making = generate(model, cell.sampler, times, mine, labels=labels[mine] if labels is not None else None, **options)
     while True:
         start = time.perf_counter()
@@ -144,9 +170,9 @@ def measure(model: Denoiser, cell: Cell, seed: int, dataset: Dataset, evaluator:
         seconds += time.perf_counter() - start
         nfe = made.nfe
         evaluator.add(made.indices, made.x)
-        first.append(made.x.cpu())
+        if len(first) * config.batch < keep:
+            first.append(made.x.cpu())
     figures = evaluator.result(accelerator)
-    keep = STRIP if len(dataset.shape) == 3 else POINTS
     if accelerator.is_main_process and seed == config.seeds[0]:
         strip = next(generate(model, cell.sampler, times, torch.arange(min(keep, config.n)), seed=seed,
                               labels=labels[: min(keep, config.n)] if labels is not None else None,
@@ -159,6 +185,7 @@ def measure(model: Denoiser, cell: Cell, seed: int, dataset: Dataset, evaluator:
 
 
 def peak_mb(device: torch.device) -> float:
+    """The most memory held: on a GPU by this cell, on a CPU by the process so far."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -23,13 +23,14 @@ from .schedule import DDPM, SCHEDULES, Schedule
 ABOUT = "fastdiff.json"
 # How each kind of network is read from its folder.
 NETS = {
-    "unet": lambda folder: UNet(UNet2DModel.from_pretrained(folder, local_files_only=True)),
-    "mlp": lambda folder: MLP.from_pretrained(folder, local_files_only=True),
+    "unet": lambda folder: UNet(UNet2DModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)),
+    "mlp": lambda folder: MLP.from_pretrained(folder, local_files_only=True, use_safetensors=True),
 }
 DIFFUSERS_NAMES = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}
 
 
 def sha256(path: Path) -> str:
+    """A file's SHA-256, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -54,7 +55,8 @@ def export(model: Denoiser, folder: Path, notes: dict[str, Any], dtype: torch.dt
     """
     scratch = folder / ".export"
     shutil.rmtree(scratch, ignore_errors=True)
-    module = deepcopy(model.net.module).to("cpu", dtype)
+    module = deepcopy(model.net.module).cpu().type(dtype)
+    module.register_to_config(_name_or_path="")                 # or diffusers writes down the folder its init came from
     kind = model.net.folder
     module.save_pretrained(scratch / kind)
     if kind == "unet":
@@ -76,6 +78,7 @@ def export(model: Denoiser, folder: Path, notes: dict[str, Any], dtype: torch.dt
 
 
 def name_of(schedule: Schedule) -> str:
+    """The key of SCHEDULES that makes it."""
     return next(name for name, kind in SCHEDULES.items() if type(schedule) is kind)
 
 
@@ -86,7 +89,7 @@ def write_pipeline(folder: Path, model: Denoiser) -> None:
     from diffusers import DDIMScheduler, __version__
 
     DDIMScheduler(
-        num_train_timesteps=1000, trained_betas=table_betas(model.schedule), clip_sample=False,
+        num_train_timesteps=model.schedule.timesteps, trained_betas=table_betas(model.schedule), clip_sample=False,
         prediction_type=DIFFUSERS_NAMES[model.predicts], timestep_spacing="trailing").save_pretrained(folder / "scheduler")
     write_json(folder / "model_index.json", {
         "_class_name": "DDIMPipeline", "_diffusers_version": __version__,
@@ -94,13 +97,15 @@ def write_pipeline(folder: Path, model: Denoiser) -> None:
 
 
 def variance_preserving(schedule: Schedule) -> bool:
+    """Whether alpha^2 + sigma^2 = 1."""
     alpha, sigma = schedule.alpha_sigma(torch.tensor(schedule.t_max / 2, dtype=torch.float64))
     return bool((alpha**2 + sigma**2 - 1).abs() < 1e-6)
 
 
 def table_betas(schedule: Schedule) -> list[float]:
-    """The schedule as the betas of 1000 training timesteps."""
-    alpha, _ = schedule.alpha_sigma(torch.arange(1001, dtype=torch.float64) / 1000 * schedule.t_max)
+    """The schedule as the betas of its training timesteps."""
+    count = schedule.timesteps
+    alpha, _ = schedule.alpha_sigma(torch.arange(count + 1, dtype=torch.float64) * schedule.t_max / count)
     return (1 - (alpha[1:] / alpha[:-1]).square()).tolist()
 
 
@@ -119,8 +124,13 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Denoiser:
     folder = Path(path).expanduser()
     if folder.is_dir():
         notes = about(folder)
-        model = load_export(folder, notes) if notes else load_diffusers(str(folder))
-    elif len(folder.parts) > 2 or str(path).startswith((".", "/", "~")):
+        try:
+            model = load_diffusers(str(folder)) if notes is None else load_export(folder, notes)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise FastdiffError(
+                f"{folder} is damaged ({reason}): copy it again, or remove it and run its stage again") from None
+    elif len(folder.parts) != 2 or folder.parent.is_dir() or str(path).startswith((".", "/", "~")):
         raise FastdiffError(f"{path}: no such folder; a model is a run's stage, a diffusers folder or a hub id")
     else:
         model = load_diffusers(str(path))
@@ -128,12 +138,13 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Denoiser:
 
 
 def load_export(folder: Path, notes: dict[str, Any]) -> Denoiser:
+    """A model that `export` wrote, its weights checked against their checksum."""
     kind = notes["network"]
     weights = next((folder / kind).glob("*.safetensors"), None)
     if weights is None or sha256(weights) != notes["weights"]:
         what = "is missing its weights" if weights is None else f"has damaged weights ({weights.name}: wrong checksum)"
         raise FastdiffError(f"{folder} {what}: copy it again, or remove it and run its stage again")
-    schedule = dict(notes["schedule"])
+    schedule = {k: tuple(v) if isinstance(v, list) else v for k, v in notes["schedule"].items()}
     return Denoiser(
         NETS[kind](folder / kind), SCHEDULES[schedule.pop("name")](**schedule), notes["predicts"],
         tuple(notes["shape"]), notes["time_input"], notes["sigma_data"], notes["scale_input"], notes["two_times"],
@@ -151,7 +162,7 @@ def load_diffusers(path: str) -> Denoiser:
         config = DiffusionPipeline.load_config(path, local_files_only=local)
         if "unet" not in config or config["unet"][1] != "UNet2DModel":
             raise FastdiffError(f"{path}: {config.get('_class_name')} is not supported, only pipelines of a UNet2DModel")
-        net = UNet2DModel.from_pretrained(path, subfolder="unet", local_files_only=local)
+        net = UNet2DModel.from_pretrained(path, subfolder="unet", local_files_only=local, use_safetensors=True)
         table = DDIMScheduler.from_pretrained(path, subfolder="scheduler", local_files_only=local)
     except (OSError, SafetensorError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
@@ -196,5 +207,7 @@ def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         except (OSError, ValueError, KeyError):
             pass
         print(f"{state} is damaged: set aside as {state.name}.damaged, going on from the state before")
-        state.replace(state.with_name(f"{state.name}.damaged"))
+        aside = state.with_name(f"{state.name}.damaged")
+        shutil.rmtree(aside, ignore_errors=True)
+        state.replace(aside)
     return None

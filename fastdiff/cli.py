@@ -21,10 +21,14 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to 
 
 
 class Target(StrEnum):
+    """Formats of `export`."""
+
     diffusers = "diffusers"
 
 
 class Listed(StrEnum):
+    """What `list` lists."""
+
     samplers = "samplers"
     methods = "methods"
     schedules = "schedules"
@@ -61,22 +65,22 @@ def sample(
     out: Annotated[Path, typer.Option(help="A .png for one sheet, else a folder of single images.")] = Path("samples.png"),
 ) -> None:
     """Draw samples from a model."""
+    classes = integers("--labels", labels) if labels is not None else None
+    if classes is not None and len(classes) not in (1, n):
+        raise FastdiffError(f"--labels: {len(classes)} of them for n = {n}; give one, or one for each sample")
+    if batch < 1:
+        raise FastdiffError(f"--batch {batch}: expected at least 1")
     import torch
 
     from .checkpoint import load
     from .generate import sample as draw
     from .pictures import picture, save
 
-    try:
-        classes = torch.tensor([int(c) for c in labels.split(",")]) if labels else None
-    except ValueError:
-        raise FastdiffError(f"--labels {labels}: expected whole numbers separated by commas") from None
-    if classes is not None and len(classes) not in (1, n):
-        raise FastdiffError(f"--labels: {len(classes)} of them for n = {n}; give one, or one for each sample")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    x = draw(load(model, device), sampler, steps, n, seed, spacing, classes, guidance, batch)
+    marks = torch.tensor(classes) if classes else None
+    x = draw(load(model, device), sampler, steps, n, seed, spacing, marks, guidance, batch)
     try:
-        if out.suffix == ".png":
+        if out.suffix.lower() == ".png":
             side = max(1, round(n**0.5))
             save(picture(x, columns=side, zoom=max(1, 256 // (side * x.shape[-1]))), out)
         else:
@@ -102,16 +106,17 @@ def bench(
     as_json: Json = False,
 ) -> None:
     """Measure quality, cost and time of models against the teacher's baselines."""
+    counts, draws = integers("--steps", steps), integers("--seeds", seeds)
     from rich.console import Console
 
     from . import report as reports
     from .bench import BenchConfig, sweep
     from .data import open_dataset
 
-    config = BenchConfig(steps=integers("--steps", steps), baselines=tuple(against.split(",")) if against else (), n=n,
-                         seeds=integers("--seeds", seeds), batch=batch, extractor=extractor)
-    names = {"-".join(Path(m).parts[-2:]) if len(models) > len({Path(x).name for x in models}) else Path(m).name: m for m in models}
-    dataset = open_dataset(data, **({"resolution": resolution} if resolution else {}))
+    config = BenchConfig(steps=counts, baselines=tuple(against.split(",")) if against else (), n=n, seeds=draws, batch=batch,
+                         extractor=extractor)
+    names = names_of(models)
+    dataset = open_dataset(data, **({} if resolution is None else {"resolution": resolution}))
     console = Console(stderr=True)
     rows = []
     with console.status("measuring"):
@@ -135,7 +140,10 @@ def report(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run's d
     from . import report as reports
     from .rows import read_rows
 
-    written = reports.write(folder)
+    try:
+        written = reports.write(folder)
+    except OSError as error:
+        raise FastdiffError(f"{folder}: the report cannot be written ({error.strerror})") from None
     rows = read_rows(folder / "bench.jsonl")
     if as_json:
         typer.echo(json.dumps(reports.summary(rows)))
@@ -151,14 +159,17 @@ def export(
     to: Annotated[Target, typer.Option(help="The format.")] = Target.diffusers,
 ) -> None:
     """Write a model as a plain diffusers folder."""
+    if out.exists():
+        raise FastdiffError(f"--out {out} exists: name a new folder")
     from .checkpoint import about, load
     from .checkpoint import export as write
 
-    if out.exists():
-        raise FastdiffError(f"--out {out} exists: name a new folder")
-    notes = about(Path(model)) or {}
-    out.mkdir(parents=True)
-    write(load(model), out, {k: v for k, v in notes.items() if k in ("method", "origin", "ema", "cost")})
+    source, notes = load(model), about(Path(model).expanduser()) or {}
+    try:
+        out.mkdir(parents=True)
+    except OSError as error:
+        raise FastdiffError(f"--out {out}: cannot be written ({error.strerror})") from None
+    write(source, out, {k: v for k, v in notes.items() if k in ("method", "origin", "ema", "cost")})
     typer.echo(f"{model} as {to.value} in {out}")
 
 
@@ -174,6 +185,7 @@ def list_(what: Listed, as_json: Json = False) -> None:
 
 
 def registry(module: str, name: str) -> dict[str, str]:
+    """What a registry holds, each with the first line of its documentation."""
     from importlib import import_module
 
     entries = getattr(import_module(f".{module}", __package__), name)
@@ -181,12 +193,19 @@ def registry(module: str, name: str) -> dict[str, str]:
 
 
 def recipes() -> dict[str, str]:
+    """The recipes below this directory, each with its first comment."""
     return {str(p): p.read_text().split("\n")[0].lstrip("# ") for p in sorted(Path("recipes").glob("*.yaml"))}
 
 
 def models() -> dict[str, str]:
-    found = sorted(Path("checkpoints").glob("*/*/fastdiff.json"))
-    return {str(p.parent): str(json.loads(p.read_text()).get("method")) for p in found}
+    """The finished stages below this directory, each with its method."""
+    found = {}
+    for path in sorted(Path("checkpoints").glob("*/*/fastdiff.json")):
+        try:
+            found[str(path.parent)] = str(json.loads(path.read_text()).get("method"))
+        except ValueError:
+            found[str(path.parent)] = "damaged"
+    return found
 
 
 LISTS = {
@@ -196,7 +215,18 @@ LISTS = {
 }
 
 
+def names_of(models: list[str]) -> dict[str, str]:
+    """Models by the shortest ends of their paths that tell them apart."""
+    paths = {model: Path(model).expanduser().resolve().parts for model in models}
+    for depth in range(1, 1 + max(map(len, paths.values()))):
+        names = {"-".join(parts[-depth:]): model for model, parts in paths.items()}
+        if len(names) == len(paths):
+            break
+    return names
+
+
 def integers(option: str, text: str) -> tuple[int, ...]:
+    """Whole numbers separated by commas."""
     try:
         return tuple(int(word) for word in text.split(","))
     except ValueError:
@@ -213,6 +243,7 @@ def main() -> None:
     except FastdiffError as error:
         sys.stderr.write(f"fastdiff: {error}\n")
         sys.exit(2)
-    except KeyboardInterrupt:
-        sys.stderr.write("fastdiff: interrupted; the same command goes on from the last state\n")
-        sys.exit(130)
+    except SystemExit as stop:
+        if stop.code == 130:                                             # what typer makes of Ctrl-C
+            sys.stderr.write("fastdiff: interrupted; the same command goes on from the last state\n")
+        raise

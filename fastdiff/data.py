@@ -5,27 +5,20 @@ import hashlib
 import inspect
 import math
 import os
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
-import numpy as np
 import torch
 from torch import LongTensor, Tensor
 
 from fastdiff.errors import FastdiffError
+from fastdiff.images import SUFFIXES, Colour, at_least_one, first_line, open_table, read_folder, read_table
 from fastdiff.rng import SampleRng
 
-if TYPE_CHECKING:
-    import datasets
-
-SPLITS = {"train", "test", "val", "valid", "validation"}
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"}
 SHARED, FLIP = 0x5EED, 0xF119  # the streams of noise beside the batch's own
-Colour = Literal["rgb", "grey"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +72,7 @@ def toy(kind: str = "mixture", n: int = 4000, seed: int = 0) -> Dataset:
     """Points in the plane, within about [-1, 1]: mixture, moons, spiral or checkerboard."""
     if kind not in TOYS:
         raise FastdiffError(f"toy kind {kind!r} is unknown; choose one of {', '.join(TOYS)}")
-    return Dataset("toy", TOYS[kind](_count("n", n), torch.Generator().manual_seed(seed)))
+    return Dataset("toy", TOYS[kind](at_least_one("n", n), torch.Generator().manual_seed(seed)))
 
 
 def mixture() -> tuple[Tensor, Tensor, Tensor]:
@@ -133,23 +126,7 @@ def images(
     A folder whose subfolders are all splits (train, test, ...) is entered at `split`. Hidden files are passed over.
     limit keeps the first so many, in order of their paths.
     """
-    root = Path(path).expanduser()
-    folders = {folder.name for folder in root.iterdir() if folder.is_dir()} if root.is_dir() else set()
-    if split in folders and folders <= SPLITS:
-        root = root / split
-    elif split != "train":
-        raise FastdiffError(f"{path}: no subfolder {split!r} among its splits; name the folder of images itself")
-    files = sorted(Path(file) for file in glob.glob("**/*", root_dir=root, recursive=True))
-    files = [file for file in files if file.suffix.lower() in SUFFIXES]
-    if not files:
-        raise FastdiffError(f"{root}: no images found ({', '.join(sorted(SUFFIXES))})")
-    names = sorted({file.parts[0] for file in files}) if all(len(file.parts) == 2 for file in files) else []
-
-    files = files[: _count("limit", limit)]
-    sources = [{"path": str(root / file), "bytes": None} for file in files]
-    examples = _decode(sources, len(sources), lambda i: sources[i]["path"], resolution, colour)
-    labels = torch.tensor([names.index(file.parts[0]) for file in files]) if names else None
-    return Dataset(path, examples, labels, len(names))
+    return Dataset(path, *read_folder(path, split, resolution, colour, limit))
 
 
 def parquet(
@@ -159,10 +136,10 @@ def parquet(
     """A parquet file, a glob pattern of them, or a folder of them (split by file name, as on the hub)."""
     where = os.path.expanduser(path)
     if os.path.isdir(where):
-        rows = _load(path, "parquet", data_dir=where, split=split)
+        rows = open_table(path, "parquet", data_dir=where, split=split)
     else:
-        rows = _load(path, "parquet", data_files=where, split=split)
-    return _from_rows(path, rows, resolution, colour, column, label_column, limit)
+        rows = open_table(path, "parquet", data_files=where, split=split)
+    return Dataset(path, *read_table(path, rows, resolution, colour, column, label_column, limit))
 
 
 def hub(
@@ -178,123 +155,10 @@ def hub(
         except Exception as error:
             raise FastdiffError(
                 f"data set {path!r} is no known name ({', '.join(DATASETS)}), no local path, and not to be had from the "
-                f"hub: {_first_line(error)} (HF_HUB_OFFLINE=1 uses a copy downloaded before)"
+                f"hub: {first_line(error)} (HF_HUB_OFFLINE=1 uses a copy downloaded before)"
             ) from error
-    return _from_rows(path, _load(path, path, split=split), resolution, colour, column, label_column, limit)
-
-
-def _load(name: str, *args: Any, **options: Any) -> "datasets.Dataset":
-    """datasets.load_dataset, with its failures in one line."""
-    import datasets
-
-    if not _watched():
-        datasets.disable_progress_bars()
-    try:
-        return datasets.load_dataset(*args, **options)
-    except Exception as error:
-        raise FastdiffError(f"data set {name!r}: cannot be loaded: {_first_line(error.__cause__ or error)}") from error
-
-
-def _from_rows(
-    name: str, rows: "datasets.Dataset", resolution: int | None, colour: Colour,
-    column: str | None, label_column: str | None, limit: int | None,
-) -> Dataset:  # fmt: skip
-    """Images from the image column of a table, labels from its label column."""
-    import datasets
-
-    column = column or next((key for key, kind in rows.features.items() if isinstance(kind, datasets.Image)), None)
-    if label_column is None:
-        found = [key for key, kind in rows.features.items() if isinstance(kind, datasets.ClassLabel)]
-        label_column = found[0] if len(found) == 1 else "label" if "label" in rows.features else None
-    for role, key in (("column", column), ("label_column", label_column)):
-        if key not in rows.features and (role == "column" or key is not None):
-            missing = "no column of images" if key is None else f"no column {key!r}"
-            raise FastdiffError(f"data set {name!r}: {missing}; set `{role}` to one of {', '.join(rows.features)}")
-
-    labels, classes = _labels(name, rows, label_column) if label_column else (None, 0)
-    count = min(len(rows), _count("limit", limit) or len(rows))
-    if not count:
-        raise FastdiffError(f"data set {name!r} is empty")
-    try:
-        table = rows.select(range(count)).select_columns([column]).cast_column(column, datasets.Image(decode=False))
-    except Exception as error:  # arrow has an error of its own for every kind of column that cannot be cast
-        raise FastdiffError(f"data set {name!r}: column {column!r} does not hold images") from error
-    sources = (row[column] for row in table)
-    examples = _decode(sources, count, lambda i: f"row {i} of {name}", resolution, colour)
-    return Dataset(name, examples, None if labels is None else labels[:count], classes)
-
-
-def _labels(name: str, rows: "datasets.Dataset", column: str) -> tuple[Tensor | None, int]:
-    """Labels (N,) and the number of classes; (None, 0) where some are negative, which on the hub means not labelled."""
-    import datasets
-
-    values, kind = rows[column][:], rows.features[column]
-    if any(value is None for value in values):
-        raise FastdiffError(f"data set {name!r}: column {column!r} has rows without a label")
-    if isinstance(kind, datasets.Value) and kind.dtype in ("string", "large_string"):
-        names = {value: index for index, value in enumerate(sorted(set(values)))}
-        return torch.tensor([names[value] for value in values]), len(names)
-    if not isinstance(kind, datasets.ClassLabel) and "int" not in getattr(kind, "dtype", ""):
-        raise FastdiffError(f"data set {name!r}: labels in column {column!r} must be integers or strings")
-    if not values or min(values) < 0:
-        return None, 0
-    return torch.tensor(values), kind.num_classes if isinstance(kind, datasets.ClassLabel) else max(values) + 1
-
-
-def _decode(
-    sources: Iterable[dict[str, Any]], count: int, where: Callable[[int], str], resolution: int | None, colour: Colour
-) -> Tensor:
-    """Encoded images, each {"path", "bytes"}, as uint8 (N, C, H, W); transparency is dropped.
-
-    resolution: None keeps images as they are (all of one size), else the shorter side is resized to it and the
-    middle square kept. where(i) names image i in an error.
-    """
-    from datasets import Image
-    from PIL import ImageOps
-    from PIL.Image import Resampling
-    from rich.progress import track
-
-    if colour not in ("rgb", "grey"):
-        raise FastdiffError(f"colour {colour!r} is unknown; choose rgb or grey")
-    _count("resolution", resolution)
-    decoder, mode = Image(), "RGB" if colour == "rgb" else "L"
-    quiet = count <= 5000 or not _watched()
-    for i, source in enumerate(track(sources, "Reading images", total=count, transient=True, disable=quiet)):
-        try:
-            image = decoder.decode_example(source)
-        except Exception as error:  # a broken file can fail anywhere in its decoder
-            raise FastdiffError(f"{where(i)}: not a readable image ({_first_line(error)})") from error
-        if image.mode.startswith(("I", "F")):  # would be clipped to white, not scaled
-            raise FastdiffError(f"{where(i)}: pixels of mode {image.mode}; convert it to 8 bits a channel")
-        image = image.convert(mode)
-        if resolution is not None:
-            image = ImageOps.fit(image, (resolution, resolution), Resampling.LANCZOS)
-        if i == 0:
-            size = image.size
-            pixels = np.empty((count, len(mode), size[1], size[0]), np.uint8)
-        if image.size != size:
-            raise FastdiffError(
-                f"images differ in size: {where(0)} is {size[0]} x {size[1]}, {where(i)} is {image.width} x "
-                f"{image.height}; `resolution: 32` (or another size) resizes and crops them all"
-            )
-        pixels[i] = np.asarray(image).reshape(size[1], size[0], -1).transpose(2, 0, 1)
-    return torch.from_numpy(pixels)
-
-
-def _count(option: str, value: int | None) -> int | None:
-    """The value of an option that counts something, where it is given at least 1."""
-    if value is not None and value < 1:
-        raise FastdiffError(f"{option} must be at least 1, not {value}")
-    return value
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [""])[0] or type(error).__name__
-
-
-def _watched() -> bool:
-    """Whether somebody looks at progress bars: a terminal, and the main process."""
-    return sys.stdout.isatty() and os.environ.get("RANK", "0") == "0"
+    rows = open_table(path, path, split=split)
+    return Dataset(path, *read_table(path, rows, resolution, colour, column, label_column, limit))
 
 
 # ---------------------------------------------------------------------------------------------------------------------

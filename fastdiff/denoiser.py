@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,8 @@ Cond = dict[str, Tensor] | None
 
 # What a network sees as its time, by name: (t, schedule) -> Tensor. A stored model names one of these.
 TIME_INPUTS: dict[str, Callable[[Tensor, Schedule], Tensor]] = {
-    "timestep": lambda t, schedule: 1000 * t / schedule.t_max - 1,  # DDPM's 0..999, whatever the schedule's own clock
+    # DDPM's 0..999, whatever the schedule's own clock
+    "timestep": lambda t, schedule: schedule.timesteps * t / schedule.t_max - 1,
     "thousand": lambda t, schedule: 1000 * t,                       # flow-matching transformers
     "time": lambda t, schedule: t,
     "edm": lambda t, schedule: ratio_of(schedule, t).log() / 4,
@@ -23,6 +25,7 @@ TIME_INPUTS: dict[str, Callable[[Tensor, Schedule], Tensor]] = {
 
 
 def ratio_of(schedule: Schedule, t: Tensor) -> Tensor:
+    """sigma / alpha at time t."""
     alpha, sigma = schedule.alpha_sigma(t)
     return sigma / alpha
 
@@ -131,4 +134,4 @@ class Denoiser(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return next((p.device for p in self.parameters()), torch.device("cpu"))
+        return next((p.device for p in chain(self.parameters(), self.buffers())), torch.device("cpu"))

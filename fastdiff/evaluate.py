@@ -97,8 +97,7 @@ def open_extractor(spec: str, device: torch.device | str) -> Extractor:
             raise FastdiffError(f"extractor {spec}: expected a folder with model.safetensors and features.json")
         net = DigitsExtractor("digits", ["features"], folder)
         name, metric, dims, size = net.info["name"], f"fd_{net.info['name']}", net.info["dims"], DigitFeatures.size
-    with weights.open("rb") as file:
-        fingerprint = hashlib.file_digest(file, "sha256").hexdigest()[:12]
+    fingerprint = hashlib.sha256(weights.read_bytes()).hexdigest()[:12]
     net = net.eval().requires_grad_(False).to(device)
     return Extractor(name, metric, dims, size, fingerprint, net, torch.device(device))
 
@@ -129,6 +128,7 @@ def inception_weights() -> Path:
 
 @contextmanager
 def socket_timeout(seconds: float):
+    """New sockets give up after so long."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:
@@ -138,6 +138,7 @@ def socket_timeout(seconds: float):
 
 
 def open_inception(weights: Path) -> FeatureExtractorInceptionV3:
+    """torch-fidelity's network, from a file of its weights."""
     try:
         torch.load(weights, weights_only=True)  # torch-fidelity unpickles anything: let it see plain tensors only
         return FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], feature_extractor_weights_path=weights)

@@ -38,7 +38,7 @@ def generate(model: Denoiser, sampler: str, times: Tensor, indices: Tensor, *, s
         denoise = Guided(model, cond, null, guidance, clip)
         noise = {"randn": lambda x, rng=rng: rng.normal(x.shape[1:]).to(x)} if stochastic else {}
         x = rng.normal(model.shape) * model.schedule.alpha_sigma(times[0])[1]
-        with torch.inference_mode():
+        with torch.no_grad():
             for state in draw(denoise, x, times, **noise, **options):
                 pass
         yield Made(part, state.x, denoise.nfe)
@@ -55,7 +55,8 @@ def sample(model: Denoiser, sampler: str | None = None, steps: int | None = None
         labels = check_labels(model, torch.as_tensor(labels).expand(n))
     if guidance != 1.0 and labels is None:
         raise FastdiffError(f"guidance = {guidance} needs labels: there is no condition to guide by")
-    made = generate(model, sampler, times, torch.arange(n), seed=seed, labels=labels, guidance=guidance, batch=batch, **options)
+    made = generate(model, sampler, times, torch.arange(n), seed=seed, labels=labels, guidance=guidance, batch=batch,
+                    **options)
     return torch.cat([part.x for part in made])
 
 
@@ -63,6 +64,8 @@ def plan(model: Denoiser, sampler: str | None, steps: int | None, spacing: str |
          options: dict[str, Any]) -> tuple[str, Tensor, dict[str, Any]]:
     """The sampler, its grid and its options, checked against the model."""
     own = model.sampling
+    if model.shape is None:
+        raise FastdiffError("this model does not say the shape of a sample: make it with Denoiser(..., shape=(C, H, W))")
     sampler, steps = sampler or own.sampler, own.steps[0] if steps is None else steps
     if sampler not in SAMPLERS:
         raise FastdiffError(f"sampler {sampler!r} is unknown, choose from {', '.join(SAMPLERS)}")
@@ -71,13 +74,19 @@ def plan(model: Denoiser, sampler: str | None, steps: int | None, spacing: str |
                             f"not for {sampler} at {steps}")
     known = set(inspect.signature(SAMPLERS[sampler]).parameters) - {"denoise", "x", "times", "randn"}
     if unknown := set(options) - known - {"clip"}:
-        raise FastdiffError(f"sampler {sampler} has no option {sorted(unknown)[0]!r}; it has {', '.join(sorted(known)) or 'none'}")
-    return sampler, time_grid(model.schedule, steps, spacing or own.spacing), options
+        raise FastdiffError(f"sampler {sampler} has no option {sorted(unknown)[0]!r}; "
+                            f"it has {', '.join(sorted(known)) or 'none'}")
+    times = time_grid(model.schedule, steps, spacing or own.spacing)
+    (alpha, sigma), (a, b) = model.schedule.alpha_sigma(times[0]), model.row(times[0])
+    if not 0 < (alpha * b - sigma * a).abs() < float("inf"):
+        raise FastdiffError(f"a model that predicts {model.predicts} cannot start at t = {times[0]:g} of its schedule, "
+                            f"where alpha = {alpha:g}: choose spacing karras")
+    return sampler, times, options
 
 
 def check_labels(model: Denoiser, labels: Tensor) -> Tensor:
     """Labels that the model knows."""
-    null = model.net.null_label
+    null = getattr(model.net, "null_label", None)
     if null is None:
         raise FastdiffError("labels were given, but this model takes none")
     if labels.min() < 0 or labels.max() >= null:

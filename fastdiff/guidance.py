@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from .denoiser import Cond, Denoiser, Prediction
+from .errors import FastdiffError
 from .schedule import Schedule, like
 
 
@@ -19,6 +20,8 @@ class Guided:
                  clip: float | None = None):
         self.model, self.cond, self.null, self.guidance, self.clip = model, cond, null, guidance, clip
         self.nfe = 0
+        if guidance != 1.0 and (cond is None or null is None):
+            raise FastdiffError(f"guidance = {guidance} needs both a condition and a null condition")
 
     @property
     def schedule(self) -> Schedule:

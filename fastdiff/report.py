@@ -56,6 +56,7 @@ def verdict(groups: list[dict], metric: str) -> str:
 
 
 def headings(metric: str) -> list[str]:
+    """The columns of the table."""
     return ["Model", "Sampler", "Steps", "NFE", metric, "vs teacher DDIM", "ms/image", "n", "seeds"]
 
 
@@ -77,17 +78,20 @@ def cells(group: dict, metric: str) -> list[str]:
 def table(rows: list[dict]) -> Table:
     """The terminal's view: the best of each step count in bold green."""
     groups, metric = summary(rows), metric_of(rows)
-    extractor, n = _listed(rows, "extractor") or "unnamed", _listed(rows, "n")
+    extractor, n, seeds = _listed(rows, "extractor") or "unnamed", _listed(rows, "n"), _listed(rows, "seed")
     view = Table(
-        caption=f"{metric}: lower is better; extractor {extractor}, n = {n}, ± over seeds; guidance counts double in NFE",
+        caption=f"{metric}: lower is better; extractor {extractor}; n = {n}; seeds {seeds}, ± over them; "
+        "guidance counts double in NFE",
         header_style="bold",
     )
-    for name in headings(metric):
-        view.add_column(name, justify="left" if name in ("Model", "Sampler") else "right")
+    names = headings(metric)[:-2]  # n and seeds are in the caption: the table fits 80 columns
+    for name in names:
+        text = name in ("Model", "Sampler")
+        view.add_column(name, justify="left" if text else "right", no_wrap=text)
     for group, following in zip(groups, [*groups[1:], None]):
         line = cells(group, metric)
         line[4] = f"[bold green]{line[4]}[/]" if group["best"] else line[4]
-        view.add_row(*line, end_section=following is not None and following["family"] != group["family"])
+        view.add_row(*line[: len(names)], end_section=following is not None and following["family"] != group["family"])
     return view
 
 

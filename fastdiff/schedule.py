@@ -26,6 +26,11 @@ class Schedule:
 
     t_max: float = 1.0
 
+    @property
+    def timesteps(self) -> int:
+        """Training timesteps that t_max is divided into, where a network or a grid counts in them."""
+        return 1000
+
     def alpha_sigma(self, t: Tensor) -> tuple[Tensor, Tensor]:
         raise NotImplementedError
 
@@ -172,6 +177,10 @@ class DDPM(Schedule):
     beta_start: float = 1e-4
     beta_end: float = 2e-2
     betas: tuple[float, ...] = field(default=(), repr=False)
+
+    @property
+    def timesteps(self) -> int:
+        return int(self.t_max)
 
     @cached_property
     def table(self) -> Tensor:

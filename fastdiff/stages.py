@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,17 +35,20 @@ SHOWN = 64          # samples drawn of a stage
 def run(recipe: Recipe, out: str | Path | None = None, only: str | None = None) -> Path:
     """Do all that is not done yet; returns the run's directory. The same call again resumes, or does nothing.
 
-    only: the name of one stage, after which to stop. out: instead of checkpoints/<name>.
+    only: the one stage to train, its teacher being there already; no benchmark. out: instead of checkpoints/<name>.
     """
     folder = Path(out) if out else Path("checkpoints") / recipe.name
     names = [stage.name for stage in recipe.stages]
     if only and only not in names:
         raise FastdiffError(f"--only {only}: no such stage, choose from {', '.join(names)}")
     [precision] = {stage.train.precision for stage in recipe.stages} if same_precision(recipe) else [None]
-    accelerator = Accelerator(mixed_precision=precision, kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)])
+    accelerator = Accelerator(cpu=not torch.accelerator.is_available(),       # said aloud, or CPU processes never meet
+                              mixed_precision=precision,
+                              kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)])
     console = Console(quiet=not accelerator.is_main_process)
-    claim(folder, recipe, accelerator)
     dataset = recipe.dataset()
+    claim(folder, recipe, accelerator)
+    console.print(f"{recipe.name}: {len(names)} stages on {len(dataset)} examples of {dataset.name}, in {folder}", highlight=False)
     for number, stage in enumerate(recipe.stages, 1):
         if only in (None, stage.name):
             train_stage(recipe, stage, dataset, folder, accelerator, console, f"{number}/{len(names)} {stage.name}")
@@ -54,6 +58,7 @@ def run(recipe: Recipe, out: str | Path | None = None, only: str | None = None) 
 
 
 def same_precision(recipe: Recipe) -> bool:
+    """True; FastdiffError where stages differ in precision."""
     found = {stage.train.precision for stage in recipe.stages}
     if len(found) > 1:
         raise FastdiffError(f"train.precision: one run has one precision, the stages name {' and '.join(sorted(found))}")
@@ -147,6 +152,7 @@ def forget_others(place: Path, origin: dict[str, Any], console: Console) -> None
 
 
 def draw(model: Denoiser, path: Path) -> None:
+    """Samples of a model, as it is meant to be sampled, as one sheet."""
     save(picture(sample(model, n=SHOWN), zoom=4), path)
 
 
@@ -154,6 +160,7 @@ def draw(model: Denoiser, path: Path) -> None:
 
 
 def benchmark(recipe: Recipe, dataset: Dataset, folder: Path, accelerator: Accelerator, console: Console) -> None:
+    """Measure every stage, then write and show the report."""
     config = recipe.bench
     names = [stage.name for stage in recipe.stages]
     models = {name: folder / name for name in names}
@@ -176,12 +183,14 @@ def bar(console: Console, title: str, total: int, done: int) -> Iterator:
     """A progress bar with remaining time; where nobody looks at a terminal, a line every tenth."""
     columns = (TextColumn("{task.description:28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+    start = time.monotonic()
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task(title, total=total, completed=done, note="")
 
         def advance(step: int, note: str | None = None) -> None:
             progress.update(task, completed=step, **({"note": note} if note else {}))
             if not console.is_terminal and step * 10 // total > (step - 1) * 10 // total:
-                console.print(f"{title}  {step}/{total}  {note or ''}")
+                left = (time.monotonic() - start) / (step - done) * (total - step)
+                console.print(f"{title}  {step}/{total}  {left:.0f} s left", highlight=False)
 
         yield advance

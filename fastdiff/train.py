@@ -101,7 +101,8 @@ class Training:
             self.frozen["teacher"] = teacher.eval().requires_grad_(False)
         for net in (*self.trained.values(), *self.frozen.values()):
             net.to(accelerator.device)
-        self.parameters = {r: own for r, n in self.trained.items() if (own := [p for p in n.parameters() if p.requires_grad])}
+        weights = {r: [p for p in n.parameters() if p.requires_grad] for r, n in self.trained.items()}
+        self.parameters = {r: own for r, own in weights.items() if own}
         kind = OPTIMIZERS[config.optimizer]
         self.optimizers = {r: kind(own, config.lr, betas=config.betas, weight_decay=config.weight_decay)
                            for r, own in self.parameters.items()}
@@ -134,11 +135,12 @@ class Training:
 
     def advance(self) -> dict[str, Tensor]:
         """One step: every turn of it, and the averages."""
-        config, logs = self.config, {"lr": torch.tensor(self.config.rate(self.step))}
+        config, logs = self.config, {"lr": torch.tensor(self.config.rate(self.step), dtype=torch.float64)}
         progress = self.progress(self.step, config.steps, self.images)
         torch.manual_seed(hash((config.seed, self.step, self.accelerator.process_index)) & 0x7FFFFFFF)   # dropout
         for turn in self.method.turns(progress):
-            logs |= {f"{'+'.join(turn)}/{k}" if turn != ("student",) else k: v for k, v in self.learn(turn, progress).items()}
+            prefix = "" if turn == ("student",) else "+".join(turn) + "/"
+            logs |= {prefix + k: v for k, v in self.learn(turn, progress).items()}
             if "student" in turn:
                 ema.update(self.average, self.student, ema.decay_at(config.ema, self.step))
                 for role, decay in self.method.averages().items():
@@ -148,7 +150,7 @@ class Training:
 
     def learn(self, turn: tuple[str, ...], progress: Any) -> dict[str, Tensor]:
         """One update of the roles in a turn, on one global batch."""
-        config, accelerator, logs = self.config, self.accelerator, {}
+        config, accelerator, logs, mean = self.config, self.accelerator, {}, 0.0
         nets = self.frozen | self.trained | {r: self.live[r] for r in turn}
         with only(self.parameters, turn):
             for i in range(config.accumulate):
@@ -160,6 +162,7 @@ class Training:
                     with accelerator.autocast():
                         loss, more = self.method.loss(turn, nets, batch, progress)
                     accelerator.backward(loss / config.accumulate)
+                mean = mean + loss.detach() / config.accumulate
                 self.images += config.batch // config.accumulate
             for role in turn:
                 for group in self.optimizers[role].param_groups:
@@ -168,14 +171,15 @@ class Training:
                 self.optimizers[role].step()
                 self.optimizers[role].zero_grad()
                 logs[f"{role}/grad" if len(turn) > 1 else "grad"] = norm
-        bad = ~torch.isfinite(loss.detach()) | (self.first_bad >= 0)
-        self.first_bad = torch.where(bad & (self.first_bad < 0), self.step, self.first_bad)
-        return {"loss": loss.detach(), **{k: v.detach() for k, v in more.items()}, **logs}
+        # A finite loss may have gradients that are not (and on every process, where one has them); a scaler skips those.
+        bad = ~torch.isfinite(mean if accelerator.scaler else mean + sum(logs.values()))
+        self.first_bad = torch.where(bad & (self.first_bad < 0), self.step + 1, self.first_bad)
+        return {"loss": mean, **{k: v.detach() for k, v in more.items()}, **logs}
 
     def stop_if_bad(self) -> None:
         if (step := int(self.first_bad)) >= 0:
-            raise FastdiffError(f"the loss is not finite at step {step}: training stopped, the last good state is kept in "
-                                f"{self.folder / 'state'}; lower train.lr or train.clip and run again")
+            raise FastdiffError(f"the loss or its gradient is not finite at step {step}: training stopped, the last good "
+                                f"state is kept in {self.folder / 'state'}; lower train.lr or train.clip and run again")
 
     # ---- what resumes
 
@@ -197,7 +201,9 @@ class Training:
 
     def resume(self) -> None:
         """Go on from the newest whole state, if there is one."""
-        if (found := load_state(self.folder / "state")) is None:
+        with self.accelerator.main_process_first():                   # one process sets a damaged state aside
+            found = load_state(self.folder / "state")
+        if found is None:
             return
         tensors, record = found
         self.step, self.images, self.seconds = record["step"], record["images"], record["seconds"]
@@ -221,5 +227,7 @@ class Training:
         lines = path.read_text().splitlines() if path.exists() else []
         kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= self.step]
         self.folder.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(line + "\n" for line in kept))
+        scratch = path.with_name(".log.jsonl.new")
+        scratch.write_text("".join(line + "\n" for line in kept))
+        scratch.replace(path)
         return path.open("a")

@@ -178,7 +178,7 @@ class LossMemory(nn.Module):
             torch.distributed.all_reduce(sums)
         total, seen = sums
         fresh = total / seen.clamp(min=1)
-        blend = torch.where(self.count > 0, self.decay, 0.0)
+        blend = self.decay * (self.count > 0).to(self.moment)
         self.moment.copy_(torch.where(seen > 0, blend * self.moment + (1 - blend) * fresh, self.moment))
         self.count.add_(seen.long())
 

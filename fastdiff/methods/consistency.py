@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 
 from ..denoiser import Sampling
+from ..errors import FastdiffError
 from .base import Law, Method, Uniform, bare, pseudo_huber
 
 
@@ -25,6 +26,12 @@ class ECT(Method):
 
     training: ClassVar[dict] = {"optimizer": "radam"}
 
+    def __post_init__(self):
+        if self.times.memory() is not None:
+            raise FastdiffError("times: importance is for denoising, choose uniform, lognormal or logit_normal")
+        if not 0 < self.start <= 1:
+            raise FastdiffError(f"start = {self.start}: expected a share of t, above 0 and at most 1")
+
     def loss(self, turn, nets, batch, progress):
         model = bare(nets["student"])
         schedule, x0 = model.schedule, batch.x0
@@ -32,10 +39,11 @@ class ECT(Method):
         s = t * (1 - self.gap(progress))
         eps = batch.rng.normal(x0.shape[1:]).to(x0)
         x = schedule.mix(x0, eps, t)
+        # The pass with gradients comes first: older autocasts keep the weights that one without has cast, and lose them.
         with torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):      # the same dropout mask for both
-            with torch.no_grad():
-                target = nets_target(nets, self.nearer(nets, batch, x, eps, t, s), s, batch.cond)
-        p = nets["student"](x, t, torch.zeros_like(t), batch.cond)
+            p = nets["student"](x, t, torch.zeros_like(t), batch.cond)
+        with torch.no_grad():
+            target = nets_target(nets, self.nearer(nets, batch, x, eps, t, s), s, batch.cond)
         distance = pseudo_huber(p.x0 - target, self.huber * math.sqrt(x0[0].numel()))
         return (distance * schedule.t_max / (t - s)).mean(), {"gap": ((t - s) / schedule.t_max).mean()}
 

@@ -33,7 +33,7 @@ class Denoising(Method):
 
     def dropped(self, model, batch):
         """Labels with some replaced by the null class, whose number is that of the classes."""
-        null = model.net.null_label
+        null = getattr(model.net, "null_label", None)
         if batch.cond is None or null is None:
             return None
         drop = batch.rng.uniform() < self.label_dropout

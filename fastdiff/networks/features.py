@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 
 def block(width: int, out: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(width, out, 3, padding=1, bias=False), nn.BatchNorm2d(out), nn.ReLU())
+    """Convolution, batch norm and nonlinearity."""
+    return nn.Sequential(nn.Conv2d(width, out, 3, padding=1, bias=False), nn.BatchNorm2d(out), nn.SiLU())
 
 
 class DigitFeatures(nn.Module):
@@ -24,8 +25,8 @@ class DigitFeatures(nn.Module):
         super().__init__()
         self.trunk = nn.Sequential(
             block(1, 32), block(32, 32), nn.MaxPool2d(2),  # (n, 32, 4, 4)
-            block(32, 64), nn.Flatten(), nn.Dropout(0.3),  # (n, 1024)
-            nn.Linear(64 * 16, self.dims), nn.ReLU(),
+            block(32, 64), nn.Flatten(),  # (n, 1024)
+            nn.Linear(64 * 16, self.dims), nn.SiLU(),
         )  # fmt: skip
         self.head = nn.Linear(self.dims, self.classes)
 

@@ -44,7 +44,7 @@ def unet(shape: tuple[int, ...], classes: int = 0, *, channels: tuple[int, ...] 
     return UNet(UNet2DModel(
         sample_size=shape[1] if shape[1] == shape[2] else shape[1:], in_channels=shape[0], out_channels=shape[0],
         block_out_channels=channels, layers_per_block=layers, norm_num_groups=groups, dropout=dropout,
-        attention_head_dim=min(32, channels[-1]), add_attention=middle_attention,
+        attention_head_dim=min(32, *channels), add_attention=middle_attention,
         down_block_types=tuple("AttnDownBlock2D" if n in attention else "DownBlock2D" for n in sizes),
         up_block_types=tuple("AttnUpBlock2D" if n in attention else "UpBlock2D" for n in reversed(sizes)),
         num_class_embeds=classes + 1 if classes else None))

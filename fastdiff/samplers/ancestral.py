@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ..errors import FastdiffError
 from ..guidance import Guided
 from .state import State
 
@@ -14,6 +15,8 @@ from .state import State
 def ddpm(denoise: Guided, x: Tensor, times: Tensor, *, variance: Literal["small", "large"] = "small",
          randn: Callable[[Tensor], Tensor] = torch.randn_like) -> Iterator[State]:
     """Ancestral sampling on any grid (Ho et al. 2020, algorithm 2); variance beta-tilde (small) or beta (large)."""
+    if variance not in ("small", "large"):
+        raise FastdiffError(f"sampler ddpm: variance = {variance!r}, expected small or large")
     schedule = denoise.schedule
     for t, s in pairwise(times):
         p = denoise(x, t, s)
@@ -38,7 +41,7 @@ def ddim(denoise: Guided, x: Tensor, times: Tensor, *, eta: float = 0.0,
         p = denoise(x, t, s)
         (alpha_t, sigma_t), (alpha_s, sigma_s) = schedule.alpha_sigma(t), schedule.alpha_sigma(s)
         noise = eta * sigma_s / sigma_t * (sigma_t**2 - (alpha_t / alpha_s * sigma_s) ** 2).clamp(min=0).sqrt()
-        x = alpha_s * p.x0 + (sigma_s**2 - noise**2).sqrt() * p.eps if s > 0 else p.x0
+        x = alpha_s * p.x0 + (sigma_s**2 - noise**2).clamp(min=0).sqrt() * p.eps if s > 0 else p.x0
         if noise > 0:
             x = x + noise * randn(x)
         yield State(s, x, p.x0)

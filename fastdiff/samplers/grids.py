@@ -15,15 +15,17 @@ def uniform(schedule: Schedule, steps: int) -> Tensor:
 
 
 def trailing(schedule: Schedule, steps: int) -> Tensor:
-    """Training timesteps counted back from the last in equal strides, rounded to the 1000-entry table."""
-    unit = schedule.t_max / 1000
-    return torch.cat([(torch.arange(steps, 0, -1, dtype=torch.float64) * (1000 / steps)).round() * unit, torch.zeros(1)])
+    """Training timesteps counted back from the last in equal strides, rounded to the table."""
+    count = schedule.timesteps
+    entries = (torch.arange(steps, 0, -1, dtype=torch.float64) * (count / steps)).round()
+    return torch.cat([entries * schedule.t_max / count, torch.zeros(1)])
 
 
 def leading(schedule: Schedule, steps: int) -> Tensor:
-    """Training timesteps 0, k, 2k, ... with k = 1000 // steps: never starts at t_max; kept for parity with DDIM's code."""
-    unit = schedule.t_max / 1000
-    return torch.cat([(torch.arange(steps - 1, -1, -1, dtype=torch.float64) * (1000 // steps) + 1) * unit, torch.zeros(1)])
+    """Training timesteps 0, k, 2k, ... with k = count // steps: never starts at t_max; kept for parity with DDIM's code."""
+    count = schedule.timesteps
+    entries = torch.arange(steps - 1, -1, -1, dtype=torch.float64) * (count // steps) + 1
+    return torch.cat([entries * schedule.t_max / count, torch.zeros(1)])
 
 
 def quadratic(schedule: Schedule, steps: int) -> Tensor:
@@ -36,6 +38,8 @@ def karras(schedule: Schedule, steps: int, rho: float = 7.0, ratio_min: float = 
 
     The first point is the schedule's own t_max where that is nearer than ratio_max.
     """
+    alpha, sigma = schedule.alpha_sigma(torch.tensor(schedule.t_max, dtype=torch.float64))
+    ratio_max = min(ratio_max, float(sigma / alpha))
     ramp = torch.linspace(0, 1, steps, dtype=torch.float64)
     ratio = (ratio_max ** (1 / rho) + ramp * (ratio_min ** (1 / rho) - ratio_max ** (1 / rho))) ** rho
     return torch.cat([schedule.time_of(ratio).clamp(max=schedule.t_max), torch.zeros(1)])

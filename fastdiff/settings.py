@@ -1,0 +1,94 @@
+"""Settings: plain data held to what functions and dataclasses accept; every error names the key's path."""
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
+
+from .errors import FastdiffError
+
+# A name, or {name: ..., its options}.
+Named = Annotated[dict[str, Any], BeforeValidator(lambda value: {"name": value} if isinstance(value, str) else value)]
+
+
+class Strict(BaseModel):
+    """Settings among which an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+
+def named(value: Any, path: str) -> tuple[str, dict[str, Any]]:
+    """`cosine` or {name: cosine, ...} -> its name and its options."""
+    options = {"name": value} if isinstance(value, str) else value
+    if not isinstance(options, dict) or not isinstance(options.get("name"), str):
+        raise FastdiffError(f"{path}: expected a name, or {{name: ..., and its options}}, got {value!r}")
+    return options["name"], {k: v for k, v in options.items() if k != "name"}
+
+
+def check(registry: Mapping[str, Callable], name: str, options: dict[str, Any], path: str,
+          skip: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The options, converted to the types that registry[name] declares."""
+    if name not in registry:
+        raise FastdiffError(f"{path}: {name!r} is unknown, choose from {', '.join(registry)}")
+    return dict(validate(schema(registry[name], path, skip), options, path))
+
+
+def call(registry: Mapping[str, Callable], name: str, options: dict[str, Any], path: str, *first: Any) -> Any:
+    """registry[name] of `first` and the options."""
+    parameters = tuple(inspect.signature(registry[name]).parameters) if name in registry else ()
+    options = check(registry, name, options, path, skip=parameters[: len(first)])
+    return registry[name](*first, **options)
+
+
+def schema(kind: Callable, path: str, skip: tuple[str, ...] = ()) -> type[BaseModel]:
+    """A strict pydantic model of a function's or dataclass's parameters."""
+    parameters = {n: p for n, p in inspect.signature(kind).parameters.items() if n not in skip}
+    described = {
+        n: (nested(p.annotation, dotted(path, n)),
+            ... if p.default is p.empty else Field(default_factory=lambda default=p.default: default))
+        for n, p in parameters.items()}
+    return create_model(kind.__name__, __base__=Strict, **described)
+
+
+def nested(annotation: Any, path: str) -> Any:
+    """A parameter whose type has a registry is itself written as a name with options."""
+    registry = getattr(annotation, "registry", None)
+    if registry is None:
+        return annotation
+    return Annotated[Any, BeforeValidator(lambda value: call(registry, *named(value, path), path))]
+
+
+def validate(kind: type[BaseModel], data: dict[str, Any], path: str) -> Any:
+    """pydantic's check, its first complaint as one line with the key's path and the nearest known key."""
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")     # a misspelt key is also missing
+        where = dotted(path, *map(str, first["loc"]))
+        if first["type"] == "extra_forbidden":
+            near = suggestion(str(first["loc"][-1]), known_keys(kind, first["loc"]))
+            raise FastdiffError(f"{where} is unknown{near}") from None
+        if first["type"] == "missing":
+            raise FastdiffError(f"{where} is missing") from None
+        message = first["msg"].partition(" or instance of ")[0]
+        raise FastdiffError(f"{where}: {message[0].lower() + message[1:]}, got {first['input']!r}") from None
+
+
+def known_keys(kind: type[BaseModel], loc: tuple) -> list[str]:
+    """The keys allowed where an unknown one was found."""
+    for key in loc[:-1]:
+        kind = kind.model_fields[key].annotation if hasattr(kind, "model_fields") else get_args(kind)[-1]    # dict[str, ...]
+    return list(kind.model_fields)
+
+
+def dotted(*parts: str) -> str:
+    """A key's path."""
+    return ".".join(p for p in parts if p)
+
+
+def suggestion(name: str, known: Any) -> str:
+    """The end of a complaint: the nearest of the known names, or all of them."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f", did you mean {near[0]}?" if near else f", choose from {', '.join(sorted(known))}" if known else ""
