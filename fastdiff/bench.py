@@ -85,7 +85,7 @@ def baseline(text: str) -> tuple[str, str, int]:
 
 
 def cells(models: dict[str, Denoiser], teacher: str | None, config: BenchConfig) -> list[Cell]:
-    """The teacher's baselines, then each student at its step counts."""
+    """The teacher's baselines and each student at its step counts, the cheap ones first."""
     found = []
     if teacher is not None:
         hows = [("ddim", "uniform", k) for k in config.steps] + [baseline(text) for text in config.baselines]
@@ -94,7 +94,7 @@ def cells(models: dict[str, Denoiser], teacher: str | None, config: BenchConfig)
         own = model.sampling
         if name != teacher and (config.models is None or name in config.models):
             found += [Cell(name, own.sampler, own.spacing, k) for k in (own.steps if own.only else config.steps)]
-    return found
+    return sorted(found, key=lambda cell: cell.steps)
 
 
 def sweep(models: dict[str, str | Path], dataset: Dataset, config: BenchConfig, out: str | Path, *,

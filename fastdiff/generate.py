@@ -1,6 +1,7 @@
 """Model + sampler + time grid + sample indices -> samples, the same on any batch size and number of processes."""
 
 import inspect
+from collections import deque
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -39,9 +40,8 @@ def generate(model: Denoiser, sampler: str, times: Tensor, indices: Tensor, *, s
         noise = {"randn": lambda x, rng=rng: rng.normal(x.shape[1:]).to(x)} if stochastic else {}
         x = rng.normal(model.shape) * model.schedule.alpha_sigma(times[0])[1]
         with torch.no_grad():
-            for state in draw(denoise, x, times, **noise, **options):
-                pass
-        yield Made(part, state.x, denoise.nfe)
+            last = deque(draw(denoise, x, times, **noise, **options), maxlen=1).pop()
+        yield Made(part, last.x, denoise.nfe)
 
 
 def sample(model: Denoiser, sampler: str | None = None, steps: int | None = None, n: int = 64, seed: int = 0,

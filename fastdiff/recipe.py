@@ -33,7 +33,7 @@ Yaml.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d
 
 
 class ModelSpec(Strict):
-    """What a model is: network, schedule and parameterisation, each a name with options."""
+    """What a model is: network, schedule and parameterisation, each a name with options; labels: it takes classes."""
 
     net: Named
     schedule: Named = {"name": "cosine"}
@@ -41,6 +41,7 @@ class ModelSpec(Strict):
     time_input: Literal[tuple(TIME_INPUTS)] = "timestep"
     sigma_data: float = Field(1.0, gt=0)
     scale_input: bool = False
+    labels: bool = False
 
 
 class StageSpec(Strict):
@@ -94,7 +95,10 @@ class Recipe:
     def fresh_model(self, dataset: Dataset) -> Denoiser:
         """A model with newly drawn weights."""
         net_name, net_options = named(self.model.net, "model.net")
-        net = call(NETWORKS, net_name, net_options, "model.net", dataset.shape, dataset.classes)
+        if self.model.labels and not dataset.classes:
+            raise FastdiffError(f"model.labels: the data set {dataset.name} has no labels")
+        classes = dataset.classes if self.model.labels else 0
+        net = call(NETWORKS, net_name, net_options, "model.net", dataset.shape, classes)
         schedule = call(SCHEDULES, *named(self.model.schedule, "model.schedule"), "model.schedule")
         return Denoiser(net, schedule, self.model.predicts, dataset.shape, self.model.time_input, self.model.sigma_data,
                         self.model.scale_input)

@@ -41,14 +41,14 @@ def run(recipe: Recipe, out: str | Path | None = None, only: str | None = None) 
     names = [stage.name for stage in recipe.stages]
     if only and only not in names:
         raise FastdiffError(f"--only {only}: no such stage, choose from {', '.join(names)}")
-    [precision] = {stage.train.precision for stage in recipe.stages} if same_precision(recipe) else [None]
     accelerator = Accelerator(cpu=not torch.accelerator.is_available(),       # said aloud, or CPU processes never meet
-                              mixed_precision=precision,
+                              mixed_precision=precision_of(recipe),
                               kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)])
     console = Console(quiet=not accelerator.is_main_process)
     dataset = recipe.dataset()
     claim(folder, recipe, accelerator)
-    console.print(f"{recipe.name}: {len(names)} stages on {len(dataset)} examples of {dataset.name}, in {folder}", highlight=False)
+    console.print(f"{recipe.name}: {len(names)} stages on {len(dataset)} examples of {dataset.name}, in {folder}",
+                  highlight=False)
     for number, stage in enumerate(recipe.stages, 1):
         if only in (None, stage.name):
             train_stage(recipe, stage, dataset, folder, accelerator, console, f"{number}/{len(names)} {stage.name}")
@@ -57,12 +57,12 @@ def run(recipe: Recipe, out: str | Path | None = None, only: str | None = None) 
     return folder
 
 
-def same_precision(recipe: Recipe) -> bool:
-    """True; FastdiffError where stages differ in precision."""
-    found = {stage.train.precision for stage in recipe.stages}
-    if len(found) > 1:
-        raise FastdiffError(f"train.precision: one run has one precision, the stages name {' and '.join(sorted(found))}")
-    return True
+def precision_of(recipe: Recipe) -> str:
+    """The one precision of all stages."""
+    first, *others = dict.fromkeys(stage.train.precision for stage in recipe.stages)
+    if others:
+        raise FastdiffError(f"train.precision: one run has one precision, the stages name {first} and {others[0]}")
+    return first
 
 
 def claim(folder: Path, recipe: Recipe, accelerator: Accelerator) -> None:
@@ -81,7 +81,7 @@ def claim(folder: Path, recipe: Recipe, accelerator: Accelerator) -> None:
             scratch.write_text(yaml.safe_dump(recipe.source, sort_keys=False))
             scratch.replace(path)
         except OSError as error:
-            raise FastdiffError(f"{folder} cannot be written ({error.strerror}): choose another directory with --out") from None
+            raise FastdiffError(f"{folder} cannot be written ({error.strerror}): choose another with --out") from None
     accelerator.wait_for_everyone()
 
 
@@ -120,7 +120,8 @@ def train_stage(recipe: Recipe, stage: Stage, dataset: Dataset, folder: Path, ac
         cost = {"images": training.images, "seconds": training.seconds,
                 "teacher_nfe": training.images * stage.method.teacher_nfe()}
         dtype = {"float32": torch.float32, "float16": torch.float16}[config.export]
-        export(training.average, place, {"method": stage.method_name, "origin": origin, "ema": config.ema, "cost": cost}, dtype)
+        notes = {"method": stage.method_name, "origin": origin, "ema": config.ema, "cost": cost}
+        export(training.average, place, notes, dtype)
     accelerator.wait_for_everyone()
     accelerator.free_memory()
 

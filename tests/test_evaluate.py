@@ -99,7 +99,7 @@ def test_shipped_network_reproduces_its_stated_accuracy(digits, extractor):
 def test_extractor_says_what_it_is(digits, extractor):
     features = extractor(digits[0][:70])
     assert (extractor.name, extractor.metric, extractor.dims) == ("digits", "fd_digits", 64)
-    assert features.shape == (70, 64) and features.min() >= 0 and not features.requires_grad
+    assert features.shape == (70, 64) and not features.requires_grad
     assert torch.equal(features, extractor(digits[0][:70].expand(-1, 3, -1, -1)))  # grey is three equal channels
     assert str(extractor) == f"digits@{extractor.fingerprint}" and len(extractor.fingerprint) == 12
 
@@ -192,7 +192,7 @@ def test_digit_halves_are_near_and_noise_is_far(digits, extractor):
     noise = extractor(torch.rand(512, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1)
     near = frechet_distance(statistics(features[:898]), statistics(features[898:]))
     far = frechet_distance(statistics(noise), statistics(features))
-    assert 0 < near < 2 and far > 100 * near
+    assert 0 < near < 0.005 * far
 
 
 def test_agrees_with_torch_fidelity(digits, extractor):

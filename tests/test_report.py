@@ -189,7 +189,7 @@ def test_the_table_shows_best_in_green_and_gain_of_students():
     console.print(report.table(plausible()))
     text = console.export_text(styles=True)
     assert re.search(r"progressive-1.*\x1b\[1;32m24\.2 ± 0\.1\x1b\[0m.*145x", text)
-    assert "extractor digits, n = 512" in text and "guidance counts double" in text
+    assert "extractor digits; n = 512" in text and "guidance counts double" in text
 
 
 def test_the_table_needs_neither_torch_nor_matplotlib():

@@ -24,7 +24,7 @@ class ECT(Method):
     halvings: int = 8
     huber: float = 0.00054
 
-    training: ClassVar[dict] = {"optimizer": "radam"}
+    training: ClassVar[dict] = {"optimizer": "radam", "decay": "cosine"}
 
     def __post_init__(self):
         if self.times.memory() is not None:

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 import torch
 
 from ..denoiser import Sampling
+from ..errors import FastdiffError
 from ..schedule import like
 from .base import Method, bare, per_sample
 
@@ -23,6 +24,10 @@ class Progressive(Method):
 
     training: ClassVar[dict] = {"ema": 0.0, "decay": "linear"}
     teaches: ClassVar[bool] = True
+
+    def __post_init__(self):
+        if self.steps < 1:
+            raise FastdiffError(f"steps = {self.steps}: expected at least 1")
 
     def loss(self, turn, nets, batch, progress):
         model, teacher = bare(nets["student"]), nets["teacher"]

@@ -38,7 +38,8 @@ def unet(shape: tuple[int, ...], classes: int = 0, *, channels: tuple[int, ...] 
         raise FastdiffError(f"model.net: unet expects images (C, H, W), the data have shape {shape}; use mlp")
     sizes = [shape[1] >> i for i in range(len(channels))]
     if shape[1] % (1 << (len(channels) - 1)) or shape[2] % (1 << (len(channels) - 1)):
-        raise FastdiffError(f"model.net.channels: {len(channels)} resolutions cannot halve images of {shape[1]} x {shape[2]}")
+        raise FastdiffError(
+            f"model.net.channels: {len(channels)} resolutions cannot halve images of {shape[1]} x {shape[2]}")
     if bad := [c for c in channels if c % groups]:
         raise FastdiffError(f"model.net.channels: {bad[0]} is no multiple of the {groups} groups of the group norm")
     return UNet(UNet2DModel(

@@ -1,0 +1,145 @@
+"""The house keeps its order: floors, sizes, first lines, and what each room leaves outside."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HOUSE = Path(__file__).parents[1] / "fastdiff"
+# From the ground up. A file imports from floors below its own; a package (samplers/) is one room on its floor.
+FLOORS = [
+    {"errors"},
+    {"rng", "rows", "schedule", "settings"},
+    {"denoiser", "images"},
+    {"guidance"},
+    {"samplers", "networks", "data", "ema", "pictures"},
+    {"methods", "checkpoint", "generate"},
+    {"train", "evaluate"},
+    {"bench", "plots"},
+    {"report"},
+    {"recipe"},
+    {"stages"},
+    {"cli"},
+    {"__main__"},
+]
+FILES = sorted(HOUSE.rglob("*.py"))
+ROOMS = [path for path in FILES if path != HOUSE / "__init__.py"]     # the roof names every floor, at first use
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(HOUSE))
+
+
+def room(path: Path) -> str:
+    return path.relative_to(HOUSE).parts[0].removesuffix(".py")
+
+
+def floor(of: str) -> int:
+    return next(number for number, rooms in enumerate(FLOORS) if of in rooms)
+
+
+def imported(path: Path) -> set[str]:
+    """Modules that a file imports anywhere in it, dotted and absolute: fastdiff.data, torch.nn, ..."""
+    found = set()
+    package = ["fastdiff", *path.relative_to(HOUSE).parent.parts]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) + 1 - node.level] if node.level else []
+            source = ".".join([*base, *([node.module] if node.module else [])])
+            found |= {f"{source}.{alias.name}" for alias in node.names} if source == "fastdiff" else {source}
+    return found
+
+
+def rooms_below(path: Path) -> set[str]:
+    ours = {module.split(".")[1] for module in imported(path) if module.startswith("fastdiff.")}
+    return {of for of in ours if (HOUSE / f"{of}.py").exists() or (HOUSE / of).is_dir()}
+
+
+def libraries(path: Path) -> set[str]:
+    return {module.split(".")[0] for module in imported(path)} - {"fastdiff"}
+
+
+def test_every_file_has_its_floor_and_every_floor_its_files():
+    listed = [of for rooms in FLOORS for of in rooms]
+    assert sorted(listed) == sorted({room(path) for path in ROOMS})
+
+
+@pytest.mark.parametrize("path", ROOMS, ids=name)
+def test_a_file_imports_from_below(path):
+    own = room(path)
+    above = {of for of in rooms_below(path) if of != own and floor(of) >= floor(own)}
+    assert not above, f"{name(path)} on floor {floor(own)} imports {sorted(above)}"
+
+
+def test_the_import_reader_sees_all_kinds():
+    def seen(file):
+        return rooms_below(HOUSE / file)
+
+    assert {"checkpoint", "data", "denoiser", "ema", "errors"} <= seen("train.py")           # from . import, from .x import
+    assert {"errors", "rng", "images"} <= seen("data.py")                                     # from fastdiff.x import
+    assert {"plots", "rows"} <= seen("report.py") and {"bench", "stages"} <= seen("cli.py")   # inside functions
+    assert {"data", "denoiser", "rng", "schedule"} <= seen("methods/base.py")                 # from ..x import
+
+
+def test_the_loop_knows_no_method_and_methods_no_loop():
+    assert "methods" not in rooms_below(HOUSE / "train.py")
+    for path in (HOUSE / "methods").glob("*.py"):
+        assert not rooms_below(path) & {"train", "checkpoint", "bench", "stages"}, name(path)
+        assert "accelerate" not in libraries(path), name(path)
+
+
+@pytest.mark.parametrize("file", ["errors.py", "rows.py", "report.py", "plots.py", "settings.py", "cli.py", "__init__.py"])
+def test_rooms_without_torch(file):
+    top = ast.parse((HOUSE / file).read_text()).body
+    names = {alias.name.split(".")[0] for node in top if isinstance(node, ast.Import) for alias in node.names}
+    names |= {(node.module or "").split(".")[0] for node in top if isinstance(node, ast.ImportFrom) and not node.level}
+    assert "torch" not in names
+    if file != "cli.py":
+        assert "torch" not in libraries(HOUSE / file)
+
+
+def test_a_report_is_written_without_torch(tmp_path):
+    code = f"""
+import sys
+import fastdiff
+from fastdiff.rows import append_row
+row = dict(key="k", model="teacher", sampler="ddim", spacing="uniform", steps=1, nfe=1, guidance=1, seed=0, n=8, fid=3.0,
+           ms_per_image=1.0)
+append_row({str(tmp_path / 'bench.jsonl')!r}, row)
+assert fastdiff.report.write({str(tmp_path)!r})
+print([name for name in ("torch", "diffusers", "datasets", "accelerate", "fastdiff.data") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, cwd=HOUSE.parent,
+                          env=os.environ | {"PYTHONPATH": str(HOUSE.parent)})
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_a_file_is_short_and_opens_with_what_it_is(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 300
+    assert path.stem not in ("utils", "util", "helpers", "misc", "common")
+    assert first_line(ast.parse(text))
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_public_names_say_what_they_are(path):
+    public = [node for node in ast.parse(path.read_text()).body
+              if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")]
+    assert [node.name for node in public if not first_line(node)] == []
+
+
+def first_line(node) -> str:
+    return (ast.get_docstring(node) or "").split("\n")[0]
+
+
+def test_ruff():
+    pytest.importorskip("ruff")
+    done = subprocess.run([sys.executable, "-m", "ruff", "check", "--no-cache", "--output-format", "concise", "."],
+                          text=True, capture_output=True, cwd=HOUSE.parent)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,164 @@
+"""Networks: shapes, labels and messages; closed-form teachers against brute force."""
+
+import math
+
+import pytest
+import torch
+
+from fastdiff.denoiser import Denoiser
+from fastdiff.errors import FastdiffError
+from fastdiff.guidance import Guided
+from fastdiff.networks import MLP, mlp, unet
+from fastdiff.networks.oracle import GaussianMixture, Points
+from fastdiff.samplers import SAMPLERS, time_grid
+from fastdiff.schedule import SCHEDULES, Cosine, Flow, Karras, Trig
+
+schedules = pytest.mark.parametrize("schedule", [*(kind() for kind in SCHEDULES.values()), Trig(sigma_data=0.5)], ids=repr)
+SMALL = {"channels": (8, 16), "layers": 1, "groups": 4}
+
+
+def f64(x):
+    return torch.tensor(x, dtype=torch.float64)
+
+
+# ---- unet and mlp
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 8, 4), (2, 16, 16)])
+@pytest.mark.parametrize("attention", [(), (8,)])
+def test_unet_keeps_the_shape(shape, attention):
+    net = unet(shape, **SMALL, attention=attention, dropout=0.1).eval()
+    x = torch.randn(2, *shape)
+    out = net(x, torch.tensor([3.0, 999.0]))
+    assert out.shape == x.shape and net.null_label is None and net.module.config.num_class_embeds is None
+    torch.testing.assert_close(out[1:], net(x[1:], torch.tensor([999.0])), rtol=1e-4, atol=1e-5)
+    assert (out[1:] - net(x[1:], torch.tensor([3.0]))).abs().max() > 1e-4
+    assert all(p.numel() for p in net.parameters())
+    assert ("Attn" in "".join(net.module.config.down_block_types)) == bool(attention)
+
+
+@pytest.mark.parametrize("make", [lambda: unet((1, 8, 8), 3, **SMALL).eval(), lambda: mlp((2,), 3, width=16)])
+def test_no_label_is_the_null_label(make):
+    torch.manual_seed(0)
+    net = make()
+    if isinstance(net, MLP):
+        torch.nn.init.normal_(net.last.weight)
+    x, t = torch.randn(4, *((2,) if isinstance(net, MLP) else (1, 8, 8))), torch.full((4,), 10.0)
+    assert net.null_label == 3
+    say = lambda label: net(x, t, None, {"label": torch.full((4,), label)})          # noqa: E731
+    assert torch.equal(net(x, t), say(3))
+    assert all(not torch.allclose(net(x, t), say(label), atol=1e-4) for label in range(3))
+
+
+def test_mlp_sees_the_time_and_starts_at_zero():
+    net = mlp((5,), width=16, depth=2)
+    x = torch.randn(3, 5)
+    assert torch.equal(net(x, torch.zeros(3)), net.last.bias.expand(3, 5)) and net.null_label is None
+    assert net.module is net and len(net.blocks) == 2
+    torch.nn.init.normal_(net.last.weight)
+    apart = [net(x, torch.full((3,), t)) for t in (0.0, 1.0, 500.0, 501.0)]
+    assert all((a - b).abs().max() > 1e-4 for i, a in enumerate(apart) for b in apart[:i])
+
+
+@pytest.mark.parametrize(("build", "message"), [
+    (lambda: unet((2,)), r"unet expects images \(C, H, W\), the data have shape \(2,\); use mlp"),
+    (lambda: unet((1, 28, 28), channels=(8, 8, 8, 8)), "4 resolutions cannot halve images of 28 x 28"),
+    (lambda: unet((1, 8, 6), channels=(8, 8, 8)), "3 resolutions cannot halve images of 8 x 6"),
+    (lambda: unet((1, 8, 8), channels=(8, 12)), "12 is no multiple of the 8 groups"),
+    (lambda: mlp((1, 8, 8)), r"mlp expects vectors \(D,\), the data have shape \(1, 8, 8\); use unet"),
+])
+def test_misfits_are_refused(build, message):
+    with pytest.raises(FastdiffError, match=message):
+        build()
+
+
+# ---- oracle
+
+
+def mixture(schedule):
+    return GaussianMixture(f64([[-1.0], [0.3], [2.0]]), f64([0.2, 0.5, 0.05]), f64([2.0, 1.0, 1.0]), schedule)
+
+
+@schedules
+def test_mixture_is_the_posterior_mean(schedule):
+    """Bayes by the trapezoid rule on a fine grid of clean data."""
+    model = mixture(schedule)
+    grid = torch.linspace(-4, 5, 40_001, dtype=torch.float64)
+    prior = sum(w / std * (-((grid - mean) ** 2) / (2 * std**2)).exp()
+                for w, mean, std in [(2, -1.0, 0.2), (1, 0.3, 0.5), (1, 2.0, 0.05)])
+    t = f64([0.05, 0.3, 0.6, 0.95]) * schedule.t_max
+    x = f64([-0.7, 0.9, 1.4, -0.2])[:, None] * schedule.alpha_sigma(t)[1][:, None].clamp(min=1)
+    alpha, sigma = schedule.alpha_sigma(t)
+    share = prior * (-((x - alpha[:, None] * grid) ** 2) / (2 * sigma[:, None] ** 2)).exp()
+    wanted = (share * grid).sum(1) / share.sum(1)
+    torch.testing.assert_close(model(x, t).x0[:, 0], wanted, rtol=1e-6, atol=1e-6)
+    single = torch.cat([model(x[i : i + 1], t[i]).x0 for i in range(4)])
+    torch.testing.assert_close(single[:, 0], wanted, rtol=1e-6, atol=1e-6)
+
+
+def test_images_are_vectors_to_the_mixture():
+    g = torch.Generator().manual_seed(0)
+    means, x = torch.randn(4, 2, 3, 4, generator=g).double(), torch.randn(5, 2, 3, 4, generator=g).double()
+    stds, weights, t = f64([0.1, 0.5, 1.0, 0.2]), torch.ones(4).double(), torch.linspace(0.2, 0.9, 5, dtype=torch.float64)
+    image = GaussianMixture(means, stds, weights, Flow())
+    vector = GaussianMixture(means.flatten(1), stds, weights, Flow())
+    assert image.shape == (2, 3, 4) and vector.shape == (24,)
+    torch.testing.assert_close(image(x, t).x0.flatten(1), vector(x.flatten(1), t).x0)
+
+
+def test_a_mixture_is_unbiased():
+    """E[x0 - E[x0 | x]] = 0, also against functions of x (Monte Carlo)."""
+    g, n = torch.Generator().manual_seed(0), 200_000
+    model = mixture(Cosine())
+    kind = torch.multinomial(f64([0.5, 0.25, 0.25]), n, replacement=True, generator=g)
+    x0 = (f64([-1.0, 0.3, 2.0])[kind] + f64([0.2, 0.5, 0.05])[kind] * torch.randn(n, generator=g).double())[:, None]
+    t = f64(0.45)
+    x = Cosine().mix(x0, torch.randn(n, 1, generator=g).double(), t)
+    error = x0 - model(x, t).x0
+    for probe in (torch.ones_like(x), x, x**2, (x > 0).double()):
+        assert (error * probe).mean().abs() < 5 * (error * probe).std() / math.sqrt(n)
+
+
+@schedules
+@pytest.mark.parametrize("sampler", list(SAMPLERS))
+def test_points_lands_on_the_data(schedule, sampler):
+    data = torch.randn(5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    model = Points(data, schedule)
+    times = time_grid(schedule, 60, "karras")
+    x = torch.randn(64, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    x = x * schedule.alpha_sigma(times[0])[1]
+    *_, last = SAMPLERS[sampler](Guided(model), x, times)
+    distance = torch.cdist(last.x, data)
+    loose = 1e-2 if sampler in ("euler", "heun") else 1e-6                          # no straight paths in most schedules
+    assert distance.min(1).values.max() < loose and distance.argmin(1).unique().numel() == 5
+
+
+def test_points_in_float32_is_finite_down_to_the_last_ratio():
+    model = Points(torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0)), Karras())
+    x = 80 * torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    for state in SAMPLERS["heun"](Guided(model), x, time_grid(Karras(), 18, "karras")):
+        assert state.x.isfinite().all() and state.x.dtype == torch.float32
+    assert torch.cdist(state.x.flatten(1), model.net.means.flatten(1)).min(1).values.max() < 1e-2
+
+
+@schedules
+def test_ddim_on_a_gaussian_is_a_linear_recursion(schedule):
+    mean, std = 0.7, 0.4
+    model = GaussianMixture(f64([[mean]]), f64([std]), f64([1.0]), schedule)
+    times = time_grid(schedule, 12)
+    x = f64([[1.3], [-0.2]]) * schedule.alpha_sigma(times[0])[1]
+    value = x[:, 0].tolist()
+    for state, t, s in zip(SAMPLERS["ddim"](Guided(model), x, times), times[:-1], times[1:], strict=True):
+        (at, st), (as_, ss) = ([float(c) for c in schedule.alpha_sigma(u)] for u in (t, s))
+        gain = at * std**2 / (at**2 * std**2 + st**2)
+        clean = [mean + gain * (v - at * mean) for v in value]
+        value = [as_ * c + ss / st * (v - at * c) for v, c in zip(value, clean, strict=True)]
+        assert state.x[:, 0].tolist() == pytest.approx(value, rel=1e-10, abs=1e-12)
+        assert state.x0[:, 0].tolist() == pytest.approx(clean, rel=1e-10, abs=1e-12)
+
+
+def test_the_oracle_is_where_its_buffers_are():
+    model = mixture(Cosine())
+    assert model.device == torch.device("cpu") and not list(model.parameters())
+    assert model.to("meta").device == torch.device("meta")
+    assert Denoiser(torch.nn.Identity(), Cosine(), "v").device == torch.device("cpu")

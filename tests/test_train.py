@@ -1,0 +1,243 @@
+"""The loop: rates, accumulation, roles, averages, and how it stops when a loss goes bad."""
+
+import json
+import math
+from dataclasses import dataclass
+
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from fastdiff import ema
+from fastdiff.checkpoint import load_state
+from fastdiff.data import toy
+from fastdiff.denoiser import Denoiser
+from fastdiff.errors import FastdiffError
+from fastdiff.methods import Progress
+from fastdiff.methods.base import Importance, Method
+from fastdiff.methods.denoising import Denoising
+from fastdiff.networks import MLP
+from fastdiff.schedule import Flow
+from fastdiff.train import TrainConfig, Training
+
+DATA = toy(n=300)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+def tiny(seed=0):
+    torch.manual_seed(seed)
+    return Denoiser(MLP(2, 16, 1), Flow(), "velocity", (2,))
+
+
+def training(folder, method=None, student=None, data=DATA, **settings):
+    config = TrainConfig(**{"steps": 20, "batch": 32, "save_every": 5, "log_every": 5} | settings)
+    return Training(method or Denoising(), Progress, student or tiny(), None, data, config, folder, Accelerator(cpu=True))
+
+
+def finish(run):
+    return [logs for _, logs in run]
+
+
+def weights(model):
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def log_of(folder):
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+# ---- the learning rate
+
+
+@pytest.mark.parametrize(("decay", "law"), [
+    ("constant", lambda u: 1.0), ("linear", lambda u: 1 - u), ("cosine", lambda u: math.cos(math.pi * u / 2) ** 2)])
+def test_the_rate_warms_up_and_falls(decay, law):
+    config = TrainConfig(steps=100, lr=0.2, warmup=9, decay=decay)
+    rates = [config.rate(step) for step in range(101)]
+    assert rates[:9] == pytest.approx([0.2 * (k + 1) / 10 * law(k / 100) for k in range(9)])
+    assert rates[9:] == pytest.approx([0.2 * law(k / 100) for k in range(9, 101)])
+    assert rates[100] == pytest.approx(0.2 if decay == "constant" else 0.0)       # one step after the last
+    assert TrainConfig(lr=0.2).rate(0) == 0.2
+
+
+def test_the_optimizer_takes_the_rate_of_its_step(tmp_path):
+    """One SGD-like measure: Adam's first update moves every weight by the rate."""
+    student = tiny()
+    before = weights(student)
+    run = training(tmp_path, student=student, lr=0.01, warmup=3, steps=4, log_every=1, clip=1e9)
+    iterator = iter(run)
+    next(iterator)
+    moved = (weights(student) - before).abs()
+    assert moved.max() == pytest.approx(0.01 / 4, rel=1e-3)
+    list(iterator)
+    assert [line["lr"] for line in log_of(tmp_path)] == [0.01 / 4, 0.01 / 2, 0.03 / 4, 0.01]
+
+
+# ---- one batch in parts
+
+
+def test_two_halves_are_one_batch(tmp_path):
+    runs = [training(tmp_path / str(k), accumulate=k, steps=10) for k in (1, 2)]
+    for run in runs:
+        finish(run)
+    whole, halves = (weights(run.student) for run in runs)
+    assert (whole - halves).abs().max() < 1e-6 < (whole - weights(tiny())).abs().max()
+    assert runs[0].images == runs[1].images == 320
+    for a, b in zip(*(log_of(tmp_path / str(k)) for k in (1, 2)), strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-5)
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(tmp_path):
+    with pytest.raises(FastdiffError, match=r"train\.batch = 32 .* accumulate 3"):
+        training(tmp_path, accumulate=3)
+
+
+# ---- roles
+
+
+@dataclass
+class Duel(Method):
+    """Student and critic in turns, each loss through both networks."""
+
+    both: bool = False
+
+    def extras(self, student, teacher):
+        torch.manual_seed(1)
+        return {"critic": nn.Linear(2, 1)}
+
+    def averages(self):
+        return {"slow": lambda progress: 0.5}
+
+    def turns(self, progress):
+        return (("student", "critic"),) if self.both else (("student",), ("critic",))
+
+    def loss(self, turn, nets, batch, progress):
+        t = batch.rng.uniform()
+        value = nets["critic"](nets["student"](batch.x0, t, t).x0).mean() - nets["slow"](batch.x0, t, t).x0.mean()
+        self.__dict__.setdefault("seen", []).append((turn, nets))
+        return (value - 1).square(), {"value": value}
+
+
+def test_only_the_roles_of_a_turn_receive_gradients(tmp_path, monkeypatch):
+    method, reached = Duel(), []
+    run = training(tmp_path, method, steps=2, log_every=1)
+    learn, clip = run.learn, run.accelerator.clip_grad_norm_
+
+    def spy(parameters, norm):
+        reached.append({r: sum(p.grad is not None for p in own) for r, own in run.parameters.items()})
+        return clip(parameters, norm)
+
+    def watched(turn, progress):
+        before = {r: torch.cat([p.detach().flatten() for p in own]) for r, own in run.parameters.items()}
+        logs = learn(turn, progress)
+        for role, own in run.parameters.items():
+            assert torch.equal(before[role], torch.cat([p.detach().flatten() for p in own])) == (role not in turn)
+        return logs
+
+    monkeypatch.setattr(run.accelerator, "clip_grad_norm_", spy)
+    monkeypatch.setattr(run, "learn", watched)
+    slow = weights(run.targets["slow"])
+    finish(run)
+    count = {role: len(own) for role, own in run.parameters.items()}
+    assert reached == [{"student": count["student"], "critic": 0}, {"student": 0, "critic": 2}] * 2
+    assert [turn for turn, _ in method.seen] == [("student",), ("critic",)] * 2
+    assert all(p.requires_grad for own in run.parameters.values() for p in own)
+    assert all(p.grad is None for net in (run.average, run.targets["slow"]) for p in net.parameters())
+    assert not torch.equal(slow, weights(run.targets["slow"]))                    # the target average followed
+    logged = ("loss", "value", "grad")
+    assert set(log_of(tmp_path)[0]) == {"step", "images", "lr", *logged, *(f"critic/{name}" for name in logged)}
+
+
+def test_roles_of_one_turn_learn_together(tmp_path):
+    run = training(tmp_path, Duel(both=True), steps=1, log_every=1)
+    before = {r: torch.cat([p.detach().flatten() for p in own]) for r, own in run.parameters.items()}
+    finish(run)
+    for role, own in run.parameters.items():
+        assert not torch.equal(before[role], torch.cat([p.detach().flatten() for p in own]))
+    assert {"student+critic/loss", "student+critic/student/grad", "student+critic/critic/grad"} <= set(log_of(tmp_path)[0])
+
+
+@pytest.mark.parametrize("method", [Duel, lambda: Denoising(Importance(bins=4))], ids=["two roles", "a memory"])
+def test_all_that_changes_is_saved_and_restored(tmp_path, method):
+    whole, broken = (training(tmp_path / name, method(), log_every=3) for name in "ab")
+    finish(whole)
+    for step, _ in broken:
+        if step == 13:                                            # three steps after the last state, one after a line
+            break
+    resumed = training(tmp_path / "b", method(), student=tiny(9), log_every=3)
+    assert (resumed.step, resumed.images) == (10, broken.images * 10 // 13)
+    finish(resumed)
+    assert set(whole.tensors()) == set(resumed.tensors()) > {"ema.net.first.weight"}
+    assert all(torch.equal(v, resumed.tensors()[k]) for k, v in whole.tensors().items())
+    assert (tmp_path / "a/log.jsonl").read_text() == (tmp_path / "b/log.jsonl").read_text()
+
+
+# ---- the exported average
+
+
+def test_the_average_follows_the_student_by_the_ramp(tmp_path):
+    run = training(tmp_path, ema=0.6, steps=12)
+    average = weights(run.average)
+    for step, _ in run:
+        decay = min(0.6, step / (9 + step))                       # (1 + n) / (10 + n) after n = step - 1 updates
+        assert decay == ema.decay_at(0.6, step - 1)
+        average = decay * average + (1 - decay) * weights(run.student)
+        torch.testing.assert_close(weights(run.average), average, rtol=1e-5, atol=1e-7)
+    assert not run.average.training and run.student.training
+
+
+def test_without_an_average_the_weights_themselves_are_exported(tmp_path):
+    run = training(tmp_path, ema=0.0)
+    finish(run)
+    assert torch.equal(weights(run.average), weights(run.student))
+
+
+# ---- a loss that goes bad
+
+
+@dataclass
+class Spoilt(Denoising):
+    """Denoising whose step number `at` (counted from 1) goes wrong in one way."""
+
+    at: int = 0
+    how: str = "loss"
+
+    def loss(self, turn, nets, batch, progress):
+        loss, logs = super().loss(turn, nets, batch, progress)
+        if progress.step + 1 != self.at or (self.how == "first part" and progress.images % 32):
+            return loss, logs
+        if self.how == "gradient":                                # a root at zero: finite, with an infinite slope
+            return loss + (0 * sum(p.sum() for p in nets["student"].parameters())).square().sqrt(), logs
+        return loss * float("nan"), logs
+
+
+@pytest.mark.parametrize(("how", "at", "settings"), [
+    ("loss", 13, {}), ("loss", 10, {}), ("gradient", 10, {}), ("first part", 10, {"accumulate": 2})])
+def test_a_bad_loss_stops_at_its_step_and_leaves_the_last_good_state(tmp_path, how, at, settings):
+    good = training(tmp_path / "good", **settings)
+    finish(good)
+    with pytest.raises(FastdiffError, match=f"not finite at step {at}:.*last good"):
+        finish(training(tmp_path / "bad", Spoilt(at=at, how=how), **settings))
+    tensors, record = load_state(tmp_path / "bad/state")
+    assert record["step"] == (10 if at == 13 else 5)
+    assert all(torch.isfinite(v).all() for v in tensors.values())
+    assert [line["step"] for line in log_of(tmp_path / "bad")] == list(range(5, record["step"] + 1, 5))
+    resumed = training(tmp_path / "bad", student=tiny(9), **settings)
+    finish(resumed)
+    assert torch.equal(weights(resumed.average), weights(good.average))
+    assert (tmp_path / "bad/log.jsonl").read_text() == (tmp_path / "good/log.jsonl").read_text()
+
+
+def test_a_log_cut_by_a_kill_goes_on_from_the_state(tmp_path):
+    finish(training(tmp_path, steps=20))
+    whole = (tmp_path / "log.jsonl").read_text()
+    for damage in (whole[:-9], whole + '{"step": 25, "ima', whole.splitlines()[0] + "\n"):
+        (tmp_path / "log.jsonl").write_text(damage)
+        run = training(tmp_path, steps=20)
+        assert run.step == 20 and finish(run) == []
+        assert [line["step"] for line in log_of(tmp_path)] == list(range(5, 5 * damage.count("\n") + 1, 5))
