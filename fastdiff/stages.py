@@ -133,7 +133,11 @@ def described(method: Any) -> dict[str, Any]:
 
 def where(reference: str, folder: Path) -> Path | str:
     """A stage's folder, or the path or hub id as given."""
-    return folder / reference if (folder / reference / ABOUT).exists() else reference
+    if (folder / reference / ABOUT).exists():
+        return folder / reference
+    if not any(mark in reference for mark in "/.~"):                      # the recipe took it for a stage
+        raise FastdiffError(f"stage {reference} is not trained yet: run it first, with --only {reference} or without --only")
+    return reference
 
 
 def fingerprint(reference: str | None, folder: Path) -> str | None:
@@ -145,7 +149,7 @@ def fingerprint(reference: str | None, folder: Path) -> str | None:
 def forget_others(place: Path, origin: dict[str, Any], console: Console) -> None:
     """Remove what an earlier teacher or data left in a stage's folder, and note whose it is now."""
     path = place / "origin.json"
-    if place.exists() and (not path.exists() or json.loads(path.read_text()) != origin):
+    if path.exists() and json.loads(path.read_text()) != origin:
         console.print(f"{place.name}: made from another teacher or data, started over")
         shutil.rmtree(place)
     place.mkdir(parents=True, exist_ok=True)

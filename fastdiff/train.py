@@ -36,7 +36,7 @@ class TrainConfig:
     weight_decay: float = 0.0
     warmup: int = 0                                       # steps of linear warm-up
     decay: Literal["constant", "linear", "cosine"] = "constant"
-    clip: float = 1.0                                     # of each role's gradient norm
+    clip: float = 1.0                                     # of each role's gradient norm; 0: none
     ema: float = 0.999                                    # decay of the exported average; 0 exports the weights themselves
     flip: bool = False
     precision: Literal["no", "bf16", "fp16"] = "no"
@@ -167,7 +167,7 @@ class Training:
             for role in turn:
                 for group in self.optimizers[role].param_groups:
                     group["lr"] = config.rate(self.step)
-                norm = accelerator.clip_grad_norm_(self.parameters[role], config.clip)
+                norm = accelerator.clip_grad_norm_(self.parameters[role], config.clip or math.inf)
                 self.optimizers[role].step()
                 self.optimizers[role].zero_grad()
                 logs[f"{role}/grad" if len(turn) > 1 else "grad"] = norm

@@ -31,9 +31,8 @@ class Progressive(Method):
 
     def loss(self, turn, nets, batch, progress):
         model, teacher = bare(nets["student"]), nets["teacher"]
-        schedule, stride = model.schedule, model.schedule.t_max / self.steps
-        t = stride * batch.rng.integers(1, self.steps + 1).double()           # t_max, where SNR is zero, is included
-        mid, s = t - stride / 2, (t - stride).clamp(min=0)
+        schedule, i = model.schedule, batch.rng.integers(1, self.steps + 1).double()
+        t, mid, s = (schedule.t_max * (i - back) / self.steps for back in (0, 0.5, 1))    # t_max, of zero SNR, is included
         x = schedule.mix(batch.x0, batch.rng.normal(batch.x0.shape[1:]).to(batch.x0), t)
         with torch.no_grad():
             half = schedule.mix(*teacher(x, t, mid, batch.cond), mid)
