@@ -1,0 +1,46 @@
+"""On a CUDA device: the same noise, the same samples, a training that learns. Skipped where there is none."""
+
+import pytest
+import torch
+
+from fastdiff import recipe, stages
+from fastdiff.generate import generate
+from fastdiff.networks.oracle import GaussianMixture
+from fastdiff.rng import SampleRng
+from fastdiff.rows import read_rows
+from fastdiff.samplers import SAMPLERS, time_grid
+from fastdiff.schedule import Cosine
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
+
+TINY = {
+    "name": "tiny", "data": {"name": "toy", "n": 500}, "model": {"net": {"name": "mlp", "width": 32}},
+    "train": {"batch": 64, "log_every": 10},
+    "stages": {"teacher": {"method": "denoising", "train": {"steps": 200}},
+               "progressive": {"method": {"name": "progressive", "steps": [2, 1]}, "teacher": "teacher",
+                               "train": {"steps": 50}},
+               "consistency": {"method": "ect", "init": "teacher", "train": {"steps": 50}}},
+    "bench": {"steps": [1, 2], "baselines": ["ddpm:20"], "n": 200},
+}
+
+
+def test_noise_is_the_same_as_on_the_cpu():
+    here, there = SampleRng(3, torch.arange(50)), SampleRng(3, torch.arange(50), "cuda")
+    assert torch.equal(here.uniform(), there.uniform().cpu())
+    torch.testing.assert_close(here.normal((3, 8, 8)), there.normal((3, 8, 8)).cpu(), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_samples_are_the_same_as_on_the_cpu(name):
+    model = GaussianMixture(torch.randn(4, 1, 4, 4), torch.full((4,), 0.1), torch.ones(4), Cosine())
+    here, there = (next(generate(model.to(device), name, time_grid(Cosine(), 8), torch.arange(16))).x.cpu()
+                   for device in ("cpu", "cuda"))
+    torch.testing.assert_close(here, there, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+def test_the_chain_runs(tmp_path, precision):
+    source = TINY | {"train": TINY["train"] | {"precision": precision}}
+    folder = stages.run(recipe.build(source), tmp_path / precision)
+    rows = read_rows(folder / "bench.jsonl")
+    assert len(rows) == 7 and all("CPU" not in row["device"] for row in rows)
