@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from accelerate import Accelerator
 
-from .checkpoint import about, load
+from .checkpoint import about, fingerprint, load
 from .data import Dataset
 from .denoiser import Denoiser
 from .errors import FastdiffError
@@ -103,7 +103,7 @@ def sweep(models: dict[str, str | Path], dataset: Dataset, config: BenchConfig, 
 
     models: name -> path. teacher: the model that gets the baselines. Yields the rows, in order, on every process.
     """
-    accelerator, out = accelerator or Accelerator(cpu=not torch.accelerator.is_available()), Path(out)
+    accelerator, out = accelerator or Accelerator(cpu=not torch.cuda.is_available()), Path(out)
     if teacher is not None and teacher not in models:
         raise FastdiffError(f"teacher {teacher!r} is not among the models {', '.join(models)}")
     loaded = {name: load(path, accelerator.device) for name, path in models.items()}
@@ -123,8 +123,9 @@ def sweep(models: dict[str, str | Path], dataset: Dataset, config: BenchConfig, 
     for cell in wanted:
         for seed in config.seeds:
             what = {**cell._asdict(), "guidance": config.guidance, "clip": config.clip, "seed": seed, "n": config.n,
-                    "extractor": evaluator.extractor, "reference": evaluator.reference}
-            key = identity(**what, weights=notes[cell.model].get("weights", str(models[cell.model])))
+                    "extractor": evaluator.extractor, "reference": evaluator.reference,
+                    "weights": fingerprint(models[cell.model])}
+            key = identity(**what)
             if key not in done:
                 figures = measure(loaded[cell.model], cell, seed, dataset, evaluator, config, out, accelerator)
                 row = {"key": key, **what, **figures, **provenance(notes[cell.model], accelerator)}

@@ -26,6 +26,7 @@ NETS = {
     "unet": lambda folder: UNet(UNet2DModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)),
     "mlp": lambda folder: MLP.from_pretrained(folder, local_files_only=True, use_safetensors=True),
 }
+PIPELINES = ("DDPMPipeline", "DDIMPipeline", "PNDMPipeline")
 DIFFUSERS_NAMES = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}
 
 
@@ -119,6 +120,15 @@ def about(folder: Path) -> dict[str, Any] | None:
         raise FastdiffError(f"{folder / ABOUT} is damaged: remove the folder and run its stage again") from None
 
 
+def fingerprint(path: str | Path) -> str:
+    """What identifies a model's weights: their SHA-256, or the hub id where they are not here."""
+    folder = Path(path).expanduser()
+    if notes := about(folder):
+        return notes["weights"]
+    weights = next(iter(sorted(folder.glob("unet/*.safetensors"))), None)
+    return sha256(weights) if weights else str(path)
+
+
 def load(path: str | Path, device: torch.device | str = "cpu") -> Denoiser:
     """A model from a run's export, a diffusers pipeline folder or a hub id, in evaluation mode and float32."""
     folder = Path(path).expanduser()
@@ -160,8 +170,9 @@ def load_diffusers(path: str) -> Denoiser:
         raise FastdiffError(f"{path} is no model: expected {ABOUT} or model_index.json in it; name a stage of a run")
     try:
         config = DiffusionPipeline.load_config(path, local_files_only=local)
-        if "unet" not in config or config["unet"][1] != "UNet2DModel":
-            raise FastdiffError(f"{path}: {config.get('_class_name')} is not supported, only pipelines of a UNet2DModel")
+        kind = config.get("_class_name")
+        if kind not in PIPELINES or config["unet"][1] != "UNet2DModel":
+            raise FastdiffError(f"{path}: this {kind} is not supported, only {', '.join(PIPELINES)} of a UNet2DModel")
         net = UNet2DModel.from_pretrained(path, subfolder="unet", local_files_only=local, use_safetensors=True)
         table = DDIMScheduler.from_pretrained(path, subfolder="scheduler", local_files_only=local)
     except (OSError, SafetensorError, ValueError) as error:

@@ -4,6 +4,7 @@
 """
 
 import hashlib
+import math
 import os
 import pickle
 import socket
@@ -30,9 +31,6 @@ BATCH = 64  # images a forward pass of the feature network; fixed, for float32 f
 def to_uint8(images: Tensor) -> Tensor:
     """[-1, 1] -> 0 ... 255, rounding half up: truncation would darken every other pixel by one level."""
     return (images * 127.5 + 128).floor().clamp(0, 255).to(torch.uint8)
-
-
-# ---------------------------------------------------------------------------------------------- feature networks
 
 
 class DigitsExtractor(FeatureExtractorBase):
@@ -79,7 +77,7 @@ class Extractor:
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
-        pixels = to_uint8(images).expand(-1, 3, -1, -1)
+        pixels = to_uint8(images.nan_to_num()).expand(-1, 3, -1, -1)
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             return torch.cat([self.net(batch.to(self.device))[0] for batch in pixels.split(BATCH)])
 
@@ -238,11 +236,13 @@ class FrechetEvaluator:
 
     def add(self, indices: Tensor, images: Tensor) -> None:
         """Images (n, C, H, W) in [-1, 1]; each process adds its own samples, each sample once."""
-        self.statistics.add(self.net(images))
+        broken = ~images.isfinite().flatten(1).all(1)  # would be black in 8 bits: such a figure is no figure
+        self.statistics.add(self.net(images).masked_fill(broken[:, None].to(self.net.device), math.nan))
 
     def result(self, accelerator: Accelerator) -> dict[str, float]:
         generated, self.statistics = self.statistics.reduce(accelerator), Statistics(self.net.dims)
-        return {self.metric: frechet_distance(generated, self.dataset_statistics(accelerator))}
+        reference = self.dataset_statistics(accelerator)
+        return {self.metric: frechet_distance(generated, reference) if generated.sum.isfinite().all() else math.inf}
 
     def dataset_statistics(self, accelerator: Accelerator) -> Statistics:
         """From the cache, or computed by all processes together when it is missing on any of their machines."""

@@ -48,11 +48,15 @@ def sample(model: Denoiser, sampler: str | None = None, steps: int | None = None
            spacing: str | None = None, labels: Tensor | int | None = None, guidance: float = 1.0, batch: int = 512,
            **options: Any) -> Tensor:
     """n samples as a float tensor (n, *shape), images in [-1, 1]; what is not named is what was recorded with the model."""
-    if n < 1:
-        raise FastdiffError(f"n = {n}: expected at least 1")
+    for what, value in (("n", n), ("batch", batch)):
+        if value < 1:
+            raise FastdiffError(f"{what} = {value}: expected at least 1")
     sampler, times, options = plan(model, sampler, steps, spacing, options)
     if labels is not None:
-        labels = check_labels(model, torch.as_tensor(labels).expand(n))
+        labels = torch.as_tensor(labels)
+        if labels.numel() not in (1, n):
+            raise FastdiffError(f"labels: {labels.numel()} of them for n = {n}; give one, or one for each sample")
+        labels = check_labels(model, labels.expand(n))
     if guidance != 1.0 and labels is None:
         raise FastdiffError(f"guidance = {guidance} needs labels: there is no condition to guide by")
     made = generate(model, sampler, times, torch.arange(n), seed=seed, labels=labels, guidance=guidance, batch=batch,
@@ -80,7 +84,7 @@ def plan(model: Denoiser, sampler: str | None, steps: int | None, spacing: str |
     (alpha, sigma), (a, b) = model.schedule.alpha_sigma(times[0]), model.row(times[0])
     if not 0 < (alpha * b - sigma * a).abs() < float("inf"):
         raise FastdiffError(f"a model that predicts {model.predicts} cannot start at t = {times[0]:g} of its schedule, "
-                            f"where alpha = {alpha:g}: choose spacing karras")
+                            f"where alpha = {alpha:g}: choose spacing karras, or a model that predicts v")
     return sampler, times, options
 
 

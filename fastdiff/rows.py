@@ -9,6 +9,7 @@ from statistics import fmean, stdev
 
 from fastdiff.errors import FastdiffError
 
+MADE = ("weights", "reference", "extractor", "clip")  # what must be alike for rows of a cell to be averaged
 CELL = ("model", "sampler", "spacing", "steps", "guidance", "n")  # what rows share that differ in their seed alone
 
 
@@ -65,11 +66,10 @@ def metric_of(rows: list[dict]) -> str:
 
 
 def current_rows(rows: list[dict]) -> list[dict]:
-    """The rows that still hold: of each cell the newest `stage_run`, of each seed in it the last row."""
-    newest = {}
-    for row in rows:
-        newest[_cell(row)] = max(newest.get(_cell(row), 0), row.get("stage_run") or 0)
-    held = [row for row in rows if (row.get("stage_run") or 0) == newest[_cell(row)]]
+    """The rows that still hold: of each cell those made as its last row was, of each seed the last of them."""
+    made = lambda row: [row.get(name) for name in MADE]  # noqa: E731
+    newest = {_cell(row): made(row) for row in rows}
+    held = [row for row in rows if made(row) == newest[_cell(row)]]
     return list({(_cell(row), row.get("seed")): row for row in held}.values())
 
 

@@ -1,7 +1,6 @@
 """From recipe to report: every stage not finished yet, then the benchmark, then the report."""
 
 import json
-import shutil
 import time
 import zlib
 from collections.abc import Iterator
@@ -19,29 +18,31 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from . import report
 from .bench import cells, sweep
-from .checkpoint import ABOUT, about, export, load, write_json
+from .checkpoint import ABOUT, about, export, fingerprint, load, write_json
 from .data import Dataset
 from .denoiser import Denoiser
 from .errors import FastdiffError
-from .generate import sample
+from .generate import plan, sample
 from .methods import Progress as Clock
 from .pictures import picture, save
 from .recipe import Recipe, Stage, differences
+from .recipe import load as load_recipe
 from .train import Training
 
 SHOWN = 64          # samples drawn of a stage
 
 
-def run(recipe: Recipe, out: str | Path | None = None, only: str | None = None) -> Path:
+def run(recipe: Recipe | str | Path, out: str | Path | None = None, only: str | None = None) -> Path:
     """Do all that is not done yet; returns the run's directory. The same call again resumes, or does nothing.
 
     only: the one stage to train, its teacher being there already; no benchmark. out: instead of checkpoints/<name>.
     """
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     folder = Path(out) if out else Path("checkpoints") / recipe.name
     names = [stage.name for stage in recipe.stages]
     if only and only not in names:
         raise FastdiffError(f"--only {only}: no such stage, choose from {', '.join(names)}")
-    accelerator = Accelerator(cpu=not torch.accelerator.is_available(),       # said aloud, or CPU processes never meet
+    accelerator = Accelerator(cpu=not torch.cuda.is_available(),              # said aloud, or CPU processes never meet
                               mixed_precision=precision_of(recipe),
                               kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)])
     console = Console(quiet=not accelerator.is_main_process)
@@ -93,7 +94,8 @@ def train_stage(recipe: Recipe, stage: Stage, dataset: Dataset, folder: Path, ac
     """Train, resume or skip a stage, and export its average."""
     place = folder / stage.name
     origin = {"method": {"name": stage.method_name, **described(stage.method)}, "data": dataset.fingerprint,
-              "teacher": fingerprint(stage.teacher, folder), "init": fingerprint(stage.init or stage.teacher, folder)}
+              **{role: fingerprint(where(reference, folder)) if reference else None
+                 for role, reference in (("teacher", stage.teacher), ("init", stage.init or stage.teacher))}}
     if (notes := about(place)) and notes["origin"] == origin:
         return
     if accelerator.is_main_process:
@@ -107,7 +109,11 @@ def train_stage(recipe: Recipe, stage: Stage, dataset: Dataset, folder: Path, ac
         raise FastdiffError(f"stage {stage.name}: {source} makes samples of shape {tuple(student.shape)}, the data have "
                             f"{tuple(dataset.shape)}")
     student.sampling = stage.method.sampling()
+    plan(student, None, None, None, {})                                   # what cannot be sampled is not worth training
     teacher = load(where(stage.teacher, folder)) if stage.teacher else None
+    if teacher is not None and teacher.schedule != student.schedule:
+        raise FastdiffError(f"stage {stage.name}: the teacher's schedule is {teacher.schedule}, the student's "
+                            f"{student.schedule}; they must be alike")
     training = Training(stage.method, Clock, student, teacher, dataset, config, place, accelerator)
     start = training.step
     with bar(console, title, config.steps, start) as advance:
@@ -140,18 +146,13 @@ def where(reference: str, folder: Path) -> Path | str:
     return reference
 
 
-def fingerprint(reference: str | None, folder: Path) -> str | None:
-    """What identifies a teacher's weights."""
-    notes = about(Path(where(reference, folder))) if reference else None
-    return notes["weights"] if notes else reference
-
-
 def forget_others(place: Path, origin: dict[str, Any], console: Console) -> None:
-    """Remove what an earlier teacher or data left in a stage's folder, and note whose it is now."""
+    """Set aside what an earlier teacher or data left in a stage's folder, and note whose it is now."""
     path = place / "origin.json"
     if path.exists() and json.loads(path.read_text()) != origin:
-        console.print(f"{place.name}: made from another teacher or data, started over")
-        shutil.rmtree(place)
+        aside = place.with_name(f"{place.name}.before-{time.strftime('%Y%m%d-%H%M%S')}")
+        console.print(f"{place.name}: made from another teacher or data, started over; the old one is kept as {aside.name}")
+        place.replace(aside)
     place.mkdir(parents=True, exist_ok=True)
     write_json(path, origin)
 
@@ -169,7 +170,10 @@ def benchmark(recipe: Recipe, dataset: Dataset, folder: Path, accelerator: Accel
     config = recipe.bench
     names = [stage.name for stage in recipe.stages]
     models = {name: folder / name for name in names}
-    teacher = config.teacher or names[0]
+    teacher = config.teacher or next((s.name for s in recipe.stages if s.method_name == "denoising"), None)
+    outside = next((s.teacher for s in recipe.stages if s.teacher and s.teacher not in names), None)
+    if teacher is None and outside and "teacher" not in names:            # a teacher from elsewhere has its rows too
+        teacher, models["teacher"] = "teacher", outside
     total = len(cells({n: load(p) for n, p in models.items()}, teacher, config)) * len(config.seeds)
     rows = []
     with bar(console, "benchmark", total, 0) as advance:

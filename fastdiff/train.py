@@ -179,7 +179,7 @@ class Training:
     def stop_if_bad(self) -> None:
         if (step := int(self.first_bad)) >= 0:
             raise FastdiffError(f"the loss or its gradient is not finite at step {step}: training stopped, the last good "
-                                f"state is kept in {self.folder / 'state'}; lower train.lr or train.clip and run again")
+                                f"state is kept in {self.folder / 'state'}; run with a lower train.lr and another --out")
 
     # ---- what resumes
 

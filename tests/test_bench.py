@@ -18,7 +18,7 @@ CONFIG = BenchConfig(steps=(1, 2), baselines=("ddpm:3", "dpmpp_2m/karras:2"), n=
 COLUMNS = {
     "key", "model", "method", "sampler", "spacing", "steps", "nfe", "guidance", "clip", "seed", "n", "energy",
     "ms_per_image", "images_per_s", "peak_mb", "params", "extractor", "reference", "ema", "device", "processes",
-    "versions", "commit", "time", "cell", "train_images", "train_seconds", "teacher_nfe",
+    "versions", "commit", "time", "cell", "weights", "train_images", "train_seconds", "teacher_nfe",
 }  # fmt: skip
 
 

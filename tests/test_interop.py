@@ -132,9 +132,10 @@ def test_a_diffusers_pipeline_is_a_denoiser(tmp_path, entries, options, steps):
 def test_only_pipelines_of_a_unet_are_opened(copy):
     (copy / "fastdiff.json").unlink()
     index = json.loads((copy / INDEX).read_text())
-    (copy / INDEX).write_text(json.dumps({**index, "unet": ["diffusers", "UNet2DConditionModel"]}))
-    with pytest.raises(FastdiffError, match="DDIMPipeline is not supported, only pipelines of a UNet2DModel"):
-        load(copy)
+    for key, value in (("unet", ["diffusers", "UNet2DConditionModel"]), ("_class_name", "ConsistencyModelPipeline")):
+        (copy / INDEX).write_text(json.dumps({**index, key: value}))
+        with pytest.raises(FastdiffError, match="is not supported, only .* of a UNet2DModel"):
+            load(copy)
 
 
 def test_nothing_is_unpickled(copy):

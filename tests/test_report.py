@@ -115,8 +115,8 @@ def test_best_is_the_lowest_of_several_at_equal_steps_and_n():
 
 
 def test_rows_of_a_former_generation_are_left_out():
-    old = [row("distilled", "consistency", 1, 90.0, seed, stage_run=1, key=f"old-{seed}") for seed in (0, 1, 2)]
-    new = [row("distilled", "consistency", 1, 30.0, seed, stage_run=2) for seed in (0, 1)]
+    old = [row("distilled", "consistency", 1, 90.0, seed, weights="old", key=f"old-{seed}") for seed in (0, 1, 2)]
+    new = [row("distilled", "consistency", 1, 30.0, seed, weights="new") for seed in (0, 1)]
     [group] = report.summary([*old, *new])
     assert (group["fd_digits"], group["seeds"]) == (30.0, [0, 1])
 

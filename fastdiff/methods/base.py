@@ -2,15 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ..data import Batch
 from ..denoiser import Denoiser, Sampling
-from ..rng import SampleRng
-from ..schedule import Schedule
 
 Nets = dict[str, nn.Module]
 
@@ -77,16 +75,6 @@ def pseudo_huber(error: Tensor, c: float) -> Tensor:
     """sqrt(|e|^2 + c^2) - c over the whole vector of each sample (Song & Dhariwal 2023, iCT, equation 8)."""
     square = (error if error.dtype == torch.float64 else error.float()).flatten(1).square().sum(1)
     return (square + c**2).sqrt() - c
-
-
-class TimeLaw(Protocol):
-    """How training times are drawn. draw -> t (B,) and the weight (B,) that undoes the law's preference."""
-
-    registry: ClassVar[dict[str, type]]
-
-    def draw(self, rng: SampleRng, schedule: Schedule, memory: nn.Module | None) -> tuple[Tensor, Tensor | None]: ...
-
-    def memory(self) -> nn.Module | None: ...
 
 
 TIME_LAWS: dict[str, type] = {}

@@ -32,6 +32,12 @@ class ECT(Method):
         if not 0 < self.start <= 1:
             raise FastdiffError(f"start = {self.start}: expected a share of t, above 0 and at most 1")
 
+    def extras(self, student, teacher):
+        if student.predicts in ("x0", "eps"):
+            raise FastdiffError(f"consistency needs f(x, 0) = x, which a model that predicts {student.predicts} does not "
+                                "have: choose v, velocity or edm")
+        return {}
+
     def loss(self, turn, nets, batch, progress):
         model = bare(nets["student"])
         schedule, x0 = model.schedule, batch.x0
@@ -43,7 +49,7 @@ class ECT(Method):
         with torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):      # the same dropout mask for both
             p = nets["student"](x, t, torch.zeros_like(t), batch.cond)
         with torch.no_grad():
-            target = nets_target(nets, self.nearer(nets, batch, x, eps, t, s), s, batch.cond)
+            target = model(self.nearer(nets, batch, x, eps, t, s), s, torch.zeros_like(s), batch.cond).x0
         distance = pseudo_huber(p.x0 - target, self.huber * math.sqrt(x0[0].numel()))
         return (distance * schedule.t_max / (t - s)).mean(), {"gap": ((t - s) / schedule.t_max).mean()}
 
@@ -70,8 +76,3 @@ class CD(ECT):
 
     def teacher_nfe(self):
         return 1
-
-
-def nets_target(nets, x, s, cond):
-    """The student's own clean prediction, without DDP's hooks."""
-    return bare(nets["student"])(x, s, torch.zeros_like(s), cond).x0
