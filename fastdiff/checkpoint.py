@@ -54,6 +54,8 @@ def export(model: Denoiser, folder: Path, notes: dict[str, Any], dtype: torch.dt
 
     notes: what else fastdiff.json records (method, teacher, data, cost).
     """
+    if not hasattr(model.net, "folder"):
+        raise FastdiffError(f"{type(model.net).__name__} has no file format: only fastdiff.networks can be exported")
     scratch = folder / ".export"
     shutil.rmtree(scratch, ignore_errors=True)
     module = deepcopy(model.net.module).cpu().type(dtype)

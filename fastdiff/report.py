@@ -87,7 +87,7 @@ def table(rows: list[dict]) -> Table:
     names = headings(metric)[:-2]  # n and seeds are in the caption: the table fits 80 columns
     for name in names:
         text = name in ("Model", "Sampler")
-        view.add_column(name, justify="left" if text else "right", no_wrap=text)
+        view.add_column(name, justify="left" if text else "right", no_wrap=text or name == metric)
     for group, following in zip(groups, [*groups[1:], None]):
         line = cells(group, metric)
         line[4] = f"[bold green]{line[4]}[/]" if group["best"] else line[4]
