@@ -24,13 +24,9 @@ from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
 
 from fastdiff.errors import FastdiffError
 from fastdiff.networks.features import DigitFeatures, load_features
+from fastdiff.pictures import to_uint8
 
 BATCH = 64  # images a forward pass of the feature network; fixed, for float32 features depend on it in the last digits
-
-
-def to_uint8(images: Tensor) -> Tensor:
-    """[-1, 1] -> 0 ... 255, rounding half up: truncation would darken every other pixel by one level."""
-    return (images * 127.5 + 128).floor().clamp(0, 255).to(torch.uint8)
 
 
 class DigitsExtractor(FeatureExtractorBase):

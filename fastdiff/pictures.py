@@ -4,16 +4,22 @@ import io
 from pathlib import Path
 
 import numpy as np
+import torch
 from einops import rearrange
 from PIL import Image
 from torch import Tensor
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """[-1, 1] -> 0 ... 255, rounding half up: truncation would darken every other pixel by one level."""
+    return (images * 127.5 + 128).floor().clamp(0, 255).to(torch.uint8)
 
 
 def picture(x: Tensor, columns: int = 8, zoom: int = 1) -> Image.Image:
     """Images (n, C, H, W) in [-1, 1] as a sheet of `columns`, or points (n, 2) as a scatter plot."""
     if x.ndim == 2:
         return scatter(x)
-    pixels = (x.float().cpu() * 127.5 + 128).floor().clamp(0, 255).byte().numpy()
+    pixels = to_uint8(x.float().cpu()).numpy()
     missing = -len(pixels) % columns
     pixels = np.concatenate([pixels, np.zeros((missing, *pixels.shape[1:]), np.uint8)])
     sheet = rearrange(pixels, "(rows columns) c h w -> (rows h) (columns w) c", columns=columns)

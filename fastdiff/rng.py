@@ -1,7 +1,7 @@
 """Noise by sample: every draw is a function of (seed, sample position, draw number) and of nothing else.
 
 A counter-based generator (a SplitMix64 hash of the counter, Steele et al. 2014), so that sample i sees the same noise in
-any batch, on any process and on any device, and no state has to be saved to resume a run.
+any batch, on any process and (its cosines up to rounding) on any device, and no state is saved to resume a run.
 """
 
 import math

@@ -23,8 +23,8 @@ from fastdiff.evaluate import (
     frechet_distance,
     open_evaluator,
     open_extractor,
-    to_uint8,
 )
+from fastdiff.pictures import to_uint8
 
 FEATURES = Path(__file__).parents[1] / "checkpoints" / "digits" / "features"
 

@@ -10,7 +10,10 @@ from .state import State
 
 
 def dpmpp_2m(denoise: Guided, x: Tensor, times: Tensor) -> Iterator[State]:
-    """DPM-Solver++(2M), midpoint form (Lu et al. 2022, algorithm 2); first order on the first and last step."""
+    """DPM-Solver++(2M), midpoint form (Lu et al. 2022, algorithm 2).
+
+    First order on the first and last step, and on the second after a start at alpha = 0, whose log-SNR is infinite.
+    """
     schedule = denoise.schedule
     last_x0 = last_h = None
     for t, s in pairwise(times):
