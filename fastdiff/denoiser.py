@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from .errors import FastdiffError
-from .schedule import Schedule, like
+from .schedule import Schedule, blend, like
 
 Cond = dict[str, Tensor] | None
 
@@ -53,14 +54,17 @@ def edm_row(schedule: Schedule, t: Tensor, sigma_data: float) -> tuple[Tensor, T
     return sigma / (sigma_data * norm), -sigma_data * alpha / norm
 
 
+REMEMBERED = 4096      # times whose solution a model keeps: an adaptive solver's never end
+
+
 class Prediction:
-    """What a model thinks of x_t: clean data x0 and noise eps, with x_t = alpha x0 + sigma eps exactly.
+    """What a model thinks of x: clean data x0 and noise eps, with x = alpha x0 + sigma eps exactly.
 
     eps may be given as a function, evaluated when it is first asked for. extra: output channels beyond the data's.
     """
 
-    def __init__(self, x0: Tensor, eps: Tensor | Callable[[], Tensor], extra: Tensor | None = None):
-        self.x0, self._eps, self.extra = x0, eps, extra
+    def __init__(self, x: Tensor, x0: Tensor, eps: Tensor | Callable[[], Tensor], extra: Tensor | None = None):
+        self.x, self.x0, self._eps, self.extra = x, x0, eps, extra
 
     @cached_property
     def eps(self) -> Tensor:
@@ -68,6 +72,17 @@ class Prediction:
 
     def __iter__(self) -> Iterator[Tensor]:
         return iter((self.x0, self.eps))
+
+
+class Solution(NamedTuple):
+    """What a time makes of a network: x0 = x_x0 x + out_x0 output, eps = x_eps x + out_eps output, its input and time."""
+
+    x_x0: Tensor | float
+    out_x0: Tensor | float
+    x_eps: Tensor | float
+    out_eps: Tensor | float
+    scale: Tensor | float
+    clock: Tensor | float
 
 
 @dataclass(frozen=True)
@@ -98,6 +113,7 @@ class Denoiser(nn.Module):
         self.net, self.schedule, self.predicts, self.shape = net, schedule, predicts, shape
         self.time_input, self.sigma_data, self.scale_input, self.two_times = time_input, sigma_data, scale_input, two_times
         self.sampling = sampling
+        self.solved: dict[float, Solution] = {}
 
     def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, cond: Cond = None) -> Prediction:
         """Predict x (B, ...) at time t (0-dim or (B,)); s is where the caller will jump to."""
@@ -106,26 +122,39 @@ class Denoiser(nn.Module):
     def raw(self, x: Tensor, t: Tensor, s: Tensor | None = None, cond: Cond = None) -> Tensor:
         """The network's own output, in its own parameterisation."""
         dtype = next((p.dtype for p in self.net.parameters()), x.dtype)
-        inner = x
-        if self.scale_input:
-            alpha, sigma = self.schedule.alpha_sigma(t)
-            inner = x * like(((self.sigma_data * alpha) ** 2 + sigma**2).rsqrt(), x)
-        clock = TIME_INPUTS[self.time_input]
-        t_in = clock(t, self.schedule).to(x.device, dtype).expand(len(x))
-        s_in = clock(s, self.schedule).to(x.device, dtype).expand(len(x)) if self.two_times else None
+        inner = x * like(self.solve(t).scale, x) if self.scale_input else x
+        t_in = self.clock(t, x, dtype)
+        s_in = self.clock(s, x, dtype) if self.two_times else None
         return self.net(inner.to(dtype), t_in, s_in, cond).to(x.dtype)
+
+    def clock(self, t: Tensor, x: Tensor, dtype: torch.dtype) -> Tensor:
+        """The time (B,) as the network reads it."""
+        clock = self.solve(t).clock
+        return x.new_full((len(x),), clock, dtype=dtype) if isinstance(clock, float) else clock.to(x.device, dtype)
 
     def row(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """(a, b): the network's output is a x0 + b eps at time t."""
         return ROWS[self.predicts](self.schedule, t, self.sigma_data)
 
-    def split(self, x: Tensor, output: Tensor, t: Tensor) -> Prediction:
-        """Solve x = alpha x0 + sigma eps, output = a x0 + b eps."""
+    def solve(self, t: Tensor) -> Solution:
+        """The solution of x = alpha x0 + sigma eps, output = a x0 + b eps. Of a 0-dim t: numbers, computed once."""
+        if t.ndim == 0 and (known := self.solved.get(float(t))):
+            return known
         (alpha, sigma), (a, b) = self.schedule.alpha_sigma(t), self.row(t)
         det = alpha * b - sigma * a
+        scale = ((self.sigma_data * alpha) ** 2 + sigma**2).rsqrt()
+        solution = Solution(b / det, -sigma / det, -a / det, alpha / det, scale, TIME_INPUTS[self.time_input](t, self.schedule))
+        if t.ndim:
+            return solution
+        if len(self.solved) >= REMEMBERED:
+            self.solved.clear()
+        return self.solved.setdefault(float(t), Solution(*map(float, solution)))
+
+    def split(self, x: Tensor, output: Tensor, t: Tensor) -> Prediction:
+        """The pair (x0, eps) that the network's output stands for."""
+        at = self.solve(t)
         output, extra = (output[:, : x.shape[1]], output[:, x.shape[1]:]) if output.shape != x.shape else (output, None)
-        x0 = like(b / det, x) * x - like(sigma / det, x) * output
-        return Prediction(x0, lambda: like(alpha / det, x) * output - like(a / det, x) * x, extra)
+        return Prediction(x, blend(at.x_x0, x, at.out_x0, output), lambda: blend(at.x_eps, x, at.out_eps, output), extra)
 
     def target(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
         """What the network should output for this x0 and eps; linear, so it also maps errors of the pair."""

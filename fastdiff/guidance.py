@@ -45,4 +45,4 @@ class Guided:
     def from_x0(self, x: Tensor, x0: Tensor, t: Tensor, extra: Tensor | None = None) -> Prediction:
         """A changed x0 with the eps that keeps x = alpha x0 + sigma eps."""
         alpha, sigma = self.schedule.alpha_sigma(t)
-        return Prediction(x0, lambda: (x - like(alpha, x) * x0) / like(sigma, x), extra)
+        return Prediction(x, x0, lambda: (x - like(alpha, x) * x0) / like(sigma, x), extra)

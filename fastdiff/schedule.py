@@ -10,11 +10,18 @@ from torch import Tensor
 from .errors import FastdiffError
 
 
-def like(coefficient: Tensor, x: Tensor) -> Tensor:
+def like(coefficient: Tensor | float, x: Tensor) -> Tensor | float:
     """A per-sample coefficient (B,) with the trailing axes that broadcast against x (B, ...); scalars stay scalars."""
-    if coefficient.ndim == 0:
+    if isinstance(coefficient, float) or coefficient.ndim == 0:
         return coefficient
     return coefficient.to(x.dtype).reshape(coefficient.shape + (1,) * (x.ndim - coefficient.ndim))
+
+
+def blend(a: Tensor | float, x: Tensor, b: Tensor | float, y: Tensor) -> Tensor:
+    """a x + b y, in two passes over memory; a and b are numbers, or (B,) for one each sample."""
+    if isinstance(a, float):
+        return (x * a).add_(y, alpha=b)
+    return like(a, x) * x + like(b, y) * y
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,10 @@ class Schedule:
     def time_of(self, ratio: Tensor) -> Tensor:
         """The time at which sigma / alpha equals ratio."""
         raise NotImplementedError
+
+    def levels(self, times: Tensor) -> list[tuple[float, float]]:
+        """(alpha, sigma) at each time of a grid as numbers: a sampler's coefficients, ready before its first step."""
+        return list(zip(*(level.tolist() for level in self.alpha_sigma(times)), strict=True))
 
     def mix(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
         """x_t of clean data x0 and noise eps."""

@@ -2,28 +2,34 @@
 
 from collections.abc import Iterator
 from itertools import pairwise
+from math import expm1, isfinite
 
 from torch import Tensor
 
 from ..guidance import Guided
-from .state import State
+from ..schedule import Schedule, blend
+from .state import State, traits
 
 
+def log_snr_steps(schedule: Schedule, times: Tensor) -> list[float]:
+    """log(alpha / sigma) gained by each step of a grid: infinite from pure noise, and into data."""
+    alpha, sigma = schedule.alpha_sigma(times)
+    return (alpha / sigma).log().diff().tolist()
+
+
+@traits(order="2")
 def dpmpp_2m(denoise: Guided, x: Tensor, times: Tensor) -> Iterator[State]:
     """DPM-Solver++(2M), midpoint form (Lu et al. 2022, algorithm 2).
 
     First order on the first and last step, and on the second after a start at alpha = 0, whose log-SNR is infinite.
     """
-    schedule = denoise.schedule
-    last_x0 = last_h = None
-    for t, s in pairwise(times):
+    levels, last_x0, last_h = denoise.schedule.levels(times), None, 0.0
+    for (t, s), h, ((_, sigma_t), (alpha_s, sigma_s)) in zip(
+            pairwise(times), log_snr_steps(denoise.schedule, times), pairwise(levels), strict=True):
         p = denoise(x, t, s)
-        (alpha_t, sigma_t), (alpha_s, sigma_s) = schedule.alpha_sigma(t), schedule.alpha_sigma(s)
-        h = (alpha_s / sigma_s).log() - (alpha_t / sigma_t).log()     # infinite from pure noise and into data
         x0 = p.x0
-        if last_x0 is not None and s > 0 and last_h.isfinite():
-            x0 = x0 + (x0 - last_x0) * (h / (2 * last_h))
-        decay = alpha_t / alpha_s * sigma_s / sigma_t
-        x = sigma_s / sigma_t * x + alpha_s * (1 - decay) * x0
+        if last_x0 is not None and isfinite(last_h) and isfinite(h):
+            x0 = blend(1 + h / (2 * last_h), x0, -h / (2 * last_h), last_x0)
+        x = blend(sigma_s / sigma_t, p.x, -alpha_s * expm1(-h), x0)
         last_x0, last_h = p.x0, h
         yield State(s, x, p.x0)

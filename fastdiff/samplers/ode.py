@@ -2,39 +2,46 @@
 
 from collections.abc import Iterator
 from itertools import pairwise
+from math import isfinite
 
-import torch
 from torch import Tensor
 
-from ..denoiser import Prediction
 from ..errors import FastdiffError
 from ..guidance import Guided
-from ..schedule import Schedule
-from .state import State
+from ..schedule import Schedule, blend
+from .state import State, traits
 
 
-def velocity(schedule: Schedule, p: Prediction, t: Tensor) -> Tensor:
-    """dx/dt. FastdiffError where it is infinite: sigmoid at t_max."""
-    if not torch.stack(schedule.rates(t)).isfinite().all():
-        raise FastdiffError(f"euler and heun: this schedule's rates are infinite at t = {t:g}; use ddim or spacing karras")
-    return schedule.velocity(*p, t)
+def slopes(schedule: Schedule, times: Tensor) -> list[tuple[float, float]]:
+    """(c, d) with dx/dt = c x + d x0 at every time but the last, which is data."""
+    found, start = [], times[:-1]
+    rates = zip(*(rate.tolist() for rate in schedule.rates(start)), strict=True)
+    for t, (alpha, sigma), (alpha_rate, sigma_rate) in zip(start, schedule.levels(start), rates, strict=True):
+        if not (isfinite(alpha_rate) and isfinite(sigma_rate)):
+            raise FastdiffError(f"euler and heun: this schedule's rates are infinite at t = {t:g}; use ddim or spacing karras")
+        c = sigma_rate / sigma
+        found.append((c, alpha_rate - c * alpha))
+    return found
 
 
+@traits(order="1")
 def euler(denoise: Guided, x: Tensor, times: Tensor) -> Iterator[State]:
     """Euler's method on dx/dt; DDIM where the path is straight (flow, karras)."""
-    for t, s in pairwise(times):
+    for (t, s), h, (c, d) in zip(pairwise(times), times.diff().tolist(), slopes(denoise.schedule, times), strict=True):
         p = denoise(x, t, s)
-        x = x + (s - t) * velocity(denoise.schedule, p, t)
+        x = blend(1 + h * c, p.x, h * d, p.x0)
         yield State(s, x, p.x0)
 
 
+@traits(order="2", nfe="2, the last 1")
 def heun(denoise: Guided, x: Tensor, times: Tensor) -> Iterator[State]:
     """Heun's second-order method, Euler into 0 (Karras et al. 2022, algorithm 1): 2 steps - 1 evaluations."""
-    for t, s in pairwise(times):
+    here = slopes(denoise.schedule, times)
+    for (t, s), h, (c, d), end in zip(pairwise(times), times.diff().tolist(), here, [*here[1:], None], strict=True):
         p = denoise(x, t, s)
-        slope = velocity(denoise.schedule, p, t)
-        if s > 0:
-            trial = denoise(x + (s - t) * slope, s, s)
-            slope = (slope + velocity(denoise.schedule, trial, s)) / 2
-        x = x + (s - t) * slope
+        x = blend(1 + h * c, p.x, h * d, p.x0)
+        if end:
+            q = denoise(x, s, s)
+            # the mean of both slopes: half of Euler's step is taken back, half a step along the far slope is added
+            x = blend(1 + h * c / 2, p.x, h * d / 2, p.x0).add_(q.x, alpha=h * end[0] / 2).add_(q.x0, alpha=h * end[1] / 2)
         yield State(s, x, p.x0)
