@@ -143,7 +143,8 @@ class Denoiser(nn.Module):
         (alpha, sigma), (a, b) = self.schedule.alpha_sigma(t), self.row(t)
         det = alpha * b - sigma * a
         scale = ((self.sigma_data * alpha) ** 2 + sigma**2).rsqrt()
-        solution = Solution(b / det, -sigma / det, -a / det, alpha / det, scale, TIME_INPUTS[self.time_input](t, self.schedule))
+        clock = TIME_INPUTS[self.time_input](t, self.schedule)
+        solution = Solution(b / det, -sigma / det, -a / det, alpha / det, scale, clock)
         if t.ndim:
             return solution
         if len(self.solved) >= REMEMBERED:

@@ -18,7 +18,8 @@ def slopes(schedule: Schedule, times: Tensor) -> list[tuple[float, float]]:
     rates = zip(*(rate.tolist() for rate in schedule.rates(start)), strict=True)
     for t, (alpha, sigma), (alpha_rate, sigma_rate) in zip(start, schedule.levels(start), rates, strict=True):
         if not (isfinite(alpha_rate) and isfinite(sigma_rate)):
-            raise FastdiffError(f"euler and heun: this schedule's rates are infinite at t = {t:g}; use ddim or spacing karras")
+            raise FastdiffError(f"euler and heun: this schedule's rates are infinite at t = {t:g}; "
+                                "use ddim or spacing karras")
         c = sigma_rate / sigma
         found.append((c, alpha_rate - c * alpha))
     return found
