@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from accelerate import Accelerator
@@ -21,6 +21,7 @@ from .denoiser import Denoiser
 from .errors import FastdiffError
 from .evaluate import open_evaluator
 from .generate import check_labels, generate, plan
+from .likelihood import nll
 from .pictures import picture, save
 from .rows import append_row, identity, read_rows
 from .samplers import SAMPLERS, SPACINGS
@@ -31,10 +32,11 @@ POINTS = 1000
 
 @dataclass(frozen=True)
 class BenchConfig:
-    """What is measured. baselines, of the teacher: "sampler:steps" or "sampler/spacing:steps".
+    """What is measured. baselines, of the teacher: "sampler:steps" or "sampler/spacing:steps"; options as in ddim[eta=0.5].
 
     The teacher's DDIM at `steps` is always among them. n: samples a cell and seed. clip: bound of |x0| while sampling.
-    models: the students to measure, None for all.
+    models: the students to measure, None for all. metrics: "nll", the bits per dimension of the
+    data's first n examples under each model that is sampled by solving its ODE; a student that jumps has none.
     """
 
     steps: tuple[int, ...] = (1, 2, 4, 8)
@@ -47,6 +49,7 @@ class BenchConfig:
     models: tuple[str, ...] | None = None
     clip: float | None = None
     guidance: float = 1.0
+    metrics: tuple[Literal["nll"], ...] = ()
 
     def __post_init__(self):
         for what, least in (("n", 2), ("batch", 1)):
@@ -58,6 +61,8 @@ class BenchConfig:
             raise FastdiffError("bench.seeds = []: expected at least one")
         if self.clip is not None and not self.clip > 0:
             raise FastdiffError(f"bench.clip = {self.clip}: expected a bound above 0, or null for none")
+        if unknown := set(self.metrics) - {"nll"}:
+            raise FastdiffError(f"bench.metrics: {min(unknown)!r} is unknown, choose from nll")
         for text in self.baselines:
             baseline(text)
 
@@ -75,10 +80,12 @@ class Cell(NamedTuple):
 
 
 def baseline(text: str) -> tuple[str, str, int]:
-    """"ddpm:1000" or "dpmpp_2m/karras:8" -> sampler, spacing, steps."""
-    how, _, steps = text.partition(":")
+    """"ddpm:1000", "dpmpp_2m/karras:8" or "ode45[rtol=0.001]:1" -> sampler with its options, spacing, steps."""
+    how, _, steps = text.rpartition(":")
     sampler, _, spacing = how.partition("/")
-    if sampler not in SAMPLERS or (spacing or "uniform") not in SPACINGS or not steps.isdecimal() or int(steps) < 1:
+    name = sampler.partition("[")[0]
+    grid = (spacing or "uniform").partition("[")[0]
+    if name not in SAMPLERS or grid not in SPACINGS or not steps.isdecimal() or int(steps) < 1:
         raise FastdiffError(f"baseline {text!r}: expected sampler:steps or sampler/spacing:steps with a sampler of "
                             f"{', '.join(SAMPLERS)} and a spacing of {', '.join(SPACINGS)}")
     return sampler, spacing or "uniform", int(steps)
@@ -93,8 +100,14 @@ def cells(models: dict[str, Denoiser], teacher: str | None, config: BenchConfig)
     for name, model in models.items():
         own = model.sampling
         if name != teacher and (config.models is None or name in config.models):
-            found += [Cell(name, own.sampler, own.spacing, k) for k in (own.steps if own.only else config.steps)]
+            counts = own.steps if own.only else config.steps
+            found += [Cell(name, own.sampler, written(own.spacing_for(k)), k) for k in counts]
     return sorted(found, key=lambda cell: cell.steps)
+
+
+def written(spacing: str | tuple[float, ...]) -> str:
+    """A spacing as text: its name, or the times that were found for the model."""
+    return spacing if isinstance(spacing, str) else ",".join(f"{t:.6g}" for t in spacing)
 
 
 def sweep(models: dict[str, str | Path], dataset: Dataset, config: BenchConfig, out: str | Path, *,
@@ -119,15 +132,20 @@ def sweep(models: dict[str, str | Path], dataset: Dataset, config: BenchConfig, 
         raise FastdiffError(f"{out} cannot be written ({error.strerror}): choose another directory with --out") from None
     evaluator = open_evaluator(dataset, config.extractor, accelerator.device, out / "reference")
     path = out / "bench.jsonl"
+    bits: dict[str, float | None] = {}
     done = {row["key"]: row for row in (read_rows(path) if path.exists() else [])}
     for cell in wanted:
         for seed in config.seeds:
             what = {**cell._asdict(), "guidance": config.guidance, "clip": config.clip, "seed": seed, "n": config.n,
                     "extractor": evaluator.extractor, "reference": evaluator.reference,
                     "weights": fingerprint(models[cell.model])}
-            key = identity(**what)
+            key = identity(**what, **({"metrics": list(config.metrics)} if config.metrics else {}))
             if key not in done:
                 figures = measure(loaded[cell.model], cell, seed, dataset, evaluator, config, out, accelerator)
+                if "nll" in config.metrics:
+                    if cell.model not in bits:
+                        bits[cell.model] = likelihood(loaded[cell.model], dataset, config, accelerator)
+                    figures["nll"] = bits[cell.model]
                 row = {"key": key, **what, **figures, **provenance(notes[cell.model], accelerator)}
                 if accelerator.is_main_process:
                     append_row(path, row)
@@ -149,18 +167,19 @@ def check_fit(name: str, model: Denoiser, dataset: Dataset, config: BenchConfig)
 def measure(model: Denoiser, cell: Cell, seed: int, dataset: Dataset, evaluator: Any, config: BenchConfig, out: Path,
             accelerator: Accelerator) -> dict[str, Any]:
     """Generate this process's share of a cell, in batches, and measure all of it."""
-    _, times, _ = plan(model, cell.sampler, cell.steps, cell.spacing, {})
+    sampler, times, how = plan(model, cell.sampler, cell.steps, cell.spacing, {"clip": config.clip} if config.clip else {})
     mine = torch.arange(config.n)[accelerator.process_index :: accelerator.num_processes]
     labelled = model.net.null_label is not None and dataset.labels is not None
     labels = dataset.labels[torch.arange(config.n) % len(dataset)] if labelled else None
-    options = {"seed": seed, "guidance": config.guidance, "clip": config.clip, "batch": config.batch}
+    options = {"seed": seed, "guidance": config.guidance, **how}
     warm_up = times[[0, -1]]                                              # one evaluation at the real batch size
     for _ in generate(model, "ddim", warm_up, mine[: config.batch], labels=None, batch=config.batch):
         pass
     if accelerator.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    seconds, nfe, first, keep = 0.0, 0, [], STRIP if len(dataset.shape) == 3 else POINTS
-    making = generate(model, cell.sampler, times, mine, labels=labels[mine] if labels is not None else None, **options)
+    seconds, spent, first, keep = 0.0, 0, [], STRIP if len(dataset.shape) == 3 else POINTS
+    making = generate(model, sampler, times, mine, labels=labels[mine] if labels is not None else None, batch=config.batch,
+                      **options)
     while True:
         start = time.perf_counter()
         made = next(making, None)
@@ -169,20 +188,35 @@ def measure(model: Denoiser, cell: Cell, seed: int, dataset: Dataset, evaluator:
         if made is None:
             break
         seconds += time.perf_counter() - start
-        nfe = made.nfe
+        spent += made.nfe * len(made.indices)
         evaluator.add(made.indices, made.x)
         if len(first) * config.batch < keep:
             first.append(made.x.cpu())
     figures = evaluator.result(accelerator)
     if accelerator.is_main_process and seed == config.seeds[0]:
-        strip = next(generate(model, cell.sampler, times, torch.arange(min(keep, config.n)), seed=seed,
-                              labels=labels[: min(keep, config.n)] if labels is not None else None,
-                              guidance=config.guidance, clip=config.clip, batch=keep)).x if (
+        strip = next(generate(model, sampler, times, torch.arange(min(keep, config.n)), batch=keep,
+                              labels=labels[: min(keep, config.n)] if labels is not None else None, **options)).x if (
             accelerator.num_processes > 1) else torch.cat(first)[:keep]
         save(picture(strip, columns=STRIP), out / "samples" / f"{cell}.png")
     rate = config.n / seconds
-    return {"nfe": nfe, **figures, "ms_per_image": 1000 / rate, "images_per_s": rate, "peak_mb": peak_mb(accelerator.device),
-            "cell": str(cell)}
+    nfe = spent / max(1, len(mine))                                       # an adaptive solver's differs by batch
+    return {"nfe": int(nfe) if nfe == int(nfe) else round(nfe, 2), **figures, "ms_per_image": 1000 / rate,
+            "images_per_s": rate, "peak_mb": peak_mb(accelerator.device), "cell": str(cell)}
+
+
+def likelihood(model: Denoiser, dataset: Dataset, config: BenchConfig, accelerator: Accelerator) -> float | None:
+    """Bits per dimension of the data's first n examples, on all processes; None of a student that jumps."""
+    if model.sampling.only or model.sampling.sampler in ("consistency", "gamma"):
+        return None
+    n = min(config.n, len(dataset))
+    mine = torch.arange(n)[accelerator.process_index :: accelerator.num_processes]
+    labelled, total = model.net.null_label is not None, torch.zeros((), dtype=torch.float64, device=accelerator.device)
+    for rows in mine.split(config.batch):
+        x0, cond = dataset.get(rows)
+        cond = {name: value.to(accelerator.device) for name, value in cond.items()} if labelled and cond else None
+        levels = 256 if dataset.examples.dtype == torch.uint8 else None
+        total += nll(model, x0.to(accelerator.device), cond=cond, levels=levels).double().sum()
+    return float(accelerator.reduce(total)) / n
 
 
 def peak_mb(device: torch.device) -> float:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from .denoiser import Denoiser, Sampling
+from .denoiser import Denoiser, Matched, Sampling
 from .errors import FastdiffError
 from .networks import MLP, UNet
 from .schedule import DDPM, SCHEDULES, Schedule
@@ -28,6 +29,7 @@ NETS = {
 }
 PIPELINES = ("DDPMPipeline", "DDIMPipeline", "PNDMPipeline")
 DIFFUSERS_NAMES = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}
+DIFFUSERS_BETAS = {"linear": "linear", "scaled_linear": "scaled_linear", "cosine": "squaredcos_cap_v2", "sigmoid": "sigmoid"}
 
 
 def sha256(path: Path) -> str:
@@ -56,6 +58,8 @@ def export(model: Denoiser, folder: Path, notes: dict[str, Any], dtype: torch.dt
     """
     if not hasattr(model.net, "folder"):
         raise FastdiffError(f"{type(model.net).__name__} has no file format: only fastdiff.networks can be exported")
+    if isinstance(model, Matched):
+        raise FastdiffError("a model seen on another schedule has no file format: export the model itself")
     scratch = folder / ".export"
     shutil.rmtree(scratch, ignore_errors=True)
     module = deepcopy(model.net.module).cpu().type(dtype)
@@ -89,20 +93,41 @@ def write_pipeline(folder: Path, model: Denoiser) -> None:
     """model_index.json and the scheduler with which diffusers' own pipeline samples this network."""
     if model.time_input != "timestep" or model.predicts not in DIFFUSERS_NAMES or not variance_preserving(model.schedule):
         return                                      # no stock pipeline runs it; fastdiff.json alone describes it
-    from diffusers import DDIMScheduler, __version__
+    from diffusers import DDIMScheduler, DDPMScheduler, __version__
 
-    DDIMScheduler(
-        num_train_timesteps=model.schedule.timesteps, trained_betas=table_betas(model.schedule), clip_sample=False,
+    kind, scheduler, variance = "DDIM", DDIMScheduler, {}
+    if model.net.learned_variance:                  # which their DDIM does not take
+        kind, scheduler, variance = "DDPM", DDPMScheduler, {"variance_type": "learned_range"}
+    scheduler(
+        num_train_timesteps=model.schedule.timesteps, **table_config(model.schedule), clip_sample=False, **variance,
         prediction_type=DIFFUSERS_NAMES[model.predicts], timestep_spacing="trailing").save_pretrained(folder / "scheduler")
     write_json(folder / "model_index.json", {
-        "_class_name": "DDIMPipeline", "_diffusers_version": __version__,
-        "scheduler": ["diffusers", "DDIMScheduler"], "unet": ["diffusers", "UNet2DModel"]})
+        "_class_name": f"{kind}Pipeline", "_diffusers_version": __version__,
+        "scheduler": ["diffusers", f"{kind}Scheduler"], "unet": ["diffusers", "UNet2DModel"]})
 
 
 def variance_preserving(schedule: Schedule) -> bool:
     """Whether alpha^2 + sigma^2 = 1."""
     alpha, sigma = schedule.alpha_sigma(torch.tensor(schedule.t_max / 2, dtype=torch.float64))
     return bool((alpha**2 + sigma**2 - 1).abs() < 1e-6)
+
+
+def table_config(schedule: Schedule) -> dict[str, Any]:
+    """The schedule as the scheduler of diffusers takes it: by its name there, or as betas."""
+    if isinstance(schedule, DDPM) and schedule.kind != "sigmoid":                 # which its DDIMScheduler does not know
+        return {"beta_schedule": DIFFUSERS_BETAS[schedule.kind], "trained_betas": list(schedule.betas) or None,
+                "beta_start": schedule.beta_start, "beta_end": schedule.beta_end,
+                "rescale_betas_zero_snr": schedule.zero_terminal_snr}
+    return {"trained_betas": table_betas(schedule)}
+
+
+def table_of(config: Any) -> DDPM:
+    """The table that a scheduler of diffusers describes."""
+    kinds = {theirs: ours for ours, theirs in DIFFUSERS_BETAS.items()}
+    if config.beta_schedule not in kinds:
+        raise ValueError(f"beta_schedule {config.beta_schedule!r} is unknown")
+    return DDPM(float(config.num_train_timesteps), config.beta_start, config.beta_end, tuple(config.trained_betas or ()),
+                kinds[config.beta_schedule], config.rescale_betas_zero_snr)
 
 
 def table_betas(schedule: Schedule) -> list[float]:
@@ -160,12 +185,28 @@ def load_export(folder: Path, notes: dict[str, Any]) -> Denoiser:
     return Denoiser(
         NETS[kind](folder / kind), SCHEDULES[schedule.pop("name")](**schedule), notes["predicts"],
         tuple(notes["shape"]), notes["time_input"], notes["sigma_data"], notes["scale_input"], notes["two_times"],
-        Sampling(**notes["sampling"] | {"steps": tuple(notes["sampling"]["steps"])}))
+        sampling_of(notes))
+
+
+def sampling_of(notes: dict[str, Any]) -> Sampling:
+    """How fastdiff.json says a model is to be sampled; older files know no times."""
+    said = notes["sampling"]
+    return Sampling(**said | {"steps": tuple(said["steps"]), "times": tuple(map(tuple, said.get("times", ())))})
+
+
+def record_times(path: str | Path, times: Iterable[float]) -> None:
+    """Note in a model's fastdiff.json the grid found for a step count; those of other step counts stay."""
+    folder = Path(path).expanduser()
+    notes = about(folder)
+    if notes is None:
+        raise FastdiffError(f"{folder} has no {ABOUT} to note the times in: export the model first")
+    sampling = sampling_of(notes).with_times(times)
+    write_json(folder / ABOUT, notes | {"sampling": asdict(sampling)})
 
 
 def load_diffusers(path: str) -> Denoiser:
     """A DDPM or DDIM pipeline of diffusers with a UNet2DModel."""
-    from diffusers import DDIMScheduler, DiffusionPipeline
+    from diffusers import DDPMScheduler, DiffusionPipeline
 
     local = Path(path).expanduser().is_dir()
     if local and not (Path(path).expanduser() / "model_index.json").is_file():
@@ -176,15 +217,15 @@ def load_diffusers(path: str) -> Denoiser:
         if kind not in PIPELINES or config["unet"][1] != "UNet2DModel":
             raise FastdiffError(f"{path}: this {kind} is not supported, only {', '.join(PIPELINES)} of a UNet2DModel")
         net = UNet2DModel.from_pretrained(path, subfolder="unet", local_files_only=local, use_safetensors=True)
-        table = DDIMScheduler.from_pretrained(path, subfolder="scheduler", local_files_only=local)
+        table = DDPMScheduler.from_pretrained(path, subfolder="scheduler", local_files_only=local).config
+        schedule = table_of(table)
     except (OSError, SafetensorError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise FastdiffError(f"{path}: cannot be loaded as a diffusers model ({reason})") from None
-    predicts = {v: k for k, v in DIFFUSERS_NAMES.items()}[table.config.prediction_type]
+    predicts = {v: k for k, v in DIFFUSERS_NAMES.items()}[table.prediction_type]
     size, channels = net.config.sample_size, net.config.in_channels
     shape = (channels, *((size, size) if isinstance(size, int) else size))
-    betas = tuple(table.betas.double().tolist())
-    return Denoiser(UNet(net), DDPM(t_max=float(len(betas)), betas=betas), predicts, shape)
+    return Denoiser(UNet(net), schedule, predicts, shape)
 
 
 # ---- states: what a training resumes from

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import sys
 import warnings
 from enum import StrEnum
@@ -12,6 +13,7 @@ from typing import Annotated
 import typer
 
 from .errors import FastdiffError
+from .listing import LISTS, Listed
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
                   help="Distil diffusion models and sample them in few steps.")
@@ -26,15 +28,12 @@ class Target(StrEnum):
     diffusers = "diffusers"
 
 
-class Listed(StrEnum):
-    """What `list` lists."""
+class Precision(StrEnum):
+    """Arithmetic of a network."""
 
-    samplers = "samplers"
-    methods = "methods"
-    schedules = "schedules"
-    datasets = "datasets"
-    recipes = "recipes"
-    models = "models"
+    no = "no"
+    bf16 = "bf16"
+    fp16 = "fp16"
 
 
 @app.command()
@@ -54,13 +53,23 @@ def run(
 @app.command()
 def sample(
     model: Model,
-    sampler: Annotated[str | None, typer.Option(help="Instead of the one recorded with the model.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="Instead of the one recorded with the model; ddim[eta=0.5] "
+                                                     "sets an option.")] = None,
     steps: Annotated[int | None, typer.Option(help="Instead of the first step count it was trained for.")] = None,
     n: Annotated[int, typer.Option(help="How many samples.")] = 64,
     seed: int = 0,
-    spacing: Annotated[str | None, typer.Option(help="The time grid.")] = None,
+    spacing: Annotated[str | None, typer.Option(help="The time grid, karras[rho=5] with an option, or the times.")] = None,
     labels: Annotated[str | None, typer.Option(help="One class, or n of them separated by commas.")] = None,
     guidance: Annotated[float, typer.Option(help="1 is none.")] = 1.0,
+    guide: Annotated[str | None, typer.Option(help="More of it: clip=1, threshold=0.995, rescale=0.7, plus=true, "
+                                                   "every=2, interval=0.2:5; separated by commas.")] = None,
+    image: Annotated[Path | None, typer.Option(help="An image or a folder to start from.")] = None,
+    strength: Annotated[float | None, typer.Option(help="How much of --image is noised away, 0 to 1.")] = None,
+    mask: Annotated[Path | None, typer.Option(help="White where --image is known; the rest is drawn.")] = None,
+    preview: Annotated[int, typer.Option(help="Write the clean prediction at every so many states, 0 for none.")] = 0,
+    precision: Annotated[Precision, typer.Option(help="Of the network's arithmetic.")] = Precision.no,
+    channels_last: Annotated[bool, typer.Option("--channels-last", help="Memory layout for convolutions.")] = False,
+    compile: Annotated[bool, typer.Option("--compile", help="torch.compile the network.")] = False,
     batch: int = 512,
     out: Annotated[Path, typer.Option(help="A .png for one sheet, else a folder of single images.")] = Path("samples.png"),
 ) -> None:
@@ -68,26 +77,47 @@ def sample(
     classes = integers("--labels", labels) if labels is not None else None
     if classes is not None and len(classes) not in (1, n):
         raise FastdiffError(f"--labels: {len(classes)} of them for n = {n}; give one, or one for each sample")
-    if batch < 1:
-        raise FastdiffError(f"--batch {batch}: expected at least 1")
+    for what, value, least in (("--batch", batch, 1), ("--preview", preview, 0)):
+        if value < least:
+            raise FastdiffError(f"{what} {value}: expected at least {least}")
     import torch
 
     from .checkpoint import load
     from .generate import sample as draw
+    from .images import read_images
     from .pictures import picture, save
+    from .tuning import tune
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    marks = torch.tensor(classes) if classes else None
-    x = draw(load(model, device), sampler, steps, n, seed, spacing, marks, guidance, batch)
-    try:
-        if out.suffix.lower() == ".png":
-            side = max(1, round(n**0.5))
-            save(picture(x, columns=side, zoom=max(1, 256 // (side * x.shape[-1]))), out)
-        else:
-            for i, image in enumerate(x):
-                save(picture(image[None], columns=1), out / f"{i:06d}.png")
-    except OSError as error:
-        raise FastdiffError(f"--out {out}: cannot be written ({error.strerror})") from None
+    def write(x: torch.Tensor, path: Path) -> None:
+        try:
+            if path.suffix.lower() == ".png":
+                side = max(1, round(len(x) ** 0.5))
+                save(picture(x, columns=side, zoom=max(1, 256 // (side * x.shape[-1]))), path)
+            else:
+                for i, one in enumerate(x):
+                    save(picture(one[None], columns=1), path / f"{i:06d}.png")
+        except OSError as error:
+            raise FastdiffError(f"--out {out}: cannot be written ({error.strerror})") from None
+
+    states: list[int] = []
+
+    def watch(part: torch.Tensor, state: object) -> None:
+        if int(part[0]) == 0:                                            # the first batch stands for all
+            states.append(len(states) + 1)
+            if states[-1] % preview == 0:
+                write(state.x0, out.with_name(f"{out.stem}-state-{states[-1]:04d}.png"))
+
+    opened = tune(load(model, "cuda" if torch.cuda.is_available() else "cpu"), precision.value, channels_last, compile)
+    edit = {}
+    if image is not None:
+        edit["image"] = read_images(image, opened.shape)
+    if mask is not None:
+        edit["mask"] = (read_images(mask, opened.shape)[:1] > 0).float()
+    if strength is not None:
+        edit["strength"] = strength
+    x = draw(opened, sampler, steps, n, seed, spacing, torch.tensor(classes) if classes else None, guidance, batch,
+             watch if preview else None, **edit, **bounds(guide))
+    write(x, out)
     typer.echo(f"{n} samples in {out}")
 
 
@@ -101,20 +131,25 @@ def bench(
     data: Annotated[str, typer.Option(help="A data set's name or path.")] = "digits",
     resolution: Annotated[int | None, typer.Option(help="Resize and crop the data's images.")] = None,
     extractor: Annotated[str | None, typer.Option(help="inception, inception:/path, or a feature network's folder.")] = None,
+    metrics: Annotated[str, typer.Option(help="More of them: nll.")] = "",
     batch: int = 512,
+    speed: Annotated[bool, typer.Option("--speed", help="Measure the samplers' own time, on the first model.")] = False,
     out: Annotated[Path, typer.Option(help="Where bench.jsonl and the report go.")] = Path("checkpoints/bench"),
     as_json: Json = False,
 ) -> None:
     """Measure quality, cost and time of models against the teacher's baselines."""
     counts, draws = integers("--steps", steps), integers("--seeds", seeds)
+    if speed:
+        return bench_speed(models[0], max(counts), out, as_json)
     from rich.console import Console
 
     from . import report as reports
     from .bench import BenchConfig, sweep
     from .data import open_dataset
 
-    config = BenchConfig(steps=counts, baselines=tuple(against.split(",")) if against else (), n=n, seeds=draws, batch=batch,
-                         extractor=extractor)
+    baselines = tuple(re.split(r",(?![^\[]*\])", against)) if against else ()             # commas in brackets are options'
+    config = BenchConfig(steps=counts, baselines=baselines, n=n, seeds=draws, batch=batch,
+                         extractor=extractor, metrics=tuple(metrics.split(",")) if metrics else ())
     names = names_of(models)
     dataset = open_dataset(data, **({} if resolution is None else {"resolution": resolution}))
     console = Console(stderr=True)
@@ -130,6 +165,25 @@ def bench(
     elif int(os.environ.get("RANK", 0)) == 0:
         reports.write(out)
         Console().print(reports.table(rows))
+
+
+def bench_speed(model: str, steps: int, out: Path, as_json: bool) -> None:
+    """What every sampler adds to the model's network."""
+    from rich.console import Console
+
+    from .samplers import SAMPLERS
+    from .speed import record, table
+
+    rows, console = [], Console(stderr=True)
+    with console.status("measuring"):
+        for row in record(model, list(SAMPLERS), steps, out):
+            rows.append(row)
+            console.print(f"{row['sampler']}  {row['over_forward']:.3f}")
+    if as_json:
+        for row in rows:
+            typer.echo(json.dumps(row))
+    else:
+        Console().print(table(rows))
 
 
 @app.command()
@@ -184,37 +238,6 @@ def list_(what: Listed, as_json: Json = False) -> None:
         typer.echo("\n".join(f"{name:{width}}  {about}".rstrip() for name, about in lines.items()))
 
 
-def registry(module: str, name: str) -> dict[str, str]:
-    """What a registry holds, each with the first line of its documentation."""
-    from importlib import import_module
-
-    entries = getattr(import_module(f".{module}", __package__), name)
-    return {key: (value.__doc__ or "").strip().split("\n")[0] for key, value in entries.items()}
-
-
-def recipes() -> dict[str, str]:
-    """The recipes below this directory, each with its first comment."""
-    return {str(p): p.read_text().split("\n")[0].lstrip("# ") for p in sorted(Path("recipes").glob("*.yaml"))}
-
-
-def models() -> dict[str, str]:
-    """The finished stages below this directory, each with its method."""
-    found = {}
-    for path in sorted(Path("checkpoints").glob("*/*/fastdiff.json")):
-        try:
-            found[str(path.parent)] = str(json.loads(path.read_text()).get("method"))
-        except ValueError:
-            found[str(path.parent)] = "damaged"
-    return found
-
-
-LISTS = {
-    Listed.samplers: lambda: registry("samplers", "SAMPLERS"), Listed.methods: lambda: registry("methods", "METHODS"),
-    Listed.schedules: lambda: registry("schedule", "SCHEDULES"), Listed.datasets: lambda: registry("data", "DATASETS"),
-    Listed.recipes: recipes, Listed.models: models,
-}
-
-
 def names_of(models: list[str]) -> dict[str, str]:
     """Models by the shortest ends of their paths that tell them apart."""
     paths = {model: Path(model).expanduser().resolve().parts for model in models}
@@ -223,6 +246,17 @@ def names_of(models: list[str]) -> dict[str, str]:
         if len(names) == len(paths):
             break
     return names
+
+
+def bounds(text: str | None) -> dict[str, object]:
+    """Settings of Guided, written clip=1,interval=0.2:5."""
+    from .guidance import Guided
+    from .settings import check, spelled
+
+    _, given = spelled(f"guide[{text}]", "--guide") if text else ("", {})
+    lists = {key: value.split(":") if ":" in value else value for key, value in given.items()}
+    checked = check({"guide": Guided}, "guide", lists, "--guide", skip=("model", "cond", "null", "guidance", "against"))
+    return {key: checked[key] for key in given}
 
 
 def integers(option: str, text: str) -> tuple[int, ...]:

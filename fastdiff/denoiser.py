@@ -1,9 +1,10 @@
 """A network, its schedule and its parameterisation, seen by the world as one prediction of (x0, eps)."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
+from math import floor
 from typing import NamedTuple
 
 import torch
@@ -60,11 +61,16 @@ REMEMBERED = 4096      # times whose solution a model keeps: an adaptive solver'
 class Prediction:
     """What a model thinks of x: clean data x0 and noise eps, with x = alpha x0 + sigma eps exactly.
 
-    eps may be given as a function, evaluated when it is first asked for. extra: output channels beyond the data's.
+    x0 and eps may be given as functions, evaluated when first asked for. extra: output channels beyond the data's.
     """
 
-    def __init__(self, x: Tensor, x0: Tensor, eps: Tensor | Callable[[], Tensor], extra: Tensor | None = None):
-        self.x, self.x0, self._eps, self.extra = x, x0, eps, extra
+    def __init__(self, x: Tensor, x0: Tensor | Callable[[], Tensor], eps: Tensor | Callable[[], Tensor],
+                 extra: Tensor | None = None):
+        self.x, self._x0, self._eps, self.extra = x, x0, eps, extra
+
+    @cached_property
+    def x0(self) -> Tensor:
+        return self._x0() if callable(self._x0) else self._x0
 
     @cached_property
     def eps(self) -> Tensor:
@@ -72,6 +78,22 @@ class Prediction:
 
     def __iter__(self) -> Iterator[Tensor]:
         return iter((self.x0, self.eps))
+
+    def blend(self, a: float, b: float) -> Tensor:
+        """a x + b x0."""
+        return blend(a, self.x, b, self.x0)
+
+
+class RawPrediction(Prediction):
+    """A prediction that is still the network's output: what a sampler makes of it costs no x0 in between."""
+
+    def __init__(self, x: Tensor, output: Tensor, at: "Solution", extra: Tensor | None = None):
+        super().__init__(x, lambda: blend(at.x_x0, x, at.out_x0, output),
+                         lambda: blend(at.x_eps, x, at.out_eps, output), extra)
+        self.output, self.at = output, at
+
+    def blend(self, a: float, b: float) -> Tensor:
+        return blend(a + b * self.at.x_x0, self.x, b * self.at.out_x0, self.output)
 
 
 class Solution(NamedTuple):
@@ -93,6 +115,17 @@ class Sampling:
     spacing: str = "uniform"
     steps: tuple[int, ...] = (50,)      # the step counts it was trained for
     only: bool = False                  # other step counts are refused
+    times: tuple[tuple[float, ...], ...] = ()       # grids found for this very model, one a step count, without the 0
+
+    def spacing_for(self, steps: int) -> str | tuple[float, ...]:
+        """What time_grid makes the model's own grid of: the times found for that many steps, else the spacing."""
+        return next((times for times in self.times if len(times) == steps), self.spacing)
+
+    def with_times(self, times: Iterable[float]) -> "Sampling":
+        """The same with this grid, its 0 given or not, for its step count."""
+        times = tuple(t for t in map(float, times) if t)
+        others = [known for known in self.times if len(known) != len(times)]
+        return replace(self, times=tuple(sorted([*others, times], key=len)))
 
 
 class Denoiser(nn.Module):
@@ -136,15 +169,19 @@ class Denoiser(nn.Module):
         """(a, b): the network's output is a x0 + b eps at time t."""
         return ROWS[self.predicts](self.schedule, t, self.sigma_data)
 
+    def entrance(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """What x is multiplied by on its way into the network, and the time as the network reads it."""
+        alpha, sigma = self.schedule.alpha_sigma(t)
+        scale = ((self.sigma_data * alpha) ** 2 + sigma**2).rsqrt() if self.scale_input else torch.ones_like(alpha)
+        return scale, TIME_INPUTS[self.time_input](t, self.schedule)
+
     def solve(self, t: Tensor) -> Solution:
         """The solution of x = alpha x0 + sigma eps, output = a x0 + b eps. Of a 0-dim t: numbers, computed once."""
         if t.ndim == 0 and (known := self.solved.get(float(t))):
             return known
         (alpha, sigma), (a, b) = self.schedule.alpha_sigma(t), self.row(t)
         det = alpha * b - sigma * a
-        scale = ((self.sigma_data * alpha) ** 2 + sigma**2).rsqrt()
-        clock = TIME_INPUTS[self.time_input](t, self.schedule)
-        solution = Solution(b / det, -sigma / det, -a / det, alpha / det, scale, clock)
+        solution = Solution(b / det, -sigma / det, -a / det, alpha / det, *self.entrance(t))
         if t.ndim:
             return solution
         if len(self.solved) >= REMEMBERED:
@@ -153,15 +190,66 @@ class Denoiser(nn.Module):
 
     def split(self, x: Tensor, output: Tensor, t: Tensor) -> Prediction:
         """The pair (x0, eps) that the network's output stands for."""
-        at = self.solve(t)
         output, extra = (output[:, : x.shape[1]], output[:, x.shape[1]:]) if output.shape != x.shape else (output, None)
-        return Prediction(x, blend(at.x_x0, x, at.out_x0, output), lambda: blend(at.x_eps, x, at.out_eps, output), extra)
+        return RawPrediction(x, output, self.solve(t), extra)
 
     def target(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
         """What the network should output for this x0 and eps; linear, so it also maps errors of the pair."""
         a, b = self.row(t)
         return like(a, x0) * x0 + like(b, x0) * eps
 
+    def on(self, schedule: Schedule) -> "Denoiser":
+        """The same network seen on another schedule; the weights are shared."""
+        return self if schedule == self.schedule else Matched(self, schedule)
+
     @property
     def device(self) -> torch.device:
         return next((p.device for p in chain(self.parameters(), self.buffers())), torch.device("cpu"))
+
+
+BEYOND = 1e-5          # of t_max: how far past its end a matched time still counts as the end
+
+
+class Matched(Denoiser):
+    """A model seen on another schedule: its network is asked at the time where its own sigma / alpha is the same.
+
+    x differs from the network's own x by a factor, so both hold one x0 and one eps (Karras et al. 2022, section 2).
+    More noise than at the network's own t_max is refused: it was never trained there.
+    """
+
+    def __init__(self, model: Denoiser, schedule: Schedule):
+        super().__init__(model.net, schedule, model.predicts, model.shape, model.time_input, model.sigma_data, True,
+                         model.two_times, replace(model.sampling, times=()))
+        object.__setattr__(self, "model", model)       # not a child: its weights are already this one's
+        self.train(model.training)
+        top = torch.tensor(schedule.t_max, dtype=torch.float64)
+        self.outreaches = bool(model.schedule.time_of(ratio_of(schedule, top)) > model.schedule.t_max * (1 + BEYOND))
+
+    def on(self, schedule):
+        return self.model.on(schedule)
+
+    def own_time(self, t: Tensor) -> Tensor:
+        """The time of equal sigma / alpha on the network's own schedule."""
+        own = self.model.schedule
+        u = own.time_of(ratio_of(self.schedule, t))
+        if self.outreaches and (u > own.t_max * (1 + BEYOND)).any():    # a GPU is kept waiting only where it can be so
+            raise FastdiffError(self.refusal(t.max()))
+        return u.clamp(0, own.t_max)
+
+    def refusal(self, t: Tensor) -> str:
+        """Why there is no prediction at t, and from where on there is."""
+        last = ratio_of(self.model.schedule, torch.tensor(self.model.schedule.t_max, dtype=torch.float64))
+        start = floor(float(self.schedule.time_of(last)) / self.schedule.t_max * 1e4) / 1e4
+        asked = float(ratio_of(self.schedule, t))
+        return (f"t = {float(t):.6g} of {self.schedule} has sigma / alpha = {asked:.4g}, more than the {float(last):.4g} "
+                f"where this network's own schedule ends: start the grid there (start={start:g}), or choose a schedule "
+                "that ends no later")
+
+    def row(self, t):
+        return self.model.row(self.own_time(t))
+
+    def entrance(self, t):
+        u = self.own_time(t)
+        (alpha, sigma), (own_alpha, own_sigma) = self.schedule.alpha_sigma(t), self.model.schedule.alpha_sigma(u)
+        scale, clock = self.model.entrance(u)
+        return scale * own_alpha.hypot(own_sigma) / alpha.hypot(sigma), clock

@@ -1,8 +1,7 @@
 """Model + sampler + time grid + sample indices -> samples, the same on any batch size and number of processes."""
 
 import inspect
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -12,7 +11,12 @@ from .denoiser import Denoiser
 from .errors import FastdiffError
 from .guidance import Guided
 from .rng import SampleRng
-from .samplers import SAMPLERS, time_grid
+from .samplers import SAMPLERS, State, time_grid
+from .samplers.grids import Spacing
+from .settings import check, spelled
+
+Watch = Callable[[Tensor, State], None]
+RUN = ("denoise", "x", "times", "randn")           # what a run gives a sampler; its other parameters are options
 
 
 class Made(NamedTuple):
@@ -23,31 +27,48 @@ class Made(NamedTuple):
     nfe: int
 
 
+# What `sample` and `bench` may say of guidance and bounds besides the scale: the rest of Guided's settings.
+GUIDANCE = tuple(inspect.signature(Guided).parameters)[4:]
+
+
 def generate(model: Denoiser, sampler: str, times: Tensor, indices: Tensor, *, seed: int = 0, labels: Tensor | None = None,
-             guidance: float = 1.0, clip: float | None = None, batch: int = 512, **options: Any) -> Iterator[Made]:
+             guidance: float = 1.0, batch: int = 512, start: Tensor | None = None, watch: Watch | None = None,
+             **options: Any) -> Iterator[Made]:
     """Samples number indices (n,) of a seed, batch after batch; labels (n,) where the model takes them.
 
     Sample i depends on (model, sampler, times, options, seed, i) alone: its noise is drawn by its index.
+    start: clean samples (n, *shape) to noise to times[0], where sampling does not begin at noise alone.
+    watch: called with the indices and each state on the way. options: the sampler's, and those of Guided.
     """
-    draw = SAMPLERS[sampler]
+    draw, device = SAMPLERS[sampler], model.device
     stochastic = "randn" in inspect.signature(draw).parameters
-    device = model.device
-    for part, mark in zip(indices.split(batch), (labels if labels is not None else indices).split(batch), strict=True):
+    bounds = {name: options.pop(name) for name in GUIDANCE if name in options}
+    alpha, sigma = model.schedule.levels(times)[0]
+    for rows in torch.arange(len(indices)).split(batch):
+        part = indices[rows]
         rng = SampleRng(seed, part, device)
-        cond = {"label": mark.to(device)} if labels is not None else None
-        null = {"label": torch.full_like(cond["label"], model.net.null_label)} if cond and guidance != 1 else None
-        denoise = Guided(model, cond, null, guidance, clip)
+        cond = {"label": labels[rows].to(device)} if labels is not None else None
+        unconditional = cond and "against" not in bounds and (guidance != 1 or bounds.get("plus"))
+        null = {"label": torch.full_like(cond["label"], model.net.null_label)} if unconditional else None
+        denoise = Guided(model, cond, null, guidance, **bounds)
         noise = {"randn": lambda x, rng=rng: rng.normal(x.shape[1:]).to(x)} if stochastic else {}
-        x = rng.normal(model.shape) * model.schedule.alpha_sigma(times[0])[1]
-        with torch.no_grad():
-            last = deque(draw(denoise, x, times, **noise, **options), maxlen=1).pop()
-        yield Made(part, last.x, denoise.nfe)
+        with torch.inference_mode():
+            x = rng.normal(model.shape) * sigma
+            x = x if start is None else x.add_(start[rows].to(x), alpha=alpha)
+            for state in draw(denoise, x, times, **noise, **options):
+                if watch:
+                    watch(part, state)
+        # cloned outside: a tensor that gradients may flow through; of a grid that stops early the clean prediction
+        yield Made(part, (state.x0 if times[-1] > 0 else state.x).clone(), denoise.nfe)
 
 
 def sample(model: Denoiser, sampler: str | None = None, steps: int | None = None, n: int = 64, seed: int = 0,
-           spacing: str | None = None, labels: Tensor | int | None = None, guidance: float = 1.0, batch: int = 512,
-           **options: Any) -> Tensor:
-    """n samples as a float tensor (n, *shape), images in [-1, 1]; what is not named is what was recorded with the model."""
+           spacing: Spacing | None = None, labels: Tensor | int | None = None, guidance: float = 1.0, batch: int = 512,
+           watch: Watch | None = None, **options: Any) -> Tensor:
+    """n samples as a float tensor (n, *shape), images in [-1, 1]; what is not named is what was recorded with the model.
+
+    options: the sampler's own, and clip, threshold, interval, rescale, plus, every, against of `Guided`.
+    """
     for what, value in (("n", n), ("batch", batch)):
         if value < 1:
             raise FastdiffError(f"{what} = {value}: expected at least 1")
@@ -57,35 +78,35 @@ def sample(model: Denoiser, sampler: str | None = None, steps: int | None = None
         if labels.numel() not in (1, n):
             raise FastdiffError(f"labels: {labels.numel()} of them for n = {n}; give one, or one for each sample")
         labels = check_labels(model, labels.expand(n))
-    if guidance != 1.0 and labels is None:
+    if (guidance != 1.0 and "against" not in options or options.get("plus")) and labels is None:
         raise FastdiffError(f"guidance = {guidance} needs labels: there is no condition to guide by")
     made = generate(model, sampler, times, torch.arange(n), seed=seed, labels=labels, guidance=guidance, batch=batch,
-                    **options)
+                    watch=watch, **options)
     return torch.cat([part.x for part in made])
 
 
-def plan(model: Denoiser, sampler: str | None, steps: int | None, spacing: str | None,
+def plan(model: Denoiser, sampler: str | None, steps: int | None, spacing: Spacing | None,
          options: dict[str, Any]) -> tuple[str, Tensor, dict[str, Any]]:
     """The sampler, its grid and its options, checked against the model."""
     own = model.sampling
     if model.shape is None:
         raise FastdiffError("this model does not say the shape of a sample: make it with Denoiser(..., shape=(C, H, W))")
     sampler, steps = sampler or own.sampler, own.steps[0] if steps is None else steps
-    if sampler not in SAMPLERS:
-        raise FastdiffError(f"sampler {sampler!r} is unknown, choose from {', '.join(SAMPLERS)}")
+    name, own_options = spelled(sampler, "sampler")
+    options = own_options | options
+    if name not in SAMPLERS:
+        raise FastdiffError(f"sampler {name!r} is unknown, choose from {', '.join(SAMPLERS)}")
     if own.only and (sampler != own.sampler or steps not in own.steps):
         raise FastdiffError(f"this model was trained for {own.sampler} at {' or '.join(map(str, own.steps))} steps, "
                             f"not for {sampler} at {steps}")
-    known = set(inspect.signature(SAMPLERS[sampler]).parameters) - {"denoise", "x", "times", "randn"}
-    if unknown := set(options) - known - {"clip"}:
-        raise FastdiffError(f"sampler {sampler} has no option {sorted(unknown)[0]!r}; "
-                            f"it has {', '.join(sorted(known)) or 'none'}")
-    times = time_grid(model.schedule, steps, spacing or own.spacing)
+    bounds = {k: options.pop(k) for k in GUIDANCE if k in options}
+    options = {k: v for k, v in check(SAMPLERS, name, options, f"sampler {name}", skip=RUN).items() if k in options}
+    times = time_grid(model.schedule, steps, own.spacing_for(steps) if spacing is None else spacing)
     (alpha, sigma), (a, b) = model.schedule.alpha_sigma(times[0]), model.row(times[0])
     if not 0 < (alpha * b - sigma * a).abs() < float("inf"):
         raise FastdiffError(f"a model that predicts {model.predicts} cannot start at t = {times[0]:g} of its schedule, "
                             f"where alpha = {alpha:g}: choose spacing karras, or a model that predicts v")
-    return sampler, times, options
+    return name, times, bounds | options
 
 
 def check_labels(model: Denoiser, labels: Tensor) -> Tensor:

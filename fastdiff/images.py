@@ -43,6 +43,18 @@ def read_folder(path: str, split: str, resolution: int | None, colour: Colour, l
     return examples, labels, len(names)
 
 
+def read_images(path: Path, shape: tuple[int, ...]) -> Tensor:
+    """An image file, or all of a folder by name, as floats (N, *shape) in [-1, 1], resized to a square shape."""
+    channels, height, width = shape
+    files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
+    if not files or not files[0].is_file():
+        raise FastdiffError(f"{path}: expected an image file, or a folder of them ({', '.join(sorted(SUFFIXES))})")
+    sources = [{"path": str(file), "bytes": None} for file in files]
+    pixels = _decode(sources, len(files), lambda i: str(files[i]), height if height == width else None,
+                     "grey" if channels == 1 else "rgb")
+    return pixels.float() / 127.5 - 1
+
+
 def open_table(name: str, *args: Any, **options: Any) -> "datasets.Dataset":
     """datasets.load_dataset, with its failures in one line."""
     import datasets

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from statistics import mode
 
+from rich.markup import escape
 from rich.table import Table
 
 from fastdiff.errors import FastdiffError
@@ -89,18 +90,19 @@ def table(rows: list[dict]) -> Table:
         text = name in ("Model", "Sampler")
         view.add_column(name, justify="left" if text else "right", no_wrap=text or name == metric)
     for group, following in zip(groups, [*groups[1:], None]):
-        line = cells(group, metric)
+        line = list(map(escape, cells(group, metric)))           # the brackets of a sampler's options are no markup
         line[4] = f"[bold green]{line[4]}[/]" if group["best"] else line[4]
         view.add_row(*line[: len(names)], end_section=following is not None and following["family"] != group["family"])
     return view
 
 
 def costs(groups: list[dict]) -> tuple[list[str], list[list[str]]]:
-    """What training each model took: headings and lines."""
+    """What training each model took, and its likelihood where it was measured: headings and lines."""
     names = ("params", "train_images", "train_seconds", "teacher_nfe")
     models = {group["model"]: group for group in groups}
-    lines = [[model, g.get("method") or "–", *(_count(g.get(name)) for name in names)] for model, g in models.items()]
-    return ["Model", "Method", "Parameters", "Images", "Seconds", "Teacher NFE"], lines
+    lines = [[model, g.get("method") or "–", *(_count(g.get(name)) for name in names),
+              "–" if g.get("nll") is None else f"{g['nll']:.3f}"] for model, g in models.items()]
+    return ["Model", "Method", "Parameters", "Images", "Seconds", "Teacher NFE", "NLL, bits/dim"], lines
 
 
 def provenance(rows: list[dict]) -> dict[str, str]:

@@ -1,8 +1,10 @@
 """Noise schedules: x_t = alpha(t) x0 + sigma(t) eps, with t = 0 data and t = t_max noise."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -66,16 +68,27 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Flow(Schedule):
-    """Flow matching's straight line, alpha = 1 - t and sigma = t (Lipman et al. 2023)."""
+    """Flow matching's straight line, alpha = 1 - t and sigma = t (Lipman et al. 2023).
+
+    shift: sigma = shift t / (1 + (shift - 1) t), more noise at every t where it is above 1 (Esser et al. 2024, equation 23).
+    """
+
+    shift: float = 1.0
+
+    def __post_init__(self):
+        if not 0 < self.shift < math.inf:
+            raise FastdiffError(f"schedule flow: shift = {self.shift}, expected above 0; 1 is the plain line")
 
     def alpha_sigma(self, t):
-        return 1 - t, t
+        whole = (1 - t) + self.shift * t                     # so that alpha is exactly 0, and sigma 1, at t = 1
+        return (1 - t) / whole, self.shift * t / whole
 
     def rates(self, t):
-        return -torch.ones_like(t), torch.ones_like(t)
+        slope = self.shift / ((1 - t) + self.shift * t) ** 2
+        return -slope, slope
 
     def time_of(self, ratio):
-        return 1 - 1 / (1 + ratio)
+        return 1 / (1 + self.shift / ratio)
 
 
 @dataclass(frozen=True)
@@ -177,17 +190,46 @@ class Trig(Schedule):
         return (ratio / self.sigma_data).atan()
 
 
+def cosine_betas(count: int) -> Tensor:
+    """Betas of alpha^2 = cos^2((t + 0.008) / 1.008 pi / 2), at most 0.999 (Nichol & Dhariwal 2021, equation 17)."""
+    fall = ((torch.linspace(0, 1, count + 1, dtype=torch.float64) + 0.008) / 1.008 * math.pi / 2).cos() ** 2
+    return (1 - fall[1:] / fall[:-1]).clamp(max=0.999)
+
+
+# Betas of a table by its kind: (entries, beta_start, beta_end) -> float64.
+BETAS: dict[str, Callable[[int, float, float], Tensor]] = {
+    "linear": lambda count, start, end: torch.linspace(start, end, count, dtype=torch.float64),
+    # of latent diffusion (Rombach et al. 2022)
+    "scaled_linear": lambda count, start, end: torch.linspace(start**0.5, end**0.5, count, dtype=torch.float64) ** 2,
+    "cosine": lambda count, start, end: cosine_betas(count),
+    # of molecules (Xu et al. 2022, GeoDiff)
+    "sigmoid": lambda count, start, end: torch.linspace(-6, 6, count, dtype=torch.float64).sigmoid() * (end - start) + start,
+}
+
+
+def to_zero(alpha: Tensor) -> Tensor:
+    """A table shifted and stretched to end on alpha = 0, its first entry kept (Lin et al. 2023, algorithm 1)."""
+    return (alpha - alpha[-1]) * (alpha[0] / (alpha[0] - alpha[-1]))
+
+
 @dataclass(frozen=True)
 class DDPM(Schedule):
     """The training table of Ho et al. 2020: t = i + 1 is training timestep i, and t = 0 is clean data.
 
-    alpha is linear between neighbours of the table, which is built once; betas, where given, replace the linear ones.
+    alpha is linear between neighbours of the table, which is built once. kind: a key of BETAS; cosine has no beta_start
+    and beta_end. betas, where given, stand in place of those. zero_terminal_snr: alpha is 0 at t_max.
     """
 
     t_max: float = 1000.0
     beta_start: float = 1e-4
     beta_end: float = 2e-2
     betas: tuple[float, ...] = field(default=(), repr=False)
+    kind: Literal["linear", "scaled_linear", "cosine", "sigmoid"] = "linear"
+    zero_terminal_snr: bool = False
+
+    def __post_init__(self):
+        if self.kind not in BETAS:
+            raise FastdiffError(f"schedule ddpm: kind {self.kind!r} is unknown, choose from {', '.join(BETAS)}")
 
     @property
     def timesteps(self) -> int:
@@ -195,11 +237,12 @@ class DDPM(Schedule):
 
     @cached_property
     def table(self) -> Tensor:
-        betas = torch.tensor(self.betas, dtype=torch.float64) if self.betas else torch.linspace(
-            self.beta_start, self.beta_end, int(self.t_max), dtype=torch.float64)
+        betas = torch.tensor(self.betas, dtype=torch.float64) if self.betas else BETAS[self.kind](
+            int(self.t_max), self.beta_start, self.beta_end)
         if len(betas) != self.t_max:
             raise FastdiffError(f"schedule ddpm: {len(betas)} betas, expected t_max = {int(self.t_max)} of them")
-        return torch.cat([betas.new_ones(1), (1 - betas).cumprod(0)]).sqrt()
+        alpha = (1 - betas).cumprod(0).sqrt()
+        return torch.cat([alpha.new_ones(1), to_zero(alpha) if self.zero_terminal_snr else alpha])
 
     def around(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """alpha at the table's entries below and above t, and how far t is between them."""

@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, get_args
 
@@ -25,6 +26,17 @@ def named(value: Any, path: str) -> tuple[str, dict[str, Any]]:
     if not isinstance(options, dict) or not isinstance(options.get("name"), str):
         raise FastdiffError(f"{path}: expected a name, or {{name: ..., and its options}}, got {value!r}")
     return options["name"], {k: v for k, v in options.items() if k != "name"}
+
+
+def spelled(text: str, path: str) -> tuple[str, dict[str, Any]]:
+    """`ddim[eta=0.5]`, a name with options as the command line writes it -> its name and its options."""
+    found = re.fullmatch(r"([\w.,]+)(?:\[(.*)\])?", text)
+    if not found:
+        raise FastdiffError(f"{path} {text!r}: expected a name, or name[option=value,option=value]")
+    pairs = [part.partition("=") for part in found[2].split(",")] if found[2] else []
+    if bad := [key for key, sign, value in pairs if not (sign and value)]:
+        raise FastdiffError(f"{path} {text!r}: expected option=value in the brackets, got {bad[0]!r}")
+    return found[1], {key.strip(): value.strip() for key, _, value in pairs}
 
 
 def check(registry: Mapping[str, Callable], name: str, options: dict[str, Any], path: str,

@@ -110,10 +110,7 @@ def train_stage(recipe: Recipe, stage: Stage, dataset: Dataset, folder: Path, ac
                             f"{tuple(dataset.shape)}")
     student.sampling = stage.method.sampling()
     plan(student, None, None, None, {})                                   # what cannot be sampled is not worth training
-    teacher = load(where(stage.teacher, folder)) if stage.teacher else None
-    if teacher is not None and teacher.schedule != student.schedule:
-        raise FastdiffError(f"stage {stage.name}: the teacher's schedule is {teacher.schedule}, the student's "
-                            f"{student.schedule}; they must be alike")
+    teacher = load(where(stage.teacher, folder)).on(student.schedule) if stage.teacher else None
     training = Training(stage.method, Clock, student, teacher, dataset, config, place, accelerator)
     start = training.step
     with bar(console, title, config.steps, start) as advance:

@@ -119,12 +119,26 @@ def test_samples_are_those_of_the_data():
     means = torch.tensor([[-2.0, 0.0], [2.0, 0.0]])
     oracle = GaussianMixture(means, torch.full((2,), 0.25), torch.tensor([3.0, 1.0]), Cosine())
     for sampler in SAMPLERS:
-        if sampler != "consistency":
+        # no jump of a student, and no Langevin step: that is biased in two dimensions, where the norms of its rule vary
+        if sampler not in ("consistency", "gamma", "predictor_corrector", "langevin"):
             x = sample(oracle, sampler, steps=40, n=2000, spacing="karras" if sampler == "heun" else "uniform")
             left = x[:, 0] < 0
             assert left.double().mean() == pytest.approx(0.75, abs=0.03), sampler
             assert x[left].mean(0).tolist() == pytest.approx([-2, 0], abs=0.05), sampler
             assert x[left].std(0).tolist() == pytest.approx([0.25, 0.25], rel=0.15), sampler
+
+
+def test_options_may_be_written_with_the_name(oracle):
+    assert torch.equal(sample(oracle, "ddim[eta=0.5]", n=4, steps=3), sample(oracle, "ddim", n=4, steps=3, eta=0.5))
+    assert torch.equal(sample(oracle, "dpmpp_2m", n=4, steps=3, spacing="karras[rho=5]"),
+                       sample(oracle, "dpmpp_2m", n=4, steps=3, spacing={"name": "karras", "rho": 5}))
+
+
+def test_states_can_be_watched_on_the_way(oracle):
+    seen = []
+    x = sample(oracle, "heun", n=5, steps=4, batch=3, watch=lambda part, state: seen.append((part.tolist(), float(state.t))))
+    assert [t for part, t in seen] == [0.75, 0.5, 0.25, 0.0] * 2 and [len(part) for part, t in seen] == [3] * 4 + [2] * 4
+    assert torch.equal(x, sample(oracle, "heun", n=5, steps=4, batch=3)) and not x.is_inference()
 
 
 def test_one_label_for_all_or_one_for_each(labelled):
@@ -158,10 +172,13 @@ def test_samples_can_be_learned_from(oracle):
     ({"n": 0}, "n = 0: expected at least 1"),
     ({"spacing": "even"}, "spacing 'even' is unknown"),
     ({"spacing": "trailing", "steps": 1001}, "1001 steps are too many"),
-    ({"sampler": "ddim", "temperature": 2}, "sampler ddim has no option 'temperature'; it has eta"),
-    ({"sampler": "heun", "eta": 1.0}, "sampler heun has no option 'eta'; it has none"),
-    ({"sampler": "ddpm", "variance": "medium"}, "variance = 'medium', expected small or large"),
-    ({"sampler": "ddim", "randn": torch.randn_like}, "sampler ddim has no option 'randn'"),
+    ({"sampler": "ddim", "temperature": 2}, "sampler ddim.temperature is unknown, choose from eta"),
+    ({"sampler": "heun", "eta": 1.0}, "sampler heun.eta is unknown"),
+    ({"sampler": "ddpm", "variance": "medium"}, "sampler ddpm.variance: input should be 'small', 'large' or 'learned', got 'medium'"),
+    ({"sampler": "ddim", "randn": torch.randn_like}, "sampler ddim.randn is unknown"),
+    ({"sampler": "ddim[eta=0.5"}, "expected a name, or name"),
+    ({"sampler": "ddim[eta]"}, "expected option=value in the brackets, got 'eta'"),
+    ({"sampler": "ddim[eta=much]"}, "sampler ddim.eta: input should be a valid number"),
     ({"labels": 3}, "labels must be 0 to 2, got 3 to 3"),
     ({"labels": -1}, "labels must be 0 to 2, got -1 to -1"),
     ({"labels": torch.tensor([0, 2, 7]), "n": 3}, "labels must be 0 to 2, got 0 to 7"),

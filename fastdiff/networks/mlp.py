@@ -17,12 +17,13 @@ class MLP(ModelMixin, ConfigMixin):
     folder = "mlp"
 
     @register_to_config
-    def __init__(self, dims: int = 2, width: int = 128, depth: int = 3, classes: int = 0):
+    def __init__(self, dims: int = 2, width: int = 128, depth: int = 3, classes: int = 0,
+                 learned_variance: bool = False):
         super().__init__()
         self.register_buffer("frequencies", torch.exp(torch.linspace(0, math.log(1000), 32)) / 1000, persistent=False)
         self.time = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width))
         self.label = nn.Embedding(classes + 1, width) if classes else None
-        self.first, self.last = nn.Linear(dims, width), nn.Linear(width, dims)
+        self.first, self.last = nn.Linear(dims, width), nn.Linear(width, dims * (2 if learned_variance else 1))
         self.blocks = nn.ModuleList(
             nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
             for _ in range(depth))
@@ -32,6 +33,11 @@ class MLP(ModelMixin, ConfigMixin):
     def null_label(self) -> int | None:
         """The class that stands for no class; None where the network takes no labels."""
         return self.config.classes or None
+
+    @property
+    def learned_variance(self) -> bool:
+        """Whether the second half of its output is the variance of a reverse step."""
+        return self.config.learned_variance
 
     def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, cond: Cond = None) -> Tensor:
         angles = t[:, None] * self.frequencies
@@ -48,8 +54,9 @@ class MLP(ModelMixin, ConfigMixin):
         return self
 
 
-def mlp(shape: tuple[int, ...], classes: int = 0, *, width: int = 128, depth: int = 3) -> MLP:
-    """A fresh MLP of `depth` residual blocks."""
+def mlp(shape: tuple[int, ...], classes: int = 0, *, width: int = 128, depth: int = 3,
+        learned_variance: bool = False) -> MLP:
+    """A fresh MLP of `depth` residual blocks; learned_variance: twice the outputs, for the variance of a reverse step."""
     if len(shape) != 1:
         raise FastdiffError(f"model.net: mlp expects vectors (D,), the data have shape {shape}; use unet")
-    return MLP(shape[0], width, depth, classes)
+    return MLP(shape[0], width, depth, classes, learned_variance)

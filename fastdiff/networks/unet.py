@@ -23,6 +23,11 @@ class UNet(nn.Module):
         rows = self.module.config.num_class_embeds
         return rows - 1 if rows else None
 
+    @property
+    def learned_variance(self) -> bool:
+        """Whether the second half of its channels is the variance of a reverse step."""
+        return self.module.config.out_channels == 2 * self.module.config.in_channels
+
     def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, cond: Cond = None) -> Tensor:
         labels = None
         if self.null_label is not None:
@@ -31,9 +36,11 @@ class UNet(nn.Module):
 
 
 def unet(shape: tuple[int, ...], classes: int = 0, *, channels: tuple[int, ...] = (64, 128, 128), layers: int = 2,
-         attention: tuple[int, ...] = (), middle_attention: bool = True, dropout: float = 0.0, groups: int = 8) -> UNet:
+         attention: tuple[int, ...] = (), middle_attention: bool = True, dropout: float = 0.0, groups: int = 8,
+         learned_variance: bool = False) -> UNet:
     """A fresh UNet2DModel. channels: width of each resolution, halving; layers: residual blocks a resolution;
-    attention: the image sizes at which it attends besides the middle; groups: of the group norms."""
+    attention: the image sizes at which it attends besides the middle; groups: of the group norms;
+    learned_variance: twice the output channels, for the variance of a reverse step."""
     if len(shape) != 3:
         raise FastdiffError(f"model.net: unet expects images (C, H, W), the data have shape {shape}; use mlp")
     sizes = [shape[1] >> i for i in range(len(channels))]
@@ -43,7 +50,8 @@ def unet(shape: tuple[int, ...], classes: int = 0, *, channels: tuple[int, ...] 
     if bad := [c for c in channels if c % groups]:
         raise FastdiffError(f"model.net.channels: {bad[0]} is no multiple of the {groups} groups of the group norm")
     return UNet(UNet2DModel(
-        sample_size=shape[1] if shape[1] == shape[2] else shape[1:], in_channels=shape[0], out_channels=shape[0],
+        sample_size=shape[1] if shape[1] == shape[2] else shape[1:], in_channels=shape[0],
+        out_channels=shape[0] * (2 if learned_variance else 1),
         block_out_channels=channels, layers_per_block=layers, norm_num_groups=groups, dropout=dropout,
         attention_head_dim=min(32, *channels), add_attention=middle_attention,
         down_block_types=tuple("AttnDownBlock2D" if n in attention else "DownBlock2D" for n in sizes),

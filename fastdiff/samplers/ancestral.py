@@ -2,36 +2,50 @@
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from math import sqrt
+from math import log, sqrt
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from ..denoiser import Prediction
 from ..errors import FastdiffError
 from ..guidance import Guided
-from ..schedule import blend
 from .state import State, traits
 
 Randn = Callable[[Tensor], Tensor]
 
 
 @traits(order="1", noise="every step")
-def ddpm(denoise: Guided, x: Tensor, times: Tensor, *, variance: Literal["small", "large"] = "small",
+def ddpm(denoise: Guided, x: Tensor, times: Tensor, *, variance: Literal["small", "large", "learned"] = "small",
          randn: Randn = torch.randn_like) -> Iterator[State]:
-    """Ancestral sampling on any grid (Ho et al. 2020, algorithm 2); variance beta-tilde (small) or beta (large)."""
-    if variance not in ("small", "large"):
-        raise FastdiffError(f"sampler ddpm: variance = {variance!r}, expected small or large")
+    """Ancestral sampling on any grid (Ho et al. 2020, algorithm 2); variance beta-tilde (small) or beta (large).
+
+    learned: each value's own, between both in the logarithm (Nichol & Dhariwal 2021, equation 15).
+    """
+    if variance not in ("small", "large", "learned"):
+        raise FastdiffError(f"sampler ddpm: variance = {variance!r}, expected small, large or learned")
     levels = denoise.schedule.levels(times)
     for (t, s), ((alpha_t, sigma_t), (alpha_s, sigma_s)) in zip(pairwise(times), pairwise(levels), strict=True):
         p = denoise(x, t, s)
         keep = alpha_t / alpha_s                                   # x_t = keep x_s + noise of variance beta
         beta = sigma_t**2 - (keep * sigma_s) ** 2
-        x = blend(keep * sigma_s**2 / sigma_t**2, p.x, alpha_s * beta / sigma_t**2, p.x0)
+        x = p.blend(keep * sigma_s**2 / sigma_t**2, alpha_s * beta / sigma_t**2)
         if sigma_s > 0:
             spread = beta if variance == "large" else beta * sigma_s**2 / sigma_t**2
-            x = x.add_(randn(x), alpha=sqrt(spread))
-        yield State(s, x, p.x0)
+            noise = randn(x)
+            if variance == "learned":                              # beta / beta-tilde is (sigma_t / sigma_s)^2
+                noise = noise * share(p).mul_(log(sigma_t / sigma_s)).exp_()
+            x = x.add_(noise, alpha=sqrt(spread))
+        yield State(s, x, p)
+
+
+def share(p: Prediction) -> Tensor:
+    """How far the learned log-variance is from that of beta-tilde (0) to that of beta (1), as a fresh tensor."""
+    if p.extra is None or p.extra.shape != p.x0.shape:
+        raise FastdiffError("sampler ddpm: variance learned needs a network with twice the data's channels, which this one "
+                            "has not: choose small or large, or train with net.learned_variance")
+    return (p.extra + 1).div_(2)
 
 
 @traits(order="1", noise="where eta > 0")
@@ -43,10 +57,10 @@ def ddim(denoise: Guided, x: Tensor, times: Tensor, *, eta: float = 0.0, randn: 
     levels = denoise.schedule.levels(times)
     for (t, s), ((alpha_t, sigma_t), (alpha_s, sigma_s)) in zip(pairwise(times), pairwise(levels), strict=True):
         p = denoise(x, t, s)
-        variance = eta**2 * (sigma_s / sigma_t) ** 2 * max(0.0, sigma_t**2 - (alpha_t / alpha_s * sigma_s) ** 2)
+        variance = min(sigma_s**2, (eta * sigma_s / sigma_t) ** 2 * (sigma_t**2 - (alpha_t / alpha_s * sigma_s) ** 2))
         # alpha_s x0 + (what is left of sigma_s) eps, with eps = (x - alpha_t x0) / sigma_t.
-        turn = sqrt(max(0.0, sigma_s**2 - variance)) / sigma_t
-        x = blend(turn, p.x, alpha_s - turn * alpha_t, p.x0) if sigma_s > 0 else p.x0
+        turn = sqrt(sigma_s**2 - variance) / sigma_t
+        x = p.blend(turn, alpha_s - turn * alpha_t) if sigma_s > 0 else p.x0
         if variance > 0:
             x = x.add_(randn(x), alpha=sqrt(variance))
-        yield State(s, x, p.x0)
+        yield State(s, x, p)

@@ -1,21 +1,46 @@
-"""Samplers of students that jump straight to the data."""
+"""Samplers of students that jump far: straight to the data, or to a time they are told."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
+from math import sqrt
 
 import torch
 from torch import Tensor
 
+from ..denoiser import ratio_of
+from ..errors import FastdiffError
 from ..guidance import Guided
 from ..schedule import blend
+from .ancestral import Randn
 from .state import State, traits
 
 
 @traits(order="jump", noise="every step")
-def consistency(denoise: Guided, x: Tensor, times: Tensor, *,
-                randn: Callable[[Tensor], Tensor] = torch.randn_like) -> Iterator[State]:
+def consistency(denoise: Guided, x: Tensor, times: Tensor, *, randn: Randn = torch.randn_like) -> Iterator[State]:
     """Jump to the data, add fresh noise, repeat (Song et al. 2023, algorithm 1)."""
     for (t, s), (alpha_s, sigma_s) in zip(pairwise(times), denoise.schedule.levels(times)[1:], strict=True):
         p = denoise(x, t, torch.zeros_like(s))
         x = blend(alpha_s, p.x0, sigma_s, randn(x)) if sigma_s > 0 else p.x0
         yield State(s, x, p.x0)
+
+
+@traits(order="jump", noise="where gamma > 0")
+def gamma(denoise: Guided, x: Tensor, times: Tensor, *, gamma: float = 0.0, randn: Randn = torch.randn_like) -> Iterator[State]:
+    """Jump below the next level and add noise up to it (Kim et al. 2024, CTM, algorithm 3); gamma 0 is ddim, 1 consistency.
+
+    The network is told the time u it jumps to, where sigma / alpha is sqrt(1 - gamma^2) of the next level's. TCD's rule
+    (Zheng et al. 2024) is the same jump with u = (1 - its gamma) s, which makes this gamma sqrt(1 - (ratio_u / ratio_s)^2).
+    """
+    if not 0 <= gamma <= 1:
+        raise FastdiffError(f"sampler gamma: gamma = {gamma}, expected 0 (deterministic) to 1 (consistency)")
+    schedule, jump = denoise.schedule, sqrt(1 - gamma**2)
+    levels = schedule.levels(times)
+    targets = schedule.time_of(jump * ratio_of(schedule, times[1:])).clamp(min=0) if gamma else times[1:]
+    for (t, s), u, ((alpha_t, sigma_t), (alpha_s, sigma_s)) in zip(
+            pairwise(times), targets, pairwise(levels), strict=True):
+        p = denoise(x, t, u)
+        turn = jump * sigma_s / sigma_t
+        x = p.blend(turn, alpha_s - turn * alpha_t)
+        if gamma > 0 and sigma_s > 0:
+            x = x.add_(randn(x), alpha=gamma * sigma_s)
+        yield State(s, x, p)

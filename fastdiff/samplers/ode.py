@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..errors import FastdiffError
 from ..guidance import Guided
-from ..schedule import Schedule, blend
+from ..schedule import Schedule
 from .state import State, traits
 
 
@@ -30,8 +30,8 @@ def euler(denoise: Guided, x: Tensor, times: Tensor) -> Iterator[State]:
     """Euler's method on dx/dt; DDIM where the path is straight (flow, karras)."""
     for (t, s), h, (c, d) in zip(pairwise(times), times.diff().tolist(), slopes(denoise.schedule, times), strict=True):
         p = denoise(x, t, s)
-        x = blend(1 + h * c, p.x, h * d, p.x0)
-        yield State(s, x, p.x0)
+        x = p.blend(1 + h * c, h * d)
+        yield State(s, x, p)
 
 
 @traits(order="2", nfe="2, the last 1")
@@ -40,9 +40,9 @@ def heun(denoise: Guided, x: Tensor, times: Tensor) -> Iterator[State]:
     here = slopes(denoise.schedule, times)
     for (t, s), h, (c, d), end in zip(pairwise(times), times.diff().tolist(), here, [*here[1:], None], strict=True):
         p = denoise(x, t, s)
-        x = blend(1 + h * c, p.x, h * d, p.x0)
+        x = p.blend(1 + h * c, h * d)
         if end:
             q = denoise(x, s, s)
             # the mean of both slopes: half of Euler's step is taken back, half a step along the far slope is added
-            x = blend(1 + h * c / 2, p.x, h * d / 2, p.x0).add_(q.x, alpha=h * end[0] / 2).add_(q.x0, alpha=h * end[1] / 2)
-        yield State(s, x, p.x0)
+            x = p.blend(1 + h * c / 2, h * d / 2).add_(q.blend(h * end[0] / 2, h * end[1] / 2))
+        yield State(s, x, p)

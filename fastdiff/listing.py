@@ -1,0 +1,53 @@
+"""What `fastdiff list` lists: registries, recipes and trained models, each with a line about it."""
+
+import json
+from enum import StrEnum
+from importlib import import_module
+from pathlib import Path
+
+
+class Listed(StrEnum):
+    """What `list` lists."""
+
+    samplers = "samplers"
+    methods = "methods"
+    schedules = "schedules"
+    datasets = "datasets"
+    recipes = "recipes"
+    models = "models"
+
+
+def registry(module: str, name: str) -> dict[str, str]:
+    """What a registry holds, each with the first line of its documentation."""
+    entries = getattr(import_module(f".{module}", __package__), name)
+    return {key: said(value) for key, value in entries.items()}
+
+
+def said(entry: object) -> str:
+    """The first line of an entry's documentation, with a sampler's traits before it."""
+    line = (entry.__doc__ or "").strip().split("\n")[0]
+    traits = getattr(entry, "traits", None)
+    return f"order {traits['order']}; NFE a step: {traits['nfe']}; noise: {traits['noise']}. {line}" if traits else line
+
+
+def recipes() -> dict[str, str]:
+    """The recipes below this directory, each with its first comment."""
+    return {str(p): p.read_text().split("\n")[0].lstrip("# ") for p in sorted(Path("recipes").glob("*.yaml"))}
+
+
+def models() -> dict[str, str]:
+    """The finished stages below this directory, each with its method."""
+    found = {}
+    for path in sorted(Path("checkpoints").glob("*/*/fastdiff.json")):
+        try:
+            found[str(path.parent)] = str(json.loads(path.read_text()).get("method"))
+        except ValueError:
+            found[str(path.parent)] = "damaged"
+    return found
+
+
+LISTS = {
+    Listed.samplers: lambda: registry("samplers", "SAMPLERS"), Listed.methods: lambda: registry("methods", "METHODS"),
+    Listed.schedules: lambda: registry("schedule", "SCHEDULES"), Listed.datasets: lambda: registry("data", "DATASETS"),
+    Listed.recipes: recipes, Listed.models: models,
+}

@@ -1,0 +1,82 @@
+"""Solvers that walk down one level of noise and put some of it back: the ODE's order with the SDE's correction."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from math import inf, isfinite, log, sqrt
+
+import torch
+from torch import Tensor
+
+from ..denoiser import ratio_of
+from ..errors import FastdiffError
+from ..guidance import Guided
+from ..schedule import Schedule, blend
+from .ancestral import Randn, ddim
+from .state import State, traits
+
+
+def raised(schedule: Schedule, times: Tensor, factor: float, low: float, high: float) -> Tensor:
+    """The times at which sigma / alpha is `factor` larger where it is in [low, high], never above t_max."""
+    ratio = ratio_of(schedule, times)
+    top = ratio_of(schedule, times.new_tensor(schedule.t_max))
+    target = torch.where((ratio >= low) & (ratio <= high), factor * ratio, ratio).clamp(max=top)
+    return torch.where(target > ratio, schedule.time_of(target).clamp(max=schedule.t_max), times)
+
+
+@traits(order="2", nfe="2, the last 1", noise="where churn > 0")
+def edm(denoise: Guided, x: Tensor, times: Tensor, *, churn: float = 0.0, churn_min: float = 0.0, churn_max: float = inf,
+        noise_scale: float = 1.0, randn: Randn = torch.randn_like) -> Iterator[State]:
+    """Heun's method in x / alpha against sigma / alpha, with churn (Karras et al. 2022, algorithm 2).
+
+    churn: noise added before a step, up to (sqrt(2) - 1) of what is there, where sigma / alpha is in [churn_min, churn_max];
+    the network is asked at the raised level, which stays below t_max. A step from alpha = 0 or into data is DDIM's.
+    """
+    schedule = denoise.schedule
+    peaks = raised(schedule, times[:-1], 1 + min(churn / (len(times) - 1), sqrt(2) - 1), churn_min, churn_max)
+    levels = schedule.levels(times)
+    for (t, s), peak, (alpha_t, sigma_t), (alpha, sigma), (alpha_s, sigma_s) in zip(
+            pairwise(times), peaks, levels[:-1], schedule.levels(peaks), levels[1:], strict=True):
+        if peak > t:
+            keep = alpha / alpha_t                                 # churn diffuses forward, from t to the peak
+            x = blend(keep, x, noise_scale * sqrt(sigma**2 - (keep * sigma_t) ** 2), randn(x))
+        p = denoise(x, peak, s)
+        x = p.blend(sigma_s / sigma, alpha_s - sigma_s / sigma * alpha)
+        if sigma_s > 0 and alpha > 0:
+            q = denoise(x, s, s)
+            # half the step along the difference of both slopes: x + c (eps there - eps here)
+            c = (sigma_s - alpha_s * sigma / alpha) / 2
+            x = q.blend(1 + c / sigma_s, -c * alpha_s / sigma_s).add_(p.blend(-c / sigma, c * alpha / sigma))
+        yield State(s, x, p)
+
+
+@traits(order="2", noise="where eta > 0")
+def dpmpp_2m_sde(denoise: Guided, x: Tensor, times: Tensor, *, eta: float = 1.0,
+                 randn: Randn = torch.randn_like) -> Iterator[State]:
+    """SDE-DPM-Solver++(2M), midpoint form (Lu et al. 2022, appendix); eta 0 is dpmpp_2m, eta 1 the reverse SDE.
+
+    First order on the first and last step, and on the second after a start at alpha = 0.
+    """
+    if not eta >= 0:
+        raise FastdiffError(f"sampler dpmpp_2m_sde: eta = {eta}, expected at least 0")
+    levels, last_x0, last_h = denoise.schedule.levels(times), x, inf
+    for (t, s), ((alpha_t, sigma_t), (alpha_s, sigma_s)) in zip(pairwise(times), pairwise(levels), strict=True):
+        p = denoise(x, t, s)
+        fall = sigma_s * alpha_t / (alpha_s * sigma_t)             # exp(-h), which is 0 from pure noise and into data
+        h, x0 = -log(fall) if fall else inf, p.x0
+        if isfinite(h) and isfinite(last_h):
+            x0 = blend(1 + h / (2 * last_h), x0, -h / (2 * last_h), last_x0)
+        x = blend(sigma_s / sigma_t * fall**eta, p.x, alpha_s * (1 - fall ** (1 + eta)), x0)
+        if eta > 0 and sigma_s > 0:
+            x = x.add_(randn(x), alpha=sigma_s * sqrt(1 - fall ** (2 * eta)))
+        last_x0, last_h = p.x0, h
+        yield State(s, x, p)
+
+
+@traits(order="1", noise="where eta > 0")
+def euler_ancestral(denoise: Guided, x: Tensor, times: Tensor, *, eta: float = 1.0,
+                    randn: Randn = torch.randn_like) -> Iterator[State]:
+    """Euler in sigma / alpha down to less than the next level, then noise up to it (k-diffusion's name for ddim's eta).
+
+    up = eta sigma_s sqrt(1 - (ratio_s / ratio_t)^2), at most sigma_s; down^2 = sigma_s^2 - up^2: DDIM's own two shares.
+    """
+    return ddim(denoise, x, times, eta=eta, randn=randn)

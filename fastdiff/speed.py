@@ -1,0 +1,196 @@
+"""Speed: what a sampler adds to its network, each figure a ratio of times taken in turn in one run."""
+
+import inspect
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import diffusers
+import torch
+from accelerate import Accelerator
+from rich.table import Column, Table
+from torch import Tensor, nn
+
+from .bench import provenance
+from .checkpoint import about, load
+from .denoiser import Denoiser
+from .errors import FastdiffError
+from .generate import Made, generate
+from .guidance import Guided
+from .pictures import to_uint8
+from .rows import append_row, identity
+from .samplers import SAMPLERS, time_grid
+from .schedule import DDPM
+
+# The scheduler of diffusers that takes a sampler's steps, and its settings.
+PEERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "ddpm": ("DDPMScheduler", {"clip_sample": False}),
+    "ddim": ("DDIMScheduler", {"clip_sample": False}),
+    "euler": ("EulerDiscreteScheduler", {}),
+    "euler_ancestral": ("EulerAncestralDiscreteScheduler", {}),
+    "heun": ("HeunDiscreteScheduler", {}),
+    "dpm_solver": ("DPMSolverSinglestepScheduler", {}),
+    "dpmpp_2m": ("DPMSolverMultistepScheduler", {}),
+    "dpmpp_3m": ("DPMSolverMultistepScheduler", {"solver_order": 3}),
+    "dpmpp_2m_sde": ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
+    "unipc": ("UniPCMultistepScheduler", {}),
+    "deis": ("DEISMultistepScheduler", {}),
+    "ipndm": ("IPNDMScheduler", {}),
+    "consistency": ("CMStochasticIterativeScheduler", {}),
+    "gamma": ("TCDScheduler", {}),
+}
+SHAPE, BATCH = (3, 32, 32), 64                     # of the steps without a network
+PASS = 0.02                                        # seconds a network's pass should last at least, to be told from noise
+
+
+class Echo(nn.Module):
+    """A network that returns its input: what is left is the sampler."""
+
+    null_label = None
+
+    def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, cond: Any = None) -> Tensor:
+        return x
+
+
+def in_turn(works: list[Callable[[], Callable[[], Any]]], repeats: int) -> list[float]:
+    """The least seconds of each work, after its own untimed preparation; taken in turn, so that all see the same machine."""
+    least = [float("inf")] * len(works)
+    for _ in range(repeats):
+        for i, prepare in enumerate(works):
+            work = prepare()
+            start = time.perf_counter()
+            work()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            least[i] = min(least[i], time.perf_counter() - start)
+    return least
+
+
+def walk(model: Denoiser, sampler: str, x: Tensor, times: Tensor) -> int:
+    """Draw one batch, with x for all noise, so that no time goes into drawing it; the network evaluations it took."""
+    denoise, draw = Guided(model), SAMPLERS[sampler]
+    noise = {"randn": lambda like: x} if "randn" in inspect.signature(draw).parameters else {}
+    for _ in draw(denoise, x, times, **noise):
+        pass
+    return denoise.nfe
+
+
+def peer(sampler: str, steps: int, x: Tensor) -> Callable[[], Callable[[], None]]:
+    """diffusers' scheduler of the same steps, driven over its own grid by the same network without a network."""
+    name, settings = PEERS[sampler]
+    kind = getattr(diffusers, name)
+    known = inspect.signature(kind.__init__).parameters
+    diffusers.logging.set_verbosity_error()        # they ask for scale_model_input, which belongs to their pipelines
+    settings = settings | ({"timestep_spacing": "trailing"} if "timestep_spacing" in known else {})
+
+    def prepare() -> Callable[[], None]:
+        scheduler = kind(**settings)
+        scheduler.set_timesteps(steps)
+        module = sys.modules[kind.__module__]
+
+        def work() -> None:
+            state = x
+            with patch.object(module, "randn_tensor", lambda *shape, **options: x, create=True):
+                for t in scheduler.timesteps:
+                    state = scheduler.step(state, t, state, return_dict=False)[0]
+
+        return work
+
+    return prepare
+
+
+@torch.inference_mode()
+def step_cost(sampler: str, steps: int, repeats: int) -> dict[str, float | None]:
+    """Microseconds of a step by network evaluation, ours and diffusers', on 64 x 3 x 32 x 32 numbers, their noise given."""
+    model = Denoiser(Echo(), DDPM(), "eps", SHAPE)
+    times, x = time_grid(model.schedule, steps, "trailing"), torch.randn(BATCH, *SHAPE)
+    calls = walk(model, sampler, x, times)
+    works = [lambda: lambda: walk(model, sampler, x, times)] + ([peer(sampler, steps, x)] if sampler in PEERS else [])
+    ours, *theirs = in_turn(works, repeats)
+    figures = {"step_us": 1e6 * ours / calls, "diffusers_step_us": None, "over_diffusers": None}
+    if theirs:
+        scheduler = getattr(diffusers, PEERS[sampler][0])(**PEERS[sampler][1])
+        scheduler.set_timesteps(steps)
+        figures["diffusers_step_us"] = 1e6 * theirs[0] / len(scheduler.timesteps)
+        figures["over_diffusers"] = figures["step_us"] / figures["diffusers_step_us"]
+    return figures
+
+
+def speed(model: Denoiser, samplers: list[str], steps: int = 8, repeats: int = 10) -> Iterator[dict[str, Any]]:
+    """A row a sampler: its time over NFE bare forward passes of the same batch, its step beside diffusers'.
+
+    The batch is doubled until a forward pass lasts 20 ms.
+    """
+    for sampler in samplers:
+        if sampler not in SAMPLERS:
+            raise FastdiffError(f"sampler {sampler!r} is unknown, choose from {', '.join(SAMPLERS)}")
+    times = time_grid(model.schedule, steps, "trailing")
+    batch = 32
+    while (forward := in_turn([bare(model, batch, 1)], 3)[0]) < PASS and batch < 2**16:
+        batch *= 2
+    for sampler in samplers:
+        made = partial(drawn, model, sampler, times, batch)
+        nfe = made().nfe
+        floor, ours = in_turn([bare(model, batch, nfe), lambda made=made: made], repeats)
+        yield {"sampler": sampler, "steps": steps, "nfe": nfe, "batch": batch, "forward_ms": 1000 * forward,
+               "over_forward": ours / floor, **step_cost(sampler, steps, repeats)}
+
+
+def over_pipeline(path: str, model: Denoiser, steps: int, batch: int, repeats: int) -> float | None:
+    """Our DDIM over diffusers' DDIMPipeline of the same folder, noise and output as arrays included; None of no folder."""
+    if not (Path(path) / "model_index.json").exists() or model.net.null_label is not None:
+        return None
+    pipeline = diffusers.DDIMPipeline.from_pretrained(path).to(model.device)
+    pipeline.set_progress_bar_config(disable=True)
+    times = time_grid(model.schedule, steps, "trailing")
+    theirs, ours = in_turn([
+        lambda: lambda: pipeline(batch_size=batch, num_inference_steps=steps, output_type="np"),
+        lambda: lambda: to_uint8(drawn(model, "ddim", times, batch).x).cpu().numpy()], repeats)
+    return ours / theirs
+
+
+def record(path: str, samplers: list[str], steps: int, out: Path, repeats: int = 10) -> Iterator[dict[str, Any]]:
+    """The rows of a stored model, each appended to out/speed.jsonl with what made it."""
+    model = load(path, "cuda" if torch.cuda.is_available() else "cpu")
+    out.mkdir(parents=True, exist_ok=True)
+    for row in speed(model, samplers, steps, repeats):
+        if row["sampler"] == "ddim":
+            row["over_pipeline"] = over_pipeline(path, model, steps, row["batch"], repeats)
+        row = {"model": path, **row, **provenance(about(Path(path)) or {}, Accelerator(cpu=model.device.type == "cpu"))}
+        append_row(out / "speed.jsonl", {"key": identity(**row), **row})
+        yield row
+
+
+def table(rows: list[dict[str, Any]]) -> Table:
+    """The rows for a terminal."""
+    shown = Table("Sampler", *(Column(name, justify="right") for name in (
+        "NFE", "over forward passes", "us a step", "diffusers us", "over diffusers", "over pipeline")))
+    for row in rows:
+        figures = (f"{row['over_forward']:.3f}", *(
+            "" if row.get(key) is None else f"{row[key]:{form}}" for key, form in (
+                ("step_us", ".0f"), ("diffusers_step_us", ".0f"), ("over_diffusers", ".2f"), ("over_pipeline", ".2f"))))
+        shown.add_row(row["sampler"], str(row["nfe"]), *figures)
+    return shown
+
+
+def drawn(model: Denoiser, sampler: str, times: Tensor, batch: int) -> Made:
+    """One batch as `sample` draws it, its noise included."""
+    return next(generate(model, sampler, times, torch.arange(batch), batch=batch))
+
+
+def bare(model: Denoiser, batch: int, passes: int) -> Callable[[], Callable[[], None]]:
+    """Forward passes of the network alone, on noise."""
+    x = torch.randn(batch, *model.shape, device=model.device)
+    dtype = next(model.net.parameters()).dtype
+    t = torch.full((batch,), 500.0, device=model.device, dtype=dtype)
+
+    @torch.inference_mode()
+    def work() -> None:
+        for _ in range(passes):
+            model.net(x.to(dtype), t, t if model.two_times else None, None)
+
+    return lambda: work

@@ -1,0 +1,285 @@
+"""A network that also predicts the variance of a reverse step: its loss, its samples, its files."""
+
+import math
+
+import pytest
+import torch
+from diffusers import DDPMPipeline, DDPMScheduler
+from torch import nn
+
+from fastdiff.checkpoint import export, load
+from fastdiff.data import Batch
+from fastdiff.denoiser import Denoiser, Prediction
+from fastdiff.errors import FastdiffError
+from fastdiff.generate import sample
+from fastdiff.guidance import Guided
+from fastdiff.methods import Progress
+from fastdiff.methods.denoising import Denoising, on_timesteps, variational_bits
+from fastdiff.networks import mlp, unet
+from fastdiff.recipe import build
+from fastdiff.rng import SampleRng
+from fastdiff.samplers import SAMPLERS, time_grid
+from fastdiff.schedule import DDPM, SCHEDULES, Cosine, Flow, Karras
+
+START = Progress(0, 100, 0)
+SHAPE = (3, 8, 8)
+
+
+class Says(nn.Module):
+    """An exact model of N(0, std^2) that says the same share everywhere of the way from beta-tilde to beta."""
+
+    learned_variance = True
+
+    def __init__(self, schedule, share, std=0.5):
+        super().__init__()
+        self.schedule, self.std = schedule, std
+        self.output = nn.Parameter(torch.tensor(2.0 * share - 1, dtype=torch.float64))
+
+    def forward(self, x, t, s=None, cond=None):
+        alpha, sigma = (c[:, None] for c in self.schedule.alpha_sigma(t))
+        x0 = alpha * self.std**2 / ((alpha * self.std) ** 2 + sigma**2) * x
+        return torch.cat([x0, self.output.expand_as(x)], 1)
+
+
+def says(schedule, share, std=0.5):
+    return Denoiser(Says(schedule, share, std), schedule, "x0", (2,), time_input="time")
+
+
+def noise(*shape, seed=1):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def reused(seed=5):
+    generator = torch.Generator().manual_seed(seed)
+    return lambda x: torch.randn(x.shape, generator=generator, dtype=x.dtype)
+
+
+def walk(model, x, times, **options):
+    with torch.no_grad():
+        return [state.x for state in SAMPLERS["ddpm"](Guided(model), x, times, randn=reused(), **options)]
+
+
+def batch_of(x0, seed=0):
+    positions = torch.arange(len(x0))
+    return Batch(x0, None, SampleRng(seed, positions), SampleRng(seed + 1, positions[:1]))
+
+
+def tiny(predicts="eps", schedule=None):
+    torch.manual_seed(0)
+    net = unet(SHAPE, channels=(8, 8), layers=1, groups=4, learned_variance=True)
+    nn.init.normal_(net.module.conv_out.weight, std=0.2)
+    return Denoiser(net, schedule or DDPM(), predicts, SHAPE).eval()
+
+
+# ---- samples
+
+
+@pytest.mark.parametrize("schedule", [kind() for kind in SCHEDULES.values()], ids=repr)
+@pytest.mark.parametrize(("share", "variance"), [(0.0, "small"), (1.0, "large")])
+def test_its_ends_are_the_fixed_variances(schedule, share, variance):
+    times = time_grid(schedule, 7)
+    x = noise(16, 2) * schedule.alpha_sigma(times[0])[1]
+    for got, wanted in zip(walk(says(schedule, share), x, times, variance="learned"),
+                           walk(says(schedule, 0.5), x, times, variance=variance), strict=True):
+        torch.testing.assert_close(got, wanted)
+
+
+def test_halfway_is_the_geometric_mean():
+    x, times = noise(16, 2), time_grid(DDPM(), 7)[:2]
+    small, learned, large = (walk(says(DDPM(), 0.5), x, times, variance=v)[0] for v in ("small", "learned", "large"))
+    mean = walk(says(DDPM(), 0.5), x, times, variance="small")[0] - small          # the same noise: only its size differs
+    assert (mean == 0).all()
+    beta = 1 - (DDPM().alpha_sigma(times[0])[0] / DDPM().alpha_sigma(times[1])[0]) ** 2
+    z, tilde = reused()(x), beta * (DDPM().alpha_sigma(times[1])[1] / DDPM().alpha_sigma(times[0])[1]) ** 2
+    torch.testing.assert_close(large - small, (beta.sqrt() - tilde.sqrt()) * z)
+    torch.testing.assert_close(learned - small, ((beta * tilde) ** 0.25 - tilde.sqrt()) * z)
+
+
+@pytest.mark.parametrize("steps", [2, 10, 1000])
+@pytest.mark.parametrize("predicts", ["eps", "v"])
+def test_ancestral_steps_are_diffusers(predicts, steps):
+    """The first steps. (Their last one adds noise to the finished sample unless it starts from timestep 0.)"""
+    model = tiny(predicts)
+    scheduler = DDPMScheduler(variance_type="learned_range", clip_sample=False, timestep_spacing="trailing",
+                              prediction_type={"eps": "epsilon", "v": "v_prediction"}[predicts])
+    scheduler.set_timesteps(steps)
+    x, generator = noise(2, *SHAPE).float(), torch.Generator().manual_seed(5)
+    times = time_grid(model.schedule, steps)[:-1][:20]
+    got = walk(model, x, times, variance="learned")
+    with torch.no_grad():
+        for t, ours in zip(scheduler.timesteps, got, strict=False):
+            x = scheduler.step(model.net.module(x, t).sample, t, x, generator=generator).prev_sample
+            torch.testing.assert_close(ours, x, rtol=1e-5, atol=1e-5 * float(x.abs().max()))
+
+
+def test_a_network_without_the_channels_is_refused():
+    model = Denoiser(mlp((2,)), Cosine(), "v", (2,))
+    with pytest.raises(FastdiffError, match="variance learned needs a network with twice the data's channels"):
+        walk(model, noise(4, 2).float(), time_grid(Cosine(), 2), variance="learned")
+
+
+# ---- the loss
+
+
+@pytest.mark.parametrize("schedule", [DDPM(), Cosine(), Flow(), Karras()], ids=repr)
+def test_the_bound_is_the_divergence_of_two_gaussians(schedule):
+    i = torch.tensor([2, 3, 40, 500, 999, 1000], dtype=torch.float64)
+    t, s = i * schedule.t_max / 1000, (i - 1) * schedule.t_max / 1000
+    x0, guess, share = noise(6, 2), noise(6, 2, seed=2), noise(6, 2, seed=3).sigmoid()
+    (alpha_t, sigma_t), (alpha_s, sigma_s) = ([c[:, None] for c in schedule.alpha_sigma(time)] for time in (t, s))
+    keep = alpha_t / alpha_s
+    beta = sigma_t**2 - (keep * sigma_s) ** 2
+    tilde = beta * sigma_s**2 / sigma_t**2
+    x = noise(6, 2, seed=4)
+    mean = lambda clean: (keep * sigma_s**2 * x + alpha_s * beta * clean) / sigma_t**2              # noqa: E731
+    normal = torch.distributions.Normal
+    wanted = torch.distributions.kl_divergence(
+        normal(mean(x0), tilde.sqrt()), normal(mean(guess), (share * beta.log() + (1 - share) * tilde.log()).exp().sqrt()))
+    got = variational_bits(schedule, Prediction(x, guess, lambda: None, 2 * share - 1), x0, t)
+    torch.testing.assert_close(got, wanted.mean(1) / math.log(2), rtol=1e-6, atol=1e-9)
+
+
+def test_the_last_step_is_the_likelihood_of_eight_bits():
+    """The masses of all 256 values sum to 1, and are a Gaussian's, whose variance lies between both ends."""
+    schedule, level = DDPM(), torch.arange(256, dtype=torch.float64)[:, None] / 127.5 - 1
+    for share, guess in ((0.0, 0.1), (0.7, -0.99), (1.0, 1.02)):
+        p = Prediction(level, torch.full_like(level, guess), lambda: None, torch.full_like(level, 2 * share - 1))
+        mass = 2 ** -variational_bits(schedule, p, level, torch.ones(256, dtype=torch.float64))
+        assert mass.sum() == pytest.approx(1, abs=1e-9)
+        sigmas = schedule.alpha_sigma(torch.tensor([1.0, 2.0], dtype=torch.float64))
+        betas = 1 - (sigmas[0] / torch.cat([torch.ones(1), sigmas[0][:1]])) ** 2
+        std = ((betas[1] * (sigmas[1][0] / sigmas[1][1]) ** 2) ** (1 - share) * betas[0] ** share).sqrt()
+        inside = slice(10, 246)
+        exact = torch.distributions.Normal(guess, std)
+        wanted = exact.cdf(level[inside] + 1 / 255) - exact.cdf(level[inside] - 1 / 255)
+        torch.testing.assert_close(mass[inside], wanted[:, 0], rtol=1e-6, atol=1.1e-12)
+
+
+@pytest.mark.parametrize(("schedule", "i"), [(DDPM(), 2), (DDPM(), 10), (Cosine(), 5), (Cosine(), 100), (Karras(), 3)], ids=str)
+def test_the_bound_is_least_at_the_variance_of_the_reverse_step(schedule, i):
+    """N(0, std^2): the variance of x_s given x_t is known, and the gradient vanishes there and nowhere near."""
+    std, t, s = 0.5, *(torch.tensor([j * schedule.t_max / 1000], dtype=torch.float64) for j in (i, i - 1))
+    (alpha_t, sigma_t), (alpha_s, sigma_s) = schedule.alpha_sigma(t), schedule.alpha_sigma(s)
+    beta = sigma_t**2 - (alpha_t / alpha_s * sigma_s) ** 2
+    tilde = beta * (sigma_s / sigma_t) ** 2
+    left = std**2 * sigma_t**2 / ((alpha_t * std) ** 2 + sigma_t**2)              # of x0 given x_t
+    exact = tilde + (alpha_s * beta / sigma_t**2) ** 2 * left
+    share = float((exact / tilde).log() / (beta / tilde).log())
+    assert 0.02 < share < 1.01
+    n = 200_000
+    x0 = std * noise(n, 1)
+    x = alpha_t * x0 + sigma_t * noise(n, 1, seed=2)
+
+    def slope(share):
+        model = says(schedule, share, std)
+        variational_bits(schedule, model(x, t.expand(n)), x0, t.expand(n)).mean().backward()
+        return float(model.net.output.grad)
+
+    gap = 0.05
+    low, here, high = (slope(share + step) for step in (-gap, 0.0, gap))
+    assert low < 0 < high and abs(here) < 0.2 * min(-low, high)
+
+
+@pytest.mark.parametrize("predicts", ["eps", "v", "x0"])
+def test_the_mean_learns_from_the_simple_loss_alone(predicts):
+    torch.manual_seed(0)
+    net = mlp((2,), width=8, depth=1, learned_variance=True).double()
+    nn.init.normal_(net.last.weight)
+    model, x0 = Denoiser(net, Cosine(), predicts, (2,)), 0.3 * noise(16, 2)
+    gradients, losses = [], []
+    for vlb in (0.0, 0.5):
+        net.zero_grad()
+        loss, logs = Denoising(variance="learned", vlb=vlb).loss(("student",), {"student": model}, batch_of(x0), START)
+        loss.backward()
+        gradients.append(net.last.weight.grad.clone())
+        losses.append(loss.detach())
+    torch.testing.assert_close(gradients[0][:2], gradients[1][:2])
+    assert gradients[0][2:].abs().max() == 0 < gradients[1][2:].abs().max()
+    torch.testing.assert_close(losses[1] - losses[0], 0.5 * logs["vlb"].detach())
+
+
+def test_the_bound_is_just_above_the_entropy():
+    """The exact model of N(0, std^2) on levels 2 / 255 apart: log2(std 127.5 sqrt(2 pi e)) bits, and what 1000 steps lose."""
+    schedule, std = DDPM(), 0.25
+    t = torch.arange(1, 1001, dtype=torch.float64).repeat(40)
+    x0 = std * noise(len(t), 2)
+    x, bits = schedule.mix(x0, noise(len(t), 2, seed=2), t), {}
+    for share in (0.0, 0.5, 1.0):
+        with torch.no_grad():
+            bits[share] = 1000 * float(variational_bits(schedule, says(schedule, share, std)(x, t), x0, t).mean())
+    entropy = math.log2(std * 127.5 * math.sqrt(2 * math.pi * math.e))
+    assert entropy < min(bits.values()) < entropy + 0.3, (entropy, bits)
+
+
+def test_times_are_training_timesteps():
+    schedule = Cosine()
+    t = on_timesteps(schedule, torch.tensor([1e-9, 0.0004, 0.0016, 0.5003, 1.0], dtype=torch.float64))
+    assert (1000 * t).tolist() == [1, 1, 2, 500, 1000]
+
+
+def test_importance_sampling_sees_the_whole_loss():
+    from fastdiff.methods.base import Importance
+
+    method, model = Denoising(times=Importance(bins=4), variance="learned"), says(Cosine(), 0.5)
+    nets = {"student": model} | method.extras(model, None)
+    loss, logs = method.loss(("student",), nets, batch_of(0.5 * noise(32, 2)), START)
+    assert loss.isfinite() and logs["unweighted"] > logs["vlb"] * method.vlb > 0 and nets["memory"].count.sum() == 32
+
+
+@pytest.mark.parametrize(("variance", "doubled"), [("learned", False), ("fixed", True)])
+def test_method_and_network_must_agree(variance, doubled):
+    model = Denoiser(mlp((2,), learned_variance=doubled), Cosine(), "v", (2,))
+    with pytest.raises(FastdiffError, match=f"variance {variance} and the network disagree"):
+        Denoising(variance=variance).extras(model, None)
+    assert Denoising(variance="fixed" if variance == "learned" else "learned").extras(model, None) == {}
+
+
+# ---- recipe and files
+
+
+def test_a_recipe_doubles_the_network():
+    recipe = build({
+        "name": "doubled", "data": {"name": "toy", "n": 64},
+        "model": {"net": {"name": "mlp", "width": 8, "depth": 1, "learned_variance": True}, "predicts": "eps", "schedule": "ddpm"},
+        "stages": {"teacher": {"method": {"name": "denoising", "variance": "learned"}, "train": {"steps": 2}}}})
+    model = recipe.fresh_model(recipe.dataset())
+    assert model(torch.randn(3, 2), torch.tensor(5.0)).extra.shape == (3, 2)
+    method = recipe.stages[0].method
+    loss, logs = method.loss(("student",), {"student": model} | method.extras(model, None), batch_of(torch.randn(8, 2)), START)
+    loss.backward()
+    assert model.net.last.weight.grad[2:].abs().sum() > 0 and logs["vlb"] > 0
+
+
+@pytest.mark.parametrize("kind", ["unet", "mlp"])
+def test_files_keep_the_variance(tmp_path, kind):
+    model = tiny() if kind == "unet" else Denoiser(mlp((2,), learned_variance=True), Cosine(), "v", (2,))
+    export(model, tmp_path, {})
+    again, x, t = load(tmp_path), noise(2, *model.shape).float(), torch.tensor(0.4 * model.schedule.t_max)
+    assert again.net.learned_variance
+    torch.testing.assert_close(again(x, t).extra, model(x, t).extra)
+    assert sample(again, "ddpm", 3, n=2, variance="learned").isfinite().all()
+
+
+@pytest.mark.parametrize("predicts", ["eps", "v"])
+def test_an_export_is_a_stock_ddpm_pipeline(tmp_path, predicts):
+    """At all its timesteps: from more than the first, their last step would add noise to the finished sample."""
+    schedule = DDPM(t_max=20.0)
+    export(tiny(predicts, schedule), tmp_path, {})
+    pipeline = DDPMPipeline.from_pretrained(tmp_path)
+    pipeline.set_progress_bar_config(disable=True)
+    assert pipeline.scheduler.config.variance_type == "learned_range"
+    stock = pipeline(2, num_inference_steps=20, generator=torch.Generator().manual_seed(1), output_type="np").images
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(2, *SHAPE, generator=generator)
+    with torch.no_grad():
+        *_, last = SAMPLERS["ddpm"](Guided(load(tmp_path)), x, time_grid(schedule, 20), variance="learned",
+                                    randn=lambda x: torch.randn(x.shape, generator=generator))
+    torch.testing.assert_close(torch.from_numpy(stock).permute(0, 3, 1, 2), (last.x / 2 + 0.5).clamp(0, 1), rtol=1e-4, atol=1e-4)
+
+
+def test_a_foreign_pipeline_with_learned_variance_is_read(tmp_path):
+    model = tiny()
+    DDPMPipeline(unet=model.net.module, scheduler=DDPMScheduler(variance_type="learned_range")).save_pretrained(tmp_path)
+    again, x, t = load(tmp_path), noise(2, *SHAPE).float(), torch.tensor(400.0)
+    assert again.net.learned_variance
+    torch.testing.assert_close(again(x, t).extra, model(x, t).extra)
