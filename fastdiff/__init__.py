@@ -11,7 +11,8 @@ __version__ = "0.1.0"
 PUBLIC = {
     "load": "checkpoint", "export": "checkpoint", "sample": "generate", "time_grid": "samplers",
     "Denoiser": "denoiser", "Guided": "guidance", "SAMPLERS": "samplers", "METHODS": "methods", "SCHEDULES": "schedule",
-    "DATASETS": "data", "sweep": "bench", "BenchConfig": "bench", "open_dataset": "data", "run": "stages",
+    "DATASETS": "data", "edit": "editing", "nll": "likelihood", "search_times": "search", "tune": "tuning",
+    "sweep": "bench", "BenchConfig": "bench", "open_dataset": "data", "run": "stages",
 }
 MODULES = {"networks", "report", "recipe"}
 

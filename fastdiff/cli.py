@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from .arguments import bounds, integers, names_of
 from .errors import FastdiffError
 from .listing import LISTS, Listed
 
@@ -187,6 +188,44 @@ def bench_speed(model: str, steps: int, out: Path, as_json: bool) -> None:
 
 
 @app.command()
+def search(
+    model: Model,
+    steps: Annotated[int, typer.Option(help="How many; the times between the first and the last are sought.")] = 2,
+    sampler: Annotated[str | None, typer.Option(help="Instead of the one recorded with the model.")] = None,
+    spacing: Annotated[str | None, typer.Option(help="The grid to start from.")] = None,
+    n: Annotated[int, typer.Option(help="Samples a grid is judged by.")] = 512,
+    seed: Annotated[int, typer.Option(help="Of their noise: choose one that no benchmark uses.")] = 1000,
+    rounds: Annotated[int, typer.Option(help="Over all times.")] = 2,
+    data: Annotated[str, typer.Option(help="A data set's name or path.")] = "digits",
+    extractor: Annotated[str | None, typer.Option(help="inception, inception:/path, or a feature network's folder.")] = None,
+) -> None:
+    """Find the best intermediate times of a student and store them with it."""
+    import torch
+    from accelerate import Accelerator
+    from rich.console import Console
+
+    from .checkpoint import load, record_times
+    from .data import open_dataset
+    from .evaluate import open_evaluator
+    from .search import search_times
+
+    accelerator = Accelerator()
+    evaluator = open_evaluator(open_dataset(data), extractor, accelerator.device, Path(model).parent / "reference")
+
+    def metric(x: torch.Tensor) -> float:
+        evaluator.add(torch.arange(len(x)), x)
+        return evaluator.result(accelerator)[evaluator.metric]
+
+    console = Console(stderr=True)
+    with console.status("searching"):
+        for found in search_times(load(model, accelerator.device), steps, metric, sampler=sampler, spacing=spacing, n=n,
+                                  seed=seed, rounds=rounds):
+            console.print(f"{found.value:.4g}  {', '.join(f'{t:.4g}' for t in found.times.tolist())}")
+    record_times(model, found.times)
+    typer.echo(f"stored with {model}: {', '.join(f'{t:.4g}' for t in found.times.tolist())}")
+
+
+@app.command()
 def report(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run's directory.")], as_json: Json = False) -> None:
     """Write report.md, report.html and the plots again, from the rows alone."""
     from rich.console import Console
@@ -236,35 +275,6 @@ def list_(what: Listed, as_json: Json = False) -> None:
     else:
         width = max((len(name) for name in lines), default=0)
         typer.echo("\n".join(f"{name:{width}}  {about}".rstrip() for name, about in lines.items()))
-
-
-def names_of(models: list[str]) -> dict[str, str]:
-    """Models by the shortest ends of their paths that tell them apart."""
-    paths = {model: Path(model).expanduser().resolve().parts for model in models}
-    for depth in range(1, 1 + max(map(len, paths.values()))):
-        names = {"-".join(parts[-depth:]): model for model, parts in paths.items()}
-        if len(names) == len(paths):
-            break
-    return names
-
-
-def bounds(text: str | None) -> dict[str, object]:
-    """Settings of Guided, written clip=1,interval=0.2:5."""
-    from .guidance import Guided
-    from .settings import check, spelled
-
-    _, given = spelled(f"guide[{text}]", "--guide") if text else ("", {})
-    lists = {key: value.split(":") if ":" in value else value for key, value in given.items()}
-    checked = check({"guide": Guided}, "guide", lists, "--guide", skip=("model", "cond", "null", "guidance", "against"))
-    return {key: checked[key] for key in given}
-
-
-def integers(option: str, text: str) -> tuple[int, ...]:
-    """Whole numbers separated by commas."""
-    try:
-        return tuple(int(word) for word in text.split(","))
-    except ValueError:
-        raise FastdiffError(f"{option} {text}: expected whole numbers separated by commas") from None
 
 
 def main() -> None:

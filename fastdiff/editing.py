@@ -46,11 +46,11 @@ class Inpaint:
         return self.denoise.nfe
 
     def __call__(self, x: Tensor, t: Tensor, s: Tensor) -> Prediction:
-        p, (alpha, sigma) = self.denoise(x, t, s), self.schedule.alpha_sigma(t)
+        p, (alpha, sigma), image = self.denoise(x, t, s), self.schedule.alpha_sigma(t), self.image.to(x.dtype)
         return Prediction(
             torch.where(self.known, x, p.x),           # CFG++ moves its point, which the known region does not follow
-            torch.where(self.known, self.image, p.x0),
-            lambda: torch.where(self.known, (x - like(alpha, x) * self.image) / like(sigma, x), p.eps), p.extra)
+            torch.where(self.known, image, p.x0),
+            lambda: torch.where(self.known, (x - like(alpha, x) * image) / like(sigma, x), p.eps), p.extra)
 
 
 @traits(order="1", nfe="resamplings x the sampler's", noise="every step")
@@ -67,7 +67,7 @@ def repaint(denoise: Guided, x: Tensor, times: Tensor, *, image: Tensor, mask: T
     if min(resamplings, jump) < 1:
         raise FastdiffError(f"repaint: resamplings = {resamplings}, jump = {jump}: expected at least 1")
     known, levels, last = known_region(mask, image), denoise.schedule.levels(times), len(times) - 1
-    walk = SAMPLERS[sampler]
+    walk, image = SAMPLERS[sampler], image.to(x.dtype)
     noise = {"randn": randn} if walk.traits["noise"] != "none" else {}
     for start in range(0, last, jump):
         end = min(start + jump, last)
@@ -76,7 +76,7 @@ def repaint(denoise: Guided, x: Tensor, times: Tensor, *, image: Tensor, mask: T
             for i in range(start, end):
                 *_, state = walk(denoise, x, times[i : i + 2], **noise)
                 alpha, sigma = levels[i + 1]
-                x = torch.where(known, blend(alpha, image, sigma, randn(x)) if sigma else image, state.x)
+                x = torch.where(known, blend(sigma, randn(x), alpha, image) if sigma else image, state.x)
                 yield State(times[i + 1], x, state.x0)
 
 

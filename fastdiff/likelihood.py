@@ -12,18 +12,8 @@ from torch import Tensor
 from .denoiser import Cond, Denoiser
 from .errors import FastdiffError
 from .rng import SampleRng
+from .samplers.adaptive import DORMAND_PRINCE, SHORTEST, total
 from .schedule import like
-
-# Dormand & Prince's pair of orders 5 and 4: the stages, of which the last is the step, and step less its lower order.
-STAGES = (
-    (1 / 5,),
-    (3 / 40, 9 / 40),
-    (44 / 45, -56 / 15, 32 / 9),
-    (19372 / 6561, -25360 / 2187, 64448 / 6561, -212 / 729),
-    (9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656),
-    (35 / 384, 0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
-)
-ERROR = (71 / 57600, 0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 40)
 
 
 def nll(model: Denoiser, x0: Tensor, *, cond: Cond = None, levels: int | None = None, probes: int = 1, exact: bool = False,
@@ -54,8 +44,8 @@ def nll(model: Denoiser, x0: Tensor, *, cond: Cond = None, levels: int | None = 
     low, high = math.atan(ratio), field.end
     row = torch.cat([math.cos(low) * x0.flatten(1), x0.new_zeros(len(x0), 1)], 1)
     row, slope = walk(field, row, low, high, rtol, atol)
-    # What is left to u = pi/2, where z is standard normal: d (z / sin u) / d cot u = x0, whose own slope falls linearly to 0.
-    # The half of its mean over dimensions is taken here, of eps and of the volume.
+    # What is left to u = pi/2, where z is standard normal: d(z / sin u) / d(cot u) = x0, whose slope in z falls linearly to
+    # 0: half of the slope found at the end, as the mean of all dimensions, in eps and in the volume.
     cos, sin = math.cos(high), math.sin(high)
     half = cos * (cos - sin * slope[:, -1]) / 2
     eps = sin * row[:, :-1] + cos * slope[:, :-1] + half[:, None] * row[:, :-1] / sin
@@ -65,18 +55,18 @@ def nll(model: Denoiser, x0: Tensor, *, cond: Cond = None, levels: int | None = 
 
 def check(model: Denoiser, levels: int | None, probes: int, ratio: float) -> None:
     """Refuse what cannot be walked."""
+    end = torch.tensor(model.schedule.t_max, dtype=torch.float64)
+    (alpha, sigma), (a, b) = model.schedule.alpha_sigma(end), model.row(end)
     for wrong, line in (
         (levels is not None and levels < 2, f"levels = {levels}: expected at least 2, or None for data that has none"),
         (probes < 1, f"probes = {probes}: expected at least 1"),
-        (not ratio > 0, f"ratio = {ratio}: expected sigma / alpha above 0"),
+        (not 0 < ratio < sigma / alpha, f"ratio = {ratio}: expected sigma / alpha above 0 and below the schedule's last"),
+        (not 0 < (alpha * b - sigma * a).abs() < math.inf,
+         f"nll: a model that predicts {model.predicts} says nothing at the end of its schedule, where alpha = {alpha:g}: "
+         "it needs a model that predicts v, or x0"),
     ):
         if wrong:
             raise FastdiffError(line)
-    end = torch.tensor(model.schedule.t_max, dtype=torch.float64)
-    (alpha, sigma), (a, b) = model.schedule.alpha_sigma(end), model.row(end)
-    if not 0 < (alpha * b - sigma * a).abs() < math.inf:
-        raise FastdiffError(f"nll: a model that predicts {model.predicts} says nothing at the end of its schedule, "
-                            f"where alpha = {alpha:g}: it needs a model that predicts v, or x0")
 
 
 class Field:
@@ -102,21 +92,21 @@ class Field:
 def walk(field: Field, row: Tensor, low: float, high: float, rtol: float, atol: float) -> tuple[Tensor, Tensor]:
     """Rows at high, and their slopes there: Dormand-Prince steps, each sample with steps of its own."""
     u = row.new_full((len(row),), low, dtype=torch.float64)
-    step, slope = torch.full_like(u, low), field(row, u)
-    while (left := high - u).gt(0).any():
-        step = step.minimum(left)
-        if (step < left.clamp(max=1e-9)).any():
-            raise FastdiffError("nll: the steps vanish: the model's predictions are not finite or not smooth, or rtol and "
-                                "atol are too small for its precision")
-        slopes = [slope]
-        for weights in STAGES:
-            there = row + like(step, row) * sum(w * k for w, k in zip(weights, slopes, strict=True) if w)
+    step, slope, left = torch.full_like(u, low), field(row, u), high - low
+    while left > 0:
+        step, slopes = step.minimum(high - u), [slope]
+        for weights in DORMAND_PRINCE.rows:
+            there = row + like(step, row) * total(weights, slopes)
             slopes.append(field(there, u + step * sum(weights)))
-        wrong = like(step, row) * sum(w * k for w, k in zip(ERROR, slopes, strict=True) if w)
+        wrong = like(step, row) * total(DORMAND_PRINCE.error, slopes)
         wrong = wrong / (atol + rtol * torch.maximum(row.abs(), there.abs()))
         error = wrong[:, :-1].square().mean(1).sqrt().maximum(wrong[:, -1].abs()).double().nan_to_num(nan=math.inf)
         kept = error <= 1
-        u, row, slope = u + step * kept, *(torch.where(kept[:, None], new, old) for new, old in
-                                           ((there, row), (slopes[-1], slope)))
-        step = step * (0.9 * error.clamp(min=1e-6) ** -0.2).clamp(0.2, 5)
+        row, slope = torch.where(kept[:, None], there, row), torch.where(kept[:, None], slopes[-1], slope)
+        u = torch.where(kept, torch.where(step < high - u, u + step, high), u)
+        step = step * (0.9 * error**-0.2).clamp(0.2, 5)
+        left, shortest = torch.stack([high - u.min(), torch.where(u < high, step, math.inf).min()]).tolist()
+        if not shortest > SHORTEST:
+            raise FastdiffError("nll: no step is short enough: the model's predictions are not finite, or rtol and atol are "
+                                "below its precision")
     return row, slope

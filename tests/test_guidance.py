@@ -119,7 +119,8 @@ def test_no_condition_is_the_null_class():
 
 MODES = {
     "plain": {}, "interval": {"interval": (0.5, 2.0)}, "rescale": {"rescale": 0.7}, "clip": {"clip": 1.0},
-    "threshold": {"threshold": 0.4}, "every": {"every": 2}, "rescale in an interval": {"rescale": 0.7, "interval": (0.5, 2.0)},
+    "threshold": {"threshold": 0.4}, "every": {"every": 2},
+    "rescale in an interval": {"rescale": 0.7, "interval": (0.5, 2.0)},
     "plus": {"guidance": 0.6, "plus": True}, "plus, clip": {"guidance": 0.6, "plus": True, "clip": 1.0},
     "plus in an interval": {"guidance": 0.6, "plus": True, "interval": (0.5, 2.0)},
 }
@@ -155,7 +156,7 @@ def test_every_mode_keeps_x_and_the_dtype(mode, schedule):
 
 @pytest.mark.parametrize("guidance", [1.0, 2.5])
 def test_guidance_against_a_weaker_model(guidance):
-    """Autoguidance: the line from the weaker mixture's prediction through the model's; the weaker sees the same condition."""
+    """The line from the weaker mixture's prediction through the model's; the weaker sees the same condition."""
     means, weights = CENTRES[:2], torch.ones(2, dtype=torch.float64)
     good, weak = (GaussianMixture(means, torch.full((2,), std, dtype=torch.float64), weights, VP()) for std in (0.3, 0.8))
     denoise = Guided(good, guidance=guidance, against=weak)
@@ -182,7 +183,8 @@ def test_an_interval_is_open_below_and_closed_above(ratio, inside):
 
 def test_an_interval_with_a_time_for_each_sample():
     denoise = guided(3.0, schedule=Karras(), interval=(1.0, 4.0))
-    p = denoise(noise(), times := torch.tensor([1.0, 4.0, 4.5], dtype=torch.float64), times)
+    times = torch.tensor([1.0, 4.0, 4.5], dtype=torch.float64)
+    p = denoise(noise(), times, times)
     torch.testing.assert_close(p.x0, torch.stack([CENTRES[0], CENTRES[2] + 3 * (CENTRES[1] - CENTRES[2]), CENTRES[1]]))
     assert denoise.nfe == 2
 
@@ -290,7 +292,7 @@ def test_settings_that_make_no_sense_are_refused(settings, line):
 
 
 def test_a_weaker_model_is_on_the_same_schedule():
-    with pytest.raises(FastdiffError, match=r"must be the model's own, VP\(.*beta_max=20"):
+    with pytest.raises(FastdiffError, match=r"must be on the model's own schedule, VP\(.*beta_max=20"):
         Guided(guided(schedule=VP()).model, guidance=2.0, against=guided(schedule=VP(beta_max=10.0)).model)
     with pytest.raises(FastdiffError, match="CFG"):
         Guided(guided().model, guidance=0.5, against=guided().model, plus=True)

@@ -21,7 +21,7 @@ FLOORS = [
     {"bench", "plots"},
     {"report", "speed"},
     {"recipe"},
-    {"stages", "listing"},
+    {"stages", "listing", "arguments"},
     {"cli"},
     {"__main__"},
 ]

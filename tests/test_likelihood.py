@@ -9,9 +9,9 @@ from torch import nn
 from fastdiff.denoiser import Denoiser
 from fastdiff.errors import FastdiffError
 from fastdiff.likelihood import nll
-from fastdiff.networks import mlp
+from fastdiff.networks.mlp import MLP
 from fastdiff.networks.oracle import GaussianMixture
-from fastdiff.schedule import SCHEDULES, VP, Cosine, Flow, Trig
+from fastdiff.schedule import SCHEDULES, VP, Cosine, Flow, Karras, Trig
 
 schedules = pytest.mark.parametrize("schedule", [*(kind() for kind in SCHEDULES.values()), Trig(sigma_data=0.7)], ids=repr)
 
@@ -40,8 +40,8 @@ def in_mixture(n=16):
     return means[which] + stds[which, None] * noise(n, 2)
 
 
-def bell(dims, std=0.5, schedule=Flow(), mean=0.4):
-    return GaussianMixture(torch.full((1, dims), mean, dtype=torch.float64), f64([std]), f64([1.0]), schedule)
+def bell(dims, std=0.5, schedule=None, mean=0.4):
+    return GaussianMixture(torch.full((1, dims), mean, dtype=torch.float64), f64([std]), f64([1.0]), schedule or Flow())
 
 
 def bell_bits(x, std=0.5, mean=0.4):
@@ -55,13 +55,20 @@ def test_a_gaussian(schedule, dims, std):
     x = 0.4 + std * noise(16, dims)
     for exact in (False, True):
         found = nll(bell(dims, std, schedule), x, exact=exact)
-        torch.testing.assert_close(found, bell_bits(x, std), atol=2e-4, rtol=0)
+        torch.testing.assert_close(found, bell_bits(x, std), atol=5e-4, rtol=0)
 
 
 @schedules
 def test_a_mixture(schedule):
     x = in_mixture()
     torch.testing.assert_close(nll(GaussianMixture(*MIXTURE, schedule), x, exact=True), bits(x, *MIXTURE), atol=1e-3, rtol=0)
+
+
+def test_a_schedule_that_ends_early():
+    """At sigma / alpha = 10 the prior N(0, sigma^2) is off by 0.1 bits for the mean, and x0 left as it is by 0.01."""
+    x = 0.4 + noise(16, 2)
+    found = nll(bell(2, 1.0, Karras(t_max=10.0)), x, exact=True)
+    torch.testing.assert_close(found, bell_bits(x, 1.0), atol=1e-3, rtol=0)
 
 
 def test_tolerances_are_kept():
@@ -76,7 +83,7 @@ def test_probes_are_unbiased_and_scatter_less_when_many():
     x, model = in_mixture(3)[:1].expand(400, 2), GaussianMixture(*MIXTURE, VP())
     exact = bits(x[:1], *MIXTURE)
     one, eight = (nll(model, x, probes=probes, rtol=1e-3, atol=1e-4) - exact for probes in (1, 8))
-    assert 0.01 < one.std() and abs(one.mean()) < 4 * one.std() / 20 and abs(eight.mean()) < 4 * eight.std() / 20 + 1e-3
+    assert one.std() > 0.01 and abs(one.mean()) < 4 * one.std() / 20 and abs(eight.mean()) < 4 * eight.std() / 20 + 1e-3
     assert 0.2 < eight.std() / one.std() < 0.55
 
 
@@ -131,7 +138,7 @@ def test_a_condition():
 def test_the_density_of_any_network_sums_to_one(schedule):
     """Trained or not: the ODE carries a normal density, whatever its field."""
     torch.manual_seed(0)
-    net = mlp.MLP(1, width=16)
+    net = MLP(1, width=16)
     torch.nn.init.normal_(net.last.weight, std=0.2)
     x = torch.linspace(-12, 12, 1201)[:, None]
     found = nll(Denoiser(net, schedule, "v", (1,)), x)
@@ -159,5 +166,5 @@ def test_what_cannot_be_walked_is_refused():
         with pytest.raises(FastdiffError, match=f"{setting} = {value}"):
             nll(bell(2), noise(2, 2), **{setting: value})
     broken = bell(2, mean=math.nan)
-    with pytest.raises(FastdiffError, match="steps vanish: the model's predictions are not finite"):
+    with pytest.raises(FastdiffError, match="no step is short enough: the model's predictions are not finite"):
         nll(broken, noise(2, 2))

@@ -1,7 +1,8 @@
-"""Samplers against closed forms, the papers' algebra and diffusers."""
+"""Samplers: what all of them keep to, their orders of convergence, and the moments of the stochastic ones."""
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from inspect import signature
 from itertools import pairwise
 
@@ -55,7 +56,7 @@ def walk(sampler, model, x, times, **options):
 @pytest.mark.parametrize("spacing", list(SPACINGS))
 @schedules
 def test_few_steps_are_finite_and_counted(sampler, spacing, schedule):
-    for steps in (1, 2, 3):
+    for steps in (1,) if sampler in ADAPTIVE else (1, 2, 3):
         times = time_grid(schedule, steps, spacing)
         denoise = Guided(mixture(schedule))
         walking = SAMPLERS[sampler](denoise, noise() * schedule.alpha_sigma(times[0])[1], times)
@@ -80,7 +81,7 @@ def test_few_steps_are_finite_and_counted(sampler, spacing, schedule):
 def test_the_last_step_is_the_clean_prediction(sampler, schedule):
     x = noise() * schedule.alpha_sigma(f64(schedule.t_max))[1]
     *_, last = walk(sampler, mixture(schedule), x, time_grid(schedule, 5, "karras"))
-    torch.testing.assert_close(last.x, last.x0, rtol=0, atol=1e-12 if sampler in RATES else 0)
+    torch.testing.assert_close(last.x, last.x0, rtol=0, atol=0)
 
 
 @samplers
@@ -120,9 +121,10 @@ def test_states_say_what_was_predicted(sampler, schedule):
 # ---- order of convergence
 
 
-def reference(schedule, x, start, end, steps=400):
-    """Runge-Kutta 4 on dx/dt, in log t."""
-    model = mixture(schedule)
+@cache
+def reference(schedule, start, end, steps):
+    """The end of noise() sigma(start) by Runge-Kutta 4 on dx/dt, in log t."""
+    model, x = mixture(schedule), noise() * schedule.alpha_sigma(f64(start))[1]
     slope = lambda x, u: schedule.velocity(*model(x, u.exp()), u.exp()) * u.exp()                   # noqa: E731
     grid = torch.linspace(math.log(start), math.log(end), steps + 1, dtype=torch.float64)
     for u, w in pairwise(grid):
@@ -135,13 +137,9 @@ def reference(schedule, x, start, end, steps=400):
 
 
 def slopes(sampler, schedule, x, grids, exact, **options):
-    errors = [(walk(sampler, mixture(schedule), x, times, **options)[-1].x - exact).square().mean().sqrt() for times in grids]
+    ends = [walk(sampler, mixture(schedule), x, times, **options)[-1].x for times in grids]
+    errors = [(end - exact).square().mean().sqrt() for end in ends]
     return [math.log2(a / b) for a, b in pairwise(errors)], errors
-
-
-@pytest.fixture(scope="module")
-def exact_karras():
-    return reference(Karras(), 80 * noise(), 80.0, 0.002, 2000)
 
 
 ORDERS = [("euler", {}, 1), ("ddim", {}, 1), ("heun", {}, 2), ("dpmpp_2m", {}, 2), ("dpmpp_3m", {}, 3),
@@ -151,28 +149,29 @@ ORDERS = [("euler", {}, 1), ("ddim", {}, 1), ("heun", {}, 2), ("dpmpp_2m", {}, 2
 
 
 @pytest.mark.parametrize(("sampler", "options", "order"), ORDERS)
-def test_order_of_convergence(sampler, options, order, exact_karras):
+def test_order_of_convergence(sampler, options, order):
     """Of the third order's public form too, which is second; and ipndm's, whose weights are an even grid's."""
-    grids = [time_grid(Karras(), steps, "karras")[:-1] for steps in (129, 257)]
-    found, errors = slopes(sampler, Karras(), 80 * noise(), grids, exact_karras, **options)
-    assert order - 0.2 <= found[-1] <= order + 0.5, (found, errors)
+    grids = [time_grid(Karras(), steps, "karras")[:-1] for steps in (257, 513)]
+    found, errors = slopes(sampler, Karras(), 80 * noise(), grids, reference(Karras(), 80.0, 0.002, 1500), **options)
+    assert order - 0.15 <= found[-1] <= order + 0.5, (found, errors)
     assert errors[-1] < {1: 2e-2, 2: 1e-3, 3: 2e-5}[order]
 
 
-def test_the_third_order_of_unipc_is_its_fourth(exact_karras):
+def test_the_third_order_of_unipc_is_its_fourth():
     grids = [time_grid(Karras(), steps, "karras")[:-1] for steps in (257, 513)]
-    found, errors = slopes("unipc", Karras(), 80 * noise(), grids, exact_karras, order=3)
+    found, errors = slopes("unipc", Karras(), 80 * noise(), grids, reference(Karras(), 80.0, 0.002, 1500), order=3)
     assert found[-1] > 3.7 and errors[-1] < 1e-7
 
 
 @pytest.mark.parametrize("schedule", [VP(), Cosine(), Flow(), Trig(sigma_data=0.7)], ids=repr)
-@pytest.mark.parametrize(("sampler", "options", "order"), ORDERS)
+@pytest.mark.parametrize(("sampler", "options", "order"), [row for row in ORDERS if row[2] < 3 or "dpm_solver" in row])
 def test_order_of_convergence_in_the_schedules_own_time(sampler, options, order, schedule):
+    """(From a moderate ratio, where the first-order start of a multistep solver holds it at second.)"""
     start, end = 0.9 * schedule.t_max, 0.1 * schedule.t_max
     x = noise() * schedule.alpha_sigma(f64(start))[1]
-    grids = [torch.linspace(start, end, steps + 1, dtype=torch.float64) for steps in (80, 160)]
-    found, errors = slopes(sampler, schedule, x, grids, reference(schedule, x, start, end, 200), **options)
-    assert found[-1] >= order - 0.2, (found, errors)
+    grids = [torch.linspace(start, end, steps + 1, dtype=torch.float64) for steps in (40, 80)]
+    found, errors = slopes(sampler, schedule, x, grids, reference(schedule, start, end, 100), **options)
+    assert found[-1] >= order - 0.15, (found, errors)
 
 
 def test_heun_keeps_its_order_into_the_data():
@@ -187,10 +186,11 @@ def test_heun_keeps_its_order_into_the_data():
                                      if f.traits["noise"] == "none" and name not in (*RATES, *ADAPTIVE)])
 def test_the_ode_of_a_gaussian_is_a_straight_rescaling(sampler, schedule):
     mean, std = 0.6, 0.4
-    alpha, sigma = schedule.alpha_sigma(f64(schedule.t_max))
+    times = time_grid(schedule, 100, "karras")
+    alpha, sigma = schedule.alpha_sigma(times[0])
     x = sigma * noise(dims=1)
-    exact = mean + std * (x - alpha * mean) / ((alpha * std) ** 2 + sigma**2).sqrt()
-    got = walk(sampler, gaussian(std, schedule, mean), x, time_grid(schedule, 100, "karras"))[-1].x
+    exact = mean + std * (x - alpha * mean) / torch.hypot(alpha * std, sigma)
+    got = walk(sampler, gaussian(std, schedule, mean), x, times)[-1].x
     assert (got - exact).abs().max() < 5e-3
 
 
@@ -283,30 +283,5 @@ def test_an_exact_consistency_function_keeps_the_distribution(schedule, steps):
 
 
 def test_an_unknown_variance_is_refused():
-    with pytest.raises(FastdiffError, match="variance = 'medium', expected small or large"):
+    with pytest.raises(FastdiffError, match="variance = 'medium', expected small, large"):
         walk("ddpm", mixture(Cosine()), noise(), time_grid(Cosine(), 2), variance="medium")
-
-
-# ---- the papers
-
-
-def test_heun_is_algorithm_1_of_karras():
-    model, n = mixture(Karras()), 18
-    ramp = [(80 ** (1 / 7) + i / (n - 1) * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7 for i in range(n)] + [0.0]
-    x = 80 * noise()
-    clean = lambda x, level: model(x, f64([level] * len(x))).x0                                      # noqa: E731
-    for now, to in pairwise(ramp):
-        slope = (x - clean(x, now)) / now
-        ahead = x + (to - now) * slope
-        if to > 0:
-            ahead = x + (to - now) / 2 * (slope + (ahead - clean(ahead, to)) / to)
-        x = ahead
-    torch.testing.assert_close(walk("heun", model, 80 * noise(), time_grid(Karras(), n, "karras"))[-1].x, x)
-
-
-@pytest.mark.parametrize("schedule", [Flow(), Karras()], ids=repr)
-def test_euler_is_ddim_on_straight_paths(schedule):
-    times = time_grid(schedule, 7)
-    x = noise() * schedule.alpha_sigma(times[0])[1]
-    for a, b in zip(*(walk(name, mixture(schedule), x, times) for name in ("euler", "ddim")), strict=True):
-        torch.testing.assert_close(a.x, b.x)

@@ -19,7 +19,6 @@ from ..guidance import Guided
 from ..schedule import blend, like
 from .state import State, traits
 
-
 SHORTEST = 1e-10      # radians: no tolerance that can be met asks for such steps
 
 
@@ -63,7 +62,7 @@ def ode45(denoise: Guided, x: Tensor, times: Tensor, *, rtol: float = 1e-5, atol
 
 def integrate(sampler: str, tableau: Tableau, denoise: Guided, x: Tensor, times: Tensor, rtol: float, atol: float,
               ratio_min: float) -> Iterator[State]:
-    """From times[0] to times[-1], whatever lies between; into data from sigma / alpha = ratio_min, by what is predicted there.
+    """From times[0] to times[-1], whatever lies between; into data from sigma / alpha = ratio_min by its prediction.
 
     rtol, atol: a step is taken where the root mean square of error / (atol + rtol |z|) over a sample is at most 1. Time,
     step and acceptance are a sample's own, so that it never depends on its batch; one that has arrived stays as it is.
@@ -104,7 +103,7 @@ def integrate(sampler: str, tableau: Tableau, denoise: Guided, x: Tensor, times:
         mask = taken.reshape(-1, *[1] * (z.ndim - 1))
         z, x0, slope = (torch.where(mask, *pair) for pair in ((ahead, z), (x0_ahead, x0), (slope_ahead, slope)))
         u = torch.where(taken, torch.where(h < u - end, u - h, end), u)
-        h = h * (0.9 * norm ** (-1 / tableau.order)).clamp(0.2, 2.0)      # a longer leap meets an error that vanishes by chance
+        h = h * (0.9 * norm ** (-1 / tableau.order)).clamp(0.2, 1.5)     # a longer leap may meet an error of 0 by chance
         left, shortest = torch.stack([u.max(), torch.where(u > end, h, torch.inf).min()]).tolist()
         if not shortest > SHORTEST:
             raise FastdiffError(f"sampler {sampler}: no step is short enough at u = {left:.3g} of sigma / alpha = tan(u); "

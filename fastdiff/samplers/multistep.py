@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor
 
+from ..denoiser import Prediction
 from ..errors import FastdiffError
 from ..guidance import Guided
 from ..schedule import Schedule
@@ -82,21 +83,30 @@ def row_of_x0(step: Step, moments: Sequence[float]) -> list[float]:
 
 def row_of_eps(step: Step, older: Sequence[float]) -> list[float]:
     """Coefficients of x, of x0 and of older eps: DDIM, and older (eps_j - eps) added."""
-    (alpha_t, sigma_t), (alpha_s, _), share = step.start, step.end, sum(older) / step.start[1]
+    (alpha_t, sigma_t), (alpha_s, _) = step.start, step.end
+    share = sum(older) / sigma_t                        # of eps = (x - alpha_t x0) / sigma_t
     return [step.keep - share, share * alpha_t - alpha_s * expm1(-step.h), *older]
 
 
-def walk(denoise: Guided, x: Tensor, times: Tensor, rows: list[list[float]], memory: Literal["x0", "eps"]) -> Iterator[State]:
+def walk(denoise: Guided, x: Tensor, times: Tensor, rows: list[list[float]],
+         memory: Literal["x0", "eps"]) -> Iterator[State]:
     """Each step is a row of numbers: of x, of x0, and of what is remembered of the predictions before, newest first."""
     past: list[Tensor] = []
     ahead = [*(len(row) - 2 for row in rows[1:]), 0]    # how much the next step remembers
-    for (t, s), (keep, weight, *older), count in zip(pairwise(times), rows, ahead, strict=True):
+    for (t, s), row, count in zip(pairwise(times), rows, ahead, strict=True):
         p = denoise(x, t, s)
-        x = p.blend(keep, weight)
-        for share, before in zip(older, past, strict=True):
-            x = x.add_(before, alpha=share)
+        x = follow(row, p, past)
         past = [getattr(p, memory), *past][:count] if count else []
         yield State(s, x, p)
+
+
+def follow(row: list[float], p: Prediction, others: list[Tensor]) -> Tensor:
+    """The sum that a row of numbers stands for: of the prediction's x and x0, and of other x0 or eps."""
+    keep, weight, *shares = row
+    x = p.blend(keep, weight)
+    for share, other in zip(shares, others, strict=True):
+        x = x.add_(other, alpha=share)
+    return x
 
 
 def expect(sampler: str, option: str, value: object, choices: Sequence[object]) -> None:

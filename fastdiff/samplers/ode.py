@@ -12,11 +12,14 @@ from ..schedule import Schedule
 from .state import State, traits
 
 
-def slopes(schedule: Schedule, times: Tensor) -> list[tuple[float, float]]:
-    """(c, d) with dx/dt = c x + d x0 at every time but the last, which is data."""
-    found, start = [], times[:-1]
-    rates = zip(*(rate.tolist() for rate in schedule.rates(start)), strict=True)
-    for t, (alpha, sigma), (alpha_rate, sigma_rate) in zip(start, schedule.levels(start), rates, strict=True):
+def slopes(schedule: Schedule, times: Tensor) -> list[tuple[float, float] | None]:
+    """(c, d) with dx/dt = c x + d x0 at every time of a grid; None at data, which samplers reach as x0."""
+    found = []
+    rates = zip(*(rate.tolist() for rate in schedule.rates(times)), strict=True)
+    for t, (alpha, sigma), (alpha_rate, sigma_rate) in zip(times, schedule.levels(times), rates, strict=True):
+        if sigma == 0:
+            found.append(None)
+            continue
         if not (isfinite(alpha_rate) and isfinite(sigma_rate)):
             raise FastdiffError(f"euler and heun: this schedule's rates are infinite at t = {t:g}; "
                                 "use ddim or spacing karras")
@@ -28,19 +31,20 @@ def slopes(schedule: Schedule, times: Tensor) -> list[tuple[float, float]]:
 @traits(order="1")
 def euler(denoise: Guided, x: Tensor, times: Tensor) -> Iterator[State]:
     """Euler's method on dx/dt; DDIM where the path is straight (flow, karras)."""
-    for (t, s), h, (c, d) in zip(pairwise(times), times.diff().tolist(), slopes(denoise.schedule, times), strict=True):
+    here = slopes(denoise.schedule, times)
+    for (t, s), h, ((c, d), end) in zip(pairwise(times), times.diff().tolist(), pairwise(here), strict=True):
         p = denoise(x, t, s)
-        x = p.blend(1 + h * c, h * d)
+        x = p.blend(1 + h * c, h * d) if end else p.x0
         yield State(s, x, p)
 
 
 @traits(order="2", nfe="2, the last 1")
 def heun(denoise: Guided, x: Tensor, times: Tensor) -> Iterator[State]:
-    """Heun's second-order method, Euler into 0 (Karras et al. 2022, algorithm 1): 2 steps - 1 evaluations."""
+    """Heun's second-order method, x0 into the data (Karras et al. 2022, algorithm 1): 2 steps - 1 evaluations."""
     here = slopes(denoise.schedule, times)
-    for (t, s), h, (c, d), end in zip(pairwise(times), times.diff().tolist(), here, [*here[1:], None], strict=True):
+    for (t, s), h, ((c, d), end) in zip(pairwise(times), times.diff().tolist(), pairwise(here), strict=True):
         p = denoise(x, t, s)
-        x = p.blend(1 + h * c, h * d)
+        x = p.blend(1 + h * c, h * d) if end else p.x0
         if end:
             q = denoise(x, s, s)
             # the mean of both slopes: half of Euler's step is taken back, half a step along the far slope is added

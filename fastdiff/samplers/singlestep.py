@@ -7,10 +7,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ..denoiser import Prediction
 from ..guidance import Guided
 from ..schedule import Schedule
-from .multistep import Step, expect, moments, row_of_eps, steps_of, weights
+from .multistep import Step, expect, follow, moments, row_of_eps, steps_of, weights
 from .state import State, traits
 
 
@@ -46,8 +45,8 @@ def stages_of(schedule: Schedule, times: Tensor, order: int) -> list[list[Stage]
 def dpm_solver(denoise: Guided, x: Tensor, times: Tensor, *, order: int = 2) -> Iterator[State]:
     """DPM-Solver in single steps, on eps at even distances in log-SNR (Lu et al. 2022a, section 3).
 
-    order, 2 or 3: evaluations a step. Each is reached along the polynomial through the step's eps so far, integrated exactly:
-    the Taylor form of public code, of less error at few steps than the paper's algorithms, which use the last eps alone.
+    order, 2 or 3: evaluations a step. Each leads on along the polynomial through all eps of the step, integrated exactly:
+    the Taylor form of public code, of less error at few steps than the paper's algorithms, which use two of them at most.
     One evaluation, which is DDIM, where the log-SNR is infinite: from alpha = 0, and into data.
     """
     expect("dpm_solver", "order", order, (2, 3))
@@ -58,12 +57,3 @@ def dpm_solver(denoise: Guided, x: Tensor, times: Tensor, *, order: int = 2) -> 
             slopes.append(denoise(x, stage.t, stage.s).eps)
             x = follow(stage.row, p, slopes)
         yield State(s, x, p)
-
-
-def follow(row: list[float], p: Prediction, slopes: list[Tensor]) -> Tensor:
-    """From the prediction p and the eps found after it to where the row leads."""
-    keep, weight, *shares = row
-    x = p.blend(keep, weight)
-    for share, eps in zip(shares, slopes, strict=True):
-        x = x.add_(eps, alpha=share)
-    return x

@@ -1,0 +1,34 @@
+"""What the command line writes as text: counts, models' names, settings of guidance."""
+
+from pathlib import Path
+
+from .errors import FastdiffError
+
+
+def names_of(models: list[str]) -> dict[str, str]:
+    """Models by the shortest ends of their paths that tell them apart."""
+    paths = {model: Path(model).expanduser().resolve().parts for model in models}
+    for depth in range(1, 1 + max(map(len, paths.values()))):
+        names = {"-".join(parts[-depth:]): model for model, parts in paths.items()}
+        if len(names) == len(paths):
+            break
+    return names
+
+
+def bounds(text: str | None) -> dict[str, object]:
+    """Settings of Guided, written clip=1,interval=0.2:5."""
+    from .guidance import Guided
+    from .settings import check, spelled
+
+    _, given = spelled(f"guide[{text}]", "--guide") if text else ("", {})
+    lists = {key: value.split(":") if ":" in value else value for key, value in given.items()}
+    checked = check({"guide": Guided}, "guide", lists, "--guide", skip=("model", "cond", "null", "guidance", "against"))
+    return {key: checked[key] for key in given}
+
+
+def integers(option: str, text: str) -> tuple[int, ...]:
+    """Whole numbers separated by commas."""
+    try:
+        return tuple(int(word) for word in text.split(","))
+    except ValueError:
+        raise FastdiffError(f"{option} {text}: expected whole numbers separated by commas") from None
