@@ -5,7 +5,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -130,8 +130,10 @@ def train_stage(recipe: Recipe, stage: Stage, dataset: Dataset, folder: Path, ac
 
 
 def described(method: Any) -> dict[str, Any]:
-    """A method's settings as JSON would give them back."""
-    return json.loads(json.dumps(asdict(method)))
+    """The settings that are not the method's defaults: an option that comes later leaves finished stages as they are."""
+    own = {f.name: (getattr(method, f.name), getattr(type(method)(), f.name)) for f in fields(method)}
+    return {name: value if isinstance(value, str | int | float | None) else repr(value)
+            for name, (value, default) in own.items() if value != default}
 
 
 def where(reference: str, folder: Path) -> Path | str:

@@ -87,8 +87,8 @@ def test_the_public_third_order_is_not_exact_on_a_parabola():
 @pytest.mark.parametrize("order", [1, 2, 3, 4])
 def test_ipndm_is_exact_on_a_polynomial_of_sigma_on_an_even_grid(order):
     times, f = torch.linspace(5.0, 1.0, 9, dtype=torch.float64), np.polynomial.Polynomial([0.3, -1.0, 0.5, 0.25][:order])
-    states = [noise(4), *(state.x for state in SAMPLERS["ipndm"](Given(Karras(), "eps", lambda t: f(float(t))), noise(4), times,
-                                                                order=order))]
+    denoise = Given(Karras(), "eps", lambda t: f(float(t)))
+    states = [noise(4), *(state.x for state in SAMPLERS["ipndm"](denoise, noise(4), times, order=order))]
     for i, (t, s) in list(enumerate(pairwise(times.tolist())))[order - 1:]:
         torch.testing.assert_close(states[i + 1] - states[i], torch.full_like(noise(4), f.integ()(s) - f.integ()(t)))
 
@@ -98,7 +98,8 @@ def test_the_corrector_of_unipc_is_exact_one_degree_higher(degree):
     """Its predicted states are the midpoint form's, each from a corrected one, which is found again from the prediction."""
     schedule, f = VP(), lambda u: (0.7 * u - 0.4) ** degree
     lam = [log_snr(schedule, t) for t in GRID]
-    states = [state.x for state in SAMPLERS["unipc"](Given(schedule, "x0", lambda t: f(log_snr(schedule, t))), noise(4), GRID)]
+    denoise = Given(schedule, "x0", lambda t: f(log_snr(schedule, t)))
+    states = [state.x for state in SAMPLERS["unipc"](denoise, noise(4), GRID)]
     corrected = []
     for i in range(2, len(GRID) - 1):
         (_, sigma_t), (alpha_s, sigma_s) = schedule.levels(GRID)[i : i + 2]
