@@ -65,8 +65,9 @@ def sample(
     guide: Annotated[str | None, typer.Option(help="More of it: clip=1, threshold=0.995, rescale=0.7, plus=true, "
                                                    "every=2, interval=0.2:5; separated by commas.")] = None,
     image: Annotated[Path | None, typer.Option(help="An image or a folder to start from.")] = None,
-    strength: Annotated[float | None, typer.Option(help="How much of --image is noised away, 0 to 1.")] = None,
+    strength: Annotated[float, typer.Option(help="How much of --image is noised away, 0 to 1.")] = 1.0,
     mask: Annotated[Path | None, typer.Option(help="White where --image is known; the rest is drawn.")] = None,
+    resamplings: Annotated[int, typer.Option(help="Of RePaint, where --mask is given; 0 for none.")] = 0,
     preview: Annotated[int, typer.Option(help="Write the clean prediction at every so many states, 0 for none.")] = 0,
     precision: Annotated[Precision, typer.Option(help="Of the network's arithmetic.")] = Precision.no,
     channels_last: Annotated[bool, typer.Option("--channels-last", help="Memory layout for convolutions.")] = False,
@@ -84,6 +85,7 @@ def sample(
     import torch
 
     from .checkpoint import load
+    from .editing import edit
     from .generate import sample as draw
     from .images import read_images
     from .pictures import picture, save
@@ -108,16 +110,17 @@ def sample(
             if states[-1] % preview == 0:
                 write(state.x0, out.with_name(f"{out.stem}-state-{states[-1]:04d}.png"))
 
+    if image is None and (mask is not None or strength != 1 or resamplings):
+        raise FastdiffError("--mask, --strength and --resamplings change an image: give --image")
     opened = tune(load(model, "cuda" if torch.cuda.is_available() else "cpu"), precision.value, channels_last, compile)
-    edit = {}
-    if image is not None:
-        edit["image"] = read_images(image, opened.shape)
-    if mask is not None:
-        edit["mask"] = (read_images(mask, opened.shape)[:1] > 0).float()
-    if strength is not None:
-        edit["strength"] = strength
-    x = draw(opened, sampler, steps, n, seed, spacing, torch.tensor(classes) if classes else None, guidance, batch,
-             watch if preview else None, **edit, **bounds(guide))
+    how = {"sampler": sampler, "steps": steps, "seed": seed, "spacing": spacing, "guidance": guidance, "batch": batch,
+           "labels": torch.tensor(classes) if classes else None, "watch": watch if preview else None, **bounds(guide)}
+    if image is None:
+        x = draw(opened, n=n, **how)
+    else:
+        given = read_images(image, opened.shape)
+        known = None if mask is None else read_images(mask, opened.shape)[:1] > 0
+        x = edit(opened, given[torch.arange(n) % len(given)], mask=known, strength=strength, resamplings=resamplings, **how)
     write(x, out)
     typer.echo(f"{n} samples in {out}")
 

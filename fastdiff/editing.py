@@ -1,30 +1,58 @@
 """Images as conditions: edits that start from a noised image, and inpainting, through the interface of every sampler."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from .denoiser import Prediction
+from .denoiser import Denoiser, Prediction
 from .errors import FastdiffError
+from .generate import Watch, check_labels, generate, plan
 from .guidance import Guided
-from .samplers import SAMPLERS, State, time_grid
+from .samplers import SAMPLERS, State
 from .samplers.state import traits
 from .schedule import Schedule, blend, like
+from .settings import spelled
 
 Randn = Callable[[Tensor], Tensor]
 
 
-def noised_start(schedule: Schedule, image: Tensor, steps: int, spacing: str = "uniform", *, strength: float,
-                 randn: Randn = torch.randn_like) -> tuple[Tensor, Tensor]:
-    """The image (B, ...) noised to a share of t_max, and the grid from there, for any sampler (SDEdit, Meng et al. 2022).
+def edit(model: Denoiser, image: Tensor, *, mask: Tensor | None = None, strength: float = 1.0, resamplings: int = 0,
+         jump: int = 1, sampler: str | None = None, steps: int | None = None, spacing: str | None = None, seed: int = 0,
+         labels: Tensor | int | None = None, guidance: float = 1.0, batch: int = 512, watch: Watch | None = None,
+         **options: Any) -> Tensor:
+    """Images (n, *shape) made from given ones; what is not named is as in `sample`.
 
-    strength: above 0, nearly nothing changes, to 1, plain sampling, where nothing of the image is left at alpha = 0.
+    strength: share of t_max up to which the image is noised before sampling (SDEdit, Meng et al. 2022); of 1 nothing of it
+    is left where alpha = 0. mask: 1 where the image is known and stays, 0 where it is drawn, of any shape that broadcasts.
+    resamplings: of RePaint, 0 to replace x0 instead; jump: the intervals it resamples together.
     """
     if not 0 < strength <= 1:
         raise FastdiffError(f"strength = {strength}: expected a share of t_max, above 0 and at most 1")
-    times = time_grid(schedule, steps, spacing, start=strength)
-    return schedule.mix(image, randn(image), times[0]), times
+    if mask is None and (strength == 1 or resamplings):
+        raise FastdiffError("edit: give a mask, or a strength below 1: otherwise nothing of the image is used")
+    sampler, times, options = plan(model, sampler, steps, truncated(spacing or model.sampling.spacing, strength), options)
+    labels = check_labels(model, torch.as_tensor(labels).expand(len(image))) if labels is not None else None
+    image, made = image.to(model.device), []
+    mask = None if mask is None else known_region(mask.to(model.device), image)
+    for rows in torch.arange(len(image)).split(batch):
+        draw, wrap = sampler, None
+        if mask is not None and resamplings:
+            draw = partial(repaint, image=image[rows], mask=mask[rows], sampler=sampler, resamplings=resamplings, jump=jump)
+        elif mask is not None:
+            wrap = partial(Inpaint, image=image[rows], mask=mask[rows])
+        made += generate(model, draw, times, rows, seed=seed, labels=None if labels is None else labels[rows],
+                         guidance=guidance, batch=batch, start=image[rows] if strength < 1 else None, wrap=wrap, watch=watch,
+                         **options)
+    return torch.cat([part.x for part in made])
+
+
+def truncated(spacing: str, strength: float) -> dict[str, Any]:
+    """A spacing that starts at a share of t_max."""
+    name, options = spelled(spacing, "spacing")
+    return {"name": name, **options, "start": strength}
 
 
 class Inpaint:
@@ -55,12 +83,12 @@ class Inpaint:
 
 @traits(order="1", nfe="resamplings x the sampler's", noise="every step")
 def repaint(denoise: Guided, x: Tensor, times: Tensor, *, image: Tensor, mask: Tensor, sampler: str = "ddpm",
-            resamplings: int = 10, jump: int = 1, randn: Randn = torch.randn_like) -> Iterator[State]:
+            resamplings: int = 10, jump: int = 1, randn: Randn = torch.randn_like, **options: Any) -> Iterator[State]:
     """RePaint (Lugmayr et al. 2022, algorithm 1): the image, noised afresh, replaces the known region after every interval.
 
     Each stretch of `jump` intervals is walked `resamplings` times, with fresh noise back to its start in between; the
     last one, into the data, too. Yields every interval walked. The sampler meets one interval at a time: a multistep
-    one is first order here. image, mask: as in Inpaint.
+    one is first order here. image, mask: as in Inpaint. options: the sampler's.
     """
     if sampler not in SAMPLERS:
         raise FastdiffError(f"sampler {sampler!r} is unknown, choose from {', '.join(SAMPLERS)}")
@@ -68,13 +96,13 @@ def repaint(denoise: Guided, x: Tensor, times: Tensor, *, image: Tensor, mask: T
         raise FastdiffError(f"repaint: resamplings = {resamplings}, jump = {jump}: expected at least 1")
     known, levels, last = known_region(mask, image), denoise.schedule.levels(times), len(times) - 1
     walk, image = SAMPLERS[sampler], image.to(x.dtype)
-    noise = {"randn": randn} if walk.traits["noise"] != "none" else {}
+    options |= {"randn": randn} if walk.traits["noise"] != "none" else {}
     for start in range(0, last, jump):
         end = min(start + jump, last)
         for again in range(resamplings):
             x = diffused(x, levels[end], levels[start], randn) if again else x
             for i in range(start, end):
-                *_, state = walk(denoise, x, times[i : i + 2], **noise)
+                *_, state = walk(denoise, x, times[i : i + 2], **options)
                 alpha, sigma = levels[i + 1]
                 x = torch.where(known, blend(sigma, randn(x), alpha, image) if sigma else image, state.x)
                 yield State(times[i + 1], x, state.x0)

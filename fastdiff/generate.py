@@ -31,16 +31,18 @@ class Made(NamedTuple):
 GUIDANCE = tuple(inspect.signature(Guided).parameters)[4:]
 
 
-def generate(model: Denoiser, sampler: str, times: Tensor, indices: Tensor, *, seed: int = 0, labels: Tensor | None = None,
-             guidance: float = 1.0, batch: int = 512, start: Tensor | None = None, watch: Watch | None = None,
+def generate(model: Denoiser, sampler: str | Callable[..., Iterator[State]], times: Tensor, indices: Tensor, *,
+             seed: int = 0, labels: Tensor | None = None, guidance: float = 1.0, batch: int = 512,
+             start: Tensor | None = None, wrap: Callable[[Guided], Any] | None = None, watch: Watch | None = None,
              **options: Any) -> Iterator[Made]:
     """Samples number indices (n,) of a seed, batch after batch; labels (n,) where the model takes them.
 
     Sample i depends on (model, sampler, times, options, seed, i) alone: its noise is drawn by its index.
     start: clean samples (n, *shape) to noise to times[0], where sampling does not begin at noise alone.
-    watch: called with the indices and each state on the way. options: the sampler's, and those of Guided.
+    wrap: what the sampler is to call in the place of Guided. watch: called with the indices and each state on the way.
+    options: the sampler's, and those of Guided.
     """
-    draw, device = SAMPLERS[sampler], model.device
+    draw, device = SAMPLERS[sampler] if isinstance(sampler, str) else sampler, model.device
     stochastic = "randn" in inspect.signature(draw).parameters
     bounds = {name: options.pop(name) for name in GUIDANCE if name in options}
     alpha, sigma = model.schedule.levels(times)[0]
@@ -55,7 +57,7 @@ def generate(model: Denoiser, sampler: str, times: Tensor, indices: Tensor, *, s
         with torch.inference_mode():
             x = rng.normal(model.shape) * sigma
             x = x if start is None else x.add_(start[rows].to(x), alpha=alpha)
-            for state in draw(denoise, x, times, **noise, **options):
+            for state in draw(wrap(denoise) if wrap else denoise, x, times, **noise, **options):
                 if watch:
                     watch(part, state)
         # cloned outside: a tensor that gradients may flow through; of a grid that stops early the clean prediction

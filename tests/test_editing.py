@@ -5,10 +5,12 @@ import torch
 from torch import nn
 
 from fastdiff.denoiser import Denoiser
-from fastdiff.editing import Inpaint, noised_start, repaint
+from fastdiff.editing import Inpaint, edit, repaint
 from fastdiff.errors import FastdiffError
+from fastdiff.generate import sample
 from fastdiff.guidance import Guided
 from fastdiff.networks.oracle import GaussianMixture
+from fastdiff.rng import SampleRng
 from fastdiff.samplers import SAMPLERS, time_grid
 from fastdiff.schedule import SCHEDULES, Cosine, Flow, Karras
 
@@ -49,37 +51,54 @@ def walk(sampler, denoise, x, times):
 
 @schedules
 def test_an_edit_starts_from_the_noised_image(schedule):
-    image, strength = picture(), 0.4
-    x, times = noised_start(schedule, image, 5, strength=strength, randn=drawing())
-    alpha, sigma = schedule.alpha_sigma(f64(strength * schedule.t_max))
-    torch.testing.assert_close(x, alpha * image + sigma * drawing()(image))
-    assert len(times) == 6 and times[-1] == 0
-    torch.testing.assert_close(times[0], f64(strength * schedule.t_max))
+    image, seen = picture().float(), []
+    watch = lambda part, state: seen.append(state)                                                  # noqa: E731
+    model = Denoiser(Still(), schedule, "x0", (2,), time_input="time")
+    x = edit(model, image, steps=5, strength=0.4, watch=watch)
+    assert len(seen) == 5 and torch.equal(x, torch.zeros_like(image))
+    alpha, sigma = schedule.alpha_sigma(f64(0.4 * schedule.t_max))
+    expected = alpha * image + sigma * SampleRng(0, torch.arange(8)).normal((2,))
+    torch.testing.assert_close(model.net.first, expected.float())
 
 
-@samplers
-def test_full_strength_is_plain_sampling(sampler):
-    schedule = Flow()
-    x, times = noised_start(schedule, picture(), 4, strength=1.0, randn=drawing())
-    start, grid = drawing()(picture()), time_grid(schedule, 4)
-    assert torch.equal(x, start) and torch.equal(times, grid)
-    edited, plain = (walk(sampler, Guided(pair(schedule)), *of).x for of in ((x, times), (start, grid)))
-    assert torch.equal(edited, plain)
+class Still(nn.Module):
+    """Remembers the first x it saw, and predicts nothing but zeros."""
+
+    null_label, first = None, None
+
+    def forward(self, x, t, s=None, cond=None):
+        self.first = x if self.first is None else self.first
+        return torch.zeros_like(x)
 
 
 def test_a_stronger_edit_moves_further():
-    far = torch.full((64, 2), 1.5, dtype=torch.float64)
-    moved = []
-    for strength in (0.02, 0.3, 0.6):
-        x, times = noised_start(Cosine(), far, 20, strength=strength, randn=drawing())
-        moved.append(float((walk("ddim", Guided(pair(Cosine())), x, times).x - far).square().mean().sqrt()))
+    far = torch.full((64, 2), 1.5)
+    moved = [float((edit(pair(Cosine()), far, sampler="ddim", steps=20, strength=strength) - far).square().mean().sqrt())
+             for strength in (0.02, 0.3, 0.6)]
     assert moved[0] < 0.1 < 0.3 < moved[1] < moved[2], moved
 
 
-@pytest.mark.parametrize("strength", [0.0, 1.5])
-def test_strength_is_a_share(strength):
-    with pytest.raises(FastdiffError, match=f"strength = {strength}: expected a share"):
-        noised_start(Cosine(), picture(), 4, strength=strength)
+def test_full_strength_with_nothing_known_is_plain_sampling():
+    model = pair(Cosine())
+    edited = edit(model, picture().float(), sampler="ddim", steps=4, mask=torch.zeros(2))
+    torch.testing.assert_close(edited, sample(model, "ddim", steps=4, n=8))
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    ({"strength": 0.0}, "strength = 0.0: expected a share"), ({"strength": 1.5}, "strength = 1.5: expected a share"),
+    ({}, "give a mask, or a strength below 1"), ({"strength": 0.5, "resamplings": 3}, "give a mask, or a strength below 1")])
+def test_edits_that_make_no_sense(arguments, message):
+    with pytest.raises(FastdiffError, match=message):
+        edit(pair(Cosine()), picture().float(), steps=4, **arguments)
+
+
+def test_an_edit_depends_on_its_own_image_alone():
+    model, image = pair(Flow()), picture().float()
+    for how in ({"strength": 0.5}, {"mask": MASK}, {"mask": MASK, "resamplings": 3}, {"mask": MASK, "strength": 0.7}):
+        whole = edit(model, image, sampler="ddpm", steps=6, **how)
+        torch.testing.assert_close(edit(model, image, sampler="ddpm", steps=6, batch=3, **how), whole)
+        if "mask" in how:
+            assert torch.equal(whole[:, 0], image[:, 0])
 
 
 # ---- inpainting

@@ -12,7 +12,7 @@ from fastdiff.guidance import Guided
 from fastdiff.networks import mlp
 from fastdiff.networks.oracle import GaussianMixture
 from fastdiff.samplers import SAMPLERS, time_grid
-from fastdiff.schedule import DDPM, SCHEDULES, Karras, Trig, like
+from fastdiff.schedule import DDPM, SCHEDULES, Karras, Sigmoid, Trig, like
 
 schedules = pytest.mark.parametrize("schedule", [*(kind() for kind in SCHEDULES.values()), Trig(sigma_data=0.7)], ids=repr)
 
@@ -84,7 +84,7 @@ def test_an_exact_flow_map_keeps_the_distribution(schedule, gamma, steps):
     torch.testing.assert_close(f64([float(state.x.square().sum()) for state in states]), exact[1:])
 
 
-@schedules
+@pytest.mark.parametrize("schedule", [*(kind() for kind in SCHEDULES.values()), Sigmoid(start=START)], ids=repr)
 @pytest.mark.parametrize("gamma", [0.0, 0.3, 0.8, 1.0])
 def test_the_network_is_told_where_it_lands(schedule, gamma):
     model, times = flow_map(schedule), time_grid(schedule, 5)

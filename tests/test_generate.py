@@ -174,7 +174,7 @@ def test_samples_can_be_learned_from(oracle):
     ({"spacing": "trailing", "steps": 1001}, "1001 steps are too many"),
     ({"sampler": "ddim", "temperature": 2}, "sampler ddim.temperature is unknown, choose from eta"),
     ({"sampler": "heun", "eta": 1.0}, "sampler heun.eta is unknown"),
-    ({"sampler": "ddpm", "variance": "medium"}, "sampler ddpm.variance: input should be 'small', 'large' or 'learned', got 'medium'"),
+    ({"sampler": "ddpm", "variance": "medium"}, "ddpm.variance: input should be 'small', 'large' or 'learned', got 'medium'"),
     ({"sampler": "ddim", "randn": torch.randn_like}, "sampler ddim.randn is unknown"),
     ({"sampler": "ddim[eta=0.5"}, "expected a name, or name"),
     ({"sampler": "ddim[eta]"}, "expected option=value in the brackets, got 'eta'"),

@@ -185,7 +185,7 @@ def ipndm(denoise: Guided, x: Tensor, times: Tensor, *, order: int = 4) -> Itera
 
 @traits(order="3")
 def deis(denoise: Guided, x: Tensor, times: Tensor, *, order: int = 3) -> Iterator[State]:
-    """DEIS in log rho, rho = sigma / alpha: the polynomial through the last eps (Zhang & Chen 2023, equation 14)."""
+    """DEIS in log rho, rho = sigma / alpha: the polynomial through the last eps (Zhang & Chen 2023)."""
     expect("deis", "order", order, (1, 2, 3))
     rows = []
     for step in steps_of(denoise.schedule, times, order):

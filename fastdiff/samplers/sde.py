@@ -18,9 +18,8 @@ from .state import State, traits
 def raised(schedule: Schedule, times: Tensor, factor: float, low: float, high: float) -> Tensor:
     """The times at which sigma / alpha is `factor` larger where it is in [low, high], never above t_max."""
     ratio = ratio_of(schedule, times)
-    top = ratio_of(schedule, times.new_tensor(schedule.t_max))
-    target = torch.where((ratio >= low) & (ratio <= high), factor * ratio, ratio).clamp(max=top)
-    return torch.where(target > ratio, schedule.time_of(target).clamp(max=schedule.t_max), times)
+    raise_it = (factor > 1) & (ratio >= low) & (ratio <= high) & ratio.isfinite()
+    return torch.where(raise_it, schedule.time_of(factor * ratio).clamp(max=schedule.t_max), times)
 
 
 @traits(order="2", nfe="2, the last 1", noise="where churn > 0")
