@@ -173,12 +173,13 @@ def benchmark(recipe: Recipe, dataset: Dataset, folder: Path, accelerator: Accel
     outside = next((s.teacher for s in recipe.stages if s.teacher and s.teacher not in names), None)
     if teacher is None and outside and "teacher" not in names:            # a teacher from elsewhere has its rows too
         teacher, models["teacher"] = "teacher", outside
-    total = len(cells({n: load(p) for n, p in models.items()}, teacher, config)) * len(config.seeds)
-    rows = []
+    wanted = cells({n: load(p) for n, p in models.items()}, teacher, config)
+    total = sum(cell.steps for cell in wanted) * len(config.seeds)        # time goes with the steps, not with the cells
+    rows: list[dict[str, Any]] = []
     with bar(console, "benchmark", total, 0) as advance:
         for row in sweep(models, dataset, config, folder, teacher=teacher, accelerator=accelerator):
             rows.append(row)
-            advance(len(rows), f"{row['model']} {row['sampler']} {row['steps']}")
+            advance(sum(row["steps"] for row in rows), f"{row['model']} {row['sampler']} {row['steps']}")
     if accelerator.is_main_process:
         report.write(folder)
         console.print(report.table(rows))
@@ -191,13 +192,15 @@ def bar(console: Console, title: str, total: int, done: int) -> Iterator:
     """A progress bar with remaining time; where nobody looks at a terminal, a line every tenth."""
     columns = (TextColumn("{task.description:28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
-    start = time.monotonic()
+    start, told = time.monotonic(), done * 10 // total
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task(title, total=total, completed=done, note="")
 
         def advance(step: int, note: str | None = None) -> None:
+            nonlocal told
             progress.update(task, completed=step, **({"note": note} if note else {}))
-            if not console.is_terminal and step * 10 // total > (step - 1) * 10 // total:
+            if not console.is_terminal and step * 10 // total > told:
+                told = step * 10 // total
                 left = (time.monotonic() - start) / (step - done) * (total - step)
                 console.print(f"{title}  {step}/{total}  {left:.0f} s left", highlight=False)
 

@@ -1,5 +1,48 @@
-"""One thread a process: small tensors are slower on two, and several tests start processes of their own."""
+"""One thread a process: small tensors are slower on two, and several tests start processes of their own. And commands."""
 
+import logging
 import os
+import sys
+import warnings
+
+import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(autouse=True)
+def quiet_settings_restored():
+    """main() silences libraries for the process; tests share one."""
+    with warnings.catch_warnings():
+        yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.fixture
+def fastdiff(monkeypatch, capsys):
+    """Runs a command in this process: fastdiff("list", "samplers") -> exit code, standard output, standard error."""
+    from fastdiff import cli
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["fastdiff", *map(str, words)])
+        capsys.readouterr()
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code or 0
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def refused(fastdiff):
+    """The one line with which a command is refused."""
+
+    def run(*words):
+        code, out, err = fastdiff(*words)
+        assert code == 2 and err.count("\n") == 1 and err.startswith("fastdiff: ") and "Traceback" not in out + err
+        return err
+
+    return run

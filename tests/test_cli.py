@@ -2,11 +2,9 @@
 
 import copy
 import json
-import logging
 import os
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -32,43 +30,6 @@ RECIPE = {
     "stages": {"teacher": {"method": "denoising"}},
     "bench": {"steps": [1], "baselines": [], "n": 4},
 }
-
-
-@pytest.fixture(autouse=True)
-def quiet_settings_restored():
-    """main() silences libraries for the process; tests share one."""
-    with warnings.catch_warnings():
-        yield
-    logging.disable(logging.NOTSET)
-
-
-@pytest.fixture
-def fastdiff(monkeypatch, capsys):
-    """Runs a command in this process: fastdiff("list", "samplers") -> exit code, standard output, standard error."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["fastdiff", *map(str, words)])
-        capsys.readouterr()
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code or 0
-        return code, *capsys.readouterr()
-
-    return run
-
-
-@pytest.fixture
-def refused(fastdiff):
-    """The one line with which a command is refused."""
-
-    def run(*words):
-        code, out, err = fastdiff(*words)
-        assert code == 2 and err.count("\n") == 1 and err.startswith("fastdiff: ") and "Traceback" not in out + err
-        return err
-
-    return run
 
 
 @pytest.fixture(scope="module")

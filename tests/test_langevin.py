@@ -57,7 +57,7 @@ def corrector(model, x, t, a, z, snr):
 
 @pytest.mark.parametrize("corrections", [0, 1, 2])
 def test_the_variance_exploding_form(corrections):
-    """score_sde, VESDE: G^2 = sigma_i^2 - sigma_{i-1}^2, and a corrector whose alpha is 1."""
+    """score_sde, VE: G^2 = sigma_i^2 - sigma_{i-1}^2, and a corrector whose alpha is 1."""
     model, randn, levels = mixture(Karras()), reused(), f64([9.0, 4.0, 2.0, 0.7, 0.2, 0.0])
     x = 9 * noise()
     for i, (now, to) in enumerate(zip(levels[:-1], levels[1:], strict=True)):
@@ -67,13 +67,14 @@ def test_the_variance_exploding_form(corrections):
             x = x + gain.sqrt() * randn(x)
             for _ in range(corrections):
                 x = corrector(model, x, to, 1.0, randn(x), 0.2)
-        states = walk("predictor_corrector", model, 9 * noise(), levels[: i + 2], corrections=corrections, snr=0.2, randn=reused())
+        states = walk("predictor_corrector", model, 9 * noise(), levels[: i + 2], corrections=corrections, snr=0.2,
+                      randn=reused())
         if corrections == 0 or to == 0:                        # a grid's last level is not corrected
             torch.testing.assert_close(states[-1].x, x)
 
 
 def test_the_variance_preserving_form():
-    """score_sde, VPSDE: (2 - sqrt(1 - beta)) x + beta score + sqrt(beta) z; the corrector's alpha is 1 - beta of the level."""
+    """score_sde, VP: (2 - sqrt(1 - beta)) x + beta score + sqrt(beta) z; the corrector's alpha is the level's 1 - beta."""
     model, randn, x = mixture(DDPM()), reused(), noise()
     times = torch.arange(700, 690, -1, dtype=torch.float64)
     for t, s in zip(times[:-1], times[1:], strict=True):
@@ -85,10 +86,11 @@ def test_the_variance_preserving_form():
 
 
 def test_one_sample_is_diffusers():
-    """Of one sample the batch's mean norm, which their corrector takes, is its own. They correct first; we have stepped then."""
+    """Of one sample the batch's mean norm, which their corrector takes, is its own. Their pipeline also corrects x_T."""
     from diffusers import ScoreSdeVeScheduler
 
-    model, scheduler = mixture(Karras()), ScoreSdeVeScheduler(num_train_timesteps=20, snr=0.16, sigma_min=0.01, sigma_max=50.0)
+    model = mixture(Karras())
+    scheduler = ScoreSdeVeScheduler(num_train_timesteps=20, snr=0.16, sigma_min=0.01, sigma_max=50.0)
     scheduler.set_timesteps(20)
     scheduler.set_sigmas(20)
     generator, x = torch.Generator().manual_seed(5), 50 * noise(1).float()
@@ -108,7 +110,8 @@ def test_the_corrector_widens_by_its_step_and_its_norms():
     schedule, dims, snr = Karras(), 100, 0.2
     model = gaussian(0.5, schedule, dims)
     times = f64([1.0, 0.9999, 0.9998])
-    got = walk("predictor_corrector", model, math.sqrt(1.25) * noise(300, dims), times, corrections=150, snr=snr, randn=reused())
+    x = math.sqrt(1.25) * noise(300, dims)
+    got = walk("predictor_corrector", model, x, times, corrections=150, snr=snr, randn=reused())
     ratio = float(got[0].x.square().mean() / (0.25 + 0.9999**2))
     assert ratio == pytest.approx(1 + snr**2 + 4 / dims, abs=0.02)
 

@@ -254,8 +254,8 @@ def test_from_pure_noise_edm_begins_as_ddim(schedule):
 def test_dpmpp_2m_sde_without_noise_is_dpmpp_2m(schedule, spacing):
     times = time_grid(schedule, 9, spacing)
     x = noise() * schedule.alpha_sigma(times[0])[1]
-    for a, b in zip(walk("dpmpp_2m_sde", mixture(schedule), x, times, eta=0.0), walk("dpmpp_2m", mixture(schedule), x, times),
-                    strict=True):
+    model = mixture(schedule)
+    for a, b in zip(walk("dpmpp_2m_sde", model, x, times, eta=0.0), walk("dpmpp_2m", model, x, times), strict=True):
         torch.testing.assert_close(a.x, b.x)
 
 
@@ -283,7 +283,8 @@ def test_dpmpp_2m_sde_is_its_formula(schedule, eta):
 def test_euler_ancestral_goes_down_and_up(schedule):
     """Euler to `down` on the ODE in sigma / alpha, then up; without noise it is ddim, with all of it ddpm."""
     times = ratios(schedule, 9.0, 0.1, 7)
-    levels, alphas = [*torch.logspace(math.log10(9.0), -1, 7, dtype=torch.float64).tolist(), 0.0], schedule.alpha_sigma(times)[0]
+    levels = [*torch.logspace(math.log10(9.0), -1, 7, dtype=torch.float64).tolist(), 0.0]
+    alphas = schedule.alpha_sigma(times)[0]
     model, randn, start = mixture(schedule), reused(), 9 * noise()
     y = start
     for i, (now, to) in enumerate(pairwise(levels)):

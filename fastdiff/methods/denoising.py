@@ -18,7 +18,7 @@ class Denoising(Method):
     """Mean squared error of the network's own output. label_dropout: share of examples that learn the null class.
 
     variance: learned trains the second half of a doubled network's channels (net.learned_variance) by the bound on the
-    likelihood, vlb times which is added to the loss (Nichol & Dhariwal 2021, equation 16); times are then training timesteps.
+    likelihood, added to the loss vlb times (Nichol & Dhariwal 2021, equation 16); times are then training timesteps.
     """
 
     times: Law = Uniform()
@@ -28,8 +28,8 @@ class Denoising(Method):
 
     def extras(self, student, teacher):
         if (self.variance == "learned") != getattr(student.net, "learned_variance", False):
-            raise FastdiffError(f"denoising: variance {self.variance} and the network disagree; variance: learned in the method "
-                                "and learned_variance: true in model.net go together")
+            raise FastdiffError(f"denoising: variance {self.variance} and the network disagree; the method's variance: "
+                                "learned and model.net's learned_variance: true go together")
         memory = self.times.memory()
         return {} if memory is None else {"memory": memory}
 

@@ -25,7 +25,8 @@ def consistency(denoise: Guided, x: Tensor, times: Tensor, *, randn: Randn = tor
 
 
 @traits(order="jump", noise="where gamma > 0")
-def gamma(denoise: Guided, x: Tensor, times: Tensor, *, gamma: float = 0.0, randn: Randn = torch.randn_like) -> Iterator[State]:
+def gamma(denoise: Guided, x: Tensor, times: Tensor, *, gamma: float = 0.0,
+          randn: Randn = torch.randn_like) -> Iterator[State]:
     """Jump below the next level and add noise up to it (Kim et al. 2024, CTM, algorithm 3); gamma 0 is ddim, 1 consistency.
 
     The network is told the time u it jumps to, where sigma / alpha is sqrt(1 - gamma^2) of the next level's. TCD's rule

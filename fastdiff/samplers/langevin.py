@@ -39,8 +39,8 @@ def predictor_corrector(denoise: Guided, x: Tensor, times: Tensor, *, snr: float
     """Reverse diffusion, then Langevin steps at the level reached (Song et al. 2021, score SDEs, algorithms 2 to 5).
 
     x_s = (2 - keep) x_t + beta score + sqrt(beta) z, of which keep = 1 is the VE form and beta = 1 - keep^2 the VP form.
-    The step into data has no noise and ends on x0. Norms are each sample's own, where the authors' code averages the batch's,
-    so that no sample hangs on its neighbours. In d dimensions the corrector widens by a share of about snr^2 + 4 / d.
+    The step into data has no noise and ends on x0. Norms are each sample's own, not the batch's mean as in the authors'
+    code, so that no sample hangs on its neighbours. In d dimensions the corrector widens by a share of about snr^2 + 4 / d.
     """
     check("predictor_corrector", snr, corrections, 0)
     levels = denoise.schedule.levels(times)

@@ -16,10 +16,10 @@ from .state import State, traits
 
 
 def raised(schedule: Schedule, times: Tensor, factor: float, low: float, high: float) -> Tensor:
-    """The times at which sigma / alpha is `factor` larger where it is in [low, high], never above t_max."""
+    """The times at which sigma / alpha is `factor` times larger where it is in [low, high], at most t_max."""
     ratio = ratio_of(schedule, times)
-    raise_it = (factor > 1) & (ratio >= low) & (ratio <= high) & ratio.isfinite()
-    return torch.where(raise_it, schedule.time_of(factor * ratio).clamp(max=schedule.t_max), times)
+    within = (ratio >= low) & (ratio <= high) & ratio.isfinite()
+    return torch.where(within, schedule.time_of(factor * ratio).clamp(max=schedule.t_max), times)
 
 
 @traits(order="2", nfe="2, the last 1", noise="where churn > 0")
@@ -31,8 +31,8 @@ def edm(denoise: Guided, x: Tensor, times: Tensor, *, churn: float = 0.0, churn_
     the network is asked at the raised level, which stays below t_max. A step from alpha = 0 or into data is DDIM's.
     """
     schedule = denoise.schedule
-    peaks = raised(schedule, times[:-1], 1 + min(churn / (len(times) - 1), sqrt(2) - 1), churn_min, churn_max)
-    levels = schedule.levels(times)
+    levels, starts, growth = schedule.levels(times), times[:-1], min(churn / (len(times) - 1), sqrt(2) - 1)
+    peaks = raised(schedule, starts, 1 + growth, churn_min, churn_max) if churn > 0 else starts
     for (t, s), peak, (alpha_t, sigma_t), (alpha, sigma), (alpha_s, sigma_s) in zip(
             pairwise(times), peaks, levels[:-1], schedule.levels(peaks), levels[1:], strict=True):
         if peak > t:
