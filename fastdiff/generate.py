@@ -101,6 +101,10 @@ def plan(model: Denoiser, sampler: str | None, steps: int | None, spacing: Spaci
     if own.only and (sampler != own.sampler or steps not in own.steps):
         raise FastdiffError(f"this model was trained for {own.sampler} at {' or '.join(map(str, own.steps))} steps, "
                             f"not for {sampler} at {steps}")
+    if model.two_times and SAMPLERS[name].traits["order"] not in ("1", "jump"):
+        fit = ", ".join(known for known, draw in SAMPLERS.items() if draw.traits["order"] in ("1", "jump"))
+        raise FastdiffError(f"sampler {name} needs the slope at a time, and this model jumps from one time to another: "
+                            f"choose from {fit}")
     bounds = {k: options.pop(k) for k in GUIDANCE if k in options}
     options = {k: v for k, v in check(SAMPLERS, name, options, f"sampler {name}", skip=RUN).items() if k in options}
     times = time_grid(model.schedule, steps, own.spacing_for(steps) if spacing is None else spacing)

@@ -174,7 +174,7 @@ def test_samples_can_be_learned_from(oracle):
     ({"spacing": "trailing", "steps": 1001}, "1001 steps are too many"),
     ({"sampler": "ddim", "temperature": 2}, "sampler ddim.temperature is unknown, choose from eta"),
     ({"sampler": "heun", "eta": 1.0}, "sampler heun.eta is unknown"),
-    ({"sampler": "ddpm", "variance": "medium"}, "ddpm.variance: input should be 'small', 'large' or 'learned', got 'medium'"),
+    ({"sampler": "ddpm", "variance": "medium"}, "ddpm.variance: input should be 'small', 'large' or 'learned', got"),
     ({"sampler": "ddim", "randn": torch.randn_like}, "sampler ddim.randn is unknown"),
     ({"sampler": "ddim[eta=0.5"}, "expected a name, or name"),
     ({"sampler": "ddim[eta]"}, "expected option=value in the brackets, got 'eta'"),
@@ -194,6 +194,14 @@ def test_labels_for_a_model_without_any_are_refused(oracle):
     for model in (oracle, Denoiser(mlp((2,), width=8), Flow(), "velocity", (2,))):
         with pytest.raises(FastdiffError, match="labels were given, but this model takes none"):
             sample(model, n=2, steps=1, labels=0)
+
+
+def test_a_student_of_two_times_is_not_asked_for_slopes(labelled):
+    student = Denoiser(labelled.net, Flow(), "velocity", (2,), two_times=True)
+    for sampler in ("heun", "dpmpp_2m", "ode45"):
+        with pytest.raises(FastdiffError, match=f"sampler {sampler} needs the slope at a time, .* choose from ddpm, ddim"):
+            plan(student, sampler, 2, None, {})
+    assert plan(student, "ddim", 2, None, {})[0] == "ddim"
 
 
 def test_a_student_of_one_step_count_is_not_sampled_at_another(labelled):

@@ -5,6 +5,7 @@ import torch
 
 from fastdiff import recipe, stages
 from fastdiff.generate import generate
+from fastdiff.guidance import Guided
 from fastdiff.networks.oracle import GaussianMixture
 from fastdiff.rng import SampleRng
 from fastdiff.rows import read_rows
@@ -36,6 +37,21 @@ def test_samples_are_the_same_as_on_the_cpu(name):
     here, there = (next(generate(model.to(device), name, time_grid(Cosine(), 8), torch.arange(16))).x.cpu()
                    for device in ("cpu", "cuda"))
     torch.testing.assert_close(here, there, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", [name for name, draw in SAMPLERS.items() if "adaptive" not in draw.traits["order"]])
+def test_no_sampler_waits_for_the_device(name):
+    """An adaptive solver must: it asks once a round whether all samples have arrived."""
+    model = GaussianMixture(torch.randn(4, 1, 4, 4), torch.full((4,), 0.1), torch.ones(4), Cosine()).to("cuda")
+    rng, times = SampleRng(0, torch.arange(16), "cuda"), time_grid(Cosine(), 8)
+    noise = {"randn": lambda x: rng.normal(x.shape[1:])} if SAMPLERS[name].traits["noise"] != "none" else {}
+    x = rng.normal((1, 4, 4))
+    list(SAMPLERS[name](Guided(model), x, times, **noise))                  # what is made once may wait
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        list(SAMPLERS[name](Guided(model), x, times, **noise))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 @pytest.mark.parametrize("precision", ["no", "bf16"])
