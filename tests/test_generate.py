@@ -10,7 +10,8 @@ from fastdiff.generate import check_labels, generate, plan, sample
 from fastdiff.networks import mlp, unet
 from fastdiff.networks.oracle import GaussianMixture
 from fastdiff.samplers import SAMPLERS, State, time_grid
-from fastdiff.schedule import Cosine, Flow, Karras, Sigmoid, Trig
+from fastdiff.schedule import SCHEDULES, Cosine, Flow, Karras, Sigmoid, Trig
+from fastdiff.tuning import tune
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +51,28 @@ def made(model, indices, batch, sampler="ddpm", steps=3, **options):
 def test_images_depend_on_their_index_alone(model, sampler, indices, batch):
     whole = made(model, torch.arange(64), 64, sampler)
     torch.testing.assert_close(made(model, indices, batch, sampler), whole[indices], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("sampler", list(SAMPLERS))
+def test_every_sampler_leaves_samples_to_themselves(oracle, sampler):
+    whole = made(oracle, torch.arange(12), 12, sampler, 4)
+    for indices, batch in ((torch.arange(12), 5), (torch.tensor([11, 2]), 1)):
+        torch.testing.assert_close(made(oracle, indices, batch, sampler, 4), whole[indices], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("schedule", [kind() for kind in SCHEDULES.values()], ids=repr)
+@pytest.mark.parametrize("sampler", list(SAMPLERS))
+def test_every_sampler_ends_on_data_with_a_network_in_bf16(sampler, schedule):
+    torch.manual_seed(0)
+    net = mlp((2,), width=16, depth=1).requires_grad_(False)
+    nn.init.normal_(net.last.weight, std=0.1)
+    model = tune(Denoiser(net, schedule, "v", (2,), time_input="time"), "bf16")
+    options = {"rtol": 0.1, "atol": 0.1} if sampler.startswith("ode") else {}
+    states = []
+    spacing = "karras" if schedule == Sigmoid() else "uniform"
+    sample(model, sampler, 4, n=3, spacing=spacing, watch=lambda part, state: states.append(state), **options)
+    assert states[-1].t == 0 and states[-1].x.dtype == torch.float32 and states[-1].x.isfinite().all()
+    torch.testing.assert_close(states[-1].x, states[-1].x0)
 
 
 def test_noise_is_the_same_to_the_bit(model, monkeypatch):

@@ -1,14 +1,18 @@
 """Samplers add next to nothing to their network, and less than diffusers' schedulers; ratios of one run, never times."""
 
+import gc
+from pathlib import Path
+
 import pytest
 import torch
 
+from fastdiff.checkpoint import load
 from fastdiff.denoiser import Denoiser
 from fastdiff.generate import generate, sample
 from fastdiff.networks import unet
 from fastdiff.samplers import time_grid
 from fastdiff.schedule import Cosine
-from fastdiff.speed import PEERS, speed, step_cost
+from fastdiff.speed import PEERS, over_pipeline, speed, step_cost
 from fastdiff.tuning import tune
 
 
@@ -46,8 +50,6 @@ def test_a_row_says_what_was_measured(model):
 
 def test_memory_does_not_grow_with_the_steps(model):
     """A state is let go when the next one is made: tensors alive at the end of a long run are those of a short one."""
-    import gc
-
     alive = []
     for steps in (5, 50):
         kept = next(generate(model, "dpmpp_3m", time_grid(model.schedule, steps), torch.arange(4)))
@@ -72,3 +74,9 @@ def test_tuning_keeps_what_is_computed(how):
         tuned = sample(tune(model, **how), "ddim", steps=3, n=4)
     assert tuned.dtype == torch.float32
     torch.testing.assert_close(tuned, plain, rtol=0, atol=0.05 if "precision" in how else 1e-5)
+
+
+def test_sampling_is_never_slower_than_diffusers_pipeline():
+    path = str(Path(__file__).parents[1] / "checkpoints/digits/teacher")
+    model = load(path)
+    assert least(lambda: over_pipeline(path, model, 4, 64, 5), 1.0) <= 1.0
