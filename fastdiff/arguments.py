@@ -20,6 +20,8 @@ def bounds(text: str | None) -> dict[str, object]:
     from .guidance import Guided
     from .settings import check, spelled
 
+    if text and not all("=" in part for part in text.split(",")):
+        raise FastdiffError(f"--guide {text}: expected setting=value, separated by commas")
     _, given = spelled(f"guide[{text}]", "--guide") if text else ("", {})
     lists = {key: value.split(":") if ":" in value else value for key, value in given.items()}
     checked = check({"guide": Guided}, "guide", lists, "--guide", skip=("model", "cond", "null", "guidance", "against"))

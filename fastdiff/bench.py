@@ -76,7 +76,7 @@ class Cell(NamedTuple):
     steps: int
 
     def __str__(self) -> str:
-        return f"{self.model}-{self.sampler}-{self.spacing}-{self.steps}"
+        return f"{self.model}-{self.sampler}-{'times' if ',' in self.spacing else self.spacing}-{self.steps}"
 
 
 def baseline(text: str) -> tuple[str, str, int]:
@@ -107,7 +107,7 @@ def cells(models: dict[str, Denoiser], teacher: str | None, config: BenchConfig)
 
 def written(spacing: str | tuple[float, ...]) -> str:
     """A spacing as text: its name, or the times that were found for the model."""
-    return spacing if isinstance(spacing, str) else ",".join(f"{t:.6g}" for t in spacing)
+    return spacing if isinstance(spacing, str) else ",".join(map(repr, spacing))
 
 
 def sweep(models: dict[str, str | Path], dataset: Dataset, config: BenchConfig, out: str | Path, *,
@@ -139,18 +139,19 @@ def sweep(models: dict[str, str | Path], dataset: Dataset, config: BenchConfig, 
             what = {**cell._asdict(), "guidance": config.guidance, "clip": config.clip, "seed": seed, "n": config.n,
                     "extractor": evaluator.extractor, "reference": evaluator.reference,
                     "weights": fingerprint(models[cell.model])}
-            key = identity(**what, **({"metrics": list(config.metrics)} if config.metrics else {}))
-            if key not in done:
+            key = identity(**what)
+            row = before = done.get(key)
+            if row is None:
                 figures = measure(loaded[cell.model], cell, seed, dataset, evaluator, config, out, accelerator)
-                if "nll" in config.metrics:
-                    if cell.model not in bits:
-                        bits[cell.model] = likelihood(loaded[cell.model], dataset, config, accelerator)
-                    figures["nll"] = bits[cell.model]
                 row = {"key": key, **what, **figures, **provenance(notes[cell.model], accelerator)}
-                if accelerator.is_main_process:
-                    append_row(path, row)
-                done[key] = row
-            yield done[key]
+            if "nll" in config.metrics and "nll" not in row:              # a row measured before is not measured again
+                if cell.model not in bits:
+                    bits[cell.model] = likelihood(loaded[cell.model], dataset, config, accelerator)
+                row = row | {"nll": bits[cell.model]}
+            if row is not before and accelerator.is_main_process:
+                append_row(path, row)
+            done[key] = row
+            yield row
 
 
 def check_fit(name: str, model: Denoiser, dataset: Dataset, config: BenchConfig) -> None:
@@ -215,7 +216,7 @@ def likelihood(model: Denoiser, dataset: Dataset, config: BenchConfig, accelerat
         x0, cond = dataset.get(rows)
         cond = {name: value.to(accelerator.device) for name, value in cond.items()} if labelled and cond else None
         levels = 256 if dataset.examples.dtype == torch.uint8 else None
-        total += nll(model, x0.to(accelerator.device), cond=cond, levels=levels).double().sum()
+        total += nll(model, x0.to(accelerator.device), cond=cond, levels=levels, indices=rows).double().sum()
     return float(accelerator.reduce(total)) / n
 
 

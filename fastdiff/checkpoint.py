@@ -148,12 +148,12 @@ def about(folder: Path) -> dict[str, Any] | None:
 
 
 def fingerprint(path: str | Path) -> str:
-    """What identifies a model's weights: their SHA-256, or the hub id where they are not here."""
+    """What identifies a model: SHA-256 of its weights, and of a plain folder's settings; the id of one on the hub."""
     folder = Path(path).expanduser()
     if notes := about(folder):
         return notes["weights"]
-    weights = next(iter(sorted(folder.glob("unet/*.safetensors"))), None)
-    return sha256(weights) if weights else str(path)
+    files = sorted([*folder.glob("*/*.safetensors"), *folder.glob("*/*.json")])
+    return hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest() if files else str(path)
 
 
 def load(path: str | Path, device: torch.device | str = "cpu") -> Denoiser:

@@ -79,9 +79,9 @@ def sample(
     classes = integers("--labels", labels) if labels is not None else None
     if classes is not None and len(classes) not in (1, n):
         raise FastdiffError(f"--labels: {len(classes)} of them for n = {n}; give one, or one for each sample")
-    for what, value, least in (("--batch", batch, 1), ("--preview", preview, 0)):
+    for what, value, least in (("n", n, 1), ("--batch", batch, 1), ("--preview", preview, 0)):
         if value < least:
-            raise FastdiffError(f"{what} {value}: expected at least {least}")
+            raise FastdiffError(f"{what}{' =' if what == 'n' else ''} {value}: expected at least {least}")
     import torch
 
     from .checkpoint import load
@@ -137,7 +137,7 @@ def bench(
     extractor: Annotated[str | None, typer.Option(help="inception, inception:/path, or a feature network's folder.")] = None,
     metrics: Annotated[str, typer.Option(help="More of them: nll.")] = "",
     batch: int = 512,
-    speed: Annotated[bool, typer.Option("--speed", help="Measure the samplers' own time, on the first model.")] = False,
+    speed: Annotated[bool, typer.Option("--speed", help="Measure the samplers' own time on the first model.")] = False,
     out: Annotated[Path, typer.Option(help="Where bench.jsonl and the report go.")] = Path("checkpoints/bench"),
     as_json: Json = False,
 ) -> None:
@@ -162,7 +162,7 @@ def bench(
         for row in sweep(names, dataset, config, out, teacher=next(iter(names))):
             rows.append(row)
             if not as_json:
-                console.print(f"{row['cell']}  seed {row['seed']}  {row[reports.metric_of([row])]:.4g}")
+                console.print(f"{row['cell']}  seed {row['seed']}  {row[reports.metric_of([row])]:.4g}", markup=False)
     if as_json:
         for row in rows:
             typer.echo(json.dumps(row))
@@ -182,7 +182,7 @@ def bench_speed(model: str, steps: int, out: Path, as_json: bool) -> None:
     with console.status("measuring"):
         for row in record(model, list(SAMPLERS), steps, out):
             rows.append(row)
-            console.print(f"{row['sampler']}  {row['over_forward']:.3f}")
+            console.print(f"{row['sampler']}  {row['over_forward']:.3f}", markup=False)
     if as_json:
         for row in rows:
             typer.echo(json.dumps(row))
@@ -194,7 +194,6 @@ def bench_speed(model: str, steps: int, out: Path, as_json: bool) -> None:
 def search(
     model: Model,
     steps: Annotated[int, typer.Option(help="How many; the times between the first and the last are sought.")] = 2,
-    sampler: Annotated[str | None, typer.Option(help="Instead of the one recorded with the model.")] = None,
     spacing: Annotated[str | None, typer.Option(help="The grid to start from.")] = None,
     n: Annotated[int, typer.Option(help="Samples a grid is judged by.")] = 512,
     seed: Annotated[int, typer.Option(help="Of their noise: choose one that no benchmark uses.")] = 1000,
@@ -207,13 +206,20 @@ def search(
     from accelerate import Accelerator
     from rich.console import Console
 
-    from .checkpoint import load, record_times
+    from .bench import BenchConfig, check_fit
+    from .checkpoint import about, load, record_times
     from .data import open_dataset
     from .evaluate import open_evaluator
     from .search import search_times
 
-    accelerator = Accelerator()
-    evaluator = open_evaluator(open_dataset(data), extractor, accelerator.device, Path(model).parent / "reference")
+    accelerator, dataset = Accelerator(cpu=not torch.cuda.is_available()), open_dataset(data)
+    opened = load(model, accelerator.device)
+    if about(Path(model).expanduser()) is None:
+        raise FastdiffError(f"{model} has no fastdiff.json to store the times in: `fastdiff export` it first")
+    check_fit(model, opened, dataset, BenchConfig())
+    labelled = opened.net.null_label is not None and dataset.labels is not None
+    labels = dataset.labels[torch.arange(n) % len(dataset)] if labelled else None
+    evaluator = open_evaluator(dataset, extractor, accelerator.device, Path(model).parent / "reference")
 
     def metric(x: torch.Tensor) -> float:
         evaluator.add(torch.arange(len(x)), x)
@@ -221,8 +227,7 @@ def search(
 
     console = Console(stderr=True)
     with console.status("searching"):
-        for found in search_times(load(model, accelerator.device), steps, metric, sampler=sampler, spacing=spacing, n=n,
-                                  seed=seed, rounds=rounds):
+        for found in search_times(opened, steps, metric, spacing=spacing, n=n, seed=seed, rounds=rounds, labels=labels):
             console.print(f"{found.value:.4g}  {', '.join(f'{t:.4g}' for t in found.times.tolist())}")
     record_times(model, found.times)
     typer.echo(f"stored with {model}: {', '.join(f'{t:.4g}' for t in found.times.tolist())}")

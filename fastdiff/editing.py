@@ -1,7 +1,8 @@
 """Images as conditions: edits that start from a noised image, and inpainting, through the interface of every sampler."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import torch
@@ -9,18 +10,17 @@ from torch import Tensor
 
 from .denoiser import Denoiser, Prediction
 from .errors import FastdiffError
-from .generate import Watch, check_labels, generate, plan
+from .generate import Watch, conditions, generate, plan
 from .guidance import Guided
 from .samplers import SAMPLERS, State
-from .samplers.state import traits
+from .samplers.ancestral import Randn
+from .samplers.grids import Spacing, listed
 from .schedule import Schedule, blend, like
-from .settings import spelled
-
-Randn = Callable[[Tensor], Tensor]
+from .settings import named, spelled
 
 
 def edit(model: Denoiser, image: Tensor, *, mask: Tensor | None = None, strength: float = 1.0, resamplings: int = 0,
-         jump: int = 1, sampler: str | None = None, steps: int | None = None, spacing: str | None = None, seed: int = 0,
+         jump: int = 1, sampler: str | None = None, steps: int | None = None, spacing: Spacing | None = None, seed: int = 0,
          labels: Tensor | int | None = None, guidance: float = 1.0, batch: int = 512, watch: Watch | None = None,
          **options: Any) -> Tensor:
     """Images (n, *shape) made from given ones; what is not named is as in `sample`.
@@ -31,10 +31,17 @@ def edit(model: Denoiser, image: Tensor, *, mask: Tensor | None = None, strength
     """
     if not 0 < strength <= 1:
         raise FastdiffError(f"strength = {strength}: expected a share of t_max, above 0 and at most 1")
-    if mask is None and (strength == 1 or resamplings):
-        raise FastdiffError("edit: give a mask, or a strength below 1: otherwise nothing of the image is used")
-    sampler, times, options = plan(model, sampler, steps, truncated(spacing or model.sampling.spacing, strength), options)
-    labels = check_labels(model, torch.as_tensor(labels).expand(len(image))) if labels is not None else None
+    shape = tuple(image.shape[1:])
+    for wrong, line in (
+        (model.shape and shape != tuple(model.shape), f"edit: images of shape {shape}, the model makes {model.shape}"),
+        (mask is None and strength == 1, "edit: give a mask, or a strength below 1: otherwise nothing of the image is used"),
+        (mask is None and (resamplings or jump != 1), "edit: resamplings and jump are RePaint's: give a mask"),
+    ):
+        if wrong:
+            raise FastdiffError(line)
+    sampler, times, options = plan(model, sampler, steps, truncated(spacing, model, strength) if strength < 1 else spacing,
+                                   options)
+    labels = conditions(model, labels, len(image), guidance, options)
     image, made = image.to(model.device), []
     mask = None if mask is None else known_region(mask.to(model.device), image)
     for rows in torch.arange(len(image)).split(batch):
@@ -46,12 +53,18 @@ def edit(model: Denoiser, image: Tensor, *, mask: Tensor | None = None, strength
         made += generate(model, draw, times, rows, seed=seed, labels=None if labels is None else labels[rows],
                          guidance=guidance, batch=batch, start=image[rows] if strength < 1 else None, wrap=wrap, watch=watch,
                          **options)
-    return torch.cat([part.x for part in made])
+    x = torch.cat([part.x for part in made])
+    return x if mask is None else torch.where(mask, image.to(x), x)
 
 
-def truncated(spacing: str, strength: float) -> dict[str, Any]:
-    """A spacing that starts at a share of t_max."""
-    name, options = spelled(spacing, "spacing")
+def truncated(spacing: Spacing | None, model: Denoiser, strength: float) -> dict[str, Any]:
+    """A named spacing that starts at a share of t_max."""
+    spacing = model.sampling.spacing if spacing is None else spacing
+    if not isinstance(spacing, str | Mapping) or listed(spacing) is not None:
+        raise FastdiffError(f"spacing {spacing!r}: strength shortens a named grid, and this one lists its times")
+    name, options = spelled(spacing, "spacing") if isinstance(spacing, str) else named(spacing, "spacing")
+    if "start" in options:
+        raise FastdiffError(f"spacing {name}: its start and strength say the same; give one of them")
     return {"name": name, **options, "start": strength}
 
 
@@ -81,7 +94,6 @@ class Inpaint:
             lambda: torch.where(self.known, (x - like(alpha, x) * image) / like(sigma, x), p.eps), p.extra)
 
 
-@traits(order="1", nfe="resamplings x the sampler's", noise="every step")
 def repaint(denoise: Guided, x: Tensor, times: Tensor, *, image: Tensor, mask: Tensor, sampler: str = "ddpm",
             resamplings: int = 10, jump: int = 1, randn: Randn = torch.randn_like, **options: Any) -> Iterator[State]:
     """RePaint (Lugmayr et al. 2022, algorithm 1): the image, noised afresh, replaces the known region after every interval.
@@ -96,7 +108,7 @@ def repaint(denoise: Guided, x: Tensor, times: Tensor, *, image: Tensor, mask: T
         raise FastdiffError(f"repaint: resamplings = {resamplings}, jump = {jump}: expected at least 1")
     known, levels, last = known_region(mask, image), denoise.schedule.levels(times), len(times) - 1
     walk, image = SAMPLERS[sampler], image.to(x.dtype)
-    options |= {"randn": randn} if walk.traits["noise"] != "none" else {}
+    options |= {"randn": randn} if "randn" in signature(walk).parameters else {}
     for start in range(0, last, jump):
         end = min(start + jump, last)
         for again in range(resamplings):
@@ -105,7 +117,7 @@ def repaint(denoise: Guided, x: Tensor, times: Tensor, *, image: Tensor, mask: T
                 *_, state = walk(denoise, x, times[i : i + 2], **options)
                 alpha, sigma = levels[i + 1]
                 x = torch.where(known, blend(sigma, randn(x), alpha, image) if sigma else image, state.x)
-                yield State(times[i + 1], x, state.x0)
+                yield State(times[i + 1], x, torch.where(known, image, state.x0))
 
 
 def diffused(x: Tensor, here: tuple[float, float], there: tuple[float, float], randn: Randn) -> Tensor:

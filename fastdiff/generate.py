@@ -27,7 +27,7 @@ class Made(NamedTuple):
     nfe: int
 
 
-# What `sample` and `bench` may say of guidance and bounds besides the scale: the rest of Guided's settings.
+# What `sample` may say of guidance and bounds besides the scale: the rest of Guided's settings.
 GUIDANCE = tuple(inspect.signature(Guided).parameters)[4:]
 
 
@@ -45,7 +45,7 @@ def generate(model: Denoiser, sampler: str | Callable[..., Iterator[State]], tim
     draw, device = SAMPLERS[sampler] if isinstance(sampler, str) else sampler, model.device
     stochastic = "randn" in inspect.signature(draw).parameters
     bounds = {name: options.pop(name) for name in GUIDANCE if name in options}
-    alpha, sigma = model.schedule.levels(times)[0]
+    (alpha, sigma), *_, (_, sigma_end) = model.schedule.levels(times)
     for rows in torch.arange(len(indices)).split(batch):
         part = indices[rows]
         rng = SampleRng(seed, part, device)
@@ -53,15 +53,16 @@ def generate(model: Denoiser, sampler: str | Callable[..., Iterator[State]], tim
         unconditional = cond and "against" not in bounds and (guidance != 1 or bounds.get("plus"))
         null = {"label": torch.full_like(cond["label"], model.net.null_label)} if unconditional else None
         denoise = Guided(model, cond, null, guidance, **bounds)
+        denoise = wrap(denoise) if wrap else denoise
         noise = {"randn": lambda x, rng=rng: rng.normal(x.shape[1:]).to(x)} if stochastic else {}
         with torch.inference_mode():
             x = rng.normal(model.shape) * sigma
             x = x if start is None else x.add_(start[rows].to(x), alpha=alpha)
-            for state in draw(wrap(denoise) if wrap else denoise, x, times, **noise, **options):
+            for state in draw(denoise, x, times, **noise, **options):
                 if watch:
                     watch(part, state)
-        # cloned outside: a tensor that gradients may flow through; of a grid that stops early the clean prediction
-        yield Made(part, (state.x0 if times[-1] > 0 else state.x).clone(), denoise.nfe)
+            last = denoise(state.x, times[-1], times[-1]).x0 if sigma_end > 0 else state.x     # of a grid that stops early
+        yield Made(part, last.clone(), denoise.nfe)        # cloned outside: a tensor that gradients may flow through
 
 
 def sample(model: Denoiser, sampler: str | None = None, steps: int | None = None, n: int = 64, seed: int = 0,
@@ -75,16 +76,26 @@ def sample(model: Denoiser, sampler: str | None = None, steps: int | None = None
         if value < 1:
             raise FastdiffError(f"{what} = {value}: expected at least 1")
     sampler, times, options = plan(model, sampler, steps, spacing, options)
+    labels = conditions(model, labels, n, guidance, options)
+    made = generate(model, sampler, times, torch.arange(n), seed=seed, labels=labels, guidance=guidance, batch=batch,
+                    watch=watch, **options)
+    return torch.cat([part.x for part in made])
+
+
+def conditions(model: Denoiser, labels: Tensor | int | None, n: int, guidance: float,
+               options: dict[str, Any]) -> Tensor | None:
+    """Labels (n,) that the model knows, and guidance that has something to guide by."""
     if labels is not None:
         labels = torch.as_tensor(labels)
         if labels.numel() not in (1, n):
             raise FastdiffError(f"labels: {labels.numel()} of them for n = {n}; give one, or one for each sample")
         labels = check_labels(model, labels.expand(n))
-    if (guidance != 1.0 and "against" not in options or options.get("plus")) and labels is None:
+    guided = guidance != 1.0 or options.get("plus")
+    if guided and "against" not in options and labels is None:
         raise FastdiffError(f"guidance = {guidance} needs labels: there is no condition to guide by")
-    made = generate(model, sampler, times, torch.arange(n), seed=seed, labels=labels, guidance=guidance, batch=batch,
-                    watch=watch, **options)
-    return torch.cat([part.x for part in made])
+    if idle := [name for name in ("interval", "rescale", "every", "against") if name in options and not guided]:
+        raise FastdiffError(f"{idle[0]} = {options[idle[0]]} is about guidance, and guidance = 1 is none: set guidance too")
+    return labels
 
 
 def plan(model: Denoiser, sampler: str | None, steps: int | None, spacing: Spacing | None,
@@ -107,7 +118,10 @@ def plan(model: Denoiser, sampler: str | None, steps: int | None, spacing: Spaci
                             f"choose from {fit}")
     bounds = {k: options.pop(k) for k in GUIDANCE if k in options}
     options = {k: v for k, v in check(SAMPLERS, name, options, f"sampler {name}", skip=RUN).items() if k in options}
-    times = time_grid(model.schedule, steps, own.spacing_for(steps) if spacing is None else spacing)
+    grid = own.spacing_for(steps) if sampler == own.sampler else own.spacing
+    times = time_grid(model.schedule, steps, grid if spacing is None else spacing)
+    if own.only and not torch.equal(times, time_grid(model.schedule, steps, grid)):
+        raise FastdiffError(f"this model was trained for the {own.spacing} grid alone, not for spacing {spacing}")
     (alpha, sigma), (a, b) = model.schedule.alpha_sigma(times[0]), model.row(times[0])
     if not 0 < (alpha * b - sigma * a).abs() < float("inf"):
         raise FastdiffError(f"a model that predicts {model.predicts} cannot start at t = {times[0]:g} of its schedule, "

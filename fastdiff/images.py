@@ -45,6 +45,8 @@ def read_folder(path: str, split: str, resolution: int | None, colour: Colour, l
 
 def read_images(path: Path, shape: tuple[int, ...]) -> Tensor:
     """An image file, or all of a folder by name, as floats (N, *shape) in [-1, 1], resized to a square shape."""
+    if len(shape) != 3:
+        raise FastdiffError(f"{path}: an image, but the model makes samples of shape {tuple(shape)}")
     channels, height, width = shape
     files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
     if not files or not files[0].is_file():

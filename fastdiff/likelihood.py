@@ -9,29 +9,34 @@ import math
 import torch
 from torch import Tensor
 
-from .denoiser import Cond, Denoiser
+from .denoiser import Cond, Denoiser, ratio_of
 from .errors import FastdiffError
 from .rng import SampleRng
 from .samplers.adaptive import DORMAND_PRINCE, SHORTEST, total
-from .schedule import like
+from .schedule import DDPM, like
 
 
 def nll(model: Denoiser, x0: Tensor, *, cond: Cond = None, levels: int | None = None, probes: int = 1, exact: bool = False,
-        ratio: float = 1e-3, rtol: float = 1e-5, atol: float = 1e-5, seed: int = 0) -> Tensor:
+        ratio_min: float | None = None, rtol: float = 1e-5, atol: float = 1e-5, seed: int = 0,
+        indices: Tensor | None = None) -> Tensor:
     """Negative log-likelihood of data x0 (B, ...) in bits per dimension, (B,).
 
     levels: of images in [-1, 1], 256 for 8 bits: uniform noise of one level is added, and the bits are those of the
         discrete image (an upper bound). None: the bits of a density, as x0 is.
     probes: Rademacher directions of the trace, the same all along the path (Skilling-Hutchinson, unbiased). exact: all
         dimensions instead, as many backward passes an evaluation.
-    ratio: sigma / alpha at the data's end: the density is that of data with so much noise. A model trained on a table
-        knows nothing below its first entry (ddpm: 0.01).
-    rtol, atol: error of a step, controlled for each sample by itself. seed: sample i draws by (seed, i).
+    ratio_min: sigma / alpha at the data's end: the density is that of data with so much noise. None: 0.001, or the first
+        entry of a table (ddpm: 0.01), below which its model knows nothing.
+    rtol, atol: error of a step, controlled for each sample by itself. indices: numbers of the samples (B,), 0, 1, ... where
+        not given: what is drawn for one follows from the seed and its number.
     Where the schedule ends before alpha = 0, what is left is one step: some (std alpha / sigma)^2 off where the data's
     dimensions differ much in spread, and less than the N(0, sigma^2) of the paper, which forgets their mean.
     """
-    check(model, levels, probes, ratio)
-    rng, shape = SampleRng(seed, torch.arange(len(x0)), x0.device), x0.shape[1:]
+    if ratio_min is None:
+        first = torch.tensor(1.0, dtype=torch.float64)
+        ratio_min = float(ratio_of(model.schedule, first)) if isinstance(model.schedule, DDPM) else 1e-3
+    check(model, levels, probes, ratio_min)
+    rng, shape = SampleRng(seed, torch.arange(len(x0)) if indices is None else indices, x0.device), x0.shape[1:]
     dims, offset = math.prod(shape), 0.0
     if levels is not None:
         level = 2 / (levels - 1)
@@ -41,7 +46,7 @@ def nll(model: Denoiser, x0: Tensor, *, cond: Cond = None, levels: int | None = 
     else:
         along = torch.stack([rng.normal(shape).sign().to(x0) for _ in range(probes)])
     field = Field(model, cond, along, 1 if exact else 1 / probes)
-    low, high = math.atan(ratio), field.end
+    low, high = math.atan(ratio_min), field.end
     row = torch.cat([math.cos(low) * x0.flatten(1), x0.new_zeros(len(x0), 1)], 1)
     row, slope = walk(field, row, low, high, rtol, atol)
     # What is left to u = pi/2, where z is standard normal: d(z / sin u) / d(cot u) = x0, whose slope in z falls linearly to
@@ -53,14 +58,15 @@ def nll(model: Denoiser, x0: Tensor, *, cond: Cond = None, levels: int | None = 
     return offset - log_p / math.log(2)
 
 
-def check(model: Denoiser, levels: int | None, probes: int, ratio: float) -> None:
+def check(model: Denoiser, levels: int | None, probes: int, ratio_min: float) -> None:
     """Refuse what cannot be walked."""
     end = torch.tensor(model.schedule.t_max, dtype=torch.float64)
     (alpha, sigma), (a, b) = model.schedule.alpha_sigma(end), model.row(end)
     for wrong, line in (
         (levels is not None and levels < 2, f"levels = {levels}: expected at least 2, or None for data that has none"),
         (probes < 1, f"probes = {probes}: expected at least 1"),
-        (not 0 < ratio < sigma / alpha, f"ratio = {ratio}: expected sigma / alpha above 0 and below the schedule's last"),
+        (not 0 < ratio_min < sigma / alpha,
+         f"ratio_min = {ratio_min}: expected sigma / alpha above 0 and below the schedule's last"),
         (not 0 < (alpha * b - sigma * a).abs() < math.inf,
          f"nll: a model that predicts {model.predicts} says nothing at the end of its schedule, where alpha = {alpha:g}: "
          "it needs a model that predicts v, or x0"),

@@ -100,8 +100,9 @@ def costs(groups: list[dict]) -> tuple[list[str], list[list[str]]]:
     """What training each model took, and its likelihood where it was measured: headings and lines."""
     names = ("params", "train_images", "train_seconds", "teacher_nfe")
     models = {group["model"]: group for group in groups}
-    lines = [[model, g.get("method") or "–", *(_count(g.get(name)) for name in names),
-              "–" if g.get("nll") is None else f"{g['nll']:.3f}"] for model, g in models.items()]
+    bits = {group["model"]: f"{group['nll']:.3f}" for group in groups if group.get("nll") is not None}
+    lines = [[model, g.get("method") or "–", *(_count(g.get(name)) for name in names), bits.get(model, "–")]
+             for model, g in models.items()]
     return ["Model", "Method", "Parameters", "Images", "Seconds", "Teacher NFE", "NLL, bits/dim"], lines
 
 

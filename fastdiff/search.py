@@ -11,6 +11,7 @@ from torch import Tensor
 from .denoiser import Denoiser, ratio_of
 from .errors import FastdiffError
 from .generate import generate, plan
+from .samplers import SAMPLERS
 from .samplers.grids import Spacing
 
 GOLDEN = (math.sqrt(5) - 1) / 2
@@ -37,6 +38,8 @@ def search_times(model: Denoiser, steps: int, metric: Callable[[Tensor], float],
         if value < least:
             raise FastdiffError(f"{what} = {value}: expected at least {least}")
     sampler, start, options = plan(model, sampler, steps, spacing, options)
+    if start[-1] > 0 or "adaptive" in SAMPLERS[sampler].traits["order"]:
+        raise FastdiffError("search: expected a grid that ends at 0 and a sampler that walks it")
 
     def found(times: Tensor) -> Found:
         made = generate(model, sampler, times, torch.arange(n), seed=seed, labels=labels, guidance=guidance, batch=batch,

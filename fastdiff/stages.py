@@ -5,7 +5,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -131,9 +131,9 @@ def train_stage(recipe: Recipe, stage: Stage, dataset: Dataset, folder: Path, ac
 
 def described(method: Any) -> dict[str, Any]:
     """The settings that are not the method's defaults: an option that comes later leaves finished stages as they are."""
-    own = {f.name: (getattr(method, f.name), getattr(type(method)(), f.name)) for f in fields(method)}
-    return {name: value if isinstance(value, str | int | float | None) else repr(value)
-            for name, (value, default) in own.items() if value != default}
+    own = {f.name: getattr(method, f.name) for f in fields(method)
+           if getattr(method, f.name) != (f.default if f.default_factory is MISSING else f.default_factory())}
+    return {name: value if isinstance(value, str | int | float | None) else repr(value) for name, value in own.items()}
 
 
 def where(reference: str, folder: Path) -> Path | str:

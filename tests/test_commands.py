@@ -67,6 +67,9 @@ def test_an_image_is_edited(images, fastdiff, tmp_path):
     (["--image", "nosuch.png", "--strength", 0.5], "nosuch.png: expected an image file"),
     (["--guide", "clip=much"], "--guide.clip: input should be a valid number"),
     (["--guide", "clp=1"], "--guide.clp is unknown, did you mean clip?"),
+    (["--guide", "bogus"], "--guide bogus: expected setting=value, separated by commas"),
+    (["--guide", "rescale=0.5"], "rescale = 0.5 is about guidance"),
+    (["--n", 0], "n = 0: expected at least 1"),
     (["--preview", -1], "--preview -1: expected at least 0"),
     (["--spacing", "karras[roh=5]"], "spacing karras.roh is unknown, did you mean rho?"),
 ])
@@ -101,5 +104,15 @@ def test_likelihood_is_a_column(points, fastdiff, tmp_path):
     rows = {(row["model"], row["steps"]): row for row in map(json.loads, out.splitlines())}
     assert code == 0 and rows["consistency", 1]["nll"] is None
     assert rows["teacher", 1]["nll"] == rows["teacher", 2]["nll"] and abs(rows["teacher", 1]["nll"]) < 10
+    bare = [word for word in words if word not in ("--metrics", "nll")]
+    fastdiff(*bare)                                     # the figures stay, and are added to rows that were measured without
+    assert all(json.loads(line).get("nll", 0) != 0 for line in (tmp_path / "b/bench.jsonl").read_text().splitlines())
+    times = [json.loads(line)["time"] for line in (tmp_path / "b/bench.jsonl").read_text().splitlines()]
+    bare[-1] = words[-1] = tmp_path / "c"
+    fastdiff(*bare)
+    fastdiff(*words)
+    lines = [json.loads(line) for line in (tmp_path / "c/bench.jsonl").read_text().splitlines()]
+    assert len(lines) == 2 * len(times) and len({line["key"] for line in lines}) == len(times)
+    assert [line["ms_per_image"] for line in lines[: len(times)]] == [line["ms_per_image"] for line in lines[len(times):]]
     fastdiff("report", tmp_path / "b")
     assert f"{rows['teacher', 1]['nll']:.3f}" in (tmp_path / "b/report.md").read_text()

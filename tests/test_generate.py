@@ -219,6 +219,34 @@ def test_labels_for_a_model_without_any_are_refused(oracle):
             sample(model, n=2, steps=1, labels=0)
 
 
+def test_a_student_of_one_grid_is_not_sampled_on_another(labelled):
+    student = Denoiser(labelled.net, Flow(), "velocity", (2,), sampling=Sampling("ddim", "uniform", (4, 2), only=True))
+    assert torch.equal(plan(student, None, 4, "uniform", {})[1], plan(student, None, 4, None, {})[1])
+    with pytest.raises(FastdiffError, match="trained for the uniform grid alone, not for spacing karras"):
+        plan(student, None, 4, "karras", {})
+
+
+def test_times_that_were_found_belong_to_their_sampler(oracle):
+    oracle.sampling = Sampling("consistency", "uniform", (1, 2)).with_times([1.0, 0.9])
+    assert plan(oracle, None, 2, None, {})[1].tolist() == [1.0, 0.9, 0.0]
+    assert plan(oracle, "ddim", 2, None, {})[1].tolist() == [1.0, 0.5, 0.0]
+    assert plan(oracle, None, 2, "quadratic", {})[1].tolist() == [1.0, 0.25, 0.0]
+
+
+def test_a_grid_that_stops_early_ends_in_a_clean_prediction(oracle):
+    seen = []
+    watch = lambda part, state: seen.append(state)                                                  # noqa: E731
+    x = sample(oracle, "heun", n=4, steps=5, spacing="uniform[stop=0.2]", watch=watch)
+    t = torch.tensor(0.2, dtype=torch.float64)
+    torch.testing.assert_close(x, oracle(seen[-1].x, t, t).x0)
+
+
+@pytest.mark.parametrize("idle", [{"rescale": 0.5}, {"every": 2}, {"interval": (0.1, 5.0)}])
+def test_guidance_without_a_scale_is_refused(labelled, idle):
+    with pytest.raises(FastdiffError, match=f"{min(idle)} = .* is about guidance, and guidance = 1 is none"):
+        sample(labelled, n=2, steps=2, labels=1, **idle)
+
+
 def test_a_student_of_two_times_is_not_asked_for_slopes(labelled):
     student = Denoiser(labelled.net, Flow(), "velocity", (2,), two_times=True)
     for sampler in ("heun", "dpmpp_2m", "ode45"):

@@ -173,3 +173,16 @@ def test_evaluations_are_counted_and_the_last_is_clean(schedule, sampler, correc
 def test_steps_that_go_nowhere_are_refused(sampler, options):
     with pytest.raises(FastdiffError, match=rf"sampler {sampler}: snr = .*, corrections = .*; expected snr between 0 and 1"):
         walk(sampler, mixture(Cosine()), noise(), time_grid(Cosine(), 2), **options)
+
+
+@pytest.mark.parametrize("steps", [2, 4, 20])
+def test_the_predictor_keeps_a_unit_gaussian_from_pure_noise(steps):
+    """x is N(0, 1) at every time of the cosine schedule, also after the step from alpha = 0, which keeps nothing of x."""
+    n = 20000
+    model = GaussianMixture(torch.zeros(1, 1, dtype=torch.float64), torch.ones(1, dtype=torch.float64),
+                            torch.ones(1, dtype=torch.float64), Cosine())
+    generator = torch.Generator().manual_seed(0)
+    draw = lambda x: torch.randn(x.shape, generator=generator, dtype=x.dtype)                       # noqa: E731
+    x = draw(torch.empty(n, 1, dtype=torch.float64))
+    first = next(SAMPLERS["predictor_corrector"](Guided(model), x, time_grid(Cosine(), steps), corrections=0, randn=draw))
+    assert abs(float(first.x.std()) - 1) < 4 / n**0.5

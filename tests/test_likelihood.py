@@ -74,7 +74,7 @@ def test_a_schedule_that_ends_early():
 def test_tolerances_are_kept():
     x, errors = in_mixture(), []
     for tolerance in (1e-4, 1e-6, 1e-8):
-        found = nll(GaussianMixture(*MIXTURE, Flow()), x, exact=True, rtol=tolerance, atol=tolerance, ratio=1e-4)
+        found = nll(GaussianMixture(*MIXTURE, Flow()), x, exact=True, rtol=tolerance, atol=tolerance, ratio_min=1e-4)
         errors.append(float((found - bits(x, *MIXTURE)).abs().max()))
     assert errors[1] < errors[0] / 10 and errors[2] < 1e-6, errors
 
@@ -96,7 +96,7 @@ def test_a_sample_draws_by_its_place_and_steps_by_itself():
 
 def test_ratio_is_noise_of_the_data():
     x = 0.4 + 0.5 * noise(16, 2)
-    torch.testing.assert_close(nll(bell(2), x, exact=True, ratio=0.5), bell_bits(x, 0.5 * 2**0.5), atol=2e-4, rtol=0)
+    torch.testing.assert_close(nll(bell(2), x, exact=True, ratio_min=0.5), bell_bits(x, 0.5 * 2**0.5), atol=2e-4, rtol=0)
 
 
 def test_float32():
@@ -111,7 +111,7 @@ def test_levels_add_uniform_noise_of_one_and_its_bits(levels):
     """Of a Gaussian as wide as the level w: the mean over the noise adds w^2 / 12 to the square."""
     width = 2 / (levels - 1)
     x = torch.full((400, 3), 1.0, dtype=torch.float64)
-    found = nll(bell(3, std=width, mean=1.0), x, levels=levels, ratio=1e-2 * width, rtol=1e-4)
+    found = nll(bell(3, std=width, mean=1.0), x, levels=levels, ratio_min=1e-2 * width, rtol=1e-4)
     spread = 1 / 12 / 2 / math.log(2)
     assert abs(found.mean() - (bell_bits(x[:1], width, 1.0) - math.log2(width) + spread)) < 4 * found.std() / 20 + 2e-4
     assert found.min() > bell_bits(x[:1], width, 1.0) - math.log2(width) - 1e-3 and found.std() > spread / 4
@@ -162,9 +162,18 @@ def test_what_cannot_be_walked_is_refused():
     eps = Denoiser(nn.Identity(), Cosine(), "eps", (2,))
     with pytest.raises(FastdiffError, match=r"predicts eps says nothing at the end .* alpha = 0"):
         nll(eps, noise(2, 2))
-    for setting, value in (("levels", 1), ("probes", 0), ("ratio", 0.0)):
+    for setting, value in (("levels", 1), ("probes", 0), ("ratio_min", 0.0)):
         with pytest.raises(FastdiffError, match=f"{setting} = {value}"):
             nll(bell(2), noise(2, 2), **{setting: value})
     broken = bell(2, mean=math.nan)
     with pytest.raises(FastdiffError, match="no step is short enough: the model's predictions are not finite"):
         nll(broken, noise(2, 2))
+
+
+def test_an_example_has_the_same_bits_in_any_batch():
+    model, x0 = GaussianMixture(torch.zeros(1, 3), torch.ones(1), torch.ones(1), Cosine()), torch.randn(8, 3)
+    numbers = torch.arange(8)
+    whole = nll(model, x0, levels=256, indices=numbers)
+    parts = [nll(model, x0[rows], levels=256, indices=rows) for rows in numbers.split(3)]
+    torch.testing.assert_close(torch.cat(parts), whole)
+    assert not torch.isclose(nll(model, x0[3:6], levels=256), whole[3:6]).any()

@@ -47,7 +47,9 @@ def predictor_corrector(denoise: Guided, x: Tensor, times: Tensor, *, snr: float
     for (t, s), (alpha_t, sigma_t), (alpha_s, sigma_s), onward in zip(
             pairwise(times), levels[:-1], levels[1:], [*levels[2:], None], strict=True):
         p = denoise(x, t, s)
-        if sigma_s > 0:
+        if sigma_s > 0 and alpha_t == 0:                           # nothing of x is kept: ancestral sampling's step
+            x = p.blend(0.0, alpha_s).add_(randn(x), alpha=sigma_s)
+        elif sigma_s > 0:
             keep = alpha_t / alpha_s                               # x_t = keep x_s + noise of variance beta
             beta = sigma_t**2 - (keep * sigma_s) ** 2
             x = p.blend(2 - keep - beta / sigma_t**2, alpha_t * beta / sigma_t**2).add_(randn(x), alpha=sqrt(beta))

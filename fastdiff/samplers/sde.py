@@ -22,7 +22,7 @@ def raised(schedule: Schedule, times: Tensor, factor: float, low: float, high: f
     return torch.where(within, schedule.time_of(factor * ratio).clamp(max=schedule.t_max), times)
 
 
-@traits(order="2", nfe="2, the last 1", noise="where churn > 0")
+@traits(order="2", nfe="2, from alpha = 0 or into data 1", noise="where churn > 0")
 def edm(denoise: Guided, x: Tensor, times: Tensor, *, churn: float = 0.0, churn_min: float = 0.0, churn_max: float = inf,
         noise_scale: float = 1.0, randn: Randn = torch.randn_like) -> Iterator[State]:
     """Heun's method in x / alpha against sigma / alpha, with churn (Karras et al. 2022, algorithm 2).
