@@ -217,8 +217,7 @@ def search(
     if about(Path(model).expanduser()) is None:
         raise FastdiffError(f"{model} has no fastdiff.json to store the times in: `fastdiff export` it first")
     check_fit(model, opened, dataset, BenchConfig())
-    labelled = opened.net.null_label is not None and dataset.labels is not None
-    labels = dataset.labels[torch.arange(n) % len(dataset)] if labelled else None
+    labels = dataset.labels[torch.arange(n) % len(dataset)] if opened.net.null_label is not None else None
     evaluator = open_evaluator(dataset, extractor, accelerator.device, Path(model).parent / "reference")
 
     def metric(x: torch.Tensor) -> float:

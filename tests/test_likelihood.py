@@ -54,14 +54,15 @@ def test_a_gaussian(schedule, dims, std):
     """Its Jacobian is a multiple of the identity, of which one Rademacher probe gives the exact trace."""
     x = 0.4 + std * noise(16, dims)
     for exact in (False, True):
-        found = nll(bell(dims, std, schedule), x, exact=exact)
+        found = nll(bell(dims, std, schedule), x, exact=exact, ratio_min=1e-3)
         torch.testing.assert_close(found, bell_bits(x, std), atol=5e-4, rtol=0)
 
 
 @schedules
 def test_a_mixture(schedule):
     x = in_mixture()
-    torch.testing.assert_close(nll(GaussianMixture(*MIXTURE, schedule), x, exact=True), bits(x, *MIXTURE), atol=1e-3, rtol=0)
+    found = nll(GaussianMixture(*MIXTURE, schedule), x, exact=True, ratio_min=1e-3)
+    torch.testing.assert_close(found, bits(x, *MIXTURE), atol=1e-3, rtol=0)
 
 
 def test_a_schedule_that_ends_early():
