@@ -10,7 +10,6 @@ from torch import Tensor
 from ..denoiser import ratio_of
 from ..errors import FastdiffError
 from ..guidance import Guided
-from ..schedule import blend
 from .ancestral import Randn
 from .state import State, traits
 
@@ -20,8 +19,8 @@ def consistency(denoise: Guided, x: Tensor, times: Tensor, *, randn: Randn = tor
     """Jump to the data, add fresh noise, repeat (Song et al. 2023, algorithm 1)."""
     for (t, s), (alpha_s, sigma_s) in zip(pairwise(times), denoise.schedule.levels(times)[1:], strict=True):
         p = denoise(x, t, torch.zeros_like(s))
-        x = blend(alpha_s, p.x0, sigma_s, randn(x)) if sigma_s > 0 else p.x0
-        yield State(s, x, p.x0)
+        x = p.blend(0.0, alpha_s).add_(randn(x), alpha=sigma_s) if sigma_s > 0 else p.x0
+        yield State(s, x, p)
 
 
 @traits(order="jump", noise="where gamma > 0")
