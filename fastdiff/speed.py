@@ -147,6 +147,7 @@ def over_pipeline(path: str, model: Denoiser, steps: int, batch: int, repeats: i
     """Our DDIM over diffusers' DDIMPipeline of the same folder, noise and output as arrays included; None of no folder."""
     if not (Path(path) / "model_index.json").exists() or model.net.null_label is not None:
         return None
+    diffusers.logging.disable_progress_bar()
     pipeline = diffusers.DDIMPipeline.from_pretrained(path).to(model.device)
     pipeline.set_progress_bar_config(disable=True)
     times = time_grid(model.schedule, steps, "trailing")
@@ -156,7 +157,7 @@ def over_pipeline(path: str, model: Denoiser, steps: int, batch: int, repeats: i
     return ours / theirs
 
 
-def record(path: str, samplers: list[str], steps: int, out: Path, repeats: int = 10) -> Iterator[dict[str, Any]]:
+def record(path: str, samplers: list[str], steps: int, out: Path, repeats: int = 5) -> Iterator[dict[str, Any]]:
     """The rows of a stored model, each appended to out/speed.jsonl with what made it."""
     model = load(path, "cuda" if torch.cuda.is_available() else "cpu")
     try:
