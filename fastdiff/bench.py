@@ -101,11 +101,11 @@ def cells(models: dict[str, Denoiser], teacher: str | None, config: BenchConfig)
         own = model.sampling
         if name != teacher and (config.models is None or name in config.models):
             counts = own.steps if own.only else config.steps
-            found += [Cell(name, own.sampler, written(own.spacing_for(k)), k) for k in counts]
+            found += [Cell(name, own.sampler, spacing_text(own.spacing_for(k)), k) for k in counts]
     return sorted(found, key=lambda cell: cell.steps)
 
 
-def written(spacing: str | tuple[float, ...]) -> str:
+def spacing_text(spacing: str | tuple[float, ...]) -> str:
     """A spacing as text: its name, or the times that were found for the model."""
     return spacing if isinstance(spacing, str) else ",".join(map(repr, spacing))
 

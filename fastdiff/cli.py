@@ -79,9 +79,9 @@ def sample(
     classes = integers("--labels", labels) if labels is not None else None
     if classes is not None and len(classes) not in (1, n):
         raise FastdiffError(f"--labels: {len(classes)} of them for n = {n}; give one, or one for each sample")
-    for what, value, least in (("n", n, 1), ("--batch", batch, 1), ("--preview", preview, 0)):
+    for what, value, least in (("--n", n, 1), ("--batch", batch, 1), ("--preview", preview, 0)):
         if value < least:
-            raise FastdiffError(f"{what}{' =' if what == 'n' else ''} {value}: expected at least {least}")
+            raise FastdiffError(f"{what} {value}: expected at least {least}")
     import torch
 
     from .checkpoint import load

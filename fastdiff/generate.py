@@ -112,8 +112,8 @@ def plan(model: Denoiser, sampler: str | None, steps: int | None, spacing: Spaci
     if own.only and (sampler != own.sampler or steps not in own.steps):
         raise FastdiffError(f"this model was trained for {own.sampler} at {' or '.join(map(str, own.steps))} steps, "
                             f"not for {sampler} at {steps}")
-    if model.two_times and SAMPLERS[name].traits["order"] not in ("1", "jump"):
-        fit = ", ".join(known for known, draw in SAMPLERS.items() if draw.traits["order"] in ("1", "jump"))
+    if model.two_times and not SAMPLERS[name].traits["jumps"]:
+        fit = ", ".join(known for known, draw in SAMPLERS.items() if draw.traits["jumps"])
         raise FastdiffError(f"sampler {name} needs the slope at a time, and this model jumps from one time to another: "
                             f"choose from {fit}")
     bounds = {k: options.pop(k) for k in GUIDANCE if k in options}

@@ -27,7 +27,10 @@ def said(entry: object) -> str:
     """The first line of an entry's documentation, with a sampler's traits before it."""
     line = (entry.__doc__ or "").strip().split("\n")[0]
     traits = getattr(entry, "traits", None)
-    return f"order {traits['order']}; NFE a step: {traits['nfe']}; noise: {traits['noise']}. {line}" if traits else line
+    if not traits:
+        return line
+    kind = "a jump" if traits["jumps"] else "adaptive" if traits["adaptive"] else "a solver"
+    return f"{kind}, order {traits['order']}; NFE a step: {traits['nfe']}; noise: {traits['noise']}. {line}"
 
 
 def recipes() -> dict[str, str]:

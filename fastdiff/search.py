@@ -38,7 +38,7 @@ def search_times(model: Denoiser, steps: int, metric: Callable[[Tensor], float],
         if value < least:
             raise FastdiffError(f"{what} = {value}: expected at least {least}")
     sampler, start, options = plan(model, sampler, steps, spacing, options)
-    if start[-1] > 0 or "adaptive" in SAMPLERS[sampler].traits["order"]:
+    if start[-1] > 0 or SAMPLERS[sampler].traits["adaptive"]:
         raise FastdiffError("search: expected a grid that ends at 0 and a sampler that walks it")
 
     def found(times: Tensor) -> Found:

@@ -46,3 +46,16 @@ def refused(fastdiff):
         return err
 
     return run
+
+
+@pytest.fixture(scope="module")
+def net():
+    """A small network of three numbers that is not zero."""
+    import torch
+
+    from fastdiff.networks import mlp
+
+    torch.manual_seed(0)
+    net = mlp((3,), width=16, depth=1)
+    torch.nn.init.normal_(net.last.weight, std=0.2)
+    return net.requires_grad_(False)

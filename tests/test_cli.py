@@ -175,7 +175,7 @@ def test_sample_points(finished, fastdiff, tmp_path):
     (["--sampler", "ddmi"], "sampler 'ddmi' is unknown, choose from ddpm, ddim"),
     (["--sampler", "ddpm"], "not for ddpm at 2"),
     (["--spacing", "cubic"], "spacing 'cubic' is unknown, choose from uniform"),
-    (["--n", 0], "n = 0: expected at least 1"),
+    (["--n", 0], "--n 0: expected at least 1"),
     (["--batch", 0], "--batch 0: expected at least 1"),
     (["--labels", "seven"], "--labels seven: expected whole numbers separated by commas"),
     (["--labels", ""], "--labels : expected whole numbers separated by commas"),

@@ -5,33 +5,14 @@ from itertools import pairwise
 
 import pytest
 import torch
+from test_samplers import f64, mixture, noise, reused, walk
 
 from fastdiff.denoiser import Denoiser
 from fastdiff.errors import FastdiffError
-from fastdiff.guidance import Guided
-from fastdiff.networks import mlp
-from fastdiff.networks.oracle import GaussianMixture
-from fastdiff.samplers import SAMPLERS, time_grid
+from fastdiff.samplers import time_grid
 from fastdiff.schedule import DDPM, SCHEDULES, Karras, Sigmoid, Trig, like
 
 schedules = pytest.mark.parametrize("schedule", [*(kind() for kind in SCHEDULES.values()), Trig(sigma_data=0.7)], ids=repr)
-
-
-def f64(x):
-    return torch.tensor(x, dtype=torch.float64)
-
-
-def noise(n=32, dims=2, seed=1):
-    return torch.randn(n, dims, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def reused(seed=5):
-    generator = torch.Generator().manual_seed(seed)
-    return lambda x: torch.randn(x.shape, generator=generator, dtype=x.dtype)
-
-
-def walk(sampler, model, x, times, **options):
-    return list(SAMPLERS[sampler](Guided(model), x, times, **options))
 
 
 class FlowMap(torch.nn.Module):
@@ -51,11 +32,6 @@ class FlowMap(torch.nn.Module):
 
 def flow_map(schedule):
     return Denoiser(FlowMap(schedule), schedule, "x0", (2,), time_input="time", two_times=True)
-
-
-def mixture(schedule):
-    means = f64([[-1.0, 0.2], [0.8, 1.0], [0.5, -1.2]])
-    return GaussianMixture(means, f64([0.3, 0.2, 0.4]), f64([1.0, 2.0, 1.0]), schedule)
 
 
 @schedules
@@ -113,14 +89,6 @@ def test_gamma_out_of_range_is_refused(gamma):
 
 
 # ---- diffusers, on the same noise and network
-
-
-@pytest.fixture(scope="module")
-def net():
-    torch.manual_seed(0)
-    net = mlp((3,), width=16, depth=1)
-    torch.nn.init.normal_(net.last.weight, std=0.2)
-    return net.requires_grad_(False)
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from test_samplers import f64, mixture, noise, reused, walk
 
 from fastdiff.errors import FastdiffError
 from fastdiff.guidance import Guided
@@ -15,30 +16,8 @@ schedules = pytest.mark.parametrize("schedule", [kind() for kind in SCHEDULES.va
 BETAS = torch.linspace(1e-4, 2e-2, 1000, dtype=torch.float64)
 
 
-def f64(x):
-    return torch.tensor(x, dtype=torch.float64)
-
-
-def mixture(schedule):
-    means = f64([[-1.0, 0.2], [0.8, 1.0], [0.5, -1.2]])
-    return GaussianMixture(means, f64([0.3, 0.2, 0.4]), f64([1.0, 2.0, 1.0]), schedule)
-
-
 def gaussian(std, schedule, dims=1):
     return GaussianMixture(torch.zeros(1, dims, dtype=torch.float64), f64([std]), f64([1.0]), schedule)
-
-
-def noise(n=32, dims=2, seed=1):
-    return torch.randn(n, dims, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def reused(seed=5):
-    generator = torch.Generator().manual_seed(seed)
-    return lambda x: torch.randn(x.shape, generator=generator, dtype=x.dtype)
-
-
-def walk(sampler, model, x, times, **options):
-    return list(SAMPLERS[sampler](Guided(model), x, times, **options))
 
 
 def score(model, x, t):

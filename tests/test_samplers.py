@@ -3,7 +3,6 @@
 import math
 from dataclasses import dataclass
 from functools import cache
-from inspect import signature
 from itertools import pairwise
 
 import pytest
@@ -18,7 +17,7 @@ from fastdiff.schedule import DDPM, SCHEDULES, VP, Cosine, Flow, Karras, Trig, l
 
 schedules = pytest.mark.parametrize("schedule", [*(kind() for kind in SCHEDULES.values()), Trig(sigma_data=0.7)], ids=repr)
 samplers = pytest.mark.parametrize("sampler", list(SAMPLERS))
-ADAPTIVE = [name for name, f in SAMPLERS.items() if "rtol" in signature(f).parameters]
+ADAPTIVE = [name for name, f in SAMPLERS.items() if f.traits["adaptive"]]
 RATES = ("euler", "heun")                          # in the schedule's own time: where its rates are infinite they refuse
 
 

@@ -5,11 +5,11 @@ from itertools import pairwise
 
 import pytest
 import torch
+from test_samplers import f64, noise
 
 from fastdiff.denoiser import Denoiser
 from fastdiff.errors import FastdiffError
 from fastdiff.guidance import Guided
-from fastdiff.networks import mlp
 from fastdiff.networks.oracle import GaussianMixture
 from fastdiff.rng import SampleRng
 from fastdiff.samplers import SAMPLERS, time_grid
@@ -24,16 +24,8 @@ NOISY = {
 noisy = pytest.mark.parametrize("name", NOISY)
 
 
-def f64(x):
-    return torch.tensor(x, dtype=torch.float64)
-
-
 def gaussian(std, schedule):
     return GaussianMixture(f64([[0.0]]), f64([std]), f64([1.0]), schedule)
-
-
-def noise(n=32, dims=2, seed=1):
-    return torch.randn(n, dims, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def reused(seed=5, scale=1.0):
@@ -305,14 +297,6 @@ def test_a_negative_eta_is_refused():
 
 
 # ---- diffusers, on the same noise and network
-
-
-@pytest.fixture(scope="module")
-def net():
-    torch.manual_seed(0)
-    net = mlp((3,), width=16, depth=1)
-    torch.nn.init.normal_(net.last.weight, std=0.2)
-    return net.requires_grad_(False)
 
 
 def exact(scheduler):

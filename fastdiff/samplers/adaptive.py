@@ -46,14 +46,14 @@ DORMAND_PRINCE = Tableau(
 )
 
 
-@traits(order="3, adaptive", nfe="3 a round, 1 at the start")
+@traits(order="3", nfe="3 a round, 1 at the start", adaptive=True)
 def ode23(denoise: Guided, x: Tensor, times: Tensor, *, rtol: float = 1e-3, atol: float = 1e-3,
           ratio_min: float = 0.002) -> Iterator[State]:
     """Bogacki & Shampine's pair of orders 3 and 2, each sample in its own steps; see integrate."""
     yield from integrate("ode23", BOGACKI_SHAMPINE, denoise, x, times, rtol, atol, ratio_min)
 
 
-@traits(order="5, adaptive", nfe="6 a round, 1 at the start")
+@traits(order="5", nfe="6 a round, 1 at the start", adaptive=True)
 def ode45(denoise: Guided, x: Tensor, times: Tensor, *, rtol: float = 1e-5, atol: float = 1e-5,
           ratio_min: float = 0.002) -> Iterator[State]:
     """Dormand & Prince's pair of orders 5 and 4, each sample in its own steps; see integrate."""

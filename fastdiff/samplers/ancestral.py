@@ -48,7 +48,7 @@ def share(p: Prediction) -> Tensor:
     return (p.extra + 1).div_(2)
 
 
-@traits(order="1", noise="where eta > 0")
+@traits(order="1", noise="where eta > 0", jumps=True)
 def ddim(denoise: Guided, x: Tensor, times: Tensor, *, eta: float = 0.0, randn: Randn = torch.randn_like) -> Iterator[State]:
     """DDIM (Song et al. 2021, equation 12); eta 0 is deterministic, eta 1 is ddpm with small variance.
 

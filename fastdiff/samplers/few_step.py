@@ -14,7 +14,7 @@ from .ancestral import Randn
 from .state import State, traits
 
 
-@traits(order="jump", noise="every step")
+@traits(order="1", noise="every step", jumps=True)
 def consistency(denoise: Guided, x: Tensor, times: Tensor, *, randn: Randn = torch.randn_like) -> Iterator[State]:
     """Jump to the data, add fresh noise, repeat (Song et al. 2023, algorithm 1)."""
     for (t, s), (alpha_s, sigma_s) in zip(pairwise(times), denoise.schedule.levels(times)[1:], strict=True):
@@ -23,7 +23,7 @@ def consistency(denoise: Guided, x: Tensor, times: Tensor, *, randn: Randn = tor
         yield State(s, x, p)
 
 
-@traits(order="jump", noise="where gamma > 0")
+@traits(order="1", noise="where gamma > 0", jumps=True)
 def gamma(denoise: Guided, x: Tensor, times: Tensor, *, gamma: float = 0.0,
           randn: Randn = torch.randn_like) -> Iterator[State]:
     """Jump below the next level and add noise up to it (Kim et al. 2024, CTM, algorithm 3); gamma 0 is ddim, 1 consistency.

@@ -71,7 +71,7 @@ def dpmpp_2m_sde(denoise: Guided, x: Tensor, times: Tensor, *, eta: float = 1.0,
         yield State(s, x, p)
 
 
-@traits(order="1", noise="where eta > 0")
+@traits(order="1", noise="where eta > 0", jumps=True)
 def euler_ancestral(denoise: Guided, x: Tensor, times: Tensor, *, eta: float = 1.0,
                     randn: Randn = torch.randn_like) -> Iterator[State]:
     """Euler in sigma / alpha down to less than the next level, then noise up to it (k-diffusion's name for ddim's eta).

@@ -21,11 +21,15 @@ class State:
         return iter((self.t, self.x, self.x0))
 
 
-def traits(order: str, nfe: str = "1", noise: str = "none") -> Callable[[Callable], Callable]:
-    """What `fastdiff list samplers` says: order of accuracy, network evaluations a step, when fresh noise is drawn."""
+def traits(order: str, nfe: str = "1", noise: str = "none", *, jumps: bool = False,
+           adaptive: bool = False) -> Callable[[Callable], Callable]:
+    """What is known of a sampler: order of accuracy, network evaluations a step, when fresh noise is drawn.
+
+    jumps: it asks where a model jumps to, never for a slope. adaptive: it takes times of its own between the grid's ends.
+    """
 
     def mark(sampler: Callable) -> Callable:
-        sampler.traits = {"order": order, "nfe": nfe, "noise": noise}
+        sampler.traits = {"order": order, "nfe": nfe, "noise": noise, "jumps": jumps, "adaptive": adaptive}
         return sampler
 
     return mark
