@@ -1,46 +1,51 @@
-"""The sweep: models x samplers x steps x seeds -> rows."""
+"""The sweep: models x samplers x spacings x steps x guidance x seeds -> rows."""
 
-import platform
-import resource
-import subprocess
+import json
+import re
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import cache
-from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 
 from .checkpoint import about, fingerprint, load
 from .data import Dataset
 from .denoiser import Denoiser
 from .errors import FastdiffError
-from .evaluate import open_evaluator
-from .generate import check_labels, generate, plan
-from .likelihood import nll
-from .pictures import picture, save
+from .evaluate import Evaluator, open_evaluators
+from .generate import check_labels, plan
+from .lock import lock
+from .measure import keep, keep_real, keep_terms, likelihood, measure
+from .metrics import METRICS
+from .provenance import provenance
 from .rows import append_row, identity, read_rows
 from .samplers import SAMPLERS, SPACINGS
 
-STRIP = 16          # samples of a cell that are kept as its picture
-POINTS = 1000
+UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 @dataclass(frozen=True)
 class BenchConfig:
-    """What is measured. baselines, of the teacher: "sampler:steps" or "sampler/spacing:steps"; options as in ddim[eta=0.5].
+    """What is measured: samplers x spacings x steps x guidance x seeds, of the teacher and of each student that takes them.
 
-    The teacher's DDIM at `steps` is always among them. n: samples a cell and seed. clip: bound of |x0| while sampling.
-    models: the students to measure, None for all. metrics: "nll", the bits per dimension of the
-    data's first n examples under each model that is sampled by solving its ODE; a student that jumps has none.
+    Every student has besides its own sampler and grid at `steps`; one trained for a single way of sampling has that alone.
+    baselines, of the teacher: "sampler:steps" or "sampler/spacing:steps"; options as in ddim[eta=0.5].
+    n: samples a cell and seed. clip: bound of |x0| while sampling. models: the students to measure, None for all.
+    metrics: names of METRICS and nll, None for the usual ones; nll is the bits per dimension of the data's first n examples
+    under each model that is sampled by solving its ODE. budget: "90s", "10m" or "2h"; what would exceed it is left out.
     """
 
     steps: tuple[int, ...] = (1, 2, 4, 8)
     baselines: tuple[str, ...] = ("ddim:50", "ddpm:1000", "dpmpp_2m:4", "dpmpp_2m:8")
+    samplers: tuple[str, ...] = ("ddim",)
+    spacings: tuple[str, ...] = ("uniform",)
+    guidance: float | tuple[float, ...] = (1.0,)
     n: int = 2000
     seeds: tuple[int, ...] = (0,)
     batch: int = 512
@@ -48,8 +53,8 @@ class BenchConfig:
     teacher: str | None = None
     models: tuple[str, ...] | None = None
     clip: float | None = None
-    guidance: float = 1.0
-    metrics: tuple[Literal["nll"], ...] = ()
+    metrics: tuple[Literal[(*METRICS, "nll")], ...] | None = None
+    budget: str | None = None
 
     def __post_init__(self):
         for what, least in (("n", 2), ("batch", 1)):
@@ -57,14 +62,28 @@ class BenchConfig:
                 raise FastdiffError(f"bench.{what} = {getattr(self, what)}: expected at least {least}")
         if not self.steps or min(self.steps) < 1:
             raise FastdiffError(f"bench.steps = {list(self.steps)}: expected step counts of at least 1")
-        if not self.seeds:
-            raise FastdiffError("bench.seeds = []: expected at least one")
+        if isinstance(self.guidance, int | float):
+            object.__setattr__(self, "guidance", (float(self.guidance),))
+        for what in ("seeds", "samplers", "spacings", "guidance"):
+            if not getattr(self, what):
+                raise FastdiffError(f"bench.{what} = []: expected at least one")
         if self.clip is not None and not self.clip > 0:
             raise FastdiffError(f"bench.clip = {self.clip}: expected a bound above 0, or null for none")
-        if unknown := set(self.metrics) - {"nll"}:
-            raise FastdiffError(f"bench.metrics: {min(unknown)!r} is unknown, choose from nll")
+        if unknown := set(self.metrics or ()) - {*METRICS, "nll"}:
+            raise FastdiffError(f"bench.metrics: {min(unknown)!r} is unknown, choose from {', '.join(METRICS)}, nll")
+        for sampler, spacing in product(self.samplers, self.spacings):
+            baseline(f"{sampler}/{spacing}:1")
         for text in self.baselines:
             baseline(text)
+        self.seconds                                                      # noqa: B018 - complains of a budget it cannot read
+
+    @property
+    def seconds(self) -> float:
+        """The budget."""
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", self.budget or "")
+        if self.budget is not None and not found:
+            raise FastdiffError(f"bench.budget = {self.budget!r}: expected a time such as 90s, 10m or 2h")
+        return float(found[1]) * UNITS[found[2]] if found else float("inf")
 
 
 class Cell(NamedTuple):
@@ -74,9 +93,12 @@ class Cell(NamedTuple):
     sampler: str
     spacing: str
     steps: int
+    guidance: float = 1.0
 
     def __str__(self) -> str:
-        return f"{self.model}-{self.sampler}-{'times' if ',' in self.spacing else self.spacing}-{self.steps}"
+        spacing = "times" if "," in self.spacing else self.spacing
+        guided = f"-w{self.guidance:g}" if self.guidance != 1 else ""
+        return f"{self.model}-{self.sampler}-{spacing}-{self.steps}{guided}"
 
 
 def baseline(text: str) -> tuple[str, str, int]:
@@ -92,17 +114,29 @@ def baseline(text: str) -> tuple[str, str, int]:
 
 
 def cells(models: dict[str, Denoiser], teacher: str | None, config: BenchConfig) -> list[Cell]:
-    """The teacher's baselines and each student at its step counts, the cheap ones first."""
+    """Every way each model is sampled, the cheap ones first."""
+    ways = list(product(config.samplers, config.spacings, config.steps))
     found = []
-    if teacher is not None:
-        hows = [("ddim", "uniform", k) for k in config.steps] + [baseline(text) for text in config.baselines]
-        found += [Cell(teacher, *how) for how in dict.fromkeys(hows)]
     for name, model in models.items():
         own = model.sampling
-        if name != teacher and (config.models is None or name in config.models):
-            counts = own.steps if own.only else config.steps
-            found += [Cell(name, own.sampler, spacing_text(own.spacing_for(k)), k) for k in counts]
-    return sorted(found, key=lambda cell: cell.steps)
+        if name == teacher:
+            hows = ways + [baseline(text) for text in config.baselines]
+        elif config.models is None or name in config.models:
+            hows = [(own.sampler, spacing_text(own.spacing_for(k)), k) for k in (own.steps if own.only else config.steps)]
+            asked = (config.samplers, config.spacings) != (BenchConfig.samplers, BenchConfig.spacings)
+            hows += [how for how in ways if asked and takes(model, *how)]
+        else:
+            continue
+        found += [Cell(name, *how, guidance) for how in dict.fromkeys(hows) for guidance in config.guidance]
+    return sorted(found, key=lambda cell: (cell.steps, cell.model != teacher))
+
+
+def takes(model: Denoiser, sampler: str, spacing: str, steps: int) -> bool:
+    """Whether a model can be sampled so."""
+    with suppress(FastdiffError):
+        plan(model, sampler, steps, spacing, {})
+        return True
+    return False
 
 
 def spacing_text(spacing: str | tuple[float, ...]) -> str:
@@ -115,6 +149,7 @@ def sweep(models: dict[str, str | Path], dataset: Dataset, config: BenchConfig, 
     """Measure every cell with every seed and append its row to out/bench.jsonl; rows already there are read back.
 
     models: name -> path. teacher: the model that gets the baselines. Yields the rows, in order, on every process.
+    What the budget leaves out is listed in out/left-out.json. One sweep at a time writes into a directory.
     """
     accelerator, out = accelerator or Accelerator(cpu=not torch.cuda.is_available()), Path(out)
     if teacher is not None and teacher not in models:
@@ -123,35 +158,103 @@ def sweep(models: dict[str, str | Path], dataset: Dataset, config: BenchConfig, 
     notes = {name: about(Path(path).expanduser()) or {} for name, path in models.items()}
     for name, model in loaded.items():
         check_fit(name, model, dataset, config)
-    wanted = cells(loaded, teacher, config)
-    for cell in wanted:
-        plan(loaded[cell.model], cell.sampler, cell.steps, cell.spacing, {})     # complains before hours of work
+    extra = {"clip": config.clip} if config.clip else {}
+    plans = {cell: plan(loaded[cell.model], cell.sampler, cell.steps, cell.spacing, extra)       # complains before the work
+             for cell in cells(loaded, teacher, config)}
+    named = None if config.metrics is None else tuple(metric for metric in config.metrics if metric != "nll")
+    evaluators = open_evaluators(dataset, config.extractor, named, accelerator.device)
+    if config.n < (least := max(evaluator.least for evaluator in evaluators)):
+        names = ", ".join(evaluators[0].metrics)
+        raise FastdiffError(f"bench.n = {config.n}: metrics {names} need at least {least} samples")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FastdiffError(f"{out} cannot be written ({error.strerror}): choose another directory with --out") from None
-    evaluator = open_evaluator(dataset, config.extractor, accelerator.device, out / "reference")
-    path = out / "bench.jsonl"
-    bits: dict[str, float | None] = {}
+    with alone(out, accelerator):
+        yield from _sweep(loaded, plans, dataset, evaluators, config, out, accelerator, notes, models)
+
+
+@contextmanager
+def alone(out: Path, accelerator: Accelerator) -> Iterator[None]:
+    """The directory's lock, held by the main process; where it is refused, every process says so."""
+    refusal = [None]
+    with ExitStack() as held:
+        if accelerator.is_main_process:
+            try:
+                held.enter_context(lock(out))
+            except FastdiffError as error:
+                refusal = [error]
+        broadcast_object_list(refusal)
+        if refusal[0]:
+            raise refusal[0]
+        yield
+
+
+def _sweep(loaded: dict[str, Denoiser], plans: dict[Cell, Any], dataset: Dataset, evaluators: list[Evaluator],
+           config: BenchConfig, out: Path, accelerator: Accelerator, notes: dict[str, Any],
+           models: dict[str, str | Path]) -> Iterator[dict[str, Any]]:
+    """The rows, with nobody else writing them."""
+    path, main = out / "bench.jsonl", accelerator.is_main_process
     done = {row["key"]: row for row in (read_rows(path) if path.exists() else [])}
-    for cell in wanted:
+    budget, bits = Budget(config.seconds, out), {}
+    asked = {metric for evaluator in evaluators for metric in evaluator.metrics}
+    for cell, way in plans.items():
         for seed in config.seeds:
-            what = {**cell._asdict(), "guidance": config.guidance, "clip": config.clip, "seed": seed, "n": config.n,
-                    "extractor": evaluator.extractor, "reference": evaluator.reference,
-                    "weights": fingerprint(models[cell.model])}
+            what = {**cell._asdict(), "clip": config.clip, "seed": seed, "n": config.n,
+                    "extractor": ",".join(evaluator.extractor for evaluator in evaluators),
+                    "reference": evaluators[0].reference, "weights": fingerprint(models[cell.model])}
             key = identity(**what)
             row = before = done.get(key)
-            if row is None:
-                figures = measure(loaded[cell.model], cell, seed, dataset, evaluator, config, out, accelerator)
-                row = {"key": key, **what, **figures, **provenance(notes[cell.model], accelerator)}
-            if "nll" in config.metrics and "nll" not in row:              # a row measured before is not measured again
+            if row is None or not asked <= set(row.get("metrics", ())):
+                if not budget.allows(cell, seed, accelerator):
+                    continue
+                model = loaded[cell.model]
+                with budget.spending(cell):
+                    measured = measure(model, way, seed, dataset, evaluators, config.n, config.batch, cell.guidance,
+                                       accelerator)
+                if main:
+                    keep_terms(measured.terms, out, key)
+                    if seed == config.seeds[0]:
+                        keep(measured.first, model, way, seed, dataset, cell.guidance, out, str(cell))
+                        keep_real(dataset, out)
+                known = before or {}                                      # other figures of the very same samples
+                row = {**known, "key": key, **what, **measured.row, "metrics": sorted(asked.union(known.get("metrics", ()))),
+                       "dims": evaluators[0].dims, "batch": config.batch, "cell": str(cell),
+                       **provenance(notes[cell.model], accelerator)}
+            if "nll" in (config.metrics or ()) and "nll" not in row:      # a row measured before is not measured again
                 if cell.model not in bits:
-                    bits[cell.model] = likelihood(loaded[cell.model], dataset, config, accelerator)
+                    bits[cell.model] = likelihood(loaded[cell.model], dataset, config.n, config.batch, accelerator)
                 row = row | {"nll": bits[cell.model]}
-            if row is not before and accelerator.is_main_process:
+            if row is not before and main:
                 append_row(path, row)
             done[key] = row
             yield row
+
+
+class Budget:
+    """The time a sweep may take; a cell begins where it would end in time, judged by the model's pace so far."""
+
+    def __init__(self, seconds: float, out: Path):
+        self.end, self.path, self.left_out = time.monotonic() + seconds, out / "left-out.json", []
+        self.pace: dict[str, float] = {}
+        self.path.unlink(missing_ok=True)
+
+    def allows(self, cell: Cell, seed: int, accelerator: Accelerator) -> bool:
+        """Whether there is time for it, the same answer on every process; what there is no time for is written down."""
+        pace = max(self.pace.get(cell.model, 0), min(self.pace.values(), default=0))
+        verdict = [time.monotonic() + pace * cell.steps <= self.end]
+        broadcast_object_list(verdict)
+        if not verdict[0] and accelerator.is_main_process:
+            self.left_out.append(f"{cell} seed {seed}")
+            self.path.write_text(json.dumps(self.left_out))
+        return verdict[0]
+
+    @contextmanager
+    def spending(self, cell: Cell) -> Iterator[None]:
+        """A cell's time, by which the next are judged."""
+        start = time.monotonic()
+        yield
+        self.pace[cell.model] = (time.monotonic() - start) / cell.steps
 
 
 def check_fit(name: str, model: Denoiser, dataset: Dataset, config: BenchConfig) -> None:
@@ -161,95 +264,5 @@ def check_fit(name: str, model: Denoiser, dataset: Dataset, config: BenchConfig)
                             f"{tuple(dataset.shape)}: choose the data it was trained on")
     if model.net.null_label is not None and dataset.labels is not None:
         check_labels(model, dataset.labels)
-    elif config.guidance != 1:
-        raise FastdiffError(f"bench.guidance = {config.guidance}: needs labels, of the model {name} and of the data")
-
-
-def measure(model: Denoiser, cell: Cell, seed: int, dataset: Dataset, evaluator: Any, config: BenchConfig, out: Path,
-            accelerator: Accelerator) -> dict[str, Any]:
-    """Generate this process's share of a cell, in batches, and measure all of it."""
-    sampler, times, how = plan(model, cell.sampler, cell.steps, cell.spacing, {"clip": config.clip} if config.clip else {})
-    mine = torch.arange(config.n)[accelerator.process_index :: accelerator.num_processes]
-    labelled = model.net.null_label is not None and dataset.labels is not None
-    labels = dataset.labels[torch.arange(config.n) % len(dataset)] if labelled else None
-    options = {"seed": seed, "guidance": config.guidance, **how}
-    warm_up = times[[0, -1]]                                              # one evaluation at the real batch size
-    for _ in generate(model, "ddim", warm_up, mine[: config.batch], labels=None, batch=config.batch):
-        pass
-    if accelerator.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    seconds, spent, first, keep = 0.0, 0, [], STRIP if len(dataset.shape) == 3 else POINTS
-    making = generate(model, sampler, times, mine, labels=labels[mine] if labels is not None else None, batch=config.batch,
-                      **options)
-    while True:
-        start = time.perf_counter()
-        made = next(making, None)
-        if accelerator.device.type == "cuda":
-            torch.cuda.synchronize()
-        if made is None:
-            break
-        seconds += time.perf_counter() - start
-        spent += made.nfe * len(made.indices)
-        evaluator.add(made.indices, made.x)
-        if len(first) * config.batch < keep:
-            first.append(made.x.cpu())
-    figures = evaluator.result(accelerator)
-    if accelerator.is_main_process and seed == config.seeds[0]:
-        strip = next(generate(model, sampler, times, torch.arange(min(keep, config.n)), batch=keep,
-                              labels=labels[: min(keep, config.n)] if labels is not None else None, **options)).x if (
-            accelerator.num_processes > 1) else torch.cat(first)[:keep]
-        save(picture(strip, columns=STRIP), out / "samples" / f"{cell}.png")
-    rate = config.n / seconds
-    nfe = spent / max(1, len(mine))                                       # an adaptive solver's differs by batch
-    return {"nfe": int(nfe) if nfe == int(nfe) else round(nfe, 2), **figures, "ms_per_image": 1000 / rate,
-            "images_per_s": rate, "peak_mb": peak_mb(accelerator.device), "cell": str(cell)}
-
-
-def likelihood(model: Denoiser, dataset: Dataset, config: BenchConfig, accelerator: Accelerator) -> float | None:
-    """Bits per dimension of the data's first n examples, on all processes; None of a student that jumps."""
-    if model.sampling.only or model.sampling.sampler in ("consistency", "gamma"):
-        return None
-    n = min(config.n, len(dataset))
-    mine = torch.arange(n)[accelerator.process_index :: accelerator.num_processes]
-    labelled, total = model.net.null_label is not None, torch.zeros((), dtype=torch.float64, device=accelerator.device)
-    for rows in mine.split(config.batch):
-        x0, cond = dataset.get(rows)
-        cond = {name: value.to(accelerator.device) for name, value in cond.items()} if labelled and cond else None
-        levels = 256 if dataset.examples.dtype == torch.uint8 else None
-        total += nll(model, x0.to(accelerator.device), cond=cond, levels=levels, indices=rows).double().sum()
-    return float(accelerator.reduce(total)) / n
-
-
-def peak_mb(device: torch.device) -> float:
-    """The most memory held: on a GPU by this cell, on a CPU by the process so far."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def provenance(notes: dict[str, Any], accelerator: Accelerator) -> dict[str, Any]:
-    """What made a row, and what the model cost to train."""
-    cost = notes.get("cost", {})
-    gpu = accelerator.device.type == "cuda"
-    return {
-        "method": notes.get("method"), "params": notes.get("params"), "ema": notes.get("ema"),
-        "train_images": cost.get("images"), "train_seconds": cost.get("seconds"), "teacher_nfe": cost.get("teacher_nfe"),
-        "device": torch.cuda.get_device_name() if gpu else f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
-        "processes": accelerator.num_processes,
-        "versions": {p: version(p) for p in ("fastdiff", "torch", "diffusers", "torch-fidelity")},
-        "commit": commit(), "time": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
-@cache
-def commit() -> str | None:
-    """The source tree's commit, with + where the package has changes; None where git does not track the package."""
-    here = Path(__file__)
-    git = ["git", "-C", str(here.parent)]
-    try:
-        subprocess.run([*git, "ls-files", "--error-unmatch", here.name], capture_output=True, check=True)
-        head, changes = (subprocess.run([*git, *words], capture_output=True, text=True, check=True).stdout.strip()
-                         for words in (("rev-parse", "--short=10", "HEAD"), ("status", "--porcelain", "--", ".")))
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return head + ("+" if changes else "")
+    elif guided := [weight for weight in config.guidance if weight != 1]:
+        raise FastdiffError(f"bench.guidance = {guided[0]:g}: needs labels, of the model {name} and of the data")

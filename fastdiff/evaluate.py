@@ -1,296 +1,243 @@
-"""Images -> features -> statistics -> metrics, streamed and summed over processes.
+"""Samples -> features -> figures, streamed and shared by processes; every figure is named after its feature network."""
 
-`fid` means torch-fidelity's Inception-v3 features alone; in others it is `fd_<extractor>`; vectors have `energy`.
-"""
-
-import hashlib
 import math
 import os
-import pickle
-import socket
-from contextlib import contextmanager
-from dataclasses import dataclass
-from http.client import HTTPException
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
+from accelerate.utils import broadcast_object_list, gather_object
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch_fidelity import FeatureExtractorBase, register_feature_extractor
-from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
-from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
 
 from fastdiff.errors import FastdiffError
-from fastdiff.networks.features import DigitFeatures, load_features
-from fastdiff.pictures import to_uint8
+from fastdiff.metrics import METRICS
+from fastdiff.metrics.extractors import Extractor, Vectors, open_extractor
+from fastdiff.metrics.families import Collected, kid_of_subsets
+from fastdiff.metrics.frechet import Statistics
+from fastdiff.metrics.kernels import Discrepancy
 
-BATCH = 64  # images a forward pass of the feature network; fixed, for float32 features depend on it in the last digits
-
-
-class DigitsExtractor(FeatureExtractorBase):
-    """The digits classifier as torch-fidelity's extractor "digits"; its weights path is the network's folder."""
-
-    def __init__(self, name: str, features_list: list[str], feature_extractor_weights_path: str, **kwargs):
-        super().__init__(name, features_list)
-        self.net, self.info = load_features(feature_extractor_weights_path)
-
-    @staticmethod
-    def get_provided_features_list() -> tuple[str, ...]:
-        return "features", "logits"
-
-    @staticmethod
-    def get_default_feature_layer_for_metric(metric: str) -> str:
-        return "logits" if metric == "isc" else "features"
-
-    @staticmethod
-    def can_be_compiled() -> bool:
-        return False
-
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        layers = dict(zip(self.get_provided_features_list(), self.net(images), strict=True))
-        return tuple(layers[name] for name in self.features_list)
+FOLDS = 4               # disjoint parts of the samples, by index, that show how a Frechet distance falls with n
+DRAWN = 4000            # of a data set of vectors, drawn once and for all: what generated vectors are compared with
+CHUNK = 512             # examples of the data at a time
 
 
-register_feature_extractor("digits", DigitsExtractor)
+class Figures(NamedTuple):
+    """What was measured. terms: each sample's part in the kernel distance, for comparisons; broken: not finite, by index."""
+
+    values: dict[str, float]
+    terms: dict[str, Tensor]
+    broken: list[int]
 
 
-@dataclass(frozen=True)
-class Extractor:
-    """A feature network: images (n, 1 or 3, H, W) in [-1, 1] -> float features (n, dims)."""
+class Evaluator:
+    """Figures of generated samples in one network's features, against a whole data set; add samples, then ask."""
 
-    name: str
-    metric: str
-    dims: int
-    size: int | None  # the one H = W it takes; None: any
-    fingerprint: str  # of the weights
-    net: FeatureExtractorBase
-    device: torch.device
+    def __init__(self, dataset: Any, extractor: Extractor | Vectors, metrics: Sequence[str], cache: Path):
+        self.dataset, self.net, self.metrics, self.cache = dataset, extractor, tuple(metrics), Path(cache)
+        self.extractor = str(extractor)
+        self.reference = f"{dataset.fingerprint}-{extractor.fingerprint}" if extractor.fingerprint else dataset.fingerprint
+        self.statistics = {METRICS[m].statistics for m in metrics} - {None}
+        self.kept = {METRICS[m].kept for m in metrics} - {None}
+        self.least = max(METRICS[metric].least for metric in metrics)
+        self.dims = 0
+        self._real: Collected | None = None
+        self._restart()
 
-    def __str__(self) -> str:
-        return f"{self.name}@{self.fingerprint}"
+    def _restart(self) -> None:
+        self._sums: dict[str, list[Statistics]] = {}
+        self._parts: list[tuple[Tensor, dict[str, Tensor], Tensor | None]] = []
+        self._broken: list[int] = []
 
-    @torch.no_grad()
-    def __call__(self, images: Tensor) -> Tensor:
-        pixels = to_uint8(images.nan_to_num()).expand(-1, 3, -1, -1)
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            return torch.cat([self.net(batch.to(self.device))[0] for batch in pixels.split(BATCH)])
+    def add(self, indices: Tensor, samples: Tensor, labels: Tensor | None = None) -> None:
+        """Samples (n, *shape), images in [-1, 1], and the class each was asked to be; every process adds its own."""
+        broken = ~samples.isfinite().flatten(1).all(1).cpu()
+        self._broken += indices[broken].tolist()
+        layers = self.net(samples)
+        for layer in self.statistics:
+            sums = self._sums.setdefault(layer, [Statistics(layers[layer].shape[1]) for _ in range(FOLDS)])
+            for fold in range(FOLDS):
+                sums[fold].add(layers[layer][(indices % FOLDS == fold).to(layers[layer].device)])
+        kept = {layer: layers[layer].cpu() for layer in self.kept}
+        self._parts.append((indices.cpu(), kept, None if labels is None else labels.cpu()))
 
+    def result(self, accelerator: Accelerator) -> Figures:
+        """The figures of all samples that any process added since the last result, the same on each process."""
+        real = self._reference(accelerator)
+        sums = {layer: [_reduced(one, accelerator) for one in self._folds(layer)] for layer in sorted(self.statistics)}
+        parts, broken = gather_object(self._parts), sorted(gather_object(self._broken))
+        self._restart()
+        found: list[Any] = [None]
+        if accelerator.is_main_process:
+            indices = torch.cat([part[0] for part in parts]) if parts else torch.empty(0)
+            if len(indices) < self.least:
+                named = ", ".join(self.metrics)
+                found = [FastdiffError(f"n = {len(indices)}: metrics {named} need at least {self.least} samples")]
+            else:
+                found = [self._figures(indices, parts, sums, real, broken)]
+        broadcast_object_list(found)
+        if isinstance(found[0], FastdiffError):
+            raise found[0]
+        return found[0]
 
-def open_extractor(spec: str, device: torch.device | str) -> Extractor:
-    """`inception`, `inception:/path/to/weights.pth`, or the folder of a network trained by digits_features.py."""
-    if spec.partition(":")[0] == "inception":
-        weights = find(spec.partition(":")[2]) if ":" in spec else inception_weights()
-        name, metric, dims, size = "inception", "fid", 2048, None
-        net = open_inception(weights)
-    else:
-        folder = find(spec)
-        weights = folder / "model.safetensors"
-        if not (weights.is_file() and (folder / "features.json").is_file()):
-            raise FastdiffError(f"extractor {spec}: expected a folder with model.safetensors and features.json")
-        net = DigitsExtractor("digits", ["features"], folder)
-        name, metric, dims, size = net.info["name"], f"fd_{net.info['name']}", net.info["dims"], DigitFeatures.size
-    fingerprint = hashlib.sha256(weights.read_bytes()).hexdigest()[:12]
-    net = net.eval().requires_grad_(False).to(device)
-    return Extractor(name, metric, dims, size, fingerprint, net, torch.device(device))
+    def _figures(self, indices: Tensor, parts: list, sums: dict[str, list[Statistics]], real: Collected,
+                 broken: list[int]) -> Figures:
+        order = indices.argsort()
+        device = self.net.device
+        kept = {layer: torch.cat([part[1][layer] for part in parts])[order].to(device) for layer in self.kept}
+        labels = None if parts[0][2] is None else torch.cat([part[2] for part in parts])[order]
+        made = Collected(sums, kept, labels)
+        values: dict[str, float] = {}
+        terms: dict[str, Tensor] = {}
+        for metric in self.metrics:
+            for family, value in METRICS[metric].of(made, real).items():
+                base, _, companion = family.partition("_")
+                name = self.net.named(base) + (f"_{companion}" if companion else "")
+                if isinstance(value, Discrepancy):
+                    values |= {name: value.value, f"{name}_se": value.error}
+                    terms = terms or {"generated": value.x_terms, "reference": value.y_terms}
+                elif value is not None:
+                    values[name] = value
+        if "kid" in values:                    # as the field reports it: the mean over random subsets, torch-fidelity's
+            values["kid"] = kid_of_subsets(kept["features"], real.kept["features"])
+        if broken:                             # a broken sample would be some black image: such figures are no figures
+            values, terms = dict.fromkeys(values, math.inf), {}
+        return Figures(values, terms, broken)
 
+    def _folds(self, layer: str) -> list[Statistics]:
+        """This process's sums; zeros where it had no sample."""
+        return self._sums.get(layer) or [Statistics(len(self._real.statistics[layer][0].sum)) for _ in range(FOLDS)]
 
-def find(path: str) -> Path:
-    """A path as it stands, or else beside the package, where the source tree keeps checkpoints/."""
-    for candidate in (Path(path).expanduser(), Path(__file__).parents[1] / path):
-        if candidate.exists():
-            return candidate
-    raise FastdiffError(f"extractor {path}: no such file or folder; expected inception, inception:/path or a folder")
+    def _reference(self, accelerator: Accelerator) -> Collected:
+        """The data's side, from the cache where every process has it, else computed by all together and stored."""
+        if self._real is None:
+            sums, kept = ({layer: self._stored(layer, kind) for layer in sorted(layers)}
+                          for kind, layers in (("statistics", self.statistics), ("features", self.kept)))
+            absent = [*sums.values(), *kept.values()].count(None)
+            if accelerator.reduce(torch.tensor(absent, device=accelerator.device), "sum") > 0:
+                sums, kept = self._compute(accelerator)
+            self._real = Collected({layer: [Statistics.of(found)] for layer, found in sums.items()},
+                                   {layer: found["features"].to(self.net.device) for layer, found in kept.items()})
+            self.dims = max([len(found["sum"]) for found in sums.values()] +
+                            [found["features"].shape[1] for layer, found in kept.items() if layer == "features"], default=0)
+        return self._real
 
-
-def inception_weights() -> Path:
-    """torch-fidelity's weights in torch's cache, fetched when they are missing."""
-    path = Path(torch.hub.get_dir()) / "checkpoints" / URL_INCEPTION_V3.rpartition("/")[2]
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with socket_timeout(10):
-                torch.hub.download_url_to_file(URL_INCEPTION_V3, path, progress=False)
-        except (OSError, HTTPException):  # no network, a timeout, a full disk, a proxy's odd answer
-            raise FastdiffError(
-                f"Inception weights cannot be fetched: put {path.name} into $TORCH_HOME/hub/checkpoints "
-                f"({path.parent}) or say extractor: inception:/path/to/{path.name}"
-            ) from None
-    return path
-
-
-@contextmanager
-def socket_timeout(seconds: float):
-    """New sockets give up after so long."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
-
-
-def open_inception(weights: Path) -> FeatureExtractorInceptionV3:
-    """torch-fidelity's network, from a file of its weights."""
-    try:
-        torch.load(weights, weights_only=True)  # torch-fidelity unpickles anything: let it see plain tensors only
-        return FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], feature_extractor_weights_path=weights)
-    except (OSError, EOFError, RuntimeError, TypeError, pickle.UnpicklingError):
-        raise FastdiffError(f"{weights}: not the weights of Inception-v3; replace or delete it") from None
-
-
-# ------------------------------------------------------------------------------------------ statistics and metrics
-
-
-class Statistics:
-    """Count, sum and outer sum of features (n, d), in float64 on the CPU; sums of parts are the sum of the whole."""
-
-    def __init__(self, dims: int):
-        self.n = 0
-        self.sum = torch.zeros(dims, dtype=torch.float64)
-        self.outer = torch.zeros(dims, dims, dtype=torch.float64)
-
-    def add(self, features: Tensor) -> None:
-        features = features.cpu().double()
-        self.n += len(features)
-        self.sum += features.sum(0)
-        self.outer += features.T @ features
-
-    def reduce(self, accelerator: Accelerator) -> "Statistics":
-        """The sum over all processes, on each of them."""
-        if accelerator.num_processes == 1:
-            return self
-        tensors = {name: tensor.to(accelerator.device) for name, tensor in self.tensors().items()}
-        return self.of({name: tensor.cpu() for name, tensor in accelerator.reduce(tensors, "sum").items()})
-
-    @property
-    def mean(self) -> Tensor:
-        return self.sum / self.n
-
-    @property
-    def cov(self) -> Tensor:
-        """Unbiased (n - 1)."""
-        if self.n < 2:
-            raise FastdiffError(f"n = {self.n}: a covariance needs at least 2 samples, and far more to mean something")
-        return (self.outer - self.n * torch.outer(self.mean, self.mean)) / (self.n - 1)
-
-    def tensors(self) -> dict[str, Tensor]:
-        return {"n": torch.tensor(self.n), "sum": self.sum, "outer": self.outer}
-
-    @classmethod
-    def of(cls, tensors: dict[str, Tensor]) -> "Statistics":
-        self = cls(len(tensors["sum"]))
-        self.n, self.sum, self.outer = int(tensors["n"]), tensors["sum"], tensors["outer"]
-        return self
-
-    def save(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        save_file(self.tensors(), part)
-        os.replace(part, path)
-
-    @classmethod
-    def load(cls, path: Path) -> "Statistics":
-        return cls.of(load_file(path))
-
-
-def frechet_distance(a: Statistics, b: Statistics) -> float:
-    """|mean_a - mean_b|^2 + tr(cov_a + cov_b - 2 (cov_a cov_b)^1/2), by torch-fidelity's formula."""
-    stats = [{"mu": s.mean.numpy(), "sigma": s.cov.numpy()} for s in (a, b)]
-    return fid_statistics_to_metric(*stats, verbose=False)[KEY_METRIC_FID]
-
-
-def energy_distance(x: Tensor, y: Tensor) -> float:
-    """2 E|x - y| - E|x - x'| - E|y - y'| of vectors (n, d); unbiased, so it may fall below 0."""
-    if min(len(x), len(y)) < 2:
-        raise FastdiffError(f"n = {len(x)} and {len(y)}: the energy distance needs at least 2 samples of each")
-    x, y = x.cpu().double(), y.cpu().double()
-    between = distance_sum(x, y) / (len(x) * len(y))
-    within = [distance_sum(z, z) / (len(z) * (len(z) - 1)) for z in (x, y)]
-    return 2 * between - sum(within)
-
-
-def distance_sum(x: Tensor, y: Tensor) -> float:
-    """Sum of |x_i - y_j| over all pairs, never all in memory; subtracts before it squares, so |x_i - x_i| is 0."""
-    chunks = (torch.cdist(chunk, y, compute_mode="donot_use_mm_for_euclid_dist") for chunk in x.split(1024))
-    return sum(chunk.sum().item() for chunk in chunks)
-
-
-# ------------------------------------------------------------------------------------------------------ evaluators
-
-
-class FrechetEvaluator:
-    """Frechet distance of generated images to a whole data set, whose statistics are cached."""
-
-    def __init__(self, dataset, extractor: Extractor, cache_dir: Path):
-        self.dataset, self.net = dataset, extractor
-        self.metric, self.extractor = extractor.metric, str(extractor)
-        self.reference = f"{dataset.fingerprint}-{extractor.fingerprint}"
-        self.cache = Path(cache_dir) / f"{extractor.name}-{self.reference}.safetensors"
-        self.statistics = Statistics(extractor.dims)
-
-    def add(self, indices: Tensor, images: Tensor) -> None:
-        """Images (n, C, H, W) in [-1, 1]; each process adds its own samples, each sample once."""
-        broken = ~images.isfinite().flatten(1).all(1)  # would be black in 8 bits: such a figure is no figure
-        self.statistics.add(self.net(images).masked_fill(broken[:, None].to(self.net.device), math.nan))
-
-    def result(self, accelerator: Accelerator) -> dict[str, float]:
-        generated, self.statistics = self.statistics.reduce(accelerator), Statistics(self.net.dims)
-        reference = self.dataset_statistics(accelerator)
-        return {self.metric: frechet_distance(generated, reference) if generated.sum.isfinite().all() else math.inf}
-
-    def dataset_statistics(self, accelerator: Accelerator) -> Statistics:
-        """From the cache, or computed by all processes together when it is missing on any of their machines."""
-        missing = torch.tensor(not self.cache.is_file(), dtype=torch.long, device=accelerator.device)
-        if accelerator.reduce(missing, "sum") == 0:
-            return Statistics.load(self.cache)
-        part = Statistics(self.net.dims)
-        batches = torch.arange(len(self.dataset)).split(BATCH)
-        for indices in batches[accelerator.process_index :: accelerator.num_processes]:
-            part.add(self.net(self.dataset.get(indices)[0]))
-        whole = part.reduce(accelerator)
+    def _compute(self, accelerator: Accelerator) -> tuple[dict[str, dict[str, Tensor]], dict[str, dict[str, Tensor]]]:
+        """Every layer of the data that is needed, each process a part."""
+        examples = torch.arange(len(self.dataset))
+        if isinstance(self.net, Vectors):
+            examples = torch.randperm(len(self.dataset), generator=torch.Generator().manual_seed(0))[:DRAWN].sort().values
+        sums: dict[str, Statistics] = {}
+        parts = []
+        for rows in examples.split(CHUNK)[accelerator.process_index :: accelerator.num_processes]:
+            layers = self.net(self.dataset.get(rows)[0])
+            for layer in self.statistics:
+                sums.setdefault(layer, Statistics(layers[layer].shape[1])).add(layers[layer])
+            parts.append((rows, {layer: layers[layer].cpu() for layer in self.kept}))
+        parts = gather_object(parts)
+        order = torch.cat([rows for rows, _ in parts]).argsort()
+        kept = {layer: {"features": torch.cat([part[layer] for _, part in parts])[order]} for layer in sorted(self.kept)}
+        shapes = {layer: one.shape for one in [self.net(self.dataset.get(examples[:1])[0])] for layer, one in one.items()}
+        whole = {layer: _reduced(sums.get(layer) or Statistics(shapes[layer][1]), accelerator).tensors()
+                 for layer in sorted(self.statistics)}
         if accelerator.is_local_main_process:
-            whole.save(self.cache)
-        return whole
+            for kind, found in (("statistics", whole), ("features", kept)):
+                for layer, tensors in found.items():
+                    store(self._file(layer, kind), tensors)
+        return whole, kept
+
+    def _file(self, layer: str, kind: str) -> Path:
+        return self.cache / f"{self.net.name}-{self.reference}-{layer}-{kind}.safetensors"
+
+    def _stored(self, layer: str, kind: str) -> dict[str, Tensor] | None:
+        try:
+            return load_file(self._file(layer, kind))
+        except (OSError, SafetensorError):     # never made, or damaged: made again
+            return None
 
 
-class EnergyEvaluator:
-    """Energy distance of generated vectors to those of a data set, or to 4,000 drawn from it once and for all."""
-
-    metric, extractor, size = "energy", "none", 4000
-
-    def __init__(self, dataset):
-        self.reference = dataset.fingerprint
-        draw = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))[: self.size]
-        self.vectors = dataset.get(draw)[0]
-        self.samples = []
-
-    def add(self, indices: Tensor, images: Tensor) -> None:
-        """Vectors (n, D) and their sample indices (n,)."""
-        self.samples.append((indices.cpu(), images.cpu()))
-
-    def result(self, accelerator: Accelerator) -> dict[str, float]:
-        samples, self.samples = gather_object(self.samples), []  # objects: processes may hold unequal counts
-        if not samples:
-            raise FastdiffError("no samples to evaluate: n must be at least 2")
-        indices, vectors = (torch.cat(parts) for parts in zip(*samples, strict=True))
-        return {self.metric: energy_distance(vectors[indices.argsort()], self.vectors)}
+def _reduced(statistics: Statistics, accelerator: Accelerator) -> Statistics:
+    """The sum over all processes, on each of them."""
+    if accelerator.num_processes == 1:
+        return statistics
+    tensors = {name: tensor.to(accelerator.device) for name, tensor in statistics.tensors().items()}
+    return Statistics.of({name: tensor.cpu() for name, tensor in accelerator.reduce(tensors, "sum").items()})
 
 
-Evaluator = FrechetEvaluator | EnergyEvaluator
+def store(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Written to a temporary name and renamed; where a cache cannot be written, there is none."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as draft:
+            pass
+        save_file(tensors, draft.name)
+        os.replace(draft.name, path)
+    except OSError:
+        return
 
 
-def open_evaluator(dataset, extractor_spec: str | None, device: torch.device | str, cache_dir: Path) -> Evaluator:
-    """What judges samples of this data: its metric, extractor and reference are names for the row."""
+def cache_folder() -> Path:
+    """Where what was computed of a data set is kept: $FASTDIFF_CACHE, or fastdiff below the user's cache folder."""
+    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.environ.get("FASTDIFF_CACHE") or Path(home) / "fastdiff").expanduser() / "reference"
+
+
+def evaluate_images(made: Any, real: Any, extractors: str | None = None, metrics: Sequence[str] | None = None,
+                    accelerator: Accelerator | None = None) -> dict[str, float]:
+    """Figures of one data set's examples as samples of another: images from elsewhere, judged like our own."""
+    accelerator = accelerator or Accelerator(cpu=not torch.cuda.is_available())
+    if tuple(made.shape) != tuple(real.shape):
+        raise FastdiffError(f"{made.name} is {tuple(made.shape)}, but {real.name} is {tuple(real.shape)}: give the data a "
+                            "resolution and colour that suit the images")
+    found: dict[str, float] = {}
+    for evaluator in open_evaluators(real, extractors, metrics, accelerator.device):
+        for rows in torch.arange(len(made)).split(CHUNK)[accelerator.process_index :: accelerator.num_processes]:
+            evaluator.add(rows, made.get(rows)[0], None if made.labels is None else made.labels[rows])
+        found |= evaluator.result(accelerator).values
+    return found
+
+
+# ---- which figures ----------------------------------------------------------------------------------------------------
+
+
+def open_evaluators(dataset: Any, extractors: str | None, metrics: Sequence[str] | None, device: torch.device | str,
+                    cache: Path | None = None) -> list[Evaluator]:
+    """What judges samples of this data, one for each extractor of a comma-separated list; metrics None: the usual ones."""
+    if len(dataset) < 2:
+        raise FastdiffError(f"data {dataset.name}: {len(dataset)} example{'s' * (len(dataset) != 1)}, but a reference needs "
+                            "at least 2, and far more to mean something")
+    cache = cache_folder() if cache is None else cache
+    if unknown := set(metrics or ()) - set(METRICS):
+        raise FastdiffError(f"metrics: {min(unknown)!r} is unknown, choose from {', '.join(METRICS)}")
     if len(dataset.shape) == 1:
-        if extractor_spec is not None:
-            raise FastdiffError(f"extractor {extractor_spec}: vectors are compared without one; leave extractor out")
-        return EnergyEvaluator(dataset)
+        if extractors is not None:
+            raise FastdiffError(f"extractor {extractors}: vectors are compared without one; leave extractor out")
+        if missing := {m for m in metrics or () if METRICS[m].kept == "logits" or METRICS[m].statistics == "spatial"}:
+            raise FastdiffError(f"metrics: {min(missing)!r} needs a feature network, and vectors are compared without one")
+        return [Evaluator(dataset, Vectors(torch.device(device)), metrics or ("energy", "swd", "pr"), cache)]
     default = "checkpoints/digits/features" if dataset.name == "digits" else "inception"
-    extractor = open_extractor(extractor_spec or default, device)
+    return [_image_evaluator(dataset, open_extractor(spec, device), metrics, cache) for spec in
+            (extractors or default).split(",")]
+
+
+def _image_evaluator(dataset: Any, net: Extractor, metrics: Sequence[str] | None, cache: Path) -> Evaluator:
+    """An evaluator of images, checked against the data."""
     channels, *size = dataset.shape
-    if channels not in (1, 3) or (extractor.size and size != [extractor.size] * 2):
-        side = extractor.size or "any"
-        raise FastdiffError(f"{extractor.name} takes (1 or 3, {side}, {side}), but {dataset.name} is {dataset.shape}")
-    return FrechetEvaluator(dataset, extractor, cache_dir)
+    if channels not in (1, 3) or (net.size and size != [net.size] * 2):
+        side = net.size or "any"
+        raise FastdiffError(f"{net.name} takes (1 or 3, {side}, {side}), but {dataset.name} is {tuple(dataset.shape)}")
+    classes = getattr(dataset, "classes", 0)
+    usual = ("fd", "kd", "pr") + (("accuracy",) if classes and net.classes == classes else ())
+    for metric in metrics or ():
+        layer = METRICS[metric].kept or METRICS[metric].statistics
+        if layer not in net.layers or (metric == "accuracy" and net.classes != classes):
+            raise FastdiffError(f"metrics: {metric!r} is not to be had in {net.name}: it has {', '.join(net.layers)}"
+                                + (f", and {net.classes or 'no'} classes where the data have {classes}"
+                                   if metric == "accuracy" else ""))
+    return Evaluator(dataset, net, metrics or usual, cache)
+
+

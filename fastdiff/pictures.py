@@ -40,6 +40,14 @@ def scatter(x: Tensor, limit: float = 1.4) -> Image.Image:
     return Image.open(buffer).convert("RGB")
 
 
+def beside(images: list[Image.Image]) -> Image.Image:
+    """Pictures of one size, left to right."""
+    joined = Image.new(images[0].mode, (sum(image.width for image in images), images[0].height))
+    for place, image in enumerate(images):
+        joined.paste(image, (place * image.width, 0))
+    return joined
+
+
 def save(image: Image.Image, path: Path) -> None:
     """Written to a temporary name and renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ from .settings import Named, Strict, call, check, dotted, named, schema, suggest
 from .train import TrainConfig
 
 NAME = r"\w[\w.-]*"                                # of recipes and stages: they become folders
-TAKEN = ("samples", "reference", "trajectory")     # a run's folders that are no stage
+TAKEN = ("samples", "trajectory", "influence")     # a run's folders that are no stage
 # The least that settings of a training may be.
 LEAST = {"steps": 1, "batch": 1, "accumulate": 1, "log_every": 1, "save_every": 1, "warmup": 0, "sample_every": 0,
          "lr": 0, "clip": 0, "ema": 0, "weight_decay": 0, "save_minutes": 0, "seed": 0}

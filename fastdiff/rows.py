@@ -6,11 +6,19 @@ import math
 import os
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import Literal
 
 from fastdiff.errors import FastdiffError
 
 MADE = ("weights", "reference", "extractor", "clip")  # what must be alike for rows of a cell to be averaged
 CELL = ("model", "sampler", "spacing", "steps", "guidance", "n")  # what rows share that differ in their seed alone
+COSTS = ("nfe", "ms_per_image", "images_per_s", "peak_mb", "flops_per_image")
+MAIN = ("fid", "fd", "energy")
+LOWER = ("fid", "fd", "kid", "kd", "sfid", "sfd", "energy", "swd", "nll")
+HIGHER = ("is", "score", "precision", "recall", "density", "coverage", "accuracy", "diversity", "nearest")
+FAMILIES: dict[str, Literal["lower", "higher"]] = dict.fromkeys(LOWER, "lower") | dict.fromkeys(HIGHER, "higher")
+UNRANKED = ("diversity", "nearest")                  # more is better up to what data have; noise has the most
+SUFFIXES = ("_se", "_std", "_ci", "_min", "_inf")    # of what goes with a metric and is none itself
 
 
 # ---- the file -------------------------------------------------------------------------------------------------------
@@ -26,43 +34,88 @@ def identity(**what) -> str:
 def read_rows(path: str | Path) -> list[dict]:
     """All rows of a file, none if it does not exist; of rows that share a key the last one holds.
 
-    A row counts once its newline is written: what follows the last newline was cut off by a kill and is ignored.
+    A last line that a kill cut off, or that is no row, is ignored; one before it is an error.
     """
     path = Path(path)
     if not path.exists():
         return []
     rows = {}
-    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
-        try:
-            row = json.loads(line)
-            rows[row["key"]] = row
-        except (ValueError, TypeError, KeyError):
-            raise FastdiffError(
-                f'{path}, line {number}: expected a JSON object with a "key"; mend or delete that line'
-            ) from None
+    for number, line in enumerate(_whole(path.read_bytes()).splitlines(), start=1):
+        row = _row(line)
+        if row is None:
+            raise FastdiffError(f'{path}, line {number}: expected a JSON object with a "key"; mend or delete that line')
+        rows[row["key"]] = row
     return list(rows.values())
 
 
 def append_row(path: str | Path, row: dict) -> None:
-    """Add one row, on disk when this returns; a half-written line left by a kill is cut off first."""
+    """Add one row, on disk when this returns; a broken last line is first moved to `path`.broken."""
     line = json.dumps(row).encode() + b"\n"
     with open(path, "a+b") as file:
         file.seek(0)
-        file.truncate(file.read().rfind(b"\n") + 1)
+        data = file.read()
+        whole = _whole(data)
+        if broken := data[len(whole) :]:
+            with open(f"{path}.broken", "ab") as aside:
+                aside.write(broken.removesuffix(b"\n") + b"\n")
+                aside.flush()
+                os.fsync(aside.fileno())
+            file.truncate(len(whole))
         file.write(line)
         file.flush()
         os.fsync(file.fileno())
 
 
-# ---- the sum --------------------------------------------------------------------------------------------------------
+def _whole(data):
+    """The bytes of a file up to a last line without its newline, or that is no row."""
+    start = data.rfind(b"\n", 0, -1) + 1
+    last = data[start:]
+    return data if last.endswith(b"\n") and _row(last) is not None else data[:start]
+
+
+def _row(line):
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and isinstance(row.get("key"), str) else None
+
+
+# ---- the metrics ----------------------------------------------------------------------------------------------------
+
+
+def family(name: str) -> str:
+    """What kind of figure a key holds: fd_digits -> fd, precision_inception -> precision."""
+    return name.split("_")[0]
+
+
+def better(name: str) -> Literal["lower", "higher"]:
+    """Which way a metric improves."""
+    return FAMILIES[family(name)]
 
 
 def metric_of(rows: list[dict]) -> str:
     """The figure that a report is about: fid, else the first fd_<extractor>, else energy."""
-    present = [name for row in rows for name, value in row.items() if _is_metric(name) and value is not None]
+    present = [name for name in _present(rows) if family(name) in MAIN]
     if not present:
         raise FastdiffError("no metric in these rows: expected fid, fd_<extractor> or energy; bench again with one")
-    return min(present, key=lambda name: ("fid", "fd", "energy").index(name.split("_")[0]))
+    return min(present, key=lambda name: MAIN.index(family(name)))
+
+
+def metrics_of(rows: list[dict]) -> list[str]:
+    """Every metric that some row has, the one of `metric_of` first, then in the order of FAMILIES."""
+    main = metric_of(rows)
+    order = list(FAMILIES)
+    return [main, *sorted(_present(rows).keys() - {main}, key=lambda name: (order.index(family(name)), name))]
+
+
+def _present(rows):
+    """The metrics that rows have, as keys in order of appearance; what ends in a SUFFIX goes with one of them."""
+    names = (name for row in rows for name, value in row.items() if value is not None)
+    return dict.fromkeys(name for name in names if family(name) in FAMILIES and not name.endswith(SUFFIXES))
+
+
+# ---- the sum --------------------------------------------------------------------------------------------------------
 
 
 def current_rows(rows: list[dict]) -> list[dict]:
@@ -76,16 +129,18 @@ def current_rows(rows: list[dict]) -> list[dict]:
 def summary(rows: list[dict]) -> list[dict]:
     """One group a cell: means over seeds, teachers first, then students by model in row order, by NFE.
 
-    Beside the fields of a row a group has `seeds`; `<metric>_std`, None for one seed; `figure`, the metric as text;
-    `teacher`; `family`, the model without its step count (progressive-4 -> progressive); `solver`, the sampler and what
-    tells it from its like; `line`, the name of its curve; `gain`, how many times the teacher's DDIM at the same steps
-    and n is worse (students only); `best`, whether it has the lowest figure of several at its steps and n.
+    Beside the fields of a row a group has `seeds`; of each metric m: m, its mean over them, `m_std`, `m_ci`, the half
+    of its 95 % interval, both None where unknown, `m_min`; `figures`, each m and its interval as text, and `figure`, the
+    main one's; `bests`, the metrics in which it leads those of its steps and n, and `best`, whether in the main one;
+    `broken`, the samples that were not finite; `teacher`; `family`, the model without its step count (progressive-4 ->
+    progressive); `solver`, the sampler and what tells it from its like; `line`, the name of its curve; `gain`, how many
+    times the teacher's DDIM at the same steps and n is worse (students only).
     """
-    metric = metric_of(rows)
+    metrics = metrics_of(rows)
     cells = {}
     for row in current_rows(rows):
         cells.setdefault(_cell(row), []).append(row)
-    groups = [_mean(cell, metric) for cell in cells.values()]
+    groups = [_mean(cell, metrics) for cell in cells.values()]
     for group in groups:
         kin = [other for other in groups if other["model"] == group["model"]]
         single = len({other["steps"] for other in kin}) == 1
@@ -96,7 +151,7 @@ def summary(rows: list[dict]) -> list[dict]:
         solvers = {other["solver"] for other in groups if other["family"] == group["family"]}
         named = group["teacher"] or len(solvers) > 1
         group["line"] = f"{group['family']} {group['solver']}" if named else group["family"]
-        group |= _standing(group, groups, metric)
+        group |= _standing(group, groups, metrics)
     order = {family: place for place, family in enumerate(dict.fromkeys(group["family"] for group in groups))}
     return sorted(groups, key=lambda g: (not g["teacher"], order[g["family"]], g["solver"], g["nfe"] or 0, g["steps"]))
 
@@ -107,15 +162,20 @@ def reference(groups: list[dict], metric: str, n: int) -> dict | None:
     return max(ddpm, key=lambda g: g["steps"], default=None)
 
 
-def figure(mean: float | None, std: float | None = None) -> str:
+def figure(mean: float | None, spread: float | None = None) -> str:
     """A number to three digits and its spread to the same decimals: 24.1 ± 0.3."""
     if mean is None:
         return "–"
     if not math.isfinite(mean):
         return "diverged"
-    exponents = [(digits, int(f"{x:.{digits - 1}e}".split("e")[1])) for x, digits in ((mean, 3), (std, 1)) if x]
+    exponents = [(digits, int(f"{x:.{digits - 1}e}".split("e")[1])) for x, digits in ((mean, 3), (spread, 1)) if x]
     decimals = min(max([0, *(digits - 1 - exponent for digits, exponent in exponents)]), 6)
-    return f"{mean:.{decimals}f}" + ("" if std is None else f" ± {std:.{decimals}f}")
+    return f"{mean:.{decimals}f}" + ("" if spread is None else f" ± {spread:.{decimals}f}")
+
+
+def ratio(times: float) -> str:
+    """How many times, to as many digits as are worth reading: 0.85, 1.3, 410."""
+    return f"{times:,.0f}" if times >= 10 else f"{times:.1f}" if times >= 1 else f"{times:.2g}"
 
 
 def finite(value: float | None) -> bool:
@@ -123,27 +183,37 @@ def finite(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
 
 
-def _is_metric(name):
-    return name in ("fid", "energy") or name.startswith("fd_")
-
-
 def _cell(row):
     return tuple(row.get(name) for name in CELL)
 
 
-def _mean(rows, metric):
-    """Rows of one cell as one: metrics and costs averaged over seeds, the rest as in the last row."""
-    group = dict.fromkeys((*CELL, "nfe", "ms_per_image", metric))
+def _mean(rows, metrics):
+    """Rows of one cell as one: metrics, what goes with them and costs averaged over seeds, the rest as in the last row."""
+    group = dict.fromkeys((*CELL, *COSTS, *metrics))
     group |= {name: value for name, value in rows[-1].items() if name not in ("key", "seed", "time")}
     group["seeds"] = [row.get("seed") for row in rows]
-    for name in list(group):
-        if _is_metric(name) or name in ("nfe", "ms_per_image", "images_per_s"):
-            values = [row[name] for row in rows if row.get(name) is not None]
-            group[name] = fmean(values) if values else None
-            if _is_metric(name):
-                group[f"{name}_std"] = stdev(values) if len(values) > 1 and all(map(finite, values)) else None
-    group["figure"] = figure(group[metric], group[f"{metric}_std"])
+    group["broken"] = [f"sample {i} of seed {row.get('seed')}" for row in rows for i in row.get("broken", ())]
+    for name in (*COSTS, *(metric + suffix for metric in metrics for suffix in ("", "_se", "_inf"))):
+        values = [row[name] for row in rows if row.get(name) is not None]
+        if values:
+            group[name] = fmean(values)
+        if name in metrics:
+            group |= _spread(name, values, group.get(f"{name}_se"))
+    group["figures"] = {name: figure(group[name], group[f"{name}_ci"]) for name in metrics}
+    group["figure"] = group["figures"][metrics[0]]
     return group
+
+
+def _spread(name, values, error):
+    """{std, ci, min} of one metric: over seeds where there are several, else the interval of the row's own error."""
+    from scipy.special import stdtrit  # takes a moment to import, and the file alone does without it
+
+    seeds, known = len(values), [value for value in values if finite(value)]
+    std = stdev(values) if seeds > 1 and len(known) == seeds else None
+    ci = 1.96 * error if seeds == 1 and known and finite(error) else None
+    if std is not None:
+        ci = float(stdtrit(seeds - 1, 0.975)) * std / math.sqrt(seeds)
+    return {f"{name}_std": std, f"{name}_ci": ci, f"{name}_min": min(known, default=None)}
 
 
 def _solver(group, kin):
@@ -155,11 +225,18 @@ def _solver(group, kin):
     return " ".join(map(str, parts))
 
 
-def _standing(group, groups, metric):
-    """How a group stands among those of its steps and n: {gain, best}."""
-    rivals = [g for g in groups if (g["steps"], g["n"]) == (group["steps"], group["n"]) and finite(g[metric])]
-    best = len(rivals) > 1 and group[metric] == min(g[metric] for g in rivals)
-    ddim = [g[metric] for g in rivals if g["teacher"] and g["sampler"] == "ddim"]
-    if group["teacher"] or group not in rivals or not ddim or group[metric] <= 0:
-        return {"gain": None, "best": best}
-    return {"gain": min(ddim) / group[metric], "best": best}  # of several spacings the strongest baseline
+def _standing(group, groups, metrics):
+    """How a group stands among those of its steps and n: {gain, bests, best}."""
+    rivals = [g for g in groups if (g["steps"], g["n"]) == (group["steps"], group["n"])]
+    bests = [name for name in metrics if _leads(group, rivals, name)]
+    metric = metrics[0]
+    ddim = [g[metric] for g in rivals if g["teacher"] and g["sampler"] == "ddim" and finite(g[metric])]
+    compares = not group["teacher"] and ddim and finite(group[metric]) and group[metric] > 0
+    gain = min(ddim) / group[metric] if compares else None  # of several spacings the strongest baseline
+    return {"gain": gain, "bests": bests, "best": metric in bests}
+
+
+def _leads(group, rivals, name):
+    values = {g[name] for g in rivals if finite(g[name])}    # alike in all, it tells none apart
+    first = min if better(name) == "lower" else max
+    return family(name) not in UNRANKED and len(values) > 1 and group[name] == first(values)

@@ -15,13 +15,13 @@ from accelerate import Accelerator
 from rich.table import Column, Table
 from torch import Tensor, nn
 
-from .bench import provenance
 from .checkpoint import about, load
 from .denoiser import Denoiser
 from .errors import FastdiffError
 from .generate import Made, generate
 from .guidance import Guided
 from .pictures import to_uint8
+from .provenance import provenance
 from .rows import append_row, identity
 from .samplers import SAMPLERS, time_grid
 from .schedule import DDPM

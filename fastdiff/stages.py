@@ -182,7 +182,7 @@ def benchmark(recipe: Recipe, dataset: Dataset, folder: Path, accelerator: Accel
             advance(sum(row["steps"] for row in rows), f"{row['model']} {row['sampler']} {row['steps']}")
     if accelerator.is_main_process:
         report.write(folder)
-        console.print(report.table(rows))
+        console.print(report.table(rows), *report.left_out(folder), sep="\n")
         console.print(f"{folder}: done. Open {folder / 'report.html'}")
     accelerator.wait_for_everyone()
 

@@ -20,6 +20,8 @@ from fastdiff.methods import METHODS
 from fastdiff.networks import unet
 from fastdiff.samplers import SAMPLERS
 from fastdiff.schedule import Cosine
+from fastdiff.verbs.arguments import names_of
+from fastdiff.verbs.listing import LISTS, Listed
 
 ROOT = Path(__file__).parents[1]
 RECIPE = {
@@ -28,7 +30,7 @@ RECIPE = {
     "model": {"net": {"name": "mlp", "width": 8, "depth": 1}},
     "train": {"steps": 2, "batch": 8},
     "stages": {"teacher": {"method": "denoising"}},
-    "bench": {"steps": [1], "baselines": [], "n": 4},
+    "bench": {"steps": [1], "baselines": [], "n": 8},
 }
 
 
@@ -88,7 +90,7 @@ def test_help_lists_the_verbs(tmp_path):
     listed = done.stdout.partition("Commands:")[2].split("\n")
     verbs = [line.split()[0] for line in listed if line.startswith("  ") and not line.startswith("   ")]
     assert (done.returncode, done.stderr) == (0, "")
-    assert verbs == ["run", "sample", "bench", "search", "report", "export", "list"]
+    assert verbs == [verb.name for verb in cli.app.registered_commands] and len(verbs) == 9
 
 
 def test_the_command_line_loads_without_torch():
@@ -98,7 +100,8 @@ def test_the_command_line_loads_without_torch():
 
 
 def test_our_own_errors_keep_their_traceback():
-    code = "import sys; from fastdiff import cli; cli.LISTS = {'samplers': lambda: 1 / 0}; cli.main()"
+    code = ("import sys; from fastdiff import cli; from fastdiff.verbs import show; "
+            "show.LISTS = {'samplers': lambda: 1 / 0}; cli.main()")
     done = subprocess.run([sys.executable, "-c", code, "list", "samplers"], text=True, capture_output=True, cwd=ROOT)
     assert done.returncode == 1 and done.stderr.startswith("Traceback")
     assert done.stderr.endswith("ZeroDivisionError: division by zero\n")
@@ -108,7 +111,7 @@ def test_ctrl_c(fastdiff, monkeypatch):
     def interrupted():
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(cli.LISTS, cli.Listed.samplers, interrupted)
+    monkeypatch.setitem(LISTS, Listed.samplers, interrupted)
     code, out, err = fastdiff("list", "samplers")
     assert code == 130 and err == "fastdiff: interrupted; the same command goes on from the last state\n"
 
@@ -116,7 +119,7 @@ def test_ctrl_c(fastdiff, monkeypatch):
 # list
 
 
-@pytest.mark.parametrize("what", list(cli.Listed))
+@pytest.mark.parametrize("what", list(Listed))
 def test_lists(what, fastdiff, monkeypatch, finished):
     monkeypatch.chdir(finished[1].parents[1] if what == "models" else ROOT)
     code, out, err = fastdiff("list", what)
@@ -311,7 +314,7 @@ def test_folders_of_images_that_do_not_fit(images, refused, tmp_path):
 def test_bench(finished, fastdiff, tmp_path):
     teacher, out = finished[1] / "teacher", tmp_path / "bench"
     words = ["bench", teacher, "--data", "toy", "--out", out]
-    words += ["--steps", "1,2", "--against", "ddpm:2", "--n", 4, "--seeds", "0,1"]
+    words += ["--steps", "1,2", "--against", "ddpm:2", "--n", 8, "--seeds", "0,1"]
     code, text, err = fastdiff(*words)
     assert code == 0 and "ddpm" in text and (out / "report.html").is_file() and "teacher-ddpm-uniform-2  seed 1" in err
     rows = [json.loads(line) for line in (out / "bench.jsonl").read_text().splitlines()]
@@ -343,14 +346,14 @@ def test_benches_that_cannot_be(words, message, finished, refused, tmp_path):
 
 def test_models_are_named_by_what_tells_them_apart(tmp_path):
     def named(*paths):
-        names = cli.names_of([f"{tmp_path}/{path}" for path in paths])
+        names = names_of([f"{tmp_path}/{path}" for path in paths])
         return {name: path.removeprefix(f"{tmp_path}/") for name, path in names.items()}
 
     assert named("a/teacher") == {"teacher": "a/teacher"}
     assert named("a/teacher", "a/ect/") == {"teacher": "a/teacher", "ect": "a/ect/"}
     assert named("a/x/teacher", "b/x/teacher") == {"a-x-teacher": "a/x/teacher", "b-x-teacher": "b/x/teacher"}
     assert named("a/teacher", "a/teacher") == {"teacher": "a/teacher"}
-    assert cli.names_of(["google/ddpm"]) == {"ddpm": "google/ddpm"}
+    assert names_of(["google/ddpm"]) == {"ddpm": "google/ddpm"}
 
 
 def test_report(finished, fastdiff, refused, tmp_path):
@@ -358,7 +361,7 @@ def test_report(finished, fastdiff, refused, tmp_path):
     assert (code, err) == (0, "") and "report.html" in out and "teacher" in out
     code, out, err = fastdiff("report", finished[1], "--json")
     assert code == 0 and {group["model"] for group in json.loads(out)} == {"teacher"}
-    (tmp_path / "bench.jsonl").write_text("{}\n")
+    (tmp_path / "bench.jsonl").write_text("{}\n{}\n")
     assert "line 1" in refused("report", tmp_path)
     assert "no rows in" in refused("report", tmp_path / "nosuch")
     assert "no rows in" in refused("report", finished[0])

@@ -317,7 +317,7 @@ def test_stages_that_do_not_fit_together(assignment, message):
     assert message in complaint(changed(assignment))
 
 
-@pytest.mark.parametrize("name", ["..", ".", "a/b", "/tmp/x", "", "samples", "reference", ".hidden"])
+@pytest.mark.parametrize("name", ["..", ".", "a/b", "/tmp/x", "", "samples", "influence", ".hidden"])
 def test_a_stage_is_named_like_a_folder(name):
     source = copy.deepcopy(PLAIN)
     source["stages"] = {name: source["stages"]["teacher"]}

@@ -122,7 +122,7 @@ def runs(tmp_path_factory):
     recipe, whole, broken = folder / "tiny.yaml", folder / "whole", folder / "broken"
     recipe.write_text(RECIPE)
     server = multiprocessing.get_context("forkserver")            # pays for the imports once, each launch is a fork of it
-    server.set_forkserver_preload(["fastdiff.stages", "fastdiff.recipe", "fastdiff.cli", "fastdiff.plots"])
+    server.set_forkserver_preload(["fastdiff.stages", "fastdiff.recipe", "fastdiff.cli", "fastdiff.report.plots"])
 
     def launch(out, *moment):
         process = server.Process(target=command, args=(recipe, out, *moment))

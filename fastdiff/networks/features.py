@@ -17,7 +17,7 @@ def block(width: int, out: int) -> nn.Sequential:
 
 
 class DigitFeatures(nn.Module):
-    """uint8 images (n, 1 or 3, 8, 8) -> features (n, 64), after the nonlinearity, and logits (n, 10)."""
+    """uint8 images (n, 1 or 3, 8, 8) -> features (n, 64) after the nonlinearity, logits (n, 10), maps (n, 64, 4, 4)."""
 
     size, dims, classes = 8, 64, 10
 
@@ -30,10 +30,11 @@ class DigitFeatures(nn.Module):
         )  # fmt: skip
         self.head = nn.Linear(self.dims, self.classes)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         grey = images.float().mean(1, keepdim=True) / 127.5 - 1
-        features = self.trunk(grey)
-        return features, self.head(features)
+        maps = self.trunk[:4](grey)
+        features = self.trunk[4:](maps)
+        return features, self.head(features), maps
 
 
 def load_features(folder: str | Path) -> tuple[DigitFeatures, dict]:

@@ -1,8 +1,15 @@
 """What the command line writes as text: counts, models' names, settings of guidance."""
 
+import re
 from pathlib import Path
+from typing import Annotated
 
-from .errors import FastdiffError
+import typer
+
+from ..errors import FastdiffError
+
+Model = Annotated[str, typer.Argument(help="A stage of a run, a diffusers folder, or a hub id.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 
 
 def names_of(models: list[str]) -> dict[str, str]:
@@ -17,8 +24,8 @@ def names_of(models: list[str]) -> dict[str, str]:
 
 def bounds(text: str | None) -> dict[str, object]:
     """Settings of Guided, written clip=1,interval=0.2:5."""
-    from .guidance import Guided
-    from .settings import check, spelled
+    from ..guidance import Guided
+    from ..settings import check, spelled
 
     if text and not all("=" in part for part in text.split(",")):
         raise FastdiffError(f"--guide {text}: expected setting=value, separated by commas")
@@ -34,3 +41,16 @@ def integers(option: str, text: str) -> tuple[int, ...]:
         return tuple(int(word) for word in text.split(","))
     except ValueError:
         raise FastdiffError(f"{option} {text}: expected whole numbers separated by commas") from None
+
+
+def numbers(option: str, text: str) -> tuple[float, ...]:
+    """Numbers separated by commas."""
+    try:
+        return tuple(float(word) for word in text.split(","))
+    except ValueError:
+        raise FastdiffError(f"{option} {text}: expected numbers separated by commas") from None
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Words separated by commas, except those in brackets, which separate a word's options."""
+    return tuple(re.split(r",(?![^\[]*\])", text)) if text else ()

@@ -19,7 +19,7 @@ class Listed(StrEnum):
 
 def registry(module: str, name: str) -> dict[str, str]:
     """What a registry holds, each with the first line of its documentation."""
-    entries = getattr(import_module(f".{module}", __package__), name)
+    entries = getattr(import_module(f"fastdiff.{module}"), name)
     return {key: said(value) for key, value in entries.items()}
 
 

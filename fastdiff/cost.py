@@ -1,0 +1,42 @@
+"""What sampling costs besides time: memory and arithmetic."""
+
+import resource
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from .denoiser import Denoiser
+
+
+def flops(model: Denoiser) -> int | None:
+    """Floating-point operations of one evaluation of one sample, in matrix products and convolutions; None without any."""
+    x = torch.zeros(1, *model.shape, device=model.device)
+    t = torch.tensor(model.schedule.t_max / 2, dtype=torch.float64)
+    null = getattr(model.net, "null_label", None)
+    cond = None if null is None else {"label": torch.full((1,), null, device=model.device)}
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        model(x, t, t, cond)
+    return counter.get_total_flops() or None
+
+
+def forget_peak(device: torch.device) -> None:
+    """Let the peak of memory begin anew."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    with suppress(OSError):                              # Linux alone can forget a process's peak
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_mb(device: torch.device) -> float:
+    """The most memory held since forget_peak, in MiB: on a GPU what tensors held, on a CPU the whole process.
+
+    Where the system cannot forget a process's peak (not Linux), on a CPU that of its whole life.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    with suppress(OSError, StopIteration, ValueError):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10

@@ -1,0 +1,134 @@
+"""One cell of a benchmark: samples drawn, timed and judged, and the pictures that are kept of it."""
+
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch import Tensor
+
+from .cost import flops, forget_peak, peak_mb
+from .data import Dataset
+from .denoiser import Denoiser
+from .evaluate import Evaluator, store
+from .generate import generate
+from .likelihood import nll
+from .pictures import beside, picture, save
+
+COLUMNS = 16        # of a sheet of samples
+SHEET = 64          # samples that are kept of a cell, of its first seed
+POINTS = 1000       # the same of points in the plane
+FOLLOWED = 8        # samples whose way from noise is kept
+STATES = 10         # pictures on that way
+NAMED = 10          # broken samples that a row names
+
+Plan = tuple[str, Tensor, dict[str, Any]]
+
+
+class Measured(NamedTuple):
+    """A row's figures and costs, the terms of its kernel distance, and its first samples."""
+
+    row: dict[str, Any]
+    terms: dict[str, Tensor]
+    first: Tensor
+
+
+def measure(model: Denoiser, way: Plan, seed: int, dataset: Dataset, evaluators: list[Evaluator], n: int, batch: int,
+            guidance: float, accelerator: Accelerator) -> Measured:
+    """Draw this process's share of n samples, in batches; what all of them cost and are worth.
+
+    Time is that of sampling alone: one evaluation at the real batch size runs before, and judging is not in it.
+    """
+    sampler, times, options = way
+    mine = torch.arange(n)[accelerator.process_index :: accelerator.num_processes]
+    labels, cuda = asked(model, dataset, n), accelerator.device.type == "cuda"
+    for _ in generate(model, "ddim", times[[0, -1]], mine[:batch], labels=None, batch=batch):
+        pass
+    forget_peak(accelerator.device)
+    seconds, spent, first, shown = 0.0, 0, [], sheet_of(dataset, n)
+    making = generate(model, sampler, times, mine, seed=seed, labels=labels[mine] if labels is not None else None,
+                      batch=batch, guidance=guidance, **options)
+    while True:
+        start = time.perf_counter()
+        made = next(making, None)
+        if cuda:
+            torch.cuda.synchronize()
+        if made is None:
+            break
+        seconds += time.perf_counter() - start
+        spent += made.nfe * len(made.indices)
+        for evaluator in evaluators:
+            evaluator.add(made.indices, made.x, labels[made.indices] if labels is not None else None)
+        first += [(i, x.cpu()) for i, x in zip(made.indices.tolist(), made.x) if i < shown]
+    peak = peak_mb(accelerator.device)
+    found = [evaluator.result(accelerator) for evaluator in evaluators]
+    nfe = round(spent / max(1, len(mine)), 2)                             # an adaptive solver's differs by batch
+    operations = flops(model)
+    row = {"nfe": int(nfe) if nfe == int(nfe) else nfe}
+    for figures in found:
+        row |= figures.values
+    row |= {"ms_per_image": 1000 * seconds / n, "images_per_s": n / seconds, "peak_mb": peak,
+            "flops_per_image": None if operations is None else round(operations * nfe)}
+    if found[0].broken:
+        row["broken"] = found[0].broken[:NAMED]
+    samples = torch.stack([x for _, x in sorted(gather_object(first), key=lambda pair: pair[0])])
+    return Measured(row, next((figures.terms for figures in found if figures.terms), {}), samples)
+
+
+def asked(model: Denoiser, dataset: Dataset, n: int) -> Tensor | None:
+    """The class each of n samples is to be: those of the data in their order; None of a model without classes."""
+    labelled = model.net.null_label is not None and dataset.labels is not None
+    return dataset.labels[torch.arange(n) % len(dataset)] if labelled else None
+
+
+def sheet_of(dataset: Dataset, n: int) -> int:
+    """How many of n samples are kept to be seen."""
+    return min(POINTS if len(dataset.shape) == 1 else SHEET, n)
+
+
+def keep(first: Tensor, model: Denoiser, way: Plan, seed: int, dataset: Dataset, guidance: float, out: Path,
+         cell: str) -> None:
+    """Pictures of a cell: a sheet of its first samples, and the way of a few from noise, by their clean predictions."""
+    sampler, times, options = way
+    count = len(first) if len(dataset.shape) == 1 else min(FOLLOWED, len(first))
+    labels, states = asked(model, dataset, count), []
+    [made] = generate(model, sampler, times, torch.arange(count), seed=seed, guidance=guidance, batch=count, labels=labels,
+                      watch=lambda _, state: states.append(state.x0.cpu()), **options)
+    save(picture(first, columns=COLUMNS), out / "samples" / f"{cell}.png")
+    way_down = [picture(x, columns=1) for x in (*chosen(states, STATES - 1), made.x)]
+    save(beside(way_down), out / "trajectory" / f"{cell}.png")
+
+
+def chosen(states: list[Tensor], count: int) -> list[Tensor]:
+    """At most so many states, evenly from the first; not the last, whose prediction is the sample itself."""
+    before = states[:-1]
+    return [before[place] for place in torch.linspace(0, len(before) - 1, min(count, len(before))).round().long()]
+
+
+def keep_real(dataset: Dataset, out: Path) -> None:
+    """The sheet of real data that the samples' sheets are seen beside."""
+    some = dataset.get(torch.arange(sheet_of(dataset, len(dataset))))[0]
+    save(picture(some, columns=COLUMNS), out / "samples" / "real.png")
+
+
+def keep_terms(terms: dict[str, Tensor], out: Path, key: str) -> None:
+    """Each sample's part in the kernel distance, for the paired comparison of cells."""
+    if terms:
+        store(out / "influence" / f"{key}.safetensors", terms)
+
+
+def likelihood(model: Denoiser, dataset: Dataset, n: int, batch: int, accelerator: Accelerator) -> float | None:
+    """Bits per dimension of the data's first n examples, on all processes; None of a student that jumps."""
+    if model.sampling.only or model.sampling.sampler in ("consistency", "gamma"):
+        return None
+    n = min(n, len(dataset))
+    mine = torch.arange(n)[accelerator.process_index :: accelerator.num_processes]
+    labelled, total = model.net.null_label is not None, torch.zeros((), dtype=torch.float64, device=accelerator.device)
+    for rows in mine.split(batch):
+        x0, cond = dataset.get(rows)
+        cond = {name: value.to(accelerator.device) for name, value in cond.items()} if labelled and cond else None
+        levels = 256 if dataset.examples.dtype == torch.uint8 else None
+        total += nll(model, x0.to(accelerator.device), cond=cond, levels=levels, indices=rows).double().sum()
+    return float(accelerator.reduce(total)) / n

@@ -1,0 +1,162 @@
+"""The report of a run: its rows as Markdown, an HTML page, LaTeX and CSV, with the pictures, written beside them."""
+
+import io
+import json
+import os
+from collections.abc import Iterable
+from csv import DictWriter
+from pathlib import Path
+from statistics import mode
+
+from fastdiff.errors import FastdiffError
+from fastdiff.judge import answers, results
+from fastdiff.judge import markdown as judgement
+from fastdiff.report.tables import NAMES, Column, columns, compared, costs, lines, training
+from fastdiff.report.words import notes, provenance, verdict, warnings
+from fastdiff.rows import metrics_of, read_rows, reference, summary
+
+PLOTS = ("quality-nfe.png", "quality-seconds.png", "quality-nfe.svg", "quality-seconds.svg")
+TEX = str.maketrans({
+    "\\": r"\textbackslash{}", "_": r"\_", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$", "|": "$|$",
+    "±": r"$\pm$", "↓": r"$\downarrow$", "↑": r"$\uparrow$", "→": r"$\to$", "∞": r"$\infty$", "–": "--",
+})
+
+
+def write(run_dir: str | Path, extras: Iterable[str] = ()) -> list[Path]:
+    """Write every view of `run_dir`/bench.jsonl beside it, with the `extras` of EXTRAS; returns their paths.
+
+    There is no grid where no samples are kept.
+    """
+    from fastdiff.report import plots  # matplotlib: the table alone does without it
+    from fastdiff.report.compare import differences
+    from fastdiff.report.page import html
+
+    run_dir = Path(run_dir)
+    rows = read_rows(run_dir / "bench.jsonl")
+    if not rows:
+        raise FastdiffError(f"no rows in {run_dir / 'bench.jsonl'}: run `fastdiff bench` or `fastdiff run` first")
+    groups, metrics = summary(rows), metrics_of(rows)
+    metric, found = metrics[0], differences(rows, run_dir)
+    aim = reference(groups, metric, mode(group["n"] for group in groups))
+    files = {}
+    for name in PLOTS:
+        cost, form = name.removeprefix("quality-").split(".")
+        files[name] = plots.quality(groups, metric, cost, aim, form)
+    if grid := plots.grid(groups, metric, run_dir / "samples"):
+        files["grid.png"] = grid
+    alerts = warnings(groups, metric) + left_out(run_dir)
+    page = html(run_dir, groups, metrics, verdict(groups, metric), notes(groups, metrics), alerts, training(groups), found,
+                provenance(rows))
+    texts = {"report.html": page} | {name: EXTRAS[name](rows) for name in extras}
+    written = [_replace(run_dir / name, data) for name, data in files.items()]
+    texts["report.md"] = markdown(rows, run_dir, found)                # links what is there by now
+    return written + [_replace(run_dir / name, text.encode()) for name, text in texts.items()]
+
+
+def markdown(rows: list[dict], run_dir: str | Path, differences: Iterable[dict] = ()) -> str:
+    """report.md, with the pictures of `run_dir` by relative link and the pairs of `compare.differences`."""
+    run_dir, differences = Path(run_dir), list(differences)
+    groups, metrics = summary(rows), metrics_of(rows)
+    parts = [
+        f"# {run_dir.resolve().name}",
+        verdict(groups, metrics[0]),
+        *(f"> **Warning.** {text}" for text in warnings(groups, metrics[0]) + left_out(run_dir)),
+        _grid(groups, columns(groups, metrics)),
+        "\n".join(f"- {note}" for note in notes(groups, metrics)),
+    ]
+    if differences:
+        parts += [
+            "## Differences",
+            "Each against the best (B) at its steps and n. The interval is a bootstrap over pairs of samples from the same "
+            "noise, and over the reference; told apart: 0 lies outside.",
+            _ruled(*compared(differences)),
+        ]
+    if judged := results(answers(run_dir)):
+        parts += ["## Human judgement", judgement(judged).strip()]
+    parts += [
+        "## Sampling cost",
+        _grid(groups, costs(groups)),
+        "## Training cost",
+        _ruled(*training(groups)),
+        "## Pictures",
+        *(f"![{path.stem}]({path.relative_to(run_dir).as_posix()})" for path in _pictures(groups, run_dir)),
+        "## What made these figures",
+        "\n".join(f"- {name}: {value}" for name, value in provenance(rows).items()),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def latex(rows: list[dict]) -> str:
+    """The table for a paper: a tabular that needs booktabs, bests in bold."""
+    groups, metrics = summary(rows), metrics_of(rows)
+    shown = [column for column in columns(groups, metrics) if column.head not in ("n", "seeds")]
+    made = "; ".join(f"{name} {value}" for name, value in provenance(rows).items() if name in ("extractor", "n", "seed"))
+    body = []
+    for before, group, line in zip([groups[0], *groups], groups, lines(groups, shown, _tex, r"\textbf{{{}}}".format)):
+        body += [r"\midrule"] if group["family"] != before["family"] else []
+        body.append(" & ".join(line) + r" \\")
+    return "\n".join([
+        rf"% needs \usepackage{{booktabs}}; {made}",
+        rf"\begin{{tabular}}{{{''.join(map(_aligned, shown))}}}",
+        r"\toprule",
+        " & ".join(_tex(column.head) for column in shown) + r" \\",
+        r"\midrule",
+        *body,
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]) + "\n"
+
+
+def csv(rows: list[dict]) -> str:
+    """All rows, under every key that one of them has; lists and dicts as JSON."""
+    file = io.StringIO()
+    writer = DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({name: json.dumps(v) if isinstance(v, dict | list) else v for name, v in row.items()})
+    return file.getvalue()
+
+
+EXTRAS = {"report.tex": latex, "bench.csv": csv}
+
+
+def left_out(run_dir: str | Path) -> list[str]:
+    """What a sweep's time budget left out, as one line or none."""
+    path = Path(run_dir) / "left-out.json"
+    missing = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    return [f"Left out, the time budget being spent: {', '.join(missing)}."] if missing else []
+
+
+def _pictures(groups, run_dir):
+    """The plots, the grid, and the trajectories kept for these cells, where they exist."""
+    names = [*(name for name in PLOTS if name.endswith(".png")), "grid.png"]
+    trajectories = dict.fromkeys(run_dir / "trajectory" / f"{group.get('cell')}.png" for group in groups)
+    return [path for path in (*(run_dir / name for name in names), *trajectories) if path.exists()]
+
+
+def _grid(groups, shown: list[Column]):
+    """Groups as a Markdown table, bests in bold."""
+    return _ruled([c.head for c in shown], lines(groups, shown, lambda text: text.replace("|", r"\|"), "**{}**".format))
+
+
+def _ruled(heads, texts):
+    """A Markdown table."""
+    rule = ["---" if head in NAMES else "---:" for head in heads]
+    return "\n".join("| " + " | ".join(line) + " |" for line in (heads, rule, *texts))
+
+
+def _tex(text):
+    return text.translate(TEX)
+
+
+def _aligned(column):
+    return "l" if column.head in NAMES else "r"
+
+
+def _replace(path, data):
+    """Write bytes whole or not at all."""
+    draft = path.with_name(f".{path.name}.tmp")
+    draft.write_bytes(data)
+    os.replace(draft, path)
+    return path

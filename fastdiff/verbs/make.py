@@ -1,0 +1,130 @@
+"""Verbs that make something: run, sample, export."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import FastdiffError
+from .arguments import Model, bounds, integers
+
+
+class Target(StrEnum):
+    """Formats of `export`."""
+
+    diffusers = "diffusers"
+
+
+class Precision(StrEnum):
+    """Arithmetic of a network."""
+
+    no = "no"
+    bf16 = "bf16"
+    fp16 = "fp16"
+
+
+def run(
+    recipe: Annotated[Path, typer.Argument(help="A recipe file.")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change.")] = None,
+    only: Annotated[str | None, typer.Option(help="Train this stage alone.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run's directory instead of checkpoints/<name>.")] = None,
+) -> None:
+    """Train all stages of a recipe, benchmark them and write the report; the same command again resumes."""
+    from .. import recipe as recipes
+    from ..stages import run as run_recipe
+
+    run_recipe(recipes.load(recipe, overrides or []), out, only)
+
+
+def sample(
+    model: Model,
+    sampler: Annotated[str | None, typer.Option(help="Instead of the one recorded with the model; ddim[eta=0.5] "
+                                                     "sets an option.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Instead of the first step count it was trained for.")] = None,
+    n: Annotated[int, typer.Option(help="How many samples.")] = 64,
+    seed: int = 0,
+    spacing: Annotated[str | None, typer.Option(help="The time grid, karras[rho=5] with an option, or the times.")] = None,
+    labels: Annotated[str | None, typer.Option(help="One class, or n of them separated by commas.")] = None,
+    guidance: Annotated[float, typer.Option(help="1 is none.")] = 1.0,
+    guide: Annotated[str | None, typer.Option(help="More of it: clip=1, threshold=0.995, rescale=0.7, plus=true, "
+                                                   "every=2, interval=0.2:5; separated by commas.")] = None,
+    image: Annotated[Path | None, typer.Option(help="An image or a folder to start from.")] = None,
+    strength: Annotated[float, typer.Option(help="How much of --image is noised away, 0 to 1.")] = 1.0,
+    mask: Annotated[Path | None, typer.Option(help="White where --image is known; the rest is drawn.")] = None,
+    resamplings: Annotated[int, typer.Option(help="Of RePaint, where --mask is given; 0 for none.")] = 0,
+    preview: Annotated[int, typer.Option(help="Write the clean prediction at every so many states, 0 for none.")] = 0,
+    precision: Annotated[Precision, typer.Option(help="Of the network's arithmetic.")] = Precision.no,
+    channels_last: Annotated[bool, typer.Option("--channels-last", help="Memory layout for convolutions.")] = False,
+    compile: Annotated[bool, typer.Option("--compile", help="torch.compile the network.")] = False,
+    batch: int = 512,
+    out: Annotated[Path, typer.Option(help="A .png for one sheet, else a folder of single images.")] = Path("samples.png"),
+) -> None:
+    """Draw samples from a model."""
+    classes = integers("--labels", labels) if labels is not None else None
+    if classes is not None and len(classes) not in (1, n):
+        raise FastdiffError(f"--labels: {len(classes)} of them for n = {n}; give one, or one for each sample")
+    for what, value, least in (("--n", n, 1), ("--batch", batch, 1), ("--preview", preview, 0)):
+        if value < least:
+            raise FastdiffError(f"{what} {value}: expected at least {least}")
+    import torch
+
+    from ..checkpoint import load
+    from ..editing import edit
+    from ..generate import sample as draw
+    from ..images import read_images
+    from ..pictures import picture, save
+    from ..tuning import tune
+
+    def write(x: torch.Tensor, path: Path) -> None:
+        try:
+            if path.suffix.lower() == ".png":
+                side = max(1, round(len(x) ** 0.5))
+                save(picture(x, columns=side, zoom=max(1, 256 // (side * x.shape[-1]))), path)
+            else:
+                for i, one in enumerate(x):
+                    save(picture(one[None], columns=1), path / f"{i:06d}.png")
+        except OSError as error:
+            raise FastdiffError(f"--out {out}: cannot be written ({error.strerror})") from None
+
+    states: list[int] = []
+
+    def watch(part: torch.Tensor, state: object) -> None:
+        if int(part[0]) == 0:                                            # the first batch stands for all
+            states.append(len(states) + 1)
+            if states[-1] % preview == 0:
+                write(state.x0, out.with_name(f"{out.stem}-state-{states[-1]:04d}.png"))
+
+    if image is None and (mask is not None or strength != 1 or resamplings):
+        raise FastdiffError("--mask, --strength and --resamplings change an image: give --image")
+    opened = tune(load(model, "cuda" if torch.cuda.is_available() else "cpu"), precision.value, channels_last, compile)
+    how = {"sampler": sampler, "steps": steps, "seed": seed, "spacing": spacing, "guidance": guidance, "batch": batch,
+           "labels": torch.tensor(classes) if classes else None, "watch": watch if preview else None, **bounds(guide)}
+    if image is None:
+        x = draw(opened, n=n, **how)
+    else:
+        given = read_images(image, opened.shape)
+        known = None if mask is None else read_images(mask, opened.shape)[:1] > 0
+        x = edit(opened, given[torch.arange(n) % len(given)], mask=known, strength=strength, resamplings=resamplings, **how)
+    write(x, out)
+    typer.echo(f"{n} samples in {out}")
+
+
+def export(
+    model: Model,
+    out: Annotated[Path, typer.Option(help="A new folder.")],
+    to: Annotated[Target, typer.Option(help="The format.")] = Target.diffusers,
+) -> None:
+    """Write a model as a plain diffusers folder."""
+    if out.exists():
+        raise FastdiffError(f"--out {out} exists: name a new folder")
+    from ..checkpoint import about, load
+    from ..checkpoint import export as write
+
+    source, notes = load(model), about(Path(model).expanduser()) or {}
+    try:
+        out.mkdir(parents=True)
+    except OSError as error:
+        raise FastdiffError(f"--out {out}: cannot be written ({error.strerror})") from None
+    write(source, out, {k: v for k, v in notes.items() if k in ("method", "origin", "ema", "cost")})
+    typer.echo(f"{model} as {to.value} in {out}")

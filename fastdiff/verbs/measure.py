@@ -1,0 +1,153 @@
+"""Verbs that measure: bench, evaluate, search."""
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import FastdiffError
+from .arguments import Json, Model, integers, names_of, numbers, words
+
+Extractors = Annotated[str | None, typer.Option(
+    "--extractor", help="inception, vgg16, clip-..., dinov2-... (name:/path gives its weights), or the folder of a feature "
+                        "network; several separated by commas.")]
+Metrics = Annotated[str, typer.Option("--metrics", help="fd, kd, pr, score, sfd, accuracy, energy, swd, nll; separated by "
+                                                        "commas, else the usual ones.")]
+
+
+def bench(
+    models: Annotated[list[str], typer.Argument(help="Models; the first is the teacher that --against is drawn with.")],
+    steps: Annotated[str, typer.Option(help="Step counts, separated by commas.")] = "1,2,4,8",
+    against: Annotated[str, typer.Option(help="The teacher's baselines, sampler:steps.")] = "ddpm:1000,ddim:50",
+    samplers: Annotated[str, typer.Option(help="At every step count, of all models that take them.")] = "ddim",
+    spacings: Annotated[str, typer.Option(help="Grids of those samplers.")] = "uniform",
+    guidance: Annotated[str, typer.Option(help="Weights, separated by commas; 1 is none.")] = "1",
+    clip: Annotated[float | None, typer.Option(help="Bound of the clean prediction while sampling.")] = None,
+    n: Annotated[int, typer.Option(help="Samples a cell and seed.")] = 2000,
+    seeds: Annotated[str, typer.Option(help="Separated by commas; each draws samples of its own.")] = "0",
+    data: Annotated[str, typer.Option(help="A data set's name or path.")] = "digits",
+    resolution: Annotated[int | None, typer.Option(help="Resize and crop the data's images.")] = None,
+    extractor: Extractors = None,
+    metrics: Metrics = "",
+    batch: int = 512,
+    budget: Annotated[str | None, typer.Option(help="90s, 10m or 2h: what would take longer is left out.")] = None,
+    speed: Annotated[bool, typer.Option("--speed", help="Measure the samplers' own time on the first model.")] = False,
+    out: Annotated[Path, typer.Option(help="Where bench.jsonl and the report go.")] = Path("checkpoints/bench"),
+    as_json: Json = False,
+) -> None:
+    """Measure quality, cost and time of models against the teacher's baselines."""
+    counts, draws = integers("--steps", steps), integers("--seeds", seeds)
+    if speed:
+        return bench_speed(models[0], max(counts), out, as_json)
+    from rich.console import Console
+
+    from .. import report as reports
+    from ..bench import BenchConfig, sweep
+    from ..data import open_dataset
+
+    config = BenchConfig(steps=counts, baselines=words(against), samplers=words(samplers), spacings=words(spacings),
+                         guidance=numbers("--guidance", guidance), clip=clip, n=n, seeds=draws, batch=batch,
+                         extractor=extractor, metrics=words(metrics) or None, budget=budget)
+    names = names_of(models)
+    dataset = open_dataset(data, **({} if resolution is None else {"resolution": resolution}))
+    console = Console(stderr=True)
+    rows = []
+    with console.status("measuring"):
+        for row in sweep(names, dataset, config, out, teacher=next(iter(names))):
+            rows.append(row)
+            if not as_json:
+                console.print(f"{row['cell']}  seed {row['seed']}  {row[reports.metric_of([row])]:.4g}", markup=False)
+    if as_json:
+        for row in rows:
+            typer.echo(json.dumps(row))
+    elif int(os.environ.get("RANK", 0)) == 0:
+        reports.write(out)
+        Console().print(reports.table(rows))
+        for line in reports.left_out(out):
+            typer.echo(line)
+
+
+def bench_speed(model: str, steps: int, out: Path, as_json: bool) -> None:
+    """What every sampler adds to the model's network."""
+    from rich.console import Console
+
+    from ..samplers import SAMPLERS
+    from ..speed import record, table
+
+    rows, console = [], Console(stderr=True)
+    with console.status("measuring"):
+        for row in record(model, list(SAMPLERS), steps, out):
+            rows.append(row)
+            console.print(f"{row['sampler']}  {row['over_forward']:.3f}", markup=False)
+    if as_json:
+        for row in rows:
+            typer.echo(json.dumps(row))
+    else:
+        Console().print(table(rows))
+
+
+def evaluate(
+    images: Annotated[str, typer.Argument(help="A folder of images, parquet files or a data set's name.")],
+    data: Annotated[str, typer.Option(help="What they are compared with: a data set's name or path.")],
+    resolution: Annotated[int | None, typer.Option(help="Resize and crop the data's images.")] = None,
+    extractor: Extractors = None,
+    metrics: Metrics = "",
+    as_json: Json = False,
+) -> None:
+    """Judge images made by any program as samples of a data set."""
+    from ..data import DATASETS, open_dataset
+    from ..evaluate import evaluate_images
+
+    real = open_dataset(data, **({} if resolution is None else {"resolution": resolution}))
+    grey = images not in DATASETS and real.shape[0] == 1
+    made = open_dataset(images, **({"colour": "grey"} if grey else {}))
+    figures = evaluate_images(made, real, extractor, words(metrics) or None)
+    if as_json:
+        typer.echo(json.dumps(figures))
+    else:
+        width = max(map(len, figures))
+        typer.echo("\n".join(f"{name:{width}}  {value:.6g}" for name, value in figures.items()))
+
+
+def search(
+    model: Model,
+    steps: Annotated[int, typer.Option(help="How many; the times between the first and the last are sought.")] = 2,
+    spacing: Annotated[str | None, typer.Option(help="The grid to start from.")] = None,
+    n: Annotated[int, typer.Option(help="Samples a grid is judged by.")] = 512,
+    seed: Annotated[int, typer.Option(help="Of their noise: choose one that no benchmark uses.")] = 1000,
+    rounds: Annotated[int, typer.Option(help="Over all times.")] = 2,
+    data: Annotated[str, typer.Option(help="A data set's name or path.")] = "digits",
+    extractor: Extractors = None,
+) -> None:
+    """Find the best intermediate times of a student and store them with it."""
+    import torch
+    from accelerate import Accelerator
+    from rich.console import Console
+
+    from ..bench import BenchConfig, check_fit
+    from ..checkpoint import about, load, record_times
+    from ..data import open_dataset
+    from ..evaluate import open_evaluators
+    from ..search import search_times
+
+    accelerator, dataset = Accelerator(cpu=not torch.cuda.is_available()), open_dataset(data)
+    opened = load(model, accelerator.device)
+    if about(Path(model).expanduser()) is None:
+        raise FastdiffError(f"{model} has no fastdiff.json to store the times in: `fastdiff export` it first")
+    check_fit(model, opened, dataset, BenchConfig())
+    labels = dataset.labels[torch.arange(n) % len(dataset)] if opened.net.null_label is not None else None
+    family = "energy" if len(dataset.shape) == 1 else "fd"
+    evaluator = open_evaluators(dataset, extractor, (family,), accelerator.device)[0]
+
+    def metric(x: torch.Tensor) -> float:
+        evaluator.add(torch.arange(len(x)), x)
+        return evaluator.result(accelerator).values[evaluator.net.named(family)]
+
+    console = Console(stderr=True)
+    with console.status("searching"):
+        for found in search_times(opened, steps, metric, spacing=spacing, n=n, seed=seed, rounds=rounds, labels=labels):
+            console.print(f"{found.value:.4g}  {', '.join(f'{t:.4g}' for t in found.times.tolist())}")
+    record_times(model, found.times)
+    typer.echo(f"stored with {model}: {', '.join(f'{t:.4g}' for t in found.times.tolist())}")

@@ -1,0 +1,70 @@
+"""Verbs that show what there is: report, judge, list."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import FastdiffError
+from .arguments import Json
+from .listing import LISTS, Listed
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run's directory.")],
+    latex: Annotated[bool, typer.Option("--latex", help="Write report.tex too, a table for a paper.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Write bench.csv too, all rows.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write report.md, report.html and the plots again, from the rows alone."""
+    from rich.console import Console
+
+    from .. import report as reports
+    from ..rows import read_rows
+
+    try:
+        written = reports.write(folder, ["report.tex"] * latex + ["bench.csv"] * csv)
+    except OSError as error:
+        raise FastdiffError(f"{folder}: the report cannot be written ({error.strerror})") from None
+    rows = read_rows(folder / "bench.jsonl")
+    if as_json:
+        typer.echo(json.dumps(reports.summary(rows)))
+    else:
+        Console().print(reports.table(rows))
+        typer.echo("\n".join(map(str, written)))
+
+
+def judge(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run's directory.")],
+    a: Annotated[str | None, typer.Option(metavar="MODEL:STEPS", help="Instead of every student at its fewest.")] = None,
+    b: Annotated[str | None, typer.Option(metavar="MODEL:STEPS|real", help="Instead of the teacher's best, real.")] = None,
+    pairs: Annotated[int, typer.Option(help="How many to ask.")] = 64,
+    port: Annotated[int, typer.Option(help="Of 127.0.0.1; 0 for a free one.")] = 0,
+    rater: Annotated[str, typer.Option(help="Who judges; nobody is asked the same twice.")] = "rater",
+    browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = False,
+    alone: Annotated[bool, typer.Option("--results", help="Only say what came of it.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Let people judge blindly which samples look more real."""
+    from rich.console import Console
+
+    from ..judge import answers, results, server, table
+
+    if not alone:
+        server.serve(folder, a, b, pairs=pairs, port=port, rater=rater, browser=browser)
+    found = results(answers(folder))
+    if as_json:
+        typer.echo(json.dumps(found))
+    else:
+        Console().print(table(found))
+
+
+def list_(what: Listed, as_json: Json = False) -> None:
+    """What there is, a line each."""
+    lines = LISTS[what]()
+    if as_json:
+        typer.echo(json.dumps(lines))
+    else:
+        width = max((len(name) for name in lines), default=0)
+        typer.echo("\n".join(f"{name:{width}}  {about}".rstrip() for name, about in lines.items()))
