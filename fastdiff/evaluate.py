@@ -2,10 +2,10 @@
 
 import math
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import torch
 from accelerate import Accelerator
@@ -134,7 +134,7 @@ class Evaluator:
         sums: dict[str, Statistics] = {}
         parts = []
         for rows in examples.split(CHUNK)[accelerator.process_index :: accelerator.num_processes]:
-            layers = self.net(self.dataset.get(rows)[0])
+            layers = self.net(self._checked(self.dataset.get(rows)[0]))
             for layer in self.statistics:
                 sums.setdefault(layer, Statistics(layers[layer].shape[1])).add(layers[layer])
             parts.append((rows, {layer: layers[layer].cpu() for layer in self.kept}))
@@ -149,6 +149,14 @@ class Evaluator:
                 for layer, tensors in found.items():
                     store(self._file(layer, kind), tensors)
         return whole, kept
+
+    def _checked(self, real: Tensor) -> Tensor:
+        """Examples of the data, refused where they are no images or not finite."""
+        low, high = real.aminmax()
+        if not (real.isfinite().all() and (isinstance(self.net, Vectors) or max(-low, high) <= 1 + 1e-3)):
+            wanted = "finite numbers" if isinstance(self.net, Vectors) else "images in [-1, 1]"
+            raise FastdiffError(f"data {self.dataset.name}: values from {low:.4g} to {high:.4g}, expected {wanted}")
+        return real
 
     def _file(self, layer: str, kind: str) -> Path:
         return self.cache / f"{self.net.name}-{self.reference}-{layer}-{kind}.safetensors"
@@ -172,10 +180,9 @@ def store(path: Path, tensors: dict[str, Tensor]) -> None:
     """Written to a temporary name and renamed; where a cache cannot be written, there is none."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as draft:
-            pass
-        save_file(tensors, draft.name)
-        os.replace(draft.name, path)
+        draft = path.with_name(f".{uuid4().hex}")       # other processes, of other machines too, may write the same
+        save_file(tensors, draft)
+        os.replace(draft, path)
     except OSError:
         return
 

@@ -97,8 +97,9 @@ def keep(first: Tensor, model: Denoiser, way: Plan, seed: int, dataset: Dataset,
     [made] = generate(model, sampler, times, torch.arange(count), seed=seed, guidance=guidance, batch=count, labels=labels,
                       watch=lambda _, state: states.append(state.x0.cpu()), **options)
     save(picture(first, columns=COLUMNS), out / "samples" / f"{cell}.png")
-    way_down = [picture(x, columns=1) for x in (*chosen(states, STATES - 1), made.x)]
-    save(beside(way_down), out / "trajectory" / f"{cell}.png")
+    if way_down := chosen(states, STATES - 1):                            # one step is no way
+        strips = [picture(x, columns=1) for x in (*way_down, made.x)]
+        save(beside(strips), out / "trajectory" / f"{cell}.png")
 
 
 def chosen(states: list[Tensor], count: int) -> list[Tensor]:

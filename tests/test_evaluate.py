@@ -74,9 +74,13 @@ def test_figures_are_named_after_their_features(digits, accelerator, tmp_path):
     [evaluator] = open_evaluators(data(images[:300], labels[:300]), None, None, "cpu", tmp_path)
     found = judged(evaluator, images[300:500], accelerator, labels=labels[300:500])
     assert set(found.values) == {f"{family}_digits" for family in (
-        "fd", "fd_inf", "kd", "kd_se", "precision", "recall", "density", "coverage", "nearest", "diversity", "accuracy")} - {
+        "fd", "fd_inf", "kd", "kd_se", "precision", "recall", "density", "coverage", "nearest", "diversity", "accuracy",
+        "classes")} - {
         "fd_inf_digits", "kd_se_digits"} | {"kd_digits_se"}              # 50 a fold in 64 dimensions: no limit
     assert evaluator.dims == 64 and found.values["accuracy_digits"] > 0.95
+    by_class, labels = found.values["classes_digits"], labels[300:500]
+    weights = [(labels == label).double().mean().item() for label in range(10)]
+    assert sum(w * a for w, a in zip(weights, by_class)) == pytest.approx(found.values["accuracy_digits"], abs=1e-3)
     assert {name: len(part) for name, part in found.terms.items()} == {"generated": 200, "reference": 300}
     assert found.broken == []
 
@@ -165,6 +169,16 @@ def test_a_cache_that_cannot_be_written_is_done_without(digits, accelerator, tmp
 def test_an_empty_or_one_image_reference_is_refused(digits, count):
     with pytest.raises(FastdiffError, match=f"data digits: {count} example.* at least 2"):
         open_evaluators(data(digits[0][:count]), None, None, "cpu")
+
+
+@pytest.mark.parametrize("value", [255.0, float("nan")])
+def test_a_reference_that_is_no_image_is_refused(digits, accelerator, tmp_path, value):
+    images = digits[0][:300].clone()
+    images[7, 0, 3, 3] = value
+    [evaluator] = open_evaluators(data(images), None, ("fd",), "cpu", tmp_path)
+    with pytest.raises(FastdiffError, match=r"data digits: values from .*, expected images in \[-1, 1\]"):
+        judged(evaluator, digits[0][300:500], accelerator)
+    assert list(tmp_path.iterdir()) == []
 
 
 # ---- broken samples

@@ -29,7 +29,7 @@ class Collected:
 class Metric:
     """A family of figures. of: (generated, reference) -> figures by family; at least so many samples make sense."""
 
-    of: Callable[[Collected, Collected], dict[str, float | Discrepancy | None]]
+    of: Callable[[Collected, Collected], dict[str, float | list[float] | Discrepancy | None]]
     statistics: str | None = None        # the layer whose sums it needs
     kept: str | None = None              # the layer whose features it needs
     least: int = 2
@@ -58,11 +58,14 @@ def score(made: Collected, real: Collected) -> dict[str, float]:
     return {"score": found[KEY_METRIC_ISC_MEAN], "score_se": found[KEY_METRIC_ISC_STD] / math.sqrt(10)}
 
 
-def accuracy(made: Collected, real: Collected) -> dict[str, float | None]:
-    """The share of samples in which the feature network sees the class that was asked for; None where none was."""
+def accuracy(made: Collected, real: Collected) -> dict[str, float | list[float] | None]:
+    """The share of samples in which the feature network sees the class that was asked for, in all and of each class."""
     if made.labels is None:
         return {"accuracy": None}
-    return {"accuracy": (made.kept["logits"].cpu().argmax(1) == made.labels).double().mean().item()}
+    right = (made.kept["logits"].cpu().argmax(1) == made.labels).double()
+    classes = [right[made.labels == label] for label in range(int(made.labels.max()) + 1)]
+    by_class = [round(one.mean().item(), 4) if len(one) else None for one in classes]
+    return {"accuracy": right.mean().item(), "classes": by_class}
 
 
 def kid_of_subsets(made: Tensor, real: Tensor) -> float:
