@@ -195,16 +195,19 @@ def cache_folder() -> Path:
 
 def evaluate_images(made: Any, real: Any, extractors: str | None = None, metrics: Sequence[str] | None = None,
                     accelerator: Accelerator | None = None) -> dict[str, float]:
-    """Figures of one data set's examples as samples of another: images from elsewhere, judged like our own."""
+    """Figures of one data set's examples as samples of another: images from elsewhere, judged like our own.
+
+    n and dims, the samples and the features' dimension, are among them: with n <= dims a Frechet distance is mostly bias.
+    """
     accelerator = accelerator or Accelerator(cpu=not torch.cuda.is_available())
     if tuple(made.shape) != tuple(real.shape):
         raise FastdiffError(f"{made.name} is {tuple(made.shape)}, but {real.name} is {tuple(real.shape)}: give the data a "
                             "resolution and colour that suit the images")
-    found: dict[str, float] = {}
+    found: dict[str, float] = {"n": len(made)}
     for evaluator in open_evaluators(real, extractors, metrics, accelerator.device):
         for rows in torch.arange(len(made)).split(CHUNK)[accelerator.process_index :: accelerator.num_processes]:
             evaluator.add(rows, made.get(rows)[0], None if made.labels is None else made.labels[rows])
-        found |= evaluator.result(accelerator).values
+        found |= evaluator.result(accelerator).values | {"dims": evaluator.dims}
     return found
 
 
