@@ -116,3 +116,38 @@ def test_likelihood_is_a_column(points, fastdiff, tmp_path):
     assert [line["ms_per_image"] for line in lines[: len(times)]] == [line["ms_per_image"] for line in lines[len(times):]]
     fastdiff("report", tmp_path / "b")
     assert f"{rows['teacher', 1]['nll']:.3f}" in (tmp_path / "b/report.md").read_text()
+
+
+# ---- judging and sweeping
+
+
+def test_images_from_elsewhere_are_judged(images, fastdiff, refused, tmp_path):
+    fastdiff("sample", images, "--n", 16, "--steps", 1, "--out", tmp_path / "drawn")
+    code, out, err = fastdiff("evaluate", tmp_path / "drawn", "--data", "digits", "--metrics", "fd,pr")
+    names = [line.split()[0] for line in out.splitlines()]
+    assert code == 0 and names[:2] == ["n", "fd_digits"] and "precision_digits" in names and "kd_digits" not in names
+    assert "mostly bias" in err                                           # 16 images in 64 dimensions
+    code, out, err = fastdiff("evaluate", "digits", "--data", "digits", "--metrics", "fd,accuracy", "--json")
+    found = json.loads(out)
+    assert code == 0 and abs(found["fd_digits"]) < 1e-6 and found["accuracy_digits"] > 0.98 and found["n"] == 1797
+    assert "no images found" in refused("evaluate", images, "--data", "digits")
+    assert "is (3, 8, 8), but toy is (2,)" in refused("evaluate", tmp_path / "drawn", "--data", "toy")
+    assert "is unknown, choose from fd" in refused("evaluate", tmp_path / "drawn", "--data", "digits", "--metrics", "fad")
+    Image.new("L", (9, 9)).save(tmp_path / "drawn" / "odd.png")
+    assert "differ in size" in refused("evaluate", tmp_path / "drawn", "--data", "digits")
+
+
+def test_axes_of_a_sweep(points, fastdiff, refused, tmp_path):
+    words = ["bench", points / "teacher", points / "consistency", "--data", "toy", "--n", 32, "--out", tmp_path / "b"]
+    code, out, err = fastdiff(*words, "--samplers", "ddim[eta=0.5],heun", "--spacings", "uniform,karras[rho=5,start=0.9]",
+                              "--steps", 2, "--against", "", "--json")
+    cells = {(row["model"], row["sampler"], row["spacing"]) for row in map(json.loads, out.splitlines())}
+    assert code == 0 and len(cells) == 9 and ("consistency", "consistency", "uniform") in cells
+    assert ("consistency", "ddim[eta=0.5]", "karras[rho=5,start=0.9]") in cells
+    code, out, err = fastdiff(*words, "--steps", 1, "--against", "ddpm:900000", "--budget", "5s")
+    assert code == 0 and "Left out, the time budget being spent: teacher-ddpm-uniform-900000 seed 0" in " ".join(out.split())
+    for option, value, message in (
+            ("--guidance", "1,x", "expected numbers"), ("--guidance", "2", "needs labels"), ("--budget", "5", "such as 90s"),
+            ("--samplers", "dim", "baseline 'dim/"), ("--clip", "0", "expected a bound above 0"),
+            ("--metrics", "score", "needs a feature network")):
+        assert message in refused(*words, option, value)

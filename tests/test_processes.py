@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from fastdiff import recipe as recipes
 from fastdiff.bench import sweep
+from fastdiff.rows import FAMILIES
 from fastdiff.stages import run
 
 # Importance sums its memory over processes; 65 samples do not share evenly; one stage accumulates.
@@ -81,4 +82,9 @@ def test_figures_of_two_processes_are_those_of_one(pair, tmp_path):
     alone = list(sweep(models, recipe.dataset(), recipe.bench, tmp_path, teacher="teacher"))
     for row, own in zip(rows_of(two), alone, strict=True):
         assert row["key"] == own["key"] and row["nfe"] == own["nfe"] and own["processes"] == 1
-        assert row["energy"] == pytest.approx(own["energy"], rel=1e-3)
+        figures = [name for name in own if name.partition("_")[0] in FAMILIES]
+        assert {"energy", "energy_se", "swd", "precision", "coverage", "nearest"} <= set(figures)
+        for name in figures:
+            assert row[name] == pytest.approx(own[name], rel=1e-3), name
+    for kind in ("samples", "trajectory", "influence"):
+        assert {p.name for p in (two / kind).iterdir()} == {p.name for p in (tmp_path / kind).iterdir()}
