@@ -71,6 +71,10 @@ class BenchConfig:
             raise FastdiffError(f"bench.clip = {self.clip}: expected a bound above 0, or null for none")
         if unknown := set(self.metrics or ()) - {*METRICS, "nll"}:
             raise FastdiffError(f"bench.metrics: {min(unknown)!r} is unknown, choose from {', '.join(METRICS)}, nll")
+        distances = ("fd", "kd", "sfd", "energy", "swd")
+        if (named := set(self.metrics or ()) - {"nll"}) and not named & set(distances):
+            raise FastdiffError(f"bench.metrics = {list(self.metrics)}: expected a distance among them, by which rows are "
+                                f"compared: {', '.join(distances)}")
         for sampler, spacing in product(self.samplers, self.spacings):
             baseline(f"{sampler}/{spacing}:1")
         for text in self.baselines:

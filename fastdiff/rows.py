@@ -13,7 +13,7 @@ from fastdiff.errors import FastdiffError
 MADE = ("weights", "reference", "extractor", "clip")  # what must be alike for rows of a cell to be averaged
 CELL = ("model", "sampler", "spacing", "steps", "guidance", "n")  # what rows share that differ in their seed alone
 COSTS = ("nfe", "ms_per_image", "images_per_s", "peak_mb", "flops_per_image")
-MAIN = ("fid", "fd", "energy")
+MAIN = ("fid", "fd", "energy", "kid", "kd", "sfid", "sfd", "swd")     # distances, the one a report is about first
 LOWER = ("fid", "fd", "kid", "kd", "sfid", "sfd", "energy", "swd", "nll")
 HIGHER = ("is", "score", "precision", "recall", "density", "coverage", "accuracy", "diversity", "nearest")
 FAMILIES: dict[str, Literal["lower", "higher"]] = dict.fromkeys(LOWER, "lower") | dict.fromkeys(HIGHER, "higher")
@@ -95,10 +95,11 @@ def better(name: str) -> Literal["lower", "higher"]:
 
 
 def metric_of(rows: list[dict]) -> str:
-    """The figure that a report is about: fid, else the first fd_<extractor>, else energy."""
+    """The figure that a report is about: fid, else the first fd_<extractor>, else energy, else another distance."""
     present = [name for name in _present(rows) if family(name) in MAIN]
     if not present:
-        raise FastdiffError("no metric in these rows: expected fid, fd_<extractor> or energy; bench again with one")
+        raise FastdiffError("no metric in these rows: expected fid, fd_<extractor>, energy or another distance; bench again "
+                            "with one")
     return min(present, key=lambda name: MAIN.index(family(name)))
 
 

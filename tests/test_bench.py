@@ -211,7 +211,7 @@ def test_samplers_spacings_and_guidance_are_axes(tmp_path):
     ({"samplers": ("ddin",)}, "baseline 'ddin/uniform:1'"), ({"spacings": ()}, "bench.spacings = "),
     ({"guidance": ()}, "bench.guidance = "), ({"metrics": ("fid",)}, "bench.metrics: 'fid' is unknown, choose"),
     ({"budget": "soon"}, "bench.budget = 'soon': expected a time such as 90s, 10m or 2h"),
-    ({"budget": "10"}, "bench.budget")])
+    ({"budget": "10"}, "bench.budget"), ({"metrics": ("pr", "nll")}, "bench.metrics = .* expected a distance among them")])
 def test_bad_axes_and_budgets(settings, message):
     with pytest.raises(FastdiffError, match=message):
         BenchConfig(**settings)

@@ -90,7 +90,7 @@ def test_metrics_are_found_by_family_the_main_one_first():
     assert metrics_of([row(swd=1.0, energy=2.0)]) == ["energy", "swd"]
     assert [better(name) for name in ("fid", "kd_digits", "is", "precision_inception")] == ["lower"] * 2 + ["higher"] * 2
     with pytest.raises(FastdiffError, match="no metric"):
-        metric_of([row(kd_a=1.0)])
+        metric_of([row(recall_a=1.0)])
 
 
 def test_the_interval_is_students_over_seeds():
