@@ -2,8 +2,11 @@
 
 import pytest
 import torch
+from accelerate import Accelerator
 
 from fastdiff import recipe, stages
+from fastdiff.data import open_dataset
+from fastdiff.evaluate import open_evaluators
 from fastdiff.generate import generate
 from fastdiff.guidance import Guided
 from fastdiff.networks.oracle import GaussianMixture
@@ -60,3 +63,16 @@ def test_the_chain_runs(tmp_path, precision):
     folder = stages.run(recipe.build(source), tmp_path / precision)
     rows = read_rows(folder / "bench.jsonl")
     assert len(rows) == 7 and all("CPU" not in row["device"] for row in rows)
+
+
+def test_figures_are_the_same_as_on_the_cpu(tmp_path):
+    digits = open_dataset("digits")
+    images = (digits.get(torch.arange(300))[0] * 0.9).clamp(-1, 1)
+    found = []
+    for device in ("cpu", "cuda"):
+        [evaluator] = open_evaluators(digits, None, ("fd", "kd", "pr", "sfd", "score", "accuracy"), device, tmp_path / device)
+        evaluator.add(torch.arange(300), images.to(device), digits.labels[:300])
+        found.append(evaluator.result(Accelerator()).values)
+    here, there = found
+    assert there.pop("classes_digits") == pytest.approx(here.pop("classes_digits"), abs=0.05)
+    assert there == pytest.approx(here, rel=1e-3, abs=1e-3)
