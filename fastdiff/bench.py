@@ -1,8 +1,6 @@
 """The sweep: models x samplers x spacings x steps x guidance x seeds -> rows."""
 
-import json
 import re
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
+from .budget import Budget
 from .checkpoint import about, fingerprint, load
 from .data import Dataset
 from .denoiser import Denoiser
@@ -24,7 +23,7 @@ from .lock import lock
 from .measure import keep, keep_real, keep_terms, likelihood, measure
 from .metrics import METRICS
 from .provenance import provenance
-from .rows import append_row, identity, read_rows
+from .rows import append_row, current_rows, identity, read_rows
 from .samplers import SAMPLERS, SPACINGS
 
 UNITS = {"s": 1, "m": 60, "h": 3600}
@@ -35,6 +34,7 @@ class BenchConfig:
     """What is measured: samplers x spacings x steps x guidance x seeds, of the teacher and of each student that takes them.
 
     Every student has besides its own sampler and grid at `steps`; one trained for a single way of sampling has that alone.
+    Where neither samplers nor spacings are named, the teacher has DDIM on the uniform grid, and students their own alone.
     baselines, of the teacher: "sampler:steps" or "sampler/spacing:steps"; options as in ddim[eta=0.5].
     n: samples a cell and seed. clip: bound of |x0| while sampling. models: the students to measure, None for all.
     metrics: names of METRICS and nll, None for the usual ones; nll is the bits per dimension of the data's first n examples
@@ -43,8 +43,8 @@ class BenchConfig:
 
     steps: tuple[int, ...] = (1, 2, 4, 8)
     baselines: tuple[str, ...] = ("ddim:50", "ddpm:1000", "dpmpp_2m:4", "dpmpp_2m:8")
-    samplers: tuple[str, ...] = ("ddim",)
-    spacings: tuple[str, ...] = ("uniform",)
+    samplers: tuple[str, ...] = ()
+    spacings: tuple[str, ...] = ()
     guidance: float | tuple[float, ...] = (1.0,)
     n: int = 2000
     seeds: tuple[int, ...] = (0,)
@@ -64,7 +64,7 @@ class BenchConfig:
             raise FastdiffError(f"bench.steps = {list(self.steps)}: expected step counts of at least 1")
         if isinstance(self.guidance, int | float):
             object.__setattr__(self, "guidance", (float(self.guidance),))
-        for what in ("seeds", "samplers", "spacings", "guidance"):
+        for what in ("seeds", "guidance"):
             if not getattr(self, what):
                 raise FastdiffError(f"bench.{what} = []: expected at least one")
         if self.clip is not None and not self.clip > 0:
@@ -75,11 +75,16 @@ class BenchConfig:
         if (named := set(self.metrics or ()) - {"nll"}) and not named & set(distances):
             raise FastdiffError(f"bench.metrics = {list(self.metrics)}: expected a distance among them, by which rows are "
                                 f"compared: {', '.join(distances)}")
-        for sampler, spacing in product(self.samplers, self.spacings):
+        for sampler, spacing, _ in self.ways:
             baseline(f"{sampler}/{spacing}:1")
         for text in self.baselines:
             baseline(text)
         self.seconds                                                      # noqa: B018 - complains of a budget it cannot read
+
+    @property
+    def ways(self) -> list[tuple[str, str, int]]:
+        """samplers x spacings x steps."""
+        return list(product(self.samplers or ("ddim",), self.spacings or ("uniform",), self.steps))
 
     @property
     def seconds(self) -> float:
@@ -98,11 +103,14 @@ class Cell(NamedTuple):
     spacing: str
     steps: int
     guidance: float = 1.0
+    clip: float | None = None
 
     def __str__(self) -> str:
-        spacing = "times" if "," in self.spacing else self.spacing
+        times = "," in self.spacing and "[" not in self.spacing
+        spacing = f"times.{identity(times=self.spacing)[:4]}" if times else self.spacing
         guided = f"-w{self.guidance:g}" if self.guidance != 1 else ""
-        return f"{self.model}-{self.sampler}-{spacing}-{self.steps}{guided}"
+        clipped = f"-clip{self.clip:g}" if self.clip else ""
+        return f"{self.model}-{self.sampler}-{spacing}-{self.steps}{guided}{clipped}"
 
 
 def baseline(text: str) -> tuple[str, str, int]:
@@ -119,19 +127,17 @@ def baseline(text: str) -> tuple[str, str, int]:
 
 def cells(models: dict[str, Denoiser], teacher: str | None, config: BenchConfig) -> list[Cell]:
     """Every way each model is sampled, the cheap ones first."""
-    ways = list(product(config.samplers, config.spacings, config.steps))
     found = []
     for name, model in models.items():
         own = model.sampling
         if name == teacher:
-            hows = ways + [baseline(text) for text in config.baselines]
+            hows = config.ways + [baseline(text) for text in config.baselines]
         elif config.models is None or name in config.models:
             hows = [(own.sampler, spacing_text(own.spacing_for(k)), k) for k in (own.steps if own.only else config.steps)]
-            asked = (config.samplers, config.spacings) != (BenchConfig.samplers, BenchConfig.spacings)
-            hows += [how for how in ways if asked and takes(model, *how)]
+            hows += [how for how in config.ways if (config.samplers or config.spacings) and takes(model, *how)]
         else:
             continue
-        found += [Cell(name, *how, guidance) for how in dict.fromkeys(hows) for guidance in config.guidance]
+        found += [Cell(name, *how, guidance, config.clip) for how in dict.fromkeys(hows) for guidance in config.guidance]
     return sorted(found, key=lambda cell: (cell.steps, cell.model != teacher))
 
 
@@ -175,7 +181,7 @@ def sweep(models: dict[str, str | Path], dataset: Dataset, config: BenchConfig, 
     except OSError as error:
         raise FastdiffError(f"{out} cannot be written ({error.strerror}): choose another directory with --out") from None
     with alone(out, accelerator):
-        yield from _sweep(loaded, plans, dataset, evaluators, config, out, accelerator, notes, models)
+        yield from _sweep(loaded, plans, dataset, evaluators, config, out, accelerator, notes, models, teacher)
 
 
 @contextmanager
@@ -196,69 +202,45 @@ def alone(out: Path, accelerator: Accelerator) -> Iterator[None]:
 
 def _sweep(loaded: dict[str, Denoiser], plans: dict[Cell, Any], dataset: Dataset, evaluators: list[Evaluator],
            config: BenchConfig, out: Path, accelerator: Accelerator, notes: dict[str, Any],
-           models: dict[str, str | Path]) -> Iterator[dict[str, Any]]:
+           models: dict[str, str | Path], teacher: str | None) -> Iterator[dict[str, Any]]:
     """The rows, with nobody else writing them."""
     path, main = out / "bench.jsonl", accelerator.is_main_process
-    done = {row["key"]: row for row in (read_rows(path) if path.exists() else [])}
+    known = read_rows(path)
+    done, current = {row["key"]: row for row in known}, {row["key"] for row in current_rows(known)}
     budget, bits = Budget(config.seconds, out), {}
     asked = {metric for evaluator in evaluators for metric in evaluator.metrics}
     for cell, way in plans.items():
         for seed in config.seeds:
-            what = {**cell._asdict(), "clip": config.clip, "seed": seed, "n": config.n,
+            what = {**cell._asdict(), "seed": seed, "n": config.n,
                     "extractor": ",".join(evaluator.extractor for evaluator in evaluators),
                     "reference": evaluators[0].reference, "weights": fingerprint(models[cell.model])}
             key = identity(**what)
             row = before = done.get(key)
             if row is None or not asked <= set(row.get("metrics", ())):
-                if not budget.allows(cell, seed, accelerator):
+                if not budget.allows(f"{cell} seed {seed}", budget.needed(cell), accelerator):
                     continue
                 model = loaded[cell.model]
-                with budget.spending(cell):
-                    measured = measure(model, way, seed, dataset, evaluators, config.n, config.batch, cell.guidance,
-                                       accelerator)
+                measured = measure(model, way, seed, dataset, evaluators, config.n, config.batch, cell.guidance, accelerator)
+                budget.spent(cell, measured.row, config.n)
                 if main:
                     keep_terms(measured.terms, out, key)
-                    if seed == config.seeds[0]:
-                        keep(measured.first, model, way, seed, dataset, cell.guidance, out, str(cell))
+                    if seed == min(config.seeds):
+                        first = measured.first if seed == 0 else None
+                        keep(model, way, dataset, config.n, cell.guidance, out, str(cell), first)
                         keep_real(dataset, out)
-                known = before or {}                                      # other figures of the very same samples
-                row = {**known, "key": key, **what, **measured.row, "metrics": sorted(asked.union(known.get("metrics", ()))),
-                       "dims": evaluators[0].dims, "batch": config.batch, "cell": str(cell),
+                former = before or {}                                     # other figures of the very same samples
+                row = {**former, "key": key, **what, **measured.row, "dims": evaluators[0].dims, "cell": str(cell),
+                       "metrics": sorted(asked.union(former.get("metrics", ()))), "teacher": cell.model == teacher,
                        **provenance(notes[cell.model], accelerator)}
             if "nll" in (config.metrics or ()) and "nll" not in row:      # a row measured before is not measured again
-                if cell.model not in bits:
+                if cell.model not in bits and budget.allows(f"nll of {cell.model}", 0, accelerator):
                     bits[cell.model] = likelihood(loaded[cell.model], dataset, config.n, config.batch, accelerator)
-                row = row | {"nll": bits[cell.model]}
-            if row is not before and main:
+                if cell.model in bits:
+                    row = row | {"nll": bits[cell.model]}
+            if main and (row is not before or key not in current):        # measured, or asked for again: it is the last word
                 append_row(path, row)
             done[key] = row
             yield row
-
-
-class Budget:
-    """The time a sweep may take; a cell begins where it would end in time, judged by the model's pace so far."""
-
-    def __init__(self, seconds: float, out: Path):
-        self.end, self.path, self.left_out = time.monotonic() + seconds, out / "left-out.json", []
-        self.pace: dict[str, float] = {}
-        self.path.unlink(missing_ok=True)
-
-    def allows(self, cell: Cell, seed: int, accelerator: Accelerator) -> bool:
-        """Whether there is time for it, the same answer on every process; what there is no time for is written down."""
-        pace = max(self.pace.get(cell.model, 0), min(self.pace.values(), default=0))
-        verdict = [time.monotonic() + pace * cell.steps <= self.end]
-        broadcast_object_list(verdict)
-        if not verdict[0] and accelerator.is_main_process:
-            self.left_out.append(f"{cell} seed {seed}")
-            self.path.write_text(json.dumps(self.left_out))
-        return verdict[0]
-
-    @contextmanager
-    def spending(self, cell: Cell) -> Iterator[None]:
-        """A cell's time, by which the next are judged."""
-        start = time.monotonic()
-        yield
-        self.pace[cell.model] = (time.monotonic() - start) / cell.steps
 
 
 def check_fit(name: str, model: Denoiser, dataset: Dataset, config: BenchConfig) -> None:

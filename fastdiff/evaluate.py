@@ -44,6 +44,10 @@ class Evaluator:
         self.statistics = {METRICS[m].statistics for m in metrics} - {None}
         self.kept = {METRICS[m].kept for m in metrics} - {None}
         self.least = max(METRICS[metric].least for metric in metrics)
+        if len(dataset) < self.least:
+            count = f"{len(dataset)} example{'s' * (len(dataset) != 1)}"
+            raise FastdiffError(f"data {dataset.name}: {count}, but as a reference for {', '.join(metrics)} at least "
+                                f"{self.least} are needed, and far more to mean something")
         self.dims = 0
         self._real: Collected | None = None
         self._restart()
@@ -55,9 +59,9 @@ class Evaluator:
 
     def add(self, indices: Tensor, samples: Tensor, labels: Tensor | None = None) -> None:
         """Samples (n, *shape), images in [-1, 1], and the class each was asked to be; every process adds its own."""
-        broken = ~samples.isfinite().flatten(1).all(1).cpu()
-        self._broken += indices[broken].tolist()
-        layers = self.net(samples)
+        broken = ~samples.isfinite().flatten(1).all(1)
+        self._broken += indices[broken.cpu()].tolist()
+        layers = self.net(samples.masked_fill(broken.view(-1, *[1] * (samples.ndim - 1)), 0))    # told of in the end
         for layer in self.statistics:
             sums = self._sums.setdefault(layer, [Statistics(layers[layer].shape[1]) for _ in range(FOLDS)])
             for fold in range(FOLDS):
@@ -78,7 +82,10 @@ class Evaluator:
                 named = ", ".join(self.metrics)
                 found = [FastdiffError(f"n = {len(indices)}: metrics {named} need at least {self.least} samples")]
             else:
-                found = [self._figures(indices, parts, sums, real, broken)]
+                try:
+                    found = [self._figures(indices, parts, sums, real, broken)]
+                except FastdiffError as error:
+                    found = [error]
         broadcast_object_list(found)
         if isinstance(found[0], FastdiffError):
             raise found[0]
@@ -99,7 +106,7 @@ class Evaluator:
                 name = self.net.named(base) + (f"_{companion}" if companion else "")
                 if isinstance(value, Discrepancy):
                     values |= {name: value.value, f"{name}_se": value.error}
-                    terms = terms or {"generated": value.x_terms, "reference": value.y_terms}
+                    terms |= {f"{name}.generated": value.x_terms, f"{name}.reference": value.y_terms}
                 elif value is not None:
                     values[name] = value
         if "kid" in values:                    # as the field reports it: the mean over random subsets, torch-fidelity's
@@ -198,6 +205,7 @@ def evaluate_images(made: Any, real: Any, extractors: str | None = None, metrics
     """Figures of one data set's examples as samples of another: images from elsewhere, judged like our own.
 
     n and dims, the samples and the features' dimension, are among them: with n <= dims a Frechet distance is mostly bias.
+    Where both have as many classes, they are taken to be the same, in the same order.
     """
     accelerator = accelerator or Accelerator(cpu=not torch.cuda.is_available())
     if tuple(made.shape) != tuple(real.shape):
@@ -206,7 +214,8 @@ def evaluate_images(made: Any, real: Any, extractors: str | None = None, metrics
     found: dict[str, float] = {"n": len(made)}
     for evaluator in open_evaluators(real, extractors, metrics, accelerator.device):
         for rows in torch.arange(len(made)).split(CHUNK)[accelerator.process_index :: accelerator.num_processes]:
-            evaluator.add(rows, made.get(rows)[0], None if made.labels is None else made.labels[rows])
+            labels = made.labels[rows] if made.labels is not None and made.classes == real.classes else None
+            evaluator.add(rows, made.get(rows)[0], labels)
         found |= evaluator.result(accelerator).values | {"dims": evaluator.dims}
     return found
 
@@ -217,9 +226,6 @@ def evaluate_images(made: Any, real: Any, extractors: str | None = None, metrics
 def open_evaluators(dataset: Any, extractors: str | None, metrics: Sequence[str] | None, device: torch.device | str,
                     cache: Path | None = None) -> list[Evaluator]:
     """What judges samples of this data, one for each extractor of a comma-separated list; metrics None: the usual ones."""
-    if len(dataset) < 2:
-        raise FastdiffError(f"data {dataset.name}: {len(dataset)} example{'s' * (len(dataset) != 1)}, but a reference needs "
-                            "at least 2, and far more to mean something")
     cache = cache_folder() if cache is None else cache
     if unknown := set(metrics or ()) - set(METRICS):
         raise FastdiffError(f"metrics: {min(unknown)!r} is unknown, choose from {', '.join(METRICS)}")
@@ -230,8 +236,11 @@ def open_evaluators(dataset: Any, extractors: str | None, metrics: Sequence[str]
             raise FastdiffError(f"metrics: {min(missing)!r} needs a feature network, and vectors are compared without one")
         return [Evaluator(dataset, Vectors(torch.device(device)), metrics or ("energy", "swd", "pr"), cache)]
     default = "checkpoints/digits/features" if dataset.name == "digits" else "inception"
-    return [_image_evaluator(dataset, open_extractor(spec, device), metrics, cache) for spec in
-            (extractors or default).split(",")]
+    nets = [open_extractor(spec, device) for spec in (extractors or default).split(",")]
+    if len({net.name for net in nets}) < len(nets):
+        raise FastdiffError(f"extractor {extractors}: two of them are called the same, and so would their figures be")
+    nets.sort(key=lambda net: net.name != "inception")                    # fid is what a report is about
+    return [_image_evaluator(dataset, net, metrics, cache) for net in nets]
 
 
 def _image_evaluator(dataset: Any, net: Extractor, metrics: Sequence[str] | None, cache: Path) -> Evaluator:

@@ -19,7 +19,11 @@ def lock(out: str | Path) -> Iterator[None]:
     The file stays and means nothing by itself: the kernel's lock on it ends with its process, however that ends. A file
     system that knows no locks is written without one.
     """
-    with open(Path(out) / ".lock", "a+", encoding="utf-8") as file:
+    try:
+        opened = open(Path(out) / ".lock", "a+", encoding="utf-8")        # noqa: SIM115 - closed below
+    except OSError as error:
+        raise FastdiffError(f"{out} cannot be written ({error.strerror}): choose another directory with --out") from None
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -44,13 +44,17 @@ def measure(model: Denoiser, way: Plan, seed: int, dataset: Dataset, evaluators:
     sampler, times, options = way
     mine = torch.arange(n)[accelerator.process_index :: accelerator.num_processes]
     labels, cuda = asked(model, dataset, n), accelerator.device.type == "cuda"
-    for _ in generate(model, "ddim", times[[0, -1]], mine[:batch], labels=None, batch=batch):
+    options = options | {"batch": batch, "guidance": guidance}
+    of = labels[mine] if labels is not None else None
+    for _ in generate(model, "ddim", times[[0, -1]], mine[:batch], labels=None if of is None else of[:batch], batch=batch,
+                      guidance=guidance):
         pass
-    forget_peak(accelerator.device)
-    seconds, spent, first, shown = 0.0, 0, [], sheet_of(dataset, n)
-    making = generate(model, sampler, times, mine, seed=seed, labels=labels[mine] if labels is not None else None,
-                      batch=batch, guidance=guidance, **options)
+    seconds, peak, spent, first, shown = 0.0, 0.0, 0, [], sheet_of(dataset, n)
+    making = generate(model, sampler, times, mine, seed=seed, labels=of, **options)
     while True:
+        forget_peak(accelerator.device)
+        if cuda:
+            torch.cuda.synchronize()
         start = time.perf_counter()
         made = next(making, None)
         if cuda:
@@ -58,18 +62,19 @@ def measure(model: Denoiser, way: Plan, seed: int, dataset: Dataset, evaluators:
         if made is None:
             break
         seconds += time.perf_counter() - start
+        peak = max(peak, peak_mb(accelerator.device))
         spent += made.nfe * len(made.indices)
         for evaluator in evaluators:
             evaluator.add(made.indices, made.x, labels[made.indices] if labels is not None else None)
         first += [(i, x.cpu()) for i, x in zip(made.indices.tolist(), made.x) if i < shown]
-    peak = peak_mb(accelerator.device)
     found = [evaluator.result(accelerator) for evaluator in evaluators]
-    nfe = round(spent / max(1, len(mine)), 2)                             # an adaptive solver's differs by batch
+    all_spent = accelerator.reduce(torch.tensor(float(spent), device=accelerator.device), "sum")
+    nfe = round(float(all_spent) / n, 2)                                  # an adaptive solver's differs by batch
     operations = flops(model)
     row = {"nfe": int(nfe) if nfe == int(nfe) else nfe}
     for figures in found:
         row |= figures.values
-    row |= {"ms_per_image": 1000 * seconds / n, "images_per_s": n / seconds, "peak_mb": peak,
+    row |= {"ms_per_image": 1000 * seconds / n, "images_per_s": n / seconds, "peak_mb": peak, "batch": min(batch, len(mine)),
             "flops_per_image": None if operations is None else round(operations * nfe)}
     if found[0].broken:
         row["broken"] = found[0].broken[:NAMED]
@@ -88,17 +93,26 @@ def sheet_of(dataset: Dataset, n: int) -> int:
     return min(POINTS if len(dataset.shape) == 1 else SHEET, n)
 
 
-def keep(first: Tensor, model: Denoiser, way: Plan, seed: int, dataset: Dataset, guidance: float, out: Path,
-         cell: str) -> None:
-    """Pictures of a cell: a sheet of its first samples, and the way of a few from noise, by their clean predictions."""
+def keep(model: Denoiser, way: Plan, dataset: Dataset, n: int, guidance: float, out: Path, cell: str,
+         first: Tensor | None = None) -> None:
+    """Pictures of a cell, from the noise of seed 0 in every cell: a sheet, and the way of a few by their clean predictions.
+
+    first: the sheet's samples, where that seed was measured.
+    """
     sampler, times, options = way
-    count = len(first) if len(dataset.shape) == 1 else min(FOLLOWED, len(first))
-    labels, states = asked(model, dataset, count), []
-    [made] = generate(model, sampler, times, torch.arange(count), seed=seed, guidance=guidance, batch=count, labels=labels,
-                      watch=lambda _, state: states.append(state.x0.cpu()), **options)
+    states: list[Tensor] = []
+
+    def drawn(count: int, **watch: Any) -> Tensor:
+        [made] = generate(model, sampler, times, torch.arange(count), seed=0, guidance=guidance, batch=count,
+                          labels=asked(model, dataset, count), **watch, **options)
+        return made.x
+
+    first = drawn(sheet_of(dataset, n)) if first is None else first
+    last = drawn(len(first) if len(dataset.shape) == 1 else min(FOLLOWED, len(first)),
+                 watch=lambda _, state: states.append(state.x0.cpu()))
     save(picture(first, columns=COLUMNS), out / "samples" / f"{cell}.png")
     if way_down := chosen(states, STATES - 1):                            # one step is no way
-        strips = [picture(x, columns=1) for x in (*way_down, made.x)]
+        strips = [picture(x, columns=1) for x in (*way_down, last)]
         save(beside(strips), out / "trajectory" / f"{cell}.png")
 
 

@@ -5,13 +5,14 @@ import json
 import math
 import os
 from pathlib import Path
-from statistics import fmean, stdev
-from typing import Literal
+from statistics import fmean, mode, stdev
+from typing import Any, Literal
 
 from fastdiff.errors import FastdiffError
 
-MADE = ("weights", "reference", "extractor", "clip")  # what must be alike for rows of a cell to be averaged
-CELL = ("model", "sampler", "spacing", "steps", "guidance", "n")  # what rows share that differ in their seed alone
+MADE = ("weights", "reference", "extractor")  # what must be alike for rows of a cell to be averaged
+CELL = ("model", "sampler", "spacing", "steps", "guidance", "clip", "n")  # what rows share that differ in their seed alone
+ALIKE = ("n", "reference", "extractor")                           # what figures must share to be compared
 COSTS = ("nfe", "ms_per_image", "images_per_s", "peak_mb", "flops_per_image")
 MAIN = ("fid", "fd", "energy", "kid", "kd", "sfid", "sfd", "swd")     # distances, the one a report is about first
 LOWER = ("fid", "fd", "kid", "kd", "sfid", "sfd", "energy", "swd", "nll")
@@ -34,7 +35,8 @@ def identity(**what) -> str:
 def read_rows(path: str | Path) -> list[dict]:
     """All rows of a file, none if it does not exist; of rows that share a key the last one holds.
 
-    A last line that a kill cut off, or that is no row, is ignored; one before it is an error.
+    A last line that a kill cut off, or that is no row, is ignored; one before it is an error. Rows are in the order of
+    their last lines.
     """
     path = Path(path)
     if not path.exists():
@@ -44,13 +46,14 @@ def read_rows(path: str | Path) -> list[dict]:
         row = _row(line)
         if row is None:
             raise FastdiffError(f'{path}, line {number}: expected a JSON object with a "key"; mend or delete that line')
+        rows.pop(row["key"], None)
         rows[row["key"]] = row
     return list(rows.values())
 
 
 def append_row(path: str | Path, row: dict) -> None:
     """Add one row, on disk when this returns; a broken last line is first moved to `path`.broken."""
-    line = json.dumps(row).encode() + b"\n"
+    line = written(row).encode() + b"\n"
     with open(path, "a+b") as file:
         file.seek(0)
         data = file.read()
@@ -66,6 +69,19 @@ def append_row(path: str | Path, row: dict) -> None:
         os.fsync(file.fileno())
 
 
+def written(what: Any) -> str:
+    """Strict JSON, in which what is not finite is null."""
+    return json.dumps(_plain(what), allow_nan=False)
+
+
+def _plain(what):
+    if isinstance(what, dict):
+        return {key: _plain(value) for key, value in what.items()}
+    if isinstance(what, list | tuple):
+        return [_plain(value) for value in what]
+    return None if isinstance(what, float) and not math.isfinite(what) else what
+
+
 def _whole(data):
     """The bytes of a file up to a last line without its newline, or that is no row."""
     start = data.rfind(b"\n", 0, -1) + 1
@@ -78,7 +94,10 @@ def _row(line):
         row = json.loads(line)
     except ValueError:
         return None
-    return row if isinstance(row, dict) and isinstance(row.get("key"), str) else None
+    if not (isinstance(row, dict) and isinstance(row.get("key"), str)):
+        return None
+    diverged = {name: math.inf for name, value in row.items() if value is None and row.get("broken") and is_metric(name)}
+    return row | diverged
 
 
 # ---- the metrics ----------------------------------------------------------------------------------------------------
@@ -89,6 +108,11 @@ def family(name: str) -> str:
     return name.split("_")[0]
 
 
+def is_metric(name: str) -> bool:
+    """Whether a key holds a figure, and not what goes with one."""
+    return family(name) in FAMILIES and not name.endswith(SUFFIXES)
+
+
 def better(name: str) -> Literal["lower", "higher"]:
     """Which way a metric improves."""
     return FAMILIES[family(name)]
@@ -96,7 +120,7 @@ def better(name: str) -> Literal["lower", "higher"]:
 
 def metric_of(rows: list[dict]) -> str:
     """The figure that a report is about: fid, else the first fd_<extractor>, else energy, else another distance."""
-    present = [name for name in _present(rows) if family(name) in MAIN]
+    present = [name for name in _present(current_rows(rows)) if family(name) in MAIN]
     if not present:
         raise FastdiffError("no metric in these rows: expected fid, fd_<extractor>, energy or another distance; bench again "
                             "with one")
@@ -107,13 +131,13 @@ def metrics_of(rows: list[dict]) -> list[str]:
     """Every metric that some row has, the one of `metric_of` first, then in the order of FAMILIES."""
     main = metric_of(rows)
     order = list(FAMILIES)
-    return [main, *sorted(_present(rows).keys() - {main}, key=lambda name: (order.index(family(name)), name))]
+    return [main, *sorted(_present(current_rows(rows)).keys() - {main}, key=lambda name: (order.index(family(name)), name))]
 
 
 def _present(rows):
     """The metrics that rows have, as keys in order of appearance; what ends in a SUFFIX goes with one of them."""
     names = (name for row in rows for name, value in row.items() if value is not None)
-    return dict.fromkeys(name for name in names if family(name) in FAMILIES and not name.endswith(SUFFIXES))
+    return dict.fromkeys(name for name in names if is_metric(name))
 
 
 # ---- the sum --------------------------------------------------------------------------------------------------------
@@ -140,6 +164,8 @@ def summary(rows: list[dict]) -> list[dict]:
     metrics = metrics_of(rows)
     cells = {}
     for row in current_rows(rows):
+        if missing := [name for name in ("model", "sampler", "steps", "n") if row.get(name) is None]:
+            raise FastdiffError(f"row {row.get('key')}: {missing[0]} is missing; delete that line and bench again")
         cells.setdefault(_cell(row), []).append(row)
     groups = [_mean(cell, metrics) for cell in cells.values()]
     for group in groups:
@@ -147,7 +173,8 @@ def summary(rows: list[dict]) -> list[dict]:
         single = len({other["steps"] for other in kin}) == 1
         group["family"] = group["model"].removesuffix(f"-{group['steps']}") if single else group["model"]
         group["solver"] = _solver(group, [other for other in kin if other["sampler"] == group["sampler"]])
-        group["teacher"] = group["model"] == "teacher" or group.get("method") in (None, "denoising")
+        alike = group["model"] == "teacher" or group.get("method") in (None, "denoising")
+        group["teacher"] = group.get("teacher", alike)                   # rows of earlier days do not say
     for group in groups:
         solvers = {other["solver"] for other in groups if other["family"] == group["family"]}
         named = group["teacher"] or len(solvers) > 1
@@ -157,10 +184,24 @@ def summary(rows: list[dict]) -> list[dict]:
     return sorted(groups, key=lambda g: (not g["teacher"], order[g["family"]], g["solver"], g["nfe"] or 0, g["steps"]))
 
 
-def reference(groups: list[dict], metric: str, n: int) -> dict | None:
-    """The group students aim at: the teacher's DDPM with the most steps, over as many images."""
-    ddpm = [g for g in groups if g["teacher"] and g["sampler"] == "ddpm" and g["n"] == n and finite(g[metric])]
-    return max(ddpm, key=lambda g: g["steps"], default=None)
+def reference(groups: list[dict], metric: str, group: dict) -> dict | None:
+    """What a group aims at: the teacher's DDPM with the most steps, judged alike; of several guidances the best."""
+    ddpm = [g for g in groups if g["teacher"] and g["sampler"] == "ddpm" and alike(g, group) and finite(g[metric])]
+    return min(ddpm, key=lambda g: (-g["steps"], g[metric]), default=None)
+
+
+def usual(groups: list[dict]) -> dict:
+    """A group that is judged as most of them are."""
+    return next(group for group in groups if _judged(group) == mode(map(_judged, groups)))
+
+
+def _judged(group):
+    return tuple(group.get(name) for name in ALIKE)
+
+
+def alike(group: dict, other: dict) -> bool:
+    """Whether the figures of two groups compare: of as many samples, by the same network, with the same data."""
+    return _judged(group) == _judged(other)
 
 
 def figure(mean: float | None, spread: float | None = None) -> str:
@@ -171,7 +212,9 @@ def figure(mean: float | None, spread: float | None = None) -> str:
         return "diverged"
     exponents = [(digits, int(f"{x:.{digits - 1}e}".split("e")[1])) for x, digits in ((mean, 3), (spread, 1)) if x]
     decimals = min(max([0, *(digits - 1 - exponent for digits, exponent in exponents)]), 6)
-    return f"{mean:.{decimals}f}" + ("" if spread is None else f" ± {spread:.{decimals}f}")
+    if 0 < abs(mean) < 10**-5 and not (spread and spread > 10**-5):
+        return f"{mean:.2e}" + ("" if spread is None else f" ± {spread:.0e}")
+    return f"{mean + 0.0:.{decimals}f}" + ("" if spread is None else f" ± {spread:.{decimals}f}")
 
 
 def ratio(times: float) -> str:
@@ -222,13 +265,14 @@ def _solver(group, kin):
     parts = [group["sampler"]]
     parts += [group["spacing"]] if len({other["spacing"] for other in kin}) > 1 else []
     parts += [f"w={group['guidance']:g}"] if group["guidance"] not in (None, 1) else []
+    parts += [f"clip={group['clip']:g}"] if group["clip"] and len({other["clip"] for other in kin}) > 1 else []
     parts += [f"n={group['n']}"] if len({other["n"] for other in kin}) > 1 else []
     return " ".join(map(str, parts))
 
 
 def _standing(group, groups, metrics):
-    """How a group stands among those of its steps and n: {gain, bests, best}."""
-    rivals = [g for g in groups if (g["steps"], g["n"]) == (group["steps"], group["n"])]
+    """How a group stands among those of its steps that are judged alike: {gain, bests, best}."""
+    rivals = [g for g in groups if g["steps"] == group["steps"] and alike(g, group)]
     bests = [name for name in metrics if _leads(group, rivals, name)]
     metric = metrics[0]
     ddim = [g[metric] for g in rivals if g["teacher"] and g["sampler"] == "ddim" and finite(g[metric])]

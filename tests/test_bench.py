@@ -21,6 +21,7 @@ from fastdiff.data import Dataset, open_dataset
 from fastdiff.denoiser import Denoiser, Sampling
 from fastdiff.errors import FastdiffError
 from fastdiff.networks import mlp, unet
+from fastdiff.rows import current_rows, read_rows
 from fastdiff.schedule import Cosine
 
 CONFIG = BenchConfig(steps=(1, 2), baselines=("ddpm:3", "dpmpp_2m/karras:2"), n=12, seeds=(0, 1), batch=5)
@@ -29,7 +30,7 @@ COLUMNS = {
     "ms_per_image", "images_per_s", "peak_mb", "params", "extractor", "reference", "ema", "device", "processes",
     "versions", "commit", "time", "cell", "weights", "train_images", "train_seconds", "teacher_nfe",
     "energy_se", "swd", "precision", "recall", "density", "coverage", "nearest", "diversity", "metrics", "dims", "batch",
-    "flops_per_image",
+    "flops_per_image", "teacher",
 }  # fmt: skip
 
 
@@ -118,7 +119,7 @@ def test_rows_have_every_column_and_are_measured_once(models, toy, tmp_path):
     assert [json.loads(line) for line in lines] == rows
     assert (tmp_path / "out/samples/halved-ddim-uniform-2.png").is_file() and (tmp_path / "out/samples/real.png").is_file()
     terms = load_file(tmp_path / f"out/influence/{first['key']}.safetensors")
-    assert {name: len(part) for name, part in terms.items()} == {"generated": 12, "reference": 50}
+    assert {name: len(part) for name, part in terms.items()} == {"energy.generated": 12, "energy.reference": 50}
 
     again = list(sweep(models, toy, CONFIG, tmp_path / "out", teacher="teacher"))
     assert again == rows and (tmp_path / "out/bench.jsonl").read_text().splitlines() == lines
@@ -143,7 +144,9 @@ def test_what_changes_a_figure_gets_rows_of_its_own(models, toy, tmp_path):
     assert new[0] == old[0] and new[1]["key"] != old[1]["key"] and new[1]["energy"] != old[1]["energy"]
     others = [swept(n=13), swept(seeds=(1,)), swept(clip=1.0), swept(open_dataset("toy", n=50, seed=1))]
     assert len({rows[0]["key"] for rows in (old, *others)}) == 5
-    assert swept(batch=3) == new and len((tmp_path / "out/bench.jsonl").read_text().splitlines()) == 3 + 2 * 4
+    assert swept(batch=3) == new                                          # not measured again, but said again: now it holds
+    lines = [json.loads(line) for line in (tmp_path / "out/bench.jsonl").read_text().splitlines()]
+    assert len({line["key"] for line in lines}) == 3 + 2 * 4 and [line["key"] for line in lines[-2:]] == [r["key"] for r in new]
 
 
 def test_figures_do_not_depend_on_the_batch(models, toy, tmp_path):
@@ -208,7 +211,7 @@ def test_samplers_spacings_and_guidance_are_axes(tmp_path):
 
 
 @pytest.mark.parametrize("settings, message", [
-    ({"samplers": ("ddin",)}, "baseline 'ddin/uniform:1'"), ({"spacings": ()}, "bench.spacings = "),
+    ({"samplers": ("ddin",)}, "baseline 'ddin/uniform:1'"), ({"spacings": ("cubic",)}, "baseline 'ddim/cubic:1'"),
     ({"guidance": ()}, "bench.guidance = "), ({"metrics": ("fid",)}, "bench.metrics: 'fid' is unknown, choose"),
     ({"budget": "soon"}, "bench.budget = 'soon': expected a time such as 90s, 10m or 2h"),
     ({"budget": "10"}, "bench.budget"), ({"metrics": ("pr", "nll")}, "bench.metrics = .* expected a distance among them")])
@@ -248,6 +251,38 @@ def test_metrics_asked_for_later_are_added_to_the_row(models, toy, tmp_path):
     assert with_bits["nll"] is not None and {**with_bits, "nll": None} == {**both, "nll": None}
 
 
+def test_what_was_asked_for_last_is_what_a_report_shows(models, toy, tmp_path):
+    """Rows read back count as new: of another network or other weights those measured since are passed over again."""
+    def swept():
+        config = BenchConfig(steps=(2,), baselines=(), n=12, models=("halved",))
+        return [row for row in sweep(models, toy, config, tmp_path / "out", teacher="teacher") if row["model"] == "halved"]
+
+    def shown():
+        return [row for row in current_rows(read_rows(tmp_path / "out/bench.jsonl")) if row["model"] == "halved"]
+
+    kept = {path: path.read_bytes() for path in models["halved"].rglob("*") if path.is_file()}
+    old = swept()
+    stored(models["halved"], model(7, Sampling("ddim", "uniform", (2,), only=True)), "progressive")
+    new = swept()
+    assert shown() == new and new[0]["key"] != old[0]["key"]
+    for path, content in kept.items():                                    # the former weights return
+        path.write_bytes(content)
+    assert swept() == old == shown()
+    lines = (tmp_path / "out/bench.jsonl").read_text().splitlines()
+    assert swept() == old and (tmp_path / "out/bench.jsonl").read_text().splitlines() == lines
+
+
+def test_pictures_are_of_one_noise_whatever_the_seeds(models, toy, tmp_path):
+    config = {"steps": (1,), "baselines": (), "n": 12}
+    for seeds, out in (((0,), "a"), ((1, 2), "b")):
+        list(sweep(models, toy, BenchConfig(seeds=seeds, **config), tmp_path / out, teacher="teacher"))
+    names = sorted(path.name for path in (tmp_path / "a/samples").iterdir())
+    assert len(names) > 1
+    for name in names:
+        a, b = (np.asarray(Image.open(tmp_path / out / "samples" / name)).astype(int) for out in "ab")
+        assert np.abs(a - b).max() <= 1, name
+
+
 def test_a_second_sweep_into_the_same_directory_is_refused(models, toy, tmp_path):
     going = sweep(models, toy, CONFIG, tmp_path, teacher="teacher")
     next(going)
@@ -264,6 +299,8 @@ def test_a_broken_sample_stands_in_the_row(toy, tmp_path):
     [row] = sweep({"teacher": stored(tmp_path / "nan", broken, "denoising")}, toy,
                   BenchConfig(steps=(1,), baselines=(), n=12), tmp_path / "out", teacher="teacher")
     assert row["broken"] == list(range(10)) and row["energy"] == float("inf")
+    line = json.loads((tmp_path / "out/bench.jsonl").read_text(), parse_constant=pytest.fail)      # strict JSON
+    assert line["energy"] is None and read_rows(tmp_path / "out/bench.jsonl")[0]["energy"] == float("inf")
 
 
 def test_pictures_that_are_kept(tmp_path):

@@ -95,7 +95,8 @@ def write(folder, model, sampler, steps, level, seed=0, n=64, kept=True, **more)
     append_row(folder / "bench.jsonl", row | more)
     if kept:
         (folder / "influence").mkdir(exist_ok=True)
-        save_file({"generated": generated, "reference": reference}, folder / "influence" / f"{key}.safetensors")
+        parts = {"kd_a.generated": generated, "kd_a.reference": reference}
+        save_file(parts, folder / "influence" / f"{key}.safetensors")
 
 
 def test_students_and_the_teachers_best_solver_stand_against_the_best_of_all(tmp_path):

@@ -81,7 +81,8 @@ def test_figures_are_named_after_their_features(digits, accelerator, tmp_path):
     by_class, labels = found.values["classes_digits"], labels[300:500]
     weights = [(labels == label).double().mean().item() for label in range(10)]
     assert sum(w * a for w, a in zip(weights, by_class)) == pytest.approx(found.values["accuracy_digits"], abs=1e-3)
-    assert {name: len(part) for name, part in found.terms.items()} == {"generated": 200, "reference": 300}
+    sizes = {name: len(part) for name, part in found.terms.items()}
+    assert sizes == {"kd_digits.generated": 200, "kd_digits.reference": 300}
     assert found.broken == []
 
 
@@ -167,8 +168,10 @@ def test_a_cache_that_cannot_be_written_is_done_without(digits, accelerator, tmp
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_an_empty_or_one_image_reference_is_refused(digits, count):
-    with pytest.raises(FastdiffError, match=f"data digits: {count} example.* at least 2"):
+    with pytest.raises(FastdiffError, match=f"data digits: {count} example.* as a reference for fd, kd, pr at least 6"):
         open_evaluators(data(digits[0][:count]), None, None, "cpu")
+    with pytest.raises(FastdiffError, match=f"data digits: {count} example.* at least 2 are needed"):
+        open_evaluators(data(digits[0][:count]), None, ("fd",), "cpu")
 
 
 @pytest.mark.parametrize("value", [255.0, float("nan")])
@@ -191,6 +194,15 @@ def test_a_broken_sample_is_named_and_never_averaged_away(digits, accelerator, t
     found = judged(evaluator, images, accelerator)
     assert found.broken == [17, 150] and set(found.values.values()) == {math.inf} and found.terms == {}
     assert math.isfinite(judged(evaluator, digits[0][300:500], accelerator).values["fd_digits"])    # the next is clean
+
+
+def test_a_broken_vector_is_named_too(accelerator, tmp_path):
+    vectors = torch.randn(60, 2, generator=torch.Generator().manual_seed(0))
+    [evaluator] = open_evaluators(data(vectors, name="toy"), None, ("fd", "energy"), "cpu", tmp_path)
+    broken = vectors.clone()
+    broken[9] = math.nan
+    found = judged(evaluator, broken, accelerator)
+    assert found.broken == [9] and set(found.values.values()) == {math.inf}
 
 
 def test_too_few_samples_are_one_line(digits, accelerator, tmp_path):
@@ -229,10 +241,9 @@ def test_what_an_evaluator_cannot_do(images, extractors, metrics, message):
         open_evaluators(data(images), extractors, metrics, "cpu")
 
 
-def test_two_networks_judge_the_same_samples(digits, accelerator, tmp_path):
-    both = open_evaluators(data(digits[0][:300]), f"{FEATURES},{FEATURES}", ("fd",), "cpu", tmp_path)
-    assert len(both) == 2 and judged(both[0], digits[0][300:400], accelerator) == judged(both[1], digits[0][300:400],
-                                                                                         accelerator)
+def test_two_networks_of_one_name_are_refused(digits):
+    with pytest.raises(FastdiffError, match="two of them are called the same"):
+        open_evaluators(data(digits[0][:300]), f"{FEATURES},{FEATURES}", ("fd",), "cpu")
 
 
 def test_images_from_elsewhere(digits, tmp_path):

@@ -18,7 +18,7 @@ FLOORS = [
     {"samplers", "networks", "data", "ema", "pictures"},
     {"methods", "checkpoint", "generate", "likelihood", "metrics", "provenance", "cost"},
     {"train", "evaluate", "search", "editing"},
-    {"measure"},
+    {"measure", "budget"},
     {"bench", "report"},
     {"speed"},
     {"recipe"},

@@ -162,7 +162,7 @@ def test_fid_goes_before_features_of_ones_own_and_energy_last():
         (0.01234, 0.0004, "0.0123 ± 0.0004"),
         (-0.5, None, "-0.500"),
         (0, 0, "0 ± 0"),
-        (1e-9, None, "0.000000"),
+        (1e-9, None, "1.00e-09"),
         (float("nan"), 1.0, "diverged"),
         (None, None, "–"),
     ],
@@ -303,7 +303,8 @@ def test_markdown_has_all_metrics_costs_differences_and_warnings(run_dir):
     (run_dir / "influence").mkdir()
     for line in rich():
         if line["steps"] == 1:
-            parts = {"generated": np.full(9, line["kd_digits"], "f4"), "reference": np.zeros(5, "f4")}
+            terms = {"generated": np.full(9, line["kd_digits"], "f4"), "reference": np.zeros(5, "f4")}
+            parts = {f"kd_digits.{side}": part for side, part in terms.items()}
             save_file(parts, run_dir / "influence" / f"{line['key']}.safetensors")
     (run_dir / "left-out.json").write_text(json.dumps(["teacher-ddpm-uniform-250 seed 0"]))
     (run_dir / "trajectory").mkdir()
@@ -399,16 +400,17 @@ def test_scatter_plots_share_a_row_by_line(run_dir):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), None, 0.0, -0.25])
 def test_figures_that_cannot_be_drawn_do_not_stop_the_report(tmp_path, value):
+    broken = {"broken": [3]} if value in (float("inf"),) else {}
     rows = [
-        row("teacher", "ddim", 1, value),
-        row("teacher", "ddpm", 9, value),
-        row("distilled", "consistency", 1, value),
+        row("teacher", "ddim", 1, value, **broken),
+        row("teacher", "ddpm", 9, value, **broken),
+        row("distilled", "consistency", 1, value, **broken),
         row("distilled", "ddim", 1, 0.0),
     ]
     for line in rows:
         append_row(tmp_path / "bench.jsonl", line)
     assert {path.name for path in report.write(tmp_path)} == {"report.md", "report.html", *files.PLOTS}
-    shown = {None: "–", 0.0: "0", -0.25: "-0.250"}.get(value, "diverged")
+    shown = {0.0: "0", -0.25: "-0.250", float("inf"): "diverged"}.get(value, "–")
     text = (tmp_path / "report.md").read_text(encoding="utf-8").replace("**", "")
     assert f"| teacher | ddim | 1 | 1 | {shown} |" in text
 

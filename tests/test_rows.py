@@ -18,12 +18,12 @@ def test_identity_depends_on_every_value_and_not_on_order_or_number_type():
     assert len({name, *(identity(**(same | change)) for change in changes)}) == 5
 
 
-def test_rows_come_back_in_order_and_the_later_of_a_key_wins(tmp_path):
+def test_rows_come_back_in_the_order_of_their_last_lines_and_the_later_of_a_key_wins(tmp_path):
     path = tmp_path / "bench.jsonl"
     assert read_rows(path) == []
     for row in ({"key": "a", "fid": 3.0}, {"key": "b", "versions": {"torch": "2"}}, {"key": "a", "fid": 2.5}):
         append_row(path, row)
-    assert read_rows(path) == [{"key": "a", "fid": 2.5}, {"key": "b", "versions": {"torch": "2"}}]
+    assert read_rows(path) == [{"key": "b", "versions": {"torch": "2"}}, {"key": "a", "fid": 2.5}]
     assert len(path.read_text().splitlines()) == 3  # append-only
 
 

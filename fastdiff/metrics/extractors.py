@@ -23,7 +23,7 @@ from fastdiff.networks.features import DigitFeatures, load_features
 from fastdiff.pictures import to_uint8
 
 VERSION = "2"           # of how pixels become features; part of every fingerprint
-BATCH = 64              # images a pass of the feature network; fixed, for float32 features depend on it in the last digits
+BATCH = 64              # images a pass of the feature network: float32 features depend on it in the last digits
 SPATIAL = 7             # channels of a spatial layer that are features (Nash et al. 2021)
 INCEPTION = "inception-v3-compat"
 # What the field calls a figure in Inception-v3's features; in any other network it carries the network's name.

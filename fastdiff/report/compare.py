@@ -10,13 +10,14 @@ nearly every draw lies above the figure itself, by more than the interval is wid
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
 import numpy as np
 
-from fastdiff.rows import CELL, current_rows, family, finite, metrics_of, summary
+from fastdiff.rows import ALIKE, CELL, current_rows, family, finite, metrics_of, summary
 
 KERNEL = ("kid", "kd", "energy")
 CHUNK = 2**21  # terms drawn at a time
@@ -37,12 +38,13 @@ def differences(rows: list[dict], run_dir: str | Path, draws: int = 2000) -> lis
     both have, `low` and `high`, its 95 % interval: where 0 lies outside, they are told apart. What has no file is left out.
     """
     metric = next((name for name in metrics_of(rows) if family(name) in KERNEL), None)
-    sizes: dict[tuple[int, int], list[tuple[dict, dict[int, Terms]]]] = {}
+    sizes: dict[tuple, list[tuple[dict, dict[int, Terms]]]] = {}
     for group in summary(rows) if metric else ():
         terms = _terms(group, rows, metric, Path(run_dir) / "influence")
         if terms and finite(group[metric]):
-            sizes.setdefault((group["steps"], group["n"]), []).append((group, terms))
-    return [line for _, rivals in sorted(sizes.items()) for line in _against_best(rivals, metric, draws)]
+            sizes.setdefault((group["steps"], *(group.get(name) for name in ALIKE)), []).append((group, terms))
+    ordered = sorted(sizes.items(), key=lambda pair: pair[0][:2])
+    return [line for _, rivals in ordered for line in _against_best(rivals, metric, draws)]
 
 
 def interval(a: list[Terms], b: list[Terms], draws: int = 2000) -> tuple[float, float, float]:
@@ -71,14 +73,17 @@ def _against_best(rivals, metric, draws) -> Iterator[dict]:
 
 def _terms(group, rows, metric, folder) -> dict[int, Terms]:
     """Seed -> terms, of the rows of a group that have a file."""
+    from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     found = {}
     for row in current_rows(rows):
         path = folder / f"{row['key']}.safetensors"
         if all(row.get(name) == group[name] for name in CELL) and finite(row.get(metric)) and path.exists():
-            kept = load_file(path)
-            found[row["seed"]] = Terms(row[metric], *(kept[name].astype(np.float64) for name in ("generated", "reference")))
+            with suppress(SafetensorError, KeyError):                     # damaged, or of another metric: left out
+                kept = load_file(path)
+                parts = (kept[f"{metric}.{side}"].astype(np.float64) for side in ("generated", "reference"))
+                found[row["seed"]] = Terms(row[metric], *parts)
     return found
 
 

@@ -6,19 +6,19 @@ import os
 from collections.abc import Iterable
 from csv import DictWriter
 from pathlib import Path
-from statistics import mode
+from urllib.parse import quote
 
 from fastdiff.errors import FastdiffError
 from fastdiff.judge import answers, results
 from fastdiff.judge import markdown as judgement
 from fastdiff.report.tables import NAMES, Column, columns, compared, costs, lines, training
 from fastdiff.report.words import notes, provenance, verdict, warnings
-from fastdiff.rows import metrics_of, read_rows, reference, summary
+from fastdiff.rows import metrics_of, read_rows, reference, summary, usual
 
 PLOTS = ("quality-nfe.png", "quality-seconds.png", "quality-nfe.svg", "quality-seconds.svg")
 TEX = str.maketrans({
     "\\": r"\textbackslash{}", "_": r"\_", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$", "|": "$|$",
+    "~": r"\textasciitilde{}", "[": "{[}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$", "|": "$|$",
     "±": r"$\pm$", "↓": r"$\downarrow$", "↑": r"$\uparrow$", "→": r"$\to$", "∞": r"$\infty$", "–": "--",
 })
 
@@ -38,7 +38,7 @@ def write(run_dir: str | Path, extras: Iterable[str] = ()) -> list[Path]:
         raise FastdiffError(f"no rows in {run_dir / 'bench.jsonl'}: run `fastdiff bench` or `fastdiff run` first")
     groups, metrics = summary(rows), metrics_of(rows)
     metric, found = metrics[0], differences(rows, run_dir)
-    aim = reference(groups, metric, mode(group["n"] for group in groups))
+    aim = reference(groups, metric, usual(groups))
     files = {}
     for name in PLOTS:
         cost, form = name.removeprefix("quality-").split(".")
@@ -46,7 +46,8 @@ def write(run_dir: str | Path, extras: Iterable[str] = ()) -> list[Path]:
     if grid := plots.grid(groups, metric, run_dir / "samples"):
         files["grid.png"] = grid
     alerts = warnings(groups, metric) + left_out(run_dir)
-    page = html(run_dir, groups, metrics, verdict(groups, metric), notes(groups, metrics), alerts, training(groups), found,
+    shown = [name for name in metrics if name != "nll"]                # a model's figure, not a cell's
+    page = html(run_dir, groups, shown, verdict(groups, metric), notes(groups, metrics), alerts, training(groups), found,
                 provenance(rows))
     texts = {"report.html": page} | {name: EXTRAS[name](rows) for name in extras}
     written = [_replace(run_dir / name, data) for name, data in files.items()]
@@ -68,8 +69,9 @@ def markdown(rows: list[dict], run_dir: str | Path, differences: Iterable[dict] 
     if differences:
         parts += [
             "## Differences",
-            "Each against the best (B) at its steps and n. The interval is a bootstrap over pairs of samples from the same "
-            "noise, and over the reference; told apart: 0 lies outside.",
+            "Each against the best (B) at its steps and n, chosen by the same samples, which flatters it a little. The "
+            "interval is a bootstrap over pairs of samples from the same noise, and over the reference; told apart: 0 lies "
+            "outside.",
             _ruled(*compared(differences)),
         ]
     if judged := results(answers(run_dir)):
@@ -80,7 +82,7 @@ def markdown(rows: list[dict], run_dir: str | Path, differences: Iterable[dict] 
         "## Training cost",
         _ruled(*training(groups)),
         "## Pictures",
-        *(f"![{path.stem}]({path.relative_to(run_dir).as_posix()})" for path in _pictures(groups, run_dir)),
+        *(f"![{path.stem}]({quote(path.relative_to(run_dir).as_posix())})" for path in _pictures(groups, run_dir)),
         "## What made these figures",
         "\n".join(f"- {name}: {value}" for name, value in provenance(rows).items()),
     ]
@@ -124,7 +126,10 @@ EXTRAS = {"report.tex": latex, "bench.csv": csv}
 def left_out(run_dir: str | Path) -> list[str]:
     """What a sweep's time budget left out, as one line or none."""
     path = Path(run_dir) / "left-out.json"
-    missing = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    try:
+        missing = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    except ValueError:
+        missing = [f"what {path} does not tell, being damaged"]
     return [f"Left out, the time budget being spent: {', '.join(missing)}."] if missing else []
 
 
@@ -137,12 +142,13 @@ def _pictures(groups, run_dir):
 
 def _grid(groups, shown: list[Column]):
     """Groups as a Markdown table, bests in bold."""
-    return _ruled([c.head for c in shown], lines(groups, shown, lambda text: text.replace("|", r"\|"), "**{}**".format))
+    return _ruled([c.head for c in shown], lines(groups, shown, mark="**{}**".format))
 
 
 def _ruled(heads, texts):
     """A Markdown table."""
     rule = ["---" if head in NAMES else "---:" for head in heads]
+    texts = [[text.replace("|", r"\|") for text in line] for line in texts]
     return "\n".join("| " + " | ".join(line) + " |" for line in (heads, rule, *texts))
 
 

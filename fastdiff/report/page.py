@@ -4,12 +4,11 @@ import base64
 import io
 import re
 from pathlib import Path
-from statistics import mode
 
 from PIL import Image
 
 from fastdiff.report import tables
-from fastdiff.rows import better, finite, reference
+from fastdiff.rows import better, finite, reference, usual
 
 HERE = Path(__file__).parent
 COLUMNS = 16                                         # tiles a row of a sheet
@@ -54,8 +53,7 @@ def html(run_dir: str | Path, groups: list[dict], metrics: list[str], verdict: s
 
 def _data(groups, metrics, sheets):
     """The JSON of the page: metrics, lines, their points, and the sheets as data URIs."""
-    usual = mode(group["n"] for group in groups)
-    aims = {name: reference(groups, name, usual) for name in metrics}
+    aims = {name: reference(groups, name, usual(groups)) for name in metrics}
     lines = {group["line"]: group["teacher"] for group in groups}
     return {
         "metrics": [{"name": name, "better": better(name), "aim": _index(groups, aims[name])} for name in metrics],

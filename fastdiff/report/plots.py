@@ -28,7 +28,7 @@ def quality(groups: list[dict], metric: str, cost: Literal["nfe", "seconds"], ai
     """
     canvas = Figure(figsize=(6.6, 5.4), dpi=160, layout="constrained")
     axes = canvas.subplots()
-    axes.set(xscale="log", yscale="log", ylabel=f"{metric}  (lower is better)")
+    axes.set(xscale="log", yscale="log", ylabel=f"{_plain(metric)}  (lower is better)")
     price = (lambda g: g["nfe"]) if cost == "nfe" else (lambda g: g["ms_per_image"] and g["ms_per_image"] / 1000)
     groups = [g for g in groups if all(x is not None and 0 < x < math.inf for x in (price(g), g[metric]))]
     aim = aim if aim and aim[metric] > 0 else None
@@ -40,12 +40,13 @@ def quality(groups: list[dict], metric: str, cost: Literal["nfe", "seconds"], ai
     for place, (line, style) in enumerate(styles.items()):
         points = sorted((price(g), g[metric], g[f"{metric}_ci"] or 0, g["steps"]) for g in groups if g["line"] == line)
         apart = (place - (len(styles) - 1) / 2) / max(len(styles) - 1, 5) if cost == "nfe" else 0
-        _curve(axes, points, front, style | {"label": line, "zorder": 3 + place}, 1.14**apart, written=cost == "seconds")
+        style |= {"label": _plain(line), "zorder": 3 + place}
+        _curve(axes, points, front, style, 1.14**apart, written=cost == "seconds")
     if aim:
         axes.axhline(aim[metric], color="#555555", linestyle=(0, (6, 3)), linewidth=0.9, zorder=1)
         # Below it, left of its own marker and right of the few steps of students, there is room for words.
         place = {"xytext": (0, -4), "textcoords": "offset points", "ha": "right", "va": "top"}
-        text = f"{aim['line']}, {aim['steps']} steps: {aim['figure']}"
+        text = f"{_plain(aim['line'])}, {aim['steps']} steps: {aim['figure']}"
         axes.annotate(text, (0.93, aim[metric]), xycoords=("axes fraction", "data"), **place, fontsize=7.5, color="#555555")
     if groups:
         _scales(axes, [price(g) for g in groups], [g[metric] for g in (*groups, *([aim] if aim else []))], cost)
@@ -59,6 +60,11 @@ def quality(groups: list[dict], metric: str, cost: Literal["nfe", "seconds"], ai
     with matplotlib.rc_context({"svg.hashsalt": "fastdiff"}):    # the same rows draw the same file
         canvas.savefig(file, format=form, metadata={"Date": None} if form == "svg" else None)
     return file.getvalue()
+
+
+def _plain(text):
+    """Text that matplotlib takes for no formula and, in a legend, for nothing hidden."""
+    return (f" {text}" if text.startswith("_") else text).replace("$", r"\$")
 
 
 def _front(points):

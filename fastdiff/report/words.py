@@ -1,6 +1,6 @@
 """What a report says in words: the verdict, how to read its figures, what speaks against them, what made them."""
 
-from fastdiff.rows import current_rows, family, figure, finite, ratio, reference
+from fastdiff.rows import ALIKE, alike, current_rows, family, figure, finite, ratio, reference
 
 FEW = 4             # steps
 CLOSE = 1.1         # times the best figure: as good, where it takes fewer steps
@@ -23,10 +23,11 @@ def verdict(groups: list[dict], metric: str) -> str:
         return f"No student with a finite {metric}; the teacher's best is {standing}."
     best = _foremost(students, metric)
     text = f"{best['line']} at {_steps(best)}: {metric} {best['figure']}"
-    if aim := reference(groups, metric, best["n"]):
-        text += _against(best, aim, metric, f"the teacher's DDPM-{aim['steps']}")
-    elif alike := [group for group in teachers if group["n"] == best["n"]]:
-        aim = min(alike, key=lambda g: g[metric])
+    if aim := reference(groups, metric, best):
+        guided = "" if aim["guidance"] in (None, 1) else f" at w={aim['guidance']:g}"
+        text += _against(best, aim, metric, f"the teacher's DDPM-{aim['steps']}{guided}")
+    elif rivals := [group for group in teachers if alike(group, best)]:
+        aim = min(rivals, key=lambda g: g[metric])
         text += _against(best, aim, metric, f"the teacher's best, {aim['solver']} at {_steps(aim)},")
     if best["gain"]:
         text += f"; the teacher's DDIM at {_steps(best)} stands at {figure(best['gain'] * best[metric])}"
@@ -63,7 +64,7 @@ def notes(groups: list[dict], metrics: list[str]) -> list[str]:
 
 def warnings(groups: list[dict], metric: str) -> list[str]:
     """What speaks against taking the figures at their word."""
-    said = _singular(groups, metric) + _biased(groups, metric)
+    said = _mixed(groups) + _singular(groups, metric) + _biased(groups, metric)
     single = [group for group in groups if len(group["seeds"]) == 1 and not finite(group[f"{metric}_ci"])]
     if single:
         which = "Every cell has" if len(single) == len(groups) else f"{len(single)} of {len(groups)} cells have"
@@ -98,10 +99,16 @@ def _against(group, aim, metric, name):
     text = f", {ratio(group[metric] / aim[metric])} x" if min(group[metric], aim[metric]) > 0 else ", against"
     text += f" the {aim['figure']} of {name}"
     times = [g["ms_per_image"] for g in (group, aim)]
-    if all(times) and group.get("device") == aim.get("device"):
+    if all(times) and all(group.get(name) == aim.get(name) for name in ("device", "processes", "batch")):
         faster = times[1] / times[0]
         text += f" at 1/{ratio(faster)} of its time" if faster >= 1 else f" at {ratio(1 / faster)} x its time"
     return text.rstrip(",")
+
+
+def _mixed(groups):
+    """A line where some were judged by other data or another network than others."""
+    names = " and ".join(name for name in ALIKE if name != "n" and len({group.get(name) for group in groups}) > 1)
+    return [f"These rows differ in {names}: only those alike are compared, bench the others again."] if names else []
 
 
 def _singular(groups, metric):

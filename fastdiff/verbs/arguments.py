@@ -14,7 +14,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to 
 
 def names_of(models: list[str]) -> dict[str, str]:
     """Models by the shortest ends of their paths that tell them apart."""
-    paths = {model: Path(model).expanduser().resolve().parts for model in models}
+    paths = {model: Path(model).expanduser().resolve().parts[1:] for model in models}
+    if len(set(paths.values())) < len(models):
+        raise FastdiffError(f"models {' '.join(models)}: one of them is given twice")
     for depth in range(1, 1 + max(map(len, paths.values()))):
         names = {"-".join(parts[-depth:]): model for model, parts in paths.items()}
         if len(names) == len(paths):
@@ -38,7 +40,10 @@ def bounds(text: str | None) -> dict[str, object]:
 def integers(option: str, text: str) -> tuple[int, ...]:
     """Whole numbers separated by commas."""
     try:
-        return tuple(int(word) for word in text.split(","))
+        found = tuple(int(word) for word in text.split(","))
+        if all(abs(number) < 2**63 for number in found):
+            return found
+        raise ValueError
     except ValueError:
         raise FastdiffError(f"{option} {text}: expected whole numbers separated by commas") from None
 
@@ -54,3 +59,8 @@ def numbers(option: str, text: str) -> tuple[float, ...]:
 def words(text: str) -> tuple[str, ...]:
     """Words separated by commas, except those in brackets, which separate a word's options."""
     return tuple(re.split(r",(?![^\[]*\])", text)) if text else ()
+
+
+def given(**options: object) -> dict[str, object]:
+    """The options that were named."""
+    return {name: value for name, value in options.items() if value is not None}

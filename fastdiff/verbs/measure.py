@@ -8,11 +8,13 @@ from typing import Annotated
 import typer
 
 from ..errors import FastdiffError
-from .arguments import Json, Model, integers, names_of, numbers, words
+from .arguments import Json, Model, given, integers, names_of, numbers, words
 
 Extractors = Annotated[str | None, typer.Option(
     "--extractor", help="inception, vgg16, clip-..., dinov2-... (name:/path gives its weights), or the folder of a feature "
                         "network; several separated by commas.")]
+Resolution = Annotated[int | None, typer.Option(help="Resize and crop the data's images.")]
+Colour = Annotated[str | None, typer.Option(help="rgb or grey, of images in files.")]
 Metrics = Annotated[str, typer.Option("--metrics", help="fd, kd, pr, score, sfd, accuracy, energy, swd, nll; separated by "
                                                         "commas, else the usual ones.")]
 
@@ -21,14 +23,16 @@ def bench(
     models: Annotated[list[str], typer.Argument(help="Models; the first is the teacher that --against is drawn with.")],
     steps: Annotated[str, typer.Option(help="Step counts, separated by commas.")] = "1,2,4,8",
     against: Annotated[str, typer.Option(help="The teacher's baselines, sampler:steps.")] = "ddpm:1000,ddim:50",
-    samplers: Annotated[str, typer.Option(help="At every step count, of all models that take them.")] = "ddim",
-    spacings: Annotated[str, typer.Option(help="Grids of those samplers.")] = "uniform",
+    samplers: Annotated[str, typer.Option(help="At every step count, of all models that take them, besides their own; "
+                                               "else ddim, of the teacher.")] = "",
+    spacings: Annotated[str, typer.Option(help="Grids of those samplers; else uniform.")] = "",
     guidance: Annotated[str, typer.Option(help="Weights, separated by commas; 1 is none.")] = "1",
     clip: Annotated[float | None, typer.Option(help="Bound of the clean prediction while sampling.")] = None,
     n: Annotated[int, typer.Option(help="Samples a cell and seed.")] = 2000,
     seeds: Annotated[str, typer.Option(help="Separated by commas; each draws samples of its own.")] = "0",
     data: Annotated[str, typer.Option(help="A data set's name or path.")] = "digits",
-    resolution: Annotated[int | None, typer.Option(help="Resize and crop the data's images.")] = None,
+    resolution: Resolution = None,
+    colour: Colour = None,
     extractor: Extractors = None,
     metrics: Metrics = "",
     batch: int = 512,
@@ -46,27 +50,28 @@ def bench(
     from .. import report as reports
     from ..bench import BenchConfig, sweep
     from ..data import open_dataset
+    from ..rows import written
 
     config = BenchConfig(steps=counts, baselines=words(against), samplers=words(samplers), spacings=words(spacings),
                          guidance=numbers("--guidance", guidance), clip=clip, n=n, seeds=draws, batch=batch,
                          extractor=extractor, metrics=words(metrics) or None, budget=budget)
     names = names_of(models)
-    dataset = open_dataset(data, **({} if resolution is None else {"resolution": resolution}))
+    dataset = open_dataset(data, **given(resolution=resolution, colour=colour))
     console = Console(stderr=True)
-    rows = []
+    main, rows = int(os.environ.get("RANK", 0)) == 0, []
     with console.status("measuring"):
         for row in sweep(names, dataset, config, out, teacher=next(iter(names))):
             rows.append(row)
-            if not as_json:
+            if main and not as_json:
                 console.print(f"{row['cell']}  seed {row['seed']}  {row[reports.metric_of([row])]:.4g}", markup=False)
-    if as_json:
-        for row in rows:
-            typer.echo(json.dumps(row))
-    elif int(os.environ.get("RANK", 0)) == 0:
-        reports.write(out)
-        Console().print(reports.table(rows))
+    if main and as_json:
+        typer.echo("\n".join(map(written, rows)))
+    elif main:
         for line in reports.left_out(out):
             typer.echo(line)
+        if rows:
+            reports.write(out)
+            Console().print(reports.table(rows))
 
 
 def bench_speed(model: str, steps: int, out: Path, as_json: bool) -> None:
@@ -91,7 +96,7 @@ def bench_speed(model: str, steps: int, out: Path, as_json: bool) -> None:
 def evaluate(
     images: Annotated[str, typer.Argument(help="A folder of images, parquet files or a data set's name.")],
     data: Annotated[str, typer.Option(help="What they are compared with: a data set's name or path.")],
-    resolution: Annotated[int | None, typer.Option(help="Resize and crop the data's images.")] = None,
+    resolution: Resolution = None,
     extractor: Extractors = None,
     metrics: Metrics = "",
     as_json: Json = False,
@@ -99,13 +104,16 @@ def evaluate(
     """Judge images made by any program as samples of a data set."""
     from ..data import DATASETS, open_dataset
     from ..evaluate import evaluate_images
+    from ..rows import written
 
-    real = open_dataset(data, **({} if resolution is None else {"resolution": resolution}))
+    real = open_dataset(data, **given(resolution=resolution))
     grey = images not in DATASETS and real.shape[0] == 1
     made = open_dataset(images, **({"colour": "grey"} if grey else {}))
     figures = evaluate_images(made, real, extractor, words(metrics) or None)
+    if int(os.environ.get("RANK", 0)):
+        return
     if as_json:
-        typer.echo(json.dumps(figures))
+        typer.echo(written(figures))
     else:
         width = max(map(len, figures))
         shown = {name: value for name, value in figures.items() if isinstance(value, int | float)}
@@ -119,10 +127,11 @@ def search(
     steps: Annotated[int, typer.Option(help="How many; the times between the first and the last are sought.")] = 2,
     spacing: Annotated[str | None, typer.Option(help="The grid to start from.")] = None,
     n: Annotated[int, typer.Option(help="Samples a grid is judged by.")] = 512,
-    seed: Annotated[int, typer.Option(help="Of their noise: choose one that no benchmark uses.")] = 1000,
+    seed: Annotated[int, typer.Option(max=2**63 - 1, help="Of their noise: choose one that no benchmark uses.")] = 1000,
     rounds: Annotated[int, typer.Option(help="Over all times.")] = 2,
     data: Annotated[str, typer.Option(help="A data set's name or path.")] = "digits",
-    extractor: Extractors = None,
+    colour: Colour = None,
+    extractor: Annotated[str | None, typer.Option(help="One feature network, as in bench.")] = None,
 ) -> None:
     """Find the best intermediate times of a student and store them with it."""
     import torch
@@ -135,14 +144,16 @@ def search(
     from ..evaluate import open_evaluators
     from ..search import search_times
 
-    accelerator, dataset = Accelerator(cpu=not torch.cuda.is_available()), open_dataset(data)
+    accelerator, dataset = Accelerator(cpu=not torch.cuda.is_available()), open_dataset(data, **given(colour=colour))
     opened = load(model, accelerator.device)
     if about(Path(model).expanduser()) is None:
         raise FastdiffError(f"{model} has no fastdiff.json to store the times in: `fastdiff export` it first")
     check_fit(model, opened, dataset, BenchConfig())
     labels = dataset.labels[torch.arange(n) % len(dataset)] if opened.net.null_label is not None else None
     family = "energy" if len(dataset.shape) == 1 else "fd"
-    evaluator = open_evaluators(dataset, extractor, (family,), accelerator.device)[0]
+    [evaluator, *others] = open_evaluators(dataset, extractor, (family,), accelerator.device)
+    if others:
+        raise FastdiffError(f"--extractor {extractor}: one network is to judge the times, name one")
 
     def metric(x: torch.Tensor) -> float:
         evaluator.add(torch.arange(len(x)), x)

@@ -21,7 +21,7 @@ def report(
     from rich.console import Console
 
     from .. import report as reports
-    from ..rows import read_rows
+    from ..rows import read_rows, written
 
     try:
         written = reports.write(folder, ["report.tex"] * latex + ["bench.csv"] * csv)
@@ -29,7 +29,7 @@ def report(
         raise FastdiffError(f"{folder}: the report cannot be written ({error.strerror})") from None
     rows = read_rows(folder / "bench.jsonl")
     if as_json:
-        typer.echo(json.dumps(reports.summary(rows)))
+        typer.echo(written(reports.summary(rows)))
     else:
         Console().print(reports.table(rows))
         typer.echo("\n".join(map(str, written)))
