@@ -146,7 +146,8 @@ def test_what_changes_a_figure_gets_rows_of_its_own(models, toy, tmp_path):
     assert len({rows[0]["key"] for rows in (old, *others)}) == 5
     assert swept(batch=3) == new                                          # not measured again, but said again: now it holds
     lines = [json.loads(line) for line in (tmp_path / "out/bench.jsonl").read_text().splitlines()]
-    assert len({line["key"] for line in lines}) == 3 + 2 * 4 and [line["key"] for line in lines[-2:]] == [r["key"] for r in new]
+    assert len({line["key"] for line in lines}) == 3 + 2 * 4
+    assert [line["key"] for line in lines[-2:]] == [row["key"] for row in new]
 
 
 def test_figures_do_not_depend_on_the_batch(models, toy, tmp_path):

@@ -149,5 +149,5 @@ def test_axes_of_a_sweep(points, fastdiff, refused, tmp_path):
     for option, value, message in (
             ("--guidance", "1,x", "expected numbers"), ("--guidance", "2", "needs labels"), ("--budget", "5", "such as 90s"),
             ("--samplers", "dim", "baseline 'dim/"), ("--clip", "0", "expected a bound above 0"),
-            ("--metrics", "score", "needs a feature network")):
+            ("--metrics", "energy,score", "needs a feature network")):
         assert message in refused(*words, option, value)

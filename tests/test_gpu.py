@@ -70,7 +70,8 @@ def test_figures_are_the_same_as_on_the_cpu(tmp_path):
     images = (digits.get(torch.arange(300))[0] * 0.9).clamp(-1, 1)
     found = []
     for device in ("cpu", "cuda"):
-        [evaluator] = open_evaluators(digits, None, ("fd", "kd", "pr", "sfd", "score", "accuracy"), device, tmp_path / device)
+        metrics = ("fd", "kd", "pr", "sfd", "score", "accuracy")
+        [evaluator] = open_evaluators(digits, None, metrics, device, tmp_path / device)
         evaluator.add(torch.arange(300), images.to(device), digits.labels[:300])
         found.append(evaluator.result(Accelerator()).values)
     here, there = found

@@ -14,9 +14,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to 
 
 def names_of(models: list[str]) -> dict[str, str]:
     """Models by the shortest ends of their paths that tell them apart."""
-    paths = {model: Path(model).expanduser().resolve().parts[1:] for model in models}
-    if len(set(paths.values())) < len(models):
-        raise FastdiffError(f"models {' '.join(models)}: one of them is given twice")
+    found = {Path(model).expanduser().resolve().parts[1:]: model for model in models}     # one given twice is one
+    paths = {model: parts for parts, model in found.items()}
     for depth in range(1, 1 + max(map(len, paths.values()))):
         names = {"-".join(parts[-depth:]): model for model, parts in paths.items()}
         if len(names) == len(paths):

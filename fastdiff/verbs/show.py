@@ -24,7 +24,7 @@ def report(
     from ..rows import read_rows, written
 
     try:
-        written = reports.write(folder, ["report.tex"] * latex + ["bench.csv"] * csv)
+        paths = reports.write(folder, ["report.tex"] * latex + ["bench.csv"] * csv)
     except OSError as error:
         raise FastdiffError(f"{folder}: the report cannot be written ({error.strerror})") from None
     rows = read_rows(folder / "bench.jsonl")
@@ -32,7 +32,7 @@ def report(
         typer.echo(written(reports.summary(rows)))
     else:
         Console().print(reports.table(rows))
-        typer.echo("\n".join(map(str, written)))
+        typer.echo("\n".join(map(str, paths)))
 
 
 def judge(
