@@ -22,10 +22,11 @@ from .networks import MLP, UNet
 from .schedule import DDPM, SCHEDULES, Schedule
 
 ABOUT = "fastdiff.json"
-# How each kind of network is read from its folder.
+# How each kind of network is read from its folder, for data of a shape.
 NETS = {
-    "unet": lambda folder: UNet(UNet2DModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)),
-    "mlp": lambda folder: MLP.from_pretrained(folder, local_files_only=True, use_safetensors=True),
+    "unet": lambda folder, shape: UNet(
+        UNet2DModel.from_pretrained(folder, local_files_only=True, use_safetensors=True), shape[0]),
+    "mlp": lambda folder, shape: MLP.from_pretrained(folder, local_files_only=True, use_safetensors=True),
 }
 PIPELINES = ("DDPMPipeline", "DDIMPipeline", "PNDMPipeline")
 DIFFUSERS_NAMES = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}
@@ -91,7 +92,8 @@ def name_of(schedule: Schedule) -> str:
 
 def write_pipeline(folder: Path, model: Denoiser) -> None:
     """model_index.json and the scheduler with which diffusers' own pipeline samples this network."""
-    if model.time_input != "timestep" or model.predicts not in DIFFUSERS_NAMES or not variance_preserving(model.schedule):
+    if (model.time_input != "timestep" or model.predicts not in DIFFUSERS_NAMES or model.two_times
+            or not variance_preserving(model.schedule)):
         return                                      # no stock pipeline runs it; fastdiff.json alone describes it
     from diffusers import DDIMScheduler, DDPMScheduler, __version__
 
@@ -183,7 +185,7 @@ def load_export(folder: Path, notes: dict[str, Any]) -> Denoiser:
         raise FastdiffError(f"{folder} {what}: copy it again, or remove it and run its stage again")
     schedule = {k: tuple(v) if isinstance(v, list) else v for k, v in notes["schedule"].items()}
     return Denoiser(
-        NETS[kind](folder / kind), SCHEDULES[schedule.pop("name")](**schedule), notes["predicts"],
+        NETS[kind](folder / kind, notes["shape"]), SCHEDULES[schedule.pop("name")](**schedule), notes["predicts"],
         tuple(notes["shape"]), notes["time_input"], notes["sigma_data"], notes["scale_input"], notes["two_times"],
         sampling_of(notes))
 

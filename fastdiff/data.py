@@ -29,6 +29,7 @@ class Dataset:
     examples: Tensor
     labels: Tensor | None = None  # int64 (N,)
     classes: int = 0  # 0 when unlabelled
+    noise: Tensor | None = None  # of stored pairs: what each example was made from, float32 (N, ...)
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -42,7 +43,7 @@ class Dataset:
     def fingerprint(self) -> str:
         """16 hex digits that change with any byte of the examples or labels."""
         digest = hashlib.sha256(repr(tuple(self.examples.shape)).encode())
-        for part in (self.examples, self.labels):
+        for part in (self.examples, self.labels, self.noise):
             if part is not None:
                 digest.update(part.contiguous().numpy())
         return digest.hexdigest()[:16]
@@ -225,6 +226,7 @@ class Batch:
     cond: dict[str, Tensor] | None
     rng: SampleRng  # one stream a sample
     shared: SampleRng  # one stream for the whole batch, alike on every process
+    eps: Tensor | None = None  # of stored pairs: the noise that x0 was made from
 
 
 def batch_at(
@@ -238,10 +240,12 @@ def batch_at(
     if size % world:
         raise FastdiffError(f"a batch of {size} cannot be shared by {world} processes; choose a multiple of {world}")
     positions = torch.arange(position + rank, position + size, world)
-    x0, cond = dataset.get(order(len(dataset), seed, position, size)[rank::world])
+    indices = order(len(dataset), seed, position, size)[rank::world]
+    x0, cond = dataset.get(indices)
     x0, cond = x0.to(device), cond and {key: value.to(device) for key, value in cond.items()}
+    eps = None if dataset.noise is None else dataset.noise[indices].to(device)
     if flip and x0.ndim == 4:
         mirrored = SampleRng(seed ^ FLIP, positions, device).uniform() < 0.5
-        x0 = torch.where(mirrored[:, None, None, None], x0.flip(-1), x0)
+        x0, eps = (x if x is None else torch.where(mirrored[:, None, None, None], x.flip(-1), x) for x in (x0, eps))
     shared = SampleRng(seed ^ SHARED, torch.tensor([position]), device)
-    return Batch(x0, cond, SampleRng(seed, positions, device), shared)
+    return Batch(x0, cond, SampleRng(seed, positions, device), shared, eps)

@@ -1,6 +1,7 @@
 """A network, its schedule and its parameterisation, seen by the world as one prediction of (x0, eps)."""
 
 from collections.abc import Callable, Iterable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
@@ -21,8 +22,8 @@ TIME_INPUTS: dict[str, Callable[[Tensor, Schedule], Tensor]] = {
     "timestep": lambda t, schedule: schedule.timesteps * t / schedule.t_max - 1,
     "thousand": lambda t, schedule: 1000 * t,                       # flow-matching transformers
     "time": lambda t, schedule: t,
-    "edm": lambda t, schedule: ratio_of(schedule, t).log() / 4,
-    "cm": lambda t, schedule: 250 * ratio_of(schedule, t).log(),    # what diffusers' consistency scheduler sends
+    "edm": lambda t, schedule: log_ratio(schedule, t) / 4,
+    "cm": lambda t, schedule: 250 * log_ratio(schedule, t),         # what diffusers' consistency scheduler sends
 }
 
 
@@ -30,6 +31,11 @@ def ratio_of(schedule: Schedule, t: Tensor) -> Tensor:
     """sigma / alpha at time t."""
     alpha, sigma = schedule.alpha_sigma(t)
     return sigma / alpha
+
+
+def log_ratio(schedule: Schedule, t: Tensor) -> Tensor:
+    """log(sigma / alpha), which ends before t = 0: a network that is told where it jumps to is told 0 too."""
+    return ratio_of(schedule, t).clamp(min=1e-5).log()
 
 
 # A prediction type is a row (a, b): the network's output is a(t) x0 + b(t) eps. (schedule, t, sigma_data) -> a, b
@@ -149,7 +155,7 @@ class Denoiser(nn.Module):
         self.solved: dict[float, Solution] = {}
 
     def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, cond: Cond = None) -> Prediction:
-        """Predict x (B, ...) at time t (0-dim or (B,)); s is where the caller will jump to."""
+        """Predict x (B, ...) at time t (0-dim or (B,)); s is where the caller will jump to, t itself if not given."""
         return self.split(x, self.raw(x, t, s, cond), t)
 
     def raw(self, x: Tensor, t: Tensor, s: Tensor | None = None, cond: Cond = None) -> Tensor:
@@ -157,7 +163,7 @@ class Denoiser(nn.Module):
         dtype = next((p.dtype for p in self.net.parameters()), x.dtype)
         inner = x * like(self.solve(t).scale, x) if self.scale_input else x
         t_in = self.clock(t, x, dtype)
-        s_in = self.clock(s, x, dtype) if self.two_times else None
+        s_in = self.clock(t if s is None else s, x, dtype) if self.two_times else None
         return self.net(inner.to(dtype), t_in, s_in, cond).to(x.dtype)
 
     def clock(self, t: Tensor, x: Tensor, dtype: torch.dtype) -> Tensor:
@@ -205,6 +211,17 @@ class Denoiser(nn.Module):
     @property
     def device(self) -> torch.device:
         return next((p.device for p in chain(self.parameters(), self.buffers())), torch.device("cpu"))
+
+
+def with_second_time(model: Denoiser) -> Denoiser:
+    """A copy that also looks at s; until it is trained, its output is the model's. A model of two times stays itself."""
+    if model.two_times:
+        return model
+    if not hasattr(model.net, "with_second_time"):
+        raise FastdiffError(f"{type(model.net).__name__} takes no second time: only fastdiff.networks can be given one")
+    student = deepcopy(model)
+    student.net, student.two_times = model.net.with_second_time(), True
+    return student
 
 
 BEYOND = 1e-5          # of t_max: how far past its end a matched time still counts as the end

@@ -1,7 +1,7 @@
 """Recipes: YAML read strictly into settings, with key=value overrides; every error names the key."""
 
 import re
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from .denoiser import ROWS, TIME_INPUTS, Denoiser
 from .errors import FastdiffError
 from .methods import METHODS, Method
 from .networks import NETWORKS
+from .pairs import Pairs
 from .schedule import SCHEDULES
 from .settings import Named, Strict, call, check, dotted, named, schema, suggestion, validate
 from .train import TrainConfig
@@ -45,9 +46,11 @@ class ModelSpec(Strict):
 
 
 class StageSpec(Strict):
-    """A stage as it is written; `expand` makes stages of it."""
+    """A stage as it is written; `expand` makes stages of it. It trains by a method, or it stores a teacher's pairs."""
 
-    method: Named
+    method: Named | None = None
+    pairs: dict[str, Any] | None = None
+    data: str | None = None
     teacher: str | None = None
     init: str | None = None
     train: dict[str, Any] = Field(default_factory=dict)
@@ -66,14 +69,19 @@ class RecipeSpec(Strict):
 
 @dataclass(frozen=True)
 class Stage:
-    """One training: teacher and init are names of earlier stages or paths of models."""
+    """One training, or the making of pairs; teacher and init are names of earlier stages or paths of models.
+
+    data: where it does not learn from the recipe's data, the stage or path whose pairs it learns from.
+    """
 
     name: str
     method_name: str
-    method: Method
+    method: Method | None
     train: TrainConfig
     teacher: str | None
     init: str | None
+    pairs: Pairs | None = None
+    data: str | None = None
 
 
 @dataclass(frozen=True)
@@ -155,18 +163,46 @@ def build(source: dict[str, Any], path: str = "") -> Recipe:
     check(SCHEDULES, *named(spec.model.schedule, "model.schedule"), "model.schedule")
     stages: list[Stage] = []
     for key, stage in spec.stages.items():
-        stages += expand(key, stage, spec.train, {s.name for s in stages})
+        stages += with_data(f"stages.{key}", stage, expand(key, stage, spec.train, {s.name: s for s in stages}), stages)
     bench = BenchConfig(**dict(validate(schema(BenchConfig, "bench"), spec.bench, "bench")))
-    names = [stage.name for stage in stages]
+    names = [stage.name for stage in stages if stage.method]
     for key, chosen in (("teacher", [bench.teacher] if bench.teacher else []), ("models", bench.models or ())):
         if strange := [name for name in chosen if name not in names]:
             raise FastdiffError(f"bench.{key}: {strange[0]!r} is no stage, choose from {', '.join(names)}")
     return Recipe(spec.name, source, tuple(stages), bench, path, spec.model)
 
 
-def expand(key: str, spec: StageSpec, defaults: dict[str, Any], earlier: set[str]) -> list[Stage]:
+def with_data(path: str, spec: StageSpec, made: list[Stage], earlier: list[Stage]) -> list[Stage]:
+    """The stages with the pairs that they learn from."""
+    pairs = {stage.name for stage in earlier if stage.pairs}
+    if spec.data and spec.data not in pairs and not any(c in spec.data for c in "/.~"):
+        raise FastdiffError(f"{path}.data: {spec.data!r} is no earlier stage of pairs and no path"
+                            f"{suggestion(spec.data, pairs)}")
+    if not spec.data and (lacking := next((stage for stage in made if stage.method and stage.method.paired), None)):
+        raise FastdiffError(f"{path}.data is missing: method {lacking.method_name} learns from stored pairs of noise and "
+                            "sample, a stage with pairs or its path")
+    return [replace(stage, data=spec.data) for stage in made]
+
+
+def pairs_of(path: str, key: str, spec: StageSpec, earlier: dict[str, Stage]) -> Stage:
+    """A stage that stores pairs of a teacher."""
+    if unused := [what for what in ("method", "data", "init", "train") if getattr(spec, what)]:
+        raise FastdiffError(f"{path}.{unused[0]}: a stage of pairs trains nothing, it takes pairs and teacher alone")
+    if not spec.teacher:
+        raise FastdiffError(f"{path}.teacher is missing: pairs are made by a teacher, a stage or a model's path")
+    check_name(path, key, earlier)
+    check_reference(f"{path}.teacher", spec.teacher, earlier)
+    pairs = Pairs(**dict(validate(schema(Pairs, f"{path}.pairs"), spec.pairs, f"{path}.pairs")))
+    return Stage(key, "pairs", None, TrainConfig(), spec.teacher, None, pairs)
+
+
+def expand(key: str, spec: StageSpec, defaults: dict[str, Any], earlier: dict[str, Stage]) -> list[Stage]:
     """One stage, or a chain of them where a setting of the method is a list: each is the next one's teacher and init."""
     path = f"stages.{key}"
+    if spec.pairs is not None:
+        return [pairs_of(path, key, spec, earlier)]
+    if spec.method is None:
+        raise FastdiffError(f"{path}.method is missing")
     name, options = named(spec.method, f"{path}.method")
     scalars = {f.name for f in fields(METHODS.get(name, Method)) if f.type is int}
     lists = [k for k, v in options.items() if isinstance(v, list) and k in scalars]
@@ -180,7 +216,7 @@ def expand(key: str, spec: StageSpec, defaults: dict[str, Any], earlier: set[str
         train = {k: pick(v, i, len(values), f"{path}.train.{k}") for k, v in spec.train.items()}
         one = options | {varied: value}
         stages.append(stage_of(path, f"{key}-{value}", name, one, train, defaults, teacher, init, earlier))
-        teacher, init, earlier = stages[-1].name, None, earlier | {stages[-1].name}
+        teacher, init, earlier = stages[-1].name, None, earlier | {stages[-1].name: stages[-1]}
     return stages
 
 
@@ -194,12 +230,9 @@ def pick(value: Any, index: int, count: int, path: str) -> Any:
 
 
 def stage_of(path: str, key: str, name: str, options: dict, train: dict, defaults: dict, teacher: str | None,
-             init: str | None, earlier: set[str]) -> Stage:
-    """One stage, its settings checked; earlier: the names it may refer to."""
-    if not re.fullmatch(NAME, key) or key in TAKEN:
-        raise FastdiffError(f"{path}: {key!r} names a folder, expected letters, digits, _ . and -, not {', '.join(TAKEN)}")
-    if key in earlier:
-        raise FastdiffError(f"{path}: two stages would be called {key}")
+             init: str | None, earlier: dict[str, Stage]) -> Stage:
+    """One stage, its settings checked; earlier: those it may refer to."""
+    check_name(path, key, earlier)
     method = call(METHODS, name, options, f"{path}.method")
     kind, settings = schema(TrainConfig, "train"), defaults | method.training | train
     validate(kind, defaults, "train")
@@ -207,9 +240,7 @@ def stage_of(path: str, key: str, name: str, options: dict, train: dict, default
     if method.teaches and not teacher:
         raise FastdiffError(f"{path}.teacher is missing: method {name} learns from a teacher, a stage or a model's path")
     for role, reference in (("teacher", teacher), ("init", init)):
-        if reference and reference not in earlier and not any(c in reference for c in "/.~"):
-            near = suggestion(reference, earlier)
-            raise FastdiffError(f"{path}.{role}: {reference!r} is no earlier stage and no path{near}")
+        check_reference(f"{path}.{role}", reference, earlier)
     for what, least in LEAST.items():
         if not getattr(config, what) >= least:                            # so that nan is refused too
             raise FastdiffError(f"{path}.train.{what} = {getattr(config, what)}: expected at least {least}")
@@ -217,6 +248,21 @@ def stage_of(path: str, key: str, name: str, options: dict, train: dict, default
         if not 0 <= share < 1:
             raise FastdiffError(f"{path}.train.{what} = {share}: expected 0 to less than 1")
     return Stage(key, name, method, config, teacher, init)
+
+
+def check_name(path: str, key: str, earlier: dict[str, Stage]) -> None:
+    """Refuse a stage's name that is no folder's, or another's."""
+    if not re.fullmatch(NAME, key) or key in TAKEN:
+        raise FastdiffError(f"{path}: {key!r} names a folder, expected letters, digits, _ . and -, not {', '.join(TAKEN)}")
+    if key in earlier:
+        raise FastdiffError(f"{path}: two stages would be called {key}")
+
+
+def check_reference(path: str, reference: str | None, earlier: dict[str, Stage]) -> None:
+    """Refuse what is neither an earlier stage's model nor a path."""
+    models = {name for name, stage in earlier.items() if stage.method}
+    if reference and reference not in models and not any(c in reference for c in "/.~"):
+        raise FastdiffError(f"{path}: {reference!r} is no earlier stage and no path{suggestion(reference, models)}")
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[tuple[str, Any, Any]]:

@@ -51,6 +51,11 @@ class Schedule:
         """The time at which sigma / alpha equals ratio."""
         raise NotImplementedError
 
+    def straight(self, t: Tensor) -> Tensor:
+        """sigma / (alpha + sigma): the time on flow matching's straight line at which x0 and eps are mixed alike."""
+        alpha, sigma = self.alpha_sigma(t)
+        return sigma / (alpha + sigma)
+
     def levels(self, times: Tensor) -> list[tuple[float, float]]:
         """(alpha, sigma) at each time of a grid as numbers: a sampler's coefficients, ready before its first step."""
         return list(zip(*(level.tolist() for level in self.alpha_sigma(times)), strict=True))

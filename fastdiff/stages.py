@@ -16,7 +16,7 @@ from accelerate.utils import DistributedDataParallelKwargs
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from . import report
+from . import pairs, report
 from .bench import cells, sweep
 from .checkpoint import ABOUT, about, export, fingerprint, load, write_json
 from .data import Dataset
@@ -52,7 +52,11 @@ def run(recipe: Recipe | str | Path, out: str | Path | None = None, only: str | 
                   highlight=False)
     for number, stage in enumerate(recipe.stages, 1):
         if only in (None, stage.name):
-            train_stage(recipe, stage, dataset, folder, accelerator, console, f"{number}/{len(names)} {stage.name}")
+            title = f"{number}/{len(names)} {stage.name}"
+            if stage.pairs:
+                make_pairs(stage, folder, accelerator, console, title)
+            else:
+                train_stage(recipe, stage, dataset, folder, accelerator, console, title)
     if only is None:
         benchmark(recipe, dataset, folder, accelerator, console)
     return folder
@@ -60,7 +64,7 @@ def run(recipe: Recipe | str | Path, out: str | Path | None = None, only: str | 
 
 def precision_of(recipe: Recipe) -> str:
     """The one precision of all stages."""
-    first, *others = dict.fromkeys(stage.train.precision for stage in recipe.stages)
+    first, *others = dict.fromkeys(stage.train.precision for stage in recipe.stages if stage.method)
     if others:
         raise FastdiffError(f"train.precision: one run has one precision, the stages name {first} and {others[0]}")
     return first
@@ -92,8 +96,9 @@ def claim(folder: Path, recipe: Recipe, accelerator: Accelerator) -> None:
 def train_stage(recipe: Recipe, stage: Stage, dataset: Dataset, folder: Path, accelerator: Accelerator, console: Console,
                 title: str) -> None:
     """Train, resume or skip a stage, and export its average."""
-    place = folder / stage.name
-    origin = {"method": {"name": stage.method_name, **described(stage.method)}, "data": dataset.fingerprint,
+    place, stored = folder / stage.name, stage.data and pairs_at(stage.data, folder)
+    data = pairs.read(stored, dataset) if stored else dataset
+    origin = {"method": {"name": stage.method_name, **described(stage.method)}, "data": data.fingerprint,
               **{role: fingerprint(where(reference, folder)) if reference else None
                  for role, reference in (("teacher", stage.teacher), ("init", stage.init or stage.teacher))}}
     if (notes := about(place)) and notes["origin"] == origin:
@@ -104,14 +109,14 @@ def train_stage(recipe: Recipe, stage: Stage, dataset: Dataset, folder: Path, ac
     config = replace(stage.train, seed=stage.train.seed ^ zlib.crc32(stage.name.encode()))
     torch.manual_seed(config.seed)
     source = stage.init or stage.teacher
-    student = load(where(source, folder)) if source else recipe.fresh_model(dataset)
-    if tuple(student.shape) != tuple(dataset.shape):
+    student = stage.method.student(load(where(source, folder)) if source else recipe.fresh_model(dataset))
+    if tuple(student.shape) != tuple(data.shape):
         raise FastdiffError(f"stage {stage.name}: {source} makes samples of shape {tuple(student.shape)}, the data have "
-                            f"{tuple(dataset.shape)}")
+                            f"{tuple(data.shape)}")
     student.sampling = stage.method.sampling()
     plan(student, None, None, None, {})                                   # what cannot be sampled is not worth training
     teacher = load(where(stage.teacher, folder)).on(student.schedule) if stage.teacher else None
-    training = Training(stage.method, Clock, student, teacher, dataset, config, place, accelerator)
+    training = Training(stage.method, Clock, student, teacher, data, config, place, accelerator)
     start = training.step
     with bar(console, title, config.steps, start) as advance:
         for step, logs in training:
@@ -121,12 +126,32 @@ def train_stage(recipe: Recipe, stage: Stage, dataset: Dataset, folder: Path, ac
     if accelerator.is_main_process:
         draw(training.average, place / "samples" / f"{config.steps:08d}.png")
         cost = {"images": training.images, "seconds": training.seconds,
-                "teacher_nfe": training.images * stage.method.teacher_nfe()}
+                "teacher_nfe": training.images * stage.method.teacher_nfe() + (pairs.about(stored)["nfe"] if stored else 0)}
         dtype = {"float32": torch.float32, "float16": torch.float16}[config.export]
         notes = {"method": stage.method_name, "origin": origin, "ema": config.ema, "cost": cost}
         export(training.average, place, notes, dtype)
     accelerator.wait_for_everyone()
     accelerator.free_memory()
+
+
+def make_pairs(stage: Stage, folder: Path, accelerator: Accelerator, console: Console, title: str) -> None:
+    """Store a teacher's pairs, unless they are there."""
+    place, teacher = folder / stage.name, where(stage.teacher, folder)
+    origin = {"pairs": described(stage.pairs), "teacher": fingerprint(teacher)}
+    if (notes := pairs.about(place)) and notes["origin"] == origin:
+        return
+    if accelerator.is_main_process:
+        forget_others(place, origin, console)
+    accelerator.wait_for_everyone()
+    with bar(console, title, stage.pairs.n, 0) as advance:
+        pairs.write(place, stage.pairs, load(teacher), origin, accelerator, advance)
+    accelerator.wait_for_everyone()
+
+
+def pairs_at(reference: str, folder: Path) -> Path:
+    """A stage's folder of pairs, or the path as given."""
+    own = folder / reference
+    return own if pairs.about(own) else Path(reference).expanduser()
 
 
 def described(method: Any) -> dict[str, Any]:
@@ -167,7 +192,7 @@ def draw(model: Denoiser, path: Path) -> None:
 def benchmark(recipe: Recipe, dataset: Dataset, folder: Path, accelerator: Accelerator, console: Console) -> None:
     """Measure every stage, then write and show the report."""
     config = recipe.bench
-    names = [stage.name for stage in recipe.stages]
+    names = [stage.name for stage in recipe.stages if stage.method]
     models = {name: folder / name for name in names}
     teacher = config.teacher or next((s.name for s in recipe.stages if s.method_name == "denoising"), None)
     outside = next((s.teacher for s in recipe.stages if s.teacher and s.teacher not in names), None)

@@ -139,7 +139,7 @@ class Training:
         progress = self.progress(self.step, config.steps, self.images)
         torch.manual_seed(hash((config.seed, self.step, self.accelerator.process_index)) & 0x7FFFFFFF)   # dropout
         for turn in self.method.turns(progress):
-            prefix = "" if turn == ("student",) else "+".join(turn) + "/"
+            prefix = "" if "student" in turn else "+".join(turn) + "/"
             logs |= {prefix + k: v for k, v in self.learn(turn, progress).items()}
             if "student" in turn:
                 ema.update(self.average, self.student, ema.decay_at(config.ema, self.step))

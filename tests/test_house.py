@@ -17,7 +17,7 @@ FLOORS = [
     {"guidance", "tuning"},
     {"samplers", "networks", "data", "ema", "pictures"},
     {"methods", "checkpoint", "generate", "likelihood", "metrics", "provenance", "cost"},
-    {"train", "evaluate", "search", "editing"},
+    {"train", "pairs", "evaluate", "search", "editing"},
     {"measure", "budget"},
     {"bench", "report"},
     {"speed"},

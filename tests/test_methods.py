@@ -11,10 +11,11 @@ from fastdiff.denoiser import Denoiser
 from fastdiff.errors import FastdiffError
 from fastdiff.guidance import Guided
 from fastdiff.methods import METHODS, Progress
-from fastdiff.methods.base import Importance, LogitNormal, LogNormal, Uniform
+from fastdiff.methods.base import Importance, LogitNormal, LogNormal, PseudoHuber, Uniform
 from fastdiff.methods.consistency import CD, ECT
 from fastdiff.methods.denoising import Denoising
 from fastdiff.methods.progressive import Progressive, implied
+from fastdiff.methods.scm import Weighting
 from fastdiff.networks import MLP
 from fastdiff.networks.oracle import GaussianMixture
 from fastdiff.rng import SampleRng
@@ -59,7 +60,8 @@ def constant(point, schedule, predicts):
 
 def batch_of(x0, seed=0, cond=None):
     positions = torch.arange(len(x0))
-    return Batch(x0, cond, SampleRng(seed, positions), SampleRng(seed + 1, positions[:1]))
+    eps = SampleRng(seed + 2, positions).normal(x0.shape[1:]).to(x0)                  # for methods that learn from pairs
+    return Batch(x0, cond, SampleRng(seed, positions), SampleRng(seed + 1, positions[:1]), eps)
 
 
 def mixture(schedule):
@@ -80,7 +82,8 @@ def draws_of(model, n, seed=0):
 @pytest.mark.parametrize("name", METHODS)
 def test_at_rest_on_one_point(name, schedule, predicts):
     method, student = METHODS[name](), constant(POINT, schedule, predicts)
-    nets = {"student": student, "teacher": constant(POINT, schedule, predicts)}
+    others = {r: constant(POINT, schedule, predicts) for r in ("teacher", "stage_one", *method.averages())}
+    nets = {"student": student, **others, "weighting": Weighting()}
     loss, logs = method.loss(("student",), nets, batch_of(POINT.repeat(256, 1)), MIDDLE)
     loss.backward()
     assert loss.ndim == 0 and loss.abs() < 1e-9
@@ -101,9 +104,11 @@ def test_downhill_is_back_to_the_point(name):
 def test_what_a_method_says_of_itself():
     assert METHODS["consistency"] is METHODS["ect"]
     assert [METHODS[n]().teacher_nfe() for n in ("denoising", "progressive", "ect", "cd")] == [0, 2, 0, 1]
-    assert [n for n, m in METHODS.items() if m.teaches] == ["progressive", "cd"]
+    assert {n for n, m in METHODS.items() if m.teaches} >= {"progressive", "cd", "tcm", "scd"}
     assert Progressive(steps=4).sampling().steps == (4,) and Progressive(steps=4).sampling().only
-    assert all(m().turns(START) == (("student",),) and m().averages() == {} for m in METHODS.values())
+    assert not METHODS["ect"].teaches and not METHODS["sct"].teaches
+    assert all(METHODS[n]().turns(START) == (("student",),) and METHODS[n]().averages() == {}
+               for n in ("denoising", "progressive", "ect", "cd"))
 
 
 # ---- progressive distillation
@@ -270,7 +275,7 @@ def test_the_mean_gradient_at_the_exact_consistency_function_falls_with_the_gap(
     grid = torch.linspace(0.001, 1, 20001, dtype=torch.float64)
     falls = []
     for start in (0.2, 0.1, 0.05):
-        method, found = ECT(start=start, huber=100.0), []          # so wide a Huber is squared distance / (2 c)
+        method, found = ECT(start=start, distance=PseudoHuber(100.0)), []     # so wide a Huber is squared distance / (2 c)
         for seed in range(8):
             x0 = size * SampleRng(seed, torch.arange(1 << 15)).normal((1,)).double()
             loss, _ = method.loss(("student",), {"student": student}, batch_of(x0, seed + 100), START)

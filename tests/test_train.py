@@ -159,7 +159,7 @@ def test_roles_of_one_turn_learn_together(tmp_path):
     finish(run)
     for role, own in run.parameters.items():
         assert not torch.equal(before[role], torch.cat([p.detach().flatten() for p in own]))
-    assert {"student+critic/loss", "student+critic/student/grad", "student+critic/critic/grad"} <= set(log_of(tmp_path)[0])
+    assert {"loss", "student/grad", "critic/grad"} <= set(log_of(tmp_path)[0])
 
 
 @pytest.mark.parametrize("method", [Duel, lambda: Denoising(Importance(bins=4))], ids=["two roles", "a memory"])

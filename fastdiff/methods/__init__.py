@@ -2,11 +2,22 @@
 
 from .base import Method, Progress
 from .consistency import CD, ECT
+from .consistency_training import CT, ICT
+from .ctm import CTM
 from .denoising import Denoising
+from .imm import IMM
+from .kd import KD
+from .meanflow import IMF, MeanFlow
 from .progressive import Progressive
+from .reflow import Reflow
+from .scm import SCD, SCT
+from .shortcut import Shortcut
+from .tcm import TCM
 
 METHODS: dict[str, type[Method]] = {
     "denoising": Denoising, "progressive": Progressive, "ect": ECT, "consistency": ECT, "cd": CD,
+    "ct": CT, "ict": ICT, "tcm": TCM, "sct": SCT, "scm": SCT, "scd": SCD,
+    "ctm": CTM, "meanflow": MeanFlow, "imf": IMF, "shortcut": Shortcut, "imm": IMM, "kd": KD, "reflow": Reflow,
 }
 
 __all__ = ["METHODS", "Method", "Progress"]

@@ -1,14 +1,20 @@
 """What a method is: whose turn it is to learn, and the loss of that turn. Also what several methods share."""
 
+import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.forward_ad import dual_level, make_dual, unpack_dual
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..data import Batch
 from ..denoiser import Denoiser, Sampling
+from ..errors import FastdiffError
+from .times import Importance, Law, LogitNormal, LogNormal, Uniform  # noqa: F401  the laws of times are shared too
 
 Nets = dict[str, nn.Module]
 
@@ -31,6 +37,11 @@ class Method:
 
     training: ClassVar[dict[str, Any]] = {}       # the method's own defaults of the training settings
     teaches: ClassVar[bool] = False               # a teacher is needed
+    paired: ClassVar[bool] = False                # stored pairs of noise and sample are needed: batch.eps
+
+    def student(self, model: Denoiser) -> Denoiser:
+        """What is trained, made of the model it starts from."""
+        return model
 
     def extras(self, student: Denoiser, teacher: Denoiser | None) -> Nets:
         """Networks kept and saved besides the student, by role; those that appear in a turn are trained."""
@@ -77,98 +88,135 @@ def pseudo_huber(error: Tensor, c: float) -> Tensor:
     return (square + c**2).sqrt() - c
 
 
-TIME_LAWS: dict[str, type] = {}
+DISTANCES: dict[str, type] = {}
 
 
 @dataclass(frozen=True)
-class Law:
-    """A law without a memory, of times between t_min and 1 (in units of t_max)."""
+class Distance:
+    """How far two batches are apart, sample by sample: (B, ...) twice -> (B,)."""
 
-    registry: ClassVar[dict[str, type]] = TIME_LAWS
+    registry: ClassVar[dict[str, type]] = DISTANCES
 
-    def memory(self) -> nn.Module | None:
-        return None
-
-
-@dataclass(frozen=True)
-class Uniform(Law):
-    """t uniform; t_min as a share of t_max."""
-
-    t_min: float = 1e-3
-
-    def draw(self, rng, schedule, memory=None):
-        return schedule.t_max * (self.t_min + (1 - self.t_min) * rng.uniform()), None
+    def __call__(self, a: Tensor, b: Tensor) -> Tensor:
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class LogNormal(Law):
-    """ln(sigma / alpha) ~ N(mean, std^2) (Karras et al. 2022)."""
+class SquaredL2(Distance):
+    """Mean squared difference."""
 
-    mean: float = -1.2
-    std: float = 1.2
-
-    def draw(self, rng, schedule, memory=None):
-        ratio = (self.mean + self.std * rng.normal().double()).exp()
-        return schedule.time_of(ratio).clamp(max=schedule.t_max), None
+    def __call__(self, a, b):
+        return per_sample((a - b).square())
 
 
 @dataclass(frozen=True)
-class LogitNormal(Law):
-    """logit(t / t_max) ~ N(mean, std^2) (Esser et al. 2024)."""
+class L1(Distance):
+    """Mean absolute difference."""
 
-    mean: float = 0.0
-    std: float = 1.0
-
-    def draw(self, rng, schedule, memory=None):
-        return schedule.t_max * (self.mean + self.std * rng.normal().double()).sigmoid(), None
+    def __call__(self, a, b):
+        return per_sample((a - b).abs())
 
 
 @dataclass(frozen=True)
-class Importance(Law):
-    """Times in proportion to the root of the loss's second moment there (Nichol & Dhariwal 2021, section 3.3)."""
+class PseudoHuber(Distance):
+    """Pseudo-Huber distance of whole vectors; c in units of the root of the data's dimension."""
 
-    bins: int = 64
-    decay: float = 0.9
-    uniform_share: float = 0.001
+    c: float = 0.00054
 
-    def memory(self):
-        return LossMemory(self.bins, self.decay)
+    def __post_init__(self):
+        if not self.c > 0:
+            raise FastdiffError(f"distance: c = {self.c}, expected above 0: at 0 two equal samples have no gradient")
 
-    def draw(self, rng, schedule, memory):
-        share = memory.shares(self.uniform_share)
-        bin_of = torch.searchsorted(share.cumsum(0), rng.uniform().to(share.device)).clamp(max=self.bins - 1)
-        t = schedule.t_max * (bin_of + rng.uniform()) / self.bins
-        return t, 1 / (self.bins * share[bin_of])
+    def __call__(self, a, b):
+        return pseudo_huber(a - b, self.c * math.sqrt(a[0].numel()))
 
 
-class LossMemory(nn.Module):
-    """A running second moment of the loss by time bin, the same on every process."""
-
-    def __init__(self, bins: int, decay: float):
-        super().__init__()
-        self.decay = decay
-        self.register_buffer("moment", torch.zeros(bins, dtype=torch.float64))
-        self.register_buffer("count", torch.zeros(bins, dtype=torch.int64))
-
-    def shares(self, uniform_share: float) -> Tensor:
-        if self.count.min() < 10:                                # until every bin is known
-            return torch.full_like(self.moment, 1 / len(self.moment))
-        root = self.moment.sqrt()
-        return (1 - uniform_share) * root / root.sum() + uniform_share / len(root)
-
-    @torch.no_grad()
-    def record(self, loss: Tensor, fraction: Tensor) -> None:
-        """loss (B,) at times fraction (B,) of t_max."""
-        bin_of = (fraction * len(self.moment)).long().clamp(0, len(self.moment) - 1)
-        sums = torch.stack([torch.zeros_like(self.moment).index_add_(0, bin_of, v) for v in
-                            (loss.double().square(), torch.ones_like(loss, dtype=torch.float64))])
-        if torch.distributed.is_initialized():
-            torch.distributed.all_reduce(sums)
-        total, seen = sums
-        fresh = total / seen.clamp(min=1)
-        blend = self.decay * (self.count > 0).to(self.moment)
-        self.moment.copy_(torch.where(seen > 0, blend * self.moment + (1 - blend) * fresh, self.moment))
-        self.count.add_(seen.long())
+DISTANCES |= {"squared_l2": SquaredL2, "l1": L1, "pseudo_huber": PseudoHuber}
 
 
-TIME_LAWS |= {"uniform": Uniform, "lognormal": LogNormal, "logit_normal": LogitNormal, "importance": Importance}
+def alike(x: Tensor) -> AbstractContextManager:
+    """Dropout inside draws the masks that it would draw outside, and again after: two passes share theirs."""
+    return torch.random.fork_rng(devices=[x.device] if x.is_cuda else [])
+
+
+def jvp(function: Callable, primals: tuple[Tensor, ...], tangents: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    """A function's value and its derivative along the tangents, without gradients, and nothing below float32.
+
+    By forward differentiation: for attention by its plain formula, whose faster forms have none. (torch.func.jvp, which
+    does the same, takes a sixth longer.)
+    """
+    with torch.no_grad(), torch.autocast(primals[0].device.type, enabled=False), sdpa_kernel(SDPBackend.MATH), dual_level():
+        return tuple(unpack_dual(function(*map(make_dual, primals, tangents))))
+
+
+def by_level(name: str, value: Tensor, share: Tensor) -> dict[str, Tensor]:
+    """What to log of a value (B,): its mean, and that of each third of the times, as shares of t_max (0 where none is)."""
+    thirds = nn.functional.one_hot((3 * share).long().clamp(0, 2), 3).to(value)
+    parts = thirds.T @ value / thirds.sum(0).clamp(min=1)
+    return {name: value.mean()} | {f"{name}_{level}": part for level, part in zip(("low", "mid", "high"), parts)}
+
+
+# Few steps, of which the first is at sigma / alpha = 80 and the last at 0.8, about where iCT and sCM have their second.
+FEW = Sampling("consistency", "karras[ratio_min=0.8]", (1, 2, 4, 8))
+
+
+class Consistency(Method):
+    """The student agrees with itself a little nearer the data, on the straight path of (x0, eps).
+
+    A kind of it says at which pairs of times, and what it takes for x_s, for the target and for the loss's unit.
+    """
+
+    def __post_init__(self):
+        if self.times.memory() is not None:
+            raise FastdiffError("times: importance is for denoising, choose uniform, lognormal or logit_normal")
+
+    def extras(self, student, teacher):
+        identity_at_data(student)
+        return {}
+
+    def loss(self, turn, nets, batch, progress):
+        model = bare(nets["student"])
+        schedule = model.schedule
+        t, s = self.pair(batch.rng, schedule, progress)
+        eps = batch.rng.normal(batch.x0.shape[1:]).to(batch.x0)
+        x = schedule.mix(batch.x0, eps, t)
+        # The pass with gradients comes first: older autocasts keep the weights that one without has cast, and lose them.
+        with alike(x):                                                            # the same dropout mask for both
+            f = nets["student"](x, t, torch.zeros_like(t), batch.cond).x0
+        with torch.no_grad():
+            target = self.target(nets, self.nearer(nets, batch, x, eps, t, s), s, batch.cond)
+            error = per_sample((f - target).square()).sqrt()
+        loss = (self.distance(f, target) / self.width(schedule, t, s)).mean()
+        return loss, {"gap": ((t - s) / schedule.t_max).mean(), **self.health(schedule, t, error)}
+
+    def pair(self, rng, schedule, progress):
+        """Times t and s < t."""
+        raise NotImplementedError
+
+    def nearer(self, nets, batch, x, eps, t, s):
+        """x_s of the same data and noise."""
+        return bare(nets["student"]).schedule.mix(batch.x0, eps, s)
+
+    def target(self, nets, x, s, cond):
+        """The clean data that the student, or its running average where the method keeps one, sees in x_s."""
+        student = bare(nets["student"])
+        net = nets["target"].train(student.training) if "target" in nets else student
+        return net(x, s, torch.zeros_like(s), cond).x0
+
+    def width(self, schedule, t, s):
+        """Of the gap: what the distance is divided by."""
+        return torch.ones_like(t)
+
+    def health(self, schedule, t, error):
+        """What to log of the difference of the student and its target, a root mean square (B,)."""
+        return by_level("self_error", error, t / schedule.t_max)
+
+    def sampling(self):
+        return Sampling("consistency", "uniform", (1, 2, 4, 8))
+
+
+def identity_at_data(student):
+    """Refuse a student that has no f(x, 0) = x by itself."""
+    if student.predicts in ("x0", "eps"):
+        raise FastdiffError(f"consistency needs f(x, 0) = x, which a model that predicts {student.predicts} does not "
+                            "have: choose v, velocity or edm")

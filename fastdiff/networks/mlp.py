@@ -12,22 +12,26 @@ from ..errors import FastdiffError
 
 
 class MLP(ModelMixin, ConfigMixin):
-    """Vectors (B, dims); the time enters every block through sines and cosines."""
+    """Vectors (B, dims); the time enters every block through sines and cosines, and so does t - s of one of two times."""
 
     folder = "mlp"
 
     @register_to_config
     def __init__(self, dims: int = 2, width: int = 128, depth: int = 3, classes: int = 0,
-                 learned_variance: bool = False):
+                 learned_variance: bool = False, two_times: bool = False):
         super().__init__()
         self.register_buffer("frequencies", torch.exp(torch.linspace(0, math.log(1000), 32)) / 1000, persistent=False)
         self.time = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width))
+        self.gap = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width)) if two_times else None
         self.label = nn.Embedding(classes + 1, width) if classes else None
         self.first, self.last = nn.Linear(dims, width), nn.Linear(width, dims * (2 if learned_variance else 1))
         self.blocks = nn.ModuleList(
             nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
             for _ in range(depth))
         nn.init.zeros_(self.last.weight)
+        if two_times:
+            nn.init.zeros_(self.gap[-1].weight)
+            nn.init.zeros_(self.gap[-1].bias)
 
     @property
     def null_label(self) -> int | None:
@@ -40,14 +44,27 @@ class MLP(ModelMixin, ConfigMixin):
         return self.config.learned_variance
 
     def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, cond: Cond = None) -> Tensor:
-        angles = t[:, None] * self.frequencies
-        h, embedding = self.first(x), self.time(torch.cat([angles.sin(), angles.cos()], 1))
+        h, embedding = self.first(x), self.time(self.waves(t))
+        if self.gap is not None:
+            embedding = embedding + self.gap(self.waves(t - (t if s is None else s)))
         if self.label is not None:
             null = torch.full((len(x),), self.null_label, device=x.device)
             embedding = embedding + self.label(cond["label"] if cond else null)
         for block in self.blocks:
             h = h + block(h + embedding)
         return self.last(h)
+
+    def waves(self, t: Tensor) -> Tensor:
+        """Sines and cosines (B, 64) of a time."""
+        angles = t[:, None] * self.frequencies
+        return torch.cat([angles.sin(), angles.cos()], 1)
+
+    def with_second_time(self) -> "MLP":
+        """A copy that also sees s; until it is trained it does what this one does."""
+        config = {k: v for k, v in self.config.items() if not k.startswith("_")}         # the others are diffusers' notes
+        net = MLP(**config | {"two_times": True}).to(self.device).type(self.dtype)
+        net.load_state_dict(net.state_dict() | self.state_dict())
+        return net.train(self.training)
 
     @property
     def module(self) -> "MLP":

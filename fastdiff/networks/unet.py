@@ -2,20 +2,35 @@
 
 import torch
 from diffusers import UNet2DModel
+from diffusers.models.embeddings import get_timestep_embedding
 from torch import Tensor, nn
 
 from ..denoiser import Cond
 from ..errors import FastdiffError
+from ..schedule import like
+
+PLANES = 16         # input channels that say the second time to a network with labels
 
 
 class UNet(nn.Module):
-    """Images (B, C, H, W). With labels, the embedding's last row is the null class of guidance."""
+    """Images (B, C, H, W). With labels, the embedding's last row is the null class of guidance.
+
+    A network of two times sees t - s by the module's class embedding (class_embed_type "timestep"); where labels have that
+    place, by sines and cosines in input channels beyond the data's. channels: of the data, where they are not the module's.
+    """
 
     folder = "unet"
 
-    def __init__(self, module: UNet2DModel):
+    def __init__(self, module: UNet2DModel, channels: int | None = None):
         super().__init__()
-        self.module = module
+        self.module, self.planes = module, 0 if channels is None else module.config.in_channels - channels
+        if self.embedded:
+            module.class_embedding.register_forward_pre_hook(in_own_dtype)
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the module's class embedding is one of the second time."""
+        return self.module.config.class_embed_type == "timestep"
 
     @property
     def null_label(self) -> int | None:
@@ -26,13 +41,39 @@ class UNet(nn.Module):
     @property
     def learned_variance(self) -> bool:
         """Whether the second half of its channels is the variance of a reverse step."""
-        return self.module.config.out_channels == 2 * self.module.config.in_channels
+        return self.module.config.out_channels == 2 * (self.module.config.in_channels - self.planes)
 
     def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, cond: Cond = None) -> Tensor:
-        labels = None
+        labels, gap = None, t - (t if s is None else s)
         if self.null_label is not None:
             labels = cond["label"] if cond else torch.full((len(x),), self.null_label, device=x.device)
+        elif self.embedded:
+            labels = gap
+        if self.planes:
+            waves = get_timestep_embedding(gap, self.planes, downscale_freq_shift=0).to(x)
+            x = torch.cat([x, like(waves, x).expand(-1, -1, *x.shape[2:])], 1)
         return self.module(x, t, class_labels=labels, return_dict=False)[0]
+
+    def with_second_time(self) -> "UNet":
+        """A copy that also sees s; until it is trained it does what this one does."""
+        old = self.module
+        config = {k: v for k, v in old.config.items() if not k.startswith("_")}          # the others are diffusers' notes
+        full = self.null_label is not None or old.config.time_embedding_type != "positional"      # others know no t - s = 0
+        change = {"in_channels": old.config.in_channels + PLANES} if full else {"class_embed_type": "timestep"}
+        new = UNet2DModel(**config | change).to(old.device).type(old.dtype)
+        weights = new.state_dict() | old.state_dict()
+        if full:
+            weights["conv_in.weight"] = nn.functional.pad(weights["conv_in.weight"], (0, 0, 0, 0, 0, PLANES))
+        else:
+            weights |= {f"class_embedding.linear_2.{k}": torch.zeros_like(v)
+                        for k, v in new.class_embedding.linear_2.state_dict().items()}
+        new.load_state_dict(weights)
+        return UNet(new.train(old.training), old.config.in_channels).train(self.training)
+
+
+def in_own_dtype(embedding: nn.Module, inputs: tuple[Tensor]) -> Tensor:
+    """What diffusers does with the features of the first time, and not with those of the second."""
+    return inputs[0].to(embedding.linear_1.weight.dtype)
 
 
 def unet(shape: tuple[int, ...], classes: int = 0, *, channels: tuple[int, ...] = (64, 128, 128), layers: int = 2,
