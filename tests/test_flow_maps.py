@@ -15,8 +15,8 @@ from fastdiff.denoiser import Denoiser
 from fastdiff.errors import FastdiffError
 from fastdiff.generate import plan, sample
 from fastdiff.methods import METHODS, Progress
-from fastdiff.methods.base import Importance, LogitNormal, Uniform
-from fastdiff.methods.ctm import CTM, heun, jump
+from fastdiff.methods.base import Importance, LogitNormal, Uniform, heun
+from fastdiff.methods.ctm import CTM, jump
 from fastdiff.methods.meanflow import IMF, MeanFlow
 from fastdiff.methods.shortcut import Shortcut
 from fastdiff.metrics.kernels import discrepancy, distance

@@ -12,8 +12,9 @@ from torch.autograd.forward_ad import dual_level, make_dual, unpack_dual
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..data import Batch
-from ..denoiser import Denoiser, Sampling
+from ..denoiser import Cond, Denoiser, Sampling
 from ..errors import FastdiffError
+from ..schedule import Schedule, like
 from .times import Importance, Law, LogitNormal, LogNormal, Uniform  # noqa: F401  the laws of times are shared too
 
 Nets = dict[str, nn.Module]
@@ -147,6 +148,16 @@ def jvp(function: Callable, primals: tuple[Tensor, ...], tangents: tuple[Tensor,
     """
     with torch.no_grad(), torch.autocast(primals[0].device.type, enabled=False), sdpa_kernel(SDPBackend.MATH), dual_level():
         return tuple(unpack_dual(function(*map(make_dual, primals, tangents))))
+
+
+def heun(teacher: Denoiser, schedule: Schedule, x: Tensor, t: Tensor, s: Tensor, cond: Cond) -> Tensor:
+    """A step of second order, exact where (x0, eps) is constant on the way; into s = 0, where eps may be 0 / 0, of first."""
+    here = teacher(x, t, s, cond)
+    near = schedule.mix(*here, s)
+    there = teacher(near, s, s, cond)
+    (alpha_t, sigma_t), (alpha_s, sigma_s) = schedule.alpha_sigma(t), schedule.alpha_sigma(s)
+    turn = like(alpha_s - alpha_t, x) * (there.x0 - here.x0) + like(sigma_s - sigma_t, x) * (there.eps - here.eps)
+    return torch.where(like(s > 0, x) > 0, near + turn / 2, near)
 
 
 def by_level(name: str, value: Tensor, share: Tensor) -> dict[str, Tensor]:

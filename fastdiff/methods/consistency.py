@@ -7,8 +7,7 @@ import torch
 
 from ..denoiser import ratio_of
 from ..errors import FastdiffError
-from ..schedule import like
-from .base import FEW, Consistency, Distance, Law, PseudoHuber, Uniform, bare
+from .base import FEW, Consistency, Distance, Law, PseudoHuber, Uniform, bare, heun
 from .times import KarrasIndex
 
 
@@ -78,15 +77,11 @@ class CD(ECT):
         return {"target": lambda progress: self.mu} if self.mu else {}
 
     def nearer(self, nets, batch, x, eps, t, s):
-        """The step is exact where (x0, eps) is constant on the way: Euler's is DDIM, Heun's takes the mean of both ends."""
-        schedule, here = bare(nets["student"]).schedule, nets["teacher"](x, t, s, batch.cond)
-        near = schedule.mix(*here, s)
-        if self.solver == "euler":
-            return near
-        there = nets["teacher"](near, s, s, batch.cond)
-        (alpha_t, sigma_t), (alpha_s, sigma_s) = schedule.alpha_sigma(t), schedule.alpha_sigma(s)
-        turn = like(alpha_s - alpha_t, x) * (there.x0 - here.x0) + like(sigma_s - sigma_t, x) * (there.eps - here.eps)
-        return torch.where(like(s > 0, x) > 0, near + turn / 2, near)            # eps at s = 0 may be 0 / 0
+        """The teacher's step; both kinds are exact where (x0, eps) is constant on the way."""
+        schedule, teacher = bare(nets["student"]).schedule, nets["teacher"]
+        if self.solver == "heun":
+            return heun(teacher, schedule, x, t, s, batch.cond)
+        return schedule.mix(*teacher(x, t, s, batch.cond), s)
 
     def width(self, schedule, t, s):
         return torch.ones_like(t) if isinstance(self.times, KarrasIndex) else super().width(schedule, t, s)

@@ -9,7 +9,7 @@ import torch
 from ..denoiser import Sampling, ratio_of, with_second_time
 from ..errors import FastdiffError
 from ..schedule import like
-from .base import Distance, Law, LogNormal, Method, SquaredL2, bare, by_level, per_sample
+from .base import Distance, Law, LogNormal, Method, SquaredL2, bare, by_level, heun, per_sample
 
 
 @dataclass
@@ -91,13 +91,3 @@ def jump(net, x, t, s, cond):
     moved = like(t > s, x) > 0
     p = net(x, torch.where(t > s, t, net.schedule.t_max), s, cond)
     return torch.where(moved, net.schedule.mix(*p, s), x)
-
-
-def heun(teacher, schedule, x, t, s, cond):
-    """A step of second order, exact where (x0, eps) is constant on the way; into s = 0, where eps may be 0 / 0, of first."""
-    here = teacher(x, t, s, cond)
-    near = schedule.mix(*here, s)
-    there = teacher(near, s, s, cond)
-    (alpha_t, sigma_t), (alpha_s, sigma_s) = schedule.alpha_sigma(t), schedule.alpha_sigma(s)
-    turn = like(alpha_s - alpha_t, x) * (there.x0 - here.x0) + like(sigma_s - sigma_t, x) * (there.eps - here.eps)
-    return torch.where(like(s > 0, x) > 0, near + turn / 2, near)
