@@ -206,8 +206,10 @@ def benchmark(recipe: Recipe, dataset: Dataset, folder: Path, accelerator: Accel
             rows.append(row)
             advance(sum(row["steps"] for row in rows), f"{row['model']} {row['sampler']} {row['steps']}")
     if accelerator.is_main_process:
-        report.write(folder)
-        console.print(report.table(rows), *report.left_out(folder), sep="\n")
+        console.print(*report.left_out(folder), sep="\n", end="")
+        if rows:                                                          # a budget may leave none
+            report.write(folder)
+            console.print(report.table(rows))
         console.print(f"{folder}: done. Open {folder / 'report.html'}")
     accelerator.wait_for_everyone()
 

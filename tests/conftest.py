@@ -24,6 +24,24 @@ def quiet_settings_restored():
     logging.disable(logging.NOTSET)
 
 
+@pytest.fixture(scope="session")
+def digits():
+    """scikit-learn's digits as images (1797, 1, 8, 8) in [-1, 1], and their labels."""
+    import torch
+    from sklearn.datasets import load_digits
+
+    raw, labels = load_digits(return_X_y=True)
+    return torch.tensor(raw, dtype=torch.float32).view(-1, 1, 8, 8) / 16 * 2 - 1, torch.tensor(labels)
+
+
+@pytest.fixture(scope="module")
+def extractor():
+    """The shipped network of digit features."""
+    from fastdiff.metrics.extractors import open_extractor
+
+    return open_extractor("checkpoints/digits/features", "cpu")
+
+
 @pytest.fixture
 def fastdiff(monkeypatch, capsys):
     """Runs a command in this process: fastdiff("list", "samplers") -> exit code, standard output, standard error."""

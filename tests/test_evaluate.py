@@ -10,13 +10,11 @@ import torch
 import torch_fidelity
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from sklearn.datasets import load_digits
 from torch.utils.data import Dataset as TorchDataset
 
 from fastdiff.data import Dataset, open_dataset
 from fastdiff.errors import FastdiffError
 from fastdiff.evaluate import cache_folder, evaluate_images, open_evaluators
-from fastdiff.metrics.extractors import open_extractor
 from fastdiff.metrics.frechet import Statistics, frechet_distance
 from fastdiff.metrics.kernels import discrepancy, distance
 from fastdiff.pictures import to_uint8
@@ -39,17 +37,6 @@ class Bytes(TorchDataset):
 
 def data(images, labels=None, name="digits"):
     return Dataset(name, images, labels, 0 if labels is None else 10)
-
-
-@pytest.fixture(scope="module")
-def digits():
-    raw, labels = load_digits(return_X_y=True)
-    return torch.tensor(raw, dtype=torch.float32).view(-1, 1, 8, 8) / 16 * 2 - 1, torch.tensor(labels)
-
-
-@pytest.fixture(scope="module")
-def extractor():
-    return open_extractor(FEATURES, "cpu")
 
 
 @pytest.fixture(scope="module")

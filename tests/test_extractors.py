@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 import torch_fidelity
-from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
@@ -18,17 +17,6 @@ from fastdiff.metrics.extractors import open_extractor
 from fastdiff.pictures import to_uint8
 
 FEATURES = Path(__file__).parents[1] / "checkpoints" / "digits" / "features"
-
-
-@pytest.fixture(scope="module")
-def digits():
-    raw, labels = load_digits(return_X_y=True)
-    return torch.tensor(raw, dtype=torch.float32).view(-1, 1, 8, 8) / 16 * 2 - 1, torch.tensor(labels)
-
-
-@pytest.fixture(scope="module")
-def extractor():
-    return open_extractor("checkpoints/digits/features", "cpu")
 
 
 def test_uint8_rounds_half_up_and_clamps():

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
-from test_methods import MIDDLE, POINT, batch_of, constant, named, told
+from test_methods import MIDDLE, POINT, Dropping, batch_of, constant, named, told
 from torch import nn
 
 from fastdiff import recipe
@@ -356,20 +356,13 @@ def test_at_rest_with_dropout_and_labels(name):
                          ids=["meanflow", "imf", "differences"])
 def test_passes_share_their_dropout_mask(method):
     """u of both passes is of one mask, as the derivative's own value says."""
-    masks = []
-
-    class Dropping(MLP):
-        def forward(self, x, t, s=None, cond=None):
-            h = nn.functional.dropout(torch.ones(len(x), 8), 0.5, self.training)
-            masks.append(h)
-            return super().forward(x, t, s, cond) * (1 + h.mean(1, keepdim=True))
-
     torch.manual_seed(0)
     net = Dropping(2, 16, 1, two_times=True)
     nn.init.normal_(net.last.weight)
     student = Denoiser(net, Cosine(), "v", (2,), two_times=True).train()
     before = torch.random.get_rng_state()
     method.loss(("student",), {"student": student}, batch_of(torch.randn(16, 2)), MIDDLE)
+    masks = net.masks
     assert len(masks) == (3 if method != MeanFlow(p=0.0, share=0.0) else 2)
     assert all(torch.equal(mask, masks[0]) for mask in masks) and 0 < masks[0].mean() < 2
     assert not torch.equal(torch.random.get_rng_state(), before)  # and the next step gets another

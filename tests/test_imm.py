@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from test_flow_maps import data, energy, exact, starts, trained  # noqa: F401  starts is a fixture
-from test_methods import MIDDLE, batch_of, named
+from test_methods import MIDDLE, Dropping, batch_of, named
 from torch import nn
 
 from fastdiff import recipe
@@ -137,12 +137,6 @@ def test_a_batch_that_makes_no_groups_is_refused():
 
 def test_no_gap_is_no_gradient_with_dropout_on():
     """r = t: both passes share their mask, so that they land alike."""
-
-    class Dropping(MLP):
-        def forward(self, x, t, s=None, cond=None):
-            h = nn.functional.dropout(torch.ones(len(x), 8), 0.5, self.training)
-            return super().forward(x, t, s, cond) * (1 + h.mean(1, keepdim=True))
-
     torch.manual_seed(0)
     net = Dropping(2, 16, 1, two_times=True)
     nn.init.normal_(net.last.weight)

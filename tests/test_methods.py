@@ -75,6 +75,18 @@ def draws_of(model, n, seed=0):
     return net.means[kind] + net.stds[kind, None] * rng.normal((2,))
 
 
+class Dropping(MLP):
+    """A network with dropout whose masks it keeps."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.masks = []
+
+    def forward(self, x, t, s=None, cond=None):
+        self.masks.append(nn.functional.dropout(torch.ones(len(x), 8), 0.5, self.training))
+        return super().forward(x, t, s, cond) * (1 + self.masks[-1].mean(1, keepdim=True))
+
+
 # ---- at rest
 
 
