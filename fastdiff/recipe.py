@@ -1,11 +1,10 @@
-"""Recipes: YAML read strictly into settings, with key=value overrides; every error names the key."""
+"""Recipes: plain data read strictly into settings; every error names the key."""
 
 import re
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field
 
 from .bench import BenchConfig
@@ -16,7 +15,8 @@ from .methods import METHODS, Method
 from .networks import NETWORKS
 from .pairs import Pairs
 from .schedule import SCHEDULES
-from .settings import Named, Strict, call, check, dotted, named, schema, suggestion, validate
+from .settings import Named, Strict, call, check, named, schema, suggestion, validate
+from .source import override, read
 from .train import TrainConfig
 
 NAME = r"\w[\w.-]*"                                # of recipes and stages: they become folders
@@ -24,13 +24,6 @@ TAKEN = ("samples", "trajectory", "influence")     # a run's folders that are no
 # The least that settings of a training may be.
 LEAST = {"steps": 1, "batch": 1, "accumulate": 1, "log_every": 1, "save_every": 1, "warmup": 0, "sample_every": 0,
          "lr": 0, "clip": 0, "ema": 0, "weight_decay": 0, "save_minutes": 0, "seed": 0}
-
-
-class Yaml(yaml.SafeLoader):
-    """YAML in which 1e-4 is a number, as version 1.2 has it."""
-
-
-Yaml.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
 
 
 class ModelSpec(Strict):
@@ -114,43 +107,13 @@ class Recipe:
 
 def load(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
     """Read a recipe file; overrides are section.key=value, the value in YAML."""
-    try:
-        text = Path(path).read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise FastdiffError(f"recipe {path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
-    source = parse(text, f"recipe {path}")
-    if not isinstance(source, dict):
-        raise FastdiffError(f"recipe {path}: expected name, data, model and stages, got {type(source).__name__}")
+    source = read(Path(path))
     for assignment in overrides:
         override(source, assignment)
     try:
         return build(source, str(path))
     except FastdiffError as error:
         raise FastdiffError(f"recipe {path}: {error}") from None
-
-
-def parse(text: str, what: str) -> Any:
-    """What YAML says, safely."""
-    try:
-        return yaml.load(text, Yaml)
-    except (yaml.YAMLError, ValueError) as error:                         # ValueError: a date such as 2024-99-99
-        raise FastdiffError(f"{what}: not valid YAML ({' '.join(str(error).split())})") from None
-
-
-def override(source: dict[str, Any], assignment: str) -> None:
-    """Apply one section.key=value to plain recipe data."""
-    keys, sign, value = assignment.partition("=")
-    if not sign or not all(keys.split(".")):
-        raise FastdiffError(f"override {assignment!r}: expected key=value, for example train.lr=3e-4")
-    *parents, last = keys.split(".")
-    for parent in parents:
-        if isinstance(source.get(parent), str):                          # method: progressive -> {name: progressive}
-            source[parent] = {"name": source[parent]}
-        source[parent] = {} if source.get(parent) is None else source[parent]
-        source = source[parent]
-        if not isinstance(source, dict):
-            raise FastdiffError(f"override {assignment!r}: {parent} holds no settings")
-    source[last] = parse(value, f"override {assignment!r}")
 
 
 def build(source: dict[str, Any], path: str = "") -> Recipe:
@@ -263,10 +226,3 @@ def check_reference(path: str, reference: str | None, earlier: dict[str, Stage])
     models = {name for name, stage in earlier.items() if stage.method}
     if reference and reference not in models and not any(c in reference for c in "/.~"):
         raise FastdiffError(f"{path}: {reference!r} is no earlier stage and no path{suggestion(reference, models)}")
-
-
-def differences(old: Any, new: Any, path: str = "") -> list[tuple[str, Any, Any]]:
-    """Keys whose values differ between two recipes' plain data."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        return [d for k in dict.fromkeys([*old, *new]) for d in differences(old.get(k), new.get(k), dotted(path, k))]
-    return [] if old == new else [(path, old, new)]

@@ -25,8 +25,9 @@ from .errors import FastdiffError
 from .generate import plan, sample
 from .methods import Progress as Clock
 from .pictures import picture, save
-from .recipe import Recipe, Stage, differences
+from .recipe import Recipe, Stage
 from .recipe import load as load_recipe
+from .source import differences
 from .train import Training
 
 SHOWN = 64          # samples drawn of a stage

@@ -13,7 +13,7 @@ HOUSE = Path(__file__).parents[1] / "fastdiff"
 FLOORS = [
     {"errors"},
     {"rng", "rows", "lock", "schedule", "settings"},
-    {"denoiser", "images", "judge"},
+    {"denoiser", "images", "judge", "source"},
     {"guidance", "tuning"},
     {"samplers", "networks", "data", "ema", "pictures"},
     {"methods", "checkpoint", "generate", "likelihood", "metrics", "provenance", "cost"},

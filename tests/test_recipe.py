@@ -10,7 +10,8 @@ import yaml
 from fastdiff.errors import FastdiffError
 from fastdiff.methods import METHODS
 from fastdiff.methods.base import LogNormal
-from fastdiff.recipe import build, differences, load, override
+from fastdiff.recipe import build, load
+from fastdiff.source import differences, override
 from fastdiff.train import TrainConfig
 
 ROOT = Path(__file__).parents[1]
@@ -373,3 +374,45 @@ def test_differences():
         ("name", "plain", "other"), ("stages.progressive.method.steps", [4, 2], [4])]
     assert differences(PLAIN, changed("stages.consistency.method.start=1")) == [
         ("stages.consistency.method", "ect", {"name": "ect", "start": 1})]
+
+
+# ---- include
+
+
+def written(folder, **recipes) -> Path:
+    """Recipes as files, of which the first one's path is told."""
+    for name, source in recipes.items():
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(source))
+    return folder / f"{next(iter(recipes))}.yaml"
+
+
+def test_included_stages_are_those_of_their_own_recipes(tmp_path):
+    (tmp_path / "parts").mkdir()
+    written(tmp_path / "parts", one=PLAIN, two=PLAIN | {"stages": {"other": {"method": "ect"}}})
+    path = written(tmp_path, all={"name": "all", "include": ["parts/one.yaml", "parts/two.yaml"],
+                                  "stages": {"mine": {"method": "cd", "teacher": "teacher"}}})
+    found, one = load(path), load(tmp_path / "parts" / "one.yaml")
+    assert [stage.name for stage in found.stages] == [*(stage.name for stage in one.stages), "other", "mine"]
+    assert found.stages[: len(one.stages)] == one.stages and found.model == one.model
+    assert build(found.source).stages == found.stages            # what a run's directory keeps says the same by itself
+    assert load(path, ["stages.teacher.train.steps=3"]).stages[0].train.steps == 3
+
+
+def test_one_stage_may_come_in_by_two_recipes(tmp_path):
+    path = written(tmp_path, all={"name": "all", "include": ["one.yaml", "two.yaml"]}, one=PLAIN, two=PLAIN)
+    assert load(path).stages == build(PLAIN).stages
+
+
+@pytest.mark.parametrize(("all_", "one", "message"), [
+    ({"include": ["one.yaml"], "data": {"name": "digits"}}, PLAIN, "one.yaml has data.name = toy"),
+    ({"include": ["one.yaml"], "train": {"batch": 8}}, PLAIN, "one.yaml has train.batch = 16"),
+    ({"include": ["one.yaml"], "stages": {"teacher": {"method": "ect"}}}, PLAIN, "one.yaml has a stage teacher"),
+    ({"include": ["one.yaml"]}, PLAIN | {"stages": [1]}, "one.yaml: expected stages"),
+    ({"include": "one.yaml"}, PLAIN, "include: expected a list"),
+    ({"include": ["all.yaml"]}, PLAIN, "it includes itself"),
+    ({"include": ["none.yaml"]}, PLAIN, "none.yaml: cannot be read"),
+])
+def test_includes_that_do_not_fit(tmp_path, all_, one, message):
+    path = written(tmp_path, all={"name": "all", **all_}, one=one)
+    with pytest.raises(FastdiffError, match=message):
+        load(path)
