@@ -1,5 +1,6 @@
 """The sweep: models x samplers x spacings x steps x guidance x seeds -> rows."""
 
+import math
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -249,6 +250,10 @@ def check_fit(name: str, model: Denoiser, dataset: Dataset, config: BenchConfig)
     if tuple(model.shape) != tuple(dataset.shape):
         raise FastdiffError(f"model {name} makes samples of shape {tuple(model.shape)}, the data {dataset.name} have "
                             f"{tuple(dataset.shape)}: choose the data it was trained on")
+    low, high = model.guidance or (-math.inf, math.inf)
+    if beyond := [weight for weight in config.guidance if not low <= weight <= high]:
+        raise FastdiffError(f"bench.guidance = {beyond[0]:g}: the model {name} was trained for guidance from {low:g} to "
+                            f"{high:g}")
     if model.net.null_label is not None and dataset.labels is not None:
         check_labels(model, dataset.labels)
     elif guided := [weight for weight in config.guidance if weight != 1]:

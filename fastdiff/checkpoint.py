@@ -22,11 +22,11 @@ from .networks import MLP, UNet
 from .schedule import DDPM, SCHEDULES, Schedule
 
 ABOUT = "fastdiff.json"
-# How each kind of network is read from its folder, for data of a shape.
+# How each kind of network is read from its folder, for data of a shape; guided: it is told a weight of guidance.
 NETS = {
-    "unet": lambda folder, shape: UNet(
-        UNet2DModel.from_pretrained(folder, local_files_only=True, use_safetensors=True), shape[0]),
-    "mlp": lambda folder, shape: MLP.from_pretrained(folder, local_files_only=True, use_safetensors=True),
+    "unet": lambda folder, shape, guided: UNet(
+        UNet2DModel.from_pretrained(folder, local_files_only=True, use_safetensors=True), shape[0], guided),
+    "mlp": lambda folder, shape, guided: MLP.from_pretrained(folder, local_files_only=True, use_safetensors=True),
 }
 PIPELINES = ("DDPMPipeline", "DDIMPipeline", "PNDMPipeline")
 DIFFUSERS_NAMES = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}
@@ -74,6 +74,7 @@ def export(model: Denoiser, folder: Path, notes: dict[str, Any], dtype: torch.dt
         "network": kind, "schedule": {"name": name_of(model.schedule)} | asdict(model.schedule), "predicts": model.predicts,
         "shape": model.shape, "time_input": model.time_input, "sigma_data": model.sigma_data,
         "scale_input": model.scale_input, "two_times": model.two_times, "sampling": asdict(model.sampling),
+        "guidance": model.guidance and {"weights": model.guidance, "means": "null + weight (cond - null)"},
         "weights": sha256(weights), "params": sum(p.numel() for p in module.parameters()), **notes,
     }
     (folder / ABOUT).unlink(missing_ok=True)
@@ -92,7 +93,7 @@ def name_of(schedule: Schedule) -> str:
 
 def write_pipeline(folder: Path, model: Denoiser) -> None:
     """model_index.json and the scheduler with which diffusers' own pipeline samples this network."""
-    if (model.time_input != "timestep" or model.predicts not in DIFFUSERS_NAMES or model.two_times
+    if (model.time_input != "timestep" or model.predicts not in DIFFUSERS_NAMES or model.two_times or model.guidance
             or not variance_preserving(model.schedule)):
         return                                      # no stock pipeline runs it; fastdiff.json alone describes it
     from diffusers import DDIMScheduler, DDPMScheduler, __version__
@@ -184,10 +185,12 @@ def load_export(folder: Path, notes: dict[str, Any]) -> Denoiser:
         what = "is missing its weights" if weights is None else f"has damaged weights ({weights.name}: wrong checksum)"
         raise FastdiffError(f"{folder} {what}: copy it again, or remove it and run its stage again")
     schedule = {k: tuple(v) if isinstance(v, list) else v for k, v in notes["schedule"].items()}
+    guidance = tuple(notes["guidance"]["weights"]) if notes.get("guidance") else None         # older files know of none
     return Denoiser(
-        NETS[kind](folder / kind, notes["shape"]), SCHEDULES[schedule.pop("name")](**schedule), notes["predicts"],
+        NETS[kind](folder / kind, notes["shape"], bool(guidance)), SCHEDULES[schedule.pop("name")](**schedule),
+        notes["predicts"],
         tuple(notes["shape"]), notes["time_input"], notes["sigma_data"], notes["scale_input"], notes["two_times"],
-        sampling_of(notes))
+        sampling_of(notes), guidance)
 
 
 def sampling_of(notes: dict[str, Any]) -> Sampling:

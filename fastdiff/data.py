@@ -232,10 +232,12 @@ class Batch:
 def batch_at(
     dataset: Dataset, position: int, size: int, seed: int,
     flip: bool = False, device: torch.device | str = "cpu", rank: int = 0, world: int = 1,
+    guidance: tuple[float, float] | None = None,
 ) -> Batch:  # fmt: skip
     """The batch that begins at `position` images seen; rank r of w takes position + r, position + r + w, ...
 
     size counts the samples of all ranks together; flip mirrors each image with probability one half.
+    guidance: the range of weights of which each sample's condition gets one, for models that are told theirs.
     """
     if size % world:
         raise FastdiffError(f"a batch of {size} cannot be shared by {world} processes; choose a multiple of {world}")
@@ -247,5 +249,11 @@ def batch_at(
     if flip and x0.ndim == 4:
         mirrored = SampleRng(seed ^ FLIP, positions, device).uniform() < 0.5
         x0, eps = (x if x is None else torch.where(mirrored[:, None, None, None], x.flip(-1), x) for x in (x0, eps))
-    shared = SampleRng(seed ^ SHARED, torch.tensor([position]), device)
-    return Batch(x0, cond, SampleRng(seed, positions, device), shared, eps)
+    rng, shared = SampleRng(seed, positions, device), SampleRng(seed ^ SHARED, torch.tensor([position]), device)
+    if guidance:
+        if cond is None or eps is not None:
+            lack = "have no labels" if cond is None else "were made at a single one"
+            raise FastdiffError(f"this student is told a weight of guidance, and the data {dataset.name} {lack}")
+        low, high = guidance
+        cond |= {"guidance": (low + (high - low) * rng.uniform()).float()}
+    return Batch(x0, cond, rng, shared, eps)

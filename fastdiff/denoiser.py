@@ -140,36 +140,38 @@ class Denoiser(nn.Module):
     predicts: a key of ROWS. shape: of one sample, (C, H, W) or (D,). time_input: a key of TIME_INPUTS.
     sigma_data, scale_input: as in EDM; the input is divided by the standard deviation of x_t where scale_input is set.
     two_times: the network also looks at s, the time to be jumped to. sampling: how it is meant to be sampled.
+    guidance: the range of weights that the network was trained to be told in cond["guidance"] (B,), None where it is told
+    none: it answers at once with null + guidance (cond - null), 1 being none, as everywhere here.
     """
 
     def __init__(self, net: nn.Module, schedule: Schedule, predicts: str, shape: tuple[int, ...] | None = None,
                  time_input: str = "timestep", sigma_data: float = 1.0, scale_input: bool = False, two_times: bool = False,
-                 sampling: Sampling = Sampling()):
+                 sampling: Sampling = Sampling(), guidance: tuple[float, float] | None = None):
         super().__init__()
         for what, name, known in (("predicts", predicts, ROWS), ("time_input", time_input, TIME_INPUTS)):
             if name not in known:
                 raise FastdiffError(f"{what}: {name!r} is unknown, choose from {', '.join(known)}")
         self.net, self.schedule, self.predicts, self.shape = net, schedule, predicts, shape
         self.time_input, self.sigma_data, self.scale_input, self.two_times = time_input, sigma_data, scale_input, two_times
-        self.sampling = sampling
+        self.sampling, self.guidance = sampling, guidance
         self.solved: dict[float, Solution] = {}
 
     def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, cond: Cond = None) -> Prediction:
         """Predict x (B, ...) at time t (0-dim or (B,)); s is where the caller will jump to, t itself if not given."""
-        return self.split(x, self.raw(x, t, s, cond), t)
+        at = self.solve(t)
+        return self.split(x, self.answer(x, at, t, s, cond), at)
 
     def raw(self, x: Tensor, t: Tensor, s: Tensor | None = None, cond: Cond = None) -> Tensor:
         """The network's own output, in its own parameterisation."""
-        dtype = next((p.dtype for p in self.net.parameters()), x.dtype)
-        inner = x * like(self.solve(t).scale, x) if self.scale_input else x
-        t_in = self.clock(t, x, dtype)
-        s_in = self.clock(t if s is None else s, x, dtype) if self.two_times else None
-        return self.net(inner.to(dtype), t_in, s_in, cond).to(x.dtype)
+        return self.answer(x, self.solve(t), t, s, cond)
 
-    def clock(self, t: Tensor, x: Tensor, dtype: torch.dtype) -> Tensor:
-        """The time (B,) as the network reads it."""
-        clock = self.solve(t).clock
-        return x.new_full((len(x),), clock, dtype=dtype) if isinstance(clock, float) else clock.to(x.device, dtype)
+    def answer(self, x: Tensor, at: Solution, t: Tensor, s: Tensor | None, cond: Cond) -> Tensor:
+        """The same where the time is solved already."""
+        dtype = next((p.dtype for p in self.net.parameters()), x.dtype)
+        inner = x * like(at.scale, x) if self.scale_input else x
+        t_in = clock(at, x, dtype)
+        s_in = None if not self.two_times else t_in if s is None or s is t else clock(self.solve(s), x, dtype)
+        return self.net(inner.to(dtype), t_in, s_in, cond).to(x.dtype)
 
     def row(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """(a, b): the network's output is a x0 + b eps at time t."""
@@ -194,10 +196,10 @@ class Denoiser(nn.Module):
             self.solved.clear()
         return self.solved.setdefault(float(t), Solution(*map(float, solution)))
 
-    def split(self, x: Tensor, output: Tensor, t: Tensor) -> Prediction:
+    def split(self, x: Tensor, output: Tensor, at: Solution) -> Prediction:
         """The pair (x0, eps) that the network's output stands for."""
         output, extra = (output[:, : x.shape[1]], output[:, x.shape[1]:]) if output.shape != x.shape else (output, None)
-        return RawPrediction(x, output, self.solve(t), extra)
+        return RawPrediction(x, output, at, extra)
 
     def target(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
         """What the network should output for this x0 and eps; linear, so it also maps errors of the pair."""
@@ -213,6 +215,11 @@ class Denoiser(nn.Module):
         return next((p.device for p in chain(self.parameters(), self.buffers())), torch.device("cpu"))
 
 
+def clock(at: Solution, x: Tensor, dtype: torch.dtype) -> Tensor:
+    """The time (B,) as the network reads it."""
+    return x.new_full((len(x),), at.clock, dtype=dtype) if isinstance(at.clock, float) else at.clock.to(x.device, dtype)
+
+
 def with_second_time(model: Denoiser) -> Denoiser:
     """A copy that also looks at s; until it is trained, its output is the model's. A model of two times stays itself."""
     if model.two_times:
@@ -222,6 +229,22 @@ def with_second_time(model: Denoiser) -> Denoiser:
     student = deepcopy(model)
     student.net, student.two_times = model.net.with_second_time(), True
     return student
+
+
+def with_guidance(model: Denoiser, weights: tuple[float, float]) -> Denoiser:
+    """A copy that is told a guidance weight of this range; until it is trained, its output is the model's."""
+    if getattr(model.net, "null_label", None) is None:
+        raise FastdiffError("guidance needs a model with labels and a null class: this one takes no labels")
+    if not hasattr(model.net, "with_guidance"):
+        raise FastdiffError(f"{type(model.net).__name__} takes no guidance weight: only fastdiff.networks can be given one")
+    student = deepcopy(model)
+    student.net, student.guidance = student.net if model.guidance else model.net.with_guidance(), weights
+    return student
+
+
+def told(x: Tensor, cond: Cond) -> Tensor:
+    """The weights (B,) that a network is told, 1 where nothing is said, a hundredfold: 0 to 10 as the times 0 to 1000."""
+    return 100 * (cond["guidance"].to(x) if cond and "guidance" in cond else torch.ones_like(x))
 
 
 BEYOND = 1e-5          # of t_max: how far past its end a matched time still counts as the end
@@ -236,7 +259,7 @@ class Matched(Denoiser):
 
     def __init__(self, model: Denoiser, schedule: Schedule):
         super().__init__(model.net, schedule, model.predicts, model.shape, model.time_input, model.sigma_data, True,
-                         model.two_times, replace(model.sampling, times=()))
+                         model.two_times, replace(model.sampling, times=()), model.guidance)
         object.__setattr__(self, "model", model)       # not a child: its weights are already this one's
         self.train(model.training)
         top = torch.tensor(schedule.t_max, dtype=torch.float64)

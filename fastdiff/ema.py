@@ -15,3 +15,10 @@ def update(average: nn.Module, net: nn.Module, decay: float) -> None:
     torch._foreach_lerp_(list(average.parameters()), list(net.parameters()), 1 - decay)
     for old, new in zip(average.buffers(), net.buffers(), strict=True):
         old.copy_(new)
+
+
+@torch.no_grad()
+def drift(average: nn.Module, net: nn.Module) -> torch.Tensor:
+    """How far an average is behind its network: the size of the weights' differences over that of the weights."""
+    apart = [(own - old).norm() for own, old in zip(net.parameters(), average.parameters(), strict=True)]
+    return torch.stack(apart).norm() / torch.stack([own.norm() for own in net.parameters()]).norm()

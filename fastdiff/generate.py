@@ -50,7 +50,8 @@ def generate(model: Denoiser, sampler: str | Callable[..., Iterator[State]], tim
         part = indices[rows]
         rng = SampleRng(seed, part, device)
         cond = {"label": labels[rows].to(device)} if labels is not None else None
-        unconditional = cond and "against" not in bounds and (guidance != 1 or bounds.get("plus"))
+        guided = not model.guidance and (guidance != 1 or bounds.get("plus"))
+        unconditional = cond and "against" not in bounds and guided
         null = {"label": torch.full_like(cond["label"], model.net.null_label)} if unconditional else None
         denoise = Guided(model, cond, null, guidance, **bounds)
         denoise = wrap(denoise) if wrap else denoise

@@ -1,5 +1,7 @@
 """Guided: a denoiser with condition, guidance and bounds settled, counting the evaluations that samplers make."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -10,6 +12,8 @@ from .schedule import Schedule, like
 
 class Guided:
     """What a sampler calls: denoise(x, t, s) -> Prediction, t 0-dim or (B,); made anew for each batch.
+
+    A model that is told its guidance (model.guidance) is told this one and asked once; it has no use for null.
 
     cond, null: conditions of the two branches of classifier-free guidance (Ho & Salimans 2022).
     guidance: 1 is none; x0 = null + guidance (cond - null). clip: bound of |x0|, None for none.
@@ -29,8 +33,14 @@ class Guided:
         self.against, self.interval, self.rescale, self.plus = against, interval, rescale, plus
         self.threshold, self.every = threshold, every
         self.nfe, self.guided_calls, self.lead = 0, 0, None
-        paired = cond is not None and null is not None
+        self.told = model.guidance is not None
+        low, high = model.guidance or (-math.inf, math.inf)
+        paired = cond is not None and (null is not None or self.told)
         for wrong, line in (
+            (self.told and not low <= guidance <= high,
+             f"guidance = {guidance:g}: this model was trained for guidance from {low:g} to {high:g}"),
+            (self.told and (against or interval or rescale or plus or every != 1),
+             "this model is told its guidance and asked once: against, interval, rescale, plus and every are not for it"),
             (guidance != 1 and against is None and not paired,
              f"guidance = {guidance} needs both a condition and a null condition, or a weaker model to guide against"),
             (against is not None and null is not None, "against: give a weaker model or a null condition, not both"),
@@ -49,6 +59,9 @@ class Guided:
         ):
             if wrong:
                 raise FastdiffError(line)
+        if self.told and cond:
+            example = next(iter(cond.values()))
+            self.cond = cond | {"guidance": torch.full((len(example),), guidance, device=example.device)}
 
     @property
     def schedule(self) -> Schedule:
@@ -65,7 +78,7 @@ class Guided:
 
     def branches(self, x: Tensor, t: Tensor, s: Tensor) -> tuple[Prediction, Tensor | None]:
         """The prediction under cond, and its lead in x0 over the weaker branch, None where nothing is guided."""
-        within = (self.guidance != 1 or self.plus) and self.within(t)
+        within = not self.told and (self.guidance != 1 or self.plus) and self.within(t)
         if within is False:
             return self.ask(self.model, x, t, s), None
         due = self.guided_calls % self.every == 0

@@ -135,8 +135,13 @@ def keep_terms(terms: dict[str, Tensor], out: Path, key: str) -> None:
 
 
 def likelihood(model: Denoiser, dataset: Dataset, n: int, batch: int, accelerator: Accelerator) -> float | None:
-    """Bits per dimension of the data's first n examples, on all processes; None of a student that jumps."""
+    """Bits per dimension of the data's first n examples, on all processes; None of a student that jumps.
+
+    Without guidance: None too of a model that is told its guidance and does not know 1.
+    """
     if model.sampling.only or model.sampling.sampler in ("consistency", "gamma"):
+        return None
+    if model.guidance and not model.guidance[0] <= 1 <= model.guidance[1]:
         return None
     n = min(n, len(dataset))
     mine = torch.arange(n)[accelerator.process_index :: accelerator.num_processes]

@@ -16,7 +16,7 @@ from accelerate.utils import DistributedDataParallelKwargs
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from . import pairs, report
+from . import heap, pairs, report
 from .bench import cells, sweep
 from .checkpoint import ABOUT, about, export, fingerprint, load, write_json
 from .data import Dataset
@@ -116,10 +116,14 @@ def train_stage(recipe: Recipe, stage: Stage, dataset: Dataset, folder: Path, ac
                             f"{tuple(data.shape)}")
     student.sampling = stage.method.sampling()
     plan(student, None, None, None, {})                                   # what cannot be sampled is not worth training
+    stage.method.ready(student.shape, accelerator.device)
     teacher = load(where(stage.teacher, folder)).on(student.schedule) if stage.teacher else None
+    if teacher and teacher.guidance and teacher.guidance != student.guidance:
+        raise FastdiffError(f"stage {stage.name}: {stage.teacher} is told a weight of guidance, and {source} is not told "
+                            "the same: leave out init")
     training = Training(stage.method, Clock, student, teacher, data, config, place, accelerator)
     start = training.step
-    with bar(console, title, config.steps, start) as advance:
+    with bar(console, title, config.steps, start) as advance, heap.kept():
         for step, logs in training:
             advance(step, f"loss {logs['loss']:.4g}" if logs else None)
             if config.sample_every and step % config.sample_every == 0 and accelerator.is_main_process:
@@ -183,8 +187,10 @@ def forget_others(place: Path, origin: dict[str, Any], console: Console) -> None
 
 
 def draw(model: Denoiser, path: Path) -> None:
-    """Samples of a model, as it is meant to be sampled, as one sheet."""
-    save(picture(sample(model, n=SHOWN), zoom=4), path)
+    """Samples of a model, as it is meant to be sampled, as one sheet; with labels, of each class in turn."""
+    classes, (low, high) = model.net.null_label, model.guidance or (1.0, 1.0)
+    labels = torch.arange(SHOWN) % classes if classes else None
+    save(picture(sample(model, n=SHOWN, labels=labels, guidance=min(max(1.0, low), high)), zoom=4), path)
 
 
 # ---- benchmark and report

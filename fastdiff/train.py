@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -20,7 +21,11 @@ from .data import Dataset, batch_at
 from .denoiser import Denoiser
 from .errors import FastdiffError
 
-OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "radam": torch.optim.RAdam}
+FATAL = ("loss", "grad")       # figures that end a training where they are not finite
+NEVER = 1 << 62                # a step that does not come
+# Each updates all weights in as few calls as it can.
+OPTIMIZERS = {"adam": partial(torch.optim.Adam, fused=True), "adamw": partial(torch.optim.AdamW, fused=True),
+              "radam": partial(torch.optim.RAdam, foreach=True)}
 
 
 @dataclass
@@ -109,7 +114,7 @@ class Training:
         self.resume()
         self.live = {r: accelerator.prepare(n) if r in self.parameters else n for r, n in self.trained.items()}
         self.optimizers = {r: accelerator.prepare(o) for r, o in self.optimizers.items()}
-        self.first_bad = torch.tensor(-1, device=accelerator.device)
+        self.first_bad: dict[tuple[str, ...], Tensor] = {}       # of figures: at which step each was first not finite
 
     def __iter__(self) -> Iterator[tuple[int, dict[str, float] | None]]:
         log_file = self.open_log()
@@ -124,7 +129,7 @@ class Training:
             due = save or self.step % self.config.log_every == 0
             if due:
                 self.stop_if_bad()
-                logs = {k: float(v) for k, v in logs.items()}
+                logs = {k: float(v) for k, v in (logs | self.drifts()).items()}
                 if self.accelerator.is_main_process:
                     log_file.write(json.dumps({"step": self.step, "images": self.images, **logs}) + "\n")
                     log_file.flush()
@@ -140,7 +145,9 @@ class Training:
         torch.manual_seed(hash((config.seed, self.step, self.accelerator.process_index)) & 0x7FFFFFFF)   # dropout
         for turn in self.method.turns(progress):
             prefix = "" if "student" in turn else "+".join(turn) + "/"
-            logs |= {prefix + k: v for k, v in self.learn(turn, progress).items()}
+            figures = {prefix + k: v for k, v in self.learn(turn, progress).items()}
+            self.watch(figures)
+            logs |= figures
             if "student" in turn:
                 ema.update(self.average, self.student, ema.decay_at(config.ema, self.step))
                 for role, decay in self.method.averages().items():
@@ -155,7 +162,8 @@ class Training:
         with only(self.parameters, turn):
             for i in range(config.accumulate):
                 batch = batch_at(self.dataset, self.images, config.batch // config.accumulate, config.seed, config.flip,
-                                 accelerator.device, accelerator.process_index, accelerator.num_processes)
+                                 accelerator.device, accelerator.process_index, accelerator.num_processes,
+                                 self.student.guidance)
                 with ExitStack() as unsynced:
                     for role in turn if i + 1 < config.accumulate else ():
                         unsynced.enter_context(accelerator.no_sync(self.live[role]))
@@ -171,15 +179,32 @@ class Training:
                 self.optimizers[role].step()
                 self.optimizers[role].zero_grad()
                 logs[f"{role}/grad" if len(turn) > 1 else "grad"] = norm
-        # A finite loss may have gradients that are not (and on every process, where one has them); a scaler skips those.
-        bad = ~torch.isfinite(mean if accelerator.scaler else mean + sum(logs.values()))
-        self.first_bad = torch.where(bad & (self.first_bad < 0), self.step + 1, self.first_bad)
         return {"loss": mean, **{k: v.detach() for k, v in more.items()}, **logs}
 
+    def drifts(self) -> dict[str, Tensor]:
+        """How far the averages that serve as targets are behind the student."""
+        return {f"{role}/drift" if len(self.targets) > 1 else "drift": ema.drift(target, self.student)
+                for role, target in self.targets.items()}
+
+    def watch(self, figures: dict[str, Tensor]) -> None:
+        """Note which figures are not finite at this step, without waiting for the device."""
+        if self.accelerator.scaler:                                   # it skips gradients that are not finite
+            figures = {name: value for name, value in figures.items() if not name.endswith("grad")}
+        values = torch.hstack([value.to(self.accelerator.device, torch.float32) for value in figures.values()])
+        names = tuple(figures)
+        first = self.first_bad.get(names, torch.full_like(values, NEVER, dtype=torch.int64))
+        self.first_bad[names] = torch.where(values.isfinite(), first, first.clamp(max=self.step + 1))
+
     def stop_if_bad(self) -> None:
-        if (step := int(self.first_bad)) >= 0:
-            raise FastdiffError(f"the loss or its gradient is not finite at step {step}: training stopped, the last good "
-                                f"state is kept in {self.folder / 'state'}; run with a lower train.lr and another --out")
+        """A loss or a gradient that was not finite ends the training; the complaint names all that was not by then."""
+        at: dict[str, int] = {}
+        for names, steps in self.first_bad.items():
+            at |= {name: min(step, at.get(name, NEVER)) for name, step in zip(names, steps.tolist(), strict=True)}
+        step = min((first for name, first in at.items() if name.rpartition("/")[2] in FATAL), default=NEVER)
+        if step < NEVER:
+            bad = ", ".join(name for name, first in at.items() if first <= step)
+            raise FastdiffError(f"{bad}: not finite at step {step}: training stopped, the last good state is kept in "
+                                f"{self.folder / 'state'}; run with a lower train.lr and another --out")
 
     # ---- what resumes
 

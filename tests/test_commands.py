@@ -89,7 +89,7 @@ def test_search_stores_what_it_finds(points, fastdiff, tmp_path):
 
 def test_speed_has_rows(points, fastdiff, tmp_path, monkeypatch):
     monkeypatch.setattr("fastdiff.samplers.SAMPLERS", {k: SAMPLERS[k] for k in ("ddim", "heun")})
-    monkeypatch.setattr("fastdiff.speed.PASS", 0.0)
+    monkeypatch.setattr("fastdiff.speed.samplers.PASS", 0.0)
     code, out, err = fastdiff("bench", points / "teacher", "--speed", "--steps", 2, "--out", tmp_path / "s", "--json")
     rows = [json.loads(line) for line in out.splitlines()]
     assert code == 0 and [row["sampler"] for row in rows] == ["ddim", "heun"]

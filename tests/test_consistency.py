@@ -18,7 +18,7 @@ from fastdiff.errors import FastdiffError
 from fastdiff.generate import plan, sample
 from fastdiff.guidance import Guided
 from fastdiff.methods import METHODS, Progress
-from fastdiff.methods.base import L1, LogNormal, PseudoHuber, SquaredL2, Uniform, by_level
+from fastdiff.methods.base import L1, LogNormal, PseudoHuber, SquaredL2, Uniform, boundary, by_level
 from fastdiff.methods.consistency import CD, ECT
 from fastdiff.methods.consistency_training import CT, ICT
 from fastdiff.methods.progressive import implied
@@ -130,14 +130,31 @@ def test_distances_are_settings_of_a_recipe():
     first, second = recipe.build(spec).stages
     assert (first.method.distance, first.method.times) == (PseudoHuber(0.03), KarrasIndex(9))
     assert second.method.distance == L1()
-    spec["stages"]["b"]["method"]["distance"] = "lpips"
-    with pytest.raises(FastdiffError, match="choose from squared_l2, l1, pseudo_huber"):
+    spec["stages"]["b"]["method"]["distance"] = "l3"
+    with pytest.raises(FastdiffError, match="choose from squared_l2, l1, pseudo_huber, lpips"):
         recipe.build(spec)
 
 
 def test_a_figure_by_level():
     figures = by_level("e", torch.tensor([1.0, 3.0, 8.0]), torch.tensor([0.1, 0.3, 1.0]).double())
     assert figures["e"] == 4 and [float(figures[f"e_{k}"]) for k in ("low", "mid", "high")] == [2, 0, 8]
+
+
+def test_a_figure_by_level_keeps_what_is_not_finite_in_its_level():
+    figures = by_level("e", torch.tensor([1.0, math.inf, 8.0]), torch.tensor([0.1, 0.5, 1.0]).double())
+    assert [float(figures[k]) for k in ("e_low", "e_mid", "e_high")] == [1, math.inf, 8]
+
+
+def test_the_boundary_error_is_that_of_clean_predictions_near_the_data():
+    schedule, x0 = Flow(), torch.zeros(3, 4)
+    t, f = torch.tensor([0.01, 0.05, 0.5], dtype=torch.float64), torch.tensor([[1.0], [3.0], [100.0]]).expand(3, 4)
+    assert boundary(schedule, t, f, x0)["boundary"] == 2
+    assert boundary(schedule, t[2:], f[2:], x0[2:])["boundary"] == 0
+    student, x0 = exact(schedule), data(4096)
+    _, logs = ECT().loss(("student",), {"student": student}, batch_of(x0), MIDDLE)
+    (x, t, _, _), _ = sorted(student.net.asked, key=lambda asked: -asked[1].sum())
+    near = t / (1 - t) < 0.1
+    torch.testing.assert_close(logs["boundary"], (SIZE / std(schedule, t) * x[:, 0] - x0[:, 0]).abs()[near].mean())
 
 
 # ---- curricula
@@ -386,7 +403,7 @@ def test_a_student_without_the_identity_at_data_is_refused(name):
 def test_its_recipe(name):
     made = recipe.load(ROOT / f"recipes/methods/{name}.yaml")
     assert made.stages[-1].method_name == name and tuple(made.bench.steps) == (1, 2, 4, 8) and made.bench.n == 1797
-    assert any("checkpoints/digits/teacher" in (stage.teacher or "", stage.init or "") for stage in made.stages)
+    assert any("checkpoints/digits-labels/teacher" in (stage.teacher or "", stage.init or "") for stage in made.stages)
 
 
 # ---- learning: 300 steps on the toy mixture

@@ -40,7 +40,7 @@ def test_split_undoes_target(schedule, predicts):
     x0, eps = pair()
     model = Denoiser(nn.Identity(), schedule, predicts, sigma_data=0.5)
     t = torch.tensor([0.02, 0.2, 0.5, 0.8, 0.97], dtype=torch.float64) * schedule.t_max
-    p = model.split(schedule.mix(x0, eps, t), model.target(x0, eps, t), t)
+    p = model.split(schedule.mix(x0, eps, t), model.target(x0, eps, t), model.solve(t))
     torch.testing.assert_close(p.x0, x0, rtol=1e-8, atol=1e-8)
     torch.testing.assert_close(p.eps, eps, rtol=1e-8, atol=1e-8)
     assert p.extra is None and [torch.equal(a, b) for a, b in zip(p, (p.x0, p.eps), strict=True)] == [True, True]
@@ -52,11 +52,13 @@ def test_a_time_for_each_sample_or_one_for_all(schedule, predicts):
     x, output = pair((4, 2, 3, 4))                                # batch size = width
     model = Denoiser(nn.Identity(), schedule, predicts, sigma_data=0.7)
     t = torch.tensor(0.6 * schedule.t_max, dtype=torch.float64)
-    for one, many in zip(model.split(x, output, t), model.split(x, output, t.expand(4)), strict=True):
+    alone, together = (model.split(x, output, model.solve(time)) for time in (t, t.expand(4)))
+    for one, many in zip(alone, together, strict=True):
         torch.testing.assert_close(one, many)
     times = torch.tensor([0.1, 0.3, 0.6, 0.9], dtype=torch.float64) * schedule.t_max
     for i, single in enumerate(times):
-        alone, together = model.split(x[i : i + 1], output[i : i + 1], single), model.split(x, output, times)
+        alone = model.split(x[i : i + 1], output[i : i + 1], model.solve(single))
+        together = model.split(x, output, model.solve(times))
         for one, many in zip(alone, together, strict=True):
             torch.testing.assert_close(one[0], many[i])
 
@@ -68,7 +70,7 @@ def test_pure_noise_is_no_singularity(schedule, predicts):
     x0, eps = pair()
     t = torch.tensor(schedule.t_max, dtype=torch.float64)
     model = Denoiser(nn.Identity(), schedule, predicts, sigma_data=0.5)
-    p = model.split(schedule.mix(x0, eps, t), model.target(x0, eps, t), t)
+    p = model.split(schedule.mix(x0, eps, t), model.target(x0, eps, t), model.solve(t))
     torch.testing.assert_close(p.x0, x0)
     torch.testing.assert_close(p.eps, eps)
 
@@ -80,7 +82,7 @@ def test_clean_data_is_no_singularity(schedule, predicts):
     x0, eps = pair()
     t = torch.tensor(0.0, dtype=torch.float64)
     model = Denoiser(nn.Identity(), schedule, predicts, sigma_data=0.5)
-    p = model.split(schedule.mix(x0, eps, t), model.target(x0, eps, t), t)
+    p = model.split(schedule.mix(x0, eps, t), model.target(x0, eps, t), model.solve(t))
     torch.testing.assert_close(p.x0, x0)
     torch.testing.assert_close(p.eps, eps)
 

@@ -10,7 +10,7 @@ from test_samplers import f64, mixture, noise, reused, walk
 from fastdiff.denoiser import Denoiser
 from fastdiff.errors import FastdiffError
 from fastdiff.samplers import time_grid
-from fastdiff.schedule import DDPM, SCHEDULES, Karras, Sigmoid, Trig, like
+from fastdiff.schedule import DDPM, SCHEDULES, Cosine, Karras, Sigmoid, Trig, like
 
 schedules = pytest.mark.parametrize("schedule", [*(kind() for kind in SCHEDULES.values()), Trig(sigma_data=0.7)], ids=repr)
 
@@ -68,6 +68,34 @@ def test_the_network_is_told_where_it_lands(schedule, gamma):
     (alpha, sigma), (alphas, sigmas) = schedule.alpha_sigma(f64(model.net.told)), schedule.alpha_sigma(times[1:])
     assert min(model.net.told) >= 0
     torch.testing.assert_close(sigma / alpha, math.sqrt(1 - gamma**2) * sigmas / alphas, rtol=1e-7, atol=1e-9)
+
+
+@schedules
+@pytest.mark.parametrize("steps", [1, 2, 3, 6])
+def test_overshooting_along_an_exact_flow_map_keeps_the_distribution(schedule, steps):
+    """As for gamma; the network is told the time after the next, or 0, and asked once a step."""
+    times, model = time_grid(schedule, steps), flow_map(schedule)
+    alpha, sigma = schedule.alpha_sigma(times)
+    exact = (0.6 * alpha) ** 2 + sigma**2
+    source, count = torch.eye(steps + 2, dtype=torch.float64)[:, :, None], iter(range(1, steps + 2))
+    states = walk("overshoot", model, exact[0].sqrt() * source[0], times, randn=lambda x: source[next(count)])
+    torch.testing.assert_close(f64([float(state.x.square().sum()) for state in states]), exact[1:])
+    assert model.net.told == [*times[2:].tolist(), 0.0] and next(count) == steps        # noise at every step but the last
+
+
+def test_overshoot_is_the_rule_of_meng():
+    """z_k by DDIM two steps on, then noise of variance (1 - e^(lambda_s - lambda_k)) sigma_s^2 one step back."""
+    schedule = Cosine()
+    model, randn, times = mixture(schedule), reused(), time_grid(schedule, 4)
+    x, start = noise(), noise()
+    for t, s, k in zip(times, times[1:], [*times[2:], times[-1]], strict=False):
+        (alpha_t, alpha_s, alpha_k), (sigma_t, sigma_s, sigma_k) = schedule.alpha_sigma(torch.stack([t, s, k]))
+        clean = model(x, t).x0
+        x = alpha_k * clean + sigma_k * (x - alpha_t * clean) / sigma_t
+        if s > 0:
+            log_snr_s, log_snr_k = 2 * (alpha_s / sigma_s).log(), 2 * (alpha_k / sigma_k).log()
+            x = alpha_s / alpha_k * x + ((1 - (log_snr_s - log_snr_k).exp()) * sigma_s**2).sqrt() * randn(x)
+    torch.testing.assert_close(walk("overshoot", model, start, times, randn=reused())[-1].x, x)
 
 
 def test_gamma_is_algorithm_3_of_kim():

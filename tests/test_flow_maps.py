@@ -385,7 +385,7 @@ def test_settings_that_cannot_be_are_refused(make, message):
 def test_its_recipe_and_its_sampler(name):
     loaded = recipe.load(ROOT / f"recipes/methods/{name}.yaml")
     (stage,) = loaded.stages
-    assert stage.method_name == name and (stage.teacher or stage.init) == "checkpoints/digits/teacher"
+    assert stage.method_name == name and (stage.teacher or stage.init) == "checkpoints/digits-labels/teacher"
     student = stage.method.student(Denoiser(mlp((2,), width=8), Cosine(), "v", (2,), sampling=stage.method.sampling()))
     assert student.two_times and [plan(student, None, k, None, {})[0] for k in student.sampling.steps] == ["ddim"] * 4
 

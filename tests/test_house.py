@@ -12,7 +12,7 @@ HOUSE = Path(__file__).parents[1] / "fastdiff"
 # From the ground up. A file imports from floors below its own; a package (samplers/) is one room on its floor.
 FLOORS = [
     {"errors"},
-    {"rng", "rows", "lock", "schedule", "settings"},
+    {"rng", "rows", "lock", "heap", "schedule", "settings"},
     {"denoiser", "images", "judge", "source"},
     {"guidance", "tuning"},
     {"samplers", "networks", "data", "ema", "pictures"},

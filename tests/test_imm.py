@@ -167,7 +167,7 @@ def test_settings_that_cannot_be_are_refused(make, message):
 
 def test_its_recipe_and_its_sampler():
     (stage,) = recipe.load(ROOT / "recipes/methods/imm.yaml").stages
-    assert METHODS["imm"] is IMM and stage.method == IMM(k=8) and stage.init == "checkpoints/digits/teacher"
+    assert METHODS["imm"] is IMM and stage.method == IMM(k=8) and stage.init == "checkpoints/digits-labels/teacher"
     student = stage.method.student(Denoiser(mlp((2,), width=8), Cosine(), "v", (2,), sampling=stage.method.sampling()))
     assert student.two_times and [plan(student, None, k, None, {})[0] for k in student.sampling.steps] == ["ddim"] * 4
 

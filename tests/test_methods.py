@@ -9,12 +9,13 @@ from torch import nn
 from fastdiff.data import Batch
 from fastdiff.denoiser import Denoiser
 from fastdiff.errors import FastdiffError
+from fastdiff.generate import sample
 from fastdiff.guidance import Guided
 from fastdiff.methods import METHODS, Progress
 from fastdiff.methods.base import Importance, LogitNormal, LogNormal, PseudoHuber, Uniform
 from fastdiff.methods.consistency import CD, ECT
 from fastdiff.methods.denoising import Denoising
-from fastdiff.methods.progressive import Progressive, implied
+from fastdiff.methods.progressive import Progressive, Stochastic, implied, snr_weight
 from fastdiff.methods.scm import Weighting
 from fastdiff.networks import MLP
 from fastdiff.networks.oracle import GaussianMixture
@@ -96,7 +97,8 @@ def test_at_rest_on_one_point(name, schedule, predicts):
     method, student = METHODS[name](), constant(POINT, schedule, predicts)
     others = {r: constant(POINT, schedule, predicts) for r in ("teacher", "stage_one", *method.averages())}
     nets = {"student": student, **others, "weighting": Weighting()}
-    loss, logs = method.loss(("student",), nets, batch_of(POINT.repeat(256, 1)), MIDDLE)
+    cond = {"label": torch.zeros(256).long(), "guidance": torch.full((256,), 3.0)}
+    loss, logs = method.loss(("student",), nets, batch_of(POINT.repeat(256, 1), cond=cond), MIDDLE)
     loss.backward()
     assert loss.ndim == 0 and loss.abs() < 1e-9
     assert student.net.point.grad.abs().max() < 1e-6
@@ -126,7 +128,11 @@ def test_what_a_method_says_of_itself():
 # ---- progressive distillation
 
 
-def two_steps(teacher, steps):
+HALVED = lambda i: (i, i - 0.5, i - 1)                             # noqa: E731  where the teacher's two steps go
+BY_TWO = lambda i: (i, i - 1, i - 2) if i > 1 else (1, 0)          # noqa: E731  the same of a stochastic round
+
+
+def two_steps(teacher, steps, way=HALVED):
     """The x0 with which one DDIM step goes where two of the teacher go, by the sampler and linear algebra."""
     schedule = teacher.schedule
 
@@ -134,9 +140,9 @@ def two_steps(teacher, steps):
         found = torch.empty_like(x)
         for i in range(1, steps + 1):
             rows = t == schedule.t_max / steps * i
-            here, there = (torch.tensor(schedule.t_max / steps * k, dtype=torch.float64) for k in (i, i - 1))
-            start = x[rows]
-            *_, end = SAMPLERS["ddim"](Guided(teacher), start, torch.stack([here, (here + there) / 2, there]))
+            start, walk = x[rows], schedule.t_max / steps * torch.tensor(way(i), dtype=torch.float64)
+            here, there = walk[0], walk[-1]
+            *_, end = SAMPLERS["ddim"](Guided(teacher), start, walk)
             (_, sigma_t), (_, sigma_s) = schedule.alpha_sigma(here), schedule.alpha_sigma(there)
             keep = sigma_s / sigma_t                              # one DDIM step is keep x + (landing of x0 = 1) x0
             landing = schedule.alpha_sigma(there)[0] - keep * schedule.alpha_sigma(here)[0]
@@ -160,6 +166,36 @@ def test_a_student_that_composes_two_teacher_steps_has_no_loss(schedule, steps):
     assert torch.equal(s, t - 1 / steps)
     nets["student"] = told(lambda x, t, s: teacher(x, t, s).x0, schedule, "x0")  # the teacher itself is not the answer
     assert Progressive(steps=steps).loss(("student",), nets, batch_of(draws_of(teacher, 512)), START)[0] > 1e-4
+
+
+@pytest.mark.parametrize("steps", [2, 4])
+@pytest.mark.parametrize("schedule", [Flow(), Cosine()], **named)
+def test_a_student_that_composes_two_jumps_of_a_stochastic_teacher_has_no_loss(schedule, steps):
+    """From the last point of the grid there is room for one alone."""
+    teacher = mixture(schedule)
+    student = told(two_steps(teacher, steps, BY_TWO), schedule, "x0")
+    nets, batch = {"student": student, "teacher": teacher}, lambda: batch_of(draws_of(teacher, 512))
+    assert Stochastic(steps=steps).loss(("student",), nets, batch(), START)[0] < 1e-18
+    ((_, t, s, _),) = student.net.asked
+    assert set((t * steps).tolist()) == set(range(1, steps + 1)) and torch.equal(s, (t - 2 / steps).clamp(min=0))
+    nets["student"] = told(two_steps(teacher, steps), schedule, "x0")             # progressive's answer is another
+    assert Stochastic(steps=steps).loss(("student",), nets, batch(), START)[0] > 1e-4
+
+
+def test_a_stochastic_round_is_sampled_as_it_was_trained():
+    """Where the sampler asks, where it jumps to, and the pairs of times of the training are the same."""
+    student, method = told(lambda x, t, s: torch.zeros_like(x), Cosine(), "x0"), Stochastic(steps=5)
+    method.loss(("student",), {"student": student, "teacher": mixture(Cosine())}, batch_of(torch.randn(512, 2)), START)
+    trained = {pair for _, t, s, _ in student.net.asked for pair in zip((5 * t).round().tolist(), (5 * s).round().tolist())}
+    student.net.asked.clear()
+    student.sampling = method.sampling()
+    sample(student, n=3)
+    sampled = [(round(5 * float(t[0])), round(5 * float(s[0]))) for _, t, s, _ in student.net.asked]
+    assert sampled == [(5, 3), (4, 2), (3, 1), (2, 0), (1, 0)] == sorted(trained, reverse=True)
+    with pytest.raises(FastdiffError, match="trained for overshoot at 5 steps, not for ddim at 5"):
+        sample(student, "ddim", n=3, steps=5)
+    with pytest.raises(FastdiffError, match="steps = 1: expected at least 2, as one step has no noise"):
+        Stochastic(steps=1)
 
 
 @pytest.mark.parametrize("schedule", [Flow(), Cosine(), Karras(), DDPM()], **named)
@@ -190,8 +226,8 @@ def test_the_first_interval_takes_the_teachers_own_x0():
 def test_weights_are_their_formulas_and_snr_plus_1_is_the_error_in_v():
     schedule, t = Cosine(), torch.tensor([0.125, 0.5, 0.875, 1.0], dtype=torch.float64)
     snr = (1 / (math.pi / 2 * t).tan()) ** 2
-    torch.testing.assert_close(Progressive().weights(schedule, t), snr.clamp(min=1))
-    weight = Progressive(weight="snr_plus_1").weights(schedule, t)
+    torch.testing.assert_close(snr_weight("truncated_snr", schedule, t), snr.clamp(min=1))
+    weight = snr_weight("snr_plus_1", schedule, t)
     torch.testing.assert_close(weight, snr + 1)
     model, (x, a, b) = told(None, schedule, "v"), torch.randn(3, 4, 2, generator=torch.Generator().manual_seed(0)).double()
     alpha, sigma = (like(c, x) for c in schedule.alpha_sigma(t))

@@ -303,7 +303,7 @@ def test_settings_that_cannot_be_are_refused():
 def test_its_recipe(name):
     made, stage, *_ = recipe.load(ROOT / f"recipes/methods/{name}.yaml").stages
     assert made.pairs == Pairs(n=16384) and stage.method == METHODS[name]() and stage.data == "pairs"
-    assert made.teacher == stage.init == "checkpoints/digits/teacher"
+    assert made.teacher == stage.init == "checkpoints/digits-labels/teacher"
 
 
 @pytest.fixture(scope="module")

@@ -379,17 +379,17 @@ def test_differences():
 # ---- include
 
 
-def written(folder, **recipes) -> Path:
+def files(folder, **recipes) -> Path:
     """Recipes as files, of which the first one's path is told."""
     for name, source in recipes.items():
-        (folder / f"{name}.yaml").write_text(yaml.safe_dump(source))
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(source, sort_keys=False))
     return folder / f"{next(iter(recipes))}.yaml"
 
 
 def test_included_stages_are_those_of_their_own_recipes(tmp_path):
     (tmp_path / "parts").mkdir()
-    written(tmp_path / "parts", one=PLAIN, two=PLAIN | {"stages": {"other": {"method": "ect"}}})
-    path = written(tmp_path, all={"name": "all", "include": ["parts/one.yaml", "parts/two.yaml"],
+    files(tmp_path / "parts", one=PLAIN, two=PLAIN | {"stages": {"other": {"method": "ect"}}})
+    path = files(tmp_path, all={"name": "all", "include": ["parts/one.yaml", "parts/two.yaml"],
                                   "stages": {"mine": {"method": "cd", "teacher": "teacher"}}})
     found, one = load(path), load(tmp_path / "parts" / "one.yaml")
     assert [stage.name for stage in found.stages] == [*(stage.name for stage in one.stages), "other", "mine"]
@@ -399,7 +399,7 @@ def test_included_stages_are_those_of_their_own_recipes(tmp_path):
 
 
 def test_one_stage_may_come_in_by_two_recipes(tmp_path):
-    path = written(tmp_path, all={"name": "all", "include": ["one.yaml", "two.yaml"]}, one=PLAIN, two=PLAIN)
+    path = files(tmp_path, all={"name": "all", "include": ["one.yaml", "two.yaml"]}, one=PLAIN, two=PLAIN)
     assert load(path).stages == build(PLAIN).stages
 
 
@@ -413,6 +413,6 @@ def test_one_stage_may_come_in_by_two_recipes(tmp_path):
     ({"include": ["none.yaml"]}, PLAIN, "none.yaml: cannot be read"),
 ])
 def test_includes_that_do_not_fit(tmp_path, all_, one, message):
-    path = written(tmp_path, all={"name": "all", **all_}, one=one)
+    path = files(tmp_path, all={"name": "all", **all_}, one=one)
     with pytest.raises(FastdiffError, match=message):
         load(path)

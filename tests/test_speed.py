@@ -12,7 +12,7 @@ from fastdiff.generate import generate, sample
 from fastdiff.networks import unet
 from fastdiff.samplers import time_grid
 from fastdiff.schedule import Cosine
-from fastdiff.speed import PEERS, over_pipeline, speed, step_cost
+from fastdiff.speed.samplers import PEERS, over_pipeline, speed, step_cost
 from fastdiff.tuning import tune
 
 

@@ -15,7 +15,7 @@ from fastdiff.data import toy
 from fastdiff.denoiser import Denoiser
 from fastdiff.errors import FastdiffError
 from fastdiff.methods import Progress
-from fastdiff.methods.base import Importance, Method
+from fastdiff.methods.base import Importance, Method, by_level
 from fastdiff.methods.denoising import Denoising
 from fastdiff.networks import MLP
 from fastdiff.schedule import Flow
@@ -150,7 +150,7 @@ def test_only_the_roles_of_a_turn_receive_gradients(tmp_path, monkeypatch):
     assert all(p.grad is None for net in (run.average, run.targets["slow"]) for p in net.parameters())
     assert not torch.equal(slow, weights(run.targets["slow"]))                    # the target average followed
     logged = ("loss", "value", "grad")
-    assert set(log_of(tmp_path)[0]) == {"step", "images", "lr", *logged, *(f"critic/{name}" for name in logged)}
+    assert set(log_of(tmp_path)[0]) == {"step", "images", "lr", "drift", *logged, *(f"critic/{name}" for name in logged)}
 
 
 def test_roles_of_one_turn_learn_together(tmp_path):
@@ -197,6 +197,34 @@ def test_without_an_average_the_weights_themselves_are_exported(tmp_path):
     assert torch.equal(weights(run.average), weights(run.student))
 
 
+# ---- health
+
+
+@dataclass
+class Followed(Denoising):
+    """Denoising with running averages that nothing asks."""
+
+    roles: tuple[str, ...] = ("slow", "slower")
+
+    def averages(self):
+        return dict(zip(self.roles, (lambda progress: 0.9, lambda progress: 0.98)))
+
+
+def test_the_drift_of_a_target_is_how_far_its_weights_are_behind(tmp_path):
+    run = training(tmp_path / "two", Followed(), lr=0.01)
+    for step, logs in run:
+        if step % 5 == 0:
+            for role, target in run.targets.items():
+                apart = (weights(run.student) - weights(target)).norm() / weights(run.student).norm()
+                assert logs[f"{role}/drift"] == pytest.approx(float(apart), rel=1e-5) and apart > 1e-3
+    assert logs["slow/drift"] < logs["slower/drift"]
+    finish(training(tmp_path / "one", Followed(roles=("slow",)), lr=0.01))
+    finish(training(tmp_path / "none"))
+    last = log_of(tmp_path / "one")[-1]
+    assert last["drift"] == logs["slow/drift"] and "slow/drift" not in last
+    assert not any("drift" in line for line in log_of(tmp_path / "none"))
+
+
 # ---- a loss that goes bad
 
 
@@ -216,12 +244,13 @@ class Spoilt(Denoising):
         return loss * float("nan"), logs
 
 
-@pytest.mark.parametrize(("how", "at", "settings"), [
-    ("loss", 13, {}), ("loss", 10, {}), ("gradient", 10, {}), ("first part", 10, {"accumulate": 2})])
-def test_a_bad_loss_stops_at_its_step_and_leaves_the_last_good_state(tmp_path, how, at, settings):
+@pytest.mark.parametrize(("how", "at", "settings", "named"), [
+    ("loss", 13, {}, "loss, grad"), ("loss", 10, {}, "loss, grad"), ("gradient", 10, {}, "grad"),
+    ("first part", 10, {"accumulate": 2}, "loss, grad")])
+def test_a_bad_loss_stops_at_its_step_and_leaves_the_last_good_state(tmp_path, how, at, settings, named):
     good = training(tmp_path / "good", **settings)
     finish(good)
-    with pytest.raises(FastdiffError, match=f"not finite at step {at}:.*last good"):
+    with pytest.raises(FastdiffError, match=f"^{named}: not finite at step {at}:.*last good"):
         finish(training(tmp_path / "bad", Spoilt(at=at, how=how), **settings))
     tensors, record = load_state(tmp_path / "bad/state")
     assert record["step"] == (10 if at == 13 else 5)
@@ -231,6 +260,35 @@ def test_a_bad_loss_stops_at_its_step_and_leaves_the_last_good_state(tmp_path, h
     finish(resumed)
     assert torch.equal(weights(resumed.average), weights(good.average))
     assert (tmp_path / "bad/log.jsonl").read_text() == (tmp_path / "good/log.jsonl").read_text()
+
+
+@dataclass
+class Sick(Duel):
+    """A duel whose critic's figures go wrong: at step 3 one that is only logged, at step 7 its gradient."""
+
+    mended: bool = False
+
+    def loss(self, turn, nets, batch, progress):
+        loss, logs = super().loss(turn, nets, batch, progress)
+        nan, step = torch.tensor(float("nan")), progress.step + 1
+        if turn == ("critic",):
+            tangent = by_level("tangent", torch.where(torch.arange(3) == 1, nan if step == 3 else 0.5, 1.0),
+                               torch.tensor([0.1, 0.5, 0.9]))
+            logs = logs | tangent | ({} if step % 2 else {"often": loss.detach()})
+            if step == 7 and not self.mended:
+                loss = loss + (0 * sum(p.sum() for p in nets["critic"].parameters())).square().sqrt()
+        return loss, logs
+
+
+def test_the_complaint_names_the_turn_and_what_was_bad_before(tmp_path):
+    """A figure that is only logged stops nothing, but it is told; and by its level of noise."""
+    with pytest.raises(FastdiffError) as caught:
+        finish(training(tmp_path / "sick", Sick()))
+    assert str(caught.value).startswith("critic/tangent, critic/tangent_mid, critic/grad: not finite at step 7: ")
+    assert "\n" not in str(caught.value) and load_state(tmp_path / "sick/state")[1]["step"] == 5
+    finish(training(tmp_path / "mended", Sick(mended=True)))
+    lines = log_of(tmp_path / "mended")
+    assert len(lines) == 4 and ["critic/often" in line for line in lines] == [False, True] * 2
 
 
 def test_a_log_cut_by_a_kill_goes_on_from_the_state(tmp_path):

@@ -161,7 +161,7 @@ def test_diffusers_alone_opens_the_network(tmp_path, classes):
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_samplers_that_jump_are_the_ones_allowed(sampler):
     student = with_second_time(small("mlp", 0))
-    if sampler in ("ddim", "gamma", "consistency", "euler_ancestral"):
+    if sampler in ("ddim", "gamma", "overshoot", "consistency", "euler_ancestral"):
         assert plan(student, sampler, 2, None, {})[0] == sampler
         assert sample(student, sampler, steps=2, n=3).isfinite().all()
     else:

@@ -5,18 +5,19 @@ from .consistency import CD, ECT
 from .consistency_training import CT, ICT
 from .ctm import CTM
 from .denoising import Denoising
+from .guided import GuidedDistillation
 from .imm import IMM
 from .kd import KD
 from .meanflow import IMF, MeanFlow
-from .progressive import Progressive
+from .progressive import Progressive, Stochastic
 from .reflow import Reflow
 from .scm import SCD, SCT
 from .shortcut import Shortcut
 from .tcm import TCM
 
 METHODS: dict[str, type[Method]] = {
-    "denoising": Denoising, "progressive": Progressive, "ect": ECT, "consistency": ECT, "cd": CD,
-    "ct": CT, "ict": ICT, "tcm": TCM, "sct": SCT, "scm": SCT, "scd": SCD,
+    "denoising": Denoising, "progressive": Progressive, "stochastic": Stochastic, "guided": GuidedDistillation,
+    "ect": ECT, "consistency": ECT, "cd": CD, "ct": CT, "ict": ICT, "tcm": TCM, "sct": SCT, "scm": SCT, "scd": SCD,
     "ctm": CTM, "meanflow": MeanFlow, "imf": IMF, "shortcut": Shortcut, "imm": IMM, "kd": KD, "reflow": Reflow,
 }
 

@@ -1,9 +1,8 @@
 """What a method is: whose turn it is to learn, and the loss of that turn. Also what several methods share."""
 
-import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -12,10 +11,11 @@ from torch.autograd.forward_ad import dual_level, make_dual, unpack_dual
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..data import Batch
-from ..denoiser import Cond, Denoiser, Sampling
+from ..denoiser import Cond, Denoiser, Sampling, ratio_of
 from ..errors import FastdiffError
 from ..schedule import Schedule, like
-from .times import Importance, Law, LogitNormal, LogNormal, Uniform  # noqa: F401  the laws of times are shared too
+from .distances import L1, LPIPS, Distance, PseudoHuber, SquaredL2, per_sample, pseudo_huber  # noqa: F401
+from .times import Importance, Law, LogitNormal, LogNormal, Uniform  # noqa: F401  laws of times are shared too
 
 Nets = dict[str, nn.Module]
 
@@ -39,6 +39,12 @@ class Method:
     training: ClassVar[dict[str, Any]] = {}       # the method's own defaults of the training settings
     teaches: ClassVar[bool] = False               # a teacher is needed
     paired: ClassVar[bool] = False                # stored pairs of noise and sample are needed: batch.eps
+
+    def ready(self, shape: tuple[int, ...], device: torch.device) -> None:
+        """Refuse, before a training, data that are not for a distance, or one whose weights are not there."""
+        for setting in fields(self):
+            if isinstance(distance := getattr(self, setting.name), Distance):
+                distance.ready(shape, device)
 
     def student(self, model: Denoiser) -> Denoiser:
         """What is trained, made of the model it starts from."""
@@ -78,63 +84,6 @@ def bare(net: nn.Module) -> nn.Module:
     return getattr(net, "module", net) if not isinstance(net, Denoiser) else net
 
 
-def per_sample(error: Tensor) -> Tensor:
-    """Mean over all but the first axis, in float32 at least: (B, ...) -> (B,)."""
-    return (error if error.dtype == torch.float64 else error.float()).flatten(1).mean(1)
-
-
-def pseudo_huber(error: Tensor, c: float) -> Tensor:
-    """sqrt(|e|^2 + c^2) - c over the whole vector of each sample (Song & Dhariwal 2023, iCT, equation 8)."""
-    square = (error if error.dtype == torch.float64 else error.float()).flatten(1).square().sum(1)
-    return (square + c**2).sqrt() - c
-
-
-DISTANCES: dict[str, type] = {}
-
-
-@dataclass(frozen=True)
-class Distance:
-    """How far two batches are apart, sample by sample: (B, ...) twice -> (B,)."""
-
-    registry: ClassVar[dict[str, type]] = DISTANCES
-
-    def __call__(self, a: Tensor, b: Tensor) -> Tensor:
-        raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class SquaredL2(Distance):
-    """Mean squared difference."""
-
-    def __call__(self, a, b):
-        return per_sample((a - b).square())
-
-
-@dataclass(frozen=True)
-class L1(Distance):
-    """Mean absolute difference."""
-
-    def __call__(self, a, b):
-        return per_sample((a - b).abs())
-
-
-@dataclass(frozen=True)
-class PseudoHuber(Distance):
-    """Pseudo-Huber distance of whole vectors; c in units of the root of the data's dimension."""
-
-    c: float = 0.00054
-
-    def __post_init__(self):
-        if not self.c > 0:
-            raise FastdiffError(f"distance: c = {self.c}, expected above 0: at 0 two equal samples have no gradient")
-
-    def __call__(self, a, b):
-        return pseudo_huber(a - b, self.c * math.sqrt(a[0].numel()))
-
-
-DISTANCES |= {"squared_l2": SquaredL2, "l1": L1, "pseudo_huber": PseudoHuber}
-
-
 def alike(x: Tensor) -> AbstractContextManager:
     """Dropout inside draws the masks that it would draw outside, and again after: two passes share theirs."""
     return torch.random.fork_rng(devices=[x.device] if x.is_cuda else [])
@@ -162,9 +111,16 @@ def heun(teacher: Denoiser, schedule: Schedule, x: Tensor, t: Tensor, s: Tensor,
 
 def by_level(name: str, value: Tensor, share: Tensor) -> dict[str, Tensor]:
     """What to log of a value (B,): its mean, and that of each third of the times, as shares of t_max (0 where none is)."""
-    thirds = nn.functional.one_hot((3 * share).long().clamp(0, 2), 3).to(value)
-    parts = thirds.T @ value / thirds.sum(0).clamp(min=1)
+    inside = (3 * share).long().clamp(0, 2).to(value.device)[:, None] == torch.arange(3, device=value.device)
+    parts = torch.where(inside, value[:, None], 0).sum(0) / inside.sum(0).clamp(min=1)      # what is not finite stays apart
     return {name: value.mean()} | {f"{name}_{level}": part for level, part in zip(("low", "mid", "high"), parts)}
+
+
+def boundary(schedule: Schedule, t: Tensor, f: Tensor, x0: Tensor) -> dict[str, Tensor]:
+    """What to log of clean predictions f near the data, sigma below alpha / 10: their distance from x0 (0 where none is)."""
+    near = (ratio_of(schedule, t) < 0.1).to(x0.device)
+    error = per_sample((f.detach() - x0).square()).sqrt()
+    return {"boundary": torch.where(near, error, 0).sum() / near.sum().clamp(min=1)}
 
 
 # Few steps, of which the first is at sigma / alpha = 80 and the last at 0.8, about where iCT and sCM have their second.
@@ -198,7 +154,8 @@ class Consistency(Method):
             target = self.target(nets, self.nearer(nets, batch, x, eps, t, s), s, batch.cond)
             error = per_sample((f - target).square()).sqrt()
         loss = (self.distance(f, target) / self.width(schedule, t, s)).mean()
-        return loss, {"gap": ((t - s) / schedule.t_max).mean(), **self.health(schedule, t, error)}
+        return loss, {"gap": ((t - s) / schedule.t_max).mean(), **boundary(schedule, t, f, batch.x0),
+                      **self.health(schedule, t, error)}
 
     def pair(self, rng, schedule, progress):
         """Times t and s < t."""

@@ -9,7 +9,7 @@ import torch
 from ..denoiser import Sampling, ratio_of, with_second_time
 from ..errors import FastdiffError
 from ..schedule import like
-from .base import Distance, Law, LogNormal, Method, SquaredL2, bare, by_level, heun, per_sample
+from .base import Distance, Law, LogNormal, Method, SquaredL2, bare, boundary, by_level, heun, per_sample
 
 
 @dataclass
@@ -72,6 +72,8 @@ class CTM(Method):
         denoising = per_sample(model.target(p.x0[n:] - x0, p.eps[n:] - noise, low).square()).mean()
         agreement = self.distance(found, wanted).mean()
         return agreement + self.dsm * denoising, {"agreement": agreement, "dsm": denoising,
+                                                  "gap": ((t - s) / schedule.t_max).mean(),
+                                                  **boundary(schedule, low, p.x0[n:], x0),
                                                   **by_level("self_error", error, t / schedule.t_max)}
 
     def time(self, schedule, place):

@@ -1,13 +1,14 @@
-"""Progressive distillation (Salimans & Ho 2022): one student step matches two teacher DDIM steps."""
+"""Progressive distillation (Salimans & Ho 2022): one student step matches two teacher DDIM steps; and with noise between."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
+from torch import Tensor
 
 from ..denoiser import Sampling
 from ..errors import FastdiffError
-from ..schedule import like
+from ..schedule import Schedule, like
 from .base import Method, bare, per_sample
 
 
@@ -32,25 +33,50 @@ class Progressive(Method):
     def loss(self, turn, nets, batch, progress):
         model, teacher = bare(nets["student"]), nets["teacher"]
         schedule, i = model.schedule, batch.rng.integers(1, self.steps + 1).double()
-        t, mid, s = (schedule.t_max * (i - back) / self.steps for back in (0, 0.5, 1))    # t_max, of zero SNR, is included
+        t, mid, s = (schedule.t_max * place / self.steps for place in self.walk(i))       # t_max, of zero SNR, is included
         x = schedule.mix(batch.x0, batch.rng.normal(batch.x0.shape[1:]).to(batch.x0), t)
         with torch.no_grad():
             half = schedule.mix(*teacher(x, t, mid, batch.cond), mid)
             late = teacher(half, mid, s, batch.cond)
             target = torch.where(like(s > 0, x) > 0, implied(schedule, x, t, schedule.mix(*late, s), s), late.x0)
         p = nets["student"](x, t, s, batch.cond)
-        return (self.weights(schedule, t) * per_sample((p.x0 - target).square())).mean(), {}
+        return (snr_weight(self.weight, schedule, t) * per_sample((p.x0 - target).square())).mean(), {}
 
-    def weights(self, schedule, t):
-        alpha, sigma = schedule.alpha_sigma(t)
-        snr = (alpha / sigma).square()
-        return snr.clamp(min=1) if self.weight == "truncated_snr" else snr + 1
+    def walk(self, i):
+        """Where the teacher's two steps from point i of the grid begin, meet and end."""
+        return i, i - 0.5, i - 1
 
     def teacher_nfe(self):
         return 2
 
     def sampling(self):
         return Sampling("ddim", "uniform", (self.steps,), only=True)
+
+
+@dataclass
+class Stochastic(Progressive):
+    """A round for the sampler overshoot (Meng et al. 2023, section 3.3): a jump of 2 / N, then noise back up by 1 / N.
+
+    steps: N, the student's evaluations. A teacher of 2 N such steps jumps by 1 / N, and two of its jumps are the student's;
+    from the last point, 1 / N, there is room for one.
+    """
+
+    def __post_init__(self):
+        if self.steps < 2:
+            raise FastdiffError(f"steps = {self.steps}: expected at least 2, as one step has no noise; choose progressive")
+
+    def walk(self, i):
+        return i, torch.where(i > 1, i - 1, i), (i - 2).clamp(min=0)              # from i = 1 the first step stays there
+
+    def sampling(self):
+        return Sampling("overshoot", "uniform", (self.steps,), only=True)
+
+
+def snr_weight(name: str, schedule: Schedule, t: Tensor) -> Tensor:
+    """The weight of a squared error in x0 at time t, by the signal-to-noise ratio (section 4)."""
+    alpha, sigma = schedule.alpha_sigma(t)
+    snr = (alpha / sigma).square()
+    return snr.clamp(min=1) if name == "truncated_snr" else snr + 1
 
 
 def implied(schedule, x, t, x_s, s):

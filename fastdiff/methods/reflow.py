@@ -7,7 +7,7 @@ from typing import ClassVar
 from ..denoiser import Sampling, ratio_of
 from ..errors import FastdiffError
 from ..schedule import Flow
-from .base import Distance, Law, Method, SquaredL2, bare, by_level
+from .base import LPIPS, Distance, Law, Method, SquaredL2, bare, by_level
 from .kd import noise_of
 from .meanflow import average_velocity
 from .times import TIME_LAWS
@@ -45,6 +45,8 @@ class Reflow(Method):
     def __post_init__(self):
         if self.times.memory() is not None:
             raise FastdiffError("times: importance is for denoising, choose u_shaped, uniform or logit_normal")
+        if isinstance(self.distance, LPIPS):
+            raise FastdiffError("distance: reflow's is one of velocities, lpips is for images; choose squared_l2 or l1")
 
     def loss(self, turn, nets, batch, progress):
         x0, eps, schedule = batch.x0, noise_of(batch, "reflow"), bare(nets["student"]).schedule

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..denoiser import ratio_of
 from ..errors import FastdiffError
 from ..schedule import like
-from .base import FEW, Law, LogNormal, Method, alike, bare, by_level, identity_at_data, jvp, per_sample
+from .base import FEW, Law, LogNormal, Method, alike, bare, boundary, by_level, identity_at_data, jvp, per_sample
 
 
 @dataclass
@@ -60,7 +60,8 @@ class SCT(Method):
             target = F + g / like(norm + self.c, g)
         w = nets["weighting"](angle(model, t))
         loss = (w.exp() * per_sample((F - target).square()) - w).mean()
-        return loss, {"weighting": w.mean(), **by_level("tangent", norm, t / schedule.t_max)}
+        return loss, {"weighting": w.mean(), **boundary(schedule, t, p.x0, batch.x0),
+                      **by_level("tangent", norm, t / schedule.t_max)}
 
     def path(self, nets, batch, x, eps, t):
         """The pair (x0, eps) that x moves along."""

@@ -2,11 +2,8 @@
 
 import hashlib
 import pickle
-import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.client import HTTPException
 from pathlib import Path
 
 import torch
@@ -20,6 +17,7 @@ from torchvision.models import VGG16_Weights
 
 from fastdiff.errors import FastdiffError
 from fastdiff.networks.features import DigitFeatures, load_features
+from fastdiff.networks.weights import cached, socket_timeout
 from fastdiff.pictures import to_uint8
 
 VERSION = "2"           # of how pixels become features; part of every fingerprint
@@ -190,21 +188,9 @@ def _weighted(kind: Callable, name: str, layers: list[str], path: str) -> Featur
 
 def weights_file(name: str) -> Path:
     """Weights in torch's cache, under the name that torch-fidelity gives them; fetched when they are missing."""
-    url = URLS[name]
+    url, short = URLS[name], "inception" if name == INCEPTION else name
     file = f"{name}-{MODEL_METADATA[name]['hash']}.pt" if name in MODEL_URLS else url.rpartition("/")[2]
-    path = Path(torch.hub.get_dir()) / "checkpoints" / file
-    if not path.is_file():
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with _socket_timeout(10):
-                torch.hub.download_url_to_file(url, path, progress=False)
-        except (OSError, HTTPException):  # no network, a timeout, a full disk, a proxy's odd answer
-            short = "inception" if name == INCEPTION else name
-            raise FastdiffError(
-                f"the weights of {short} cannot be fetched: put {path.name} into $TORCH_HOME/hub/checkpoints "
-                f"({path.parent}) or say extractor: {short}:/path/to/{path.name}"
-            ) from None
-    return path
+    return cached(url, file, short, f"extractor: {short}:/path/to/{file}")
 
 
 def _dino(kind: Callable, name: str, layers: list[str], path: str) -> FeatureExtractorBase:
@@ -214,16 +200,5 @@ def _dino(kind: Callable, name: str, layers: list[str], path: str) -> FeatureExt
     if path or not (code.is_dir() and weights.is_file()):
         raise FastdiffError(f"extractor {name}: needs its authors' code as {code} and the weights as {weights}: put them "
                             "there, code is never fetched to be run")
-    with _socket_timeout(1):                             # torch.hub asks for the branch's name, then takes the copy
+    with socket_timeout(1):                             # torch.hub asks for the branch's name, then takes the copy
         return kind(name, layers)
-
-
-@contextmanager
-def _socket_timeout(seconds: float) -> Iterator[None]:
-    """New sockets give up after so long."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

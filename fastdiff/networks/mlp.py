@@ -7,31 +7,35 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
-from ..denoiser import Cond
+from ..denoiser import Cond, told
 from ..errors import FastdiffError
 
 
 class MLP(ModelMixin, ConfigMixin):
-    """Vectors (B, dims); the time enters every block through sines and cosines, and so does t - s of one of two times."""
+    """Vectors (B, dims); the time enters every block through sines and cosines.
+
+    So does t - s of one of two times, and the weight of guidance of one that is told it (guided).
+    """
 
     folder = "mlp"
 
     @register_to_config
     def __init__(self, dims: int = 2, width: int = 128, depth: int = 3, classes: int = 0,
-                 learned_variance: bool = False, two_times: bool = False):
+                 learned_variance: bool = False, two_times: bool = False, guided: bool = False):
         super().__init__()
         self.register_buffer("frequencies", torch.exp(torch.linspace(0, math.log(1000), 32)) / 1000, persistent=False)
-        self.time = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width))
-        self.gap = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width)) if two_times else None
+        self.time = from_waves(width)
+        self.gap = from_waves(width) if two_times else None
+        self.guidance = from_waves(width) if guided else None
         self.label = nn.Embedding(classes + 1, width) if classes else None
         self.first, self.last = nn.Linear(dims, width), nn.Linear(width, dims * (2 if learned_variance else 1))
         self.blocks = nn.ModuleList(
             nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
             for _ in range(depth))
         nn.init.zeros_(self.last.weight)
-        if two_times:
-            nn.init.zeros_(self.gap[-1].weight)
-            nn.init.zeros_(self.gap[-1].bias)
+        for added in filter(None, (self.gap, self.guidance)):
+            nn.init.zeros_(added[-1].weight)
+            nn.init.zeros_(added[-1].bias)
 
     @property
     def null_label(self) -> int | None:
@@ -47,6 +51,8 @@ class MLP(ModelMixin, ConfigMixin):
         h, embedding = self.first(x), self.time(self.waves(t))
         if self.gap is not None:
             embedding = embedding + self.gap(self.waves(t - (t if s is None else s)))
+        if self.guidance is not None:
+            embedding = embedding + self.guidance(self.waves(told(t, cond)))
         if self.label is not None:
             null = torch.full((len(x),), self.null_label, device=x.device)
             embedding = embedding + self.label(cond["label"] if cond else null)
@@ -61,14 +67,27 @@ class MLP(ModelMixin, ConfigMixin):
 
     def with_second_time(self) -> "MLP":
         """A copy that also sees s; until it is trained it does what this one does."""
+        return self.extended(two_times=True)
+
+    def with_guidance(self) -> "MLP":
+        """A copy that is also told a weight of guidance; until it is trained it does what this one does."""
+        return self.extended(guided=True)
+
+    def extended(self, **more: bool) -> "MLP":
+        """A copy with one more input."""
         config = {k: v for k, v in self.config.items() if not k.startswith("_")}         # the others are diffusers' notes
-        net = MLP(**config | {"two_times": True}).to(self.device).type(self.dtype)
+        net = MLP(**config | more).to(self.device).type(self.dtype)
         net.load_state_dict(net.state_dict() | self.state_dict())
         return net.train(self.training)
 
     @property
     def module(self) -> "MLP":
         return self
+
+
+def from_waves(width: int) -> nn.Sequential:
+    """What is made of the 64 sines and cosines of a number."""
+    return nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width))
 
 
 def mlp(shape: tuple[int, ...], classes: int = 0, *, width: int = 128, depth: int = 3,

@@ -1,29 +1,33 @@
 """diffusers' UNet2DModel behind net(x, t, s, cond)."""
 
+from typing import Any
+
 import torch
 from diffusers import UNet2DModel
 from diffusers.models.embeddings import get_timestep_embedding
 from torch import Tensor, nn
 
-from ..denoiser import Cond
+from ..denoiser import Cond, told
 from ..errors import FastdiffError
 from ..schedule import like
 
-PLANES = 16         # input channels that say the second time to a network with labels
+PLANES = 16         # input channels that say one number, the second time or the weight of guidance, to a network with labels
 
 
 class UNet(nn.Module):
     """Images (B, C, H, W). With labels, the embedding's last row is the null class of guidance.
 
     A network of two times sees t - s by the module's class embedding (class_embed_type "timestep"); where labels have that
-    place, by sines and cosines in input channels beyond the data's. channels: of the data, where they are not the module's.
+    place, by sines and cosines in input channels beyond the data's; after them by the same the weight of guidance, of a
+    network that is told it (guided). channels: of the data, where they are not the module's.
     """
 
     folder = "unet"
 
-    def __init__(self, module: UNet2DModel, channels: int | None = None):
+    def __init__(self, module: UNet2DModel, channels: int | None = None, guided: bool = False):
         super().__init__()
-        self.module, self.planes = module, 0 if channels is None else module.config.in_channels - channels
+        self.module, self.guided = module, guided
+        self.channels = module.config.in_channels if channels is None else channels
         if self.embedded:
             module.class_embedding.register_forward_pre_hook(in_own_dtype)
 
@@ -41,7 +45,7 @@ class UNet(nn.Module):
     @property
     def learned_variance(self) -> bool:
         """Whether the second half of its channels is the variance of a reverse step."""
-        return self.module.config.out_channels == 2 * (self.module.config.in_channels - self.planes)
+        return self.module.config.out_channels == 2 * self.channels
 
     def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, cond: Cond = None) -> Tensor:
         labels, gap = None, t - (t if s is None else s)
@@ -49,26 +53,43 @@ class UNet(nn.Module):
             labels = cond["label"] if cond else torch.full((len(x),), self.null_label, device=x.device)
         elif self.embedded:
             labels = gap
-        if self.planes:
-            waves = get_timestep_embedding(gap, self.planes, downscale_freq_shift=0).to(x)
+        said = [told(t, cond)] if self.guided else []
+        if self.module.config.in_channels > self.channels + PLANES * self.guided:
+            said = [gap, *said]
+        for number in said:
+            waves = get_timestep_embedding(number, PLANES, downscale_freq_shift=0).to(x)
             x = torch.cat([x, like(waves, x).expand(-1, -1, *x.shape[2:])], 1)
         return self.module(x, t, class_labels=labels, return_dict=False)[0]
 
     def with_second_time(self) -> "UNet":
         """A copy that also sees s; until it is trained it does what this one does."""
         old = self.module
-        config = {k: v for k, v in old.config.items() if not k.startswith("_")}          # the others are diffusers' notes
-        full = self.null_label is not None or old.config.time_embedding_type != "positional"      # others know no t - s = 0
-        change = {"in_channels": old.config.in_channels + PLANES} if full else {"class_embed_type": "timestep"}
-        new = UNet2DModel(**config | change).to(old.device).type(old.dtype)
-        weights = new.state_dict() | old.state_dict()
-        if full:
-            weights["conv_in.weight"] = nn.functional.pad(weights["conv_in.weight"], (0, 0, 0, 0, 0, PLANES))
-        else:
-            weights |= {f"class_embedding.linear_2.{k}": torch.zeros_like(v)
-                        for k, v in new.class_embedding.linear_2.state_dict().items()}
-        new.load_state_dict(weights)
-        return UNet(new.train(old.training), old.config.in_channels).train(self.training)
+        if self.null_label is not None or old.config.time_embedding_type != "positional":         # others know no t - s = 0
+            return UNet(widened(old, self.channels), self.channels, self.guided).train(self.training)
+        new = remade(old, class_embed_type="timestep")
+        new.load_state_dict(new.state_dict() | old.state_dict() | {
+            f"class_embedding.linear_2.{k}": torch.zeros_like(v)
+            for k, v in new.class_embedding.linear_2.state_dict().items()})
+        return UNet(new, self.channels).train(self.training)
+
+    def with_guidance(self) -> "UNet":
+        """A copy that is also told a weight of guidance; until it is trained it does what this one does."""
+        return UNet(widened(self.module, self.module.config.in_channels), self.channels, True).train(self.training)
+
+
+def remade(module: UNet2DModel, **change: Any) -> UNet2DModel:
+    """A module with newly drawn weights, alike but for a change of its settings."""
+    config = {k: v for k, v in module.config.items() if not k.startswith("_")}           # the others are diffusers' notes
+    return UNet2DModel(**config | change).to(module.device).type(module.dtype).train(module.training)
+
+
+def widened(module: UNet2DModel, place: int) -> UNet2DModel:
+    """A copy with PLANES more input channels at a place, which do nothing yet."""
+    wide, kernel = remade(module, in_channels=module.config.in_channels + PLANES), module.conv_in.weight.detach()
+    empty = kernel.new_zeros(len(kernel), PLANES, *kernel.shape[2:])
+    kernel = torch.cat([kernel[:, :place], empty, kernel[:, place:]], 1)
+    wide.load_state_dict(module.state_dict() | {"conv_in.weight": kernel})
+    return wide
 
 
 def in_own_dtype(embedding: nn.Module, inputs: tuple[Tensor]) -> Tensor:

@@ -57,7 +57,7 @@ def notes(groups: list[dict], metrics: list[str]) -> list[str]:
         )
     return [
         *said,
-        "NFE is measured: network evaluations an image. A guided step counts two.",
+        "NFE is measured: network evaluations an image. A guided step counts two, of a model that is told its guidance one.",
         "“vs DDIM” is the teacher's DDIM figure at the same number of steps, divided by the row's.",
     ]
 

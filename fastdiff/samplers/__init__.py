@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from .adaptive import ode23, ode45
 from .ancestral import ddim, ddpm
-from .few_step import consistency, gamma
+from .few_step import consistency, gamma, overshoot
 from .grids import SPACINGS, time_grid
 from .langevin import langevin, predictor_corrector
 from .multistep import deis, dpmpp_2m, dpmpp_3m, ipndm, unipc
@@ -15,7 +15,7 @@ from .state import State
 
 SAMPLERS: dict[str, Callable[..., Iterator[State]]] = {
     f.__name__: f for f in (ddpm, ddim, euler, heun, dpmpp_2m, dpmpp_3m, unipc, ipndm, deis, dpm_solver, ode23, ode45,
-                            consistency, gamma,
+                            consistency, gamma, overshoot,
                             edm, dpmpp_2m_sde, euler_ancestral, predictor_corrector, langevin)
 }
 

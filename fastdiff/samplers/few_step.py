@@ -34,13 +34,28 @@ def gamma(denoise: Guided, x: Tensor, times: Tensor, *, gamma: float = 0.0,
     if not 0 <= gamma <= 1:
         raise FastdiffError(f"sampler gamma: gamma = {gamma}, expected 0 (deterministic) to 1 (consistency)")
     schedule, jump = denoise.schedule, sqrt(1 - gamma**2)
-    levels = schedule.levels(times)
     targets = schedule.time_of(jump * ratio_of(schedule, times[1:])).clamp(min=0) if gamma else times[1:]
-    for (t, s), u, ((alpha_t, sigma_t), (alpha_s, sigma_s)) in zip(
-            pairwise(times), targets, pairwise(levels), strict=True):
+    yield from jumps(denoise, x, times, targets, [jump] * len(targets), randn)
+
+
+@traits(order="1", noise="every step", jumps=True)
+def overshoot(denoise: Guided, x: Tensor, times: Tensor, *, randn: Randn = torch.randn_like) -> Iterator[State]:
+    """Jump to the time after the next and add noise up to the next (Meng et al. 2023, section 3.3).
+
+    As many evaluations as steps, each jump two long but the last; what is drawn on the way mends errors of the way.
+    """
+    targets = torch.cat([times[2:], times[-1:]])
+    share = (ratio_of(denoise.schedule, targets[:-1]) / ratio_of(denoise.schedule, times[1:-1])).tolist()
+    yield from jumps(denoise, x, times, targets, [*share, 1.0], randn)
+
+
+def jumps(denoise: Guided, x: Tensor, times: Tensor, targets: Tensor, shares: list[float], randn: Randn) -> Iterator[State]:
+    """Jumps to the targets, each with noise up to the next time; shares: sigma / alpha at the target by that at the time."""
+    for (t, s), u, share, ((alpha_t, sigma_t), (alpha_s, sigma_s)) in zip(
+            pairwise(times), targets, shares, pairwise(denoise.schedule.levels(times)), strict=True):
         p = denoise(x, t, u)
-        turn = jump * sigma_s / sigma_t
+        turn = share * sigma_s / sigma_t
         x = p.blend(turn, alpha_s - turn * alpha_t)
-        if gamma > 0 and sigma_s > 0:
-            x = x.add_(randn(x), alpha=gamma * sigma_s)
+        if share < 1 and sigma_s > 0:
+            x = x.add_(randn(x), alpha=sqrt(1 - share**2) * sigma_s)
         yield State(s, x, p)

@@ -128,3 +128,5 @@ def export(
         raise FastdiffError(f"--out {out}: cannot be written ({error.strerror})") from None
     write(source, out, {k: v for k, v in notes.items() if k in ("method", "origin", "ema", "cost")})
     typer.echo(f"{model} as {to.value} in {out}")
+    if not (out / "model_index.json").exists():
+        typer.echo("none of diffusers' pipelines samples such a model: fastdiff.load does")

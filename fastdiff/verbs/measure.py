@@ -2,6 +2,7 @@
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -38,13 +39,17 @@ def bench(
     batch: int = 512,
     budget: Annotated[str | None, typer.Option(help="90s, 10m or 2h: what would take longer is left out.")] = None,
     speed: Annotated[bool, typer.Option("--speed", help="Measure the samplers' own time on the first model.")] = False,
+    training: Annotated[bool, typer.Option("--training", help="With --speed: that of the methods' training steps.")] = False,
+    methods: Annotated[str, typer.Option(help="With --speed --training, separated by commas; else all.")] = "",
     out: Annotated[Path, typer.Option(help="Where bench.jsonl and the report go.")] = Path("checkpoints/bench"),
     as_json: Json = False,
 ) -> None:
     """Measure quality, cost and time of models against the teacher's baselines."""
     counts, draws = integers("--steps", steps), integers("--seeds", seeds)
+    if (training and not speed) or (methods and not training):
+        raise FastdiffError("--training goes with --speed, and --methods with both: they measure training steps")
     if speed:
-        return bench_speed(models[0], max(counts), out, as_json)
+        return bench_speed(models[0], words(methods) if training else None, max(counts), out, as_json)
     from rich.console import Console
 
     from .. import report as reports
@@ -74,23 +79,27 @@ def bench(
             Console().print(reports.table(rows))
 
 
-def bench_speed(model: str, steps: int, out: Path, as_json: bool) -> None:
-    """What every sampler adds to the model's network."""
+def bench_speed(model: str, methods: tuple[str, ...] | None, steps: int, out: Path, as_json: bool) -> None:
+    """What every sampler adds to the model's network, or where methods are given (all if empty) every training step."""
     from rich.console import Console
 
     from ..samplers import SAMPLERS
-    from ..speed import record, table
+    from ..speed import record, samplers, training
 
+    if methods is None:
+        kind, measure = samplers, partial(samplers.stored, path=model, samplers=list(SAMPLERS), steps=steps)
+    else:
+        kind, measure = training, partial(training.speed, methods=methods)
     rows, console = [], Console(stderr=True)
     with console.status("measuring"):
-        for row in record(model, list(SAMPLERS), steps, out):
+        for row in record(model, measure, out):
             rows.append(row)
-            console.print(f"{row['sampler']}  {row['over_forward']:.3f}", markup=False)
+            console.print(kind.line(row), markup=False)
     if as_json:
         for row in rows:
             typer.echo(json.dumps(row))
     else:
-        Console().print(table(rows))
+        Console().print(kind.table(rows))
 
 
 def evaluate(

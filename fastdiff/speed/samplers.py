@@ -1,8 +1,7 @@
-"""Speed: what a sampler adds to its network, each figure a ratio of times taken in turn in one run."""
+"""What a sampler adds to its network: over bare forward passes, and beside diffusers' scheduler of the same steps."""
 
 import inspect
 import sys
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -11,20 +10,17 @@ from unittest.mock import patch
 
 import diffusers
 import torch
-from accelerate import Accelerator
 from rich.table import Column, Table
 from torch import Tensor, nn
 
-from .checkpoint import about, load
-from .denoiser import Denoiser
-from .errors import FastdiffError
-from .generate import Made, generate
-from .guidance import Guided
-from .pictures import to_uint8
-from .provenance import provenance
-from .rows import append_row, identity
-from .samplers import SAMPLERS, time_grid
-from .schedule import DDPM
+from ..denoiser import Denoiser
+from ..errors import FastdiffError
+from ..generate import Made, generate
+from ..guidance import Guided
+from ..pictures import to_uint8
+from ..samplers import SAMPLERS, time_grid
+from ..schedule import DDPM
+from .clock import bare, batch_of, in_turn
 
 # The scheduler of diffusers that takes a sampler's steps, and its settings.
 PEERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -54,20 +50,6 @@ class Echo(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, cond: Any = None) -> Tensor:
         return x
-
-
-def in_turn(works: list[Callable[[], Callable[[], Any]]], repeats: int) -> list[float]:
-    """The least seconds of each work, after its own untimed preparation; taken in turn, so that all see the same machine."""
-    least = [float("inf")] * len(works)
-    for _ in range(repeats):
-        for i, prepare in enumerate(works):
-            work = prepare()
-            start = time.perf_counter()
-            work()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            least[i] = min(least[i], time.perf_counter() - start)
-    return least
 
 
 def walk(model: Denoiser, sampler: str, x: Tensor, times: Tensor) -> int:
@@ -129,9 +111,7 @@ def speed(model: Denoiser, samplers: list[str], steps: int = 8, repeats: int = 1
         if sampler not in SAMPLERS:
             raise FastdiffError(f"sampler {sampler!r} is unknown, choose from {', '.join(SAMPLERS)}")
     times = time_grid(model.schedule, steps, "trailing")
-    batch = 32
-    while (forward := in_turn([bare(model, batch, 1)], 3)[0]) < PASS and batch < 2**16:
-        batch *= 2
+    batch, forward = batch_of(model, 32, PASS)
     for sampler in samplers:
         made = partial(drawn, model, sampler, times, batch)
         try:
@@ -157,20 +137,17 @@ def over_pipeline(path: str, model: Denoiser, steps: int, batch: int, repeats: i
     return ours / theirs
 
 
-def record(path: str, samplers: list[str], steps: int, out: Path, repeats: int = 5) -> Iterator[dict[str, Any]]:
-    """The rows of a stored model, each appended to out/speed.jsonl with what made it."""
-    model = load(path, "cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FastdiffError(f"{out} cannot be written ({error.strerror}): choose another directory with --out") from None
-    made = provenance(about(Path(path).expanduser()) or {}, Accelerator(cpu=model.device.type == "cpu"))
+def stored(model: Denoiser, path: str, samplers: list[str], steps: int, repeats: int = 5) -> Iterator[dict[str, Any]]:
+    """Those rows, ddim's with its whole time beside that of diffusers' pipeline of the same folder."""
     for row in speed(model, samplers, steps, repeats):
         if row["sampler"] == "ddim":
             row["over_pipeline"] = over_pipeline(path, model, steps, row["batch"], repeats)
-        row = {"model": path, **row, **made}
-        append_row(out / "speed.jsonl", {"key": identity(**row), **row})
         yield row
+
+
+def line(row: dict[str, Any]) -> str:
+    """A row in a line."""
+    return f"{row['sampler']}  {row['over_forward']:.3f}"
 
 
 def table(rows: list[dict[str, Any]]) -> Table:
@@ -188,17 +165,3 @@ def table(rows: list[dict[str, Any]]) -> Table:
 def drawn(model: Denoiser, sampler: str, times: Tensor, batch: int) -> Made:
     """One batch as `sample` draws it, its noise included."""
     return next(generate(model, sampler, times, torch.arange(batch), batch=batch))
-
-
-def bare(model: Denoiser, batch: int, passes: int) -> Callable[[], Callable[[], None]]:
-    """Forward passes of the network alone, on noise."""
-    x = torch.randn(batch, *model.shape, device=model.device)
-    dtype = next(model.net.parameters()).dtype
-    t = torch.full((batch,), 500.0, device=model.device, dtype=dtype)
-
-    @torch.inference_mode()
-    def work() -> None:
-        for _ in range(passes):
-            model.net(x.to(dtype), t, t if model.two_times else None, None)
-
-    return lambda: work

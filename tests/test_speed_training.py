@@ -1,0 +1,154 @@
+"""A step's passes are counted as they are, and the rest of a step is a small part of it; ratios of one run, never times."""
+
+import json
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from fastdiff.denoiser import Denoiser, Sampling
+from fastdiff.methods import METHODS
+from fastdiff.networks import mlp, unet
+from fastdiff.schedule import Cosine
+from fastdiff.settings import call, spelled
+from fastdiff.speed import clock
+from fastdiff.speed.training import begun, cost, distinct, passes_of, speed
+
+# What a step of a batch of 8 asks of its networks.
+PARTS = {
+    "denoising": {"student fwd+bwd 8": 1},
+    "ect": {"student fwd+bwd 8": 1, "student fwd 8": 1},
+    "cd": {"student fwd+bwd 8": 1, "teacher fwd 8": 1, "student fwd 8": 1},
+    "cd[solver=heun,mu=0.9]": {"student fwd+bwd 8": 1, "teacher fwd 8": 2, "target fwd 8": 1},
+    "ct": {"student fwd+bwd 8": 1, "target fwd 8": 1},
+    "tcm": {"student fwd+bwd 8": 1, "stage_one fwd 8": 1, "student fwd 8": 1},
+    "sct": {"student fwd+bwd 8": 1, "student jvp 8": 1},
+    "sct[differences=0.1]": {"student fwd+bwd 8": 1, "student fwd 8": 2},
+    "scd": {"student fwd+bwd 8": 1, "teacher fwd 8": 1, "student jvp 8": 1},
+    "meanflow": {"student fwd+bwd 8": 1, "student jvp 8": 1},
+    "imf": {"student fwd+bwd 8": 1, "student fwd 8": 1, "student jvp 8": 1},
+    "progressive": {"student fwd+bwd 8": 1, "teacher fwd 8": 2},
+    "imm": {"student fwd+bwd 8": 1, "student fwd 8": 1},
+    "kd": {"student fwd+bwd 8": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def points():
+    torch.manual_seed(0)
+    return Denoiser(mlp((2,), width=16, depth=1), Cosine(), "v", (2,))
+
+
+def made(name):
+    return call(METHODS, *spelled(name, "method"), "method")
+
+
+def counted(name, model, folder):
+    training = begun(made(name), model, 8, folder)
+    return Counter(map(str, passes_of(training, training.advance)))
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_passes_are_counted(name, points, tmp_path):
+    assert counted(name, points, tmp_path) == PARTS[name]
+
+
+def test_a_gradient_that_passes_through_a_frozen_network_is_a_pass_of_its_own(points, tmp_path):
+    found = counted("ctm[points=2]", points, tmp_path)                    # one step of the teacher, whatever is drawn
+    assert found == {"student fwd+bwd 16": 1, "target fwd+bwd to x 8": 1, "teacher fwd 8": 2, "target fwd 8": 2}
+
+
+def test_a_pass_made_again_is_the_pass(points, tmp_path):
+    """On the same input, the same output; it leaves no gradient behind."""
+    training = begun(made("meanflow"), points, 8, tmp_path)
+    seen = []
+    hook = training.student.net.register_forward_hook(lambda net, inputs, output: seen.append(output.detach().clone()))
+    passes = passes_of(training, training.advance)
+    for net in training.trained.values():                                 # the weights that the step began with
+        net.load_state_dict(begun(made("meanflow"), points, 8, tmp_path).trained["student"].state_dict())
+    for one in passes:
+        one()
+    hook.remove()
+    half = len(seen) // 2
+    for first, again in zip(seen[:half], seen[half:], strict=True):
+        torch.testing.assert_close(again, first)
+    assert all(p.grad is None for p in training.student.parameters())
+
+
+class Sleeper(nn.Module):
+    """Sleeps in every pass, and so long that nothing else counts."""
+
+    null_label = None
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, x, t, s=None, cond=None):
+        time.sleep(0.03)
+        return self.weight * x
+
+
+def test_what_a_step_does_besides_is_in_the_ratio(monkeypatch):
+    """Of a step with one more pass's time than its two passes."""
+    model, ect = Denoiser(Sleeper(), Cosine(), "v", (2,)), made("ect")
+    monkeypatch.setattr(clock, "processor_alone", lambda: False)          # sleep is no work of the processor's
+    assert 1 <= cost(ect, model, 8, 3)["over_parts"] < 1.25
+    loss = ect.loss
+    ect.loss = lambda *given: (time.sleep(0.03), loss(*given))[1]
+    assert 1.4 < cost(ect, model, 8, 3)["over_parts"] < 1.75
+
+
+def test_every_repetition_is_the_same_step(points, tmp_path):
+    """What ctm and shortcut draw of it, too."""
+    for name in ("ctm", "shortcut"):
+        row = cost(made(name), points, 8, 1)
+        assert row["parts"] == cost(made(name), points, 8, 1)["parts"]
+
+
+def test_every_method_has_a_row_or_a_reason(points, monkeypatch):
+    monkeypatch.setattr("fastdiff.speed.training.PASS", 0.0)
+    points.sampling = Sampling("ddim", "uniform", (4,))
+    rows = {row["method"]: row for row in speed(points, repeats=1)}
+    assert list(rows) == distinct() and {"ect", "ctm", "kd"} <= set(rows) and "consistency" not in rows
+    left = {name for name, row in rows.items() if "left_out" in row}
+    assert left == {"guided"} and "labels" in rows["guided"]["left_out"]  # points have none
+    for name in set(rows) - left:
+        assert rows[name]["over_parts"] == pytest.approx(rows[name]["step_ms"] / rows[name]["parts_ms"]), name
+
+
+def test_a_model_that_a_method_cannot_train_is_left_out(monkeypatch):
+    monkeypatch.setattr("fastdiff.speed.training.PASS", 0.0)
+    model = Denoiser(mlp((2,), width=16, depth=1), Cosine(), "eps", (2,))
+    (row,) = speed(model, ("ect",), repeats=1)
+    assert "choose v, velocity or edm" in row["left_out"]
+
+
+def test_the_command_prints_and_writes_rows(fastdiff, refused, tmp_path, monkeypatch):
+    monkeypatch.setattr("fastdiff.speed.training.PASS", 0.0)
+    teacher = Path(__file__).parents[1] / "checkpoints/digits/teacher"
+    words = ["bench", teacher, "--speed", "--training", "--methods", "ect,meanflow[differences=0.03],guided"]
+    code, out, err = fastdiff(*words, "--out", tmp_path / "s")
+    assert code == 0 and "1 student fwd+bwd 16" in out and "2 student fwd 16" in out and "ms of its parts" in out
+    assert "guided is left out: guidance needs a model with labels" in err
+    rows = [json.loads(line) for line in (tmp_path / "s/speed.jsonl").read_text().splitlines()]
+    assert [row["method"] for row in rows] == ["ect", "meanflow[differences=0.03]", "guided"]
+    assert all("commit" in row and "versions" in row for row in rows) and rows[0]["over_parts"] > 0.5
+    assert "ctn" in refused("bench", teacher, "--speed", "--training", "--methods", "ctn", "--out", tmp_path)
+    assert "--speed" in refused("bench", teacher, "--training", "--out", tmp_path)
+    assert "--speed" in refused("bench", teacher, "--speed", "--methods", "ect", "--out", tmp_path)
+
+
+def test_a_step_takes_the_time_of_its_passes():
+    """Of a network of 50 ms a pass: data, loss, clipping, optimizer and average are less than a twelfth."""
+    torch.manual_seed(0)
+    net = unet((1, 8, 8), channels=(32, 64), layers=1)
+    model = Denoiser(net, Cosine(), "v", (1, 8, 8))
+    for name in ("ect", "meanflow"):
+        found = []
+        while len(found) < 4 and min(found, default=2) > 1.08:
+            found += [row["over_parts"] for row in speed(model, (name,), repeats=4)]
+        assert min(found) <= 1.08, (name, found)
