@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 from fastdiff import report
 from fastdiff.errors import FastdiffError
 from fastdiff.report import files, plots
-from fastdiff.report.tables import columns
+from fastdiff.report.tables import by_steps, columns
 from fastdiff.report.words import notes, verdict, warnings
 from fastdiff.rows import append_row, figure, metric_of, read_rows, summary
 
@@ -56,6 +56,31 @@ def plausible(seeds=(0, 1, 2)):
     found += [(f"progressive-{steps}", "ddim", steps, v) for steps, v in {8: 9.1, 4: 11.2, 2: 15.4, 1: 24.1}.items()]
     found += [(model, "consistency", steps, v) for model, at in STUDENTS.items() for steps, v in at.items()]
     return [row(model, sampler, steps, v + 0.1 * seed, seed) for model, sampler, steps, v in found for seed in seeds]
+
+
+def test_one_figure_by_steps():
+    """Progressive's models are one line; nothing is put beside a figure of another n."""
+    groups = summary(plausible())
+    heads, found = by_steps(groups)
+    assert heads == ["Model", "1", "2", "4", "8", "50", "1000"]
+    lines = dict(found)
+    assert [*lines] == list(dict.fromkeys(group["line"] for group in groups)) and len(lines) == 6
+    assert [group and group["model"] for group in lines["progressive"]] == [
+        "progressive-1", "progressive-2", "progressive-4", "progressive-8", None, None]
+    assert [group and group["steps"] for group in lines["teacher ddim"]] == [1, 2, 4, 8, 50, None]
+    _, found = by_steps(summary([*plausible(), row("consistency", "consistency", 1, 30.0, n=1797)]))
+    assert {name for name, _ in found} >= {"consistency consistency n=512", "consistency consistency n=1797"}
+
+
+def test_report_by_steps(tmp_path):
+    for line in plausible():
+        append_row(tmp_path / "bench.jsonl", line)
+    report.write(tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    assert "## fd_digits by steps\n\n| Model | 1 | 2 | 4 | 8 | 50 | 1000 |" in text
+    assert "| progressive | **24.2 ± 0.2** | 15.5 ± 0.2 | 11.3 ± 0.2 | 9.20 ± 0.25 |  |  |" in text
+    page = (tmp_path / "report.html").read_text()
+    assert page.count('<td class="number best" data-value="24.2">24.2 ± 0.2</td>') == 2     # by steps and among all figures
 
 
 def strip(side, images):

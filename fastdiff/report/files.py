@@ -11,7 +11,7 @@ from urllib.parse import quote
 from fastdiff.errors import FastdiffError
 from fastdiff.judge import answers, results
 from fastdiff.judge import markdown as judgement
-from fastdiff.report.tables import NAMES, Column, columns, compared, costs, lines, training
+from fastdiff.report.tables import NAMES, Column, by_steps, columns, compared, costs, lines, training
 from fastdiff.report.words import notes, provenance, verdict, warnings
 from fastdiff.rows import metrics_of, read_rows, reference, summary, usual
 
@@ -63,6 +63,9 @@ def markdown(rows: list[dict], run_dir: str | Path, differences: Iterable[dict] 
         f"# {run_dir.resolve().name}",
         verdict(groups, metrics[0]),
         *(f"> **Warning.** {text}" for text in warnings(groups, metrics[0]) + left_out(run_dir)),
+        f"## {metrics[0]} by steps",
+        _steps(groups, metrics[0]),
+        "## All figures",
         _grid(groups, columns(groups, metrics)),
         "\n".join(f"- {note}" for note in notes(groups, metrics)),
     ]
@@ -143,6 +146,13 @@ def _pictures(groups, run_dir):
 def _grid(groups, shown: list[Column]):
     """Groups as a Markdown table, bests in bold."""
     return _ruled([c.head for c in shown], lines(groups, shown, mark="**{}**".format))
+
+
+def _steps(groups, metric):
+    """One figure by steps, bests in bold."""
+    heads, found = by_steps(groups)
+    bold = lambda g: "" if g is None else f"**{g['figures'][metric]}**" if metric in g["bests"] else g["figures"][metric]  # noqa: E731
+    return _ruled(heads, [[name, *map(bold, those)] for name, those in found])
 
 
 def _ruled(heads, texts):

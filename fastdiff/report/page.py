@@ -38,6 +38,7 @@ def html(run_dir: str | Path, groups: list[dict], metrics: list[str], verdict: s
         data=_data(groups, metrics, sheets if sheets.keys() - {"real"} else {}),
         metrics={name: better(name) for name in metrics},
         films=_films(groups, run_dir / "trajectory"),
+        steps=_steps(groups, metrics[0]),
         benchmark=_benchmark(groups, metrics),
         differences=_table(*tables.compared(differences)),
         verdict=verdict,
@@ -102,6 +103,17 @@ def _benchmark(groups, metrics):
         line["look"] = "teacher " * group["teacher"] + "opens" * (group["family"] != before["family"])
         for cell, column in zip(line["cells"], shown):
             cell["best"] = column.metric in group["bests"]
+    return heads, lines
+
+
+def _steps(groups, metric):
+    """One figure, a column a number of steps, bests marked."""
+    heads, found = tables.by_steps(groups)
+    heads, lines = _table(heads, [[name, *(g["figures"][metric] if g else "" for g in those)] for name, those in found])
+    for line, (_, those) in zip(lines, found):
+        line["look"] = "teacher" * all(g["teacher"] for g in those if g)
+        for cell, g in zip(line["cells"][1:], those):
+            cell["best"] = g is not None and metric in g["bests"]
     return heads, lines
 
 

@@ -64,6 +64,15 @@ def lines(groups: list[dict], shown: list[Column], escape: Callable[[str], str] 
     return [[mark(plain(g, c)) if c.metric in g["bests"] else plain(g, c) for c in shown] for g in groups]
 
 
+def by_steps(groups: list[dict]) -> tuple[list[str], list[tuple[str, list[dict | None]]]]:
+    """One figure as papers print it: headings, and the groups of each line under their steps."""
+    steps = sorted({group["steps"] for group in groups})
+    found = {}
+    for group in groups:
+        found.setdefault(group["line"], {})[group["steps"]] = group
+    return ["Model", *map(str, steps)], [(name, [those.get(step) for step in steps]) for name, those in found.items()]
+
+
 def training(groups: list[dict]) -> tuple[list[str], list[list[str]]]:
     """What training each model took, and its likelihood where it was measured: headings and lines."""
     names = ("params", "train_images", "train_seconds", "teacher_nfe")
