@@ -168,11 +168,11 @@ def sweep(models: dict[str, str | Path], dataset: Dataset, config: BenchConfig, 
         raise FastdiffError(f"teacher {teacher!r} is not among the models {', '.join(models)}")
     loaded = {name: load(path, accelerator.device) for name, path in models.items()}
     notes = {name: about(Path(path).expanduser()) or {} for name, path in models.items()}
-    for name, model in loaded.items():
-        check_fit(name, model, dataset, config)
-    extra = {"clip": config.clip} if config.clip else {}
+    wanted, extra = cells(loaded, teacher, config), {"clip": config.clip} if config.clip else {}
+    for name in dict.fromkeys(cell.model for cell in wanted):
+        check_fit(name, loaded[name], dataset, config)
     plans = {cell: plan(loaded[cell.model], cell.sampler, cell.steps, cell.spacing, extra)       # complains before the work
-             for cell in cells(loaded, teacher, config)}
+             for cell in wanted}
     named = None if config.metrics is None else tuple(metric for metric in config.metrics if metric != "nll")
     evaluators = open_evaluators(dataset, config.extractor, named, accelerator.device)
     if config.n < (least := max(evaluator.least for evaluator in evaluators)):
@@ -252,9 +252,9 @@ def check_fit(name: str, model: Denoiser, dataset: Dataset, config: BenchConfig)
                             f"{tuple(dataset.shape)}: choose the data it was trained on")
     low, high = model.guidance or (-math.inf, math.inf)
     if beyond := [weight for weight in config.guidance if not low <= weight <= high]:
-        raise FastdiffError(f"bench.guidance = {beyond[0]:g}: the model {name} was trained for guidance from {low:g} to "
+        raise FastdiffError(f"guidance = {beyond[0]:g}: the model {name} was trained for guidance from {low:g} to "
                             f"{high:g}")
     if model.net.null_label is not None and dataset.labels is not None:
         check_labels(model, dataset.labels)
     elif guided := [weight for weight in config.guidance if weight != 1]:
-        raise FastdiffError(f"bench.guidance = {guided[0]:g}: needs labels, of the model {name} and of the data")
+        raise FastdiffError(f"guidance = {guided[0]:g}: needs labels, of the model {name} and of the data")

@@ -9,6 +9,8 @@ import yaml
 from .errors import FastdiffError
 from .settings import dotted
 
+KEYS = ("name", "data", "model", "train", "stages", "bench")
+
 
 class Yaml(yaml.SafeLoader):
     """YAML in which 1e-4 is a number, as version 1.2 has it."""
@@ -19,12 +21,12 @@ Yaml.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d
 
 def read(path: Path, within: tuple[Path, ...] = ()) -> dict[str, Any]:
     """A recipe's plain data, the stages of those that it includes before its own; within: those that include it."""
-    if path.resolve() in within:
-        raise FastdiffError(f"recipe {path}: it includes itself")
     try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
+        place, text = path.resolve(), path.read_text()
+    except (OSError, ValueError) as error:                                # ValueError: no UTF-8, or a path with a zero byte
         raise FastdiffError(f"recipe {path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    if place in within:
+        raise FastdiffError(f"recipe {path}: it includes itself")
     source = parse(text, f"recipe {path}")
     if not isinstance(source, dict):
         raise FastdiffError(f"recipe {path}: expected name, data, model and stages, got {type(source).__name__}")
@@ -32,12 +34,14 @@ def read(path: Path, within: tuple[Path, ...] = ()) -> dict[str, Any]:
     if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
         raise FastdiffError(f"recipe {path}: include: expected a list of recipes")
     for name in reversed(names):
-        include(source, read(path.parent / name, (*within, path.resolve())), f"recipe {path}: include: {name}")
+        include(source, read(path.parent / name, (*within, place)), f"recipe {path}: include: {name}")
     return source
 
 
 def include(source: dict[str, Any], other: dict[str, Any], what: str) -> None:
     """Put another recipe's stages before a recipe's own; data, model and train are the same, and need not be said twice."""
+    if strange := sorted(map(str, other.keys() - KEYS)):
+        raise FastdiffError(f"{what} has {strange[0]}, which no recipe has: expected {', '.join(KEYS)}")
     for key in ("data", "model", "train"):
         if changed := differences(source.setdefault(key, other.get(key, {})), other.get(key, {}), key):
             key, mine, theirs = changed[0]
@@ -51,11 +55,20 @@ def include(source: dict[str, Any], other: dict[str, Any], what: str) -> None:
 
 
 def parse(text: str, what: str) -> Any:
-    """What YAML says, safely."""
+    """What YAML says, safely; an anchor's aliases are copies of it."""
     try:
-        return yaml.load(text, Yaml)
+        return copied(yaml.load(text, Yaml))
+    except RecursionError:
+        raise FastdiffError(f"{what}: an anchor contains itself") from None
     except (yaml.YAMLError, ValueError) as error:                         # ValueError: a date such as 2024-99-99
         raise FastdiffError(f"{what}: not valid YAML ({' '.join(str(error).split())})") from None
+
+
+def copied(value: Any) -> Any:
+    """Nothing of it is shared."""
+    if isinstance(value, dict):
+        return {key: copied(item) for key, item in value.items()}
+    return [copied(item) for item in value] if isinstance(value, list) else value
 
 
 def override(source: dict[str, Any], assignment: str) -> None:
@@ -77,5 +90,5 @@ def override(source: dict[str, Any], assignment: str) -> None:
 def differences(old: Any, new: Any, path: str = "") -> list[tuple[str, Any, Any]]:
     """Keys whose values differ between two recipes' plain data."""
     if isinstance(old, dict) and isinstance(new, dict):
-        return [d for k in dict.fromkeys([*old, *new]) for d in differences(old.get(k), new.get(k), dotted(path, k))]
+        return [d for k in dict.fromkeys([*old, *new]) for d in differences(old.get(k), new.get(k), dotted(path, str(k)))]
     return [] if old == new else [(path, old, new)]

@@ -17,12 +17,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from . import heap, pairs, report
-from .bench import cells, sweep
+from .bench import cells, check_fit, sweep
 from .checkpoint import ABOUT, about, export, fingerprint, load, write_json
 from .data import Dataset
-from .denoiser import Denoiser
+from .denoiser import Denoiser, usual_guidance
 from .errors import FastdiffError
-from .generate import plan, sample
+from .generate import check_labels, plan, sample
 from .methods import Progress as Clock
 from .pictures import picture, save
 from .recipe import Recipe, Stage
@@ -51,6 +51,9 @@ def run(recipe: Recipe | str | Path, out: str | Path | None = None, only: str | 
     claim(folder, recipe, accelerator)
     console.print(f"{recipe.name}: {len(names)} stages on {len(dataset)} examples of {dataset.name}, in {folder}",
                   highlight=False)
+    for stage in recipe.stages:                                           # before the first is trained
+        if stage.method and only in (None, stage.name) and about(folder / stage.name) is None:
+            stage.method.ready(dataset.shape, accelerator.device)
     for number, stage in enumerate(recipe.stages, 1):
         if only in (None, stage.name):
             title = f"{number}/{len(names)} {stage.name}"
@@ -65,7 +68,7 @@ def run(recipe: Recipe | str | Path, out: str | Path | None = None, only: str | 
 
 def precision_of(recipe: Recipe) -> str:
     """The one precision of all stages."""
-    first, *others = dict.fromkeys(stage.train.precision for stage in recipe.stages if stage.method)
+    first, *others = dict.fromkeys(stage.train.precision for stage in recipe.stages if stage.method) or ["no"]
     if others:
         raise FastdiffError(f"train.precision: one run has one precision, the stages name {first} and {others[0]}")
     return first
@@ -110,17 +113,22 @@ def train_stage(recipe: Recipe, stage: Stage, dataset: Dataset, folder: Path, ac
     config = replace(stage.train, seed=stage.train.seed ^ zlib.crc32(stage.name.encode()))
     torch.manual_seed(config.seed)
     source = stage.init or stage.teacher
-    student = stage.method.student(load(where(source, folder)) if source else recipe.fresh_model(dataset))
-    if tuple(student.shape) != tuple(data.shape):
-        raise FastdiffError(f"stage {stage.name}: {source} makes samples of shape {tuple(student.shape)}, the data have "
-                            f"{tuple(data.shape)}")
-    student.sampling = stage.method.sampling()
-    plan(student, None, None, None, {})                                   # what cannot be sampled is not worth training
-    stage.method.ready(student.shape, accelerator.device)
+    begun = load(where(source, folder)) if source else recipe.fresh_model(dataset)
+    student, told = stage.method.student(begun), begun.guidance
     teacher = load(where(stage.teacher, folder)).on(student.schedule) if stage.teacher else None
+    for reference, model in ((source, student), (stage.teacher, teacher)):
+        check_data(f"stage {stage.name}: {reference}", model, data)
+    if told and not (teacher and teacher.guidance == told):
+        raise FastdiffError(f"stage {stage.name}: {source} is told a weight of guidance, and would forget it: expected a "
+                            "teacher that is told the same")
     if teacher and teacher.guidance and teacher.guidance != student.guidance:
         raise FastdiffError(f"stage {stage.name}: {stage.teacher} is told a weight of guidance, and {source} is not told "
                             "the same: leave out init")
+    if recipe.bench.models is None or stage.name in recipe.bench.models:
+        check_fit(stage.name, student, dataset, recipe.bench)             # not after days of training
+    student.sampling = stage.method.sampling()
+    plan(student, None, None, None, {})                                   # what cannot be sampled is not worth training
+    stage.method.ready(student.shape, accelerator.device)
     training = Training(stage.method, Clock, student, teacher, data, config, place, accelerator)
     start = training.step
     with bar(console, title, config.steps, start) as advance, heap.kept():
@@ -137,6 +145,17 @@ def train_stage(recipe: Recipe, stage: Stage, dataset: Dataset, folder: Path, ac
         export(training.average, place, notes, dtype)
     accelerator.wait_for_everyone()
     accelerator.free_memory()
+
+
+def check_data(what: str, model: Denoiser | None, data: Any) -> None:
+    """Refuse a model of other samples or fewer classes than the data's."""
+    if model and tuple(model.shape) != tuple(data.shape):
+        raise FastdiffError(f"{what} makes samples of shape {tuple(model.shape)}, the data have {tuple(data.shape)}")
+    if model and model.net.null_label is not None and data.labels is not None:
+        try:
+            check_labels(model, data.labels)
+        except FastdiffError as error:
+            raise FastdiffError(f"{what} does not know the data's classes: {error}") from None
 
 
 def make_pairs(stage: Stage, folder: Path, accelerator: Accelerator, console: Console, title: str) -> None:
@@ -188,9 +207,9 @@ def forget_others(place: Path, origin: dict[str, Any], console: Console) -> None
 
 def draw(model: Denoiser, path: Path) -> None:
     """Samples of a model, as it is meant to be sampled, as one sheet; with labels, of each class in turn."""
-    classes, (low, high) = model.net.null_label, model.guidance or (1.0, 1.0)
+    classes = model.net.null_label
     labels = torch.arange(SHOWN) % classes if classes else None
-    save(picture(sample(model, n=SHOWN, labels=labels, guidance=min(max(1.0, low), high)), zoom=4), path)
+    save(picture(sample(model, n=SHOWN, labels=labels, guidance=usual_guidance(model)), zoom=4), path)
 
 
 # ---- benchmark and report

@@ -203,8 +203,9 @@ class Training:
         step = min((first for name, first in at.items() if name.rpartition("/")[2] in FATAL), default=NEVER)
         if step < NEVER:
             bad = ", ".join(name for name, first in at.items() if first <= step)
-            raise FastdiffError(f"{bad}: not finite at step {step}: training stopped, the last good state is kept in "
-                                f"{self.folder / 'state'}; run with a lower train.lr and another --out")
+            kept = f"the last good state is kept in {state}; " if (state := self.folder / "state").exists() else ""
+            raise FastdiffError(f"{bad}: not finite at step {step}: training stopped, {kept}run with a lower train.lr and "
+                                "another --out")
 
     # ---- what resumes
 

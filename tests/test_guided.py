@@ -3,6 +3,7 @@
 import json
 import math
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,10 @@ from test_two_times import asked, small
 from torch import nn
 
 from fastdiff import bench, recipe, stages
+from fastdiff.budget import Budget
 from fastdiff.checkpoint import export, load
 from fastdiff.data import DATASETS, Dataset, batch_at, toy
-from fastdiff.denoiser import Denoiser, with_guidance, with_second_time
+from fastdiff.denoiser import Denoiser, usual_guidance, with_guidance, with_second_time
 from fastdiff.errors import FastdiffError
 from fastdiff.generate import generate, sample
 from fastdiff.guidance import Guided
@@ -450,7 +452,7 @@ def test_the_benchmark_counts_one_evaluation_a_step(run):
 
 def test_a_benchmark_beyond_its_range_is_refused_before_the_work(run, tmp_path):
     config = bench.BenchConfig(guidance=(1.0, 5.0), n=64, metrics=("energy",))
-    with pytest.raises(FastdiffError, match="bench.guidance = 5: the model guided was trained for guidance from 1 to 3"):
+    with pytest.raises(FastdiffError, match="guidance = 5: the model guided was trained for guidance from 1 to 3"):
         next(bench.sweep({"guided": run / "guided"}, labelled(100), config, tmp_path / "out"))
 
 
@@ -471,6 +473,41 @@ def test_a_student_that_is_not_told_what_its_teacher_is_told_is_refused(run, mon
         stages.run(recipe.build(source), run.parent / "other")
 
 
+@pytest.mark.parametrize("stage", [{"method": "cd", "teacher": "teacher", "init": "guided"},
+                                   {"method": "ect", "init": "guided"}], ids=["a teacher not told", "no teacher"])
+def test_a_student_that_would_forget_what_it_is_told_is_refused(run, monkeypatch, tmp_path, stage):
+    monkeypatch.setitem(DATASETS, "labelled", labelled)
+    stage = stage | {role: str(run / stage[role]) for role in ("teacher", "init") if role in stage}
+    with pytest.raises(FastdiffError, match="stage lost: .*guided is told a weight of guidance, and would forget it"):
+        stages.run(recipe.build(deepcopy(RECIPE) | {"stages": {"lost": stage}}), tmp_path / "lost")
+
+
+def test_weights_that_the_benchmark_lacks_are_told_before_training(run, monkeypatch, tmp_path):
+    monkeypatch.setitem(DATASETS, "labelled", labelled)
+    stage = {"method": {"name": "guided", "weights": [2, 3]}, "teacher": str(run / "teacher")}
+    source = deepcopy(RECIPE) | {"stages": {"late": stage}, "bench": {"guidance": 1}}
+    with pytest.raises(FastdiffError, match="guidance = 1: the model late was trained for guidance from 2 to 3"):
+        stages.run(recipe.build(source), tmp_path / "late")
+    assert not (tmp_path / "late" / "late" / "log.jsonl").exists()
+
+
+def test_the_guidance_that_a_model_is_drawn_with(run):
+    model = load(run / "guided")
+    assert usual_guidance(model) == 1 and usual_guidance(load(run / "teacher")) == 1
+    model.guidance = (2.0, 3.0)
+    assert usual_guidance(model) == 2
+
+
+def test_a_budget_counts_a_model_s_own_evaluations(tmp_path):
+    budget, cell = Budget(60, tmp_path), partial(bench.Cell, sampler="ddim", spacing="uniform", guidance=4.0)
+    for model, nfe in (("teacher", 16), ("guided", 8)):
+        budget.allows(model, 0, Accelerator(cpu=True))
+        budget.spent(cell(model, steps=8), {"ms_per_image": nfe, "nfe": nfe}, 1000)
+    budget.judging = 0
+    assert budget.needed(cell("teacher", steps=8)) == pytest.approx(16)
+    assert budget.needed(cell("guided", steps=8)) == pytest.approx(8)
+
+
 def test_the_recipe_of_the_stochastic_variant():
     made = recipe.load(ROOT / "recipes/methods/stochastic.yaml")
     assert [stage.name for stage in made.stages] == [f"stochastic-{k}" for k in (16, 8, 4, 2)] and made.model.labels
@@ -478,5 +515,5 @@ def test_the_recipe_of_the_stochastic_variant():
 
 def test_its_recipe():
     made = recipe.load(ROOT / "recipes/methods/guided.yaml")
-    assert [stage.name for stage in made.stages] == ["guided", *(f"progressive-{k}" for k in (8, 4, 2, 1))]
+    assert [stage.name for stage in made.stages] == ["guided", *(f"progressive-{k}" for k in (16, 8, 4, 2, 1))]
     assert made.model.labels and made.stages[0].method.weights == (1.0, 4.0) and made.bench.guidance == (1.0, 2.0, 4.0)

@@ -411,8 +411,21 @@ def test_one_stage_may_come_in_by_two_recipes(tmp_path):
     ({"include": "one.yaml"}, PLAIN, "include: expected a list"),
     ({"include": ["all.yaml"]}, PLAIN, "it includes itself"),
     ({"include": ["none.yaml"]}, PLAIN, "none.yaml: cannot be read"),
+    ({"include": ["a\0.yaml"]}, PLAIN, "cannot be read"),
+    ({"include": ["one.yaml"]}, PLAIN | {"trian": {"steps": 9}}, "one.yaml has trian, which no recipe has"),
+    ({"include": ["one.yaml"], "train": {3: 1}}, PLAIN, "one.yaml has train.3 = None"),
 ])
 def test_includes_that_do_not_fit(tmp_path, all_, one, message):
     path = files(tmp_path, all={"name": "all", **all_}, one=one)
     with pytest.raises(FastdiffError, match=message):
         load(path)
+
+
+def test_aliases_are_copies(tmp_path):
+    text = ("name: two\ndata: toy\nmodel: {net: mlp}\nstages:\n  one: {method: denoising, train: &t {steps: 5}}\n"
+            "  two: {method: denoising, train: *t}\n")
+    (tmp_path / "two.yaml").write_text(text)
+    assert [stage.train.steps for stage in load(tmp_path / "two.yaml", ["stages.one.train.steps=7"]).stages] == [7, 5]
+    (tmp_path / "two.yaml").write_text("model: &m {x: *m}\n")
+    with pytest.raises(FastdiffError, match="an anchor contains itself"):
+        load(tmp_path / "two.yaml")

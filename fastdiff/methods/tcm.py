@@ -45,6 +45,8 @@ class TCM(ECT):
         if teacher.sampling.sampler != "consistency":
             raise FastdiffError("tcm is a second stage: its teacher is to be a consistency model, as of ect, not one "
                                 f"that {teacher.sampling.sampler} samples")
+        if teacher.guidance:
+            raise FastdiffError("tcm learns from the data, which know no guidance: its teacher must not be told any")
         return {"stage_one": deepcopy(teacher).train(student.training)}            # not eval, to share the dropout mask
 
     def edge(self, schedule):

@@ -62,7 +62,7 @@ def open_lpips(folder: str | None, device: torch.device, dtype: torch.dtype) -> 
         raise not_weights(at[VGG]) from None
     try:
         net.channels.load_state_dict({str(i): stored[CHANNELS][f"lin{i}.model.1.weight"] for i in range(len(STAGES))})
-    except (RuntimeError, TypeError, KeyError):
+    except (RuntimeError, TypeError, KeyError, IndexError):
         raise not_weights(at[CHANNELS]) from None
     return net.to(device, dtype).eval().requires_grad_(False)
 

@@ -99,7 +99,7 @@ def table(rows: list[dict], width: int | None = None) -> Table:
     interval = "± half a 95 % interval; " if any(finite(group[f"{metrics[0]}_ci"]) for group in groups) else ""
     view = Table(
         caption=f"↓ lower, ↑ higher is better; {interval}extractor {about['extractor'] or 'unnamed'}; n = {about['n']}; "
-        f"seeds {about['seed']}; guidance counts double in NFE",
+        f"seeds {about['seed']}; a guided step counts two in NFE, of a model told its guidance one",
         header_style="bold",
     )
     shown = _fitting([c for c in columns(groups, metrics) if c.head not in ("n", "seeds")], groups,

@@ -13,7 +13,7 @@ import torch
 from rich.table import Column, Table
 from torch import Tensor, nn
 
-from ..denoiser import Denoiser
+from ..denoiser import Denoiser, usual_guidance
 from ..errors import FastdiffError
 from ..generate import Made, generate
 from ..guidance import Guided
@@ -164,4 +164,4 @@ def table(rows: list[dict[str, Any]]) -> Table:
 
 def drawn(model: Denoiser, sampler: str, times: Tensor, batch: int) -> Made:
     """One batch as `sample` draws it, its noise included."""
-    return next(generate(model, sampler, times, torch.arange(batch), batch=batch))
+    return next(generate(model, sampler, times, torch.arange(batch), batch=batch, guidance=usual_guidance(model)))

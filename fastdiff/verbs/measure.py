@@ -141,6 +141,7 @@ def search(
     data: Annotated[str, typer.Option(help="A data set's name or path.")] = "digits",
     colour: Colour = None,
     extractor: Annotated[str | None, typer.Option(help="One feature network, as in bench.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="1 is none. [default: 1, or the nearest it knows]")] = None,
 ) -> None:
     """Find the best intermediate times of a student and store them with it."""
     import torch
@@ -150,6 +151,7 @@ def search(
     from ..bench import BenchConfig, check_fit
     from ..checkpoint import about, load, record_times
     from ..data import open_dataset
+    from ..denoiser import usual_guidance
     from ..evaluate import open_evaluators
     from ..search import search_times
 
@@ -157,7 +159,8 @@ def search(
     opened = load(model, accelerator.device)
     if about(Path(model).expanduser()) is None:
         raise FastdiffError(f"{model} has no fastdiff.json to store the times in: `fastdiff export` it first")
-    check_fit(model, opened, dataset, BenchConfig())
+    guidance = usual_guidance(opened) if guidance is None else guidance
+    check_fit(model, opened, dataset, BenchConfig(guidance=guidance))
     labels = dataset.labels[torch.arange(n) % len(dataset)] if opened.net.null_label is not None else None
     family = "energy" if len(dataset.shape) == 1 else "fd"
     [evaluator, *others] = open_evaluators(dataset, extractor, (family,), accelerator.device)
@@ -170,7 +173,8 @@ def search(
 
     console = Console(stderr=True)
     with console.status("searching"):
-        for found in search_times(opened, steps, metric, spacing=spacing, n=n, seed=seed, rounds=rounds, labels=labels):
+        for found in search_times(opened, steps, metric, spacing=spacing, n=n, seed=seed, rounds=rounds, labels=labels,
+                                  guidance=guidance):
             console.print(f"{found.value:.4g}  {', '.join(f'{t:.4g}' for t in found.times.tolist())}")
     record_times(model, found.times)
     typer.echo(f"stored with {model}: {', '.join(f'{t:.4g}' for t in found.times.tolist())}")
