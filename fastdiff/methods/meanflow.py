@@ -19,7 +19,6 @@ class MeanFlow(Method):
 
     u is eps - x0 of the student's jump, on any schedule. times: law of both times on the straight line, sorted; share: of
     examples with r = t, where u is the velocity itself. An error S (a sum over dimensions) weighs 1 / (S + c)^p.
-    whole: share of examples that go all the way, the single step itself, which a law on t < 1 seldom comes near.
     differences: stride on the line's clock of central differences in the place of the exact derivative, 0 for that. Of a
     network whose time has fast waves (a clock of a thousand ticks), the exact one is noise: 0.03 did better.
     """
@@ -28,7 +27,6 @@ class MeanFlow(Method):
     share: float = 0.25
     p: float = 0.75
     c: float = 1e-3
-    whole: float = 0.0
     differences: float = 0.0
 
     training: ClassVar[dict] = {"decay": "cosine"}
@@ -36,9 +34,8 @@ class MeanFlow(Method):
     def __post_init__(self):
         if self.times.memory() is not None:
             raise FastdiffError("times: importance is for denoising, choose logit_normal, uniform or lognormal")
-        for name in ("share", "whole"):
-            if not 0 <= getattr(self, name) < 1:
-                raise FastdiffError(f"{name} = {getattr(self, name)}: expected a share of examples, 0 to less than 1")
+        if not 0 <= self.share < 1:
+            raise FastdiffError(f"share = {self.share}: expected a share of examples, 0 to less than 1")
         if not (self.p >= 0 and self.c > 0):
             raise FastdiffError(f"p = {self.p}, c = {self.c}: expected p at least 0 and c above 0")
         if not 0 <= self.differences < 1:
@@ -71,9 +68,6 @@ class MeanFlow(Method):
         one, other = (self.times.draw(rng, LINE)[0] for _ in range(2))
         t, r = torch.maximum(one, other), torch.minimum(one, other)
         r = torch.where(rng.uniform() < self.share, t, r)
-        if self.whole:
-            whole = rng.uniform() < self.whole
-            t, r = torch.where(whole, 1.0, t), torch.where(whole, 0.0, r)
         return (schedule.time_of(ratio_of(LINE, time)).clamp(max=schedule.t_max) for time in (t, r))
 
     def path(self, model, x, t, cond, sample):
