@@ -135,11 +135,13 @@ def test_weights_that_are_none_are_one_clear_line(folder, tmp_path):
         return str(caught.value)
 
     vgg, channels = ((folder / name).read_bytes() for name in (VGG, CHANNELS))
+    torch.save(torch.zeros(3), tmp_path / "tensor")
+    tensor = (tmp_path / "tensor").read_bytes()
     assert complaint(None, channels) == f"distance lpips: no file {tmp_path / VGG}"
     assert complaint(vgg, None) == f"distance lpips: no file {tmp_path / CHANNELS}"
-    for wrong in ((b"<html>", channels), (channels, channels)):
+    for wrong in ((b"<html>", channels), (channels, channels), (tensor, channels)):
         assert complaint(*wrong) == f"{tmp_path / VGG}: not the weights of lpips; replace or delete it"
-    for wrong in ((vgg, b"<html>"), (vgg, vgg)):
+    for wrong in ((vgg, b"<html>"), (vgg, vgg), (vgg, tensor)):
         assert complaint(*wrong) == f"{tmp_path / CHANNELS}: not the weights of lpips; replace or delete it"
 
 

@@ -32,6 +32,7 @@ from fastdiff.networks.oracle import PosteriorMean
 from fastdiff.rows import read_rows
 from fastdiff.samplers import time_grid
 from fastdiff.schedule import Cosine, Flow, Karras, like
+from fastdiff.speed.samplers import speed
 from fastdiff.train import TrainConfig, Training
 
 ROOT = Path(__file__).parents[1]
@@ -496,6 +497,8 @@ def test_the_guidance_that_a_model_is_drawn_with(run):
     assert usual_guidance(model) == 1 and usual_guidance(load(run / "teacher")) == 1
     model.guidance = (2.0, 3.0)
     assert usual_guidance(model) == 2
+    [row] = speed(model, ["ddim"], steps=2, repeats=1)
+    assert row["nfe"] == 2
 
 
 def test_a_budget_counts_a_model_s_own_evaluations(tmp_path):

@@ -22,7 +22,7 @@ def model():
     return Denoiser(unet((1, 8, 8), channels=(32, 64), layers=1).eval().requires_grad_(False), Cosine(), "v", (1, 8, 8))
 
 
-def least(measure, enough, tries=4):
+def least(measure, enough, tries=12):
     """The least of a few measurements, none more than are needed: what else runs on the machine only ever adds."""
     found = []
     while len(found) < tries and min(found, default=float("inf")) > enough:

@@ -164,4 +164,6 @@ def table(rows: list[dict[str, Any]]) -> Table:
 
 def drawn(model: Denoiser, sampler: str, times: Tensor, batch: int) -> Made:
     """One batch as `sample` draws it, its noise included."""
-    return next(generate(model, sampler, times, torch.arange(batch), batch=batch, guidance=usual_guidance(model)))
+    labels = torch.zeros(batch, dtype=torch.int64) if model.guidance else None        # of none there is nothing to guide by
+    return next(generate(model, sampler, times, torch.arange(batch), batch=batch, labels=labels,
+                         guidance=usual_guidance(model)))
