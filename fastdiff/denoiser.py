@@ -231,12 +231,6 @@ def with_second_time(model: Denoiser) -> Denoiser:
     return student
 
 
-def usual_guidance(model: Denoiser) -> float:
-    """1, none; of a model that is told its guidance, the weight nearest to that which it knows."""
-    low, high = model.guidance or (1.0, 1.0)
-    return min(max(1.0, low), high)
-
-
 def with_guidance(model: Denoiser, weights: tuple[float, float]) -> Denoiser:
     """A copy that is told a guidance weight of this range; until it is trained, its output is the model's."""
     if getattr(model.net, "null_label", None) is None:

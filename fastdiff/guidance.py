@@ -146,3 +146,9 @@ def thresholded(x0: Tensor, share: float) -> Tensor:
     """x0 bounded and divided by that quantile of each sample's |x0|, where it is above 1 (Imagen, section 2.3)."""
     bound = like(x0.flatten(1).abs().quantile(share, dim=1).clamp(min=1), x0)
     return x0.clamp(-bound, bound) / bound
+
+
+def usual_guidance(model: Denoiser) -> float:
+    """1, none; of a model that is told its guidance, the weight nearest to that which it knows."""
+    low, high = model.guidance or (1.0, 1.0)
+    return min(max(1.0, low), high)

@@ -20,9 +20,10 @@ from . import heap, pairs, report
 from .bench import cells, check_fit, sweep
 from .checkpoint import ABOUT, about, export, fingerprint, load, write_json
 from .data import Dataset
-from .denoiser import Denoiser, usual_guidance
+from .denoiser import Denoiser
 from .errors import FastdiffError
 from .generate import check_labels, plan, sample
+from .guidance import usual_guidance
 from .methods import Progress as Clock
 from .pictures import picture, save
 from .recipe import Recipe, Stage

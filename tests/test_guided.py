@@ -19,10 +19,10 @@ from fastdiff import bench, recipe, stages
 from fastdiff.budget import Budget
 from fastdiff.checkpoint import export, load
 from fastdiff.data import DATASETS, Dataset, batch_at, toy
-from fastdiff.denoiser import Denoiser, usual_guidance, with_guidance, with_second_time
+from fastdiff.denoiser import Denoiser, with_guidance, with_second_time
 from fastdiff.errors import FastdiffError
 from fastdiff.generate import generate, sample
-from fastdiff.guidance import Guided
+from fastdiff.guidance import Guided, usual_guidance
 from fastdiff.methods import Progress
 from fastdiff.methods.guided import GuidedDistillation
 from fastdiff.methods.progressive import Progressive, Stochastic

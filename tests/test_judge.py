@@ -408,7 +408,8 @@ def test_results_are_printed_without_serving(run_dir, fastdiff):
 
 def test_the_command_serves_until_interrupted_and_ends_with_the_results(run_dir):
     command = subprocess.Popen([sys.executable, "-m", "fastdiff", "judge", str(run_dir), "--pairs", "2"], text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=Path(__file__).parents[1])
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=Path(__file__).parents[1],
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # background jobs ignore it
     try:
         url, keys = command.stderr.readline().strip(), command.stderr.readline()
         assert url.startswith("http://127.0.0.1:") and "backspace" in keys

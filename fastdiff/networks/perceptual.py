@@ -62,7 +62,7 @@ def open_lpips(folder: str | None, device: torch.device, dtype: torch.dtype) -> 
         raise not_weights(at[VGG]) from None
     try:
         net.channels.load_state_dict({str(i): stored[CHANNELS][f"lin{i}.model.1.weight"] for i in range(len(STAGES))})
-    except (RuntimeError, TypeError, KeyError, IndexError):
+    except (RuntimeError, TypeError, KeyError):
         raise not_weights(at[CHANNELS]) from None
     return net.to(device, dtype).eval().requires_grad_(False)
 
@@ -70,11 +70,14 @@ def open_lpips(folder: str | None, device: torch.device, dtype: torch.dtype) -> 
 def read(path: Path) -> dict[str, Tensor]:
     """The plain tensors of a file."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        stored = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise FastdiffError(f"distance lpips: no file {path}") from None
     except (OSError, EOFError, RuntimeError, KeyError, pickle.UnpicklingError):
         raise not_weights(path) from None
+    if not isinstance(stored, dict):
+        raise not_weights(path)
+    return stored
 
 
 def not_weights(path: Path) -> FastdiffError:

@@ -13,10 +13,10 @@ import torch
 from rich.table import Column, Table
 from torch import Tensor, nn
 
-from ..denoiser import Denoiser, usual_guidance
+from ..denoiser import Denoiser
 from ..errors import FastdiffError
 from ..generate import Made, generate
-from ..guidance import Guided
+from ..guidance import Guided, usual_guidance
 from ..pictures import to_uint8
 from ..samplers import SAMPLERS, time_grid
 from ..schedule import DDPM

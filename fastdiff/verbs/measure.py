@@ -151,8 +151,8 @@ def search(
     from ..bench import BenchConfig, check_fit
     from ..checkpoint import about, load, record_times
     from ..data import open_dataset
-    from ..denoiser import usual_guidance
     from ..evaluate import open_evaluators
+    from ..guidance import usual_guidance
     from ..search import search_times
 
     accelerator, dataset = Accelerator(cpu=not torch.cuda.is_available()), open_dataset(data, **given(colour=colour))
