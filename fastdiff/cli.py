@@ -31,4 +31,13 @@ def main() -> None:
     except SystemExit as stop:
         if stop.code == 130:                                             # what typer makes of Ctrl-C
             sys.stderr.write("fastdiff: interrupted; the same command goes on from the last state\n")
+        if not stop.code:
+            part()
         raise
+
+
+def part() -> None:
+    """Take leave of the other processes; what still listens to them would now and then abort this one as it ends."""
+    distributed = sys.modules.get("torch.distributed")
+    if distributed and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
