@@ -9,8 +9,6 @@ import yaml
 from .errors import FastdiffError
 from .settings import dotted
 
-KEYS = ("name", "data", "model", "train", "stages", "bench")
-
 
 class Yaml(yaml.SafeLoader):
     """YAML in which 1e-4 is a number, as version 1.2 has it."""
@@ -40,8 +38,6 @@ def read(path: Path, within: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 def include(source: dict[str, Any], other: dict[str, Any], what: str) -> None:
     """Put another recipe's stages before a recipe's own; data, model and train are the same, and need not be said twice."""
-    if strange := sorted(map(str, other.keys() - KEYS)):
-        raise FastdiffError(f"{what} has {strange[0]}, which no recipe has: expected {', '.join(KEYS)}")
     for key in ("data", "model", "train"):
         if changed := differences(source.setdefault(key, other.get(key, {})), other.get(key, {}), key):
             key, mine, theirs = changed[0]
@@ -52,6 +48,7 @@ def include(source: dict[str, Any], other: dict[str, Any], what: str) -> None:
     if twice := [name for name in first if name in own and own[name] != first[name]]:
         raise FastdiffError(f"{what} has a stage {twice[0]}, and so has another recipe, with other settings")
     source["stages"] = first | own
+    source.update({key: value for key, value in other.items() if key not in (*source, "name", "bench")})     # to be refused
 
 
 def parse(text: str, what: str) -> Any:

@@ -119,12 +119,10 @@ def train_stage(recipe: Recipe, stage: Stage, dataset: Dataset, folder: Path, ac
     teacher = load(where(stage.teacher, folder)).on(student.schedule) if stage.teacher else None
     for reference, model in ((source, student), (stage.teacher, teacher)):
         check_data(f"stage {stage.name}: {reference}", model, data)
-    if told and not (teacher and teacher.guidance == told):
-        raise FastdiffError(f"stage {stage.name}: {source} is told a weight of guidance, and would forget it: expected a "
-                            "teacher that is told the same")
-    if teacher and teacher.guidance and teacher.guidance != student.guidance:
-        raise FastdiffError(f"stage {stage.name}: {stage.teacher} is told a weight of guidance, and {source} is not told "
-                            "the same: leave out init")
+    if told != (teacher.guidance if teacher else None):                   # it would forget it, or could not follow it
+        one, other = (source, stage.teacher or "what it learns from") if told else (stage.teacher, source)
+        raise FastdiffError(f"stage {stage.name}: {one} is told a weight of guidance, and {other} is not told the same: "
+                            "leave out init, or choose a teacher that fits it")
     if recipe.bench.models is None or stage.name in recipe.bench.models:
         check_fit(stage.name, student, dataset, recipe.bench)             # not after days of training
     student.sampling = stage.method.sampling()

@@ -412,7 +412,7 @@ def test_one_stage_may_come_in_by_two_recipes(tmp_path):
     ({"include": ["all.yaml"]}, PLAIN, "it includes itself"),
     ({"include": ["none.yaml"]}, PLAIN, "none.yaml: cannot be read"),
     ({"include": ["a\0.yaml"]}, PLAIN, "cannot be read"),
-    ({"include": ["one.yaml"]}, PLAIN | {"trian": {"steps": 9}}, "one.yaml has trian, which no recipe has"),
+    ({"include": ["one.yaml"]}, PLAIN | {"trian": {"steps": 9}}, "trian is unknown, did you mean train"),
     ({"include": ["one.yaml"], "train": {3: 1}}, PLAIN, "one.yaml has train.3 = None"),
 ])
 def test_includes_that_do_not_fit(tmp_path, all_, one, message):

@@ -151,8 +151,9 @@ def _grid(groups, shown: list[Column]):
 def _steps(groups, metric):
     """One figure by steps, bests in bold."""
     heads, found = by_steps(groups)
-    bold = lambda g: "" if g is None else f"**{g['figures'][metric]}**" if metric in g["bests"] else g["figures"][metric]  # noqa: E731
-    return _ruled(heads, [[name, *map(bold, those)] for name, those in found])
+    mark = {True: "**{}**", False: "{}"}
+    return _ruled(heads, [[name, *(mark[metric in g["bests"]].format(g["figures"][metric]) if g else "" for g in those)]
+                          for name, those in found])
 
 
 def _ruled(heads, texts):
