@@ -13,8 +13,6 @@ from typing import Any
 import torch
 from diffusers import UNet2DModel
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from .denoiser import Denoiser, Matched, Sampling
 from .errors import FastdiffError
@@ -231,42 +229,3 @@ def load_diffusers(path: str) -> Denoiser:
     size, channels = net.config.sample_size, net.config.in_channels
     shape = (channels, *((size, size) if isinstance(size, int) else size))
     return Denoiser(UNet(net), schedule, predicts, shape)
-
-
-# ---- states: what a training resumes from
-
-
-def save_state(folder: Path, step: int, tensors: dict[str, Tensor], record: dict[str, Any], keep: int = 2) -> None:
-    """Write state/<step>/ under a temporary name, sync, rename; the newest `keep` stay."""
-    scratch, target = folder / f".{step:08d}.new", folder / f"{step:08d}"
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, scratch / "tensors.safetensors")
-    with (scratch / "tensors.safetensors").open("rb") as file:
-        os.fsync(file.fileno())
-    write_json(scratch / "state.json", record | {"step": step, "sha256": sha256(scratch / "tensors.safetensors")})
-    shutil.rmtree(target, ignore_errors=True)
-    scratch.replace(target)
-    for old in states(folder)[:-keep]:
-        shutil.rmtree(old)
-
-
-def states(folder: Path) -> list[Path]:
-    """The whole states in a folder, oldest first."""
-    return sorted(p for p in folder.glob("[0-9]*") if p.is_dir() and p.name.isdigit())
-
-
-def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """The newest state that is whole; a damaged one is set aside with a message."""
-    for state in reversed(states(folder)):
-        try:
-            record = json.loads((state / "state.json").read_text())
-            if sha256(state / "tensors.safetensors") == record["sha256"]:
-                return load_file(state / "tensors.safetensors"), record
-        except (OSError, ValueError, KeyError):
-            pass
-        print(f"{state} is damaged: set aside as {state.name}.damaged, going on from the state before")
-        aside = state.with_name(f"{state.name}.damaged")
-        shutil.rmtree(aside, ignore_errors=True)
-        state.replace(aside)
-    return None

@@ -7,7 +7,7 @@ import warnings
 
 import typer
 
-from .errors import FastdiffError
+from .errors import FastdiffError, Interrupted
 from .verbs.make import export, run, sample
 from .verbs.measure import bench, evaluate, search
 from .verbs.show import judge, list_, report
@@ -29,6 +29,8 @@ def main() -> None:
         sys.stderr.write(f"fastdiff: {error}\n")
         sys.exit(2)
     except SystemExit as stop:
+        if isinstance(stop, Interrupted):
+            sys.stderr.write(f"fastdiff: {stop}\n")
         if stop.code == 130:                                             # what typer makes of Ctrl-C
             sys.stderr.write("fastdiff: interrupted; the same command goes on from the last state\n")
         if not stop.code:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import ceil
@@ -12,6 +13,7 @@ import torch
 from accelerate import Accelerator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from .data import Dataset
 from .denoiser import Denoiser
@@ -20,7 +22,8 @@ from .generate import generate, plan
 from .rng import SampleRng
 from .samplers import SAMPLERS
 
-FILE = "pairs.safetensors"
+FILE, PARTS = "pairs.safetensors", "parts"
+PART = 4096           # pairs in a part: what a kill can cost
 STREAM = 0x9A125      # of the pairs' noise: no student is judged on noise that it has learned by heart
 
 
@@ -51,28 +54,60 @@ class Pairs:
 
 def write(folder: Path, pairs: Pairs, model: Denoiser, origin: dict[str, Any], accelerator: Accelerator,
           advance: Callable[[int], None]) -> None:
-    """Make the pairs, shared among the processes; the file is written to a temporary name, synced and renamed."""
-    sampler, times, options = pairs.plan(model)
-    model, world, seed = model.to(accelerator.device), accelerator.num_processes, pairs.seed ^ STREAM
-    own = (torch.arange(ceil(pairs.n / world)) * world + accelerator.process_index).clamp(max=pairs.n - 1)
+    """Make the pairs, shared among the processes, part by part; parts that are there already are of the same origin."""
+    way, model = pairs.plan(model), model.to(accelerator.device)
+    for start in range(0, pairs.n, PART):
+        place, end = folder / PARTS / f"{start:09d}.safetensors", min(start + PART, pairs.n)
+        if not place.exists():
+            columns, nfe = make(model, way, pairs.seed ^ STREAM, torch.arange(start, end), accelerator)
+            if accelerator.is_main_process:
+                store(place, columns, {"nfe": str(nfe)})
+        accelerator.wait_for_everyone()
+        advance(end)
+    if accelerator.is_main_process:
+        parts = sorted((folder / PARTS).glob("[0-9]*.safetensors"))
+        held = [load_file(part) for part in parts]
+        columns = {name: torch.cat([part[name] for part in held]) for name in held[0]}
+        nfe = round(sum(said(part)["nfe"] for part in parts))
+        store(folder / FILE, columns, {"origin": json.dumps(origin), "nfe": str(nfe)})
+        shutil.rmtree(folder / PARTS)
+
+
+def make(model: Denoiser, way: tuple[Any, ...], seed: int, numbers: Tensor,
+         accelerator: Accelerator) -> tuple[dict[str, Tensor], float]:
+    """Pairs of these numbers, whole on every process, and the teacher's evaluations that they cost."""
+    (sampler, times, options), world, count = way, accelerator.num_processes, len(numbers)
+    own = numbers[(torch.arange(ceil(count / world)) * world + accelerator.process_index).clamp(max=count - 1)]
     labels = None if getattr(model.net, "null_label", None) is None else own % model.net.null_label
-    x0, nfe = [], 0
-    for made in generate(model, sampler, times, own, seed=seed, labels=labels, **options):
-        x0.append(made.x.float())
-        nfe += made.nfe * len(made.x)
-        advance(min(pairs.n, world * sum(map(len, x0))))
-    columns = {"x0": torch.cat(x0), "eps": SampleRng(seed, own, accelerator.device).normal(model.shape)}
+    made = list(generate(model, sampler, times, own, seed=seed, labels=labels, **options))
+    columns = {"x0": torch.cat([part.x.float() for part in made]),
+               "eps": SampleRng(seed, own, accelerator.device).normal(model.shape)}
     columns |= {} if labels is None else {"label": labels.to(accelerator.device)}
     # Process r has numbers r, r + world, ...: the rows of all are dealt back in their order.
-    columns = {name: accelerator.gather(column).unflatten(0, (world, -1)).transpose(0, 1).flatten(0, 1)[: pairs.n]
+    columns = {name: accelerator.gather(column).unflatten(0, (world, -1)).transpose(0, 1).flatten(0, 1)[:count]
                for name, column in columns.items()}
-    if accelerator.is_main_process:
-        scratch = folder / f".{FILE}.new"
-        save_file({name: column.cpu().contiguous() for name, column in columns.items()}, scratch,
-                  {"origin": json.dumps(origin), "nfe": str(round(nfe / len(own) * pairs.n))})
-        with scratch.open("rb") as file:
-            os.fsync(file.fileno())
-        scratch.replace(folder / FILE)
+    return columns, sum(part.nfe * len(part.x) for part in made) / len(own) * count
+
+
+def store(path: Path, columns: dict[str, Tensor], notes: dict[str, str]) -> None:
+    """Written to a temporary name, synced and renamed."""
+    path.parent.mkdir(exist_ok=True)
+    scratch = path.with_name(f".{path.name}.new")
+    save_file({name: column.cpu().contiguous() for name, column in columns.items()}, scratch, notes)
+    with scratch.open("rb") as file:
+        os.fsync(file.fileno())
+    scratch.replace(path)
+
+
+def done(folder: Path) -> int:
+    """How many of the pairs are made already."""
+    return PART * len(list((folder / PARTS).glob("[0-9]*.safetensors")))
+
+
+def said(path: Path) -> dict[str, Any]:
+    """What a file of pairs says of itself."""
+    with safe_open(path, "pt") as file:
+        return {name: json.loads(value) for name, value in file.metadata().items()}
 
 
 def about(folder: Path) -> dict[str, Any] | None:
@@ -80,8 +115,7 @@ def about(folder: Path) -> dict[str, Any] | None:
     if not (folder / FILE).is_file():
         return None
     try:
-        with safe_open(folder / FILE, "pt") as file:
-            return {name: json.loads(value) for name, value in file.metadata().items()}
+        return said(folder / FILE)
     except (SafetensorError, OSError, ValueError, AttributeError):
         raise FastdiffError(f"{folder / FILE} is damaged: remove the folder and run its stage again") from None
 

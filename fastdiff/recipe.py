@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from accelerate.tracking import get_available_trackers
+from accelerate.utils import LoggerType
 from pydantic import Field
 
 from .bench import BenchConfig
@@ -17,13 +19,14 @@ from .pairs import Pairs
 from .schedule import SCHEDULES
 from .settings import Named, Strict, call, check, named, schema, suggestion, validate
 from .source import override, read
-from .train import TrainConfig
+from .train_config import TrainConfig
 
 NAME = r"\w[\w.-]*"                                # of recipes and stages: they become folders
-TAKEN = ("samples", "trajectory", "influence")     # a run's folders that are no stage
+TAKEN = ("samples", "trajectory", "influence", "trackers")     # a run's folders that are no stage
 # The least that settings of a training may be.
 LEAST = {"steps": 1, "batch": 1, "accumulate": 1, "log_every": 1, "save_every": 1, "warmup": 0, "sample_every": 0,
-         "lr": 0, "clip": 0, "ema": 0, "weight_decay": 0, "save_minutes": 0, "seed": 0}
+         "lr": 0, "clip": 0, "ema": 0, "weight_decay": 0, "save_minutes": 0, "seed": 0,
+         "max_skips": 0, "keep": 1}
 
 
 class ModelSpec(Strict):
@@ -58,6 +61,7 @@ class RecipeSpec(Strict):
     train: dict[str, Any] = Field(default_factory=dict)
     stages: dict[str, StageSpec] = Field(min_length=1)
     bench: dict[str, Any] = Field(default_factory=dict)
+    trackers: list[str] = Field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,7 @@ class Recipe:
     bench: BenchConfig
     path: str = ""
     model: ModelSpec = field(default=None)
+    trackers: tuple[str, ...] = ()
 
     def dataset(self) -> Dataset:
         """The data, in memory."""
@@ -132,7 +137,8 @@ def build(source: dict[str, Any], path: str = "") -> Recipe:
     for key, chosen in (("teacher", [bench.teacher] if bench.teacher else []), ("models", bench.models or ())):
         if strange := [name for name in chosen if name not in names]:
             raise FastdiffError(f"bench.{key}: {strange[0]!r} is no stage, choose from {', '.join(names)}")
-    return Recipe(spec.name, source, tuple(stages), bench, path, spec.model)
+    check_trackers(spec.trackers)
+    return Recipe(spec.name, source, tuple(stages), bench, path, spec.model, tuple(spec.trackers))
 
 
 def with_data(path: str, spec: StageSpec, made: list[Stage], earlier: list[Stage]) -> list[Stage]:
@@ -211,6 +217,16 @@ def stage_of(path: str, key: str, name: str, options: dict, train: dict, default
         if not 0 <= share < 1:
             raise FastdiffError(f"{path}.train.{what} = {share}: expected 0 to less than 1")
     return Stage(key, name, method, config, teacher, init)
+
+
+def check_trackers(names: list[str]) -> None:
+    """Refuse what accelerate cannot log with here."""
+    known, here = [str(kind) for kind in LoggerType if kind != "all"], {str(kind) for kind in get_available_trackers()}
+    for name in names:
+        if name not in known:
+            raise FastdiffError(f"trackers: {name!r} is unknown{suggestion(name, known)}")
+        if name not in here:
+            raise FastdiffError(f"trackers: {name} is not installed: pip install {name}, or leave it out")
 
 
 def check_name(path: str, key: str, earlier: dict[str, Stage]) -> None:

@@ -12,16 +12,18 @@ HOUSE = Path(__file__).parents[1] / "fastdiff"
 # From the ground up. A file imports from floors below its own; a package (samplers/) is one room on its floor.
 FLOORS = [
     {"errors"},
-    {"rng", "rows", "lock", "heap", "schedule", "settings"},
+    {"disk", "rng", "rows", "lock", "heap", "schedule", "settings", "signals", "train_config"},
     {"denoiser", "images", "judge", "source"},
     {"guidance", "tuning"},
-    {"samplers", "networks", "data", "ema", "pictures"},
-    {"methods", "checkpoint", "generate", "likelihood", "metrics", "provenance", "cost"},
+    {"samplers", "networks", "data", "ema", "pictures", "terminal"},
+    {"methods", "checkpoint", "generate", "likelihood", "metrics", "provenance", "cost", "placement", "health"},
+    {"state", "log"},
     {"train", "pairs", "evaluate", "search", "editing"},
     {"measure", "budget"},
     {"bench", "report"},
     {"speed"},
     {"recipe"},
+    {"stage"},
     {"stages"},
     {"verbs"},
     {"cli"},
@@ -82,7 +84,7 @@ def test_the_import_reader_sees_all_kinds():
     def seen(file):
         return rooms_below(HOUSE / file)
 
-    assert {"checkpoint", "data", "denoiser", "ema", "errors"} <= seen("train.py")           # from . import, from .x import
+    assert {"state", "data", "denoiser", "ema", "errors"} <= seen("train.py")           # from . import, from .x import
     assert {"errors", "rng", "images"} <= seen("data.py")                                     # from fastdiff.x import
     assert {"judge", "rows"} <= seen("report/files.py")
     assert {"bench", "speed"} <= seen("verbs/measure.py")                                     # inside functions

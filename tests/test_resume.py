@@ -12,7 +12,7 @@ import time
 import pytest
 import torch
 
-from fastdiff.checkpoint import load_state, save_state, states
+from fastdiff.state import load_state, save_state, states
 
 RECIPE = """
 name: tiny

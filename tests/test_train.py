@@ -10,7 +10,6 @@ from accelerate import Accelerator
 from torch import nn
 
 from fastdiff import ema
-from fastdiff.checkpoint import load_state
 from fastdiff.data import toy
 from fastdiff.denoiser import Denoiser
 from fastdiff.errors import FastdiffError
@@ -19,6 +18,7 @@ from fastdiff.methods.base import Importance, Method, by_level
 from fastdiff.methods.denoising import Denoising
 from fastdiff.networks import MLP
 from fastdiff.schedule import Flow
+from fastdiff.state import load_state
 from fastdiff.train import TrainConfig, Training
 
 DATA = toy(n=300)

@@ -1,0 +1,34 @@
+"""What a disk may answer to one who writes: that it is full, read-only or not his."""
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .errors import FastdiffError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Inside, a disk that does not take what is written below a folder ends the work in one line."""
+    try:
+        yield
+    except Exception as error:
+        number = getattr(error, "errno", None) or number_in(str(error))
+        if number not in (*FULL, *REFUSED):
+            raise
+        what = getattr(error, "filename", None) or folder
+        remedy = "make room" if number in FULL else "make it writable, or choose another with --out"
+        raise FastdiffError(f"{what}: {os.strerror(number).lower()}: {remedy}; what was saved before is whole, and the same "
+                            "command goes on") from None
+
+
+def number_in(text: str) -> int | None:
+    """The system's number of an error that a library has told as text."""
+    found = re.search(r"os error (\d+)", text)
+    return int(found[1]) if found else None

@@ -1,0 +1,86 @@
+"""A training's health: which of its figures were not finite, and when that ends it."""
+
+import json
+import math
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from .data import Dataset, order
+from .errors import FastdiffError
+
+FATAL = ("loss", "grad")       # figures that end a training where they are not finite
+NEVER = 1 << 62                # a step that does not come
+NAMED = 8                      # examples that a complaint names
+
+
+class Health:
+    """Watches figures without waiting for the device, unless bad steps may be skipped: then each update is asked for.
+
+    skips: so many steps in a row may be skipped. skipped, row: all steps skipped, and those in a row by now.
+    """
+
+    def __init__(self, folder: Path, dataset: Dataset, seed: int, skips: int, accelerator: Accelerator):
+        self.folder, self.dataset, self.seed, self.skips, self.accelerator = folder, dataset, seed, skips, accelerator
+        self.skipped = self.row = 0
+        self.first: dict[tuple[str, ...], Tensor] = {}        # of figures: at which step each was first not finite
+        self.seen: dict[int, tuple[int, int]] = {}            # of the steps not checked yet: images seen before and after
+
+    def may_update(self, figures: dict[str, Tensor]) -> bool:
+        """Whether loss and gradients let the weights be updated, on every process alike."""
+        if not self.skips:
+            return True
+        bad = torch.stack([~value.isfinite().all() for value in self.told(figures).values()]).any().float()
+        return float(self.accelerator.reduce(bad.to(self.accelerator.device), "sum")) == 0
+
+    def told(self, figures: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Figures without the gradients that a scaler looks after: it skips those that are not finite by itself."""
+        scaled = self.accelerator.scaler is not None
+        return {name: value for name, value in figures.items() if not (scaled and name.endswith("grad"))}
+
+    def watch(self, figures: dict[str, Tensor], step: int) -> None:
+        """Note which figures are not finite at this step."""
+        figures = self.told(figures)
+        values = torch.hstack([value.to(self.accelerator.device, torch.float32) for value in figures.values()])
+        names = tuple(figures)
+        first = self.first.get(names, torch.full_like(values, NEVER, dtype=torch.int64))
+        self.first[names] = torch.where(values.isfinite(), first, first.clamp(max=step))
+
+    def skip(self, bad: set[str], step: int) -> None:
+        """A step whose updates were left out for these figures, if for any; too many in a row end the training."""
+        self.row = self.row + 1 if bad else 0
+        self.skipped += bool(bad)
+        if self.row > self.skips:
+            self.stop(", ".join(sorted(bad)), step, f", the {self.row}. step in a row (train.max_skips = {self.skips})")
+
+    def check(self) -> None:
+        """A loss or a gradient that was not finite ends the training; the complaint names all that was not by then."""
+        at: dict[str, int] = {}
+        for names, steps in self.first.items():
+            at |= {name: min(step, at.get(name, NEVER)) for name, step in zip(names, steps.tolist(), strict=True)}
+        step = min((first for name, first in at.items() if name.rpartition("/")[2] in FATAL), default=NEVER)
+        if step < NEVER:
+            self.stop(", ".join(name for name, first in at.items() if first <= step), step)
+        self.seen.clear()
+
+    def stop(self, bad: str, step: int, more: str = "") -> None:
+        """Complain, and keep the indices of the step's examples beside the log."""
+        kept = f"the last good state is kept in {state}; " if (state := self.folder / "state").exists() else ""
+        start, end = self.seen[step]
+        record, named = {"step": step, "positions": [start, end]}, f"positions {start} to {end - 1}"
+        if isinstance(self.dataset, Dataset):
+            record["examples"] = order(len(self.dataset), self.seed, start, end - start).tolist()
+            some = record["examples"][:NAMED]
+            named = f"examples {', '.join(map(str, some))}" + (", ..." if end - start > NAMED else "")
+        if self.accelerator.is_main_process:
+            (self.folder / "bad-batch.json").write_text(json.dumps(record))
+        raise FastdiffError(f"{bad}: not finite at step {step}{more}: training stopped, {kept}its batch was {named} "
+                            "(bad-batch.json); run with a lower train.lr and another --out")
+
+
+def plain(figures: dict[str, Tensor]) -> dict[str, float | None]:
+    """Figures as a log has them: None where not finite."""
+    values = {name: float(value) for name, value in figures.items()}
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}

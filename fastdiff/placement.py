@@ -1,0 +1,69 @@
+"""Where a network lies: whole on every process, in shards over all of them (FSDP2), or in main memory until it is asked."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from accelerate import Accelerator, cpu_offload
+from torch import Tensor, nn
+
+from .denoiser import Denoiser
+from .errors import FastdiffError
+
+
+def recompute(net: nn.Module) -> None:
+    """Let a model's activations be computed again on the way back instead of kept (activation checkpointing)."""
+    module = net.net.module if isinstance(net, Denoiser) else None
+    if module is None or not getattr(module, "_supports_gradient_checkpointing", False):
+        raise FastdiffError(f"train.gradient_checkpointing: {type(module or net).__name__} knows none, only unet does: "
+                            "leave it out")
+    module.enable_gradient_checkpointing()
+
+
+def offload(model: Denoiser, device: torch.device) -> None:
+    """Keep a frozen model in main memory; each of its layers visits the device when it is asked."""
+    cpu_offload(model.net, device, offload_buffers=True)
+
+
+def shard(model: Denoiser, device: torch.device, offloaded: bool = False) -> None:
+    """Split a model's weights over all processes, in place; what is computed stays the same (torch's fully_shard)."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy, fully_shard
+
+    mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
+    policy = CPUOffloadPolicy(pin_memory=device.type == "cuda") if offloaded else OffloadPolicy()
+    for blocks in model.net.module.children():
+        for block in blocks if isinstance(blocks, nn.ModuleList) else ():
+            fully_shard(block, mesh=mesh, offload_policy=policy)
+    fully_shard(model.net, mesh=mesh, offload_policy=policy)
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor without shards; every process asks at once."""
+    return tensor.full_tensor() if is_shard(tensor) else tensor
+
+
+def laid(value: Tensor, place: Tensor) -> Tensor:
+    """A whole tensor, alike on every process, in shards where another of its shape is."""
+    if not is_shard(place) or value.shape != place.shape:
+        return value
+    from torch.distributed.tensor import distribute_tensor
+
+    return distribute_tensor(value.to(place.device), place.device_mesh, place.placements, src_data_rank=None)
+
+
+def is_shard(tensor: Tensor) -> bool:
+    """Whether a tensor is this process's part of one."""
+    return hasattr(tensor, "full_tensor")
+
+
+@contextmanager
+def unsynced(net: nn.Module, accelerator: Accelerator) -> Iterator[None]:
+    """Inside, gradients stay this process's own: those of the last part of a batch are summed with theirs."""
+    if isinstance(net, Denoiser) and hasattr(net.net, "set_requires_gradient_sync"):
+        net.net.set_requires_gradient_sync(False)
+        yield
+        net.net.set_requires_gradient_sync(True)
+    else:
+        with accelerator.no_sync(net):
+            yield

@@ -1,0 +1,171 @@
+"""One stage of a run: a student trained and exported, or a teacher's pairs stored."""
+
+import json
+import time
+import zlib
+from dataclasses import MISSING, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from rich.console import Console
+
+from . import heap, pairs
+from .bench import check_fit
+from .checkpoint import ABOUT, about, export, fingerprint, load, write_json
+from .data import Dataset
+from .denoiser import Denoiser
+from .errors import FastdiffError
+from .generate import check_labels, plan, sample
+from .guidance import usual_guidance
+from .methods import Progress as Clock
+from .pictures import picture, save
+from .recipe import Recipe, Stage
+from .signals import Signals
+from .terminal import bar
+from .train import Training
+
+SHOWN = 64          # samples drawn of a stage
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the stages of a run share. folder: the run's directory."""
+
+    recipe: Recipe
+    dataset: Dataset
+    folder: Path
+    accelerator: Accelerator
+    console: Console
+    signals: Signals
+
+
+def train(run: Run, stage: Stage, title: str) -> None:
+    """Train, resume or skip a stage, and export its average."""
+    folder, accelerator = run.folder, run.accelerator
+    place, stored = folder / stage.name, stage.data and pairs_at(stage.data, folder)
+    data = pairs.read(stored, run.dataset) if stored else run.dataset
+    origin = {"method": {"name": stage.method_name, **described(stage.method)}, "data": data.fingerprint,
+              **{role: fingerprint(where(reference, folder)) if reference else None
+                 for role, reference in (("teacher", stage.teacher), ("init", stage.init or stage.teacher))}}
+    if (notes := about(place)) and notes["origin"] == origin:
+        return
+    forget_others(run, place, origin)
+    config = replace(stage.train, seed=stage.train.seed ^ zlib.crc32(stage.name.encode()))
+    torch.manual_seed(config.seed)
+    student, teacher = networks(run, stage, data)
+    training = Training(stage.method, Clock, student, teacher, data, config, place, accelerator, run.signals)
+    with bar(run.console, title, config.steps, training.step) as advance, heap.kept(), run.signals.heeded():
+        for step, logs in training:
+            advance(step, told(logs, training.pace) if logs else None)
+            if logs:
+                accelerator.log({f"{stage.name}/{name}": value for name, value in (logs | training.pace).items()}, step)
+            if config.sample_every and step % config.sample_every == 0:
+                draw(training.result(), place / "samples" / f"{step:08d}.png", accelerator)
+    model = training.result()
+    draw(model, place / "samples" / f"{config.steps:08d}.png", accelerator)
+    if accelerator.is_main_process:
+        cost = {"images": training.images, "seconds": training.seconds,
+                "teacher_nfe": training.images * stage.method.teacher_nfe() + (pairs.about(stored)["nfe"] if stored else 0)}
+        dtype = {"float32": torch.float32, "float16": torch.float16}[config.export]
+        notes = {"method": stage.method_name, "origin": origin, "ema": config.ema, "cost": cost}
+        export(model, place, notes, dtype)
+    accelerator.wait_for_everyone()
+    accelerator.free_memory()
+
+
+def networks(run: Run, stage: Stage, data: Dataset) -> tuple[Denoiser, Denoiser | None]:
+    """A stage's student and teacher; what does not fit is refused now, and not after days of training."""
+    source = stage.init or stage.teacher
+    begun = load(where(source, run.folder)) if source else run.recipe.fresh_model(run.dataset)
+    student, told = stage.method.student(begun), begun.guidance
+    teacher = load(where(stage.teacher, run.folder)).on(student.schedule) if stage.teacher else None
+    for reference, model in ((source, student), (stage.teacher, teacher)):
+        check_data(f"stage {stage.name}: {reference}", model, data)
+    if told != (teacher.guidance if teacher else None):                   # it would forget it, or could not follow it
+        one, other = (source, stage.teacher or "what it learns from") if told else (stage.teacher, source)
+        raise FastdiffError(f"stage {stage.name}: {one} is told a weight of guidance, and {other} is not told the same: "
+                            "leave out init, or choose a teacher that fits it")
+    bench = run.recipe.bench
+    if bench.models is None or stage.name in bench.models:
+        check_fit(stage.name, student, run.dataset, bench)
+    student.sampling = stage.method.sampling()
+    plan(student, None, None, None, {})                                   # what cannot be sampled is not worth training
+    stage.method.ready(student.shape, run.accelerator.device)
+    return student, teacher
+
+
+def told(logs: dict[str, Any], pace: dict[str, float]) -> str:
+    """A line of the log in a few words."""
+    loss = "loss –" if logs["loss"] is None else f"loss {logs['loss']:.4g}"
+    waits = f", {pace['wait']:.0%} waiting for data" if pace["wait"] > 0.01 else ""
+    memory = f", {pace['memory_mb'] / 1024:.1f} GiB" if torch.cuda.is_available() else ""
+    return f"{loss}, {pace['images_per_s']:,.0f} images/s{waits}{memory}"
+
+
+def check_data(what: str, model: Denoiser | None, data: Any) -> None:
+    """Refuse a model of other samples or fewer classes than the data's."""
+    if model and tuple(model.shape) != tuple(data.shape):
+        raise FastdiffError(f"{what} makes samples of shape {tuple(model.shape)}, the data have {tuple(data.shape)}")
+    if model and model.net.null_label is not None and data.labels is not None:
+        try:
+            check_labels(model, data.labels)
+        except FastdiffError as error:
+            raise FastdiffError(f"{what} does not know the data's classes: {error}") from None
+
+
+def make_pairs(run: Run, stage: Stage, title: str) -> None:
+    """Store a teacher's pairs, unless they are there."""
+    place, teacher = run.folder / stage.name, where(stage.teacher, run.folder)
+    origin = {"pairs": described(stage.pairs), "teacher": fingerprint(teacher)}
+    if (notes := pairs.about(place)) and notes["origin"] == origin:
+        return
+    forget_others(run, place, origin)
+    with bar(run.console, title, stage.pairs.n, pairs.done(place)) as advance:
+        pairs.write(place, stage.pairs, load(teacher), origin, run.accelerator, advance)
+    run.accelerator.wait_for_everyone()
+
+
+def pairs_at(reference: str, folder: Path) -> Path:
+    """A stage's folder of pairs, or the path as given."""
+    own = folder / reference
+    return own if pairs.about(own) else Path(reference).expanduser()
+
+
+def described(method: Any) -> dict[str, Any]:
+    """The settings that are not the method's defaults: an option that comes later leaves finished stages as they are."""
+    own = {f.name: getattr(method, f.name) for f in fields(method)
+           if getattr(method, f.name) != (f.default if f.default_factory is MISSING else f.default_factory())}
+    return {name: value if isinstance(value, str | int | float | None) else repr(value) for name, value in own.items()}
+
+
+def where(reference: str, folder: Path) -> Path | str:
+    """A stage's folder, or the path or hub id as given."""
+    if (folder / reference / ABOUT).exists():
+        return folder / reference
+    if not any(mark in reference for mark in "/.~"):                      # the recipe took it for a stage
+        raise FastdiffError(f"stage {reference} is not trained yet: run it first, with --only {reference} or without --only")
+    return reference
+
+
+def forget_others(run: Run, place: Path, origin: dict[str, Any]) -> None:
+    """Set aside what an earlier teacher or data left in a stage's folder, and note whose it is now."""
+    if run.accelerator.is_main_process:
+        path = place / "origin.json"
+        if path.exists() and json.loads(path.read_text()) != origin:
+            aside = place.with_name(f"{place.name}.before-{time.strftime('%Y%m%d-%H%M%S')}")
+            run.console.print(f"{place.name}: made from another teacher or data, started over; the old one is kept as "
+                              f"{aside.name}")
+            place.replace(aside)
+        place.mkdir(parents=True, exist_ok=True)
+        write_json(path, origin)
+    run.accelerator.wait_for_everyone()
+
+
+def draw(model: Denoiser, path: Path, accelerator: Accelerator) -> None:
+    """Samples of a model, as it is meant to be sampled, as one sheet; with labels, of each class in turn."""
+    if accelerator.is_main_process:
+        classes = model.net.null_label
+        labels = torch.arange(SHOWN) % classes if classes else None
+        save(picture(sample(model, n=SHOWN, labels=labels, guidance=usual_guidance(model)), zoom=4), path)
