@@ -22,8 +22,8 @@ from .settings import named, spelled
 def edit(model: Denoiser, image: Tensor, *, mask: Tensor | None = None, strength: float = 1.0, resamplings: int = 0,
          jump: int = 1, sampler: str | None = None, steps: int | None = None, spacing: Spacing | None = None, seed: int = 0,
          labels: Tensor | int | None = None, guidance: float = 1.0, batch: int = 512, watch: Watch | None = None,
-         **options: Any) -> Tensor:
-    """Images (n, *shape) made from given ones; what is not named is as in `sample`.
+         share: tuple[int, int] = (0, 1), **options: Any) -> Tensor:
+    """Images (n, *shape) made from given ones; what is not named is as in `sample`, share too.
 
     strength: share of t_max up to which the image is noised before sampling (SDEdit, Meng et al. 2022); of 1 nothing of it
     is left where alpha = 0. mask: 1 where the image is known and stays, 0 where it is drawn, of any shape that broadcasts.
@@ -42,9 +42,9 @@ def edit(model: Denoiser, image: Tensor, *, mask: Tensor | None = None, strength
     sampler, times, options = plan(model, sampler, steps, truncated(spacing, model, strength) if strength < 1 else spacing,
                                    options)
     labels = conditions(model, labels, len(image), guidance, options)
-    image, made = image.to(model.device), []
+    image, made, own = image.to(model.device), [], torch.arange(len(image))[share[0] :: share[1]]
     mask = None if mask is None else known_region(mask.to(model.device), image)
-    for rows in torch.arange(len(image)).split(batch):
+    for rows in own.split(batch):
         draw, wrap = sampler, None
         if mask is not None and resamplings:
             draw = partial(repaint, image=image[rows], mask=mask[rows], sampler=sampler, resamplings=resamplings, jump=jump)
@@ -53,8 +53,8 @@ def edit(model: Denoiser, image: Tensor, *, mask: Tensor | None = None, strength
         made += generate(model, draw, times, rows, seed=seed, labels=None if labels is None else labels[rows],
                          guidance=guidance, batch=batch, start=image[rows] if strength < 1 else None, wrap=wrap, watch=watch,
                          **options)
-    x = torch.cat([part.x for part in made])
-    return x if mask is None else torch.where(mask, image.to(x), x)
+    x = torch.cat([image[:0], *(part.x for part in made)])
+    return x if mask is None else torch.where(mask[own], image[own].to(x), x)
 
 
 def truncated(spacing: Spacing | None, model: Denoiser, strength: float) -> dict[str, Any]:

@@ -68,9 +68,10 @@ def generate(model: Denoiser, sampler: str | Callable[..., Iterator[State]], tim
 
 def sample(model: Denoiser, sampler: str | None = None, steps: int | None = None, n: int = 64, seed: int = 0,
            spacing: Spacing | None = None, labels: Tensor | int | None = None, guidance: float = 1.0, batch: int = 512,
-           watch: Watch | None = None, **options: Any) -> Tensor:
+           watch: Watch | None = None, share: tuple[int, int] = (0, 1), **options: Any) -> Tensor:
     """n samples as a float tensor (n, *shape), images in [-1, 1]; what is not named is what was recorded with the model.
 
+    share: (r, w), one process of w: its samples alone, numbers r, r + w, ... of the n.
     options: the sampler's own, and clip, threshold, interval, rescale, plus, every, against of `Guided`.
     """
     for what, value in (("n", n), ("batch", batch)):
@@ -78,9 +79,10 @@ def sample(model: Denoiser, sampler: str | None = None, steps: int | None = None
             raise FastdiffError(f"{what} = {value}: expected at least 1")
     sampler, times, options = plan(model, sampler, steps, spacing, options)
     labels = conditions(model, labels, n, guidance, options)
-    made = generate(model, sampler, times, torch.arange(n), seed=seed, labels=labels, guidance=guidance, batch=batch,
-                    watch=watch, **options)
-    return torch.cat([part.x for part in made])
+    own = torch.arange(n)[share[0] :: share[1]]
+    made = generate(model, sampler, times, own, seed=seed, labels=None if labels is None else labels[own],
+                    guidance=guidance, batch=batch, watch=watch, **options)
+    return torch.cat([torch.empty(0, *model.shape, device=model.device), *(part.x for part in made)])
 
 
 def conditions(model: Denoiser, labels: Tensor | int | None, n: int, guidance: float,

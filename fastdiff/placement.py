@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
-from accelerate import Accelerator, cpu_offload
+from accelerate import Accelerator
 from torch import Tensor, nn
 
 from .denoiser import Denoiser
@@ -21,8 +22,30 @@ def recompute(net: nn.Module) -> None:
 
 
 def offload(model: Denoiser, device: torch.device) -> None:
-    """Keep a frozen model in main memory; each of its layers visits the device when it is asked."""
-    cpu_offload(model.net, device, offload_buffers=True)
+    """Keep a frozen model in main memory; each of its layers visits the device when it is asked.
+
+    (accelerate's cpu_offload does the same, and fails beside networks under DDP.)
+    """
+    for layer in model.net.modules():
+        own = [*layer.parameters(recurse=False), *layer.buffers(recurse=False)]
+        home = [tensor.data.cpu().pin_memory() if device.type == "cuda" else tensor.data.cpu() for tensor in own]
+        visit(own, home, layer, device)
+
+
+def visit(own: list[Tensor], home: list[Tensor], layer: nn.Module, device: torch.device) -> None:
+    """Let a layer's tensors be on a device while it works, and at home otherwise."""
+
+    def go(*_: Any) -> None:
+        for tensor, stored in zip(own, home):
+            tensor.data = stored.to(device, non_blocking=True)
+
+    def come(*_: Any) -> None:
+        for tensor, stored in zip(own, home):
+            tensor.data = stored
+
+    come()
+    layer.register_forward_pre_hook(go)
+    layer.register_forward_hook(come)
 
 
 def shard(model: Denoiser, device: torch.device, offloaded: bool = False) -> None:

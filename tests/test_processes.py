@@ -1,17 +1,24 @@
-"""Two processes under torchrun, on the CPU: the same training, the same figures, one of every line."""
+"""Two and four processes under torchrun, on the CPU: the same training, images and figures, one of every line."""
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 
+import many
+import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
+from PIL import Image
 from safetensors.torch import load_file
 
 from fastdiff import recipe as recipes
 from fastdiff.bench import sweep
+from fastdiff.checkpoint import load
+from fastdiff.generate import sample
 from fastdiff.rows import FAMILIES
 from fastdiff.stages import run
 
@@ -30,21 +37,25 @@ bench: {steps: [1, 2], baselines: ["ddpm:4"], n: 65, seeds: [0, 1], batch: 16}
 STAGES = ("teacher", "progressive", "cd")
 
 
+def torchrun(count, *words):
+    """A command on so many processes of one thread each; what it printed."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    made = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={count}", f"--master_port={port}", *map(str, words)],
+        capture_output=True, text=True, timeout=600, env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"})
+    assert made.returncode == 0, made.stdout + made.stderr
+    return made.stdout
+
+
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
     """The recipe, the directory of a run on two processes, and what it printed."""
     folder = tmp_path_factory.mktemp("processes")
     path = folder / "pair.yaml"
     path.write_text(RECIPE)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    made = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}",
-         "-m", "fastdiff", "run", path, "--out", folder / "two"],
-        capture_output=True, text=True, timeout=600, env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"})
-    assert made.returncode == 0, made.stdout + made.stderr
-    return recipes.load(path), folder / "two", made.stdout
+    return recipes.load(path), folder / "two", torchrun(2, "-m", "fastdiff", "run", path, "--out", folder / "two")
 
 
 def rows_of(folder):
@@ -88,3 +99,93 @@ def test_figures_of_two_processes_are_those_of_one(pair, tmp_path):
             assert row[name] == pytest.approx(own[name], rel=1e-3), name
     for kind in ("samples", "trajectory", "influence"):
         assert {p.name for p in (two / kind).iterdir()} == {p.name for p in (tmp_path / kind).iterdir()}
+
+
+# ---- trainings, DDP and in shards
+
+METHODS = ("denoising", "duel", "progressive", "cd", "scd", "meanflow", "ctm")     # one network, three in two turns, ...
+JOBS = {name: {"method": name} for name in METHODS}
+SHARDS = {f"{name}-shard": {"method": name, "train": {"shard": True}} for name in ("denoising", "duel", "scd", "meanflow")}
+PARTS = {"parts": {"method": "duel", "train": {"accumulate": 2}},
+         "parts-shard": {"method": "duel", "train": {"accumulate": 4, "shard": True}}}
+AWAY = {"away": {"method": "cd", "train": {"offload": True}},
+        "away-shard": {"method": "cd", "train": {"offload": True, "shard": True}}}
+HALF = {"half": {"method": "duel", "train": {"save_every": 23}, "until": 23}}
+REST = {"rest": {"method": "duel", "train": {"shard": True}}}                     # it goes on in shards
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The folder of trainings on two processes, and of some on four that go on where two left off."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "two.json").write_text(json.dumps(JOBS | SHARDS | PARTS | AWAY | HALF))
+    torchrun(2, many.__file__, folder / "two.json", folder)
+    shutil.copytree(folder / "half", folder / "rest")
+    (folder / "four.json").write_text(json.dumps(REST))
+    torchrun(4, many.__file__, folder / "four.json", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The same on one process: by method, all that the training changes."""
+    torch.set_num_threads(1)
+    folder, accelerator = tmp_path_factory.mktemp("alone"), Accelerator(cpu=True)
+    return {name: many.train(job, folder / name, accelerator)[0] for name, job in JOBS.items()}
+
+
+def distance(tensors, others):
+    assert set(tensors) == set(others)
+    return max(float((tensors[name] - others[name]).abs().max()) for name in tensors if ".step" not in name)
+
+
+@pytest.mark.parametrize("name", [*JOBS, *SHARDS, *PARTS, *AWAY])
+def test_training_on_two_processes_is_that_on_one(trained, alone, name):
+    """DDP or shards, whole batches or parts: the same global batches and noise, so the same weights and averages."""
+    method = (JOBS | SHARDS | PARTS | AWAY)[name]["method"]
+    assert distance(load_file(trained / f"{name}.safetensors"), alone[method]) < 1e-4
+    assert distance(alone[method], {k: torch.zeros_like(v) for k, v in alone[method].items()}) > 0.05
+
+
+@pytest.mark.parametrize("name", [*JOBS, *SHARDS, *PARTS])
+def test_ranks_end_equal_to_the_last_bit(trained, name):
+    one, two = (load_file(trained / f"{name}-{rank}.safetensors") for rank in (0, 1))
+    assert set(one) == set(two) and all(torch.equal(one[k], two[k]) for k in one)
+    assert ("student.net.first.weight" in one) == ("shard" not in name)           # in shards no rank has it whole
+
+
+def test_what_two_processes_began_one_and_four_finish(trained, alone, tmp_path):
+    shutil.copytree(trained / "half", tmp_path / "half")
+    run = many.training(JOBS["duel"], tmp_path / "half", Accelerator(cpu=True))
+    assert run.step == 23 and run.images == 23 * 2 * 32
+    list(run)
+    assert distance(run.tensors(), alone["duel"]) < 1e-4
+    assert distance(load_file(trained / "rest.safetensors"), alone["duel"]) < 1e-4
+
+
+# ---- samples
+
+
+def test_two_and_four_processes_draw_the_samples_of_one(tmp_path, fastdiff):
+    how = ("sample", "checkpoints/digits/consistency", "--steps", "2", "-n", "9", "--seed", "3")
+    assert fastdiff(*how, "--out", tmp_path / "1")[0] == 0
+    for count in (2, 4):
+        printed = torchrun(count, "-m", "fastdiff", *how, "--out", tmp_path / str(count))
+        assert printed.count("9 samples in") == 1
+    names = sorted(path.name for path in (tmp_path / "1").iterdir())
+    assert len(names) == 9
+    for count in ("2", "4"):
+        assert sorted(path.name for path in (tmp_path / count).iterdir()) == names
+        for name in names:
+            a, b = (np.asarray(Image.open(tmp_path / k / name), int) for k in ("1", count))
+            assert abs(a - b).max() <= 1, (count, name)                           # one level of 256: rounding
+
+
+def test_a_share_of_the_samples_is_their_part(tmp_path):
+    model = load("checkpoints/digits/consistency")
+    whole = sample(model, steps=2, n=7)
+    for world in (2, 3):
+        for rank in range(world):
+            own = sample(model, steps=2, n=7, share=(rank, world))
+            torch.testing.assert_close(own, whole[rank::world], atol=1e-4, rtol=0)
+    assert sample(model, steps=2, n=1, share=(1, 2)).shape == (0, 1, 8, 8)

@@ -42,7 +42,7 @@ def sample(
     sampler: Annotated[str | None, typer.Option(help="Instead of the one recorded with the model; ddim[eta=0.5] "
                                                      "sets an option.")] = None,
     steps: Annotated[int | None, typer.Option(help="Instead of the first step count it was trained for.")] = None,
-    n: Annotated[int, typer.Option(help="How many samples.")] = 64,
+    n: Annotated[int, typer.Option("--n", "-n", help="How many samples.")] = 64,
     seed: int = 0,
     spacing: Annotated[str | None, typer.Option(help="The time grid, karras[rho=5] with an option, or the times.")] = None,
     labels: Annotated[str | None, typer.Option(help="One class, or n of them separated by commas.")] = None,
@@ -68,6 +68,8 @@ def sample(
         if value < least:
             raise FastdiffError(f"{what} {value}: expected at least {least}")
     import torch
+    from accelerate import Accelerator
+    from accelerate.utils import gather_object
 
     from ..checkpoint import load
     from ..editing import edit
@@ -76,16 +78,18 @@ def sample(
     from ..pictures import picture, save
     from ..tuning import tune
 
-    def write(x: torch.Tensor, path: Path) -> None:
+    accelerator = Accelerator(cpu=not torch.cuda.is_available())
+    rank, world, main = accelerator.process_index, accelerator.num_processes, accelerator.is_main_process
+
+    def put(x: torch.Tensor, path: Path, columns: int, zoom: int = 1) -> None:
         try:
-            if path.suffix.lower() == ".png":
-                side = max(1, round(len(x) ** 0.5))
-                save(picture(x, columns=side, zoom=max(1, 256 // (side * x.shape[-1]))), path)
-            else:
-                for i, one in enumerate(x):
-                    save(picture(one[None], columns=1), path / f"{i:06d}.png")
+            save(picture(x, columns, zoom), path)
         except OSError as error:
             raise FastdiffError(f"--out {out}: cannot be written ({error.strerror})") from None
+
+    def sheet(x: torch.Tensor, path: Path) -> None:
+        side = max(1, round(len(x) ** 0.5))
+        put(x, path, side, max(1, 256 // (side * x.shape[-1])))
 
     states: list[int] = []
 
@@ -93,21 +97,29 @@ def sample(
         if int(part[0]) == 0:                                            # the first batch stands for all
             states.append(len(states) + 1)
             if states[-1] % preview == 0:
-                write(state.x0, out.with_name(f"{out.stem}-state-{states[-1]:04d}.png"))
+                sheet(state.x0, out.with_name(f"{out.stem}-state-{states[-1]:04d}.png"))
 
     if image is None and (mask is not None or strength != 1 or resamplings):
         raise FastdiffError("--mask, --strength and --resamplings change an image: give --image")
-    opened = tune(load(model, "cuda" if torch.cuda.is_available() else "cpu"), precision.value, channels_last, compile)
+    opened = tune(load(model, accelerator.device), precision.value, channels_last, compile)
     how = {"sampler": sampler, "steps": steps, "seed": seed, "spacing": spacing, "guidance": guidance, "batch": batch,
-           "labels": torch.tensor(classes) if classes else None, "watch": watch if preview else None, **bounds(guide)}
+           "labels": torch.tensor(classes) if classes else None, "watch": watch if preview else None,
+           "share": (rank, world), **bounds(guide)}
     if image is None:
         x = draw(opened, n=n, **how)
     else:
         given = read_images(image, opened.shape)
         known = None if mask is None else read_images(mask, opened.shape)[:1] > 0
         x = edit(opened, given[torch.arange(n) % len(given)], mask=known, strength=strength, resamplings=resamplings, **how)
-    write(x, out)
-    typer.echo(f"{n} samples in {out}")
+    if out.suffix.lower() == ".png":
+        parts = gather_object([x.cpu()])
+        if main:
+            sheet(torch.stack([parts[i % world][i // world] for i in range(n)]), out)
+    else:
+        for i, one in zip(range(rank, n, world), x):
+            put(one[None], out / f"{i:06d}.png", 1)
+    if main:
+        typer.echo(f"{n} samples in {out}")
 
 
 def export(

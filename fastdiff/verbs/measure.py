@@ -29,7 +29,7 @@ def bench(
     spacings: Annotated[str, typer.Option(help="Grids of those samplers; else uniform.")] = "",
     guidance: Annotated[str, typer.Option(help="Weights, separated by commas; 1 is none.")] = "1",
     clip: Annotated[float | None, typer.Option(help="Bound of the clean prediction while sampling.")] = None,
-    n: Annotated[int, typer.Option(help="Samples a cell and seed.")] = 2000,
+    n: Annotated[int, typer.Option("--n", "-n", help="Samples a cell and seed.")] = 2000,
     seeds: Annotated[str, typer.Option(help="Separated by commas; each draws samples of its own.")] = "0",
     data: Annotated[str, typer.Option(help="A data set's name or path.")] = "digits",
     resolution: Resolution = None,

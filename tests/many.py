@@ -1,0 +1,85 @@
+"""What the tests of many processes run under torchrun: trainings of tiny stages, each rank's weights written down."""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from safetensors.torch import save_file
+from torch import nn
+
+from fastdiff.data import toy
+from fastdiff.denoiser import Denoiser
+from fastdiff.methods import METHODS, Progress
+from fastdiff.methods.base import bare, per_sample
+from fastdiff.methods.denoising import Denoising
+from fastdiff.networks import MLP
+from fastdiff.placement import is_shard
+from fastdiff.schedule import Flow
+from fastdiff.train import Training
+from fastdiff.train_config import TrainConfig
+
+DATA = toy(n=300)
+
+
+class Duel(Denoising):
+    """Two turns: the student learns against a critic and the teacher, the critic and a copy of the student after it."""
+
+    def extras(self, student, teacher):
+        torch.manual_seed(1)
+        return {"critic": nn.Linear(2, 1), "fake": made(2)}
+
+    def averages(self):
+        return {"slow": lambda progress: 0.9}
+
+    def turns(self, progress):
+        return ("student",), ("critic", "fake")
+
+    def loss(self, turn, nets, batch, progress):
+        t = batch.rng.uniform()
+        x = bare(nets["student"]).schedule.mix(batch.x0, batch.rng.normal(batch.x0.shape[1:]), t)
+        said, aims = (nets[role](x, t, t, batch.cond).x0 for role in ("student" if "student" in turn else "fake", "teacher"))
+        error = per_sample((said - aims).square()) + (nets["critic"](said) - nets["critic"](batch.x0)).square().mean(1)
+        return error.mean() if "student" in turn else -error.mean() + 2 * per_sample((said - aims).square()).mean(), {}
+
+
+def made(seed):
+    torch.manual_seed(seed)
+    model = Denoiser(MLP(2, 16, 2), Flow(), "velocity", (2,))
+    nn.init.normal_(model.net.last.weight, std=0.1)
+    return model
+
+
+def training(job, folder, accelerator):
+    """A job: method (a name, or duel), its settings, those of the training."""
+    method = Duel() if job["method"] == "duel" else METHODS[job["method"]](**job.get("settings", {}))
+    student, teacher = method.student(made(0)), made(1).eval()
+    settings = {"steps": 50, "batch": 32, "save_every": 50, "log_every": 50} | job.get("train", {})
+    return Training(method, Progress, student, teacher, DATA, TrainConfig(**settings), folder, accelerator)
+
+
+def train(job, folder, accelerator):
+    """All that a training changes, and what this rank holds of it, after its last step or that of job["until"]."""
+    run = training(job, folder, accelerator)
+    for step, _ in run:
+        if step == job.get("until"):
+            break
+    held = {f"{r}.{k}": v for r, n in run.nets().items() for k, v in n.state_dict().items() if not is_shard(v)}
+    held |= {f"result.{k}": v for k, v in run.result().state_dict().items()}
+    return run.tensors(), {name: value.clone() for name, value in held.items()}
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    accelerator = Accelerator(cpu=True)
+    out = Path(sys.argv[2])
+    for name, job in json.loads(Path(sys.argv[1]).read_text()).items():
+        tensors, own = train(job, out / job.get("folder", name), accelerator)
+        save_file(own, out / f"{name}-{accelerator.process_index}.safetensors")
+        if accelerator.is_main_process:
+            save_file({name: value.clone() for name, value in tensors.items()}, out / f"{name}.safetensors")
+        accelerator.free_memory()
+    accelerator.wait_for_everyone()
+    if accelerator.num_processes > 1:
+        torch.distributed.destroy_process_group()
