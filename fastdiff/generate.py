@@ -46,7 +46,7 @@ def generate(model: Denoiser, sampler: str | Callable[..., Iterator[State]], tim
     stochastic = "randn" in inspect.signature(draw).parameters
     bounds = {name: options.pop(name) for name in GUIDANCE if name in options}
     (alpha, sigma), *_, (_, sigma_end) = model.schedule.levels(times)
-    for rows in torch.arange(len(indices)).split(batch):
+    for rows in torch.arange(len(indices)).split(batch) if len(indices) else ():
         part = indices[rows]
         rng = SampleRng(seed, part, device)
         cond = {"label": labels[rows].to(device)} if labels is not None else None

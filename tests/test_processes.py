@@ -42,9 +42,10 @@ def torchrun(count, *words):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    launch = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={count}", f"--master_port={port}"]
     made = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={count}", f"--master_port={port}", *map(str, words)],
-        capture_output=True, text=True, timeout=600, env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"})
+        [*launch, *map(str, words)], capture_output=True, text=True, timeout=600,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"})
     assert made.returncode == 0, made.stdout + made.stderr
     return made.stdout
 

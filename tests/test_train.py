@@ -10,13 +10,13 @@ from accelerate import Accelerator
 from torch import nn
 
 from fastdiff import ema
-from fastdiff.data import toy
+from fastdiff.data import Dataset, order, toy
 from fastdiff.denoiser import Denoiser
 from fastdiff.errors import FastdiffError
 from fastdiff.methods import Progress
 from fastdiff.methods.base import Importance, Method, by_level
 from fastdiff.methods.denoising import Denoising
-from fastdiff.networks import MLP
+from fastdiff.networks import MLP, unet
 from fastdiff.schedule import Flow
 from fastdiff.state import load_state
 from fastdiff.train import TrainConfig, Training
@@ -289,6 +289,85 @@ def test_the_complaint_names_the_turn_and_what_was_bad_before(tmp_path):
     finish(training(tmp_path / "mended", Sick(mended=True)))
     lines = log_of(tmp_path / "mended")
     assert len(lines) == 4 and ["critic/often" in line for line in lines] == [False, True] * 2
+
+
+@dataclass
+class Ill(Denoising):
+    """Denoising whose loss is not finite at some steps (counted from 1)."""
+
+    at: tuple[int, ...] = ()
+
+    def loss(self, turn, nets, batch, progress):
+        loss, logs = super().loss(turn, nets, batch, progress)
+        return (loss * float("nan") if progress.step + 1 in self.at else loss), logs
+
+
+def test_bad_steps_are_skipped_and_counted(tmp_path):
+    run = training(tmp_path, Ill(at=(4, 5, 9)), max_skips=2, log_every=1, steps=10)
+    before = {}
+    for step, _ in run:
+        before[step] = weights(run.student).clone(), weights(run.average).clone()
+    for step in range(2, 11):
+        still = all(map(torch.equal, before[step], before[step - 1]))
+        assert still == (step in (4, 5, 9)), step
+    lines = log_of(tmp_path)
+    assert [line["skipped"] for line in lines] == [0, 0, 0, 1, 2, 2, 2, 2, 3, 3]
+    assert [line["step"] for line in lines if line["loss"] is None] == [4, 5, 9] and run.images == 320
+    _, record = load_state(tmp_path / "state")
+    assert record["skipped"] == 3 and record["row"] == 0
+
+
+def test_too_many_in_a_row_stop_with_the_indices_of_the_batch(tmp_path):
+    settings = {"max_skips": 2, "steps": 20, "save_every": 5, "batch": 32}
+    with pytest.raises(FastdiffError) as caught:
+        finish(training(tmp_path, Ill(at=(3, 6, 7, 8)), **settings))
+    record = json.loads((tmp_path / "bad-batch.json").read_text())
+    assert record["step"] == 8 and record["positions"] == [7 * 32, 8 * 32]
+    assert record["examples"] == order(300, 0, 7 * 32, 32).tolist()
+    first = ", ".join(map(str, record["examples"][:8]))
+    assert str(caught.value).startswith("grad, loss: not finite at step 8, the 3. step in a row (train.max_skips = 2): ")
+    assert f"its batch was examples {first}, ..." in str(caught.value)
+    tensors, state = load_state(tmp_path / "state")
+    assert state["step"] == 5 and all(torch.isfinite(v).all() for v in tensors.values())
+
+
+def test_skips_in_a_row_are_remembered_over_a_break(tmp_path):
+    with pytest.raises(FastdiffError, match="not finite at step 6, the 2"):
+        finish(training(tmp_path, Ill(at=(5, 6)), max_skips=1, save_every=5))
+    assert load_state(tmp_path / "state")[1]["row"] == 1
+    with pytest.raises(FastdiffError, match="not finite at step 6, the 2"):
+        finish(training(tmp_path, Ill(at=(5, 6)), max_skips=1, save_every=5))
+
+
+# ---- memory
+
+
+def test_activations_computed_again_give_the_same_weights_and_are_not_kept(tmp_path):
+    """A network of convolutions; the tensors that autograd keeps are counted."""
+    data, results, kept = Dataset("noise", torch.randint(0, 256, (64, 1, 8, 8)).to(torch.uint8)), [], []
+    for again in (False, True):
+        torch.manual_seed(0)
+        net = unet((1, 8, 8), channels=(16, 16), layers=2)
+        nn.init.normal_(net.module.conv_out.weight, std=0.05)
+        run = training(tmp_path / str(again), student=Denoiser(net, Flow(), "velocity", (1, 8, 8)), data=data, steps=3,
+                       gradient_checkpointing=again)
+        count = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda x, count=count: count.append(x.numel()) or x, lambda x: x):
+            finish(run)
+        results.append(weights(run.average))
+        kept.append(sum(count))
+    torch.testing.assert_close(*results, rtol=0, atol=1e-6)
+    assert kept[1] < 0.5 * kept[0]
+    with pytest.raises(FastdiffError, match="gradient_checkpointing: MLP knows none"):
+        training(tmp_path / "mlp", gradient_checkpointing=True)
+
+
+def test_the_pace_is_told_beside_the_log(tmp_path):
+    run = training(tmp_path, steps=20, log_every=5)
+    finish(run)
+    lines = [json.loads(line) for line in (tmp_path / "pace.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [5, 10, 15, 20] and all(line["images_per_s"] > 0 for line in lines)
+    assert all(0 <= line["wait"] <= 1 and line["memory_mb"] > 10 for line in lines) and run.pace.items() <= lines[-1].items()
 
 
 def test_a_log_cut_by_a_kill_goes_on_from_the_state(tmp_path):
