@@ -78,6 +78,7 @@ class Readable(Protocol):
     classes: int  # 0 when unlabelled
     noise: Tensor | None
     fingerprint: str
+    ahead: int  # global batches that a loader reads ahead
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -101,6 +102,7 @@ class Dataset:
     labels: Tensor | None = None  # int64 (N,)
     classes: int = 0  # 0 when unlabelled
     noise: Tensor | None = None  # of stored pairs: what each example was made from, float32 (N, ...)
+    ahead = 0
 
     def __len__(self) -> int:
         return len(self.examples)

@@ -1,4 +1,4 @@
-"""Batches in their order, read ahead in a background thread."""
+"""Batches in their order; what must be fetched and decoded is read ahead in a background thread."""
 
 import time
 from collections import deque
@@ -9,15 +9,14 @@ import torch
 
 from fastdiff.batches import Batch, Readable, Rows, share
 
-AHEAD = 3  # global batches
-
 
 class Loader:
     """next() yields parts 0 .. parts-1 of the global batch at `position`, then those of position + size, ...
 
     Part i of rank r is batch_at(..., rank=i * world + rank, world=world * parts): all parts of all ranks are one batch.
-    waited: seconds that next() stood waiting for the reader; the caller may set it to 0. A reader that failed answers
-    every next() with its error.
+    waited: seconds that next() stood waiting for rows; the caller may set it to 0. A reader that failed answers every
+    next() with its error. dataset.ahead batches are read ahead; where that is none, in memory, there is no thread: torch
+    gives the interpreter lock away at every call, and handing it to and fro costs several times what the reading does.
     """
 
     def __init__(
@@ -29,21 +28,18 @@ class Loader:
         self.device, self.rank, self.world, self.guidance = torch.device(device), rank, world, guidance
         self.waited = 0.0
         self._position = position  # of the next global batch to read
-        self._read_ahead: deque[Future[list[Rows]]] = deque()
+        self._pending: deque[Future[list[Rows]]] = deque()
         self._parts: deque[Rows] = deque()  # of the global batch in use
         self._reader = ThreadPoolExecutor(1, "fastdiff-reader")
-        for _ in range(AHEAD):
+        for _ in range(dataset.ahead):
             self._ask()
 
     def next(self) -> Batch:
         """The next batch, on the device. Raises what stopped the reader."""
         if not self._parts:
             start = time.perf_counter()
-            rows = self._read_ahead[0].result()
+            self._parts.extend(self._take())
             self.waited += time.perf_counter() - start
-            self._read_ahead.popleft()
-            self._parts.extend(rows)
-            self._ask()
         return self._parts.popleft().batch(self.seed, self.flip, self.device, self.guidance)
 
     def close(self) -> None:
@@ -56,8 +52,18 @@ class Loader:
     def __exit__(self, *error: Any) -> None:
         self.close()
 
+    def _take(self) -> list[Rows]:
+        if not self._pending:
+            rows = self._read(self._position)
+            self._position += self.size
+            return rows
+        rows = self._pending[0].result()  # a failed one stays there
+        self._pending.popleft()
+        self._ask()
+        return rows
+
     def _ask(self) -> None:
-        self._read_ahead.append(self._reader.submit(self._read, self._position))
+        self._pending.append(self._reader.submit(self._read, self._position))
         self._position += self.size
 
     def _read(self, position: int) -> list[Rows]:

@@ -44,6 +44,7 @@ class Stream:
     """
 
     noise = None
+    ahead = 3
 
     def __init__(
         self, name: str, base: "datasets.IterableDataset", resolution: int, colour: Colour, column: str | None,

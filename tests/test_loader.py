@@ -10,7 +10,7 @@ from test_streams import few_lanes_and_a_private_cache, opened, tars  # noqa: F4
 from fastdiff.batches import Dataset
 from fastdiff.data import batch_at, open_dataset
 from fastdiff.errors import FastdiffError
-from fastdiff.loader import AHEAD, Loader
+from fastdiff.loader import Loader
 
 
 def readers() -> list[str]:
@@ -25,8 +25,9 @@ def same(a, b) -> bool:
 
 
 class Slow(Dataset):
-    """Digits whose every batch takes a while, and may fail."""
+    """Digits that are read ahead, whose every batch takes a while and may fail."""
 
+    ahead = 3
     delay, fails_at, error = 0.0, None, None
 
     def read(self, position, *args):
@@ -99,10 +100,10 @@ def test_only_a_few_batches_are_read_ahead():
     object.__setattr__(data, "read", lambda position, *args: asked.append(position) or Dataset.read(data, position, *args))
     with Loader(data, 0, 10) as loader:
         time.sleep(0.3)
-        assert asked == [10 * i for i in range(AHEAD)]
+        assert asked == [10 * i for i in range(3)]
         loader.next()
         time.sleep(0.3)
-        assert asked == [10 * i for i in range(AHEAD + 1)]
+        assert asked == [10 * i for i in range(4)]
 
 
 def test_waited_is_the_time_that_a_slow_reader_costs():
@@ -114,9 +115,18 @@ def test_waited_is_the_time_that_a_slow_reader_costs():
         assert 0.45 < loader.waited <= spent
         loader.waited = 0.0
         time.sleep(0.4)  # a training that is slower than its data waits for none
-        for _ in range(2 * AHEAD):
+        for _ in range(6):
             loader.next()
         assert loader.waited < 0.02
+
+
+def test_what_is_in_memory_is_read_without_a_thread():
+    with Loader(slow(ahead=0, delay=0.05, fails_at=20, error=ValueError("no")), 0, 10) as loader:
+        assert [len(loader.next().x0) for _ in range(2)] == [10, 10] and not readers()
+        assert 0.1 <= loader.waited < 0.3
+        for _ in range(2):
+            with pytest.raises(ValueError, match="no"):
+                loader.next()
 
 
 @pytest.mark.parametrize("error", [FastdiffError("a shard is gone"), ZeroDivisionError("a bug"), SystemExit(3)])
@@ -143,7 +153,7 @@ def test_a_vanished_shard_reaches_the_caller(tmp_path, tars):  # noqa: F811
 
 def test_close_leaves_no_thread(tars):  # noqa: F811
     assert not readers()
-    for data in (open_dataset("digits"), opened(tars), slow(fails_at=0, error=ValueError("no"))):
+    for data in (opened(tars), slow(), slow(fails_at=0, error=ValueError("no"))):
         with Loader(data, 0, 12):
             assert readers()
         assert not readers()
@@ -159,7 +169,7 @@ def test_close_leaves_no_thread(tars):  # noqa: F811
 def test_on_a_gpu_batches_come_from_pinned_memory():
     data = open_dataset("digits")
     with Loader(data, 0, 24, 2, seed=1, flip=True, device="cuda") as loader:
-        assert loader._read_ahead[0].result()[0].x0.is_pinned()
+        assert loader._read(0)[0].x0.is_pinned()
         for i in range(2):
             there, here = loader.next(), batch_at(data, 0, 24, 1, True, rank=i, world=2)
             assert there.x0.is_cuda and torch.allclose(there.x0.cpu(), here.x0, atol=1e-6)
