@@ -3,7 +3,8 @@
 import glob
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,10 +21,11 @@ SPLITS = {"train", "test", "val", "valid", "validation"}
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"}
 Colour = Literal["rgb", "grey"]
 Examples = tuple[Tensor, Tensor | None, int]
+Source = tuple[str, dict[str, Any]]  # where an image is, for messages, and the image: {"path", "bytes"}
 
 
-def read_folder(path: str, split: str, resolution: int | None, colour: Colour, limit: int | None) -> Examples:
-    """The images below a folder, in order of their paths; see data.images."""
+def list_folder(path: str, split: str) -> tuple[Path, list[Path], list[str]]:
+    """The folder of a split, the images below it in order of their paths, and the classes' names; see data.images."""
     root = Path(path).expanduser()
     folders = {folder.name for folder in root.iterdir() if folder.is_dir()} if root.is_dir() else set()
     if split in folders and folders <= SPLITS:
@@ -35,10 +37,14 @@ def read_folder(path: str, split: str, resolution: int | None, colour: Colour, l
     if not files:
         raise FastdiffError(f"{root}: no images found ({', '.join(sorted(SUFFIXES))})")
     names = sorted({file.parts[0] for file in files}) if all(len(file.parts) == 2 for file in files) else []
+    return root, files, names
 
+
+def read_folder(path: str, split: str, resolution: int | None, colour: Colour, limit: int | None) -> Examples:
+    """The images below a folder, in order of their paths; see data.images."""
+    root, files, names = list_folder(path, split)
     files = files[: at_least_one("limit", limit)]
-    sources = [{"path": str(root / file), "bytes": None} for file in files]
-    examples = _decode(sources, len(sources), lambda i: sources[i]["path"], resolution, colour)
+    examples = decode(map(_file, (root / file for file in files)), len(files), resolution, colour)
     labels = torch.tensor([names.index(file.parts[0]) for file in files]) if names else None
     return examples, labels, len(names)
 
@@ -51,9 +57,7 @@ def read_images(path: Path, shape: tuple[int, ...]) -> Tensor:
     files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
     if not files or not files[0].is_file():
         raise FastdiffError(f"{path}: expected an image file, or a folder of them ({', '.join(sorted(SUFFIXES))})")
-    sources = [{"path": str(file), "bytes": None} for file in files]
-    pixels = _decode(sources, len(files), lambda i: str(files[i]), height if height == width else None,
-                     "grey" if channels == 1 else "rgb")
+    pixels = decode(map(_file, files), len(files), height if height == width else None, "grey" if channels == 1 else "rgb")
     return pixels.float() / 127.5 - 1
 
 
@@ -69,6 +73,24 @@ def open_table(name: str, *args: Any, **options: Any) -> "datasets.Dataset":
         raise FastdiffError(f"data set {name!r}: cannot be loaded: {first_line(error.__cause__ or error)}") from error
 
 
+def image_columns(
+    name: str, kinds: dict[str, Any], column: str | None, label_column: str | None
+) -> tuple[str, str | None]:
+    """The columns of images and of labels (None: there is none): those named, else those found by their kinds."""
+    import datasets
+
+    column = column or next((key for key, kind in kinds.items() if isinstance(kind, datasets.Image)), None)
+    if label_column is None:
+        found = [key for key, kind in kinds.items() if isinstance(kind, datasets.ClassLabel)]
+        usual = [key for key in ("label", "cls", "json.label") if key in kinds]
+        label_column = found[0] if len(found) == 1 else usual[0] if usual else None
+    for role, key in (("column", column), ("label_column", label_column)):
+        if key not in kinds and (role == "column" or key is not None):
+            missing = "no column of images" if key is None else f"no column {key!r}"
+            raise FastdiffError(f"data set {name!r}: {missing}; set `{role}` to one of {', '.join(kinds)}")
+    return column, label_column
+
+
 def read_table(
     name: str, rows: "datasets.Dataset", resolution: int | None, colour: Colour,
     column: str | None, label_column: str | None, limit: int | None,
@@ -76,15 +98,7 @@ def read_table(
     """Images from the image column of a table, labels from its label column."""
     import datasets
 
-    column = column or next((key for key, kind in rows.features.items() if isinstance(kind, datasets.Image)), None)
-    if label_column is None:
-        found = [key for key, kind in rows.features.items() if isinstance(kind, datasets.ClassLabel)]
-        label_column = found[0] if len(found) == 1 else "label" if "label" in rows.features else None
-    for role, key in (("column", column), ("label_column", label_column)):
-        if key not in rows.features and (role == "column" or key is not None):
-            missing = "no column of images" if key is None else f"no column {key!r}"
-            raise FastdiffError(f"data set {name!r}: {missing}; set `{role}` to one of {', '.join(rows.features)}")
-
+    column, label_column = image_columns(name, rows.features, column, label_column)
     labels, classes = _labels(name, rows, label_column) if label_column else (None, 0)
     count = min(len(rows), at_least_one("limit", limit) or len(rows))
     if not count:
@@ -93,8 +107,8 @@ def read_table(
         table = rows.select(range(count)).select_columns([column]).cast_column(column, datasets.Image(decode=False))
     except Exception as error:  # arrow has an error of its own for every kind of column that cannot be cast
         raise FastdiffError(f"data set {name!r}: column {column!r} does not hold images") from error
-    sources = (row[column] for row in table)
-    examples = _decode(sources, count, lambda i: f"row {i} of {name}", resolution, colour)
+    sources = ((f"row {i} of {name}", row[column]) for i, row in enumerate(table))
+    examples = decode(sources, count, resolution, colour)
     return examples, None if labels is None else labels[:count], classes
 
 
@@ -115,44 +129,58 @@ def _labels(name: str, rows: "datasets.Dataset", column: str) -> tuple[Tensor | 
     return torch.tensor(values), kind.num_classes if isinstance(kind, datasets.ClassLabel) else max(values) + 1
 
 
-def _decode(
-    sources: Iterable[dict[str, Any]], count: int, where: Callable[[int], str], resolution: int | None, colour: Colour
-) -> Tensor:
-    """Encoded images, each {"path", "bytes"}, as uint8 (N, C, H, W); transparency is dropped.
+def _file(path: Path) -> Source:
+    return str(path), {"path": str(path), "bytes": None}
 
-    resolution: None keeps images as they are (all of one size), else the shorter side is resized to it and the
-    middle square kept. where(i) names image i in an error.
+
+def decode(sources: Iterable[Source], count: int, resolution: int | None, colour: Colour) -> Tensor:
+    """Encoded images, at most count of them, as uint8 (N, C, H, W), all of one size; see decode_one."""
+    from rich.progress import track
+
+    at_least_one("resolution", resolution)
+    quiet, number = count <= 5000 or not _watched(), 0
+    for where, source in track(sources, "Reading images", total=count, transient=True, disable=quiet):
+        image = decode_one(where, source, resolution, colour)
+        if number == 0:
+            first, size = where, image.shape[1:]
+            pixels = np.empty((count, *image.shape), np.uint8)
+        if image.shape[1:] != size:
+            raise FastdiffError(
+                f"images differ in size: {first} is {size[1]} x {size[0]}, {where} is {image.shape[2]} x "
+                f"{image.shape[1]}; `resolution: 32` (or another size) resizes and crops them all"
+            )
+        pixels[number] = image
+        number += 1
+    return torch.from_numpy(pixels[:number])
+
+
+def decode_one(where: str, source: dict[str, Any], resolution: int | None, colour: Colour) -> np.ndarray:
+    """An encoded image {"path", "bytes"} as uint8 (C, H, W); transparency is dropped. where names it in an error.
+
+    resolution: None keeps the image as it is, else the shorter side is resized to it and the middle square kept.
     """
-    from datasets import Image
     from PIL import ImageOps
     from PIL.Image import Resampling
-    from rich.progress import track
 
     if colour not in ("rgb", "grey"):
         raise FastdiffError(f"colour {colour!r} is unknown; choose rgb or grey")
-    at_least_one("resolution", resolution)
-    decoder, mode = Image(), "RGB" if colour == "rgb" else "L"
-    quiet = count <= 5000 or not _watched()
-    for i, source in enumerate(track(sources, "Reading images", total=count, transient=True, disable=quiet)):
-        try:
-            image = decoder.decode_example(source)
-        except Exception as error:  # a broken file can fail anywhere in its decoder
-            raise FastdiffError(f"{where(i)}: not a readable image ({first_line(error)})") from error
-        if image.mode.startswith(("I", "F")):  # would be clipped to white, not scaled
-            raise FastdiffError(f"{where(i)}: pixels of mode {image.mode}; convert it to 8 bits a channel")
-        image = image.convert(mode)
-        if resolution is not None:
-            image = ImageOps.fit(image, (resolution, resolution), Resampling.LANCZOS)
-        if i == 0:
-            size = image.size
-            pixels = np.empty((count, len(mode), size[1], size[0]), np.uint8)
-        if image.size != size:
-            raise FastdiffError(
-                f"images differ in size: {where(0)} is {size[0]} x {size[1]}, {where(i)} is {image.width} x "
-                f"{image.height}; `resolution: 32` (or another size) resizes and crops them all"
-            )
-        pixels[i] = np.asarray(image).reshape(size[1], size[0], -1).transpose(2, 0, 1)
-    return torch.from_numpy(pixels)
+    try:
+        image = _decoder().decode_example(source)
+    except Exception as error:  # a broken file can fail anywhere in its decoder
+        raise FastdiffError(f"{where}: not a readable image ({first_line(error)})") from error
+    if image.mode.startswith(("I", "F")):  # would be clipped to white, not scaled
+        raise FastdiffError(f"{where}: pixels of mode {image.mode}; convert it to 8 bits a channel")
+    image = image.convert("RGB" if colour == "rgb" else "L")
+    if resolution is not None:
+        image = ImageOps.fit(image, (resolution, resolution), Resampling.LANCZOS)
+    return np.asarray(image).reshape(image.height, image.width, -1).transpose(2, 0, 1)
+
+
+@cache
+def _decoder() -> "datasets.Image":
+    from datasets import Image
+
+    return Image()
 
 
 def at_least_one(option: str, value: int | None) -> int | None:

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from .data import Dataset
+from .data import Dataset, Readable
 from .denoiser import Denoiser
 from .errors import FastdiffError
 from .generate import generate, plan
@@ -120,10 +120,10 @@ def about(folder: Path) -> dict[str, Any] | None:
         raise FastdiffError(f"{folder / FILE} is damaged: remove the folder and run its stage again") from None
 
 
-def read(folder: Path, like: Dataset) -> Dataset:
+def read(folder: Path, like: Readable) -> Dataset:
     """Pairs as a data set, with the classes of the data that they stand for."""
     if about(folder) is None:
         raise FastdiffError(f"{folder} holds no {FILE}: name a stage with pairs, and run it first")
     columns = load_file(folder / FILE)
-    return replace(like, name=f"pairs of {folder.name}", examples=columns["x0"], labels=columns.get("label"),
+    return replace(like.reference, name=f"pairs of {folder.name}", examples=columns["x0"], labels=columns.get("label"),
                    noise=columns["eps"])
