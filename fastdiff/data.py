@@ -145,20 +145,25 @@ def parquet(
 
 def hub(
     path: str, split: str = "train", resolution: int | None = None, colour: Colour = "rgb",
-    column: str | None = None, label_column: str | None = None, limit: int | None = None,
+    column: str | None = None, label_column: str | None = None, limit: int | None = None, revision: str | None = None,
 ) -> Dataset:  # fmt: skip
-    """A data set of images on the Hugging Face hub; offline (HF_HUB_OFFLINE=1) a copy already downloaded."""
-    import huggingface_hub
+    """A data set of images on the Hugging Face hub; offline (HF_HUB_OFFLINE=1) a copy already downloaded.
 
-    if not huggingface_hub.constants.HF_HUB_OFFLINE:
+    revision: a branch, tag or commit; a run keeps to the commit that it began with.
+    """
+    from huggingface_hub import HfApi, constants
+
+    if not constants.HF_HUB_OFFLINE:
         try:  # one quick question: load_dataset by itself goes on asking for half a minute
-            huggingface_hub.HfApi().dataset_info(path, timeout=10)
+            HfApi().dataset_info(path, revision=revision, timeout=10)
         except Exception as error:
             raise FastdiffError(
                 f"data set {path!r} is no known name ({', '.join(DATASETS)}), no local path, and not to be had from the "
                 f"hub: {first_line(error)} (HF_HUB_OFFLINE=1 uses a copy downloaded before)"
             ) from error
-    rows = open_table(path, path, split=split)
+    rows = open_table(path, path, split=split, revision=revision)
+    if constants.HF_HUB_OFFLINE and revision and not all(revision in file["filename"] for file in rows.cache_files):
+        raise FastdiffError(f"data set {path!r}: the copy already downloaded is not of revision {revision}")
     return Dataset(path, *read_table(path, rows, resolution, colour, column, label_column, limit))
 
 
@@ -181,6 +186,14 @@ def open_dataset(name: str, **options: Any) -> Dataset:
         known = ", ".join(signature.parameters) or "none"
         raise FastdiffError(f"data set {name!r}: {error}; its options: {known}") from None
     return loader(**arguments)
+
+
+def hub_id(name: str, options: dict[str, Any]) -> str | None:
+    """The hub id, user/data or user/data@revision, that `open_dataset` would ask for; None of a data set elsewhere."""
+    if (DATASETS.get(name) or _loader(name)) is not hub:
+        return None
+    path, revision = options.get("path", name), options.get("revision")
+    return f"{path}@{revision}" if revision else path
 
 
 def _loader(name: str) -> Callable[..., Dataset]:

@@ -1,6 +1,7 @@
 """Images from files and tables, decoded into one tensor: images uint8 (N, C, H, W), labels (N,) or None, classes."""
 
 import glob
+import io
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fastdiff.decode import decode
 from fastdiff.errors import FastdiffError
 
 if TYPE_CHECKING:
@@ -123,7 +125,6 @@ def _decode(
     resolution: None keeps images as they are (all of one size), else the shorter side is resized to it and the
     middle square kept. where(i) names image i in an error.
     """
-    from datasets import Image
     from PIL import ImageOps
     from PIL.Image import Resampling
     from rich.progress import track
@@ -131,13 +132,13 @@ def _decode(
     if colour not in ("rgb", "grey"):
         raise FastdiffError(f"colour {colour!r} is unknown; choose rgb or grey")
     at_least_one("resolution", resolution)
-    decoder, mode = Image(), "RGB" if colour == "rgb" else "L"
+    mode = "RGB" if colour == "rgb" else "L"
     quiet = count <= 5000 or not _watched()
     for i, source in enumerate(track(sources, "Reading images", total=count, transient=True, disable=quiet)):
         try:
-            image = decoder.decode_example(source)
-        except Exception as error:  # a broken file can fail anywhere in its decoder
-            raise FastdiffError(f"{where(i)}: not a readable image ({first_line(error)})") from error
+            image = decode(source["path"] if source["bytes"] is None else io.BytesIO(source["bytes"]))
+        except ValueError as error:
+            raise FastdiffError(f"{where(i)}: not a readable image ({error})") from None
         if image.mode.startswith(("I", "F")):  # would be clipped to white, not scaled
             raise FastdiffError(f"{where(i)}: pixels of mode {image.mode}; convert it to 8 bits a channel")
         image = image.convert(mode)

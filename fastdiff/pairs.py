@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from .data import Dataset
 from .denoiser import Denoiser
 from .errors import FastdiffError
+from .files import parse_json
 from .generate import generate, plan
 from .rng import SampleRng
 from .samplers import SAMPLERS
@@ -81,7 +82,10 @@ def about(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         with safe_open(folder / FILE, "pt") as file:
-            return {name: json.loads(value) for name, value in file.metadata().items()}
+            notes = {name: parse_json(value) for name, value in file.metadata().items()}
+        if set(notes) >= {"origin", "nfe"} and isinstance(notes["nfe"], int):
+            return notes
+        raise ValueError("neither origin nor nfe")
     except (SafetensorError, OSError, ValueError, AttributeError):
         raise FastdiffError(f"{folder / FILE} is damaged: remove the folder and run its stage again") from None
 

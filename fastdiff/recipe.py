@@ -79,7 +79,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that a run needs. source: the plain data it was read from, overrides applied."""
+    """All that a run needs. source: the plain data it was read from, overrides applied; revision: of data on the hub."""
 
     name: str
     source: dict[str, Any]
@@ -87,10 +87,12 @@ class Recipe:
     bench: BenchConfig
     path: str = ""
     model: ModelSpec = field(default=None)
+    revision: str | None = None
 
     def dataset(self) -> Dataset:
         """The data, in memory."""
         name, options = named(self.source["data"], "data")
+        options |= {"revision": self.revision} if self.revision else {}
         return open_dataset(name, **(check(DATASETS, name, options, "data") if name in DATASETS else options))
 
     def fresh_model(self, dataset: Dataset) -> Denoiser:

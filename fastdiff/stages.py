@@ -1,6 +1,5 @@
 """From recipe to report: every stage not finished yet, then the benchmark, then the report."""
 
-import json
 import time
 import zlib
 from collections.abc import Iterator
@@ -18,17 +17,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from . import heap, pairs, report
 from .bench import cells, check_fit, sweep
-from .checkpoint import ABOUT, about, export, fingerprint, load, write_json
+from .checkpoint import ABOUT, about, export, fingerprint, load
 from .data import Dataset
 from .denoiser import Denoiser
 from .errors import FastdiffError
+from .files import read_json, write_json
 from .generate import check_labels, plan, sample
 from .guidance import usual_guidance
 from .methods import Progress as Clock
 from .pictures import picture, save
+from .pins import PINS, pin
 from .recipe import Recipe, Stage
 from .recipe import load as load_recipe
-from .source import differences
+from .source import differences, read
 from .train import Training
 
 SHOWN = 64          # samples drawn of a stage
@@ -48,8 +49,11 @@ def run(recipe: Recipe | str | Path, out: str | Path | None = None, only: str | 
                               mixed_precision=precision_of(recipe),
                               kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)])
     console = Console(quiet=not accelerator.is_main_process)
+    recipe, pins = pin(recipe, folder)
     dataset = recipe.dataset()
     claim(folder, recipe, accelerator)
+    if pins and accelerator.is_main_process:
+        write_json(folder / PINS, pins)
     console.print(f"{recipe.name}: {len(names)} stages on {len(dataset)} examples of {dataset.name}, in {folder}",
                   highlight=False)
     for stage in recipe.stages:                                           # before the first is trained
@@ -79,7 +83,7 @@ def claim(folder: Path, recipe: Recipe, accelerator: Accelerator) -> None:
     """Make the directory this recipe's, or make sure that it is."""
     path, mine = folder / "recipe.yaml", {k: v for k, v in recipe.source.items() if k != "bench"}
     if path.exists():
-        theirs = {k: v for k, v in yaml.safe_load(path.read_text()).items() if k != "bench"}
+        theirs = {k: v for k, v in read(path).items() if k != "bench"}
         if changed := differences(theirs, mine):
             key, old, new = changed[0]
             raise FastdiffError(f"{folder} was made with {key} = {old}, the recipe now says {new}: give another --out, "
@@ -106,7 +110,7 @@ def train_stage(recipe: Recipe, stage: Stage, dataset: Dataset, folder: Path, ac
     origin = {"method": {"name": stage.method_name, **described(stage.method)}, "data": data.fingerprint,
               **{role: fingerprint(where(reference, folder)) if reference else None
                  for role, reference in (("teacher", stage.teacher), ("init", stage.init or stage.teacher))}}
-    if (notes := about(place)) and notes["origin"] == origin:
+    if (notes := about(place)) and notes.get("origin") == origin:
         return
     if accelerator.is_main_process:
         forget_others(place, origin, console)
@@ -196,7 +200,11 @@ def where(reference: str, folder: Path) -> Path | str:
 def forget_others(place: Path, origin: dict[str, Any], console: Console) -> None:
     """Set aside what an earlier teacher or data left in a stage's folder, and note whose it is now."""
     path = place / "origin.json"
-    if path.exists() and json.loads(path.read_text()) != origin:
+    try:
+        theirs = read_json(path) if path.exists() else origin
+    except ValueError as error:
+        raise FastdiffError(f"{path} is damaged ({error}): remove {place} to train it again") from None
+    if theirs != origin:
         aside = place.with_name(f"{place.name}.before-{time.strftime('%Y%m%d-%H%M%S')}")
         console.print(f"{place.name}: made from another teacher or data, started over; the old one is kept as {aside.name}")
         place.replace(aside)
