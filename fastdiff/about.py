@@ -4,6 +4,7 @@ from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import torch
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from .denoiser import ROWS, TIME_INPUTS, Sampling
@@ -22,6 +23,18 @@ def sized(shape: tuple[int, ...]) -> tuple[int, ...]:
     if len(shape) not in (1, 3) or min(shape) < 1 or prod(shape) > LARGEST:
         raise ValueError(f"expected (C, H, W) or (D,), all above 0, of at most {LARGEST:,} numbers")
     return shape
+
+
+def working(told: Any) -> Schedule:
+    """The schedule of this name and options, where its levels are numbers."""
+    schedule = call(SCHEDULES, *named(told, "schedule"), "schedule")
+    try:
+        levels = torch.stack(schedule.alpha_sigma(torch.linspace(0, schedule.t_max, 3, dtype=torch.float64)))
+    except ArithmeticError as error:
+        raise ValueError(f"{schedule} has no levels: {error}") from None
+    if not levels.isfinite().all():
+        raise ValueError(f"{schedule} has levels that are no numbers")
+    return schedule
 
 
 Shape = Annotated[tuple[int, ...], AfterValidator(sized)]
@@ -61,7 +74,7 @@ class About(BaseModel):
     model_config = ConfigDict(extra="allow", arbitrary_types_allowed=True)
 
     network: Literal["unet", "mlp"]
-    schedule: Annotated[Schedule, BeforeValidator(lambda value: call(SCHEDULES, *named(value, "schedule"), "schedule"))]
+    schedule: Annotated[Schedule, BeforeValidator(working)]
     predicts: Literal[tuple(ROWS)]
     shape: Shape
     time_input: Literal[tuple(TIME_INPUTS)]

@@ -95,5 +95,8 @@ def read(folder: Path, like: Dataset) -> Dataset:
     if about(folder) is None:
         raise FastdiffError(f"{folder} holds no {FILE}: name a stage with pairs, and run it first")
     columns = load_file(folder / FILE)
+    shapes = {name: columns[name].shape for name in ("x0", "eps") if name in columns}
+    if len(shapes) < 2 or shapes["x0"] != shapes["eps"] or len(columns.get("label", columns["x0"])) != len(columns["x0"]):
+        raise FastdiffError(f"{folder / FILE} is damaged: remove the folder and run its stage again")
     return replace(like, name=f"pairs of {folder.name}", examples=columns["x0"], labels=columns.get("label"),
                    noise=columns["eps"])

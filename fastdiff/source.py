@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from .errors import FastdiffError
+from .files import LEVELS
 from .settings import dotted
 
 MOST = 100_000      # values of a recipe
@@ -93,6 +94,8 @@ def override(source: dict[str, Any], assignment: str) -> None:
     if not sign or not all(keys.split(".")):
         raise FastdiffError(f"override {assignment!r}: expected key=value, for example train.lr=3e-4")
     *parents, last = keys.split(".")
+    if len(parents) > LEVELS:
+        raise FastdiffError(f"override {assignment!r:.80}: no setting lies below {len(parents)} others")
     for parent in parents:
         if isinstance(source.get(parent), str):                          # method: progressive -> {name: progressive}
             source[parent] = {"name": source[parent]}

@@ -38,8 +38,8 @@ class UNet(nn.Module):
         if (len(size) != 2 or config.out_channels not in (channels, 2 * channels) or any(n % (1 << halvings) for n in size)
                 or config.in_channels - channels - PLANES * guided not in (0, PLANES)
                 or config.class_embed_type not in (None, "timestep")):
-            raise ValueError(f"{config.in_channels} to {config.out_channels} channels, {halvings} halvings, class_embed_type "
-                             f"{config.class_embed_type}: it makes no samples of shape {tuple(shape)}")
+            raise ValueError(f"{config.in_channels} to {config.out_channels} channels, {halvings} halvings, class_embed_type"
+                             f" {config.class_embed_type}: it makes no samples of shape {tuple(shape)}")
         return cls(module, channels, guided)
 
     @property
