@@ -7,7 +7,7 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from .checkpoint import write_json
+from .files import write_json
 
 
 class Budget:

@@ -106,16 +106,24 @@ def parquet(
 
 def hub(
     path: str, split: str = "train", resolution: int | None = None, colour: Colour = "rgb",
-    column: str | None = None, label_column: str | None = None, limit: int | None = None,
+    column: str | None = None, label_column: str | None = None, limit: int | None = None, revision: str | None = None,
 ) -> Dataset:  # fmt: skip
-    """A data set of images on the Hugging Face hub; offline (HF_HUB_OFFLINE=1) a copy already downloaded."""
-    rows = open_table(path, _on_hub(path), split=split)
+    """A data set of images on the Hugging Face hub; offline (HF_HUB_OFFLINE=1) a copy already downloaded.
+
+    revision: a branch, tag or commit; a run keeps to the commit that it began with.
+    """
+    from huggingface_hub import constants
+
+    rows = open_table(path, _on_hub(path, revision), split=split, revision=revision)
+    if constants.HF_HUB_OFFLINE and revision and not all(revision in file["filename"] for file in rows.cache_files):
+        raise FastdiffError(f"data set {path!r}: the copy already downloaded is not of revision {revision}")
     return Dataset(path, *read_table(path, rows, resolution, colour, column, label_column, limit))
 
 
 def stream(
     path: str, resolution: int, split: str = "train", colour: Colour = "rgb", column: str | None = None,
     label_column: str | None = None, classes: int = 0, buffer: int = 4096, reference: int = 10_000,
+    revision: str | None = None,
 ) -> Stream:  # fmt: skip
     """Tar shards (WebDataset), parquet files or a folder of images, by path or pattern, or a hub id: read while trained on.
 
@@ -126,7 +134,7 @@ def stream(
     if kind == "images":
         base = stream_folder(path, split)
     elif kind == "hub":
-        base = open_table(path, _on_hub(path), split=split, streaming=True)
+        base = open_table(path, _on_hub(path, revision), split=split, revision=revision, streaming=True)
     else:
         base = open_table(path, kind, **_files_at(path), split=split, streaming=True)
     return Stream(path, base, resolution, colour, column, label_column, classes, buffer, reference)
@@ -137,13 +145,13 @@ def _files_at(path: str) -> dict[str, str]:
     return {"data_dir" if os.path.isdir(where) else "data_files": where}
 
 
-def _on_hub(path: str) -> str:
+def _on_hub(path: str, revision: str | None) -> str:
     """A hub id that answers; load_dataset by itself goes on asking for half a minute."""
-    import huggingface_hub
+    from huggingface_hub import HfApi, constants
 
-    if not huggingface_hub.constants.HF_HUB_OFFLINE:
+    if not constants.HF_HUB_OFFLINE:
         try:
-            huggingface_hub.HfApi().dataset_info(path, timeout=10)
+            HfApi().dataset_info(path, revision=revision, timeout=10)
         except Exception as error:
             raise FastdiffError(
                 f"data set {path!r} is no known name ({', '.join(DATASETS)}), no local path, and not to be had from the "
@@ -171,6 +179,14 @@ def open_dataset(name: str, **options: Any) -> Readable:
         known = ", ".join(signature.parameters) or "none"
         raise FastdiffError(f"data set {name!r}: {error}; its options: {known}") from None
     return loader(**arguments)
+
+
+def hub_id(name: str, options: dict[str, Any]) -> str | None:
+    """The hub id, user/data or user/data@revision, that `open_dataset` would ask for; None of a data set elsewhere."""
+    path, revision, reader = options.get("path", name), options.get("revision"), DATASETS.get(name)
+    if reader is not hub and (reader not in (stream, None) or _kind(path) != "hub"):
+        return None
+    return f"{path}@{revision}" if revision else path
 
 
 def _loader(name: str) -> Callable[..., Dataset]:

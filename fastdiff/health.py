@@ -8,7 +8,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from .data import Dataset, order
+from .data import Dataset, Readable, order
 from .errors import FastdiffError
 
 FATAL = ("loss", "grad")       # figures that end a training where they are not finite
@@ -22,7 +22,7 @@ class Health:
     skips: so many steps in a row may be skipped. skipped, row: all steps skipped, and those in a row by now.
     """
 
-    def __init__(self, folder: Path, dataset: Dataset, seed: int, skips: int, accelerator: Accelerator):
+    def __init__(self, folder: Path, dataset: Readable, seed: int, skips: int, accelerator: Accelerator):
         self.folder, self.dataset, self.seed, self.skips, self.accelerator = folder, dataset, seed, skips, accelerator
         self.skipped = self.row = 0
         self.first: dict[tuple[str, ...], Tensor] = {}        # of figures: at which step each was first not finite

@@ -1,10 +1,10 @@
 """Images from files and tables, decoded into one tensor: images uint8 (N, C, H, W), labels (N,) or None, classes."""
 
 import glob
+import io
 import os
 import sys
 from collections.abc import Iterable
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fastdiff.decode import read_picture
 from fastdiff.errors import FastdiffError
 
 if TYPE_CHECKING:
@@ -165,22 +166,15 @@ def decode_one(where: str, source: dict[str, Any], resolution: int | None, colou
     if colour not in ("rgb", "grey"):
         raise FastdiffError(f"colour {colour!r} is unknown; choose rgb or grey")
     try:
-        image = _decoder().decode_example(source)
-    except Exception as error:  # a broken file can fail anywhere in its decoder
-        raise FastdiffError(f"{where}: not a readable image ({first_line(error)})") from error
+        image = read_picture(source["path"] if source["bytes"] is None else io.BytesIO(source["bytes"]))
+    except ValueError as error:
+        raise FastdiffError(f"{where}: not a readable image ({error})") from None
     if image.mode.startswith(("I", "F")):  # would be clipped to white, not scaled
         raise FastdiffError(f"{where}: pixels of mode {image.mode}; convert it to 8 bits a channel")
     image = image.convert("RGB" if colour == "rgb" else "L")
     if resolution is not None:
         image = ImageOps.fit(image, (resolution, resolution), Resampling.LANCZOS)
     return np.asarray(image).reshape(image.height, image.width, -1).transpose(2, 0, 1)
-
-
-@cache
-def _decoder() -> "datasets.Image":
-    from datasets import Image
-
-    return Image()
 
 
 def at_least_one(option: str, value: int | None) -> int | None:

@@ -8,6 +8,7 @@ from typing import IO, Any
 from accelerate import Accelerator
 
 from .cost import peak_mb
+from .files import parse_json
 
 
 class Log:
@@ -43,7 +44,7 @@ class Log:
 def reopened(path: Path, step: int) -> IO[str]:
     """A log to append to, whole and up to a step."""
     lines = path.read_text().splitlines() if path.exists() else []
-    kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
+    kept = [line for line in lines if line.endswith("}") and parse_json(line)["step"] <= step]
     scratch = path.with_name(f".{path.name}.new")
     scratch.write_text("".join(line + "\n" for line in kept))
     scratch.replace(path)

@@ -18,6 +18,7 @@ from torch import Tensor
 from .data import Dataset, Readable
 from .denoiser import Denoiser
 from .errors import FastdiffError
+from .files import parse_json
 from .generate import generate, plan
 from .rng import SampleRng
 from .samplers import SAMPLERS
@@ -107,7 +108,7 @@ def done(folder: Path) -> int:
 def said(path: Path) -> dict[str, Any]:
     """What a file of pairs says of itself."""
     with safe_open(path, "pt") as file:
-        return {name: json.loads(value) for name, value in file.metadata().items()}
+        return {name: parse_json(value) for name, value in file.metadata().items()}
 
 
 def about(folder: Path) -> dict[str, Any] | None:
@@ -115,7 +116,10 @@ def about(folder: Path) -> dict[str, Any] | None:
     if not (folder / FILE).is_file():
         return None
     try:
-        return said(folder / FILE)
+        notes = said(folder / FILE)
+        if set(notes) >= {"origin", "nfe"} and isinstance(notes["nfe"], int):
+            return notes
+        raise ValueError("neither origin nor nfe")
     except (SafetensorError, OSError, ValueError, AttributeError):
         raise FastdiffError(f"{folder / FILE} is damaged: remove the folder and run its stage again") from None
 
@@ -125,5 +129,8 @@ def read(folder: Path, like: Readable) -> Dataset:
     if about(folder) is None:
         raise FastdiffError(f"{folder} holds no {FILE}: name a stage with pairs, and run it first")
     columns = load_file(folder / FILE)
+    shapes = {name: columns[name].shape for name in ("x0", "eps") if name in columns}
+    if len(shapes) < 2 or shapes["x0"] != shapes["eps"] or len(columns.get("label", columns["x0"])) != len(columns["x0"]):
+        raise FastdiffError(f"{folder / FILE} is damaged: remove the folder and run its stage again")
     return replace(like.reference, name=f"pairs of {folder.name}", examples=columns["x0"], labels=columns.get("label"),
                    noise=columns["eps"])

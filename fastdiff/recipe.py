@@ -10,7 +10,7 @@ from accelerate.utils import LoggerType
 from pydantic import Field
 
 from .bench import BenchConfig
-from .data import DATASETS, Dataset, open_dataset
+from .data import DATASETS, Readable, open_dataset
 from .denoiser import ROWS, TIME_INPUTS, Denoiser
 from .errors import FastdiffError
 from .methods import METHODS, Method
@@ -83,7 +83,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that a run needs. source: the plain data it was read from, overrides applied."""
+    """All that a run needs. source: the plain data it was read from, overrides applied; revision: of data on the hub."""
 
     name: str
     source: dict[str, Any]
@@ -92,13 +92,15 @@ class Recipe:
     path: str = ""
     model: ModelSpec = field(default=None)
     trackers: tuple[str, ...] = ()
+    revision: str | None = None
 
-    def dataset(self) -> Dataset:
-        """The data, in memory."""
+    def dataset(self) -> Readable:
+        """The data, in memory or as a stream."""
         name, options = named(self.source["data"], "data")
+        options |= {"revision": self.revision} if self.revision else {}
         return open_dataset(name, **(check(DATASETS, name, options, "data") if name in DATASETS else options))
 
-    def fresh_model(self, dataset: Dataset) -> Denoiser:
+    def fresh_model(self, dataset: Readable) -> Denoiser:
         """A model with newly drawn weights."""
         net_name, net_options = named(self.model.net, "model.net")
         if self.model.labels and not dataset.classes:

@@ -9,6 +9,7 @@ from statistics import fmean, mode, stdev
 from typing import Any, Literal
 
 from fastdiff.errors import FastdiffError
+from fastdiff.files import parse_json
 
 MADE = ("weights", "reference", "extractor")  # what must be alike for rows of a cell to be averaged
 CELL = ("model", "sampler", "spacing", "steps", "guidance", "clip", "n")  # what rows share that differ in their seed alone
@@ -20,6 +21,10 @@ HIGHER = ("is", "score", "precision", "recall", "density", "coverage", "accuracy
 FAMILIES: dict[str, Literal["lower", "higher"]] = dict.fromkeys(LOWER, "lower") | dict.fromkeys(HIGHER, "higher")
 UNRANKED = ("diversity", "nearest")                  # more is better up to what data have; noise has the most
 SUFFIXES = ("_se", "_std", "_ci", "_min", "_inf")    # of what goes with a metric and is none itself
+FILES = ("key", "cell", "a", "b")                    # what names files beside the rows
+KINDS = dict.fromkeys((*FILES, "model", "sampler", "spacing", "method", "extractor", "reference", "weights", "time"), str) \
+    | dict.fromkeys(("steps", "seed", "n", "noise", "params"), int) \
+    | dict.fromkeys((*COSTS, "guidance", "clip", "train_images", "train_seconds"), int | float) | {"broken": list}
 
 
 # ---- the file -------------------------------------------------------------------------------------------------------
@@ -46,6 +51,10 @@ def read_rows(path: str | Path) -> list[dict]:
         row = _row(line)
         if row is None:
             raise FastdiffError(f'{path}, line {number}: expected a JSON object with a "key"; mend or delete that line')
+        for name, value in row.items():
+            kind = KINDS.get(name, int | float if is_metric(name) else object)
+            if value is not None and not isinstance(value, kind) or name in FILES and "/" in str(value):
+                raise FastdiffError(f"{path}, line {number}: {name} = {value!r:.80}; mend or delete that line")
         rows.pop(row["key"], None)
         rows[row["key"]] = row
     return list(rows.values())
@@ -91,7 +100,7 @@ def _whole(data):
 
 def _row(line):
     try:
-        row = json.loads(line)
+        row = parse_json(line)
     except ValueError:
         return None
     if not (isinstance(row, dict) and isinstance(row.get("key"), str)):

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Literal
 
@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from .errors import FastdiffError
+
+LONGEST = 100_000          # entries of a table
 
 
 def like(coefficient: Tensor | float, x: Tensor) -> Tensor | float:
@@ -34,6 +36,12 @@ class Schedule:
     """
 
     t_max: float = 1.0
+
+    def __post_init__(self):
+        numbers = {f.name: value for f in fields(self) if isinstance(value := getattr(self, f.name), float | int)}
+        if bad := [name for name, value in numbers.items() if not math.isfinite(value) or (name == "t_max" and value <= 0)]:
+            raise FastdiffError(f"schedule {type(self).__name__.lower()}: {bad[0]} = {numbers[bad[0]]}, expected a finite "
+                                "number, and t_max above 0")
 
     @property
     def timesteps(self) -> int:
@@ -83,6 +91,7 @@ class Flow(Schedule):
     def __post_init__(self):
         if not 0 < self.shift < math.inf:
             raise FastdiffError(f"schedule flow: shift = {self.shift}, expected above 0; 1 is the plain line")
+        super().__post_init__()
 
     def alpha_sigma(self, t):
         whole = (1 - t) + self.shift * t                     # so that alpha is exactly 0, and sigma 1, at t = 1
@@ -235,6 +244,10 @@ class DDPM(Schedule):
     def __post_init__(self):
         if self.kind not in BETAS:
             raise FastdiffError(f"schedule ddpm: kind {self.kind!r} is unknown, choose from {', '.join(BETAS)}")
+        super().__post_init__()
+        if not 1 <= self.t_max <= LONGEST or not all(0 <= beta <= 1 for beta in self.betas):
+            raise FastdiffError(f"schedule ddpm: t_max = {self.t_max:g} with {len(self.betas)} betas, expected 1 to "
+                                f"{LONGEST:,} entries, and betas of 0 to 1")
 
     @property
     def timesteps(self) -> int:

@@ -85,7 +85,8 @@ def validate(kind: type[BaseModel], data: dict[str, Any], path: str) -> Any:
         if first["type"] == "missing":
             raise FastdiffError(f"{where} is missing") from None
         message = first["msg"].partition(" or instance of ")[0]
-        raise FastdiffError(f"{where}: {message[0].lower() + message[1:]}, got {first['input']!r}") from None
+        complaint = f"{message[0].lower() + message[1:]}, got {first['input']!r:.200}"
+        raise FastdiffError(f"{where}: {complaint}" if where else complaint) from None
 
 
 def known_keys(kind: type[BaseModel], loc: tuple) -> list[str]:

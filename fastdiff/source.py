@@ -1,13 +1,18 @@
 """What a recipe's file says: YAML with other recipes included and key=value overrides, as plain data."""
 
+import math
 import re
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from .errors import FastdiffError
+from .files import LEVELS
 from .settings import dotted
+
+MOST = 100_000      # values of a recipe
 
 
 class Yaml(yaml.SafeLoader):
@@ -54,11 +59,26 @@ def include(source: dict[str, Any], other: dict[str, Any], what: str) -> None:
 def parse(text: str, what: str) -> Any:
     """What YAML says, safely; an anchor's aliases are copies of it."""
     try:
-        return copied(yaml.load(text, Yaml))
+        loader = Yaml(text)
+        node = loader.get_single_node()
+        if (size := weight(node, {})) > MOST:                             # before any copy is made
+            many = "an anchor contains itself" if size == math.inf else f"its aliases stand for {size:,} values"
+            raise FastdiffError(f"{what}: {many}")
+        return None if node is None else copied(loader.construct_document(node))
     except RecursionError:
-        raise FastdiffError(f"{what}: an anchor contains itself") from None
+        raise FastdiffError(f"{what}: nested too deep") from None
     except (yaml.YAMLError, ValueError) as error:                         # ValueError: a date such as 2024-99-99
         raise FastdiffError(f"{what}: not valid YAML ({' '.join(str(error).split())})") from None
+
+
+def weight(node: Any, known: dict[int, float]) -> float:
+    """How many values a node of YAML stands for, its aliases counted as copies; infinitely many where it contains itself."""
+    if id(node) not in known:
+        known[id(node)] = math.inf                                        # until it is known
+        parts = node.value if isinstance(node, yaml.CollectionNode) else []
+        flat = chain.from_iterable(parts) if isinstance(node, yaml.MappingNode) else parts
+        known[id(node)] = 1 + sum(weight(part, known) for part in flat)
+    return known[id(node)]
 
 
 def copied(value: Any) -> Any:
@@ -74,6 +94,8 @@ def override(source: dict[str, Any], assignment: str) -> None:
     if not sign or not all(keys.split(".")):
         raise FastdiffError(f"override {assignment!r}: expected key=value, for example train.lr=3e-4")
     *parents, last = keys.split(".")
+    if len(parents) > LEVELS:
+        raise FastdiffError(f"override {assignment!r:.80}: no setting lies below {len(parents)} others")
     for parent in parents:
         if isinstance(source.get(parent), str):                          # method: progressive -> {name: progressive}
             source[parent] = {"name": source[parent]}

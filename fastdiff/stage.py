@@ -1,6 +1,5 @@
 """One stage of a run: a student trained and exported, or a teacher's pairs stored."""
 
-import json
 import time
 import zlib
 from dataclasses import MISSING, dataclass, fields, replace
@@ -13,10 +12,11 @@ from rich.console import Console
 
 from . import heap, pairs
 from .bench import check_fit
-from .checkpoint import ABOUT, about, export, fingerprint, load, write_json
-from .data import Dataset
+from .checkpoint import ABOUT, about, export, fingerprint, load
+from .data import Readable
 from .denoiser import Denoiser
 from .errors import FastdiffError
+from .files import read_json, write_json
 from .generate import check_labels, plan, sample
 from .guidance import usual_guidance
 from .methods import Progress as Clock
@@ -34,7 +34,7 @@ class Run:
     """What the stages of a run share. folder: the run's directory."""
 
     recipe: Recipe
-    dataset: Dataset
+    dataset: Readable
     folder: Path
     accelerator: Accelerator
     console: Console
@@ -49,7 +49,7 @@ def train(run: Run, stage: Stage, title: str) -> None:
     origin = {"method": {"name": stage.method_name, **described(stage.method)}, "data": data.fingerprint,
               **{role: fingerprint(where(reference, folder)) if reference else None
                  for role, reference in (("teacher", stage.teacher), ("init", stage.init or stage.teacher))}}
-    if (notes := about(place)) and notes["origin"] == origin:
+    if (notes := about(place)) and notes.get("origin") == origin:
         return
     forget_others(run, place, origin)
     config = replace(stage.train, seed=stage.train.seed ^ zlib.crc32(stage.name.encode()))
@@ -75,7 +75,7 @@ def train(run: Run, stage: Stage, title: str) -> None:
     accelerator.free_memory()
 
 
-def networks(run: Run, stage: Stage, data: Dataset) -> tuple[Denoiser, Denoiser | None]:
+def networks(run: Run, stage: Stage, data: Readable) -> tuple[Denoiser, Denoiser | None]:
     """A stage's student and teacher; what does not fit is refused now, and not after days of training."""
     source = stage.init or stage.teacher
     begun = load(where(source, run.folder)) if source else run.recipe.fresh_model(run.dataset)
@@ -89,7 +89,7 @@ def networks(run: Run, stage: Stage, data: Dataset) -> tuple[Denoiser, Denoiser 
                             "leave out init, or choose a teacher that fits it")
     bench = run.recipe.bench
     if bench.models is None or stage.name in bench.models:
-        check_fit(stage.name, student, run.dataset, bench)
+        check_fit(stage.name, student, run.dataset.reference, bench)
     student.sampling = stage.method.sampling()
     plan(student, None, None, None, {})                                   # what cannot be sampled is not worth training
     stage.method.ready(student.shape, run.accelerator.device)
@@ -153,7 +153,11 @@ def forget_others(run: Run, place: Path, origin: dict[str, Any]) -> None:
     """Set aside what an earlier teacher or data left in a stage's folder, and note whose it is now."""
     if run.accelerator.is_main_process:
         path = place / "origin.json"
-        if path.exists() and json.loads(path.read_text()) != origin:
+        try:
+            theirs = read_json(path) if path.exists() else origin
+        except ValueError as error:
+            raise FastdiffError(f"{path} is damaged ({error}): remove {place} to train it again") from None
+        if theirs != origin:
             aside = place.with_name(f"{place.name}.before-{time.strftime('%Y%m%d-%H%M%S')}")
             run.console.print(f"{place.name}: made from another teacher or data, started over; the old one is kept as "
                               f"{aside.name}")

@@ -14,10 +14,12 @@ from .bench import alone, cells, sweep
 from .checkpoint import about, load
 from .disk import writing
 from .errors import FastdiffError
+from .files import write_json
+from .pins import PINS, pin
 from .recipe import Recipe
 from .recipe import load as load_recipe
 from .signals import heard
-from .source import differences
+from .source import differences, read
 from .stage import Run, make_pairs, train
 from .terminal import bar
 from .train_config import FREE
@@ -40,10 +42,14 @@ def run(recipe: Recipe | str | Path, out: str | Path | None = None, only: str | 
                                   mixed_precision=precision_of(recipe), log_with=list(recipe.trackers) or None,
                                   project_config=project,
                                   kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)])
-        shared = Run(recipe, recipe.dataset(), folder, accelerator, Console(quiet=not accelerator.is_main_process), signals)
         folder.mkdir(parents=True, exist_ok=True)
+        console = Console(quiet=not accelerator.is_main_process)
         with alone(folder, accelerator):
+            recipe, pins = pin(recipe, folder)
+            shared = Run(recipe, recipe.dataset(), folder, accelerator, console, signals)
             claim(folder, recipe, accelerator)
+            if pins and accelerator.is_main_process:
+                write_json(folder / PINS, pins)
             accelerator.init_trackers(recipe.name)
             train_all(shared, only)
         if only is None:
@@ -54,8 +60,7 @@ def run(recipe: Recipe | str | Path, out: str | Path | None = None, only: str | 
 def train_all(run: Run, only: str | None) -> None:
     """Every stage that is not finished, or the only one."""
     stages, data = run.recipe.stages, run.dataset
-    run.console.print(f"{run.recipe.name}: {len(stages)} stages on {len(data)} examples of {data.name}, in {run.folder}",
-                      highlight=False)
+    run.console.print(f"{run.recipe.name}: {len(stages)} stages on {data.described}, in {run.folder}", highlight=False)
     for stage in stages:                                                  # before the first is trained
         if stage.method and only in (None, stage.name) and about(run.folder / stage.name) is None:
             stage.method.ready(data.shape, run.accelerator.device)
@@ -77,7 +82,7 @@ def claim(folder: Path, recipe: Recipe, accelerator: Accelerator) -> None:
     """Make the directory this recipe's, or make sure that it is."""
     path, mine = folder / "recipe.yaml", {k: v for k, v in recipe.source.items() if k not in ("bench", "trackers")}
     if path.exists():
-        theirs = {k: v for k, v in yaml.safe_load(path.read_text()).items() if k not in ("bench", "trackers")}
+        theirs = {k: v for k, v in read(path).items() if k not in ("bench", "trackers")}
         if changed := [change for change in differences(theirs, mine) if not free(change[0])]:
             key, old, new = changed[0]
             raise FastdiffError(f"{folder} was made with {key} = {old}, the recipe now says {new}: give another --out, "
@@ -109,7 +114,7 @@ def benchmark(run: Run) -> None:
     total = sum(cell.steps for cell in wanted) * len(config.seeds)        # time goes with the steps, not with the cells
     rows: list[dict[str, Any]] = []
     with bar(run.console, "benchmark", total, 0) as advance:
-        for row in sweep(models, run.dataset, config, folder, teacher=teacher, accelerator=accelerator):
+        for row in sweep(models, run.dataset.reference, config, folder, teacher=teacher, accelerator=accelerator):
             rows.append(row)
             advance(sum(row["steps"] for row in rows), f"{row['model']} {row['sampler']} {row['steps']}")
     if accelerator.is_main_process:

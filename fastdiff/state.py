@@ -1,15 +1,15 @@
 """What a training resumes from: state/<step>/ with tensors, a record and a checksum, written whole or not at all."""
 
-import json
 import os
 import shutil
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from .checkpoint import sha256, write_json
+from .files import read_json, sha256, write_json
 
 
 def save_state(folder: Path, step: int, tensors: dict[str, Tensor], record: dict[str, Any], keep: int = 2) -> None:
@@ -50,10 +50,10 @@ def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """The newest state that is whole; a damaged one is set aside with a message."""
     for state in reversed(states(folder)):
         try:
-            record = json.loads((state / "state.json").read_text())
+            record = read_json(state / "state.json")
             if sha256(state / "tensors.safetensors") == record["sha256"]:
                 return load_file(state / "tensors.safetensors"), record
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError):
             pass
         print(f"{state} is damaged: set aside as {state.name}.damaged, going on from the state before")
         aside = state.with_name(f"{state.name}.damaged")

@@ -10,19 +10,21 @@ from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.utils import gather_object, set_seed
 from torch import Tensor, nn
 
 from . import ema
 from .cost import forget_peak
-from .data import Dataset, batch_at
+from .data import Readable
 from .denoiser import Denoiser
 from .errors import FastdiffError, Interrupted
 from .health import Health, plain
+from .loader import Loader
 from .log import Log
 from .placement import laid, offload, recompute, shard, unsynced, whole
 from .signals import Signals
 from .state import load_state, save_state
+from .streams import merged
 from .train_config import OPTIMIZERS, TrainConfig
 
 TALK = 1.0      # seconds between the processes' questions whether one of them was asked to save or to stop
@@ -60,7 +62,7 @@ class Training:
     """
 
     def __init__(self, method: Teachable, progress: Callable, student: Denoiser, teacher: Denoiser | None,
-                 dataset: Dataset, config: TrainConfig, folder: Path, accelerator: Accelerator,
+                 dataset: Readable, config: TrainConfig, folder: Path, accelerator: Accelerator,
                  signals: Signals | None = None):
         if config.batch % (config.accumulate * accelerator.num_processes):
             raise FastdiffError(f"train.batch = {config.batch} does not divide by accumulate {config.accumulate} x "
@@ -87,6 +89,8 @@ class Training:
         self.optimizers = {r: kind(own, config.lr, betas=config.betas, weight_decay=config.weight_decay)
                            for r, own in self.parameters.items()}
         self.resume()
+        self.loader = Loader(dataset, self.images, config.batch, config.accumulate, config.seed, config.flip,
+                             accelerator.device, accelerator.process_index, accelerator.num_processes, student.guidance)
         self.live = {r: accelerator.prepare(n) if r in self.parameters and not self.in_shards(n) else n
                      for r, n in self.trained.items()}
         self.optimizers = {r: accelerator.prepare(o) for r, o in self.optimizers.items()}
@@ -119,7 +123,7 @@ class Training:
 
     def __iter__(self) -> Iterator[tuple[int, dict[str, float | None] | None]]:
         config, device = self.config, self.accelerator.device
-        with closing(Log(self.folder, self.step, self.images, self.accelerator)) as log:
+        with closing(Log(self.folder, self.step, self.images, self.accelerator)) as log, closing(self.loader) as loader:
             start = saved_at = time.monotonic()
             start -= self.seconds
             forget_peak(device)
@@ -133,7 +137,8 @@ class Training:
                     self.health.check()
                 if due:
                     logs = plain(logs | self.drifts())
-                    self.pace = log.write(self.step, self.images, logs, 0.0)
+                    self.pace = log.write(self.step, self.images, logs, loader.waited)
+                    loader.waited = 0.0
                 if planned or save:
                     self.save()
                     saved_at = time.monotonic()
@@ -188,9 +193,7 @@ class Training:
         nets = self.frozen | self.trained | {r: self.live[r] for r in turn}
         with only(self.parameters, turn):
             for part in range(config.accumulate):
-                batch = batch_at(self.dataset, self.images, config.batch, config.seed, config.flip, accelerator.device,
-                                 part * accelerator.num_processes + accelerator.process_index,
-                                 config.accumulate * accelerator.num_processes, self.student.guidance)
+                batch = self.loader.next()
                 with ExitStack() as alone:
                     for role in turn if part + 1 < config.accumulate else ():
                         alone.enter_context(unsynced(self.live[role], accelerator))
@@ -232,11 +235,12 @@ class Training:
         return {name: value.cpu() if here else value.new_empty(0) for name, value in full}
 
     def save(self) -> None:
-        tensors = self.tensors()
+        tensors, marks = self.tensors(), self.dataset.marks(self.images)
+        marks = merged(gather_object([marks]))
         if self.accelerator.is_main_process:
             scaler = self.accelerator.scaler.state_dict() if self.accelerator.scaler else None
             record = {"images": self.images, "seconds": self.seconds, "scaler": scaler, "skipped": self.health.skipped,
-                      "row": self.health.row}
+                      "row": self.health.row, "data": marks}
             save_state(self.folder / "state", self.step, tensors, record, self.config.keep)
         self.accelerator.wait_for_everyone()
 
@@ -244,9 +248,10 @@ class Training:
         """Go on from the newest whole state, if there is one."""
         with self.accelerator.main_process_first():                   # one process sets a damaged state aside
             found = load_state(self.folder / "state")
+        tensors, record = found or ({}, {})
+        self.dataset.seek(record.get("data", {}))
         if found is None:
             return
-        tensors, record = found
         self.step, self.images, self.seconds = record["step"], record["images"], record["seconds"]
         self.health.skipped, self.health.row = record.get("skipped", 0), record.get("row", 0)
         for role, net in self.nets().items():

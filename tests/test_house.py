@@ -12,10 +12,12 @@ HOUSE = Path(__file__).parents[1] / "fastdiff"
 # From the ground up. A file imports from floors below its own; a package (samplers/) is one room on its floor.
 FLOORS = [
     {"errors"},
+    {"files", "decode"},
     {"disk", "rng", "rows", "lock", "heap", "schedule", "settings", "signals", "train_config"},
     {"denoiser", "images", "judge", "source", "batches"},
-    {"guidance", "tuning", "streams", "loader"},
-    {"samplers", "networks", "data", "ema", "pictures", "terminal"},
+    {"guidance", "tuning", "about", "weights", "streams", "loader"},
+    {"samplers", "networks", "hub", "data", "ema", "pictures", "terminal"},
+    {"pipelines"},
     {"methods", "checkpoint", "generate", "likelihood", "metrics", "provenance", "cost", "placement", "health"},
     {"state", "log"},
     {"train", "pairs", "evaluate", "search", "editing"},
@@ -23,7 +25,7 @@ FLOORS = [
     {"bench", "report"},
     {"speed"},
     {"recipe"},
-    {"stage"},
+    {"pins", "stage"},
     {"stages"},
     {"verbs"},
     {"cli"},

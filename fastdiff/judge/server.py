@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from fastdiff.errors import FastdiffError
+from fastdiff.files import parse_json
 from fastdiff.judge.votes import ANSWERS, HEADINGS, NOTE, Question, answers, cells, given, pairings, questions, results
 from fastdiff.rows import append_row
 
@@ -185,7 +186,7 @@ class _Handler(BaseHTTPRequestHandler):
         if len(length) > len(str(BODY)) or int(length) > BODY:
             raise _Refused(413, f"expected at most {BODY} bytes")
         try:
-            post = json.loads(self.rfile.read(int(length)))
+            post = parse_json(self.rfile.read(int(length)))
             token, choice = post["token"], post["choice"]
         except (ValueError, TypeError, KeyError):
             token, choice = None, None

@@ -11,6 +11,7 @@ from PIL import Image
 from rich.markup import escape
 from rich.table import Table
 
+from fastdiff.decode import drawn
 from fastdiff.errors import FastdiffError
 from fastdiff.rows import finite, identity, metric_of, read_rows, summary
 from fastdiff.settings import suggestion
@@ -110,11 +111,7 @@ def tiles(path: Path) -> list[Image.Image]:
     """The images of a sheet, in the order of their noise; black ones at its end only fill the last row."""
     if not path.exists():
         raise FastdiffError(f"no samples in {path}: name other cells with --a and --b, or bench again with a new --out")
-    try:
-        with Image.open(path) as picture:
-            sheet = picture.convert("RGB")              # of all alike: a grey sheet would tell the data from the models
-    except OSError:
-        raise FastdiffError(f"{path}: expected a PNG picture; delete it and bench again with a new --out") from None
+    sheet = drawn(path).convert("RGB")                  # of all alike: a grey sheet would tell the data from the models
     if sheet.width == sheet.height:
         raise FastdiffError(f"{path} is a scatter plot: only images can be judged, not points")
     side = sheet.width // COLUMNS

@@ -2,11 +2,13 @@
 
 import hashlib
 import pickle
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch_fidelity import FeatureExtractorBase, register_feature_extractor
 from torch_fidelity.feature_extractor_clip import MODEL_METADATA, MODEL_URLS
@@ -16,6 +18,7 @@ from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 from torchvision.models import VGG16_Weights
 
 from fastdiff.errors import FastdiffError
+from fastdiff.images import first_line
 from fastdiff.networks.features import DigitFeatures, load_features
 from fastdiff.networks.weights import cached, socket_timeout
 from fastdiff.pictures import to_uint8
@@ -155,9 +158,15 @@ def _open_folder(spec: str, device: torch.device) -> Extractor:
     folder = find(spec)
     if not all((folder / file).is_file() for file in ("model.safetensors", "features.json")):
         raise FastdiffError(f"extractor {spec}: expected a folder with model.safetensors and features.json")
-    net = DigitsExtractor("digits", ["features", "logits", "spatial"], folder)
+    try:
+        net = DigitsExtractor("digits", ["features", "logits", "spatial"], folder)
+        name = net.info["name"]
+        if not re.fullmatch(r"\w+", name):                                # it is a part of files' names
+            raise ValueError(f"name {name!r:.80}, expected a word")
+    except (OSError, RuntimeError, SafetensorError, ValueError, TypeError, KeyError) as error:
+        raise FastdiffError(f"extractor {folder} is damaged ({first_line(error)}): copy it again") from None
     layers = {layer: layer for layer in ("features", "logits", "spatial")}
-    return Extractor(net.info["name"], net, layers, device, DigitFeatures.size, DigitFeatures.classes)
+    return Extractor(name, net, layers, device, DigitFeatures.size, DigitFeatures.classes)
 
 
 def find(path: str) -> Path:

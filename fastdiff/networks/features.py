@@ -4,11 +4,12 @@ Inception has never seen an 8 x 8 digit and its weights need a download, so the 
 penultimate layer of a classifier of digits. `recipes/digits_features.py` trains it.
 """
 
-import json
 from pathlib import Path
 
 from safetensors.torch import load_file
 from torch import Tensor, nn
+
+from ..files import read_json
 
 
 def block(width: int, out: int) -> nn.Sequential:
@@ -41,4 +42,4 @@ def load_features(folder: str | Path) -> tuple[DigitFeatures, dict]:
     """The trained network of a folder, in eval mode, and what its features.json says."""
     net = DigitFeatures()
     net.load_state_dict(load_file(Path(folder) / "model.safetensors"))
-    return net.eval().requires_grad_(False), json.loads((Path(folder) / "features.json").read_text())
+    return net.eval().requires_grad_(False), read_json(Path(folder) / "features.json")

@@ -37,6 +37,14 @@ class MLP(ModelMixin, ConfigMixin):
             nn.init.zeros_(added[-1].weight)
             nn.init.zeros_(added[-1].bias)
 
+    @classmethod
+    def of(cls, module: "MLP", shape: tuple[int, ...], guided: bool) -> "MLP":
+        """A stored module for samples of a shape; ValueError where it is one of others."""
+        if (module.config.dims,) != tuple(shape) or module.config.guided != guided:
+            raise ValueError(f"an MLP of {module.config.dims} dimensions, guided {module.config.guided}, makes no samples "
+                             f"of shape {tuple(shape)}, guided {guided}")
+        return module
+
     @property
     def null_label(self) -> int | None:
         """The class that stands for no class; None where the network takes no labels."""

@@ -31,6 +31,17 @@ class UNet(nn.Module):
         if self.embedded:
             module.class_embedding.register_forward_pre_hook(in_own_dtype)
 
+    @classmethod
+    def of(cls, module: UNet2DModel, shape: tuple[int, ...], guided: bool) -> "UNet":
+        """A stored module for samples of a shape; ValueError where it is one of others."""
+        (channels, *size), config, halvings = shape, module.config, len(module.config.block_out_channels) - 1
+        if (len(size) != 2 or config.out_channels not in (channels, 2 * channels) or any(n % (1 << halvings) for n in size)
+                or config.in_channels - channels - PLANES * guided not in (0, PLANES)
+                or config.class_embed_type not in (None, "timestep")):
+            raise ValueError(f"{config.in_channels} to {config.out_channels} channels, {halvings} halvings, class_embed_type"
+                             f" {config.class_embed_type}: it makes no samples of shape {tuple(shape)}")
+        return cls(module, channels, guided)
+
     @property
     def embedded(self) -> bool:
         """Whether the module's class embedding is one of the second time."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from fastdiff.errors import FastdiffError
+from fastdiff.files import read_json
 from fastdiff.judge import answers, results
 from fastdiff.judge import markdown as judgement
 from fastdiff.report.tables import NAMES, Column, by_steps, columns, compared, costs, lines, training
@@ -130,8 +131,8 @@ def left_out(run_dir: str | Path) -> list[str]:
     """What a sweep's time budget left out, as one line or none."""
     path = Path(run_dir) / "left-out.json"
     try:
-        missing = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    except ValueError:
+        missing = list(map(str, read_json(path))) if path.exists() else []
+    except (ValueError, TypeError):
         missing = [f"what {path} does not tell, being damaged"]
     return [f"Left out, the time budget being spent: {', '.join(missing)}."] if missing else []
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from fastdiff.decode import drawn
 from fastdiff.report import tables
 from fastdiff.rows import better, finite, reference, usual
 
@@ -142,10 +143,10 @@ def _films(groups, folder):
     for group in groups:
         if source := encoded.pop(group.get("cell"), None):
             name = f"{group['line']}, {group['steps']} step{'s' * (group['steps'] != 1)}"
-            with Image.open(folder / f"{group['cell']}.png") as film:
-                tile = film.height / min(ROWS, group["n"])
-                zoom = SMALL // tile if tile < SMALL else min(1, LARGE / tile)
-                films.append((name, round(zoom * film.width), tile < SMALL, source))
+            film = drawn(folder / f"{group['cell']}.png")
+            tile = film.height / min(ROWS, group["n"])
+            zoom = SMALL // tile if tile < SMALL else min(1, LARGE / tile)
+            films.append((name, round(zoom * film.width), tile < SMALL, source))
     return films
 
 
@@ -170,10 +171,9 @@ def _pictures(folder, names, room, columns=None):
 
 def _webp(path, columns, side, quality):
     """A picture with tiles of at most `side` pixels; 100 is lossless. A sheet is cut to one row, unless it is square."""
-    with Image.open(path) as file:
-        image = file.convert("RGB")
+    image = drawn(path).convert("RGB")
     if columns and image.width != image.height:
-        tile = image.width // columns
+        tile = max(1, image.width // columns)
         image = image.crop((0, 0, image.width, tile))
     else:
         tile = image.height // (1 if columns else ROWS)

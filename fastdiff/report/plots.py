@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, LogLocator, NullLocator
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from fastdiff.decode import drawn
+
 STUDENT = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7b4fb5", "#8c564b")  # colour-blind safe
 TEACHER = ("#333333", "#777777", "#555555", "#999999")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -160,9 +162,8 @@ def grid(groups: list[dict], metric: str, samples: Path) -> bytes | None:
 
 def _tiles(path):
     """The first row of a sheet's images, or its one scatter plot, each at least 48 pixels high, no pixel invented."""
-    with Image.open(path) as picture:
-        sheet = picture.convert("RGB")
-    side = sheet.width if sheet.width == sheet.height else sheet.width // COLUMNS
+    sheet = drawn(path).convert("RGB")
+    side = sheet.width if sheet.width == sheet.height else max(1, sheet.width // COLUMNS)
     scale = math.ceil(48 / side)
     crops = [sheet.crop((x, 0, x + side, side)) for x in range(0, sheet.width, side)]
     return [crop.resize((side * scale, side * scale), Image.Resampling.NEAREST) for crop in crops]

@@ -124,11 +124,11 @@ def speed(model: Denoiser, samplers: list[str], steps: int = 8, repeats: int = 1
 
 
 def over_pipeline(path: str, model: Denoiser, steps: int, batch: int, repeats: int) -> float | None:
-    """Our DDIM over diffusers' DDIMPipeline of the same folder, noise and output as arrays included; None of no folder."""
+    """Our DDIM over diffusers' DDIMPipeline of the same network, noise and output as arrays included; None of no folder."""
     if not (Path(path) / "model_index.json").exists() or model.net.null_label is not None:
         return None
     diffusers.logging.disable_progress_bar()
-    pipeline = diffusers.DDIMPipeline.from_pretrained(path).to(model.device)
+    pipeline = diffusers.DDIMPipeline(model.net.module, diffusers.DDIMScheduler(timestep_spacing="trailing"))
     pipeline.set_progress_bar_config(disable=True)
     times = time_grid(model.schedule, steps, "trailing")
     theirs, ours = in_turn([

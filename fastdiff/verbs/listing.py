@@ -1,9 +1,10 @@
 """What `fastdiff list` lists: registries, recipes and trained models, each with a line about it."""
 
-import json
 from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
+
+from ..files import read_json
 
 
 class Listed(StrEnum):
@@ -43,8 +44,8 @@ def models() -> dict[str, str]:
     found = {}
     for path in sorted(Path("checkpoints").glob("*/*/fastdiff.json")):
         try:
-            found[str(path.parent)] = str(json.loads(path.read_text()).get("method"))
-        except ValueError:
+            found[str(path.parent)] = str(read_json(path).get("method"))
+        except (ValueError, AttributeError):
             found[str(path.parent)] = "damaged"
     return found
 

@@ -1,0 +1,115 @@
+"""fastdiff.json: what a model's folder says of it beside diffusers' own files."""
+
+from math import prod
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+from .denoiser import ROWS, TIME_INPUTS, Sampling
+from .errors import FastdiffError
+from .files import read_json
+from .schedule import SCHEDULES, Schedule
+from .settings import Strict, call, named, validate
+
+ABOUT = "fastdiff.json"
+LARGEST = 1 << 26          # numbers of one sample, 4096 x 4096 pixels of four channels
+MOST = 100_000             # steps that a model is sampled in
+
+
+def sized(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A sample's shape, where that is (C, H, W) or (D,) and fits into memory."""
+    if len(shape) not in (1, 3) or min(shape) < 1 or prod(shape) > LARGEST:
+        raise ValueError(f"expected (C, H, W) or (D,), all above 0, of at most {LARGEST:,} numbers")
+    return shape
+
+
+def working(told: Any) -> Schedule:
+    """The schedule of this name and options, where its levels are numbers."""
+    schedule = call(SCHEDULES, *named(told, "schedule"), "schedule")
+    try:
+        levels = torch.stack(schedule.alpha_sigma(torch.linspace(0, schedule.t_max, 3, dtype=torch.float64)))
+    except ArithmeticError as error:
+        raise ValueError(f"{schedule} has no levels: {error}") from None
+    if not levels.isfinite().all():
+        raise ValueError(f"{schedule} has levels that are no numbers")
+    return schedule
+
+
+Shape = Annotated[tuple[int, ...], AfterValidator(sized)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Steps = Annotated[int, Field(ge=1, le=MOST)]
+Sha = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
+
+
+class Sampled(Strict):
+    """How a model is to be sampled; older files know no times."""
+
+    sampler: str
+    spacing: str
+    steps: tuple[Steps, ...] = Field(min_length=1)
+    only: bool = False
+    times: tuple[Annotated[tuple[Finite, ...], Field(min_length=1, max_length=MOST)], ...] = ()
+
+
+class Guidance(Strict):
+    """The weights of guidance that a model is told, and what they mean."""
+
+    weights: tuple[Finite, Finite]
+    means: str = ""
+
+
+class Cost(BaseModel):
+    """What the training took."""
+
+    images: Finite | None = None
+    seconds: Finite | None = None
+    teacher_nfe: Finite | None = None
+
+
+class About(BaseModel):
+    """What the model is; export adds notes of its own, of which those that are read later are held to a type."""
+
+    model_config = ConfigDict(extra="allow", arbitrary_types_allowed=True)
+
+    network: Literal["unet", "mlp"]
+    schedule: Annotated[Schedule, BeforeValidator(working)]
+    predicts: Literal[tuple(ROWS)]
+    shape: Shape
+    time_input: Literal[tuple(TIME_INPUTS)]
+    sigma_data: Annotated[Finite, Field(gt=0)]
+    scale_input: bool
+    two_times: bool
+    sampling: Sampled
+    weights: Sha
+    guidance: Guidance | None = None                     # older files know of none
+    params: int | None = None
+    method: str | None = None
+    ema: Finite | None = None
+    cost: Cost = Cost()
+
+    def how(self) -> Sampling:
+        """How the model is to be sampled."""
+        return Sampling(**dict(self.sampling))
+
+
+def about(folder: Path) -> dict[str, Any] | None:
+    """What fastdiff.json says, checked; None where there is none."""
+    path = folder / ABOUT
+    try:
+        notes = read_json(path)
+        read(notes)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (FastdiffError, ValueError, OSError) as error:
+        raise FastdiffError(
+            f"{path} is damaged ({error}): copy it again, or remove the folder and run its stage again") from None
+    return notes
+
+
+def read(notes: Any) -> About:
+    """What it says as values; FastdiffError with the key where it does not fit."""
+    if not isinstance(notes, dict):
+        raise FastdiffError(f"expected an object, got {type(notes).__name__}")
+    return validate(About, notes, "")

@@ -1,0 +1,44 @@
+"""Files of data: JSON, read with suspicion and written whole or not at all, and their checksum."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+LEVELS = 64         # of lists and objects in one another: nothing of ours has ten
+
+
+def sha256(path: Path) -> str:
+    """A file's SHA-256, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_json(path: Path) -> Any:
+    """What a file says; ValueError where that is no JSON, or nested too deep."""
+    return parse_json(path.read_bytes())
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What JSON says; ValueError where it is none, or nested too deep."""
+    try:
+        level = [data := json.loads(text)]
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    for _ in range(LEVELS):
+        level = [part for whole in level if isinstance(whole, dict | list)
+                 for part in (whole.values() if isinstance(whole, dict) else whole)]
+    if level:
+        raise ValueError(f"nested deeper than {LEVELS} levels")
+    return data
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Written to a temporary name, synced and renamed."""
+    scratch = path.with_name(f".{path.name}.new")
+    with scratch.open("w") as file:
+        json.dump(data, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    scratch.replace(path)

@@ -1,0 +1,46 @@
+"""pins.json of a run: the commit that every hub id of its recipe meant when the run began."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from accelerate.utils import broadcast_object_list
+
+from . import hub
+from .data import hub_id
+from .errors import FastdiffError
+from .files import read_json
+from .recipe import Recipe
+from .settings import named
+
+PINS = "pins.json"
+DATA = "datasets/"         # before the id of a data set: a model may have the same
+
+
+def pin(recipe: Recipe, folder: Path) -> tuple[Recipe, dict[str, str]]:
+    """The recipe with its hub ids at the commits in the folder's pins.json, else at today's; and all pins."""
+    models = {name for stage in recipe.stages for name in (stage.teacher, stage.init) if name and hub.is_id(name)}
+    data = hub_id(*named(recipe.source["data"], "data"))
+    known = read(folder / PINS)
+    pins = {name: known.get(name) or hub.commit(name) for name in sorted(models)}
+    if data:
+        pins[DATA + data] = known.get(DATA + data) or hub.commit(data, "dataset")
+    broadcast_object_list(shared := [pins])                # of the main process: the hub may move on between two questions
+    [pins] = shared
+
+    def at(name: str | None) -> str | None:
+        return f"{name.partition('@')[0]}@{pins[name]}" if name in models else name
+
+    stages = tuple(replace(stage, teacher=at(stage.teacher), init=at(stage.init)) for stage in recipe.stages)
+    return replace(recipe, stages=stages, revision=pins.get(f"{DATA}{data}")), pins
+
+
+def read(path: Path) -> dict[str, str]:
+    """The pins in a file, none where there is no file."""
+    try:
+        pins = read_json(path) if path.exists() else {}
+        if isinstance(pins, dict) and all(isinstance(at, str) and hub.COMMIT.fullmatch(at) for at in pins.values()):
+            return pins
+        reason = "expected hub ids, each with 40 hex digits"
+    except (OSError, ValueError) as error:
+        reason = str(error)
+    raise FastdiffError(f"{path} is damaged ({reason}): mend it, or remove it to go on with what the hub has today")

@@ -1,0 +1,75 @@
+"""The weights in a network's folder: safetensors within it, as many numbers as its config.json asks for, nothing pickled."""
+
+from collections.abc import Iterator
+from math import prod
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+import torch
+from diffusers import ModelMixin
+from safetensors import safe_open
+
+from .errors import FastdiffError
+from .files import read_json
+from .images import first_line
+
+PICKLED = (".bin", ".pt", ".ckpt", ".pth", ".pkl", ".pickle")
+INDEX = "*.safetensors.index.json"
+WARNING = "is pickled, which could run code as it is read: convert it once, as plain tensors,"
+
+
+def check_weights(folder: Path) -> None:
+    """Refuse a folder that has pickled weights alone, or whose index names a file elsewhere."""
+    for index in sorted(folder.glob(INDEX)):
+        try:
+            named = set(read_json(index)["weight_map"].values())
+            if not all(isinstance(name, str) for name in named):
+                raise TypeError("weight_map names no files")
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise FastdiffError(f"{index} is damaged ({type(error).__name__}: {error}): copy it again") from None
+        if strange := sorted(name for name in named if Path(name).name != name or not name.endswith(".safetensors")):
+            raise FastdiffError(f"{index}: weight_map names {strange[0]!r:.80}, expected safetensors files beside it")
+    pickled = sorted(path for path in folder.glob("*") if path.suffix in PICKLED)
+    if pickled and not any(folder.glob("*.safetensors")):
+        raise FastdiffError(pickled_folder(pickled[0].name, folder))
+
+
+def pickled_folder(file: str, folder: Path) -> str:
+    """Why a pickled file of a diffusers folder is not read, and how to convert it, which runs nothing of it."""
+    return (f"{folder / file} {WARNING} python -c \"import sys; from diffusers import UNet2DModel as U; "
+            f"U.from_pretrained(sys.argv[1], use_safetensors=False).save_pretrained(sys.argv[1])\" {quote(str(folder))}")
+
+
+def pickled_file(path: Path) -> str:
+    """Why a pickled file is not read, and how to convert it, which runs nothing of it."""
+    target = path.with_name("diffusion_pytorch_model.safetensors")
+    return (f"{path} {WARNING} python -c \"import sys, torch; from safetensors.torch import save_file; "
+            f"save_file(torch.load(sys.argv[1], weights_only=True), sys.argv[2])\" {quote(str(path))} {quote(str(target))}, "
+            f"and name the diffusers folder in whose unet/ it belongs")
+
+
+def opened(kind: type[ModelMixin], folder: Path) -> Any:
+    """diffusers' from_pretrained of a folder whose config.json asks for no more numbers than its weights are.
+
+    ValueError where it does, or cannot be read; what `check_weights` refuses is not to come here.
+    """
+    try:
+        config, sizes = read_json(folder / "config.json"), list(stored(folder))
+        for repeats in ("layers_per_block", "depth"):
+            if isinstance(count := config.get(repeats), int) and count > len(sizes):
+                raise ValueError(f"{repeats} = {count} for weights of {len(sizes)} tensors")
+        with torch.device("meta"):                                            # before any memory is taken
+            asked = sum(tensor.numel() for tensor in kind.from_config(config).state_dict().values())
+        if asked > sum(sizes):
+            raise ValueError(f"it describes {asked:,} numbers, and the weights are {sum(sizes):,}")
+        return kind.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+    except Exception as error:                                    # what is broken can fail anywhere in the network's making
+        raise ValueError(f"{folder.name}/config.json or its weights: {first_line(error)}") from None
+
+
+def stored(folder: Path) -> Iterator[int]:
+    """How many numbers each tensor in a folder has, as the files' headers say."""
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, "pt") as file:
+            yield from (prod(file.get_slice(name).get_shape()) for name in file.keys())      # noqa: SIM118
