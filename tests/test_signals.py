@@ -21,13 +21,13 @@ RECIPE = """
 name: told
 data: {name: toy, n: 500}
 model: {net: {name: mlp, width: 16, depth: 1}, schedule: flow, predicts: velocity}
-train: {steps: 3000, batch: 64, save_every: 2500, log_every: 25, ema: 0.9}
+train: {steps: 1200, batch: 64, save_every: 1100, log_every: 25, ema: 0.9}
 stages:
   teacher: {method: denoising}
 bench: {steps: [1], baselines: [], n: 64}
 """
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
-LAST = "teacher/state/00003000/tensors.safetensors"
+LAST = "teacher/state/00001200/tensors.safetensors"
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_a_run_that_is_told_to_stop_saves_and_goes_on_bit_for_bit(recipe, unbrok
     process.send_signal(number)
     code, _, err = wait(process)
     assert code == 75 and err.count("\n") == 1, err
-    told = re.fullmatch(rf"fastdiff: stopped by {number.name} and saved at step (\d+) of 3000 in .*/teacher: "
+    told = re.fullmatch(rf"fastdiff: stopped by {number.name} and saved at step (\d+) of 1200 in .*/teacher: "
                         r"the same command goes on\n", err)
     assert told and [int(state.name) for state in states(tmp_path / "out/teacher/state")] == [int(told[1])]
     assert wait(launch(recipe, tmp_path / "out"))[0] == 0
@@ -100,15 +100,15 @@ def test_two_processes_agree_to_stop_and_one_goes_on(recipe, unbroken, tmp_path)
     code, _, err = wait(process)
     assert code != 0 and "stopped by SIGTERM and saved at step" in err, err
     [step] = [int(state.name) for state in states(out / "teacher/state")]
-    assert 100 <= step < 2500
+    assert 100 <= step < 1100
     assert wait(launch(recipe, out))[0] == 0
     one, two = (load_file(folder / LAST) for folder in (unbroken, out))
-    assert max(float((one[k] - two[k]).abs().max()) for k in one) < 1e-3          # two sum in another order, 3000 times
+    assert max(float((one[k] - two[k]).abs().max()) for k in one) < 1e-3          # two sum in another order, 1200 times
 
 
 def test_when_a_process_dies_its_kin_ends_and_the_state_before_holds(recipe, tmp_path):
     out = tmp_path / "out"
-    (tmp_path / "often.yaml").write_text(RECIPE.replace("save_every: 2500", "save_every: 50"))
+    (tmp_path / "often.yaml").write_text(RECIPE.replace("save_every: 1100", "save_every: 50"))
     process = launch(tmp_path / "often.yaml", out, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
     at_step(out, 100)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
@@ -117,7 +117,9 @@ def test_when_a_process_dies_its_kin_ends_and_the_state_before_holds(recipe, tmp
     _, record = load_state(out / "teacher/state")
     assert record["step"] >= 50 and record["step"] % 50 == 0
     process = launch(tmp_path / "often.yaml", out)
-    at_step(out, record["step"] + 50)
+    while int(states(out / "teacher/state")[-1].name) == record["step"]:
+        assert process.poll() is None
+        time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     assert wait(process)[0] == 75
 
@@ -173,11 +175,11 @@ def test_settings_of_how_a_run_goes_may_change(recipe, unbroken, tmp_path):
     command = [sys.executable, "-m", "fastdiff", "run", recipe, "--out", tmp_path / "out"]
     refused = subprocess.run([*command, "train.lr=0.5"], capture_output=True, text=True, env=ENVIRONMENT)
     assert refused.returncode == 2 and "was made with train.lr = None, the recipe now says 0.5" in refused.stderr
-    done = subprocess.run([*command, "train.accumulate=2", "train.save_every=1000", "train.keep=1"], capture_output=True,
+    done = subprocess.run([*command, "train.accumulate=2", "train.save_every=500", "train.keep=1"], capture_output=True,
                           text=True, env=ENVIRONMENT)
     assert done.returncode == 0, done.stderr
-    assert [state.name for state in states(tmp_path / "out/teacher/state")] == ["00003000"]
+    assert [state.name for state in states(tmp_path / "out/teacher/state")] == ["00001200"]
     one, two = (load_file(folder / LAST) for folder in (unbroken, tmp_path / "out"))
     assert max(float((one[k] - two[k]).abs().max()) for k in one) < 1e-3
     lines = [json.loads(line) for line in (tmp_path / "out/teacher/log.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == list(range(25, 3001, 25)) and torch.isfinite(torch.tensor(lines[-1]["loss"]))
+    assert [line["step"] for line in lines] == list(range(25, 1201, 25)) and torch.isfinite(torch.tensor(lines[-1]["loss"]))
