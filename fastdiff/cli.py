@@ -10,11 +10,11 @@ import typer
 from .errors import FastdiffError
 from .verbs.make import export, run, sample
 from .verbs.measure import bench, evaluate, search
-from .verbs.show import judge, list_, report
+from .verbs.show import doctor, judge, list_, report, status
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
                   help="Distil diffusion models and sample them in few steps.")
-for verb in (run, sample, bench, report, judge, evaluate, search, export, list_):
+for verb in (run, status, sample, bench, report, judge, evaluate, search, export, list_, doctor):
     app.command(verb.__name__.rstrip("_"))(verb)
 
 

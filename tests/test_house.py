@@ -14,15 +14,15 @@ FLOORS = [
     {"errors"},
     {"rng", "rows", "lock", "heap", "schedule", "settings"},
     {"denoiser", "images", "judge", "source"},
-    {"guidance", "tuning"},
+    {"guidance", "tuning", "status"},
     {"samplers", "networks", "data", "ema", "pictures"},
     {"methods", "checkpoint", "generate", "likelihood", "metrics", "provenance", "cost"},
-    {"train", "pairs", "evaluate", "search", "editing"},
+    {"train", "pairs", "evaluate", "search", "editing", "crash"},
     {"measure", "budget"},
     {"bench", "report"},
     {"speed"},
     {"recipe"},
-    {"stages"},
+    {"stages", "doctor"},
     {"verbs"},
     {"cli"},
     {"__main__"},
@@ -96,7 +96,7 @@ def test_the_loop_knows_no_method_and_methods_no_loop():
         assert "accelerate" not in libraries(path), name(path)
 
 
-@pytest.mark.parametrize("file", ["errors.py", "rows.py", "lock.py", "settings.py", "cli.py", "__init__.py",
+@pytest.mark.parametrize("file", ["errors.py", "rows.py", "lock.py", "settings.py", "status.py", "cli.py", "__init__.py",
                                   *(name(path) for room in ("report", "judge", "verbs")
                                     for path in (HOUSE / room).glob("*.py"))])
 def test_rooms_without_torch(file):
