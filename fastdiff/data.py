@@ -9,14 +9,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import LongTensor, Tensor
 
 from fastdiff.errors import FastdiffError
 from fastdiff.images import SUFFIXES, Colour, at_least_one, first_line, open_table, read_folder, read_table
 from fastdiff.rng import SampleRng
+from fastdiff.settings import Seed
 
 SHARED, FLIP = 0x5EED, 0xF119  # the streams of noise beside the batch's own
 
@@ -69,7 +71,7 @@ def digits() -> Dataset:
     return Dataset("digits", images, torch.from_numpy(raw.target).long(), 10)
 
 
-def toy(kind: str = "mixture", n: int = 4000, seed: int = 0) -> Dataset:
+def toy(kind: str = "mixture", n: Annotated[int, Field(le=10**7)] = 4000, seed: Seed = 0) -> Dataset:
     """Points in the plane, within about [-1, 1]: mixture, moons, spiral or checkerboard."""
     if kind not in TOYS:
         raise FastdiffError(f"toy kind {kind!r} is unknown; choose one of {', '.join(TOYS)}")

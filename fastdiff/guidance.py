@@ -37,6 +37,7 @@ class Guided:
         low, high = model.guidance or (-math.inf, math.inf)
         paired = cond is not None and (null is not None or self.told)
         for wrong, line in (
+            (not math.isfinite(guidance), f"guidance = {guidance}: expected a number, 1 for none"),
             (self.told and not low <= guidance <= high,
              f"guidance = {guidance:g}: this model was trained for guidance from {low:g} to {high:g}"),
             (self.told and (against or interval or rescale or plus or every != 1),

@@ -18,6 +18,9 @@ MAIN = ("fid", "fd", "energy", "kid", "kd", "sfid", "sfd", "swd")     # distance
 LOWER = ("fid", "fd", "kid", "kd", "sfid", "sfd", "energy", "swd", "nll")
 HIGHER = ("is", "score", "precision", "recall", "density", "coverage", "accuracy", "diversity", "nearest")
 FAMILIES: dict[str, Literal["lower", "higher"]] = dict.fromkeys(LOWER, "lower") | dict.fromkeys(HIGHER, "higher")
+# What the fields are that everything drawn of rows relies on; metrics and costs are numbers too.
+KINDS = dict.fromkeys(("model", "sampler", "spacing", "weights", "reference", "extractor", "cell"), "text")
+KINDS |= dict.fromkeys(("steps", "n", "seed", "guidance", "clip", *COSTS), "number") | {"broken": "list"}
 UNRANKED = ("diversity", "nearest")                  # more is better up to what data have; noise has the most
 SUFFIXES = ("_se", "_std", "_ci", "_min", "_inf")    # of what goes with a metric and is none itself
 
@@ -46,6 +49,9 @@ def read_rows(path: str | Path) -> list[dict]:
         row = _row(line)
         if row is None:
             raise FastdiffError(f'{path}, line {number}: expected a JSON object with a "key"; mend or delete that line')
+        if odd := _odd(row):
+            raise FastdiffError(f"{path}, line {number}: {odd} is {row[odd]!r:.60}, no "
+                                f"{KINDS.get(odd, 'number')}; mend or delete that line")
         rows.pop(row["key"], None)
         rows[row["key"]] = row
     return list(rows.values())
@@ -98,6 +104,13 @@ def _row(line):
         return None
     diverged = {name: math.inf for name, value in row.items() if value is None and row.get("broken") and is_metric(name)}
     return row | diverged
+
+
+def _odd(row):
+    """The field of a row that is not what it has to be; None where all are."""
+    kinds = {"text": str, "number": int | float, "list": list}
+    told = [name for name in row if row[name] is not None and (name in KINDS or is_metric(name))]
+    return next((name for name in told if not isinstance(row[name], kinds[KINDS.get(name, "number")])), None)
 
 
 # ---- the metrics ----------------------------------------------------------------------------------------------------

@@ -327,7 +327,7 @@ def test_bench(finished, fastdiff, tmp_path):
 @pytest.mark.parametrize("words, message", [
     (["--data", "digits"], "makes samples of shape (2,), the data digits have (1, 8, 8)"),
     (["--data", "nosuch/no/such"], "no such file or folder"),
-    (["--against", "ddpm"], "baseline 'ddpm': expected sampler:steps"),
+    (["--against", "ddpm"], "bench.baselines: 'ddpm': expected sampler:steps"),
     (["--steps", "0"], "bench.steps"),
     (["--steps", ""], "--steps : expected whole numbers"),
     (["--seeds", "a"], "--seeds a: expected whole numbers"),

@@ -71,8 +71,8 @@ def test_tokens_are_masked_wherever_they_are(secret, run):
 
 @pytest.mark.parametrize("text, secret", [
     ("https://me:pass-word@host/x", "pass-word"), ("s3://me@bucket", "me"), ("api_key = 'abc'", "abc"),
-    ("WANDB_KEY=abc", "abc"), ('{"password": "abc def"}', "def"), ("Authorization: Bearer abcdefgh.ijk", "abcdefgh"), ("my-secret: abc", "abc"),
-    ("token='abc', other=1", "abc"), ("?access_token=abc&x=1", "abc"),
+    ("WANDB_KEY=abc", "abc"), ('{"password": "abc def"}', "def"), ("Authorization: Bearer abcdefgh.ijk", "abcdefgh"),
+    ("my-secret: abc", "abc"), ("token='abc', other=1", "abc"), ("?access_token=abc&x=1", "abc"),
 ])  # fmt: skip
 def test_settings_that_are_secrets_are_masked(text, secret):
     assert secret not in masked(text) and "[masked]" in masked(text)
