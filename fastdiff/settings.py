@@ -13,6 +13,7 @@ from .errors import FastdiffError
 # A name, or {name: ..., its options}.
 Named = Annotated[dict[str, Any], BeforeValidator(lambda value: {"name": value} if isinstance(value, str) else value)]
 
+Bound = Annotated[float, Field(allow_inf_nan=True)]            # a number, or inf for none
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]            # what torch takes
 
 
