@@ -26,6 +26,7 @@ from .metrics import METRICS
 from .provenance import provenance
 from .rows import MAIN, append_row, current_rows, identity, read_rows
 from .samplers import SAMPLERS, SPACINGS
+from .samplers.grids import MOST_STEPS
 
 UNITS = {"s": 1, "m": 60, "h": 3600}
 
@@ -59,11 +60,14 @@ class BenchConfig:
     budget: str | None = None
 
     def __post_init__(self):
-        for what, least in (("n", 2), ("batch", 1)):
-            if getattr(self, what) < least:
-                raise FastdiffError(f"bench.{what} = {getattr(self, what)}: expected at least {least}")
-        if not self.steps or min(self.steps) < 1:
-            raise FastdiffError(f"bench.steps = {list(self.steps)}: expected step counts of at least 1")
+        for what, least, most in (("n", 2, 10**7), ("batch", 1, 10**6)):
+            if not least <= getattr(self, what) <= most:
+                raise FastdiffError(f"bench.{what} = {getattr(self, what)}: expected at least {least}, and at most {most}")
+        if not self.steps or min(self.steps) < 1 or max(self.steps) > MOST_STEPS:
+            raise FastdiffError(f"bench.steps = {list(self.steps)}: expected step counts of at least 1, and at most "
+                                f"{MOST_STEPS}")
+        if beyond := [seed for seed in self.seeds if not -(2**63) <= seed < 2**63]:
+            raise FastdiffError(f"bench.seeds: {beyond[0]} does not fit into 64 bits")
         if isinstance(self.guidance, int | float):
             object.__setattr__(self, "guidance", (float(self.guidance),))
         for what in ("seeds", "guidance"):
@@ -77,8 +81,10 @@ class BenchConfig:
         if (named := set(self.metrics or ()) - {"nll"}) and not named.intersection(distances):
             raise FastdiffError(f"bench.metrics = {list(self.metrics)}: expected a distance among them, by which rows are "
                                 f"compared: {', '.join(distances)}")
-        for sampler, spacing, _ in self.ways:
-            baseline(f"{sampler}/{spacing}:1")
+        for what, known in (("samplers", SAMPLERS), ("spacings", SPACINGS)):
+            for text in getattr(self, what):
+                if text.partition("[")[0] not in known:
+                    raise FastdiffError(f"bench.{what}: {text!r} is unknown, choose from {', '.join(known)}")
         for text in self.baselines:
             baseline(text)
         self.seconds                                                      # noqa: B018 - complains of a budget it cannot read
@@ -121,8 +127,8 @@ def baseline(text: str) -> tuple[str, str, int]:
     sampler, _, spacing = how.partition("/")
     name = sampler.partition("[")[0]
     grid = (spacing or "uniform").partition("[")[0]
-    if name not in SAMPLERS or grid not in SPACINGS or not steps.isdecimal() or int(steps) < 1:
-        raise FastdiffError(f"baseline {text!r}: expected sampler:steps or sampler/spacing:steps with a sampler of "
+    if name not in SAMPLERS or grid not in SPACINGS or not steps.isdecimal() or not 1 <= int(steps) <= MOST_STEPS:
+        raise FastdiffError(f"bench.baselines: {text!r}: expected sampler:steps or sampler/spacing:steps with a sampler of "
                             f"{', '.join(SAMPLERS)} and a spacing of {', '.join(SPACINGS)}")
     return sampler, spacing or "uniform", int(steps)
 

@@ -4,17 +4,48 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from .errors import FastdiffError, Interrupted
 from .verbs.make import export, run, sample
 from .verbs.measure import bench, evaluate, search
-from .verbs.show import judge, list_, report
+from .verbs.show import doctor, judge, list_, report, status
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
-                  help="Distil diffusion models and sample them in few steps.")
-for verb in (run, sample, bench, report, judge, evaluate, search, export, list_):
+UsageError = typer.BadParameter.__base__               # click's, or that of the copy which newer versions of typer keep
+
+
+class Verbs(TyperGroup):
+    """The verbs; what is wrong with the words after one is said like everything else."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        with in_one_line():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, context: Any) -> Any:
+        with in_one_line():
+            return super().invoke(context)
+
+
+@contextmanager
+def in_one_line() -> Iterator[None]:
+    """A misused verb or option is the user's to mend, in one line; no words at all ask for help."""
+    try:
+        yield
+    except UsageError as error:
+        if len(sys.argv) == 1:
+            raise
+        where = error.ctx.command_path if error.ctx else "fastdiff"
+        raise FastdiffError(f"{' '.join(error.format_message().split()).rstrip('.')}; see {where} --help") from None
+
+
+app = typer.Typer(cls=Verbs, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+                  rich_markup_mode=None, help="Distil diffusion models and sample them in few steps.")
+for verb in (run, status, sample, bench, report, judge, evaluate, search, export, list_, doctor):
     app.command(verb.__name__.rstrip("_"))(verb)
 
 
@@ -24,7 +55,7 @@ def main() -> None:
     logging.disable(logging.WARNING)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
-        app()
+        app(prog_name="fastdiff")
     except FastdiffError as error:
         sys.stderr.write(f"fastdiff: {error}\n")
         sys.exit(2)

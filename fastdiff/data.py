@@ -6,14 +6,16 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from fastdiff.batches import Batch, Dataset, Readable, batch_at, order
 from fastdiff.errors import FastdiffError
 from fastdiff.images import SUFFIXES, Colour, at_least_one, first_line, open_table, read_folder, read_table
+from fastdiff.settings import Seed
 from fastdiff.streams import Stream, stream_folder
 
 __all__ = [
@@ -34,7 +36,7 @@ def digits() -> Dataset:
     return Dataset("digits", images, torch.from_numpy(raw.target).long(), 10)
 
 
-def toy(kind: str = "mixture", n: int = 4000, seed: int = 0) -> Dataset:
+def toy(kind: str = "mixture", n: Annotated[int, Field(le=10**7)] = 4000, seed: Seed = 0) -> Dataset:
     """Points in the plane, within about [-1, 1]: mixture, moons, spiral or checkerboard."""
     if kind not in TOYS:
         raise FastdiffError(f"toy kind {kind!r} is unknown; choose one of {', '.join(TOYS)}")

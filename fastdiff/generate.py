@@ -16,6 +16,7 @@ from .samplers.grids import Spacing
 from .settings import check, spelled
 
 Watch = Callable[[Tensor, State], None]
+MOST = 10**8                                     # samples at once: beyond, the number is a slip
 RUN = ("denoise", "x", "times", "randn")           # what a run gives a sampler; its other parameters are options
 
 
@@ -75,8 +76,8 @@ def sample(model: Denoiser, sampler: str | None = None, steps: int | None = None
     options: the sampler's own, and clip, threshold, interval, rescale, plus, every, against of `Guided`.
     """
     for what, value in (("n", n), ("batch", batch)):
-        if value < 1:
-            raise FastdiffError(f"{what} = {value}: expected at least 1")
+        if not 1 <= value <= MOST:
+            raise FastdiffError(f"{what} = {value}: expected at least 1, and at most {MOST}")
     sampler, times, options = plan(model, sampler, steps, spacing, options)
     labels = conditions(model, labels, n, guidance, options)
     own = torch.arange(n)[share[0] :: share[1]]

@@ -8,6 +8,7 @@ from torch import Tensor
 from .denoiser import Cond, Denoiser, Prediction, ratio_of
 from .errors import FastdiffError
 from .schedule import Schedule, like
+from .settings import Bound
 
 
 class Guided:
@@ -27,7 +28,7 @@ class Guided:
     """
 
     def __init__(self, model: Denoiser, cond: Cond = None, null: Cond = None, guidance: float = 1.0,
-                 clip: float | None = None, *, against: Denoiser | None = None, interval: tuple[float, float] | None = None,
+                 clip: float | None = None, *, against: Denoiser | None = None, interval: tuple[float, Bound] | None = None,
                  rescale: float = 0.0, plus: bool = False, threshold: float | None = None, every: int = 1):
         self.model, self.cond, self.null, self.guidance, self.clip = model, cond, null, guidance, clip
         self.against, self.interval, self.rescale, self.plus = against, interval, rescale, plus
@@ -37,6 +38,7 @@ class Guided:
         low, high = model.guidance or (-math.inf, math.inf)
         paired = cond is not None and (null is not None or self.told)
         for wrong, line in (
+            (not math.isfinite(guidance), f"guidance = {guidance}: expected a number, 1 for none"),
             (self.told and not low <= guidance <= high,
              f"guidance = {guidance:g}: this model was trained for guidance from {low:g} to {high:g}"),
             (self.told and (against or interval or rescale or plus or every != 1),

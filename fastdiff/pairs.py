@@ -39,9 +39,9 @@ class Pairs:
     seed: int = 0
 
     def __post_init__(self):
-        if self.n < 1 or self.steps < 1 or self.seed < 0:
-            raise FastdiffError(f"pairs: n = {self.n}, steps = {self.steps}, seed = {self.seed}: expected n and steps at "
-                                "least 1 and seed at least 0")
+        for what, least, most in (("n", 1, 10**8), ("steps", 1, 10**6), ("seed", 0, 2**63 - 1)):
+            if not least <= getattr(self, what) <= most:
+                raise FastdiffError(f"{what} = {getattr(self, what)}: expected {least} to {most}")
 
     def plan(self, model: Denoiser) -> tuple[Any, ...]:
         """The sampler, its grid and its options for a teacher; one that draws noise on the way is refused."""

@@ -17,7 +17,7 @@ from .methods import METHODS, Method
 from .networks import NETWORKS
 from .pairs import Pairs
 from .schedule import SCHEDULES
-from .settings import Named, Strict, call, check, named, schema, suggestion, validate
+from .settings import Named, Strict, call, check, dotted, named, schema, suggestion, validate
 from .source import override, read
 from .train_config import TrainConfig
 
@@ -27,6 +27,10 @@ TAKEN = ("samples", "trajectory", "influence", "trackers")     # a run's folders
 LEAST = {"steps": 1, "batch": 1, "accumulate": 1, "log_every": 1, "save_every": 1, "warmup": 0, "sample_every": 0,
          "lr": 0, "clip": 0, "ema": 0, "weight_decay": 0, "save_minutes": 0, "seed": 0,
          "max_skips": 0, "keep": 1}
+
+# And the most, beyond which a number is a slip, or no memory would do.
+MOST = {"steps": 10**9, "batch": 10**6, "accumulate": 10**6, "log_every": 10**9, "save_every": 10**9, "warmup": 10**9,
+        "sample_every": 10**9, "lr": 1000, "clip": 10**9, "weight_decay": 1000, "save_minutes": 10**7, "seed": 2**63 - 1}
 
 
 class ModelSpec(Strict):
@@ -125,12 +129,13 @@ def load(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Recip
 
 def build(source: dict[str, Any], path: str = "") -> Recipe:
     """A recipe of plain data, checked to the last key."""
+    check_keys(source)
     spec = validate(RecipeSpec, source, "")
     name, options = named(spec.data, "data")
     if name in DATASETS:
         check(DATASETS, name, options, "data")
     check(NETWORKS, *named(spec.model.net, "model.net"), "model.net", skip=("shape", "classes"))
-    check(SCHEDULES, *named(spec.model.schedule, "model.schedule"), "model.schedule")
+    call(SCHEDULES, *named(spec.model.schedule, "model.schedule"), "model.schedule")
     stages: list[Stage] = []
     for key, stage in spec.stages.items():
         stages += with_data(f"stages.{key}", stage, expand(key, stage, spec.train, {s.name: s for s in stages}), stages)
@@ -141,6 +146,14 @@ def build(source: dict[str, Any], path: str = "") -> Recipe:
             raise FastdiffError(f"bench.{key}: {strange[0]!r} is no stage, choose from {', '.join(names)}")
     check_trackers(spec.trackers)
     return Recipe(spec.name, source, tuple(stages), bench, path, spec.model, tuple(spec.trackers))
+
+
+def check_keys(value: Any, path: str = "") -> None:
+    """Refuse keys that are no words, such as `yes` and `on`, which YAML takes for true."""
+    for key, inner in value.items() if isinstance(value, dict) else ():
+        if not (isinstance(key, str) and key):
+            raise FastdiffError(f"{dotted(path, repr(key))} is no key: expected a word, in quotes if need be")
+        check_keys(inner, dotted(path, key))
 
 
 def with_data(path: str, spec: StageSpec, made: list[Stage], earlier: list[Stage]) -> list[Stage]:
@@ -163,7 +176,7 @@ def pairs_of(path: str, key: str, spec: StageSpec, earlier: dict[str, Stage]) ->
         raise FastdiffError(f"{path}.teacher is missing: pairs are made by a teacher, a stage or a model's path")
     check_name(path, key, earlier)
     check_reference(f"{path}.teacher", spec.teacher, earlier)
-    pairs = Pairs(**dict(validate(schema(Pairs, f"{path}.pairs"), spec.pairs, f"{path}.pairs")))
+    pairs = call({"pairs": Pairs}, "pairs", spec.pairs, f"{path}.pairs")
     return Stage(key, "pairs", None, TrainConfig(), spec.teacher, None, pairs)
 
 
@@ -215,6 +228,9 @@ def stage_of(path: str, key: str, name: str, options: dict, train: dict, default
     for what, least in LEAST.items():
         if not getattr(config, what) >= least:                            # so that nan is refused too
             raise FastdiffError(f"{path}.train.{what} = {getattr(config, what)}: expected at least {least}")
+    for what, most in MOST.items():
+        if getattr(config, what) > most:
+            raise FastdiffError(f"{path}.train.{what} = {getattr(config, what)}: expected at most {most}")
     for what, share in (("ema", config.ema), *(("betas", beta) for beta in config.betas)):
         if not 0 <= share < 1:
             raise FastdiffError(f"{path}.train.{what} = {share}: expected 0 to less than 1")

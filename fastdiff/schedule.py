@@ -4,9 +4,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from .errors import FastdiffError
@@ -27,6 +28,8 @@ def blend(a: Tensor | float, x: Tensor, b: Tensor | float, y: Tensor) -> Tensor:
         return (x * a).add_(y, alpha=b)
     return like(a, x) * x + like(b, y) * y
 
+Beta = Annotated[float, Field(ge=0, le=1)]
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -35,7 +38,7 @@ class Schedule:
     Times are tensors of any shape, 0-dim float64 on the CPU in samplers and (B,) in training.
     """
 
-    t_max: float = 1.0
+    t_max: Annotated[float, Field(gt=0, le=1)] = 1.0
 
     def __post_init__(self):
         numbers = {f.name: value for f in fields(self) if isinstance(value := getattr(self, f.name), float | int)}
@@ -128,6 +131,11 @@ class Sigmoid(Schedule):
     end: float = 3.0
     tau: float = 1.0
 
+    def __post_init__(self):
+        if not (-100 <= self.start < self.end <= 100 and 0.1 <= self.tau <= 10):
+            raise FastdiffError(f"schedule sigmoid: start = {self.start}, end = {self.end}, tau = {self.tau}, expected "
+                                "-100 <= start < end <= 100 and tau from 0.1 to 10")
+
     @cached_property
     def ends(self) -> tuple[float, float]:
         return tuple(1 / (1 + math.exp(-end / self.tau)) for end in (self.start, self.end))
@@ -154,8 +162,8 @@ class Sigmoid(Schedule):
 class VP(Schedule):
     """Variance preserving with beta(t) linear in continuous time (Song et al. 2021)."""
 
-    beta_min: float = 0.1
-    beta_max: float = 20.0
+    beta_min: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    beta_max: Annotated[float, Field(ge=1, le=1000)] = 20.0              # beyond, alpha is 0 well before t = 1
 
     def alpha_sigma(self, t):
         integral = 0.5 * (self.beta_max - self.beta_min) * t**2 + self.beta_min * t
@@ -175,7 +183,7 @@ class VP(Schedule):
 class Karras(Schedule):
     """Variance exploding with t = sigma (Karras et al. 2022)."""
 
-    t_max: float = 80.0
+    t_max: Annotated[float, Field(gt=0, le=1e6)] = 80.0
 
     def alpha_sigma(self, t):
         return torch.ones_like(t), t
@@ -191,8 +199,8 @@ class Karras(Schedule):
 class Trig(Schedule):
     """TrigFlow: alpha = cos t, sigma = sigma_data sin t (Lu & Song 2024)."""
 
-    t_max: float = math.pi / 2
-    sigma_data: float = 1.0
+    t_max: Annotated[float, Field(gt=0, le=math.pi / 2)] = math.pi / 2
+    sigma_data: Annotated[float, Field(gt=0)] = 1.0
 
     def alpha_sigma(self, t):
         return (math.pi / 2 - t).sin(), self.sigma_data * t.sin()
@@ -234,10 +242,10 @@ class DDPM(Schedule):
     and beta_end. betas, where given, stand in place of those. zero_terminal_snr: alpha is 0 at t_max.
     """
 
-    t_max: float = 1000.0
-    beta_start: float = 1e-4
-    beta_end: float = 2e-2
-    betas: tuple[float, ...] = field(default=(), repr=False)
+    t_max: Annotated[float, Field(ge=1, le=1e6, multiple_of=1)] = 1000.0
+    beta_start: Beta = 1e-4
+    beta_end: Beta = 2e-2
+    betas: tuple[Beta, ...] = field(default=(), repr=False)
     kind: Literal["linear", "scaled_linear", "cosine", "sigmoid"] = "linear"
     zero_terminal_snr: bool = False
 

@@ -13,11 +13,14 @@ from .errors import FastdiffError
 # A name, or {name: ..., its options}.
 Named = Annotated[dict[str, Any], BeforeValidator(lambda value: {"name": value} if isinstance(value, str) else value)]
 
+Bound = Annotated[float, Field(allow_inf_nan=True)]            # a number, or inf for none
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]            # what torch takes
+
 
 class Strict(BaseModel):
     """Settings among which an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
 
 
 def named(value: Any, path: str) -> tuple[str, dict[str, Any]]:
@@ -51,7 +54,11 @@ def call(registry: Mapping[str, Callable], name: str, options: dict[str, Any], p
     """registry[name] of `first` and the options."""
     parameters = tuple(inspect.signature(registry[name]).parameters) if name in registry else ()
     options = check(registry, name, options, path, skip=parameters[: len(first)])
-    return registry[name](*first, **options)
+    try:
+        return registry[name](*first, **options)
+    except FastdiffError as error:                                        # it names a parameter, or speaks of the whole
+        named_first = re.match(r"\w*", str(error))[0] in parameters
+        raise FastdiffError(f"{path}{'.' if named_first else ': '}{error}") from None
 
 
 def schema(kind: Callable, path: str, skip: tuple[str, ...] = ()) -> type[BaseModel]:

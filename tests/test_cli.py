@@ -90,7 +90,7 @@ def test_help_lists_the_verbs(tmp_path):
     listed = done.stdout.partition("Commands:")[2].split("\n")
     verbs = [line.split()[0] for line in listed if line.startswith("  ") and not line.startswith("   ")]
     assert (done.returncode, done.stderr) == (0, "")
-    assert verbs == [verb.name for verb in cli.app.registered_commands] and len(verbs) == 9
+    assert verbs == [verb.name for verb in cli.app.registered_commands] and len(verbs) == 11
 
 
 def test_the_command_line_loads_without_torch():
@@ -328,7 +328,7 @@ def test_bench(finished, fastdiff, tmp_path):
 @pytest.mark.parametrize("words, message", [
     (["--data", "digits"], "makes samples of shape (2,), the data digits have (1, 8, 8)"),
     (["--data", "nosuch/no/such"], "no such file or folder"),
-    (["--against", "ddpm"], "baseline 'ddpm': expected sampler:steps"),
+    (["--against", "ddpm"], "bench.baselines: 'ddpm': expected sampler:steps"),
     (["--steps", "0"], "bench.steps"),
     (["--steps", ""], "--steps : expected whole numbers"),
     (["--seeds", "a"], "--seeds a: expected whole numbers"),

@@ -148,6 +148,6 @@ def test_axes_of_a_sweep(points, fastdiff, refused, tmp_path):
     assert code == 0 and "Left out, the time budget being spent: teacher-ddpm-uniform-900000 seed 0" in " ".join(out.split())
     for option, value, message in (
             ("--guidance", "1,x", "expected numbers"), ("--guidance", "2", "needs labels"), ("--budget", "5", "such as 90s"),
-            ("--samplers", "dim", "baseline 'dim/"), ("--clip", "0", "expected a bound above 0"),
+            ("--samplers", "dim", "bench.samplers: 'dim' is unknown"), ("--clip", "0", "expected a bound above 0"),
             ("--metrics", "energy,score", "needs a feature network")):
         assert message in refused(*words, option, value)

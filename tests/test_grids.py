@@ -83,15 +83,15 @@ def test_karras_is_the_papers_ramp():
     (2, "karras[ratiomin=0.1]", "spacing karras.ratiomin is unknown, did you mean ratio_min"),
     (2, "karras[rho=high]", "spacing karras.rho: .*number.*got 'high'"),
     (2, "karras[rho=0]", "spacing karras: rho = 0.0, expected above 0"),
-    (2, "karras[rho=nan]", "spacing karras: rho = nan, expected above 0"),
+    (2, "karras[rho=nan]", "spacing karras.rho: .*finite number"),
     (2, "karras[ratio_min=5,ratio_max=2]", "from 2 down to 5: expected ratio_min above 0, below a finite ratio_max"),
-    (2, "logsnr[ratio_min=nan]", "from 80 down to nan"),
+    (2, "logsnr[ratio_min=nan]", "ratio_min: .*finite number"),
     (2, "logsnr[ratio_min=0]", "from 80 down to 0"),
     (2, "uniform[rho=5]", "spacing uniform.rho is unknown"),
     (2, "uniform[start=0.3,stop=0.3]", "spacing uniform: start = 0.3 and stop = 0.3, expected 1 >= start > stop >= 0"),
     (2, "uniform[start=1.5]", "start = 1.5 and stop = 0, expected 1 >= start"),
     (2, "uniform[stop=-0.1]", "start = 1 and stop = -0.1, expected"),
-    (2, "uniform[start=nan]", "start = nan"),
+    (2, "uniform[start=nan]", "start: .*finite number"),
     (90, "trailing[stop=0.95]", "90 steps are too many for spacing 'trailing'"),
 ])
 def test_impossible_grids_are_refused(steps, spacing, message):

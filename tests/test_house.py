@@ -15,18 +15,18 @@ FLOORS = [
     {"files", "decode"},
     {"disk", "rng", "rows", "lock", "heap", "schedule", "settings", "signals", "train_config"},
     {"denoiser", "images", "judge", "source", "batches"},
-    {"guidance", "tuning", "about", "weights", "streams", "loader"},
+    {"guidance", "tuning", "about", "weights", "streams", "loader", "status"},
     {"samplers", "networks", "hub", "data", "ema", "pictures", "terminal"},
     {"pipelines"},
     {"methods", "checkpoint", "generate", "likelihood", "metrics", "provenance", "cost", "placement", "health"},
     {"state", "log"},
-    {"train", "pairs", "evaluate", "search", "editing"},
+    {"train", "pairs", "evaluate", "search", "editing", "crash"},
     {"measure", "budget"},
     {"bench", "report"},
     {"speed"},
     {"recipe"},
     {"pins", "stage"},
-    {"stages"},
+    {"stages", "doctor"},
     {"verbs"},
     {"cli"},
     {"__main__"},
@@ -100,7 +100,7 @@ def test_the_loop_knows_no_method_and_methods_no_loop():
         assert "accelerate" not in libraries(path), name(path)
 
 
-@pytest.mark.parametrize("file", ["errors.py", "rows.py", "lock.py", "settings.py", "cli.py", "__init__.py",
+@pytest.mark.parametrize("file", ["errors.py", "rows.py", "lock.py", "settings.py", "status.py", "cli.py", "__init__.py",
                                   *(name(path) for room in ("report", "judge", "verbs")
                                     for path in (HOUSE / room).glob("*.py"))])
 def test_rooms_without_torch(file):

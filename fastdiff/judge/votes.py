@@ -38,6 +38,8 @@ def pairings(run_dir: str | Path, a: str | None = None, b: str | None = None) ->
         raise FastdiffError(f"no rows in {path}: run `fastdiff bench` or `fastdiff run` first")
     groups, metric = summary(rows), metric_of(rows)
     groups = sorted(groups, key=lambda g: (not finite(g[metric]), g[metric] or 0))        # the lowest is the best
+    if bare := [g for g in groups if not g.get("cell")]:
+        raise FastdiffError(f"{path}: rows of {bare[0]['model']} name no cell, and so no samples: bench again")
     students = [g for g in groups if not g["teacher"]]
     fewest = [min((g for g in students if g["family"] == name), key=lambda g: g["steps"])["cell"]
               for name in sorted({g["family"] for g in students})]

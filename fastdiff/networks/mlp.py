@@ -1,10 +1,12 @@
 """A residual MLP for vectors, in diffusers' file format."""
 
 import math
+from typing import Annotated
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
+from pydantic import Field
 from torch import Tensor, nn
 
 from ..denoiser import Cond, told
@@ -98,9 +100,10 @@ def from_waves(width: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width))
 
 
-def mlp(shape: tuple[int, ...], classes: int = 0, *, width: int = 128, depth: int = 3,
+def mlp(shape: tuple[int, ...], classes: int = 0, *, width: Annotated[int, Field(ge=1, le=2**16)] = 128,
+        depth: Annotated[int, Field(ge=0, le=1000)] = 3,
         learned_variance: bool = False) -> MLP:
     """A fresh MLP of `depth` residual blocks; learned_variance: twice the outputs, for the variance of a reverse step."""
     if len(shape) != 1:
-        raise FastdiffError(f"model.net: mlp expects vectors (D,), the data have shape {shape}; use unet")
+        raise FastdiffError(f"mlp expects vectors (D,), the data have shape {shape}; use unet")
     return MLP(shape[0], width, depth, classes, learned_variance)

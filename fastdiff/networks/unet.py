@@ -1,10 +1,11 @@
 """diffusers' UNet2DModel behind net(x, t, s, cond)."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from diffusers import UNet2DModel
 from diffusers.models.embeddings import get_timestep_embedding
+from pydantic import Field
 from torch import Tensor, nn
 
 from ..denoiser import Cond, told
@@ -12,6 +13,8 @@ from ..errors import FastdiffError
 from ..schedule import like
 
 PLANES = 16         # input channels that say one number, the second time or the weight of guidance, to a network with labels
+
+Width = Annotated[int, Field(ge=1, le=2**16)]
 
 
 class UNet(nn.Module):
@@ -108,20 +111,22 @@ def in_own_dtype(embedding: nn.Module, inputs: tuple[Tensor]) -> Tensor:
     return inputs[0].to(embedding.linear_1.weight.dtype)
 
 
-def unet(shape: tuple[int, ...], classes: int = 0, *, channels: tuple[int, ...] = (64, 128, 128), layers: int = 2,
-         attention: tuple[int, ...] = (), middle_attention: bool = True, dropout: float = 0.0, groups: int = 8,
+def unet(shape: tuple[int, ...], classes: int = 0, *,
+         channels: Annotated[tuple[Width, ...], Field(min_length=1, max_length=16)] = (64, 128, 128),
+         layers: Annotated[int, Field(ge=1, le=100)] = 2, attention: tuple[int, ...] = (), middle_attention: bool = True,
+         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0, groups: Annotated[int, Field(ge=1)] = 8,
          learned_variance: bool = False) -> UNet:
     """A fresh UNet2DModel. channels: width of each resolution, halving; layers: residual blocks a resolution;
     attention: the image sizes at which it attends besides the middle; groups: of the group norms;
     learned_variance: twice the output channels, for the variance of a reverse step."""
     if len(shape) != 3:
-        raise FastdiffError(f"model.net: unet expects images (C, H, W), the data have shape {shape}; use mlp")
+        raise FastdiffError(f"unet expects images (C, H, W), the data have shape {shape}; use mlp")
     sizes = [shape[1] >> i for i in range(len(channels))]
     if shape[1] % (1 << (len(channels) - 1)) or shape[2] % (1 << (len(channels) - 1)):
         raise FastdiffError(
-            f"model.net.channels: {len(channels)} resolutions cannot halve images of {shape[1]} x {shape[2]}")
+            f"channels: {len(channels)} resolutions cannot halve images of {shape[1]} x {shape[2]}")
     if bad := [c for c in channels if c % groups]:
-        raise FastdiffError(f"model.net.channels: {bad[0]} is no multiple of the {groups} groups of the group norm")
+        raise FastdiffError(f"channels: {bad[0]} is no multiple of the {groups} groups of the group norm")
     return UNet(UNet2DModel(
         sample_size=shape[1] if shape[1] == shape[2] else shape[1:], in_channels=shape[0],
         out_channels=shape[0] * (2 if learned_variance else 1),

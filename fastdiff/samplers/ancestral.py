@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from math import log, sqrt
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from ..denoiser import Prediction
@@ -49,7 +50,8 @@ def share(p: Prediction) -> Tensor:
 
 
 @traits(order="1", noise="where eta > 0", jumps=True)
-def ddim(denoise: Guided, x: Tensor, times: Tensor, *, eta: float = 0.0, randn: Randn = torch.randn_like) -> Iterator[State]:
+def ddim(denoise: Guided, x: Tensor, times: Tensor, *, eta: Annotated[float, Field(ge=0)] = 0.0,
+         randn: Randn = torch.randn_like) -> Iterator[State]:
     """DDIM (Song et al. 2021, equation 12); eta 0 is deterministic, eta 1 is ddpm with small variance.
 
     A student that predicts jumps (progressive, flow maps) sampled by ddim at eta 0 is its own sampler.

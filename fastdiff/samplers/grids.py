@@ -14,6 +14,8 @@ from ..settings import check, named, spelled
 # A name, a name with options as text or mapping, or the times themselves.
 Spacing = str | Mapping[str, Any] | Sequence[float] | Tensor
 
+MOST_STEPS = 10**6        # a grid is held in memory
+
 
 def falling(steps: int) -> Tensor:
     """1, ..., 0 in equal strides."""
@@ -92,8 +94,8 @@ def time_grid(schedule: Schedule, steps: int, spacing: Spacing = "uniform", **op
     spacing: a name, "karras[rho=5]", {"name": "karras", "rho": 5}; or the times themselves, [0.9, 0.5] or "0.9,0.5", whose
     last 0 may be left out. Options of every name: start and stop, the shares of t_max where the grid begins and ends.
     """
-    if steps < 1:
-        raise FastdiffError(f"steps = {steps}: expected at least 1")
+    if not 1 <= steps <= MOST_STEPS:
+        raise FastdiffError(f"steps = {steps}: expected at least 1, and at most {MOST_STEPS}")
     times = listed(spacing)
     if times is not None:
         if options:

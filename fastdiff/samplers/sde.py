@@ -11,6 +11,7 @@ from ..denoiser import ratio_of
 from ..errors import FastdiffError
 from ..guidance import Guided
 from ..schedule import Schedule, blend
+from ..settings import Bound
 from .ancestral import Randn, ddim
 from .state import State, traits
 
@@ -23,7 +24,7 @@ def raised(schedule: Schedule, times: Tensor, factor: float, low: float, high: f
 
 
 @traits(order="2", nfe="2, from alpha = 0 or into data 1", noise="where churn > 0")
-def edm(denoise: Guided, x: Tensor, times: Tensor, *, churn: float = 0.0, churn_min: float = 0.0, churn_max: float = inf,
+def edm(denoise: Guided, x: Tensor, times: Tensor, *, churn: float = 0.0, churn_min: float = 0.0, churn_max: Bound = inf,
         noise_scale: float = 1.0, randn: Randn = torch.randn_like) -> Iterator[State]:
     """Heun's method in x / alpha against sigma / alpha, with churn (Karras et al. 2022, algorithm 2).
 

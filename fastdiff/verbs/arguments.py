@@ -1,5 +1,6 @@
 """What the command line writes as text: counts, models' names, settings of guidance."""
 
+import math
 import re
 from pathlib import Path
 from typing import Annotated
@@ -50,7 +51,10 @@ def integers(option: str, text: str) -> tuple[int, ...]:
 def numbers(option: str, text: str) -> tuple[float, ...]:
     """Numbers separated by commas."""
     try:
-        return tuple(float(word) for word in text.split(","))
+        found = tuple(float(word) for word in text.split(","))
+        if all(map(math.isfinite, found)):
+            return found
+        raise ValueError
     except ValueError:
         raise FastdiffError(f"{option} {text}: expected numbers separated by commas") from None
 

@@ -43,7 +43,7 @@ def sample(
                                                      "sets an option.")] = None,
     steps: Annotated[int | None, typer.Option(help="Instead of the first step count it was trained for.")] = None,
     n: Annotated[int, typer.Option("--n", "-n", help="How many samples.")] = 64,
-    seed: int = 0,
+    seed: Annotated[int, typer.Option(min=-(2**63), max=2**63 - 1, help="Sample i is a function of it.")] = 0,
     spacing: Annotated[str | None, typer.Option(help="The time grid, karras[rho=5] with an option, or the times.")] = None,
     labels: Annotated[str | None, typer.Option(help="One class, or n of them separated by commas.")] = None,
     guidance: Annotated[float, typer.Option(help="1 is none.")] = 1.0,
@@ -67,6 +67,8 @@ def sample(
     for what, value, least in (("--n", n, 1), ("--batch", batch, 1), ("--preview", preview, 0)):
         if value < least:
             raise FastdiffError(f"{what} {value}: expected at least {least}")
+    if out.suffix.lower() in (".jpg", ".jpeg", ".webp", ".gif", ".bmp"):
+        raise FastdiffError(f"--out {out}: expected a .png for one sheet, or a folder of single images")
     import torch
     from accelerate import Accelerator
     from accelerate.utils import gather_object

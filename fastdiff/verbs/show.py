@@ -1,14 +1,31 @@
-"""Verbs that show what there is: report, judge, list."""
+"""Verbs that show what there is: status, report, judge, list, doctor."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..errors import FastdiffError
+from ..rows import written
 from .arguments import Json
 from .listing import LISTS, Listed
+
+
+def status(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run's directory.")],
+    as_json: Json = False,
+) -> None:
+    """Tell what a run does, or what became of it."""
+    from ..status import lines
+    from ..status import status as look
+
+    found = look(folder)
+    if as_json:
+        typer.echo(written(found))
+    else:
+        show(f"{found['name']}, in {found['folder']}", lines(found))
 
 
 def report(
@@ -21,7 +38,7 @@ def report(
     from rich.console import Console
 
     from .. import report as reports
-    from ..rows import read_rows, written
+    from ..rows import read_rows
 
     try:
         paths = reports.write(folder, ["report.tex"] * latex + ["bench.csv"] * csv)
@@ -68,3 +85,31 @@ def list_(what: Listed, as_json: Json = False) -> None:
     else:
         width = max((len(name) for name in lines), default=0)
         typer.echo("\n".join(f"{name:{width}}  {about}".rstrip() for name, about in lines.items()))
+
+
+def doctor(as_json: Json = False) -> None:
+    """Check the installation, devices, weights, folders, and a training of two seconds."""
+    from ..doctor import checks
+
+    found = []
+    for check in checks():
+        found.append(check)
+        if not as_json:
+            show("", {f"{check.verdict:4} {check.what:12}": check.said})
+    if as_json:
+        typer.echo(json.dumps([check._asdict() for check in found]))
+    if any(check.verdict == "FAIL" for check in found):
+        raise typer.Exit(1)
+
+
+def show(title: str, lines: dict[str, str]) -> None:
+    """Lines with their names before them, folded where somebody looks at a terminal."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 2))
+    for name, line in lines.items():
+        grid.add_row(Text(name), Text(line, overflow="fold"))
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)
+    console.print(*([Text(title)] if title else []), grid, sep="\n")
