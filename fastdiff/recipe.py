@@ -30,7 +30,8 @@ LEAST = {"steps": 1, "batch": 1, "accumulate": 1, "log_every": 1, "save_every": 
 
 # And the most, beyond which a number is a slip, or no memory would do.
 MOST = {"steps": 10**9, "batch": 10**6, "accumulate": 10**6, "log_every": 10**9, "save_every": 10**9, "warmup": 10**9,
-        "sample_every": 10**9, "lr": 1000, "clip": 10**9, "weight_decay": 1000, "save_minutes": 10**7, "seed": 2**63 - 1}
+        "sample_every": 10**9, "lr": 1000, "clip": 10**9, "weight_decay": 1000, "save_minutes": 10**7, "seed": 2**63 - 1,
+        "max_skips": 10**9, "keep": 10**6}
 
 
 class ModelSpec(Strict):

@@ -23,6 +23,7 @@ from .methods import Progress as Clock
 from .pictures import picture, save
 from .recipe import Recipe, Stage
 from .signals import Signals
+from .status import note
 from .terminal import bar
 from .train import Training
 
@@ -60,7 +61,7 @@ def train(run: Run, stage: Stage, title: str) -> None:
         for step, logs in training:
             advance(step, told(logs, training.pace) if logs else None)
             if logs:
-                accelerator.log({f"{stage.name}/{name}": value for name, value in (logs | training.pace).items()}, step)
+                publish(run, stage.name, title, training, logs)
             if config.sample_every and step % config.sample_every == 0:
                 draw(training.result(), place / "samples" / f"{step:08d}.png", accelerator)
     model = training.result()
@@ -94,6 +95,15 @@ def networks(run: Run, stage: Stage, data: Readable) -> tuple[Denoiser, Denoiser
     plan(student, None, None, None, {})                                   # what cannot be sampled is not worth training
     stage.method.ready(student.shape, run.accelerator.device)
     return student, teacher
+
+
+def publish(run: Run, name: str, title: str, training: Training, logs: dict[str, Any]) -> None:
+    """A line of the log for the trackers and for `fastdiff status`."""
+    step, steps, pace = training.step, training.config.steps, training.pace
+    run.accelerator.log({f"{name}/{figure}": value for figure, value in (logs | pace).items()}, step)
+    if run.accelerator.is_main_process:
+        note(run.folder, stage=name, number=title.split()[0], step=step, steps=steps, loss=logs["loss"], **pace,
+             seconds_left=training.seconds / step * (steps - step), processes=run.accelerator.num_processes)
 
 
 def told(logs: dict[str, Any], pace: dict[str, float]) -> str:

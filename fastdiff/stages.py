@@ -1,5 +1,8 @@
 """From recipe to report: every stage not finished yet, then the benchmark, then the report."""
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration
 from rich.console import Console
 
-from . import report
+from . import crash, report
 from .bench import alone, cells, sweep
 from .checkpoint import about, load
 from .disk import writing
@@ -21,6 +24,7 @@ from .recipe import load as load_recipe
 from .signals import heard
 from .source import differences, read
 from .stage import Run, make_pairs, train
+from .status import note
 from .terminal import bar
 from .train_config import FREE
 
@@ -36,7 +40,7 @@ def run(recipe: Recipe | str | Path, out: str | Path | None = None, only: str | 
     names = [stage.name for stage in recipe.stages]
     if only and only not in names:
         raise FastdiffError(f"--only {only}: no such stage, choose from {', '.join(names)}")
-    with heard() as signals, writing(folder):
+    with heard() as signals, reported(folder, recipe), writing(folder):       # a full disk is no crash
         project = ProjectConfiguration(str(folder), logging_dir=str(folder / "trackers"))
         accelerator = Accelerator(cpu=not torch.cuda.is_available(),          # said aloud, or CPU processes never meet
                                   mixed_precision=precision_of(recipe), log_with=list(recipe.trackers) or None,
@@ -55,6 +59,17 @@ def run(recipe: Recipe | str | Path, out: str | Path | None = None, only: str | 
         if only is None:
             benchmark(shared)
     return folder
+
+
+@contextmanager
+def reported(folder: Path, recipe: Recipe) -> Iterator[None]:
+    """Inside, an error that is not the user's leaves a report beside what was saved."""
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, FastdiffError) and (place := crash.report(folder, recipe.source, error)):
+            sys.stderr.write(f"fastdiff crashed: {place} can be pasted into an issue\n")
+        raise
 
 
 def train_all(run: Run, only: str | None) -> None:
@@ -116,11 +131,15 @@ def benchmark(run: Run) -> None:
     with bar(run.console, "benchmark", total, 0) as advance:
         for row in sweep(models, run.dataset.reference, config, folder, teacher=teacher, accelerator=accelerator):
             rows.append(row)
-            advance(sum(row["steps"] for row in rows), f"{row['model']} {row['sampler']} {row['steps']}")
+            done = sum(row["steps"] for row in rows)
+            advance(done, f"{row['model']} {row['sampler']} {row['steps']}")
+            if accelerator.is_main_process:
+                note(folder, stage="benchmark", step=done, steps=total)
     if accelerator.is_main_process:
         run.console.print(*report.left_out(folder), sep="\n", end="")
         if rows:                                                          # a budget may leave none
             report.write(folder)
             run.console.print(report.table(rows))
+        note(folder, stage="done")
         run.console.print(f"{folder}: done. Open {folder / 'report.html'}")
     accelerator.wait_for_everyone()
