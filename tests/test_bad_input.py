@@ -82,7 +82,7 @@ def recipe(change, message):
 def rows(message, *lines, line="report rows"):
     """A file of rows."""
     texts = [one if isinstance(one, str) else json.dumps(one) for one in lines]
-    return pytest.param(line, {"rows/bench.jsonl": "\n".join([*texts, ""])}, message, id=f"{line}: {texts[0][:60]}")
+    return pytest.param(line, {"rows/bench.jsonl": "\n".join([*texts, ""])}, message, id=f"{line}: {message}")
 
 
 CASES = [
@@ -218,7 +218,7 @@ def test_bad_input(line, files, message, place, refused):
 
 
 REAL = ["sample points --stpes 3", "sample points --sampler ddim[eta=nan]", "status empty", "n: 32 -> n: 1e12",
-        "report rows: not json"]
+        "report rows: line 1: steps is 'one', no number"]
 
 
 @pytest.mark.parametrize(("line", "files", "message"), [case for case in CASES if case.id in REAL])
