@@ -122,7 +122,7 @@ def lines(found: dict[str, Any]) -> dict[str, str]:
         "now": "" if ended else ", ".join(filter(None, now)),
         "loss": f"{found['loss']:.4g}" if "loss" in has else "",
         "speed": ", ".join(filter(None, [f"{speed} {many}".strip(), wait])),
-        "memory": f"{found['memory_mb']:,.0f} MiB of the GPU" if "memory_mb" in has else "",
+        "memory": f"{found['memory_mb']:,.0f} MiB" if "memory_mb" in has else "",
         "state": f"{state['stage']} at step {state['step']:,}" if state else "",
         "rows": f"{found['rows']:,} measured",
         "heard": f"{span(found['silent'])} ago, of process {found.get('pid')} on {found.get('host')}" if "silent" in has
