@@ -30,7 +30,7 @@ from fastdiff.networks.oracle import GaussianMixture
 from fastdiff.rng import SampleRng
 from fastdiff.samplers import SAMPLERS
 from fastdiff.schedule import SCHEDULES, Cosine, Flow, Karras, like
-from fastdiff.stages import described
+from fastdiff.stage import described
 from fastdiff.train import TrainConfig, Training
 
 ROOT = Path(__file__).parents[1]
