@@ -6,7 +6,7 @@ from pathlib import Path
 from accelerate.utils import broadcast_object_list
 
 from . import hub
-from .data import hub_id
+from .data import DATASETS, hub_id
 from .errors import FastdiffError
 from .files import read_json
 from .recipe import Recipe
@@ -23,7 +23,7 @@ def pin(recipe: Recipe, folder: Path) -> tuple[Recipe, dict[str, str]]:
     known = read(folder / PINS)
     pins = {name: known.get(name) or hub.commit(name) for name in sorted(models)}
     if data:
-        pins[DATA + data] = known.get(DATA + data) or hub.commit(data, "dataset")
+        pins[DATA + data] = known.get(DATA + data) or commit(data)
     broadcast_object_list(shared := [pins])                # of the main process: the hub may move on between two questions
     [pins] = shared
 
@@ -32,6 +32,14 @@ def pin(recipe: Recipe, folder: Path) -> tuple[Recipe, dict[str, str]]:
 
     stages = tuple(replace(stage, teacher=at(stage.teacher), init=at(stage.init)) for stage in recipe.stages)
     return replace(recipe, stages=stages, revision=pins.get(f"{DATA}{data}")), pins
+
+
+def commit(data: str) -> str:
+    """What a data set's id means now."""
+    try:
+        return hub.commit(data, "dataset")
+    except FastdiffError as error:
+        raise FastdiffError(f"data set {data!r} is none of {', '.join(DATASETS)}; {error}") from None
 
 
 def read(path: Path) -> dict[str, str]:

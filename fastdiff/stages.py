@@ -75,7 +75,8 @@ def reported(folder: Path, recipe: Recipe) -> Iterator[None]:
 def train_all(run: Run, only: str | None) -> None:
     """Every stage that is not finished, or the only one."""
     stages, data = run.recipe.stages, run.dataset
-    run.console.print(f"{run.recipe.name}: {len(stages)} stages on {data.described}, in {run.folder}", highlight=False)
+    run.console.print(f"{run.recipe.name}: {len(stages)} stages on {data.described}, in {run.folder}", highlight=False,
+                      soft_wrap=True)
     for stage in stages:                                                  # before the first is trained
         if stage.method and only in (None, stage.name) and about(run.folder / stage.name) is None:
             stage.method.ready(data.shape, run.accelerator.device)
@@ -141,5 +142,5 @@ def benchmark(run: Run) -> None:
             report.write(folder)
             run.console.print(report.table(rows))
         note(folder, stage="done")
-        run.console.print(f"{folder}: done. Open {folder / 'report.html'}")
+        run.console.print(f"{folder}: done. Open {folder / 'report.html'}", soft_wrap=True)
     accelerator.wait_for_everyone()

@@ -24,6 +24,6 @@ def bar(console: Console, title: str, total: int, done: int) -> Iterator:
                 told = step * 10 // total
                 left = (time.monotonic() - start) / (step - done) * (total - step)
                 console.print(f"{title}  {step}/{total}  {left:.0f} s left" + (f"  {note}" if note else ""),
-                              highlight=False)
+                              highlight=False, soft_wrap=True)
 
         yield advance

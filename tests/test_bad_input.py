@@ -177,9 +177,9 @@ CASES = [
     recipe("baselines: [] -> clip: .nan", "bench.clip: input should be a finite number"),
     recipe("baselines: [] -> extractor: inception", "extractor inception: vectors are compared without one; leave"),
     # data
-    said("run recipe.yaml data=nosuch", "data set 'nosuch': cannot be loaded: .*Hub"),
+    said("run recipe.yaml data=nosuch", "data set 'nosuch' is none of digits, toy, .*not to be had from the hub"),
     said("run recipe.yaml data=pictures", r"model.net: mlp expects vectors \(D,\), the data have shape .*; use unet"),
-    said("run recipe.yaml data=file.txt", "file.txt: expected a folder of images or parquet files"),
+    said("run recipe.yaml data=file.txt", "file.txt: expected a folder of images, parquet files or tar shards"),
     said("run recipe.yaml data=empty", r"empty: no images found \(.bmp, .gif"),
     said("evaluate nosuch --data digits", "data set 'nosuch': cannot be loaded"),
     said("evaluate pictures --data digits", "n = 1: metrics .* need at least 6 samples"),
@@ -187,9 +187,9 @@ CASES = [
     said(DIGITS + "--extractor empty", "extractor empty: expected a folder with model.safetensors and features.json"),
     said(DIGITS + "--extractor inception:file.txt", "file.txt: not the weights of inception.*; replace or delete it"),
     # models
-    said("sample file.txt", "file.txt: no such folder; a model is a run's stage, a diffusers folder or a hub id"),
+    said("sample file.txt", "file.txt is a file: a model is a run's stage, a diffusers folder or a hub id"),
     said("sample run", "run is no model: expected fastdiff.json or model_index.json in it; name a stage of a run"),
-    said("sample nobody/nothing", "nobody/nothing: cannot be loaded"),
+    said("sample nobody/nothing", "nobody/nothing: no such folder, and not to be had from the hub"),
     # rows files
     rows(r'line 1: expected a JSON object with a "key"; mend or delete', "not json", {"key": "k"}),
     rows(r'line 2: expected a JSON object with a "key"', {"key": "k"}, {"key": 3}, {"key": "l"}),
@@ -218,7 +218,7 @@ def test_bad_input(line, files, message, place, refused):
 
 
 REAL = ["sample points --stpes 3", "sample points --sampler ddim[eta=nan]", "status empty", "n: 32 -> n: 1e12",
-        "report rows: line 1: steps is 'one', no number"]
+        "report rows: line 1: steps = 'one'; mend"]
 
 
 @pytest.mark.parametrize(("line", "files", "message"), [case for case in CASES if case.id in REAL])

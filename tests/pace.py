@@ -1,0 +1,56 @@
+"""What the tests of efficiency run: seconds of training and of sampling with the shipped teacher of the digits."""
+
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+
+from fastdiff.checkpoint import load
+from fastdiff.data import digits
+from fastdiff.generate import sample
+from fastdiff.methods import METHODS, Progress
+from fastdiff.train import Training
+from fastdiff.train_config import TrainConfig
+
+STEPS, N = 20, 768
+
+
+def training(accelerator):
+    """Seconds of so many steps, all processes together."""
+    model = load("checkpoints/digits/teacher")
+    with tempfile.TemporaryDirectory() as folder:
+        config = TrainConfig(steps=STEPS + 3, batch=256, log_every=10**6, save_every=10**6, save_minutes=10**6)
+        run = Training(METHODS["denoising"](), Progress, model, None, digits(), config, Path(folder), accelerator)
+        for _ in range(3):
+            run.advance()
+        accelerator.wait_for_everyone()
+        start = time.perf_counter()
+        for _ in range(STEPS):
+            run.advance()
+        accelerator.wait_for_everyone()
+        return time.perf_counter() - start
+
+
+def sampling(accelerator):
+    """Seconds of N samples by ten steps of DDIM, all processes together."""
+    model, share = load("checkpoints/digits/teacher"), (accelerator.process_index, accelerator.num_processes)
+    sample(model, "ddim", steps=1, n=N, batch=128, share=share)
+    accelerator.wait_for_everyone()
+    start = time.perf_counter()
+    sample(model, "ddim", steps=10, n=N, batch=128, share=share)
+    accelerator.wait_for_everyone()
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    accelerator = Accelerator(cpu=True)
+    found = {"training": training(accelerator), "sampling": sampling(accelerator)}
+    if accelerator.is_main_process:
+        Path(sys.argv[1]).write_text(json.dumps(found))
+    if accelerator.num_processes > 1:
+        torch.distributed.destroy_process_group()
