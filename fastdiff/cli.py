@@ -64,7 +64,7 @@ def main() -> None:
             sys.stderr.write(f"fastdiff: {stop}\n")
         if stop.code == 130:                                             # what typer makes of Ctrl-C
             sys.stderr.write("fastdiff: interrupted; the same command goes on from the last state\n")
-        if not stop.code:
+        if not stop.code or isinstance(stop, Interrupted):
             part()
         raise
 

@@ -108,6 +108,7 @@ def override(source: dict[str, Any], assignment: str) -> None:
 
 def differences(old: Any, new: Any, path: str = "") -> list[tuple[str, Any, Any]]:
     """Keys whose values differ between two recipes' plain data."""
-    if isinstance(old, dict) and isinstance(new, dict):
+    if isinstance(old, dict | None) and isinstance(new, dict | None):     # a section left out is an empty one
+        old, new = old or {}, new or {}
         return [d for k in dict.fromkeys([*old, *new]) for d in differences(old.get(k), new.get(k), dotted(path, str(k)))]
     return [] if old == new else [(path, old, new)]

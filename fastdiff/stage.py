@@ -109,9 +109,9 @@ def publish(run: Run, name: str, title: str, training: Training, logs: dict[str,
 def told(logs: dict[str, Any], pace: dict[str, float]) -> str:
     """A line of the log in a few words."""
     loss = "loss –" if logs["loss"] is None else f"loss {logs['loss']:.4g}"
-    waits = f", {pace['wait']:.0%} waiting for data" if pace["wait"] > 0.01 else ""
+    waits = f", {pace['wait']:.0%} waiting for data" if pace["wait"] > 0.05 else ""
     memory = f", {pace['memory_mb'] / 1024:.1f} GiB" if torch.cuda.is_available() else ""
-    return f"{loss}, {pace['images_per_s']:,.0f} images/s{waits}{memory}"
+    return f"{loss}, {pace['images_per_s']:,.0f} img/s{waits}{memory}"
 
 
 def check_data(what: str, model: Denoiser | None, data: Any) -> None:

@@ -111,7 +111,8 @@ def lines(found: dict[str, Any]) -> dict[str, str]:
     percent = "steps" in has and "step" in has and found["steps"] > 0 and f" ({found['step'] / found['steps']:.0%})"
     step = f"step {found['step']:,}" + (f" of {found['steps']:,}{percent}" if percent else "") if "step" in has else ""
     left = f"{span(found['seconds_left'])} left" if "seconds_left" in has else ""
-    speed = f"{found['images_per_s']:,.4g} images a second" if "images_per_s" in has else ""
+    pace = found.get("images_per_s", 0.0)
+    speed = f"{pace:,.{0 if pace >= 100 else 2}f} images a second" if pace else ""
     many = f"on {found['processes']} processes" if found.get("processes", 1) > 1 else ""
     wait = f"{found['wait']:.1%} of the time waiting for data" if "wait" in has else ""
     ended = found.get("stage") == "done"

@@ -6,13 +6,17 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Column
 
 
 @contextmanager
 def bar(console: Console, title: str, total: int, done: int) -> Iterator:
     """A progress bar with remaining time; where nobody looks at a terminal, a line every tenth."""
-    columns = (TextColumn("{task.description:28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-               TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+    fixed = {"description": 16, "bar": 10, "count": 2 * len(str(total)) + 1, "gone": 7, "left": 7}
+    at = {name: Column(no_wrap=True, min_width=width) for name, width in fixed.items()}      # a narrow window cuts the note
+    columns = (TextColumn("{task.description}", table_column=at["description"]), BarColumn(10, table_column=at["bar"]),
+               MofNCompleteColumn(table_column=at["count"]), TimeElapsedColumn(at["gone"]),
+               TimeRemainingColumn(table_column=at["left"]), TextColumn("{task.fields[note]}"))
     start, told = time.monotonic(), done * 10 // total
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task(title, total=total, completed=done, note="")

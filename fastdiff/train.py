@@ -208,7 +208,7 @@ class Training:
             for role in turn:
                 for group in self.optimizers[role].param_groups:
                     group["lr"] = config.rate(self.step)
-                if updated:
+                if updated or accelerator.scaler:                     # which skips by itself, and counts on being asked
                     self.optimizers[role].step()
                 self.optimizers[role].zero_grad()
         return {"loss": mean, **{k: v.detach() for k, v in more.items()}, **norms}, updated

@@ -61,7 +61,7 @@ def test_what_goes_on(run, fastdiff):
         "done    teacher",
         "now     student, stage 2/3, step 1,200 of 8,000 (15%), 5 min 40 s left",
         "loss    0.1234",
-        "speed   812.3 images a second on 2 processes, 1.2% of the time waiting for data",
+        "speed   812 images a second on 2 processes, 1.2% of the time waiting for data",
         "memory  5,120 MiB",
         "state   student at step 1,000",
         "rows    2 measured",
