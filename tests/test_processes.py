@@ -104,9 +104,9 @@ def test_figures_of_two_processes_are_those_of_one(pair, tmp_path):
 
 # ---- trainings, DDP and in shards
 
-METHODS = ("denoising", "duel", "progressive", "cd", "scd", "meanflow", "ctm")     # one network, three in two turns, ...
+METHODS = ("denoising", "duel", "cd", "scd", "meanflow")     # one network, three in two turns, ...
 JOBS = {name: {"method": name} for name in METHODS}
-SHARDS = {f"{name}-shard": {"method": name, "train": {"shard": True}} for name in ("denoising", "duel", "scd", "meanflow")}
+SHARDS = {f"{name}-shard": {"method": name, "train": {"shard": True}} for name in ("duel", "scd", "meanflow")}
 PARTS = {"parts": {"method": "duel", "train": {"accumulate": 2}},
          "parts-shard": {"method": "duel", "train": {"accumulate": 4, "shard": True}}}
 AWAY = {"away": {"method": "cd", "train": {"offload": True}},

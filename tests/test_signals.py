@@ -1,6 +1,7 @@
 """Signals: a run saves and stops, saves and goes on, or ends at once; on one process and on two."""
 
 import json
+import multiprocessing
 import os
 import re
 import signal
@@ -41,18 +42,46 @@ def recipe(tmp_path_factory):
 def unbroken(recipe):
     """The folder of a run that nobody disturbed."""
     out = recipe.parent / "unbroken"
-    assert wait(launch(recipe, out))[0] == 0
+    assert wait(fork(recipe, out), out)[0] == 0
     return out
 
 
 def launch(recipe, out, *launcher):
+    """A run under a launcher, as a command."""
     command = [sys.executable, *launcher, "-m", "fastdiff", "run", recipe, "--out", out]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
 
 
-def wait(process):
-    out, err = process.communicate(timeout=300)
-    return process.returncode, out, err
+def fork(recipe, out, *overrides):
+    """The same by itself, in a process that has the imports behind it."""
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(["fastdiff.stages", "fastdiff.recipe", "fastdiff.cli", "fastdiff.report.plots"])
+    process = server.Process(target=command, args=(recipe, out, *overrides))
+    process.start()
+    return process
+
+
+def command(recipe, out, *overrides):
+    from fastdiff import cli
+
+    torch.set_num_threads(1)
+    sys.stdout = sys.stderr = open(said(out), "w")  # noqa: SIM115
+    sys.argv = ["fastdiff", "run", str(recipe), "--out", str(out), *overrides]
+    cli.main()
+
+
+def said(out):
+    """Where a forked run writes what it prints."""
+    return out.with_suffix(".txt")
+
+
+def wait(process, out=None):
+    """Exit code, and what was printed."""
+    if out is None:
+        printed = "".join(process.communicate(timeout=300))
+        return process.returncode, printed
+    process.join(300)
+    return process.exitcode, said(out).read_text()
 
 
 def at_step(out, step):
@@ -66,29 +95,31 @@ def at_step(out, step):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_run_that_is_told_to_stop_saves_and_goes_on_bit_for_bit(recipe, unbroken, tmp_path, number):
-    process = launch(recipe, tmp_path / "out")
-    at_step(tmp_path / "out", 100)
-    process.send_signal(number)
-    code, _, err = wait(process)
-    assert code == 75 and err.count("\n") == 1, err
-    told = re.fullmatch(rf"fastdiff: stopped by {number.name} and saved at step (\d+) of 1200 in .*/teacher: "
-                        r"the same command goes on\n", err)
-    assert told and [int(state.name) for state in states(tmp_path / "out/teacher/state")] == [int(told[1])]
-    assert wait(launch(recipe, tmp_path / "out"))[0] == 0
+    out = tmp_path / "out"
+    process = fork(recipe, out)
+    at_step(out, 100)
+    os.kill(process.pid, number)
+    code, printed = wait(process, out)
+    assert code == 75, printed
+    told = re.search(rf"\nfastdiff: stopped by {number.name} and saved at step (\d+) of 1200 in .*/teacher: "
+                        r"the same command goes on\n$", printed)
+    assert told and [int(state.name) for state in states(out / "teacher/state")] == [int(told[1])]
+    assert wait(fork(recipe, out), out)[0] == 0
     for name in (LAST, "teacher/log.jsonl"):
-        assert (tmp_path / "out" / name).read_bytes() == (unbroken / name).read_bytes(), name
+        assert (out / name).read_bytes() == (unbroken / name).read_bytes(), name
 
 
 def test_a_run_that_is_told_to_save_goes_on(recipe, unbroken, tmp_path):
-    process = launch(recipe, tmp_path / "out")
+    out = tmp_path / "out"
+    process = fork(recipe, out)
     for step in (100, 200):
-        at_step(tmp_path / "out", step)
-        process.send_signal(signal.SIGUSR1)
-    at_step(tmp_path / "out", 400)
-    saved = [int(state.name) for state in states(tmp_path / "out/teacher/state")]
+        at_step(out, step)
+        os.kill(process.pid, signal.SIGUSR1)
+    at_step(out, 400)
+    saved = [int(state.name) for state in states(out / "teacher/state")]
     assert len(saved) == 2 and all(100 <= step < 400 for step in saved), saved
-    assert wait(process)[0] == 0
-    assert (tmp_path / "out" / LAST).read_bytes() == (unbroken / LAST).read_bytes()
+    assert wait(process, out)[0] == 0
+    assert (out / LAST).read_bytes() == (unbroken / LAST).read_bytes()
 
 
 def test_two_processes_agree_to_stop_and_one_goes_on(recipe, unbroken, tmp_path):
@@ -97,11 +128,11 @@ def test_two_processes_agree_to_stop_and_one_goes_on(recipe, unbroken, tmp_path)
     process = launch(recipe, out, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
     at_step(out, 100)
     process.send_signal(signal.SIGTERM)
-    code, _, err = wait(process)
-    assert code != 0 and "stopped by SIGTERM and saved at step" in err, err
+    code, printed = wait(process)
+    assert code != 0 and "stopped by SIGTERM and saved at step" in printed, printed
     [step] = [int(state.name) for state in states(out / "teacher/state")]
     assert 100 <= step < 1100
-    assert wait(launch(recipe, out))[0] == 0
+    assert wait(fork(recipe, out), out)[0] == 0
     one, two = (load_file(folder / LAST) for folder in (unbroken, out))
     assert max(float((one[k] - two[k]).abs().max()) for k in one) < 1e-3          # two sum in another order, 1200 times
 
@@ -116,12 +147,12 @@ def test_when_a_process_dies_its_kin_ends_and_the_state_before_holds(recipe, tmp
     assert wait(process)[0] != 0
     _, record = load_state(out / "teacher/state")
     assert record["step"] >= 50 and record["step"] % 50 == 0
-    process = launch(tmp_path / "often.yaml", out)
+    process = fork(tmp_path / "often.yaml", out)
     while int(states(out / "teacher/state")[-1].name) == record["step"]:
-        assert process.poll() is None
+        assert process.is_alive()
         time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
-    assert wait(process)[0] == 75
+    os.kill(process.pid, signal.SIGTERM)
+    assert wait(process, out)[0] == 75
 
 
 # ---- the handler
@@ -168,18 +199,17 @@ def test_handlers_are_put_back():
 
 def test_settings_of_how_a_run_goes_may_change(recipe, unbroken, tmp_path):
     """Saved where the first run was stopped, finished in parts and with other saves; what comes of it may not change."""
-    process = launch(recipe, tmp_path / "out")
-    at_step(tmp_path / "out", 100)
-    process.send_signal(signal.SIGTERM)
-    wait(process)
-    command = [sys.executable, "-m", "fastdiff", "run", recipe, "--out", tmp_path / "out"]
-    refused = subprocess.run([*command, "train.lr=0.5"], capture_output=True, text=True, env=ENVIRONMENT)
-    assert refused.returncode == 2 and "was made with train.lr = None, the recipe now says 0.5" in refused.stderr
-    done = subprocess.run([*command, "train.accumulate=2", "train.save_every=500", "train.keep=1"], capture_output=True,
-                          text=True, env=ENVIRONMENT)
-    assert done.returncode == 0, done.stderr
-    assert [state.name for state in states(tmp_path / "out/teacher/state")] == ["00001200"]
-    one, two = (load_file(folder / LAST) for folder in (unbroken, tmp_path / "out"))
+    out = tmp_path / "out"
+    process = fork(recipe, out)
+    at_step(out, 100)
+    os.kill(process.pid, signal.SIGTERM)
+    assert wait(process, out)[0] == 75
+    code, printed = wait(fork(recipe, out, "train.lr=0.5"), out)
+    assert code == 2 and "was made with train.lr = None, the recipe now says 0.5" in printed
+    code, printed = wait(fork(recipe, out, "train.accumulate=2", "train.save_every=500", "train.keep=1"), out)
+    assert code == 0, printed
+    assert [state.name for state in states(out / "teacher/state")] == ["00001200"]
+    one, two = (load_file(folder / LAST) for folder in (unbroken, out))
     assert max(float((one[k] - two[k]).abs().max()) for k in one) < 1e-3
-    lines = [json.loads(line) for line in (tmp_path / "out/teacher/log.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (out / "teacher/log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(25, 1201, 25)) and torch.isfinite(torch.tensor(lines[-1]["loss"]))

@@ -8,7 +8,7 @@ import yaml
 from diffusers import UNet2DModel
 from torch import nn
 
-from fastdiff import stages
+from fastdiff import stages, train
 from fastdiff.checkpoint import export, load
 from fastdiff.denoiser import TIME_INPUTS, Denoiser, with_second_time
 from fastdiff.errors import FastdiffError
@@ -205,7 +205,7 @@ def test_a_method_makes_its_student_of_what_it_starts_from(tmp_path, monkeypatch
     stages.run(recipe, whole)
     for stage, two in (("teacher", False), ("jumping", True), ("again", True)):
         assert json.loads((whole / stage / "fastdiff.json").read_text())["two_times"] == two
-    advance, calls = stages.Training.advance, []
+    advance, calls = train.Training.advance, []
 
     def stopped(self):
         calls.append(self.step)
@@ -214,7 +214,7 @@ def test_a_method_makes_its_student_of_what_it_starts_from(tmp_path, monkeypatch
         return advance(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(stages.Training, "advance", stopped)
+        patch.setattr(train.Training, "advance", stopped)
         with pytest.raises(KeyboardInterrupt):
             stages.run(recipe, broken)
     assert not (broken / "jumping/fastdiff.json").exists()
