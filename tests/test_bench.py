@@ -212,7 +212,8 @@ def test_samplers_spacings_and_guidance_are_axes(tmp_path):
 
 
 @pytest.mark.parametrize("settings, message", [
-    ({"samplers": ("ddin",)}, "bench.samplers: 'ddin' is unknown"), ({"spacings": ("cubic",)}, "bench.spacings: 'cubic' is unknown"),
+    ({"samplers": ("ddin",)}, "bench.samplers: 'ddin' is unknown"),
+    ({"spacings": ("cubic",)}, "bench.spacings: 'cubic' is unknown"),
     ({"guidance": ()}, "bench.guidance = "), ({"metrics": ("fid",)}, "bench.metrics: 'fid' is unknown, choose"),
     ({"budget": "soon"}, "bench.budget = 'soon': expected a time such as 90s, 10m or 2h"),
     ({"budget": "10"}, "bench.budget"), ({"metrics": ("pr", "nll")}, "bench.metrics = .* expected a distance among them")])
