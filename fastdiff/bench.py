@@ -179,11 +179,7 @@ def sweep(models: dict[str, str | Path], dataset: Dataset, config: BenchConfig, 
         check_fit(name, loaded[name], dataset, config)
     plans = {cell: plan(loaded[cell.model], cell.sampler, cell.steps, cell.spacing, extra)       # complains before the work
              for cell in wanted}
-    named = None if config.metrics is None else tuple(metric for metric in config.metrics if metric != "nll")
-    evaluators = open_evaluators(dataset, config.extractor, named, accelerator.device)
-    if config.n < (least := max(evaluator.least for evaluator in evaluators)):
-        names = ", ".join(evaluators[0].metrics)
-        raise FastdiffError(f"bench.n = {config.n}: metrics {names} need at least {least} samples")
+    evaluators = judges(dataset, config, accelerator.device)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -249,6 +245,16 @@ def _sweep(loaded: dict[str, Denoiser], plans: dict[Cell, Any], dataset: Dataset
                 append_row(path, row)
             done[key] = row
             yield row
+
+
+def judges(dataset: Dataset, config: BenchConfig, device: torch.device) -> list[Evaluator]:
+    """What judges the samples; FastdiffError where its weights are not to be had, or the samples are too few."""
+    named = None if config.metrics is None else tuple(metric for metric in config.metrics if metric != "nll")
+    evaluators = open_evaluators(dataset, config.extractor, named, device)
+    if config.n < (least := max(evaluator.least for evaluator in evaluators)):
+        names = ", ".join(evaluators[0].metrics)
+        raise FastdiffError(f"bench.n = {config.n}: metrics {names} need at least {least} samples")
+    return evaluators
 
 
 def check_fit(name: str, model: Denoiser, dataset: Dataset, config: BenchConfig) -> None:

@@ -19,7 +19,7 @@ from .files import sha256, write_json
 from .networks import MLP, UNet
 from .pipelines import load_diffusers, write_pipeline
 from .schedule import SCHEDULES, Schedule
-from .weights import PICKLED, check_weights, opened, pickled_file
+from .weights import INDEX, PICKLED, check_weights, opened, pickled_file
 
 # How each kind of network is read from its folder, for samples of a shape; guided: it is told a weight of guidance.
 NETS = {
@@ -45,7 +45,7 @@ def export(model: Denoiser, folder: Path, notes: dict[str, Any], dtype: torch.dt
     module = deepcopy(model.net.module).cpu().type(dtype)
     module.register_to_config(_name_or_path="")                 # or diffusers writes down the folder its init came from
     kind = model.net.folder
-    module.save_pretrained(scratch / kind)
+    module.save_pretrained(scratch / kind, max_shard_size="10000GB")
     if kind == "unet":
         write_pipeline(scratch, model)
     weights = next((scratch / kind).glob("*.safetensors"))
@@ -108,7 +108,9 @@ def load_export(folder: Path, notes: About) -> Denoiser:
     """A model that `export` wrote, its weights checked against their checksum."""
     place = folder / notes.network
     check_weights(place)
-    weights = next(place.glob("*.safetensors"), None)
+    weights, *more = [*place.glob("*.safetensors"), *place.glob(INDEX)] or [None]
+    if more:                                                              # the checksum is of one file
+        raise FastdiffError(f"{folder} has {more[0].name} beside {weights.name}: expected one file, copy it again")
     if weights is None or sha256(weights) != notes.weights:
         what = "is missing its weights" if weights is None else f"has damaged weights ({weights.name}: wrong checksum)"
         raise FastdiffError(f"{folder} {what}: copy it again, or remove it and run its stage again")

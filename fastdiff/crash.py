@@ -19,10 +19,12 @@ from .provenance import commit
 PACKAGES = ("fastdiff", "torch", "accelerate", "diffusers", "datasets")
 LINES, LONGEST = 20, 20_000          # of a log and of a status; letters of a section, for an issue holds 65,536
 HIDDEN = "[masked]"
-SECRET = r"token|key|secret|passw|credential"
+SECRET = r"token|key|secret|passw|pwd|auth|credential|signature|\bsig\b|wandb"
 # Who is at a URL; a setting by its name; tokens by their look: of hubs, of clouds, and what is long and of all kinds.
 MASKS = [
     (re.compile(r"://[^/\s@'\"]+@"), f"://{HIDDEN}@"),
+    (re.compile(r"(://[^\s'\"?]+\?)[^\s'\"]+"), rf"\1{HIDDEN}"),
+    (re.compile(r"-----BEGIN [\w ]+-----.*?-----END [\w ]+-----", re.S), HIDDEN),
     (re.compile(r"(?i)\b(bearer|authorization:\s*basic)\s+[\w+/=.~-]{8,}"), rf"\1 {HIDDEN}"),
     (re.compile(rf"(?i)((?<![\w-])[\w-]*(?:{SECRET})(?!\w*error)[\w-]*[\"']?\s*[:=]\s*)(\"[^\"\n]*\"|'[^'\n]*'|[^\s,;)\]}}]+)"),
      rf"\1{HIDDEN}"),

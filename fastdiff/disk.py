@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from .errors import FastdiffError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -19,10 +21,12 @@ def writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        number = getattr(error, "errno", None) or number_in(str(error))
-        if number not in (*FULL, *REFUSED):
-            raise
+        number = getattr(error, "errno", None) if isinstance(error, OSError) else number_in(str(error))
         what = getattr(error, "filename", None) or folder
+        ours = isinstance(error, OSError | SafetensorError) and Path(os.fsdecode(what)).resolve().is_relative_to(
+            folder.resolve())
+        if number not in FULL and not (number in REFUSED and ours):
+            raise
         remedy = "make room" if number in FULL else "make it writable, or choose another with --out"
         raise FastdiffError(f"{what}: {os.strerror(number).lower()}: {remedy}; what was saved before is whole, and the same "
                             "command goes on") from None

@@ -17,6 +17,8 @@ def sha256(path: Path) -> str:
 
 def read_json(path: Path) -> Any:
     """What a file says; ValueError where that is no JSON, or nested too deep."""
+    if path.exists() and not path.is_file():                              # a pipe would keep us waiting
+        raise ValueError("no file")
     return parse_json(path.read_bytes())
 
 

@@ -14,6 +14,7 @@ from .errors import FastdiffError
 FATAL = ("loss", "grad")       # figures that end a training where they are not finite
 NEVER = 1 << 62                # a step that does not come
 NAMED = 8                      # examples that a complaint names
+HALVED = 40                    # updates that a scaler may skip in a row: its scale begins at 2^16
 
 
 class Health:
@@ -24,7 +25,7 @@ class Health:
 
     def __init__(self, folder: Path, dataset: Readable, seed: int, skips: int, accelerator: Accelerator):
         self.folder, self.dataset, self.seed, self.skips, self.accelerator = folder, dataset, seed, skips, accelerator
-        self.skipped = self.row = 0
+        self.skipped = self.row = self.halved = 0
         self.first: dict[tuple[str, ...], Tensor] = {}        # of figures: at which step each was first not finite
         self.seen: dict[int, tuple[int, int]] = {}            # of the steps not checked yet: images seen before and after
 
@@ -48,12 +49,21 @@ class Health:
         first = self.first.get(names, torch.full_like(values, NEVER, dtype=torch.int64))
         self.first[names] = torch.where(values.isfinite(), first, first.clamp(max=step))
 
-    def skip(self, bad: set[str], step: int) -> None:
+    def scaled(self, scaler: torch.amp.GradScaler | None) -> bool:
+        """Let a scaler of fp16 gradients go on; False where it skipped the update."""
+        if scaler is None:
+            return True
+        before = scaler.get_scale()
+        scaler.update()
+        self.halved = self.halved + 1 if scaler.get_scale() < before else 0
+        return self.halved == 0
+
+    def skip(self, bad: list[str], step: int) -> None:
         """A step whose updates were left out for these figures, if for any; too many in a row end the training."""
         self.row = self.row + 1 if bad else 0
         self.skipped += bool(bad)
         if self.row > self.skips:
-            self.stop(", ".join(sorted(bad)), step, f", the {self.row}. step in a row (train.max_skips = {self.skips})")
+            self.stop(", ".join(sorted(set(bad))), step, f", the {self.row}. step in a row (train.max_skips = {self.skips})")
 
     def check(self) -> None:
         """A loss or a gradient that was not finite ends the training; the complaint names all that was not by then."""
@@ -63,6 +73,8 @@ class Health:
         step = min((first for name, first in at.items() if name.rpartition("/")[2] in FATAL), default=NEVER)
         if step < NEVER:
             self.stop(", ".join(name for name, first in at.items() if first <= step), step)
+        if self.halved > HALVED:
+            self.stop("grad", max(self.seen), f", as in the {HALVED} before, however small fp16's scale (choose bf16)")
         self.seen.clear()
 
     def stop(self, bad: str, step: int, more: str = "") -> None:
@@ -77,7 +89,7 @@ class Health:
         if self.accelerator.is_main_process:
             (self.folder / "bad-batch.json").write_text(json.dumps(record))
         raise FastdiffError(f"{bad}: not finite at step {step}{more}: training stopped, {kept}its batch was {named} "
-                            "(bad-batch.json); run with a lower train.lr and another --out")
+                            "(bad-batch.json); run with a lower train.lr and another --out, or go on with train.max_skips")
 
 
 def plain(figures: dict[str, Tensor]) -> dict[str, float | None]:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import ceil
@@ -57,12 +58,14 @@ def write(folder: Path, pairs: Pairs, model: Denoiser, origin: dict[str, Any], a
           advance: Callable[[int], None]) -> None:
     """Make the pairs, shared among the processes, part by part; parts that are there already are of the same origin."""
     way, model = pairs.plan(model), model.to(accelerator.device)
+    with accelerator.main_process_first():
+        forget_damaged(folder / PARTS)
     for start in range(0, pairs.n, PART):
         place, end = folder / PARTS / f"{start:09d}.safetensors", min(start + PART, pairs.n)
         if not place.exists():
             columns, nfe = make(model, way, pairs.seed ^ STREAM, torch.arange(start, end), accelerator)
             if accelerator.is_main_process:
-                store(place, columns, {"nfe": str(nfe)})
+                store(place, columns, {"nfe": str(nfe), "sum": str(checksum(columns))})
         accelerator.wait_for_everyone()
         advance(end)
     if accelerator.is_main_process:
@@ -98,6 +101,23 @@ def store(path: Path, columns: dict[str, Tensor], notes: dict[str, str]) -> None
     with scratch.open("rb") as file:
         os.fsync(file.fileno())
     scratch.replace(path)
+
+
+def checksum(columns: dict[str, Tensor]) -> int:
+    """Of the columns' bytes."""
+    return zlib.crc32(b"".join(columns[name].cpu().contiguous().numpy().tobytes() for name in sorted(columns)))
+
+
+def forget_damaged(folder: Path) -> None:
+    """Remove parts that are not as they were written; they are made again."""
+    for part in sorted(folder.glob("[0-9]*.safetensors")):
+        try:
+            if said(part)["sum"] == checksum(load_file(part)):
+                continue
+        except (SafetensorError, OSError, ValueError, KeyError, AttributeError):
+            pass
+        print(f"{part} is damaged: made again")
+        part.unlink(missing_ok=True)
 
 
 def done(folder: Path) -> int:

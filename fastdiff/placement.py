@@ -58,7 +58,8 @@ def shard(model: Denoiser, device: torch.device, offloaded: bool = False) -> Non
     for blocks in model.net.module.children():
         for block in blocks if isinstance(blocks, nn.ModuleList) else ():
             fully_shard(block, mesh=mesh, offload_policy=policy)
-    fully_shard(model.net, mesh=mesh, offload_policy=policy)
+    # The root too lets its weights go after a pass: only what is gathered anew follows `requires_grad`, turn by turn.
+    fully_shard(model.net, mesh=mesh, offload_policy=policy, reshard_after_forward=True)
 
 
 def whole(tensor: Tensor) -> Tensor:

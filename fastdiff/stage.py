@@ -182,4 +182,5 @@ def draw(model: Denoiser, path: Path, accelerator: Accelerator) -> None:
     if accelerator.is_main_process:
         classes = model.net.null_label
         labels = torch.arange(SHOWN) % classes if classes else None
-        save(picture(sample(model, n=SHOWN, labels=labels, guidance=usual_guidance(model)), zoom=4), path)
+        shown = sample(model.to(accelerator.device), n=SHOWN, labels=labels, guidance=usual_guidance(model))
+        save(picture(shown, zoom=4), path)

@@ -13,7 +13,7 @@ from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration
 from rich.console import Console
 
 from . import crash, report
-from .bench import alone, cells, sweep
+from .bench import alone, cells, judges, sweep
 from .checkpoint import about, load
 from .disk import writing
 from .errors import FastdiffError
@@ -77,9 +77,11 @@ def train_all(run: Run, only: str | None) -> None:
     stages, data = run.recipe.stages, run.dataset
     run.console.print(f"{run.recipe.name}: {len(stages)} stages on {data.described}, in {run.folder}", highlight=False,
                       soft_wrap=True)
-    for stage in stages:                                                  # before the first is trained
-        if stage.method and only in (None, stage.name) and about(run.folder / stage.name) is None:
-            stage.method.ready(data.shape, run.accelerator.device)
+    ahead = [stage for stage in stages if stage.method and only in (None, stage.name) and not about(run.folder / stage.name)]
+    for stage in ahead:                                                   # before the first is trained
+        stage.method.ready(data.shape, run.accelerator.device)
+    if ahead and only is None:                                            # and not after days
+        judges(data.reference, run.recipe.bench, run.accelerator.device)
     for number, stage in enumerate(stages, 1):
         if only in (None, stage.name):
             do = make_pairs if stage.pairs else train

@@ -15,7 +15,8 @@ from .files import read_json, sha256, write_json
 def save_state(folder: Path, step: int, tensors: dict[str, Tensor], record: dict[str, Any], keep: int = 2) -> None:
     """Write state/<step>/ under a temporary name, sync, rename; the newest `keep` stay. A failure leaves the others."""
     scratch, target = folder / f".{step:08d}.new", folder / f"{step:08d}"
-    shutil.rmtree(scratch, ignore_errors=True)
+    for half in folder.glob(".*.new"):                            # of a process that was killed
+        shutil.rmtree(half, ignore_errors=True)
     scratch.mkdir(parents=True)
     try:
         save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, scratch / "tensors.safetensors")

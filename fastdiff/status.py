@@ -54,7 +54,8 @@ def status(folder: str | Path) -> dict[str, Any]:
     finished = {path: max(map(changed, (path / name for name in DONE))) for path in stages}
     done = sorted((path for path in stages if finished[path]), key=finished.get)
     states = [state for path in stages if path not in done for state in path.glob("state/*") if state.name.isdecimal()]
-    newest = max(states, key=lambda state: (changed(state), int(state.name)), default=None)
+    latest = max(states, key=changed, default=None)
+    newest = latest and max((state for state in states if state.parent == latest.parent), key=lambda state: int(state.name))
     last = heard(folder)
     found = {"folder": str(folder), "name": plain(source.get("name")), "done": [path.name for path in done], "rows": rows,
              "state": newest and {"stage": newest.parts[-3], "step": int(newest.name)}, "alive": False, **last}

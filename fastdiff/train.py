@@ -93,7 +93,8 @@ class Training:
                              accelerator.device, accelerator.process_index, accelerator.num_processes, student.guidance)
         self.live = {r: accelerator.prepare(n) if r in self.parameters and not self.in_shards(n) else n
                      for r, n in self.trained.items()}
-        self.optimizers = {r: accelerator.prepare(o) for r, o in self.optimizers.items()}
+        for net in self.trained.values():      # accelerate's own autocast would be on where a method turns it off
+            net.__dict__.pop("forward", None)
 
     def in_shards(self, net: nn.Module) -> bool:
         """Whether a network lies in shards: models do, where there are several processes; what else is learned is small."""
@@ -165,7 +166,7 @@ class Training:
     def advance(self) -> dict[str, Tensor]:
         """One step: every turn of it, and the averages."""
         config, logs = self.config, {"lr": torch.tensor(self.config.rate(self.step), dtype=torch.float64)}
-        progress, bad = self.progress(self.step, config.steps, self.images), set()
+        progress, bad = self.progress(self.step, config.steps, self.images), []
         before = self.images
         set_seed(hash((config.seed, self.step, self.accelerator.process_index)) & 0x7FFFFFFF)    # of dropout, say
         for turn in self.method.turns(progress):
@@ -173,7 +174,7 @@ class Training:
             figures, updated = self.learn(turn, progress)
             logs |= (figures := {prefix + k: v for k, v in figures.items()})
             if not updated:
-                bad |= {name for name, value in self.health.told(figures).items() if not value.isfinite().all()}
+                bad += [name for name, value in self.health.told(figures).items() if not value.isfinite().all()]
                 continue
             self.health.watch(figures, self.step + 1)
             if "student" in turn:
@@ -202,15 +203,21 @@ class Training:
                     accelerator.backward(loss / config.accumulate)
                 mean = mean + loss.detach() / config.accumulate
             self.images += config.batch
+            mean, optimizers = accelerator.reduce(mean, "mean"), [self.optimizers[role] for role in turn]
+            for optimizer in optimizers if accelerator.scaler else ():
+                accelerator.scaler.unscale_(optimizer)
             norms = {f"{role}/grad" if len(turn) > 1 else "grad":
-                     whole(accelerator.clip_grad_norm_(self.parameters[role], config.clip or math.inf)) for role in turn}
+                     whole(nn.utils.clip_grad_norm_(self.parameters[role], config.clip or math.inf)) for role in turn}
             updated = self.health.may_update({"loss": mean, **norms})
-            for role in turn:
-                for group in self.optimizers[role].param_groups:
+            for optimizer in optimizers:
+                for group in optimizer.param_groups:
                     group["lr"] = config.rate(self.step)
-                if updated or accelerator.scaler:                     # which skips by itself, and counts on being asked
-                    self.optimizers[role].step()
-                self.optimizers[role].zero_grad()
+                if accelerator.scaler:                                # it looks for itself, and counts on being asked
+                    accelerator.scaler.step(optimizer)
+                elif updated:
+                    optimizer.step()
+                optimizer.zero_grad()
+            updated = self.health.scaled(accelerator.scaler) and updated
         return {"loss": mean, **{k: v.detach() for k, v in more.items()}, **norms}, updated
 
     def drifts(self) -> dict[str, Tensor]:

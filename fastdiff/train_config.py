@@ -55,4 +55,4 @@ class TrainConfig:
 
 # Settings that decide how a training runs and not what comes of it: a run goes on with others.
 FREE = ("accumulate", "shard", "offload", "gradient_checkpointing", "log_every", "save_every", "save_minutes", "keep",
-        "sample_every")
+        "sample_every", "max_skips")

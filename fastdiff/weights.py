@@ -56,14 +56,18 @@ def opened(kind: type[ModelMixin], folder: Path) -> Any:
     """
     try:
         config, sizes = read_json(folder / "config.json"), list(stored(folder))
-        for repeats in ("layers_per_block", "depth"):
-            if isinstance(count := config.get(repeats), int) and count > len(sizes):
-                raise ValueError(f"{repeats} = {count} for weights of {len(sizes)} tensors")
+        for name, value in config.items():
+            count = len(value) if isinstance(value, list) else value if name in ("layers_per_block", "depth") else 0
+            if isinstance(count, int) and count > len(sizes):
+                raise ValueError(f"{name} is {count}, for weights of {len(sizes)} tensors")
         with torch.device("meta"):                                            # before any memory is taken
             asked = sum(tensor.numel() for tensor in kind.from_config(config).state_dict().values())
         if asked > sum(sizes):
             raise ValueError(f"it describes {asked:,} numbers, and the weights are {sum(sizes):,}")
-        return kind.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+        model, told = kind.from_pretrained(folder, local_files_only=True, use_safetensors=True, output_loading_info=True)
+        if strange := [key for part in ("missing_keys", "unexpected_keys", "mismatched_keys") for key in told.get(part, ())]:
+            raise ValueError(f"the weights and the network differ in {strange[0]}")
+        return model
     except Exception as error:                                    # what is broken can fail anywhere in the network's making
         raise ValueError(f"{folder.name}/config.json or its weights: {first_line(error)}") from None
 

@@ -24,7 +24,7 @@ DATA = toy(n=300)
 
 
 class Duel(Denoising):
-    """Two turns: the student learns against a critic and the teacher, the critic and a copy of the student after it."""
+    """Two turns: a critic and a fake learn from what the student makes, which does not learn from that; then the student."""
 
     def extras(self, student, teacher):
         torch.manual_seed(1)
@@ -34,12 +34,13 @@ class Duel(Denoising):
         return {"slow": lambda progress: 0.9}
 
     def turns(self, progress):
-        return ("student",), ("critic", "fake")
+        return ("critic", "fake"), ("student",)
 
     def loss(self, turn, nets, batch, progress):
         t = batch.rng.uniform()
         x = bare(nets["student"]).schedule.mix(batch.x0, batch.rng.normal(batch.x0.shape[1:]), t)
-        said, aims = (nets[role](x, t, t, batch.cond).x0 for role in ("student" if "student" in turn else "fake", "teacher"))
+        said, aims = (nets[role](x, t, t, batch.cond).x0 for role in ("student", "teacher"))
+        said = said if "student" in turn else nets["fake"](said, t, t, batch.cond).x0
         error = per_sample((said - aims).square()) + (nets["critic"](said) - nets["critic"](batch.x0)).square().mean(1)
         return error.mean() if "student" in turn else -error.mean() + 2 * per_sample((said - aims).square()).mean(), {}
 

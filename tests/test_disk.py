@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from fastdiff import recipe as recipes
@@ -85,8 +86,8 @@ def test_a_second_run_in_a_directory_is_told_who_works_there(tmp_path):
 
 def test_what_libraries_tell_as_text_is_understood_and_the_rest_is_passed_on(tmp_path):
     with pytest.raises(FastdiffError, match="no space left on device: make room"), writing(tmp_path):
-        raise RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
-    for error in (FileNotFoundError(2, "No such file"), ValueError("os error")):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+    for error in (FileNotFoundError(2, "No such file"), ValueError("os error"), PermissionError(13, "no", "/data/a.png")):
         with pytest.raises(type(error)), writing(tmp_path):
             raise error
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import pytest
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import nn
 
 from fastdiff import ema
 from fastdiff.data import Dataset, order, toy
 from fastdiff.denoiser import Denoiser
 from fastdiff.errors import FastdiffError
-from fastdiff.methods import Progress
+from fastdiff.methods import METHODS, Progress
 from fastdiff.methods.base import Importance, Method, by_level
 from fastdiff.methods.denoising import Denoising
 from fastdiff.networks import MLP, unet
@@ -126,7 +127,7 @@ class Duel(Method):
 def test_only_the_roles_of_a_turn_receive_gradients(tmp_path, monkeypatch):
     method, reached = Duel(), []
     run = training(tmp_path, method, steps=2, log_every=1)
-    learn, clip = run.learn, run.accelerator.clip_grad_norm_
+    learn, clip = run.learn, nn.utils.clip_grad_norm_
 
     def spy(parameters, norm):
         reached.append({r: sum(p.grad is not None for p in own) for r, own in run.parameters.items()})
@@ -139,7 +140,7 @@ def test_only_the_roles_of_a_turn_receive_gradients(tmp_path, monkeypatch):
             assert torch.equal(before[role], torch.cat([p.detach().flatten() for p in own])) == (role not in turn)
         return logs
 
-    monkeypatch.setattr(run.accelerator, "clip_grad_norm_", spy)
+    monkeypatch.setattr(nn.utils, "clip_grad_norm_", spy)
     monkeypatch.setattr(run, "learn", watched)
     slow = weights(run.targets["slow"])
     finish(run)
@@ -337,6 +338,77 @@ def test_skips_in_a_row_are_remembered_over_a_break(tmp_path):
     assert load_state(tmp_path / "state")[1]["row"] == 1
     with pytest.raises(FastdiffError, match="not finite at step 6, the 2"):
         finish(training(tmp_path, Ill(at=(5, 6)), max_skips=1, save_every=5))
+
+
+# ---- arithmetic
+
+
+@pytest.fixture
+def precise():
+    """Makes an accelerator of a precision; each process has one precision, which is taken back."""
+    def make(precision):
+        AcceleratorState._reset_state(True)
+        return Accelerator(cpu=True, mixed_precision=precision)
+
+    yield make
+    AcceleratorState._reset_state(True)
+
+
+@pytest.mark.parametrize("name", ["scd", "meanflow"])
+def test_derivatives_stay_in_float32_where_the_network_is_in_bf16(tmp_path, precise, monkeypatch, name):
+    seen = []
+    waves = MLP.waves
+    monkeypatch.setattr(MLP, "waves", lambda self, t: seen.append(self.last(torch.zeros(1, 16)).dtype) or waves(self, t))
+    method = METHODS[name]()
+    config = TrainConfig(steps=3, batch=32, save_every=3, log_every=3)
+    run = Training(method, Progress, method.student(tiny()), tiny(1), DATA, config, tmp_path, precise("bf16"))
+    finish(run)
+    assert {torch.float32, torch.bfloat16} == set(seen) and all(line["loss"] is not None for line in log_of(tmp_path))
+
+
+def scaled(folder, method, **settings):
+    """A training with a scaler, as fp16 has one."""
+    run = training(folder, method, **settings)
+    run.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    return run
+
+
+def test_a_scaler_serves_two_roles_of_a_turn(tmp_path):
+    unscaled = training(tmp_path / "plain", Duel(both=True), steps=6)
+    finish(unscaled)
+    run = scaled(tmp_path / "scaled", Duel(both=True), steps=6)
+    try:
+        finish(run)
+    finally:
+        run.accelerator.scaler = None
+    assert (weights(run.student) - weights(unscaled.student)).abs().max() < 1e-5
+
+
+def test_what_a_scaler_skips_moves_nothing_and_without_end_stops(tmp_path):
+    run = scaled(tmp_path / "two", Ill(at=(3, 4)), max_skips=3, log_every=1, steps=6)
+    before = {}
+    try:
+        for step, _ in run:
+            before[step] = weights(run.student).clone(), weights(run.average).clone()
+    finally:
+        run.accelerator.scaler = None
+    still = [all(map(torch.equal, before[step], before[step - 1])) for step in range(2, 7)]
+    assert still == [False, True, True, False, False]
+    run = scaled(tmp_path / "ever", Spoilt(how="gradient", at=0), steps=200)
+    run.method.loss = lambda turn, nets, batch, progress, loss=Denoising.loss: (
+        loss(run.method, turn, nets, batch, progress)[0]
+        + (0 * sum(p.sum() for p in nets["student"].parameters())).square().sqrt(), {})
+    try:
+        with pytest.raises(FastdiffError, match="grad: not finite at step 45, as in the 40 before.*bf16"):
+            finish(run)
+    finally:
+        run.accelerator.scaler = None
+
+
+def test_a_bad_loss_is_not_remembered_by_importance():
+    memory = Importance(bins=2).memory()
+    memory.record(torch.tensor([1.0, float("nan"), 2.0]), torch.tensor([0.1, 0.2, 0.9]))
+    assert memory.moment.tolist() == [1.0, 4.0] and memory.count.tolist() == [1, 1]
 
 
 # ---- memory

@@ -178,6 +178,8 @@ class LossMemory(nn.Module):
     @torch.no_grad()
     def record(self, loss: Tensor, fraction: Tensor) -> None:
         """loss (B,) at times fraction (B,) of t_max."""
+        known = loss.isfinite()                                  # one bad example would be remembered for ever
+        loss, fraction = loss[known], fraction[known]
         bin_of = (fraction * len(self.moment)).long().clamp(0, len(self.moment) - 1)
         sums = torch.stack([torch.zeros_like(self.moment).index_add_(0, bin_of, v) for v in
                             (loss.double().square(), torch.ones_like(loss, dtype=torch.float64))])
