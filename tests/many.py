@@ -1,7 +1,6 @@
-"""What the tests of many processes run under torchrun: trainings of tiny stages, each rank's weights written down."""
+"""What the tests of many processes run: trainings of tiny stages, each rank's weights written down."""
 
 import json
-import sys
 from pathlib import Path
 
 import torch
@@ -71,16 +70,13 @@ def train(job, folder, accelerator):
     return run.tensors(), {name: value.clone() for name, value in held.items()}
 
 
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    accelerator = Accelerator(cpu=True)
-    out = Path(sys.argv[2])
-    for name, job in json.loads(Path(sys.argv[1]).read_text()).items():
+def main(jobs, out):
+    """All jobs of a file, one after another."""
+    accelerator, out = Accelerator(cpu=True), Path(out)
+    for name, job in json.loads(Path(jobs).read_text()).items():
         tensors, own = train(job, out / job.get("folder", name), accelerator)
         save_file(own, out / f"{name}-{accelerator.process_index}.safetensors")
         if accelerator.is_main_process:
             save_file({name: value.clone() for name, value in tensors.items()}, out / f"{name}.safetensors")
         accelerator.free_memory()
     accelerator.wait_for_everyone()
-    if accelerator.num_processes > 1:
-        torch.distributed.destroy_process_group()

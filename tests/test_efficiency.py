@@ -3,9 +3,8 @@
 import json
 import os
 
-import pace
 import pytest
-from test_processes import torchrun
+from test_processes import together
 
 AIMS = {"sampling": 1.85, "training": 1.75}
 
@@ -15,7 +14,7 @@ def test_two_processes_do_nearly_twice_as_much(tmp_path, capsys):
     least = {}
     for _ in range(4):                                            # other work on the machine only ever takes time
         for count in (1, 2):
-            torchrun(count, pace.__file__, tmp_path / "seconds.json")
+            together(tmp_path, count, "pace", tmp_path / "seconds.json")
             for what, seconds in json.loads((tmp_path / "seconds.json").read_text()).items():
                 least[what, count] = min(seconds, least.get((what, count), seconds))
         ratios = {what: least[what, 1] / least[what, 2] for what in AIMS}

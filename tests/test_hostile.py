@@ -22,7 +22,7 @@ import yaml
 from huggingface_hub import constants
 from PIL import Image
 from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import fastdiff as package
 from fastdiff.checkpoint import export
@@ -94,6 +94,29 @@ class Bomb:
 
     def __reduce__(self):
         return os.mkdir, (str(self.marker),)
+
+
+def test_weights_beside_those_of_the_checksum_are_refused(model, refused):
+    """diffusers would read what an index names, whatever file the checksum is of."""
+    place = model / "unet"
+    shutil.copy(place / "diffusion_pytorch_model.safetensors", place / "other.safetensors")
+    names = load_file(place / "other.safetensors")
+    index = {"metadata": {}, "weight_map": dict.fromkeys(names, "other.safetensors")}
+    (place / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps(index))
+    assert "expected one file, copy it again" in refused("sample", model)
+
+
+def test_weights_of_another_network_are_named(plain, refused):
+    weights = plain / "unet/diffusion_pytorch_model.safetensors"
+    tensors = load_file(weights)
+    save_file({name.replace("conv_in.bias", "conv_on.bias"): value for name, value in tensors.items()}, weights)
+    assert "the weights and the network differ in conv_in.bias" in refused("sample", plain)
+
+
+def test_a_pipe_in_the_place_of_json_keeps_nobody_waiting(model, refused):
+    (model / "fastdiff.json").unlink()
+    os.mkfifo(model / "fastdiff.json")
+    assert "no file" in refused("sample", model)
 
 
 # ---- pickles

@@ -331,3 +331,16 @@ def test_pairs_teach_the_toy(starts, drawn, tmp_path):  # noqa: F811
     print({name: round(value / before, 4) for name, value in figures.items()}, round(before, 4))
     assert figures["kd"] < 0.1 * before and figures["reflow-1"] < 0.3 * before
     assert figures["reflow-2"] < figures["reflow-1"] and figures["reflow-2"] < figures["start-2"]
+
+
+def test_damaged_parts_are_made_again(tmp_path, capsys):
+    columns = {"x0": torch.randn(8, 2), "eps": torch.randn(8, 2)}
+    for number in range(4):
+        pairs.store(tmp_path / f"{number}.safetensors", columns, {"nfe": "8", "sum": str(pairs.checksum(columns))})
+    flipped = bytearray((tmp_path / "1.safetensors").read_bytes())
+    flipped[-1] ^= 1
+    (tmp_path / "1.safetensors").write_bytes(flipped)
+    (tmp_path / "2.safetensors").write_bytes(flipped[:-3])
+    pairs.forget_damaged(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.safetensors", "3.safetensors"]
+    assert capsys.readouterr().out.count("is damaged: made again") == 2

@@ -1,11 +1,13 @@
-"""Two and four processes under torchrun, on the CPU: the same training, images and figures, one of every line."""
+"""Two and four processes on the CPU: the same training, images and figures, one of every line."""
 
+import importlib
 import json
+import multiprocessing
 import os
 import shutil
 import socket
-import subprocess
 import sys
+from pathlib import Path
 
 import many
 import numpy as np
@@ -37,17 +39,46 @@ bench: {steps: [1, 2], baselines: ["ddpm:4"], n: 65, seeds: [0, 1], batch: 16}
 STAGES = ("teacher", "progressive", "cd")
 
 
-def torchrun(count, *words):
-    """A command on so many processes of one thread each; what it printed."""
+def together(folder, count, module, *words):
+    """module.main of the words on so many processes of one thread, as torchrun starts them; what the first printed.
+
+    They are forks of a server that pays for the imports once; torchrun itself starts those of test_signals.
+    """
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(["fastdiff.stages", "fastdiff.recipe", "fastdiff.cli", "fastdiff.report.plots"])
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    launch = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={count}", f"--master_port={port}"]
-    made = subprocess.run(
-        [*launch, *map(str, words)], capture_output=True, text=True, timeout=600,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"})
-    assert made.returncode == 0, made.stdout + made.stderr
-    return made.stdout
+    said = [folder / f"said-{port}-{rank}.txt" for rank in range(count)]
+    environments = [{"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+                    for rank in range(count)] if count > 1 else [{}]
+    processes = [server.Process(target=one, args=(environment, path, module, [str(word) for word in words]))
+                 for environment, path in zip(environments, said)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(600)
+    assert [process.exitcode for process in processes] == [0] * count, "\n".join(path.read_text() for path in said)
+    return said[0].read_text()
+
+
+def one(environment, said, module, words):
+    """One of the processes."""
+    os.environ |= {name: str(value) for name, value in environment.items()} | {"COLUMNS": "200"}
+    torch.set_num_threads(1)
+    sys.path.insert(0, str(Path(__file__).parent))
+    sys.stdout = sys.stderr = open(said, "w", buffering=1)  # noqa: SIM115
+    main = importlib.import_module(module).main
+    if module == "fastdiff.cli":
+        sys.argv, words = ["fastdiff", *words], ()
+    try:
+        main(*words)
+    except SystemExit as stop:
+        if stop.code:
+            raise
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +87,7 @@ def pair(tmp_path_factory):
     folder = tmp_path_factory.mktemp("processes")
     path = folder / "pair.yaml"
     path.write_text(RECIPE)
-    return recipes.load(path), folder / "two", torchrun(2, "-m", "fastdiff", "run", path, "--out", folder / "two")
+    return recipes.load(path), folder / "two", together(folder, 2, "fastdiff.cli", "run", path, "--out", folder / "two")
 
 
 def rows_of(folder):
@@ -120,10 +151,10 @@ def trained(tmp_path_factory):
     """The folder of trainings on two processes, and of some on four that go on where two left off."""
     folder = tmp_path_factory.mktemp("trained")
     (folder / "two.json").write_text(json.dumps(JOBS | SHARDS | PARTS | AWAY | HALF))
-    torchrun(2, many.__file__, folder / "two.json", folder)
+    together(folder, 2, "many", folder / "two.json", folder)
     shutil.copytree(folder / "half", folder / "rest")
     (folder / "four.json").write_text(json.dumps(REST))
-    torchrun(4, many.__file__, folder / "four.json", folder)
+    together(folder, 4, "many", folder / "four.json", folder)
     return folder
 
 
@@ -171,7 +202,7 @@ def test_two_and_four_processes_draw_the_samples_of_one(tmp_path, fastdiff):
     how = ("sample", "checkpoints/digits/consistency", "--steps", "2", "-n", "9", "--seed", "3")
     assert fastdiff(*how, "--out", tmp_path / "1")[0] == 0
     for count in (2, 4):
-        printed = torchrun(count, "-m", "fastdiff", *how, "--out", tmp_path / str(count))
+        printed = together(tmp_path, count, "fastdiff.cli", *how, "--out", tmp_path / str(count))
         assert printed.count("9 samples in") == 1
     names = sorted(path.name for path in (tmp_path / "1").iterdir())
     assert len(names) == 9
