@@ -25,7 +25,7 @@ class Log:
             self.files = [reopened(folder / name, step) for name in ("log.jsonl", "pace.jsonl")]
 
     def write(self, step: int, images: int, logs: dict[str, Any], waited: float) -> dict[str, float]:
-        """A line of each; returns the pace since the line before: images a second, share of time waited for data, MiB."""
+        """A line of each; returns the pace since the line before, and the peak of memory in MiB."""
         now = time.monotonic()
         seconds, self.since = now - self.since, now
         pace = {"images_per_s": (images - self.images) / seconds, "wait": waited / seconds,

@@ -80,6 +80,9 @@ def train_all(run: Run, only: str | None) -> None:
     ahead = [stage for stage in stages if stage.method and only in (None, stage.name) and not about(run.folder / stage.name)]
     for stage in ahead:                                                   # before the first is trained
         stage.method.ready(data.shape, run.accelerator.device)
+    if not all(stage.init or stage.teacher for stage in ahead):
+        with torch.device("meta"):                                        # costs nothing
+            run.recipe.fresh_model(data)
     if ahead and only is None:                                            # and not after days
         judges(data.reference, run.recipe.bench, run.accelerator.device)
     for number, stage in enumerate(stages, 1):

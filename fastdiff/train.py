@@ -56,8 +56,8 @@ class Training:
     """One stage: iterating it trains, yielding (step, logs or None) after every step; `result()` is what comes of it.
 
     progress: makes the method's clock of (step, steps, images). folder: of log.jsonl, pace.jsonl and state/. signals: whose
-    wish to save or to stop is heeded between two steps. pace: images a second, the share of time spent waiting for data
-    and the peak of memory, since the log's last line.
+    wish to save or to stop is heeded between two steps. pace: images a second and the share of time spent waiting for data
+    since the log's last line, and the peak of memory.
     A run is a function of its step: what is drawn depends on (seed, images seen) alone, so it resumes bit for bit.
     """
 
