@@ -1,4 +1,4 @@
-"""Models on disk: a plain diffusers folder with a fastdiff.json beside it, and the folders of a training's state."""
+"""Models on disk: a plain diffusers folder with a fastdiff.json beside it."""
 
 import hashlib
 import shutil
@@ -15,7 +15,7 @@ from . import hub
 from .about import ABOUT, About, about, read
 from .denoiser import Denoiser, Matched
 from .errors import FastdiffError
-from .files import sha256, write_json
+from .files import sha256, synced, write_json
 from .networks import MLP, UNet
 from .pipelines import load_diffusers, write_pipeline
 from .schedule import SCHEDULES, Schedule
@@ -26,9 +26,6 @@ NETS = {
     "unet": lambda folder, shape, guided: UNet.of(opened(UNet2DModel, folder), shape, guided),
     "mlp": lambda folder, shape, guided: MLP.of(opened(MLP, folder), shape, guided),
 }
-
-
-# ---- exports: what a trained model is used from
 
 
 def export(model: Denoiser, folder: Path, notes: dict[str, Any], dtype: torch.dtype = torch.float32) -> None:
@@ -49,6 +46,7 @@ def export(model: Denoiser, folder: Path, notes: dict[str, Any], dtype: torch.dt
     if kind == "unet":
         write_pipeline(scratch, model)
     weights = next((scratch / kind).glob("*.safetensors"))
+    synced(weights)
     about = {
         "network": kind, "schedule": {"name": name_of(model.schedule)} | asdict(model.schedule), "predicts": model.predicts,
         "shape": model.shape, "time_input": model.time_input, "sigma_data": model.sigma_data,

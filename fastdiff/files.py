@@ -41,6 +41,14 @@ def write_json(path: Path, data: Any) -> None:
     scratch = path.with_name(f".{path.name}.new")
     with scratch.open("w") as file:
         json.dump(data, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
+    synced(scratch)
     scratch.replace(path)
+
+
+def synced(path: Path) -> None:
+    """On disk when this returns: a file's bytes, or a folder's names."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

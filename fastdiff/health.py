@@ -1,6 +1,5 @@
 """A training's health: which of its figures were not finite, and when that ends it."""
 
-import json
 import math
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from .data import Dataset, Readable, order
 from .errors import FastdiffError
+from .files import write_json
 
 FATAL = ("loss", "grad")       # figures that end a training where they are not finite
 NEVER = 1 << 62                # a step that does not come
@@ -87,7 +87,7 @@ class Health:
             some = record["examples"][:NAMED]
             named = f"examples {', '.join(map(str, some))}" + (", ..." if end - start > NAMED else "")
         if self.accelerator.is_main_process:
-            (self.folder / "bad-batch.json").write_text(json.dumps(record))
+            write_json(self.folder / "bad-batch.json", record)
         raise FastdiffError(f"{bad}: not finite at step {step}{more}: training stopped, {kept}its batch was {named} "
                             "(bad-batch.json); run with a lower train.lr and another --out, or go on with train.max_skips")
 

@@ -18,9 +18,9 @@ def is_id(reference: str) -> bool:
     return bool(ID.fullmatch(reference)) and not Path(reference).parent.is_dir()
 
 
-def pinned(reference: str, kind: str = "model") -> str:
+def pinned(reference: str) -> str:
     """The id at the commit that it means now, user/model@<40 hex digits>."""
-    return f"{reference.partition('@')[0]}@{commit(reference, kind)}"
+    return f"{reference.partition('@')[0]}@{commit(reference)}"
 
 
 def commit(reference: str, kind: str = "model") -> str:

@@ -1,7 +1,6 @@
 """Stored pairs of noise and what a teacher's deterministic sampler makes of it: the data of kd and reflow."""
 
 import json
-import os
 import shutil
 import zlib
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from torch import Tensor
 from .data import Dataset, Readable
 from .denoiser import Denoiser
 from .errors import FastdiffError
-from .files import parse_json
+from .files import parse_json, synced
 from .generate import generate, plan
 from .rng import SampleRng
 from .samplers import SAMPLERS
@@ -98,8 +97,7 @@ def store(path: Path, columns: dict[str, Tensor], notes: dict[str, str]) -> None
     path.parent.mkdir(exist_ok=True)
     scratch = path.with_name(f".{path.name}.new")
     save_file({name: column.cpu().contiguous() for name, column in columns.items()}, scratch, notes)
-    with scratch.open("rb") as file:
-        os.fsync(file.fileno())
+    synced(scratch)
     scratch.replace(path)
 
 

@@ -1,6 +1,5 @@
 """What a training resumes from: state/<step>/ with tensors, a record and a checksum, written whole or not at all."""
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from .files import read_json, sha256, write_json
+from .files import read_json, sha256, synced, write_json
 
 
 def save_state(folder: Path, step: int, tensors: dict[str, Tensor], record: dict[str, Any], keep: int = 2) -> None:
@@ -31,15 +30,6 @@ def save_state(folder: Path, step: int, tensors: dict[str, Tensor], record: dict
         raise
     for old in states(folder)[:-keep]:
         shutil.rmtree(old)
-
-
-def synced(path: Path) -> None:
-    """On disk when this returns: a file's bytes, or a folder's names."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def states(folder: Path) -> list[Path]:

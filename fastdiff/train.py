@@ -173,10 +173,11 @@ class Training:
             prefix = "" if "student" in turn else "+".join(turn) + "/"
             figures, updated = self.learn(turn, progress)
             logs |= (figures := {prefix + k: v for k, v in figures.items()})
+            if updated or not config.max_skips:                       # a scaler's skip excuses no loss
+                self.health.watch(figures, self.step + 1)
             if not updated:
                 bad += [name for name, value in self.health.told(figures).items() if not value.isfinite().all()]
                 continue
-            self.health.watch(figures, self.step + 1)
             if "student" in turn:
                 ema.update(self.average, self.student, ema.decay_at(config.ema, self.step))
                 for role, decay in self.method.averages().items():

@@ -4,7 +4,6 @@ The short form runs with the other tests; `pytest -m long tests/test_crash.py` k
 """
 
 import json
-import multiprocessing
 import random
 import shutil
 import signal
@@ -12,8 +11,8 @@ import time
 
 import pytest
 import torch
+from forks import command, fork
 from safetensors.torch import load_file
-from test_resume import command
 
 RECIPE = """
 name: crash
@@ -41,13 +40,9 @@ KEPT = ("mlp/diffusion_pytorch_model.safetensors", "state/00000060/tensors.safet
 def test_random_kills_change_nothing(tmp_path, kills, capsys):
     recipe, whole, broken = tmp_path / "crash.yaml", tmp_path / "whole", tmp_path / "broken"
     recipe.write_text(RECIPE)
-    server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload(["fastdiff.stages", "fastdiff.recipe", "fastdiff.cli", "fastdiff.report.plots"])
 
     def launch(out):
-        process = server.Process(target=command, args=(recipe, out))
-        process.start()
-        return process
+        return fork(command, out.with_suffix(".txt"), "run", recipe, "--out", out)
 
     def finish(out):
         process = launch(out)

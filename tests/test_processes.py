@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import multiprocessing
 import os
 import shutil
 import socket
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from forks import fork
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -42,20 +42,16 @@ STAGES = ("teacher", "progressive", "cd")
 def together(folder, count, module, *words):
     """module.main of the words on so many processes of one thread, as torchrun starts them; what the first printed.
 
-    They are forks of a server that pays for the imports once; torchrun itself starts those of test_signals.
+    torchrun itself starts those of test_signals.
     """
-    server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload(["fastdiff.stages", "fastdiff.recipe", "fastdiff.cli", "fastdiff.report.plots"])
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     said = [folder / f"said-{port}-{rank}.txt" for rank in range(count)]
     environments = [{"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
                     for rank in range(count)] if count > 1 else [{}]
-    processes = [server.Process(target=one, args=(environment, path, module, [str(word) for word in words]))
+    processes = [fork(one, environment, path, module, [str(word) for word in words])
                  for environment, path in zip(environments, said)]
-    for process in processes:
-        process.start()
     for process in processes:
         process.join(600)
     assert [process.exitcode for process in processes] == [0] * count, "\n".join(path.read_text() for path in said)

@@ -1,7 +1,6 @@
 """States survive damage; a run that is killed again and again ends bit for bit like one that was not."""
 
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -11,6 +10,7 @@ import time
 
 import pytest
 import torch
+from forks import command, fork
 
 from fastdiff.state import load_state, save_state, states
 
@@ -97,16 +97,10 @@ MOMENTS = (
 )
 
 
-def command(recipe, out, *moment):
-    """What `python -m fastdiff run` does, in a process that has the imports behind it; with a moment, kill -9 then."""
-    from fastdiff import cli
-
-    torch.set_num_threads(1)
-    sys.stdout = sys.stderr = open(out.with_suffix(".txt"), "a")  # noqa: SIM115
-    sys.argv = ["fastdiff", "run", str(recipe), "--out", str(out)]
-    if moment:
-        threading.Thread(target=kill_at, args=(out, *moment), daemon=True).start()
-    cli.main()
+def killed_at(moment, recipe, out):
+    """A run that ends by kill -9 at a moment."""
+    threading.Thread(target=kill_at, args=(out, *moment), daemon=True).start()
+    command(out.with_suffix(".txt"), "run", recipe, "--out", out)
 
 
 def kill_at(out, pattern, text):
@@ -121,17 +115,13 @@ def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     recipe, whole, broken = folder / "tiny.yaml", folder / "whole", folder / "broken"
     recipe.write_text(RECIPE)
-    server = multiprocessing.get_context("forkserver")            # pays for the imports once, each launch is a fork of it
-    server.set_forkserver_preload(["fastdiff.stages", "fastdiff.recipe", "fastdiff.cli", "fastdiff.report.plots"])
 
-    def launch(out, *moment):
-        process = server.Process(target=command, args=(recipe, out, *moment))
-        process.start()
-        return process
+    def launch(out):
+        return fork(command, out.with_suffix(".txt"), "run", recipe, "--out", out)
 
     unbroken = launch(whole)
     for pattern, text in MOMENTS:
-        killed = launch(broken, pattern, text)
+        killed = fork(killed_at, (pattern, text), recipe, broken)
         killed.join(600)
         assert killed.exitcode == -signal.SIGKILL, f"{pattern}: {broken.with_suffix('.txt').read_text()}"
         assert not (broken / "report.md").exists()

@@ -1,7 +1,6 @@
 """Signals: a run saves and stops, saves and goes on, or ends at once; on one process and on two."""
 
 import json
-import multiprocessing
 import os
 import re
 import signal
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from forks import command, fork
 from safetensors.torch import load_file
 
 from fastdiff.errors import Interrupted
@@ -42,32 +42,19 @@ def recipe(tmp_path_factory):
 def unbroken(recipe):
     """The folder of a run that nobody disturbed."""
     out = recipe.parent / "unbroken"
-    assert wait(fork(recipe, out), out)[0] == 0
+    assert wait(begin(recipe, out), out)[0] == 0
     return out
 
 
 def launch(recipe, out, *launcher):
     """A run under a launcher, as a command."""
-    command = [sys.executable, *launcher, "-m", "fastdiff", "run", recipe, "--out", out]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    words = [sys.executable, *launcher, "-m", "fastdiff", "run", recipe, "--out", out]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
 
 
-def fork(recipe, out, *overrides):
+def begin(recipe, out, *overrides):
     """The same by itself, in a process that has the imports behind it."""
-    server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload(["fastdiff.stages", "fastdiff.recipe", "fastdiff.cli", "fastdiff.report.plots"])
-    process = server.Process(target=command, args=(recipe, out, *overrides))
-    process.start()
-    return process
-
-
-def command(recipe, out, *overrides):
-    from fastdiff import cli
-
-    torch.set_num_threads(1)
-    sys.stdout = sys.stderr = open(said(out), "w")  # noqa: SIM115
-    sys.argv = ["fastdiff", "run", str(recipe), "--out", str(out), *overrides]
-    cli.main()
+    return fork(command, said(out), "run", recipe, "--out", out, *overrides)
 
 
 def said(out):
@@ -96,7 +83,7 @@ def at_step(out, step):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_run_that_is_told_to_stop_saves_and_goes_on_bit_for_bit(recipe, unbroken, tmp_path, number):
     out = tmp_path / "out"
-    process = fork(recipe, out)
+    process = begin(recipe, out)
     at_step(out, 100)
     os.kill(process.pid, number)
     code, printed = wait(process, out)
@@ -104,14 +91,14 @@ def test_a_run_that_is_told_to_stop_saves_and_goes_on_bit_for_bit(recipe, unbrok
     told = re.search(rf"\nfastdiff: stopped by {number.name} and saved at step (\d+) of 1200 in .*/teacher: "
                         r"the same command goes on\n$", printed)
     assert told and [int(state.name) for state in states(out / "teacher/state")] == [int(told[1])]
-    assert wait(fork(recipe, out), out)[0] == 0
+    assert wait(begin(recipe, out), out)[0] == 0
     for name in (LAST, "teacher/log.jsonl"):
         assert (out / name).read_bytes() == (unbroken / name).read_bytes(), name
 
 
 def test_a_run_that_is_told_to_save_goes_on(recipe, unbroken, tmp_path):
     out = tmp_path / "out"
-    process = fork(recipe, out)
+    process = begin(recipe, out)
     for step in (100, 200):
         at_step(out, step)
         os.kill(process.pid, signal.SIGUSR1)
@@ -132,7 +119,7 @@ def test_two_processes_agree_to_stop_and_one_goes_on(recipe, unbroken, tmp_path)
     assert code != 0 and "stopped by SIGTERM and saved at step" in printed, printed
     [step] = [int(state.name) for state in states(out / "teacher/state")]
     assert 100 <= step < 1100
-    assert wait(fork(recipe, out), out)[0] == 0
+    assert wait(begin(recipe, out), out)[0] == 0
     one, two = (load_file(folder / LAST) for folder in (unbroken, out))
     assert max(float((one[k] - two[k]).abs().max()) for k in one) < 1e-3          # two sum in another order, 1200 times
 
@@ -147,7 +134,7 @@ def test_when_a_process_dies_its_kin_ends_and_the_state_before_holds(recipe, tmp
     assert wait(process)[0] != 0
     _, record = load_state(out / "teacher/state")
     assert record["step"] >= 50 and record["step"] % 50 == 0
-    process = fork(tmp_path / "often.yaml", out)
+    process = begin(tmp_path / "often.yaml", out)
     while int(states(out / "teacher/state")[-1].name) == record["step"]:
         assert process.is_alive()
         time.sleep(0.01)
@@ -200,13 +187,13 @@ def test_handlers_are_put_back():
 def test_settings_of_how_a_run_goes_may_change(recipe, unbroken, tmp_path):
     """Saved where the first run was stopped, finished in parts and with other saves; what comes of it may not change."""
     out = tmp_path / "out"
-    process = fork(recipe, out)
+    process = begin(recipe, out)
     at_step(out, 100)
     os.kill(process.pid, signal.SIGTERM)
     assert wait(process, out)[0] == 75
-    code, printed = wait(fork(recipe, out, "train.lr=0.5"), out)
+    code, printed = wait(begin(recipe, out, "train.lr=0.5"), out)
     assert code == 2 and "was made with train.lr = None, the recipe now says 0.5" in printed
-    code, printed = wait(fork(recipe, out, "train.accumulate=2", "train.save_every=500", "train.keep=1"), out)
+    code, printed = wait(begin(recipe, out, "train.accumulate=2", "train.save_every=500", "train.keep=1"), out)
     assert code == 0, printed
     assert [state.name for state in states(out / "teacher/state")] == ["00001200"]
     one, two = (load_file(folder / LAST) for folder in (unbroken, out))

@@ -394,6 +394,12 @@ def test_what_a_scaler_skips_moves_nothing_and_without_end_stops(tmp_path):
         run.accelerator.scaler = None
     still = [all(map(torch.equal, before[step], before[step - 1])) for step in range(2, 7)]
     assert still == [False, True, True, False, False]
+    run = scaled(tmp_path / "none", Ill(at=(3,)), steps=6)
+    try:
+        with pytest.raises(FastdiffError, match="loss: not finite at step 3"):           # where none may be skipped
+            finish(run)
+    finally:
+        run.accelerator.scaler = None
     run = scaled(tmp_path / "ever", Spoilt(how="gradient", at=0), steps=200)
     run.method.loss = lambda turn, nets, batch, progress, loss=Denoising.loss: (
         loss(run.method, turn, nets, batch, progress)[0]

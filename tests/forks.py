@@ -1,0 +1,25 @@
+"""Processes that are forks of one server: it pays for the imports once."""
+
+import multiprocessing
+import sys
+
+import torch
+
+
+def fork(target, *args):
+    """target of the arguments in a process of its own, started."""
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(["fastdiff.stages", "fastdiff.recipe", "fastdiff.cli", "fastdiff.report.plots"])
+    process = server.Process(target=target, args=args)
+    process.start()
+    return process
+
+
+def command(said, *words):
+    """What `python -m fastdiff` does with these words, on one thread; it prints into a file."""
+    from fastdiff import cli
+
+    torch.set_num_threads(1)
+    sys.stdout = sys.stderr = open(said, "a", buffering=1)  # noqa: SIM115
+    sys.argv = ["fastdiff", *map(str, words)]
+    cli.main()
