@@ -88,10 +88,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Denoiser:
     if folder.is_file():
         raise FastdiffError(pickled_file(folder) if folder.suffix in PICKLED else
                             f"{path} is a file: a model is a run's stage, a diffusers folder or a hub id")
-    if not folder.is_dir():
-        if not hub.is_id(str(path)):
-            raise FastdiffError(f"{path}: no such folder; a model is a run's stage, a diffusers folder or a hub id")
-        folder = hub.fetch(str(path))
+    folder = hub.folder(str(path))
     notes = about(folder)
     try:
         model = load_diffusers(folder) if notes is None else load_export(folder, read(notes))

@@ -6,15 +6,16 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from fastdiff.batches import Batch, Dataset, Readable, batch_at, order
+from fastdiff.derived import Derived, captions_of, pooled
 from fastdiff.errors import FastdiffError
-from fastdiff.images import SUFFIXES, Colour, at_least_one, first_line, open_table, read_folder, read_table
+from fastdiff.images import SUFFIXES, Colour, Examples, at_least_one, first_line, open_table, read_folder, read_table
 from fastdiff.settings import Seed
 from fastdiff.streams import Stream, stream_folder
 
@@ -27,13 +28,27 @@ __all__ = [
 # Embedded sets
 
 
-def digits() -> Dataset:
-    """The 1,797 handwritten digits of scikit-learn: 8 x 8, grey, 10 classes."""
+def digits(size: Literal[2, 4, 8] = 8, image: Derived = None, captions: str | None = None) -> Dataset:
+    """The 1,797 handwritten digits of scikit-learn: 8 x 8 or averaged to less, grey, 10 classes, zero to nine."""
     from sklearn.datasets import load_digits
 
     raw = load_digits()  # 0 .. 16
-    images = torch.from_numpy(raw.images * 255 / 16).round().to(torch.uint8)[:, None]
-    return Dataset("digits", images, torch.from_numpy(raw.target).long(), 10)
+    pixels = torch.from_numpy(raw.images * 255 / 16).round().to(torch.uint8)[:, None]
+    columns = {"class": lambda: [NAMES[label] for label in raw.target]}
+    read = Examples(pixels if size == 8 else pooled(pixels, size), torch.from_numpy(raw.target).long(), 10, columns)
+    return told("digits", read, image, captions)
+
+
+NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+
+def told(name: str, read: Examples, image: Derived | None, captions: str | None, other: Tensor | None = None) -> Dataset:
+    """What was read, with what it is conditioned on: an image made of each example, or another, and captions."""
+    if image and other is not None:
+        raise FastdiffError(f"data set {name!r}: image and image_column both say what it is conditioned on: choose one")
+    texts = captions_of(captions, len(read.images), read.columns) if captions else None
+    made = image(read.images) if image else other
+    return Dataset(name, read.images, read.labels, read.classes, captions=texts, image=made)
 
 
 def toy(kind: str = "mixture", n: Annotated[int, Field(le=10**7)] = 4000, seed: Seed = 0) -> Dataset:
@@ -87,39 +102,56 @@ TOYS: dict[str, Callable[[int, torch.Generator], Tensor]] = {
 
 
 def images(
-    path: str, split: str = "train", resolution: int | None = None, colour: Colour = "rgb", limit: int | None = None
-) -> Dataset:
+    path: str, split: str = "train", resolution: int | None = None, colour: Colour = "rgb", limit: int | None = None,
+    image: Derived = None, captions: str | None = None,
+) -> Dataset:  # fmt: skip
     """A folder of images; when all of them lie in direct subfolders, these are the classes, in sorted order.
 
     A folder whose subfolders are all splits (train, test, ...) is entered at `split`. Hidden files are passed over.
     limit keeps the first so many, in order of their paths.
     """
-    return Dataset(path, *read_folder(path, split, resolution, colour, limit))
+    return told(path, read_folder(path, split, resolution, colour, limit), image, captions)
 
 
 def parquet(
     path: str, split: str = "train", resolution: int | None = None, colour: Colour = "rgb",
     column: str | None = None, label_column: str | None = None, limit: int | None = None,
+    image: Derived = None, image_column: str | None = None, captions: str | None = None,
 ) -> Dataset:  # fmt: skip
-    """A parquet file, a glob pattern of them, or a folder of them (split by file name, as on the hub)."""
+    """A parquet file, a glob pattern of them, or a folder of them (split by file name, as on the hub).
+
+    image: what is made of each example to condition it on (super-resolution, colourisation); image_column: a column that
+    holds it (segmentation). captions: "a photo of a {class}", or "{text}" for what a column says.
+    """
     rows = open_table(path, "parquet", **_files_at(path), split=split)
-    return Dataset(path, *read_table(path, rows, resolution, colour, column, label_column, limit))
+    return table(path, rows, resolution, colour, column, label_column, limit, image, image_column, captions)
+
+
+def table(
+    path: str, rows: Any, resolution: int | None, colour: Colour, column: str | None, label_column: str | None,
+    limit: int | None, image: Derived | None, image_column: str | None, captions: str | None,
+) -> Dataset:  # fmt: skip
+    """A table's examples, with what they are conditioned on."""
+    read = read_table(path, rows, resolution, colour, column, label_column, limit)
+    other = read_table(path, rows, resolution, colour, image_column, None, limit).images if image_column else None
+    return told(path, read, image, captions, other)
 
 
 def hub(
     path: str, split: str = "train", resolution: int | None = None, colour: Colour = "rgb",
     column: str | None = None, label_column: str | None = None, limit: int | None = None, revision: str | None = None,
+    image: Derived = None, image_column: str | None = None, captions: str | None = None,
 ) -> Dataset:  # fmt: skip
     """A data set of images on the Hugging Face hub; offline (HF_HUB_OFFLINE=1) a copy already downloaded.
 
-    revision: a branch, tag or commit; a run keeps to the commit that it began with.
+    revision: a branch, tag or commit; a run keeps to the commit that it began with. The others are as in parquet.
     """
     from huggingface_hub import constants
 
     rows = open_table(path, _on_hub(path, revision), split=split, revision=revision)
     if constants.HF_HUB_OFFLINE and revision and not all(revision in file["filename"] for file in rows.cache_files):
         raise FastdiffError(f"data set {path!r}: the copy already downloaded is not of revision {revision}")
-    return Dataset(path, *read_table(path, rows, resolution, colour, column, label_column, limit))
+    return table(path, rows, resolution, colour, column, label_column, limit, image, image_column, captions)
 
 
 def stream(

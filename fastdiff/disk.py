@@ -32,6 +32,12 @@ def writing(folder: Path) -> Iterator[None]:
                             "command goes on") from None
 
 
+def cache_folder(what: str) -> Path:
+    """Where what was computed of data is kept: below $FASTDIFF_CACHE, or fastdiff in the user's cache folder."""
+    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.environ.get("FASTDIFF_CACHE") or Path(home) / "fastdiff").expanduser() / what
+
+
 def number_in(text: str) -> int | None:
     """The system's number of an error that a library has told as text."""
     found = re.search(r"os error (\d+)", text)

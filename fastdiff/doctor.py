@@ -127,9 +127,9 @@ def checkpoints() -> Said:
 
 def cache() -> Said:
     """Where what was computed of data sets is kept."""
-    from .evaluate import cache_folder
+    from .disk import cache_folder
 
-    return room(cache_folder(), "set FASTDIFF_CACHE to another directory")
+    return room(cache_folder("reference"), "set FASTDIFF_CACHE to another directory")
 
 
 def room(folder: Path, remedy: str) -> Said:

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from fastdiff.disk import cache_folder
 from fastdiff.errors import FastdiffError
 from fastdiff.metrics import METRICS
 from fastdiff.metrics.extractors import Extractor, Vectors, open_extractor
@@ -194,12 +195,6 @@ def store(path: Path, tensors: dict[str, Tensor]) -> None:
         return
 
 
-def cache_folder() -> Path:
-    """Where what was computed of a data set is kept: $FASTDIFF_CACHE, or fastdiff below the user's cache folder."""
-    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.environ.get("FASTDIFF_CACHE") or Path(home) / "fastdiff").expanduser() / "reference"
-
-
 def evaluate_images(made: Any, real: Any, extractors: str | None = None, metrics: Sequence[str] | None = None,
                     accelerator: Accelerator | None = None) -> dict[str, float]:
     """Figures of one data set's examples as samples of another: images from elsewhere, judged like our own.
@@ -226,7 +221,7 @@ def evaluate_images(made: Any, real: Any, extractors: str | None = None, metrics
 def open_evaluators(dataset: Any, extractors: str | None, metrics: Sequence[str] | None, device: torch.device | str,
                     cache: Path | None = None) -> list[Evaluator]:
     """What judges samples of this data, one for each extractor of a comma-separated list; metrics None: the usual ones."""
-    cache = cache_folder() if cache is None else cache
+    cache = cache_folder("reference") if cache is None else cache
     if unknown := set(metrics or ()) - set(METRICS):
         raise FastdiffError(f"metrics: {min(unknown)!r} is unknown, choose from {', '.join(METRICS)}")
     if len(dataset.shape) == 1:

@@ -42,6 +42,16 @@ def commit(reference: str, kind: str = "model") -> str:
         raise FastdiffError(f"{reference}: no such folder, and not to be had from the hub: {said}") from None
 
 
+def folder(reference: str) -> Path:
+    """A folder, or that of a hub id, fetched."""
+    path = Path(reference).expanduser()
+    if path.is_dir():
+        return path
+    if not is_id(reference):
+        raise FastdiffError(f"{reference}: no such folder; a model is a run's stage, a diffusers folder or a hub id")
+    return fetch(reference)
+
+
 def fetch(reference: str) -> Path:
     """The folder of a model's JSON and safetensors, in the hub's cache; its name is the commit."""
     from huggingface_hub import snapshot_download

@@ -4,9 +4,10 @@ import glob
 import io
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -21,8 +22,17 @@ if TYPE_CHECKING:
 SPLITS = {"train", "test", "val", "valid", "validation"}
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"}
 Colour = Literal["rgb", "grey"]
-Examples = tuple[Tensor, Tensor | None, int]
+Columns = dict[str, Callable[[], list[Any]]]
 Source = tuple[str, dict[str, Any]]  # where an image is, for messages, and the image: {"path", "bytes"}
+
+
+class Examples(NamedTuple):
+    """What was read: images uint8 (N, C, H, W), labels (N,) or None, classes, and what else is said of them, by name."""
+
+    images: Tensor
+    labels: Tensor | None
+    classes: int
+    columns: Columns
 
 
 def list_folder(path: str, split: str) -> tuple[Path, list[Path], list[str]]:
@@ -47,7 +57,7 @@ def read_folder(path: str, split: str, resolution: int | None, colour: Colour, l
     files = files[: at_least_one("limit", limit)]
     examples = decode(map(_file, (root / file for file in files)), len(files), resolution, colour)
     labels = torch.tensor([names.index(file.parts[0]) for file in files]) if names else None
-    return examples, labels, len(names)
+    return Examples(examples, labels, len(names), {"class": lambda: [file.parts[0] for file in files]} if names else {})
 
 
 def read_images(path: Path, shape: tuple[int, ...]) -> Tensor:
@@ -100,7 +110,7 @@ def read_table(
     import datasets
 
     column, label_column = image_columns(name, rows.features, column, label_column)
-    labels, classes = _labels(name, rows, label_column) if label_column else (None, 0)
+    labels, names = _labels(name, rows, label_column) if label_column else (None, [])
     count = min(len(rows), at_least_one("limit", limit) or len(rows))
     if not count:
         raise FastdiffError(f"data set {name!r} is empty")
@@ -109,12 +119,17 @@ def read_table(
     except Exception as error:  # arrow has an error of its own for every kind of column that cannot be cast
         raise FastdiffError(f"data set {name!r}: column {column!r} does not hold images") from error
     sources = ((f"row {i} of {name}", row[column]) for i, row in enumerate(table))
-    examples = decode(sources, count, resolution, colour)
-    return examples, None if labels is None else labels[:count], classes
+    examples, plain = decode(sources, count, resolution, colour), {}
+    for key, kind in rows.features.items():
+        if not isinstance(kind, datasets.Image):
+            plain[key] = partial(lambda key: rows[key][:count], key)
+    if labels is not None:
+        plain["class"] = lambda: [names[label] for label in labels[:count].tolist()]
+    return Examples(examples, None if labels is None else labels[:count], len(names), plain)
 
 
-def _labels(name: str, rows: "datasets.Dataset", column: str) -> tuple[Tensor | None, int]:
-    """Labels (N,) and the number of classes; (None, 0) where some are negative, which on the hub means not labelled."""
+def _labels(name: str, rows: "datasets.Dataset", column: str) -> tuple[Tensor | None, list[str]]:
+    """Labels (N,) and the classes' names; None where some are negative, which on the hub means not labelled."""
     import datasets
 
     values, kind = rows[column][:], rows.features[column]
@@ -122,12 +137,12 @@ def _labels(name: str, rows: "datasets.Dataset", column: str) -> tuple[Tensor | 
         raise FastdiffError(f"data set {name!r}: column {column!r} has rows without a label")
     if isinstance(kind, datasets.Value) and kind.dtype in ("string", "large_string"):
         names = {value: index for index, value in enumerate(sorted(set(values)))}
-        return torch.tensor([names[value] for value in values]), len(names)
+        return torch.tensor([names[value] for value in values]), list(names)
     if not isinstance(kind, datasets.ClassLabel) and "int" not in getattr(kind, "dtype", ""):
         raise FastdiffError(f"data set {name!r}: labels in column {column!r} must be integers or strings")
     if not values or min(values) < 0:
-        return None, 0
-    return torch.tensor(values), kind.num_classes if isinstance(kind, datasets.ClassLabel) else max(values) + 1
+        return None, []
+    return torch.tensor(values), kind.names if isinstance(kind, datasets.ClassLabel) else [*map(str, range(max(values) + 1))]
 
 
 def _file(path: Path) -> Source:

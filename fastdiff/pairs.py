@@ -1,8 +1,6 @@
 """Stored pairs of noise and what a teacher's deterministic sampler makes of it: the data of kd and reflow."""
 
-import json
 import shutil
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import ceil
@@ -11,15 +9,15 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from .data import Dataset, Readable
 from .denoiser import Denoiser
 from .errors import FastdiffError
-from .files import parse_json, synced
 from .generate import generate, plan
+from .parts import checksum, forget_damaged, said, store
 from .rng import SampleRng
 from .samplers import SAMPLERS
 
@@ -45,6 +43,8 @@ class Pairs:
 
     def plan(self, model: Denoiser) -> tuple[Any, ...]:
         """The sampler, its grid and its options for a teacher; one that draws noise on the way is refused."""
+        if model.text or getattr(model.net, "image", 0):
+            raise FastdiffError("pairs: this teacher is told prompts or an image, of which pairs hold nothing")
         name, times, options = plan(model, self.sampler, self.steps, self.spacing, {})
         fresh = SAMPLERS[name].traits["noise"]            # none, "every step", or "where eta > 0"
         if fresh != "none" and not (fresh.startswith("where") and not options.get(fresh.split()[1])):
@@ -64,7 +64,7 @@ def write(folder: Path, pairs: Pairs, model: Denoiser, origin: dict[str, Any], a
         if not place.exists():
             columns, nfe = make(model, way, pairs.seed ^ STREAM, torch.arange(start, end), accelerator)
             if accelerator.is_main_process:
-                store(place, columns, {"nfe": str(nfe), "sum": str(checksum(columns))})
+                store(place, columns, {"nfe": nfe, "sum": checksum(columns)})
         accelerator.wait_for_everyone()
         advance(end)
     if accelerator.is_main_process:
@@ -72,7 +72,7 @@ def write(folder: Path, pairs: Pairs, model: Denoiser, origin: dict[str, Any], a
         held = [load_file(part) for part in parts]
         columns = {name: torch.cat([part[name] for part in held]) for name in held[0]}
         nfe = round(sum(said(part)["nfe"] for part in parts))
-        store(folder / FILE, columns, {"origin": json.dumps(origin), "nfe": str(nfe)})
+        store(folder / FILE, columns, {"origin": origin, "nfe": nfe})
         shutil.rmtree(folder / PARTS)
 
 
@@ -93,41 +93,9 @@ def make(model: Denoiser, way: tuple[Any, ...], seed: int, numbers: Tensor,
     return columns, sum(part.nfe * len(part.x) for part in made) / len(own) * count
 
 
-def store(path: Path, columns: dict[str, Tensor], notes: dict[str, str]) -> None:
-    """Written to a temporary name, synced and renamed."""
-    path.parent.mkdir(exist_ok=True)
-    scratch = path.with_name(f".{path.name}.new")
-    save_file({name: column.cpu().contiguous() for name, column in columns.items()}, scratch, notes)
-    synced(scratch)
-    scratch.replace(path)
-
-
-def checksum(columns: dict[str, Tensor]) -> int:
-    """Of the columns' bytes."""
-    return zlib.crc32(b"".join(columns[name].cpu().contiguous().numpy().tobytes() for name in sorted(columns)))
-
-
-def forget_damaged(folder: Path) -> None:
-    """Remove parts that are not as they were written; they are made again."""
-    for part in sorted(folder.glob("[0-9]*.safetensors")):
-        try:
-            if said(part)["sum"] == checksum(load_file(part)):
-                continue
-        except (SafetensorError, OSError, ValueError, KeyError, AttributeError):
-            pass
-        print(f"{part} is damaged: made again")
-        part.unlink(missing_ok=True)
-
-
 def done(folder: Path) -> int:
     """How many of the pairs are made already."""
     return PART * len(list((folder / PARTS).glob("[0-9]*.safetensors")))
-
-
-def said(path: Path) -> dict[str, Any]:
-    """What a file of pairs says of itself."""
-    with safe_open(path, "pt") as file:
-        return {name: parse_json(value) for name, value in file.metadata().items()}
 
 
 def about(folder: Path) -> dict[str, Any] | None:
@@ -152,4 +120,4 @@ def read(folder: Path, like: Readable) -> Dataset:
     if len(shapes) < 2 or shapes["x0"] != shapes["eps"] or len(columns.get("label", columns["x0"])) != len(columns["x0"]):
         raise FastdiffError(f"{folder / FILE} is damaged: remove the folder and run its stage again")
     return replace(like.reference, name=f"pairs of {folder.name}", examples=columns["x0"], labels=columns.get("label"),
-                   noise=columns["eps"])
+                   noise=columns["eps"], captions=None, image=None)

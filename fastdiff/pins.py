@@ -18,7 +18,9 @@ DATA = "datasets/"         # before the id of a data set: a model may have the s
 
 def pin(recipe: Recipe, folder: Path) -> tuple[Recipe, dict[str, str]]:
     """The recipe with its hub ids at the commits in the folder's pins.json, else at today's; and all pins."""
-    models = {name for stage in recipe.stages for name in (stage.teacher, stage.init) if name and hub.is_id(name)}
+    references = {recipe.model.autoencoder, recipe.model.text, *(reference for stage in recipe.stages
+                                                                 for reference in (stage.teacher, stage.init))}
+    models = {name for name in references if name and hub.is_id(name)}
     data = hub_id(*named(recipe.source["data"], "data"))
     known = read(folder / PINS)
     pins = {name: known.get(name) or hub.commit(name) for name in sorted(models)}
@@ -31,7 +33,8 @@ def pin(recipe: Recipe, folder: Path) -> tuple[Recipe, dict[str, str]]:
         return f"{name.partition('@')[0]}@{pins[name]}" if name in models else name
 
     stages = tuple(replace(stage, teacher=at(stage.teacher), init=at(stage.init)) for stage in recipe.stages)
-    return replace(recipe, stages=stages, revision=pins.get(f"{DATA}{data}")), pins
+    model = recipe.model.model_copy(update={"autoencoder": at(recipe.model.autoencoder), "text": at(recipe.model.text)})
+    return replace(recipe, stages=stages, model=model, revision=pins.get(f"{DATA}{data}")), pins
 
 
 def commit(data: str) -> str:

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,12 +10,15 @@ from accelerate.tracking import get_available_trackers
 from accelerate.utils import LoggerType
 from pydantic import Field
 
+from . import hub
 from .bench import BenchConfig
 from .data import DATASETS, Readable, open_dataset
 from .denoiser import ROWS, TIME_INPUTS, Denoiser
 from .errors import FastdiffError
 from .methods import METHODS, Method
 from .networks import NETWORKS
+from .networks.latent import Autoencoder
+from .networks.text import TextEncoder
 from .pairs import Pairs
 from .schedule import SCHEDULES
 from .settings import Named, Strict, call, check, dotted, named, schema, suggestion, validate
@@ -35,9 +39,14 @@ MOST = {"steps": 10**9, "batch": 10**6, "accumulate": 10**6, "log_every": 10**9,
 
 
 class ModelSpec(Strict):
-    """What a model is: network, schedule and parameterisation, each a name with options; labels: it takes classes."""
+    """What a model is: network, schedule and parameterisation, each a name with options; labels: it takes classes.
+
+    autoencoder, text: folders or hub ids, of what encodes images into latents, and of what embeds captions.
+    """
 
     net: Named
+    autoencoder: str | None = None
+    text: str | None = None
     schedule: Named = {"name": "cosine"}
     predicts: Literal[tuple(ROWS)] = "v"
     time_input: Literal[tuple(TIME_INPUTS)] = "timestep"
@@ -108,13 +117,26 @@ class Recipe:
     def fresh_model(self, dataset: Readable) -> Denoiser:
         """A model with newly drawn weights."""
         net_name, net_options = named(self.model.net, "model.net")
+        latent, text = self.companions()
+        shape = latent.latent_shape(dataset.shape) if latent else dataset.shape
         if self.model.labels and not dataset.classes:
             raise FastdiffError(f"model.labels: the data set {dataset.name} has no labels")
         classes = dataset.classes if self.model.labels else 0
-        net = call(NETWORKS, net_name, net_options, "model.net", dataset.shape, classes)
+        net = call(NETWORKS, net_name, net_options, "model.net", shape, classes)
         schedule = call(SCHEDULES, *named(self.model.schedule, "model.schedule"), "model.schedule")
-        return Denoiser(net, schedule, self.model.predicts, dataset.shape, self.model.time_input, self.model.sigma_data,
-                        self.model.scale_input)
+        return Denoiser(net, schedule, self.model.predicts, shape, self.model.time_input, self.model.sigma_data,
+                        self.model.scale_input, latent=latent, text=text)
+
+    def companions(self) -> tuple[Autoencoder | None, TextEncoder | None]:
+        """What encodes images and what embeds captions, opened once."""
+        return (self.model.autoencoder and opened(Autoencoder, self.model.autoencoder),
+                self.model.text and opened(TextEncoder, self.model.text))
+
+
+@cache
+def opened(kind: type, reference: str) -> Any:
+    """An autoencoder or a text encoder of a folder or a hub id."""
+    return kind.open(hub.folder(reference))
 
 
 def load(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
@@ -137,6 +159,9 @@ def build(source: dict[str, Any], path: str = "") -> Recipe:
         check(DATASETS, name, options, "data")
     check(NETWORKS, *named(spec.model.net, "model.net"), "model.net", skip=("shape", "classes"))
     call(SCHEDULES, *named(spec.model.schedule, "model.schedule"), "model.schedule")
+    settings = [spec.train, *(stage.train for stage in spec.stages.values())]
+    if spec.model.autoencoder and any(train.get("flip") for train in settings):
+        raise FastdiffError("train.flip: mirrored latents are not those of the mirrored image: leave it out")
     stages: list[Stage] = []
     for key, stage in spec.stages.items():
         stages += with_data(f"stages.{key}", stage, expand(key, stage, spec.train, {s.name: s for s in stages}), stages)

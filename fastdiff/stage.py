@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from rich.console import Console
 
 from . import heap, pairs
+from .batches import as_floats
 from .bench import check_fit
 from .checkpoint import ABOUT, about, export, fingerprint, load
 from .data import Readable
@@ -19,6 +20,7 @@ from .errors import FastdiffError
 from .files import read_json, write_json
 from .generate import check_labels, plan, sample
 from .guidance import usual_guidance
+from .latents import embedded, encoded
 from .methods import Progress as Clock
 from .pictures import picture, save
 from .recipe import Recipe, Stage
@@ -55,7 +57,8 @@ def train(run: Run, stage: Stage, title: str) -> None:
     forget_others(run, place, origin)
     config = replace(stage.train, seed=stage.train.seed ^ zlib.crc32(stage.name.encode()))
     torch.manual_seed(config.seed)
-    student, teacher = networks(run, stage, data)
+    student, teacher = networks(run, stage, stored and data)
+    data = data if stored else learned(run, student)
     training = Training(stage.method, Clock, student, teacher, data, config, place, accelerator, run.signals)
     with bar(run.console, title, config.steps, training.step) as advance, heap.kept(), run.signals.heeded():
         for step, logs in training:
@@ -63,9 +66,9 @@ def train(run: Run, stage: Stage, title: str) -> None:
             if logs:
                 publish(run, stage.name, title, training, logs)
             if config.sample_every and step % config.sample_every == 0:
-                draw(training.result(), place / "samples" / f"{step:08d}.png", accelerator)
+                draw(training.result(), run, place / "samples" / f"{step:08d}.png")
     model = training.result()
-    draw(model, place / "samples" / f"{config.steps:08d}.png", accelerator)
+    draw(model, run, place / "samples" / f"{config.steps:08d}.png")
     if accelerator.is_main_process:
         cost = {"images": training.images, "seconds": training.seconds,
                 "teacher_nfe": training.images * stage.method.teacher_nfe() + (pairs.about(stored)["nfe"] if stored else 0)}
@@ -76,14 +79,24 @@ def train(run: Run, stage: Stage, title: str) -> None:
     accelerator.free_memory()
 
 
-def networks(run: Run, stage: Stage, data: Readable) -> tuple[Denoiser, Denoiser | None]:
-    """A stage's student and teacher; what does not fit is refused now, and not after days of training."""
+def learned(run: Run, model: Denoiser) -> Readable:
+    """The run's data as a model learns from them: encoded into its latents, captions embedded."""
+    data = run.dataset
+    for what, companion, make in (("encoding images", model.latent, encoded), ("embedding captions", model.text, embedded)):
+        if companion:
+            with bar(run.console, what, len(data), 0) as advance:
+                data = make(data, companion, run.accelerator, advance)
+    return data
+
+
+def networks(run: Run, stage: Stage, stored: Readable | None) -> tuple[Denoiser, Denoiser | None]:
+    """A stage's student and teacher; what does not fit is refused now, and not after days of training. stored: pairs."""
     source = stage.init or stage.teacher
     begun = load(where(source, run.folder)) if source else run.recipe.fresh_model(run.dataset)
     student, told = stage.method.student(begun), begun.guidance
     teacher = load(where(stage.teacher, run.folder)).on(student.schedule) if stage.teacher else None
     for reference, model in ((source, student), (stage.teacher, teacher)):
-        check_data(f"stage {stage.name}: {reference}", model, data)
+        check_data(f"stage {stage.name}: {reference}", model, stored or run.dataset, bool(stored))
     if told != (teacher.guidance if teacher else None):                   # it would forget it, or could not follow it
         one, other = (source, stage.teacher or "what it learns from") if told else (stage.teacher, source)
         raise FastdiffError(f"stage {stage.name}: {one} is told a weight of guidance, and {other} is not told the same: "
@@ -114,10 +127,15 @@ def told(logs: dict[str, Any], pace: dict[str, float]) -> str:
     return f"{loss}, {pace['images_per_s']:,.0f} img/s{waits}{memory}"
 
 
-def check_data(what: str, model: Denoiser | None, data: Any) -> None:
-    """Refuse a model of other samples or fewer classes than the data's."""
-    if model and tuple(model.shape) != tuple(data.shape):
-        raise FastdiffError(f"{what} makes samples of shape {tuple(model.shape)}, the data have {tuple(data.shape)}")
+def check_data(what: str, model: Denoiser | None, data: Any, raw: bool = False) -> None:
+    """Refuse a model of other samples, fewer classes or another image to go by than the data's; raw: these are its x."""
+    shape = model and tuple(model.shape if raw else model.image_shape)
+    if model and shape != tuple(data.shape):
+        raise FastdiffError(f"{what} makes samples of shape {shape}, the data have {tuple(data.shape)}")
+    needed = getattr(model.net, "image", 0) if model else 0
+    if needed and (data.image is None or data.image.shape[1] != needed):
+        raise FastdiffError(f"{what} is conditioned on images of {needed} channels, the data {data.name} bring "
+                            f"{'none' if data.image is None else data.image.shape[1]}: set `image` of the data")
     if model and model.net.null_label is not None and data.labels is not None:
         try:
             check_labels(model, data.labels)
@@ -177,10 +195,13 @@ def forget_others(run: Run, place: Path, origin: dict[str, Any]) -> None:
     run.accelerator.wait_for_everyone()
 
 
-def draw(model: Denoiser, path: Path, accelerator: Accelerator) -> None:
-    """Samples of a model, as it is meant to be sampled, as one sheet; with labels, of each class in turn."""
-    if accelerator.is_main_process:
-        classes = model.net.null_label
-        labels = torch.arange(SHOWN) % classes if classes else None
-        shown = sample(model.to(accelerator.device), n=SHOWN, labels=labels, guidance=usual_guidance(model))
+def draw(model: Denoiser, run: Run, path: Path) -> None:
+    """Samples of a model, as it is meant to be sampled, as one sheet: of each class in turn, or of what the data tell."""
+    if run.accelerator.is_main_process:
+        data, classes = run.dataset.reference, model.net.null_label
+        of = torch.arange(SHOWN) % len(data)
+        shown = sample(model.to(run.accelerator.device), n=SHOWN, guidance=usual_guidance(model),
+                       labels=torch.arange(SHOWN) % classes if classes else None,
+                       prompts=[data.captions[i] for i in of.tolist()] if model.text and data.captions else None,
+                       image=as_floats(data.image[of]) if getattr(model.net, "image", 0) else None)
         save(picture(shown, zoom=4), path)

@@ -13,8 +13,9 @@ from accelerate.state import AcceleratorState
 from torch.utils.data import Dataset as TorchDataset
 
 from fastdiff.data import Dataset, open_dataset
+from fastdiff.disk import cache_folder
 from fastdiff.errors import FastdiffError
-from fastdiff.evaluate import cache_folder, evaluate_images, open_evaluators
+from fastdiff.evaluate import evaluate_images, open_evaluators
 from fastdiff.metrics.frechet import Statistics, frechet_distance
 from fastdiff.metrics.kernels import discrepancy, distance
 from fastdiff.pictures import to_uint8
@@ -141,10 +142,10 @@ def test_a_damaged_cache_is_made_again(digits, accelerator, tmp_path):
 
 def test_where_the_cache_is(monkeypatch, tmp_path):
     monkeypatch.setenv("FASTDIFF_CACHE", str(tmp_path))
-    assert cache_folder() == tmp_path / "reference"
+    assert cache_folder("reference") == tmp_path / "reference"
     monkeypatch.delenv("FASTDIFF_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert str(cache_folder()) == "/somewhere/fastdiff/reference"
+    assert str(cache_folder("reference")) == "/somewhere/fastdiff/reference"
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(digits, accelerator, tmp_path):

@@ -17,7 +17,7 @@ from test_flow_maps import SIZE, data, energy, exact, of_velocity, starts  # noq
 from test_methods import MIDDLE, batch_of, named
 from torch import nn
 
-from fastdiff import pairs, recipe, stages
+from fastdiff import pairs, parts, recipe, stages
 from fastdiff.data import Dataset, batch_at, mixture, toy
 from fastdiff.denoiser import Denoiser
 from fastdiff.errors import FastdiffError
@@ -336,11 +336,11 @@ def test_pairs_teach_the_toy(starts, drawn, tmp_path):  # noqa: F811
 def test_damaged_parts_are_made_again(tmp_path, capsys):
     columns = {"x0": torch.randn(8, 2), "eps": torch.randn(8, 2)}
     for number in range(4):
-        pairs.store(tmp_path / f"{number}.safetensors", columns, {"nfe": "8", "sum": str(pairs.checksum(columns))})
+        parts.store(tmp_path / f"{number}.safetensors", columns, {"nfe": 8, "sum": parts.checksum(columns)})
     flipped = bytearray((tmp_path / "1.safetensors").read_bytes())
     flipped[-1] ^= 1
     (tmp_path / "1.safetensors").write_bytes(flipped)
     (tmp_path / "2.safetensors").write_bytes(flipped[:-3])
-    pairs.forget_damaged(tmp_path)
+    parts.forget_damaged(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0.safetensors", "3.safetensors"]
     assert capsys.readouterr().out.count("is damaged: made again") == 2

@@ -15,7 +15,8 @@ from .base import Law, Method, Uniform, bare, per_sample
 
 @dataclass
 class Denoising(Method):
-    """Mean squared error of the network's own output. label_dropout: share of examples that learn the null class.
+    """Mean squared error of the network's own output. label_dropout: share of examples that learn the null
+    class, or the empty prompt.
 
     variance: learned trains the second half of a doubled network's channels (net.learned_variance) by the bound on the
     likelihood, added to the loss vlb times (Nichol & Dhariwal 2021, equation 16); times are then training timesteps.
@@ -50,12 +51,13 @@ class Denoising(Method):
         return (weight * error).mean(), logs | {"unweighted": error.mean()}
 
     def dropped(self, model, batch):
-        """Labels with some replaced by the null class, whose number is that of the classes."""
-        null = getattr(model.net, "null_label", None)
-        if batch.cond is None or null is None:
-            return None
-        drop = batch.rng.uniform() < self.label_dropout
-        return batch.cond | {"label": torch.where(drop, null, batch.cond["label"])}
+        """The condition, of some examples that which stands for none: the null class, the empty prompt."""
+        labelled = getattr(model.net, "null_label", None) is not None and "label" in (batch.cond or {})
+        if not labelled and "text" not in (batch.cond or {}):
+            return batch.cond
+        drop, null = batch.rng.uniform() < self.label_dropout, model.null(batch.cond)
+        return {name: torch.where(drop.reshape(-1, *[1] * (told.ndim - 1)), null[name], told) if name in null else told
+                for name, told in batch.cond.items()}
 
     def sampling(self):
         return Sampling("ddim", "uniform", (50,))

@@ -35,9 +35,9 @@ class GuidedDistillation(Method):
         return with_guidance(model, self.weights)
 
     def extras(self, student, teacher):
-        if teacher.guidance or teacher.net.null_label is None:
+        if teacher.guidance or (teacher.net.null_label is None and not teacher.text):
             lack = "is told its guidance already" if teacher.guidance else "takes no labels"
-            raise FastdiffError(f"guided: the teacher {lack}: choose one with labels, model.labels: true")
+            raise FastdiffError(f"guided: the teacher {lack}: choose one with labels, model.labels: true, or with prompts")
         return {}
 
     def loss(self, turn, nets, batch, progress):
@@ -45,7 +45,7 @@ class GuidedDistillation(Method):
         t, _ = Uniform().draw(batch.rng, schedule)
         x = schedule.mix(batch.x0, batch.rng.normal(batch.x0.shape[1:]).to(batch.x0), t)
         with torch.no_grad():
-            null, cond = teacher(x, t, t).x0, teacher(x, t, t, batch.cond).x0
+            null, cond = teacher(x, t, t, teacher.null(batch.cond)).x0, teacher(x, t, t, batch.cond).x0
             target = null + like(batch.cond["guidance"], x) * (cond - null)
         error = per_sample((nets["student"](x, t, t, batch.cond).x0 - target).square())
         logs = by_level("error", error.detach().sqrt(), t / schedule.t_max)
