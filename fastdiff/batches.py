@@ -1,8 +1,9 @@
 """Data sets in memory, batches in two halves (read on the host, then made on the device), and the order of examples."""
 
 import hashlib
+import json
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, lru_cache
 from typing import Any, Protocol
 
@@ -12,7 +13,7 @@ from torch import LongTensor, Tensor
 from fastdiff.errors import FastdiffError
 from fastdiff.rng import SampleRng
 
-SHARED, FLIP = 0x5EED, 0xF119  # the streams of noise beside the batch's own
+SHARED, FLIP, DRAWN = 0x5EED, 0xF119, 0xD8A3  # the streams of noise beside the batch's own
 
 
 @dataclass
@@ -28,7 +29,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class Rows:
-    """The host side of a batch, or of a share of one: examples as they are stored, and their positions."""
+    """The host side of a batch, or of a share of one: examples as they are stored, and their positions.
+
+    image: of conditions, uint8 or float32, mirrored with the examples. told: conditions that are not. spread: of latents,
+    whose x0 is drawn from a normal distribution: its standard deviation.
+    """
 
     name: str  # of the data
     start: int  # where the whole batch begins, in images seen
@@ -36,6 +41,9 @@ class Rows:
     x0: Tensor  # (n, ...) uint8 or float32
     labels: Tensor | None
     eps: Tensor | None = None
+    image: Tensor | None = None
+    told: dict[str, Tensor] = field(default_factory=dict)
+    spread: Tensor | None = None
 
     def part(self, number: int, parts: int) -> "Rows":
         """Rows number, number + parts, ...: what batch_at gives to one of so many times more processes."""
@@ -51,24 +59,29 @@ class Rows:
     ) -> Batch:  # fmt: skip
         """The batch on a device; see batch_at."""
         here = self._with(lambda tensor: tensor.to(device, non_blocking=torch.device(device).type == "cuda"))
-        x0, eps, positions = as_floats(here.x0), here.eps, here.positions
-        cond = None if here.labels is None else {"label": here.labels}
+        x0, eps, image, positions = as_floats(here.x0), here.eps, here.image, here.positions
+        image = image if image is None else as_floats(image)
         if flip and x0.ndim == 4:
-            mirrored = SampleRng(seed ^ FLIP, positions, device).uniform() < 0.5
-            x0, eps = (x if x is None else torch.where(mirrored[:, None, None, None], x.flip(-1), x) for x in (x0, eps))
+            mirrored = SampleRng(seed ^ FLIP, positions, device).uniform()[:, None, None, None] < 0.5
+            x0, eps, image = (x if x is None else torch.where(mirrored, x.flip(-1), x) for x in (x0, eps, image))
+        cond = {"label": here.labels, "image": image, **here.told}
+        cond = {name: value for name, value in cond.items() if value is not None} or None
         rng = SampleRng(seed, positions, device)
+        if here.spread is not None:
+            x0 = x0.float() + here.spread.float() * SampleRng(seed ^ DRAWN, positions, device).normal(x0.shape[1:]).float()
         shared = SampleRng(seed ^ SHARED, torch.full((1,), self.start, device=device), device)
         if guidance:
             if cond is None or eps is not None:
-                lack = "have no labels" if cond is None else "were made at a single one"
+                lack = "have no labels or captions" if cond is None else "were made at a single one"
                 raise FastdiffError(f"this student is told a weight of guidance, and the data {self.name} {lack}")
             low, high = guidance
             cond |= {"guidance": (low + (high - low) * rng.uniform()).float()}
         return Batch(x0, cond, rng, shared, eps)
 
     def _with(self, change: Callable[[Tensor], Tensor]) -> "Rows":
-        tensors = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{name: change(x) for name, x in tensors.items() if isinstance(x, Tensor)})
+        tensors = {one.name: getattr(self, one.name) for one in fields(self)}
+        return replace(self, **{name: change(x) for name, x in tensors.items() if isinstance(x, Tensor)},
+                       told={name: change(x) for name, x in self.told.items()})
 
 
 class Readable(Protocol):
@@ -95,13 +108,20 @@ class Readable(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A data set in memory: images as uint8 (N, C, H, W), or vectors as float32 (N, D)."""
+    """A data set in memory: images as uint8 (N, C, H, W), or anything else as float32 (N, ...).
+
+    examples, spread and what is told may be anything with a length that is indexed by a LongTensor, as shards on disk are.
+    """
 
     name: str
     examples: Tensor
     labels: Tensor | None = None  # int64 (N,)
     classes: int = 0  # 0 when unlabelled
     noise: Tensor | None = None  # of stored pairs: what each example was made from, float32 (N, ...)
+    captions: tuple[str, ...] | None = None
+    image: Tensor | None = None  # what each example is conditioned on, uint8 or float32 (N, C, H, W)
+    told: dict[str, Tensor] = field(default_factory=dict)  # other conditions by name, (N, ...): embedded captions
+    spread: Tensor | None = None  # of latents: the standard deviation of each
     ahead = 0
 
     def __len__(self) -> int:
@@ -116,9 +136,11 @@ class Dataset:
     def fingerprint(self) -> str:
         """16 hex digits that change with any byte of the examples or labels."""
         digest = hashlib.sha256(repr(tuple(self.examples.shape)).encode())
-        for part in (self.examples, self.labels, self.noise):
+        for part in (self.examples, self.labels, self.noise, self.image):
             if part is not None:
                 digest.update(part.contiguous().numpy())
+        if self.captions:
+            digest.update(json.dumps(self.captions).encode())
         return digest.hexdigest()[:16]
 
     @property
@@ -139,8 +161,10 @@ class Dataset:
         """The host side of batch_at."""
         positions = share(position, size, rank, world)
         indices = order(len(self), seed, position, size)[rank::world]
-        labels, eps = (None if of is None else of[indices] for of in (self.labels, self.noise))
-        return Rows(self.name, position, positions, self.examples[indices], labels, eps)
+        labels, eps, image, spread = (None if of is None else of[indices]
+                                      for of in (self.labels, self.noise, self.image, self.spread))
+        told = {name: of[indices] for name, of in self.told.items()}
+        return Rows(self.name, position, positions, self.examples[indices], labels, eps, image, told, spread)
 
     def marks(self, position: int) -> dict[str, Any]:
         """Nothing: any position is read at once."""

@@ -259,8 +259,8 @@ def judges(dataset: Dataset, config: BenchConfig, device: torch.device) -> list[
 
 def check_fit(name: str, model: Denoiser, dataset: Dataset, config: BenchConfig) -> None:
     """Refuse a model that this data cannot judge."""
-    if tuple(model.shape) != tuple(dataset.shape):
-        raise FastdiffError(f"model {name} makes samples of shape {tuple(model.shape)}, the data {dataset.name} have "
+    if tuple(model.image_shape) != tuple(dataset.shape):
+        raise FastdiffError(f"model {name} makes samples of shape {tuple(model.image_shape)}, the data {dataset.name} have "
                             f"{tuple(dataset.shape)}: choose the data it was trained on")
     low, high = model.guidance or (-math.inf, math.inf)
     if beyond := [weight for weight in config.guidance if not low <= weight <= high]:

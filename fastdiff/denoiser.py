@@ -1,116 +1,24 @@
 """A network, its schedule and its parameterisation, seen by the world as one prediction of (x0, eps)."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import chain
 from math import floor
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .errors import FastdiffError
-from .schedule import Schedule, blend, like
+from .parameterisation import ROWS, TIME_INPUTS, ratio_of
+from .prediction import Prediction, RawPrediction, Solution
+from .schedule import Schedule, like
 
 Cond = dict[str, Tensor] | None
 
-# What a network sees as its time, by name: (t, schedule) -> Tensor. A stored model names one of these.
-TIME_INPUTS: dict[str, Callable[[Tensor, Schedule], Tensor]] = {
-    # DDPM's 0..999, whatever the schedule's own clock
-    "timestep": lambda t, schedule: schedule.timesteps * t / schedule.t_max - 1,
-    "thousand": lambda t, schedule: 1000 * t,                       # flow-matching transformers
-    "time": lambda t, schedule: t,
-    "edm": lambda t, schedule: log_ratio(schedule, t) / 4,
-    "cm": lambda t, schedule: 250 * log_ratio(schedule, t),         # what diffusers' consistency scheduler sends
-}
-
-
-def ratio_of(schedule: Schedule, t: Tensor) -> Tensor:
-    """sigma / alpha at time t."""
-    alpha, sigma = schedule.alpha_sigma(t)
-    return sigma / alpha
-
-
-def log_ratio(schedule: Schedule, t: Tensor) -> Tensor:
-    """log(sigma / alpha), which ends before t = 0: a network that is told where it jumps to is told 0 too."""
-    return ratio_of(schedule, t).clamp(min=1e-5).log()
-
-
-# A prediction type is a row (a, b): the network's output is a(t) x0 + b(t) eps. (schedule, t, sigma_data) -> a, b
-ROWS: dict[str, Callable[[Schedule, Tensor, float], tuple[Tensor, Tensor]]] = {
-    "x0": lambda schedule, t, sigma_data: (torch.ones_like(t), torch.zeros_like(t)),
-    "eps": lambda schedule, t, sigma_data: (torch.zeros_like(t), torch.ones_like(t)),
-    "v": lambda schedule, t, sigma_data: v_row(schedule, t),
-    "velocity": lambda schedule, t, sigma_data: schedule.rates(t),
-    "edm": lambda schedule, t, sigma_data: edm_row(schedule, t, sigma_data),
-}
-
-
-def v_row(schedule: Schedule, t: Tensor) -> tuple[Tensor, Tensor]:
-    """v = alpha eps - sigma x0 (Salimans & Ho 2022, appendix D)."""
-    alpha, sigma = schedule.alpha_sigma(t)
-    return -sigma, alpha
-
-
-def edm_row(schedule: Schedule, t: Tensor, sigma_data: float) -> tuple[Tensor, Tensor]:
-    """F of Karras et al. 2022, equation 7, in any schedule's coordinates."""
-    alpha, sigma = schedule.alpha_sigma(t)
-    norm = (sigma**2 + (sigma_data * alpha) ** 2).sqrt()
-    return sigma / (sigma_data * norm), -sigma_data * alpha / norm
-
-
+TEXT = ("text", "pooled", "mask")        # of a condition: what a prompt is embedded as
 REMEMBERED = 4096      # times whose solution a model keeps: an adaptive solver's never end
-
-
-class Prediction:
-    """What a model thinks of x: clean data x0 and noise eps, with x = alpha x0 + sigma eps exactly.
-
-    x0 and eps may be given as functions, evaluated when first asked for. extra: output channels beyond the data's.
-    """
-
-    def __init__(self, x: Tensor, x0: Tensor | Callable[[], Tensor], eps: Tensor | Callable[[], Tensor],
-                 extra: Tensor | None = None):
-        self.x, self._x0, self._eps, self.extra = x, x0, eps, extra
-
-    @cached_property
-    def x0(self) -> Tensor:
-        return self._x0() if callable(self._x0) else self._x0
-
-    @cached_property
-    def eps(self) -> Tensor:
-        return self._eps() if callable(self._eps) else self._eps
-
-    def __iter__(self) -> Iterator[Tensor]:
-        return iter((self.x0, self.eps))
-
-    def blend(self, a: float, b: float) -> Tensor:
-        """a x + b x0."""
-        return blend(a, self.x, b, self.x0)
-
-
-class RawPrediction(Prediction):
-    """A prediction that is still the network's output: what a sampler makes of it costs no x0 in between."""
-
-    def __init__(self, x: Tensor, output: Tensor, at: "Solution", extra: Tensor | None = None):
-        super().__init__(x, lambda: blend(at.x_x0, x, at.out_x0, output),
-                         lambda: blend(at.x_eps, x, at.out_eps, output), extra)
-        self.output, self.at = output, at
-
-    def blend(self, a: float, b: float) -> Tensor:
-        return blend(a + b * self.at.x_x0, self.x, b * self.at.out_x0, self.output)
-
-
-class Solution(NamedTuple):
-    """What a time makes of a network: x0 = x_x0 x + out_x0 output, eps = x_eps x + out_eps output, its input and time."""
-
-    x_x0: Tensor | float
-    out_x0: Tensor | float
-    x_eps: Tensor | float
-    out_eps: Tensor | float
-    scale: Tensor | float
-    clock: Tensor | float
 
 
 @dataclass(frozen=True)
@@ -142,11 +50,14 @@ class Denoiser(nn.Module):
     two_times: the network also looks at s, the time to be jumped to. sampling: how it is meant to be sampled.
     guidance: the range of weights that the network was trained to be told in cond["guidance"] (B,), None where it is told
     none: it answers at once with null + guidance (cond - null), 1 being none, as everywhere here.
+    latent: what its x are decoded by, networks.latent.Autoencoder. text: what prompts are embedded by, networks.text.
+    base: the model whose samples are its cond["image"], of a cascade. The three are no children: copies share them.
     """
 
     def __init__(self, net: nn.Module, schedule: Schedule, predicts: str, shape: tuple[int, ...] | None = None,
                  time_input: str = "timestep", sigma_data: float = 1.0, scale_input: bool = False, two_times: bool = False,
-                 sampling: Sampling = Sampling(), guidance: tuple[float, float] | None = None):
+                 sampling: Sampling = Sampling(), guidance: tuple[float, float] | None = None, latent: Any = None,
+                 text: Any = None, base: "Denoiser | None" = None):
         super().__init__()
         for what, name, known in (("predicts", predicts, ROWS), ("time_input", time_input, TIME_INPUTS)):
             if name not in known:
@@ -154,6 +65,7 @@ class Denoiser(nn.Module):
         self.net, self.schedule, self.predicts, self.shape = net, schedule, predicts, shape
         self.time_input, self.sigma_data, self.scale_input, self.two_times = time_input, sigma_data, scale_input, two_times
         self.sampling, self.guidance = sampling, guidance
+        self.latent, self.text, self._base = latent, text, (base,)        # in a tuple, a model is no child
         self.solved: dict[float, Solution] = {}
 
     def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, cond: Cond = None) -> Prediction:
@@ -206,6 +118,24 @@ class Denoiser(nn.Module):
         a, b = self.row(t)
         return like(a, x0) * x0 + like(b, x0) * eps
 
+    def null(self, cond: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The condition that stands for none: the null class, the empty prompt; an image stays, a weight of guidance not."""
+        null = {name: value for name, value in cond.items() if name not in ("label", "guidance", *TEXT)}
+        if "label" in cond:
+            null["label"] = torch.full_like(cond["label"], self.net.null_label)
+        if "text" in cond:
+            null |= {name: value.to(cond[name]) for name, value in self.text.null(len(cond["text"])).items()}
+        return null
+
+    @property
+    def base(self) -> "Denoiser | None":
+        return self._base[0]
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Of what sampling gives: shape, or what that is decoded to."""
+        return self.latent.shape_of(self.shape) if self.latent else self.shape
+
     def on(self, schedule: Schedule) -> "Denoiser":
         """The same network seen on another schedule; the weights are shared."""
         return self if schedule == self.schedule else Matched(self, schedule)
@@ -233,8 +163,8 @@ def with_second_time(model: Denoiser) -> Denoiser:
 
 def with_guidance(model: Denoiser, weights: tuple[float, float]) -> Denoiser:
     """A copy that is told a guidance weight of this range; until it is trained, its output is the model's."""
-    if getattr(model.net, "null_label", None) is None:
-        raise FastdiffError("guidance needs a model with labels and a null class: this one takes no labels")
+    if getattr(model.net, "null_label", None) is None and not model.text:
+        raise FastdiffError("guidance needs a model with labels and a null class, or with prompts: this one takes none")
     if not hasattr(model.net, "with_guidance"):
         raise FastdiffError(f"{type(model.net).__name__} takes no guidance weight: only fastdiff.networks can be given one")
     student = deepcopy(model)
@@ -259,7 +189,8 @@ class Matched(Denoiser):
 
     def __init__(self, model: Denoiser, schedule: Schedule):
         super().__init__(model.net, schedule, model.predicts, model.shape, model.time_input, model.sigma_data, True,
-                         model.two_times, replace(model.sampling, times=()), model.guidance)
+                         model.two_times, replace(model.sampling, times=()), model.guidance, model.latent, model.text,
+                         model.base)
         object.__setattr__(self, "model", model)       # not a child: its weights are already this one's
         self.train(model.training)
         top = torch.tensor(schedule.t_max, dtype=torch.float64)

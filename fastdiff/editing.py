@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .denoiser import Denoiser, Prediction
 from .errors import FastdiffError
-from .generate import Watch, conditions, generate, plan
+from .generate import Watch, conditions, generate, plan, rows_of
 from .guidance import Guided
 from .samplers import SAMPLERS, State
 from .samplers.ancestral import Randn
@@ -41,7 +41,7 @@ def edit(model: Denoiser, image: Tensor, *, mask: Tensor | None = None, strength
             raise FastdiffError(line)
     sampler, times, options = plan(model, sampler, steps, truncated(spacing, model, strength) if strength < 1 else spacing,
                                    options)
-    labels = conditions(model, labels, len(image), guidance, options)
+    cond = conditions(model, len(image), labels, guidance=guidance, options=options)
     image, made, own = image.to(model.device), [], torch.arange(len(image))[share[0] :: share[1]]
     mask = None if mask is None else known_region(mask.to(model.device), image)
     for rows in own.split(batch):
@@ -50,7 +50,7 @@ def edit(model: Denoiser, image: Tensor, *, mask: Tensor | None = None, strength
             draw = partial(repaint, image=image[rows], mask=mask[rows], sampler=sampler, resamplings=resamplings, jump=jump)
         elif mask is not None:
             wrap = partial(Inpaint, image=image[rows], mask=mask[rows])
-        made += generate(model, draw, times, rows, seed=seed, labels=None if labels is None else labels[rows],
+        made += generate(model, draw, times, rows, seed=seed, cond=rows_of(cond, rows),
                          guidance=guidance, batch=batch, start=image[rows] if strength < 1 else None, wrap=wrap, watch=watch,
                          **options)
     x = torch.cat([image[:0], *(part.x for part in made)])

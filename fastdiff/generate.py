@@ -1,21 +1,22 @@
 """Model + sampler + time grid + sample indices -> samples, the same on any batch size and number of processes."""
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from .denoiser import Denoiser
+from .denoiser import TEXT, Cond, Denoiser
 from .errors import FastdiffError
-from .guidance import Guided
+from .guidance import Guided, usual_guidance
 from .rng import SampleRng
 from .samplers import SAMPLERS, State, time_grid
 from .samplers.grids import Spacing
 from .settings import check, spelled
 
 Watch = Callable[[Tensor, State], None]
+BASE = 0xBA5E                                    # of a cascade's base: its noise is not that of what stands on it
 MOST = 10**8                                     # samples at once: beyond, the number is a slip
 RUN = ("denoise", "x", "times", "randn")           # what a run gives a sampler; its other parameters are options
 
@@ -33,15 +34,15 @@ GUIDANCE = tuple(inspect.signature(Guided).parameters)[4:]
 
 
 def generate(model: Denoiser, sampler: str | Callable[..., Iterator[State]], times: Tensor, indices: Tensor, *,
-             seed: int = 0, labels: Tensor | None = None, guidance: float = 1.0, batch: int = 512,
+             seed: int = 0, cond: Cond = None, guidance: float = 1.0, batch: int = 512,
              start: Tensor | None = None, wrap: Callable[[Guided], Any] | None = None, watch: Watch | None = None,
-             **options: Any) -> Iterator[Made]:
-    """Samples number indices (n,) of a seed, batch after batch; labels (n,) where the model takes them.
+             decoded: bool = True, **options: Any) -> Iterator[Made]:
+    """Samples number indices (n,) of a seed, batch after batch; cond: a row each, of which `conditions` makes what is given.
 
     Sample i depends on (model, sampler, times, options, seed, i) alone: its noise is drawn by its index.
     start: clean samples (n, *shape) to noise to times[0], where sampling does not begin at noise alone.
     wrap: what the sampler is to call in the place of Guided. watch: called with the indices and each state on the way.
-    options: the sampler's, and those of Guided.
+    decoded: latents as images. options: the sampler's, and those of Guided.
     """
     draw, device = SAMPLERS[sampler] if isinstance(sampler, str) else sampler, model.device
     stochastic = "randn" in inspect.signature(draw).parameters
@@ -50,11 +51,11 @@ def generate(model: Denoiser, sampler: str | Callable[..., Iterator[State]], tim
     for rows in torch.arange(len(indices)).split(batch) if len(indices) else ():
         part = indices[rows]
         rng = SampleRng(seed, part, device)
-        cond = {"label": labels[rows].to(device)} if labels is not None else None
-        guided = not model.guidance and (guidance != 1 or bounds.get("plus"))
-        unconditional = cond and "against" not in bounds and guided
-        null = {"label": torch.full_like(cond["label"], model.net.null_label)} if unconditional else None
-        denoise = Guided(model, cond, null, guidance, **bounds)
+        own = {name: value[rows].to(device) for name, value in cond.items()} if cond else {}
+        own, nfe = with_base(model, own, part, seed)
+        guided = own and not model.guidance and (guidance != 1 or bounds.get("plus"))
+        null = model.null(own) if guided and "against" not in bounds else None
+        denoise = Guided(model, own or None, null, guidance, **bounds)
         denoise = wrap(denoise) if wrap else denoise
         noise = {"randn": lambda x, rng=rng: rng.normal(x.shape[1:]).to(x)} if stochastic else {}
         with torch.inference_mode():
@@ -64,14 +65,28 @@ def generate(model: Denoiser, sampler: str | Callable[..., Iterator[State]], tim
                 if watch:
                     watch(part, state)
             last = denoise(state.x, times[-1], times[-1]).x0 if sigma_end > 0 else state.x     # of a grid that stops early
-        yield Made(part, last.clone(), denoise.nfe)        # cloned outside: a tensor that gradients may flow through
+            last = model.latent.decode(last) if decoded and model.latent else last
+        yield Made(part, last.clone(), nfe + denoise.nfe)  # cloned outside: a tensor that gradients may flow through
+
+
+def with_base(model: Denoiser, cond: dict[str, Tensor], indices: Tensor, seed: int) -> tuple[dict[str, Tensor], int]:
+    """The condition with the samples of a cascade's base as its image, and the evaluations that these cost."""
+    if model.base is None or "image" in cond:
+        return cond, 0
+    base, theirs = model.base.to(model.device), {name: cond[name] for name in ("label", *TEXT) if name in cond}
+    name, times, options = plan(base, None, None, None, {})
+    made = next(generate(base, name, times, indices, seed=seed ^ BASE, cond=theirs, guidance=usual_guidance(base),
+                         batch=len(indices), **options))
+    return cond | {"image": made.x.to(model.device)}, made.nfe
 
 
 def sample(model: Denoiser, sampler: str | None = None, steps: int | None = None, n: int = 64, seed: int = 0,
            spacing: Spacing | None = None, labels: Tensor | int | None = None, guidance: float = 1.0, batch: int = 512,
-           watch: Watch | None = None, share: tuple[int, int] = (0, 1), **options: Any) -> Tensor:
-    """n samples as a float tensor (n, *shape), images in [-1, 1]; what is not named is what was recorded with the model.
+           prompts: str | Sequence[str] | None = None, image: Tensor | None = None, watch: Watch | None = None,
+           share: tuple[int, int] = (0, 1), **options: Any) -> Tensor:
+    """n samples as a float tensor (n, *image_shape), images in [-1, 1]; what is not named is as recorded with the model.
 
+    labels, prompts, image (k, C, h, w): one for all samples or one each, of models that are conditioned on them.
     share: (r, w), one process of w: its samples alone, numbers r, r + w, ... of the n.
     options: the sampler's own, and clip, threshold, interval, rescale, plus, every, against of `Guided`.
     """
@@ -79,27 +94,54 @@ def sample(model: Denoiser, sampler: str | None = None, steps: int | None = None
         if not 1 <= value <= MOST:
             raise FastdiffError(f"{what} = {value}: expected at least 1, and at most {MOST}")
     sampler, times, options = plan(model, sampler, steps, spacing, options)
-    labels = conditions(model, labels, n, guidance, options)
+    cond = conditions(model, n, labels, prompts, image, guidance, options)
     own = torch.arange(n)[share[0] :: share[1]]
-    made = generate(model, sampler, times, own, seed=seed, labels=None if labels is None else labels[own],
-                    guidance=guidance, batch=batch, watch=watch, **options)
-    return torch.cat([torch.empty(0, *model.shape, device=model.device), *(part.x for part in made)])
+    made = generate(model, sampler, times, own, seed=seed, cond=rows_of(cond, own), guidance=guidance, batch=batch,
+                    watch=watch, **options)
+    return torch.cat([torch.empty(0, *model.image_shape, device=model.device), *(part.x for part in made)])
 
 
-def conditions(model: Denoiser, labels: Tensor | int | None, n: int, guidance: float,
-               options: dict[str, Any]) -> Tensor | None:
-    """Labels (n,) that the model knows, and guidance that has something to guide by."""
+def conditions(model: Denoiser, n: int, labels: Tensor | int | None = None, prompts: str | Sequence[str] | None = None,
+               image: Tensor | None = None, guidance: float = 1.0, options: dict[str, Any] | None = None) -> Cond:
+    """What n samples are conditioned on, a row each, where the model knows it and guidance has something to guide by."""
+    options, cond = options or {}, {}
     if labels is not None:
-        labels = torch.as_tensor(labels)
-        if labels.numel() not in (1, n):
-            raise FastdiffError(f"labels: {labels.numel()} of them for n = {n}; give one, or one for each sample")
-        labels = check_labels(model, labels.expand(n))
+        cond["label"] = check_labels(model, one_each("labels", torch.as_tensor(labels).reshape(-1), n))
+    if prompts is not None and not model.text:
+        fit = "give labels" if getattr(model.net, "null_label", None) is not None else "leave them out"
+        raise FastdiffError(f"prompts were given, and this model takes none: {fit}")
+    if model.text:
+        told = [""] if prompts is None else [prompts] if isinstance(prompts, str) else list(prompts)
+        different = list(dict.fromkeys(told))
+        of = one_each("prompts", torch.tensor([different.index(one) for one in told]), n)
+        cond |= {name: value[of] for name, value in model.text.encode(different).items()}
+    channels = getattr(model.net, "image", 0)
+    if image is not None:
+        if not channels or image.ndim != 4 or image.shape[1] != channels:
+            raise FastdiffError(f"image {tuple(image.shape)}: this model is conditioned on " +
+                                (f"images (n, {channels}, H, W)" if channels else "no image"))
+        cond["image"] = image[one_each("image", torch.arange(len(image)), n)]
+    elif channels and model.base is None:
+        raise FastdiffError("this model is conditioned on an image: give one, or one for each sample")
     guided = guidance != 1.0 or options.get("plus")
-    if guided and "against" not in options and labels is None:
-        raise FastdiffError(f"guidance = {guidance} needs labels: there is no condition to guide by")
+    if guided and "against" not in options and labels is None and prompts is None:
+        what = "prompts" if model.text else "labels"
+        raise FastdiffError(f"guidance = {guidance} needs {what}: there is no condition to guide by")
     if idle := [name for name in ("interval", "rescale", "every", "against") if name in options and not guided]:
         raise FastdiffError(f"{idle[0]} = {options[idle[0]]} is about guidance, and guidance = 1 is none: set guidance too")
-    return labels
+    return cond or None
+
+
+def one_each(what: str, given: Tensor, n: int) -> Tensor:
+    """One of the given for each of n samples."""
+    if len(given) not in (1, n):
+        raise FastdiffError(f"{what}: {len(given)} of them for n = {n}; give one, or one for each sample")
+    return given.expand(n)
+
+
+def rows_of(cond: Cond, rows: Tensor) -> Cond:
+    """A condition's rows."""
+    return {name: value[rows] for name, value in cond.items()} if cond else None
 
 
 def plan(model: Denoiser, sampler: str | None, steps: int | None, spacing: Spacing | None,

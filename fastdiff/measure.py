@@ -9,11 +9,12 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
 
+from .batches import as_floats
 from .cost import flops, forget_peak, peak_mb
 from .data import Dataset
-from .denoiser import Denoiser
+from .denoiser import Cond, Denoiser
 from .evaluate import Evaluator, store
-from .generate import generate
+from .generate import conditions, generate, rows_of
 from .likelihood import nll
 from .pictures import beside, picture, save
 
@@ -43,14 +44,13 @@ def measure(model: Denoiser, way: Plan, seed: int, dataset: Dataset, evaluators:
     """
     sampler, times, options = way
     mine = torch.arange(n)[accelerator.process_index :: accelerator.num_processes]
-    labels, cuda = asked(model, dataset, n), accelerator.device.type == "cuda"
-    options = options | {"batch": batch, "guidance": guidance}
-    of = labels[mine] if labels is not None else None
-    for _ in generate(model, "ddim", times[[0, -1]], mine[:batch], labels=None if of is None else of[:batch], batch=batch,
+    cond, cuda = asked(model, dataset, n), accelerator.device.type == "cuda"
+    options, labels = options | {"batch": batch, "guidance": guidance}, (cond or {}).get("label")
+    for _ in generate(model, "ddim", times[[0, -1]], mine[:batch], cond=rows_of(cond, mine[:batch]), batch=batch,
                       guidance=guidance):
         pass
     seconds, peak, spent, first, shown = 0.0, 0.0, 0, [], sheet_of(dataset, n)
-    making = generate(model, sampler, times, mine, seed=seed, labels=of, **options)
+    making = generate(model, sampler, times, mine, seed=seed, cond=rows_of(cond, mine), **options)
     while True:
         forget_peak(accelerator.device)
         if cuda:
@@ -82,10 +82,13 @@ def measure(model: Denoiser, way: Plan, seed: int, dataset: Dataset, evaluators:
     return Measured(row, next((figures.terms for figures in found if figures.terms), {}), samples)
 
 
-def asked(model: Denoiser, dataset: Dataset, n: int) -> Tensor | None:
-    """The class each of n samples is to be: those of the data in their order; None of a model without classes."""
+def asked(model: Denoiser, dataset: Dataset, n: int) -> Cond:
+    """What each of n samples is conditioned on: the classes, captions and images of the data in their order."""
+    rows = torch.arange(n) % len(dataset)
     labelled = model.net.null_label is not None and dataset.labels is not None
-    return dataset.labels[torch.arange(n) % len(dataset)] if labelled else None
+    return conditions(model, n, dataset.labels[rows] if labelled else None,
+                      [dataset.captions[i] for i in rows.tolist()] if model.text and dataset.captions else None,
+                      as_floats(dataset.image[rows]) if getattr(model.net, "image", 0) and not model.base else None)
 
 
 def sheet_of(dataset: Dataset, n: int) -> int:
@@ -104,7 +107,7 @@ def keep(model: Denoiser, way: Plan, dataset: Dataset, n: int, guidance: float, 
 
     def drawn(count: int, **watch: Any) -> Tensor:
         [made] = generate(model, sampler, times, torch.arange(count), seed=0, guidance=guidance, batch=count,
-                          labels=asked(model, dataset, count), **watch, **options)
+                          cond=asked(model, dataset, count), **watch, **options)
         return made.x
 
     first = drawn(sheet_of(dataset, n)) if first is None else first
@@ -139,7 +142,7 @@ def likelihood(model: Denoiser, dataset: Dataset, n: int, batch: int, accelerato
 
     Without guidance: None too of a model that is told its guidance and does not know 1.
     """
-    if model.sampling.only or model.sampling.sampler in ("consistency", "gamma"):
+    if model.sampling.only or model.sampling.sampler in ("consistency", "gamma") or model.latent or model.text:
         return None
     if model.guidance and not model.guidance[0] <= 1 <= model.guidance[1]:
         return None

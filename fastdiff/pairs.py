@@ -82,7 +82,8 @@ def make(model: Denoiser, way: tuple[Any, ...], seed: int, numbers: Tensor,
     (sampler, times, options), world, count = way, accelerator.num_processes, len(numbers)
     own = numbers[(torch.arange(ceil(count / world)) * world + accelerator.process_index).clamp(max=count - 1)]
     labels = None if getattr(model.net, "null_label", None) is None else own % model.net.null_label
-    made = list(generate(model, sampler, times, own, seed=seed, labels=labels, **options))
+    cond = None if labels is None else {"label": labels}
+    made = list(generate(model, sampler, times, own, seed=seed, cond=cond, decoded=False, **options))
     columns = {"x0": torch.cat([part.x.float() for part in made]),
                "eps": SampleRng(seed, own, accelerator.device).normal(model.shape)}
     columns |= {} if labels is None else {"label": labels.to(accelerator.device)}

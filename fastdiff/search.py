@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .denoiser import Denoiser, ratio_of
+from .denoiser import Cond, Denoiser, ratio_of
 from .errors import FastdiffError
 from .generate import generate, plan
 from .samplers import SAMPLERS
@@ -25,7 +25,7 @@ class Found(NamedTuple):
 
 
 def search_times(model: Denoiser, steps: int, metric: Callable[[Tensor], float], *, sampler: str | None = None,
-                 spacing: Spacing | None = None, n: int = 512, seed: int = 0, labels: Tensor | None = None,
+                 spacing: Spacing | None = None, n: int = 512, seed: int = 0, cond: Cond = None,
                  guidance: float = 1.0, batch: int = 512, rounds: int = 3, tries: int = 10,
                  **options: Any) -> Iterator[Found]:
     """Grids of ever smaller metric, the one it starts from first; the last is the best. The first and last time stay.
@@ -42,7 +42,7 @@ def search_times(model: Denoiser, steps: int, metric: Callable[[Tensor], float],
         raise FastdiffError("search: expected a grid that ends at 0 and a sampler that walks it")
 
     def found(times: Tensor) -> Found:
-        made = generate(model, sampler, times, torch.arange(n), seed=seed, labels=labels, guidance=guidance, batch=batch,
+        made = generate(model, sampler, times, torch.arange(n), seed=seed, cond=cond, guidance=guidance, batch=batch,
                         **options)
         value = float(metric(torch.cat([part.x for part in made])))
         return Found(times, math.inf if math.isnan(value) else value)

@@ -102,10 +102,10 @@ def test_the_global_seed_changes_nothing_and_the_seed_everything(oracle):
 def test_labels_follow_their_samples(labelled):
     indices, labels = torch.arange(10), torch.arange(10) % 3
     for guidance in (1.0, 2.5):
-        whole = made(labelled, indices, 10, "heun", labels=labels, guidance=guidance)
-        torch.testing.assert_close(made(labelled, indices, 3, "heun", labels=labels, guidance=guidance), whole)
+        whole = made(labelled, indices, 10, "heun", cond={"label": labels}, guidance=guidance)
+        torch.testing.assert_close(made(labelled, indices, 3, "heun", cond={"label": labels}, guidance=guidance), whole)
         for kind in range(3):
-            alone = made(labelled, indices, 4, "heun", labels=torch.full((10,), kind), guidance=guidance)
+            alone = made(labelled, indices, 4, "heun", cond={"label": torch.full((10,), kind)}, guidance=guidance)
             torch.testing.assert_close(alone[labels == kind], whole[labels == kind])
             assert not torch.isclose(alone[labels != kind], whole[labels != kind]).all(1).any()
 
@@ -113,8 +113,8 @@ def test_labels_follow_their_samples(labelled):
 @pytest.mark.parametrize(("sampler", "guidance", "cost"), [
     ("ddim", 1.0, 4), ("ddim", 2.0, 8), ("heun", 1.0, 7), ("heun", 2.0, 14)])
 def test_nfe_is_counted_for_each_batch_anew(labelled, sampler, guidance, cost):
-    parts = generate(labelled, sampler, time_grid(labelled.schedule, 4), torch.arange(9), labels=torch.zeros(9).long(),
-                     guidance=guidance, batch=4)
+    parts = generate(labelled, sampler, time_grid(labelled.schedule, 4), torch.arange(9), guidance=guidance, batch=4,
+                     cond={"label": torch.zeros(9).long()})
     assert [part.nfe for part in parts] == [cost] * 3
 
 

@@ -168,9 +168,9 @@ def test_a_network_without_labels_or_a_place_for_it_is_refused():
 
 @pytest.mark.parametrize("weight", [1.0, 2.5, 4.0])
 def test_one_evaluation_makes_what_two_made(weight):
-    schedule, labels = Cosine(), torch.arange(6) % 3
+    schedule, cond = Cosine(), {"label": torch.arange(6) % 3}
     times = time_grid(schedule, 4)
-    told, plain = (list(generate(model_of(kind, schedule), "ddim", times, torch.arange(6), labels=labels, guidance=weight,
+    told, plain = (list(generate(model_of(kind, schedule), "ddim", times, torch.arange(6), cond=cond, guidance=weight,
                                  batch=4)) for kind in (Told, Classes))
     for one, two in zip(told, plain, strict=True):
         torch.testing.assert_close(one.x, two.x, rtol=1e-5, atol=1e-5)

@@ -14,6 +14,7 @@ FLOORS = [
     {"errors"},
     {"files", "decode"},
     {"disk", "rng", "rows", "lock", "heap", "schedule", "settings", "signals", "train_config"},
+    {"parameterisation", "prediction"},
     {"denoiser", "images", "judge", "source", "batches"},
     {"guidance", "tuning", "about", "weights", "streams", "loader", "status"},
     {"samplers", "networks", "hub", "data", "ema", "pictures", "terminal"},

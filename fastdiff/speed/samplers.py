@@ -164,6 +164,6 @@ def table(rows: list[dict[str, Any]]) -> Table:
 
 def drawn(model: Denoiser, sampler: str, times: Tensor, batch: int) -> Made:
     """One batch as `sample` draws it, its noise included."""
-    labels = torch.zeros(batch, dtype=torch.int64) if model.guidance else None        # of none there is nothing to guide by
-    return next(generate(model, sampler, times, torch.arange(batch), batch=batch, labels=labels,
+    cond = {"label": torch.zeros(batch, dtype=torch.int64)} if model.guidance else None     # to be guided by
+    return next(generate(model, sampler, times, torch.arange(batch), batch=batch, cond=cond,
                          guidance=usual_guidance(model)))

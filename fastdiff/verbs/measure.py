@@ -153,6 +153,7 @@ def search(
     from ..data import open_dataset
     from ..evaluate import open_evaluators
     from ..guidance import usual_guidance
+    from ..measure import asked
     from ..search import search_times
 
     accelerator, dataset = Accelerator(cpu=not torch.cuda.is_available()), open_dataset(data, **given(colour=colour))
@@ -161,7 +162,6 @@ def search(
         raise FastdiffError(f"{model} has no fastdiff.json to store the times in: `fastdiff export` it first")
     guidance = usual_guidance(opened) if guidance is None else guidance
     check_fit(model, opened, dataset, BenchConfig(guidance=guidance))
-    labels = dataset.labels[torch.arange(n) % len(dataset)] if opened.net.null_label is not None else None
     family = "energy" if len(dataset.shape) == 1 else "fd"
     [evaluator, *others] = open_evaluators(dataset, extractor, (family,), accelerator.device)
     if others:
@@ -173,8 +173,8 @@ def search(
 
     console = Console(stderr=True)
     with console.status("searching"):
-        for found in search_times(opened, steps, metric, spacing=spacing, n=n, seed=seed, rounds=rounds, labels=labels,
-                                  guidance=guidance):
+        for found in search_times(opened, steps, metric, spacing=spacing, n=n, seed=seed, rounds=rounds,
+                                  cond=asked(opened, dataset, n), guidance=guidance):
             console.print(f"{found.value:.4g}  {', '.join(f'{t:.4g}' for t in found.times.tolist())}")
     record_times(model, found.times)
     typer.echo(f"stored with {model}: {', '.join(f'{t:.4g}' for t in found.times.tolist())}")
