@@ -29,9 +29,6 @@ def encoded(data: Readable, latent: Any, accelerator: Accelerator, advance: Call
     """The data with each image as mean and spread of its latent, by networks.latent.Autoencoder."""
     if not isinstance(data, Dataset):
         raise FastdiffError(f"data {data.name}: a stream is not encoded into latents; read it as hub, parquet or images")
-    if (made := tuple(latent.shape_of(latent.latent_shape(data.shape)))) != tuple(data.shape):
-        raise FastdiffError(f"the autoencoder makes {made} of {tuple(data.shape)}, the images of {data.name}: choose a "
-                            "resolution that its halvings divide")
     what = {"data": data.fingerprint, "autoencoder": latent.fingerprint}
 
     def make(number: int) -> Columns:

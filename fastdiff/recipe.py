@@ -136,7 +136,10 @@ class Recipe:
 @cache
 def opened(kind: type, reference: str) -> Any:
     """An autoencoder or a text encoder of a folder or a hub id."""
-    return kind.open(hub.folder(reference))
+    try:
+        return kind.open(hub.folder(reference))
+    except (FastdiffError, ValueError, OSError) as error:
+        raise FastdiffError(f"model.{'text' if kind is TextEncoder else 'autoencoder'}: {error}") from None
 
 
 def load(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:

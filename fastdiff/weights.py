@@ -1,5 +1,6 @@
 """The weights in a network's folder: safetensors within it, as many numbers as its config.json asks for, nothing pickled."""
 
+import hashlib
 from collections.abc import Iterator
 from math import prod
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 from diffusers import ModelMixin
 from safetensors import safe_open
+from torch import nn
 
 from .errors import FastdiffError
 from .files import read_json
@@ -70,6 +72,15 @@ def opened(kind: type[ModelMixin], folder: Path) -> Any:
         return model
     except Exception as error:                                    # what is broken can fail anywhere in the network's making
         raise ValueError(f"{folder.name}/config.json or its weights: {first_line(error)}") from None
+
+
+def digest(module: nn.Module, *others: Any) -> str:
+    """SHA-256 of a module's weights, and of what else it depends on, in hex."""
+    found = hashlib.sha256(repr(others).encode())
+    for name, value in module.state_dict().items():
+        found.update(name.encode())
+        found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return found.hexdigest()
 
 
 def stored(folder: Path) -> Iterator[int]:

@@ -222,7 +222,7 @@ def test_wrong_names_and_options(tmp_path, monkeypatch):
     save(tmp_path / "0.png", picture())
     with pytest.raises(FastdiffError, match="expected a folder"):
         open_dataset(str(tmp_path / "0.png"))
-    with pytest.raises(FastdiffError, match="'limit'; its options: none"):
+    with pytest.raises(FastdiffError, match="'limit'; its options: size, image, captions"):
         open_dataset("digits", limit=3)
     with pytest.raises(FastdiffError, match="'path'"):
         open_dataset("images")

@@ -231,13 +231,15 @@ def test_at_rest_on_one_point():
     assert loss < 1e-20 and student.net.point.grad.abs().max() < 1e-9
 
 
-def test_the_teacher_is_asked_for_both_and_told_nothing():
+def test_the_teacher_is_asked_for_both_and_told_no_weight():
     schedule, seen = Flow(), []
     teacher, student = model_of(Classes, schedule), model_of(Told, schedule)
-    ask = lambda *a: seen.append(a) or teacher(*a)                                # noqa: E731
-    GuidedDistillation().loss(("student",), {"student": student, "teacher": ask}, guided_batch(mixture(schedule), 8), START)
-    (x, t, _), (same, at, _, cond) = seen
-    assert torch.equal(x, same) and torch.equal(t, at) and "label" in cond
+    teacher.register_forward_pre_hook(lambda model, given: seen.append(given))
+    GuidedDistillation().loss(("student",), {"student": student, "teacher": teacher}, guided_batch(mixture(schedule), 8), START)
+    (x, t, _, null), (same, at, _, cond) = seen
+    assert torch.equal(x, same) and torch.equal(t, at)
+    assert (null["label"] == teacher.net.null_label).all() and "guidance" not in null
+    assert not torch.equal(null["label"], cond["label"])
     assert GuidedDistillation().teacher_nfe() == 2
 
 

@@ -6,8 +6,9 @@ from torch import nn
 
 from . import oracle
 from .mlp import MLP, mlp
+from .text_unet import TextUNet
 from .unet import UNet, unet
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {"unet": unet, "mlp": mlp}
 
-__all__ = ["MLP", "NETWORKS", "UNet", "mlp", "oracle", "unet"]
+__all__ = ["MLP", "NETWORKS", "TextUNet", "UNet", "mlp", "oracle", "unet"]

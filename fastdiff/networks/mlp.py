@@ -19,7 +19,7 @@ class MLP(ModelMixin, ConfigMixin):
     So does t - s of one of two times, and the weight of guidance of one that is told it (guided).
     """
 
-    folder = "mlp"
+    kind = folder = "mlp"
 
     @register_to_config
     def __init__(self, dims: int = 2, width: int = 128, depth: int = 3, classes: int = 0,

@@ -1,49 +1,40 @@
 """diffusers' UNet2DModel behind net(x, t, s, cond)."""
 
-from typing import Annotated, Any
+from typing import Annotated, Self
 
-import torch
 from diffusers import UNet2DModel
-from diffusers.models.embeddings import get_timestep_embedding
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..denoiser import Cond, told
+from ..denoiser import Cond
 from ..errors import FastdiffError
-from ..schedule import like
-
-PLANES = 16         # input channels that say one number, the second time or the weight of guidance, to a network with labels
+from .backbone import Backbone, grown
 
 Width = Annotated[int, Field(ge=1, le=2**16)]
 
 
-class UNet(nn.Module):
+class UNet(Backbone):
     """Images (B, C, H, W). With labels, the embedding's last row is the null class of guidance.
 
     A network of two times sees t - s by the module's class embedding (class_embed_type "timestep"); where labels have that
-    place, by sines and cosines in input channels beyond the data's; after them by the same the weight of guidance, of a
-    network that is told it (guided). channels: of the data, where they are not the module's.
+    place, by planes.
     """
 
-    folder = "unet"
+    kind = folder = "unet"
 
     def __init__(self, module: UNet2DModel, channels: int | None = None, guided: bool = False):
-        super().__init__()
-        self.module, self.guided = module, guided
-        self.channels = module.config.in_channels if channels is None else channels
+        super().__init__(module, channels, guided)
         if self.embedded:
             module.class_embedding.register_forward_pre_hook(in_own_dtype)
 
     @classmethod
-    def of(cls, module: UNet2DModel, shape: tuple[int, ...], guided: bool) -> "UNet":
+    def of(cls, module: UNet2DModel, shape: tuple[int, ...], guided: bool) -> Self:
         """A stored module for samples of a shape; ValueError where it is one of others."""
-        (channels, *size), config, halvings = shape, module.config, len(module.config.block_out_channels) - 1
-        if (len(size) != 2 or config.out_channels not in (channels, 2 * channels) or any(n % (1 << halvings) for n in size)
-                or config.in_channels - channels - PLANES * guided not in (0, PLANES)
-                or config.class_embed_type not in (None, "timestep")):
-            raise ValueError(f"{config.in_channels} to {config.out_channels} channels, {halvings} halvings, class_embed_type"
-                             f" {config.class_embed_type}: it makes no samples of shape {tuple(shape)}")
-        return cls(module, channels, guided)
+        config, halvings = module.config, len(module.config.block_out_channels) - 1
+        if any(n % (1 << halvings) for n in shape[1:]) or config.class_embed_type not in (None, "timestep"):
+            raise ValueError(f"{halvings} halvings, class_embed_type {config.class_embed_type}: "
+                             f"it makes no samples of shape {tuple(shape)}")
+        return super().of(module, shape, guided)
 
     @property
     def embedded(self) -> bool:
@@ -56,54 +47,19 @@ class UNet(nn.Module):
         rows = self.module.config.num_class_embeds
         return rows - 1 if rows else None
 
-    @property
-    def learned_variance(self) -> bool:
-        """Whether the second half of its channels is the variance of a reverse step."""
-        return self.module.config.out_channels == 2 * self.channels
-
     def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, cond: Cond = None) -> Tensor:
-        labels, gap = None, t - (t if s is None else s)
-        if self.null_label is not None:
-            labels = cond["label"] if cond else torch.full((len(x),), self.null_label, device=x.device)
-        elif self.embedded:
-            labels = gap
-        said = [told(t, cond)] if self.guided else []
-        if self.module.config.in_channels > self.channels + PLANES * self.guided:
-            said = [gap, *said]
-        for number in said:
-            waves = get_timestep_embedding(number, PLANES, downscale_freq_shift=0).to(x)
-            x = torch.cat([x, like(waves, x).expand(-1, -1, *x.shape[2:])], 1)
-        return self.module(x, t, class_labels=labels, return_dict=False)[0]
+        return self.module(self.inputs(x, t, s, cond), t, class_labels=self.classes(x, t, s, cond), return_dict=False)[0]
 
-    def with_second_time(self) -> "UNet":
+    def classes(self, x: Tensor, t: Tensor, s: Tensor | None, cond: Cond) -> Tensor | None:
+        """What the module takes for classes: t - s where that has their place."""
+        return t - (t if s is None else s) if self.embedded else self.labels(x, cond)
+
+    def with_second_time(self) -> Self:
         """A copy that also sees s; until it is trained it does what this one does."""
-        old = self.module
-        if self.null_label is not None or old.config.time_embedding_type != "positional":         # others know no t - s = 0
-            return UNet(widened(old, self.channels), self.channels, self.guided).train(self.training)
-        new = remade(old, class_embed_type="timestep")
-        new.load_state_dict(new.state_dict() | old.state_dict() | {
-            f"class_embedding.linear_2.{k}": torch.zeros_like(v)
-            for k, v in new.class_embedding.linear_2.state_dict().items()})
-        return UNet(new, self.channels).train(self.training)
-
-    def with_guidance(self) -> "UNet":
-        """A copy that is also told a weight of guidance; until it is trained it does what this one does."""
-        return UNet(widened(self.module, self.module.config.in_channels), self.channels, True).train(self.training)
-
-
-def remade(module: UNet2DModel, **change: Any) -> UNet2DModel:
-    """A module with newly drawn weights, alike but for a change of its settings."""
-    config = {k: v for k, v in module.config.items() if not k.startswith("_")}           # the others are diffusers' notes
-    return UNet2DModel(**config | change).to(module.device).type(module.dtype).train(module.training)
-
-
-def widened(module: UNet2DModel, place: int) -> UNet2DModel:
-    """A copy with PLANES more input channels at a place, which do nothing yet."""
-    wide, kernel = remade(module, in_channels=module.config.in_channels + PLANES), module.conv_in.weight.detach()
-    empty = kernel.new_zeros(len(kernel), PLANES, *kernel.shape[2:])
-    kernel = torch.cat([kernel[:, :place], empty, kernel[:, place:]], 1)
-    wide.load_state_dict(module.state_dict() | {"conv_in.weight": kernel})
-    return wide
+        module = self.module
+        if self.null_label is not None or module.config.time_embedding_type != "positional":    # others know no t - s = 0
+            return super().with_second_time()
+        return self.around(grown(module, "class_embedding.linear_2", class_embed_type="timestep"), self.guided)
 
 
 def in_own_dtype(embedding: nn.Module, inputs: tuple[Tensor]) -> Tensor:

@@ -33,11 +33,15 @@ def trailing(schedule: Schedule, steps: int, start: float = 1.0, stop: float = 0
     return (back * ((start - stop) * count / steps) + stop * count).round() * schedule.t_max / count
 
 
-def leading(schedule: Schedule, steps: int, start: float = 1.0, stop: float = 0.0) -> Tensor:
-    """Training timesteps 0, k, 2k, ... with k = count // steps: never starts at t_max; kept for parity with DDIM's code."""
+def leading(schedule: Schedule, steps: int, start: float = 1.0, stop: float = 0.0, offset: int = 0) -> Tensor:
+    """Training timesteps 0, k, 2k, ... with k = count // steps: never starts at t_max; kept for parity with DDIM's code.
+
+    offset: timesteps later, at most at the table's end (1 in Stable Diffusion).
+    """
     count = schedule.timesteps
     first, last = round(stop * count), round(start * count)
     entries = torch.arange(steps - 1, -1, -1, dtype=torch.float64) * ((last - first) // steps) + 1
+    entries = (entries + offset).clamp(min=1, max=last - first)
     return torch.cat([entries + first, torch.tensor([first])]) * schedule.t_max / count
 
 
@@ -49,6 +53,14 @@ def quadratic(schedule: Schedule, steps: int, start: float = 1.0, stop: float = 
 def cosine(schedule: Schedule, steps: int, start: float = 1.0, stop: float = 0.0) -> Tensor:
     """Dense at both ends: t = t_max sin^2(pi i / (2 steps)), Chebyshev's points (Trefethen 2013, chapter 2)."""
     return (stop + (start - stop) * (math.pi / 2 * falling(steps)).sin() ** 2) * schedule.t_max
+
+
+def shifted(schedule: Schedule, steps: int, start: float = 1.0, stop: float = 0.0, shift: float = 3.0) -> Tensor:
+    """Dense near the noise: t = t_max shift u / (1 + (shift - 1) u), u in equal strides (Esser et al. 2024, equation 23)."""
+    if not 0 < shift < math.inf:
+        raise FastdiffError(f"spacing shifted: shift = {shift}, expected above 0; 1 is uniform")
+    share = shift * falling(steps) / (1 + (shift - 1) * falling(steps))
+    return (stop + (start - stop) * share) * schedule.t_max
 
 
 def karras(schedule: Schedule, steps: int, start: float = 1.0, stop: float = 0.0, rho: float = 7.0,
@@ -85,7 +97,7 @@ def by_ratio(schedule: Schedule, steps: int, start: float, stop: float, ratio_mi
 
 
 SPACINGS: dict[str, Callable[..., Tensor]] = {
-    f.__name__: f for f in (uniform, trailing, leading, quadratic, cosine, karras, logsnr)}
+    f.__name__: f for f in (uniform, trailing, leading, quadratic, cosine, shifted, karras, logsnr)}
 
 
 def time_grid(schedule: Schedule, steps: int, spacing: Spacing = "uniform", **options: float) -> Tensor:

@@ -1,0 +1,141 @@
+"""Text encoders: prompts to what a network is told of them, by the pipelines' own code."""
+
+import inspect
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import FastdiffError
+from ..files import read_json
+from ..images import first_line
+from ..weights import check_weights, digest
+
+# What encode_prompt of a pipeline returns, in order: keys of cond, and the same of no prompt where it makes that too.
+TELLS = {
+    "StableDiffusionPipeline": ("text", "no text"),
+    "LatentConsistencyModelPipeline": ("text", "no text"),
+    "StableDiffusionXLPipeline": ("text", "no text", "pooled", "no pooled"),
+    "PixArtAlphaPipeline": ("text", "mask", "no text", "no mask"),
+    "PixArtSigmaPipeline": ("text", "mask", "no text", "no mask"),
+    "StableDiffusion3Pipeline": ("text", "no text", "pooled", "no pooled"),
+    "FluxPipeline": ("text", "pooled", "ids"),
+}
+ENCODERS = ("CLIPTextModel", "CLIPTextModelWithProjection", "T5EncoderModel")
+TOKENIZERS = ("CLIPTokenizer", "CLIPTokenizerFast", "T5Tokenizer", "T5TokenizerFast")
+
+
+class TextEncoder:
+    """The tokenizers and text encoders of a pipeline of diffusers; kind: a key of TELLS.
+
+    No child of the model that it belongs to: never trained, averaged or copied.
+    parts: the pipeline's own, by their names there, and its settings; what else it would have is left out.
+    """
+
+    def __init__(self, kind: str, **parts: Any):
+        import diffusers
+
+        theirs = getattr(diffusers, kind)
+        known = inspect.signature(theirs.__init__).parameters
+        empty = {name: None for name, p in known.items() if p.default is p.empty and name != "self"}
+        quiet = {"requires_safety_checker": False} if "requires_safety_checker" in known else {}
+        self.kind, self.parts = kind, parts
+        self.pipeline = theirs(**empty | quiet | parts)
+        for part in parts.values():
+            if isinstance(part, torch.nn.Module):
+                part.float().eval().requires_grad_(False)
+
+    @classmethod
+    def open(cls, folder: Path) -> "TextEncoder":
+        """That of a pipeline's folder, by its model_index.json; FastdiffError or ValueError where it cannot be read."""
+        index = read_json(folder / "model_index.json") if (folder / "model_index.json").is_file() else {}
+        if index.get("_class_name") not in TELLS:
+            raise FastdiffError(f"{folder} holds no pipeline of diffusers with prompts: expected a model_index.json of "
+                                f"{', '.join(TELLS)}")
+        try:
+            import transformers  # noqa: F401
+        except ImportError:
+            raise FastdiffError("prompts need transformers: pip install 'fastdiff[text]'") from None
+        parts = {name: opened(folder / name, said[1]) for name, said in index.items()
+                 if name.startswith(("text_encoder", "tokenizer")) and isinstance(said, list) and said[1:] != [None]}
+        settings = {name: index[name] for name in ("force_zeros_for_empty_prompt",) if name in index}
+        return cls(index["_class_name"], **parts | settings)
+
+    @property
+    def index(self) -> dict[str, Any]:
+        """What model_index.json says of it; with it, `open` opens what `save` saved."""
+        said = {name: part if isinstance(part, bool) else ["transformers", type(part).__name__]
+                for name, part in self.parts.items()}
+        return {"_class_name": self.kind} | said
+
+    def save(self, folder: Path) -> None:
+        """Write its parts into a pipeline's folder."""
+        for name, part in self.parts.items():
+            if not isinstance(part, bool):
+                part.save_pretrained(folder / name)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of its weights, and of what its tokenizers make of a few words, in hex."""
+        modules = {name: part for name, part in self.parts.items() if isinstance(part, torch.nn.Module)}
+        words = [part("a photo of 3 cats").input_ids for name, part in self.parts.items() if name.startswith("tokenizer")]
+        return digest(torch.nn.ModuleDict(modules), self.kind, words)
+
+    @cached_property
+    def width(self) -> int:
+        """Of the text that it encodes."""
+        return self.null(1)["text"].shape[-1]
+
+    def __deepcopy__(self, memo: Any) -> "TextEncoder":
+        return self
+
+    def to(self, device: torch.device | str) -> "TextEncoder":
+        """Itself, on a device: where it encodes, and where what it makes of prompts lies."""
+        self.pipeline.to(device)
+        return self
+
+    def encode(self, prompts: list[str]) -> dict[str, Tensor]:
+        """text (B, L, D), and where the network takes them pooled (B, D) and mask (B, L)."""
+        return {key: value for key, value in self.told(prompts).items() if not key.startswith("no ")}
+
+    def null(self, n: int) -> dict[str, Tensor]:
+        """The same of n times no prompt."""
+        return {key: value.expand(n, *value.shape[1:]) for key, value in self.nothing.items()}
+
+    @cached_property
+    def nothing(self) -> dict[str, Tensor]:
+        """What no prompt is, one of it; without a guidance of its own a pipeline encodes the empty one."""
+        told = self.told([""])
+        return {key: told.get(f"no {key}", value) for key, value in told.items() if not key.startswith("no ")}
+
+    @torch.no_grad()
+    def told(self, prompts: list[str]) -> dict[str, Tensor]:
+        """All that encode_prompt returns, by its name in TELLS."""
+        known = inspect.signature(self.pipeline.encode_prompt).parameters
+        others = {name: None for name in ("prompt_2", "prompt_3") if name in known}
+        said = {"device": self.pipeline.device, "num_images_per_prompt": 1}
+        if "no text" in TELLS[self.kind]:
+            said["do_classifier_free_guidance"] = True
+        values = self.pipeline.encode_prompt(prompts, **others | said)
+        return {key: value for key, value in zip(TELLS[self.kind], values, strict=True) if key != "ids"}
+
+
+def opened(folder: Path, kind: Any) -> Any:
+    """A tokenizer or text encoder of transformers; FastdiffError where its kind is unknown or it cannot be read."""
+    if kind not in (*ENCODERS, *TOKENIZERS):
+        raise FastdiffError(f"{folder.name}: this {kind!r:.80} is not supported, only {', '.join((*ENCODERS, *TOKENIZERS))}")
+    import transformers
+
+    check_weights(folder)
+    try:
+        if kind in TOKENIZERS:
+            return getattr(transformers, kind).from_pretrained(folder, local_files_only=True)
+        model, told = getattr(transformers, kind).from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, output_loading_info=True)
+        if told["missing_keys"]:
+            raise ValueError(f"the weights lack {sorted(told['missing_keys'])[0]}")
+        return model
+    except Exception as error:                                    # what is broken can fail anywhere in the library
+        raise FastdiffError(f"{folder.name} cannot be read: {first_line(error)}") from None
