@@ -19,9 +19,9 @@ MOST = 100_000             # steps that a model is sampled in
 
 
 def sized(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """A sample's shape, where that is (C, H, W) or (D,) and fits into memory."""
-    if len(shape) not in (1, 3) or min(shape) < 1 or prod(shape) > LARGEST:
-        raise ValueError(f"expected (C, H, W) or (D,), all above 0, of at most {LARGEST:,} numbers")
+    """A sample's shape, where that is (D,), (C, L), (C, H, W) or (C, T, H, W) and fits into memory."""
+    if not 1 <= len(shape) <= 4 or min(shape) < 1 or prod(shape) > LARGEST:
+        raise ValueError(f"expected (C, H, W), (D,), (C, L) or (C, T, H, W), all above 0, of at most {LARGEST:,} numbers")
     return shape
 
 
@@ -73,7 +73,7 @@ class About(BaseModel):
 
     model_config = ConfigDict(extra="allow", arbitrary_types_allowed=True)
 
-    network: Literal["unet", "mlp"]
+    network: Literal["unet", "mlp", "text_unet", "dit", "pixart", "sd3", "flux"]
     schedule: Annotated[Schedule, BeforeValidator(working)]
     predicts: Literal[tuple(ROWS)]
     shape: Shape
@@ -84,6 +84,9 @@ class About(BaseModel):
     sampling: Sampled
     weights: Sha
     guidance: Guidance | None = None                     # older files know of none
+    latent: Sha | None = None                            # fingerprints of what lies beside the network
+    text: Sha | None = None
+    base: Sha | None = None
     params: int | None = None
     method: str | None = None
     ema: Finite | None = None

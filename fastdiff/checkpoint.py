@@ -8,24 +8,24 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
-from diffusers import UNet2DModel
 
 from . import hub
 from .about import ABOUT, About, about, read
 from .denoiser import Denoiser, Matched
 from .errors import FastdiffError
 from .files import sha256, synced, write_json
-from .networks import MLP, UNet
+from .networks import KINDS, MLP
+from .networks.latent import Autoencoder
+from .networks.text import TextEncoder
 from .pipelines import load_diffusers, write_pipeline
 from .schedule import SCHEDULES, Schedule
 from .weights import INDEX, PICKLED, check_weights, opened, pickled_file
 
-# How each kind of network is read from its folder, for samples of a shape; guided: it is told a weight of guidance.
-NETS = {
-    "unet": lambda folder, shape, guided: UNet.of(opened(UNet2DModel, folder), shape, guided),
-    "mlp": lambda folder, shape, guided: MLP.of(opened(MLP, folder), shape, guided),
-}
+# Modules of diffusers by the kind of network that stands around them.
+MODULES = {"unet": "UNet2DModel", "text_unet": "UNet2DConditionModel", "dit": "DiTTransformer2DModel",
+           "pixart": "PixArtTransformer2DModel", "sd3": "SD3Transformer2DModel", "flux": "FluxTransformer2DModel"}
 
 
 def export(model: Denoiser, folder: Path, notes: dict[str, Any], dtype: torch.dtype = torch.float32) -> None:
@@ -41,17 +41,23 @@ def export(model: Denoiser, folder: Path, notes: dict[str, Any], dtype: torch.dt
     shutil.rmtree(scratch, ignore_errors=True)
     module = deepcopy(model.net.module).cpu().type(dtype)
     module.register_to_config(_name_or_path="")                 # or diffusers writes down the folder its init came from
-    kind = model.net.folder
-    module.save_pretrained(scratch / kind, max_shard_size="10000GB")
+    kind, place = model.net.kind, scratch / model.net.folder
+    module.save_pretrained(place, max_shard_size="10000GB")
     if kind == "unet":
         write_pipeline(scratch, model)
-    weights = next((scratch / kind).glob("*.safetensors"))
+    weights = next(place.glob("*.safetensors"))
     synced(weights)
+    for companion in filter(None, (model.latent, model.text)):
+        companion.save(scratch)
+    if model.base:
+        export(model.base, scratch / "base", {}, dtype)
     about = {
         "network": kind, "schedule": {"name": name_of(model.schedule)} | asdict(model.schedule), "predicts": model.predicts,
         "shape": model.shape, "time_input": model.time_input, "sigma_data": model.sigma_data,
         "scale_input": model.scale_input, "two_times": model.two_times, "sampling": asdict(model.sampling),
         "guidance": model.guidance and {"weights": model.guidance, "means": "null + weight (cond - null)"},
+        "latent": model.latent and model.latent.fingerprint, "text": model.text and model.text.fingerprint,
+        "base": model.base and fingerprint(scratch / "base"),
         "weights": sha256(weights), "params": sum(p.numel() for p in module.parameters()), **notes,
     }
     (folder / ABOUT).unlink(missing_ok=True)
@@ -72,7 +78,8 @@ def fingerprint(path: str | Path) -> str:
     """What identifies a model: SHA-256 of its weights, and of a plain folder's settings; id@commit of one on the hub."""
     folder = Path(path).expanduser()
     if notes := about(folder):
-        return notes["weights"]
+        parts = [notes["weights"], *filter(None, (notes.get(part) for part in ("latent", "text", "base")))]
+        return parts[0] if len(parts) == 1 else hashlib.sha256("".join(parts).encode()).hexdigest()
     files = sorted([*folder.glob("*/*.safetensors"), *folder.glob("*/*.json")])
     if not files and hub.is_id(str(path)):
         return hub.pinned(str(path))
@@ -101,7 +108,8 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Denoiser:
 
 def load_export(folder: Path, notes: About) -> Denoiser:
     """A model that `export` wrote, its weights checked against their checksum."""
-    place = folder / notes.network
+    kind = KINDS[notes.network]
+    place = folder / kind.folder
     check_weights(place)
     weights, *more = [*place.glob("*.safetensors"), *place.glob(INDEX)] or [None]
     if more:                                                              # the checksum is of one file
@@ -110,9 +118,11 @@ def load_export(folder: Path, notes: About) -> Denoiser:
         what = "is missing its weights" if weights is None else f"has damaged weights ({weights.name}: wrong checksum)"
         raise FastdiffError(f"{folder} {what}: copy it again, or remove it and run its stage again")
     guidance = notes.guidance.weights if notes.guidance else None
-    net = NETS[notes.network](place, notes.shape, bool(guidance))
-    return Denoiser(net, notes.schedule, notes.predicts, notes.shape, notes.time_input, notes.sigma_data, notes.scale_input,
-                    notes.two_times, notes.how(), guidance)
+    module = opened(MLP if kind is MLP else getattr(diffusers, MODULES[notes.network]), place)
+    return Denoiser(kind.of(module, notes.shape, bool(guidance)), notes.schedule, notes.predicts, notes.shape,
+                    notes.time_input, notes.sigma_data, notes.scale_input, notes.two_times, notes.how(), guidance,
+                    Autoencoder.open(folder) if notes.latent else None, TextEncoder.open(folder) if notes.text else None,
+                    load(folder / "base") if notes.base else None)
 
 
 def record_times(path: str | Path, times: Iterable[float]) -> None:

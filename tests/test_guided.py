@@ -235,7 +235,8 @@ def test_the_teacher_is_asked_for_both_and_told_no_weight():
     schedule, seen = Flow(), []
     teacher, student = model_of(Classes, schedule), model_of(Told, schedule)
     teacher.register_forward_pre_hook(lambda model, given: seen.append(given))
-    GuidedDistillation().loss(("student",), {"student": student, "teacher": teacher}, guided_batch(mixture(schedule), 8), START)
+    nets, batch = {"student": student, "teacher": teacher}, guided_batch(mixture(schedule), 8)
+    GuidedDistillation().loss(("student",), nets, batch, START)
     (x, t, _, null), (same, at, _, cond) = seen
     assert torch.equal(x, same) and torch.equal(t, at)
     assert (null["label"] == teacher.net.null_label).all() and "guidance" not in null
