@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
 
@@ -122,6 +123,8 @@ class Recipe:
         if self.model.labels and not dataset.classes:
             raise FastdiffError(f"model.labels: the data set {dataset.name} has no labels")
         classes = dataset.classes if self.model.labels else 0
+        if text and "text" in signature(NETWORKS[net_name]).parameters:
+            net_options = {"text": text.width} | net_options
         net = call(NETWORKS, net_name, net_options, "model.net", shape, classes)
         schedule = call(SCHEDULES, *named(self.model.schedule, "model.schedule"), "model.schedule")
         return Denoiser(net, schedule, self.model.predicts, shape, self.model.time_input, self.model.sigma_data,

@@ -26,8 +26,8 @@ class Transformer(nn.Module):
         channels, given = module.config.in_channels // cls.packed**2, module.config.out_channels or module.config.in_channels
         if (len(shape) != 3 or shape[0] != channels or any(n % patch for n in shape[1:]) or guided != net.guided
                 or given // cls.packed**2 not in (channels, 2 * channels)):
-            raise ValueError(f"{channels} channels in patches of {patch} x {patch}, guided {net.guided}: it makes no samples of "
-                             f"shape {tuple(shape)}, guided {guided}")
+            raise ValueError(f"{channels} channels in patches of {patch} x {patch}, guided {net.guided}: it makes no samples "
+                             f"of shape {tuple(shape)}, guided {guided}")
         return net
 
     packed = 1          # pixels a side that are one input of the module
