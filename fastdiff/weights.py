@@ -17,6 +17,7 @@ from .files import read_json
 from .images import first_line
 
 PICKLED = (".bin", ".pt", ".ckpt", ".pth", ".pkl", ".pickle")
+DEEP = ("layers_per_block", "transformer_layers_per_block", "num_layers", "depth")           # settings that count layers
 INDEX = "*.safetensors.index.json"
 WARNING = "is pickled, which could run code as it is read: convert it once, as plain tensors,"
 
@@ -59,7 +60,7 @@ def opened(kind: type[ModelMixin], folder: Path) -> Any:
     try:
         config, sizes = read_json(folder / "config.json"), list(stored(folder))
         for name, value in config.items():
-            count = len(value) if isinstance(value, list) else value if name in ("layers_per_block", "depth") else 0
+            count = len(value) if isinstance(value, list) else value if name in DEEP else 0
             if isinstance(count, int) and count > len(sizes):
                 raise ValueError(f"{name} is {count}, for weights of {len(sizes)} tensors")
         with torch.device("meta"):                                            # before any memory is taken

@@ -235,10 +235,10 @@ def test_an_index_of_another_shape_is_damaged(plain, index, refused):
     assert "index.json is damaged" in refused("sample", plain)
 
 
-@pytest.mark.parametrize("network", ["../../other", "/etc", "unet/../../x", ["unet"], {}, 7, None, "dit"])
+@pytest.mark.parametrize("network", ["../../other", "/etc", "unet/../../x", ["unet"], {}, 7, None, "gan"])
 def test_networks_are_those_that_are_known(model, network, refused):
     change(model / "fastdiff.json", network=network)
-    assert "fastdiff.json is damaged (network: input should be 'unet' or 'mlp'" in refused("sample", model)
+    assert "fastdiff.json is damaged (network: input should be 'unet', 'mlp', 'text_unet'" in refused("sample", model)
 
 
 @pytest.mark.parametrize("name", ["key", "cell"])
