@@ -8,13 +8,14 @@ from diffusers import UNet2DModel
 from pydantic import BaseModel, Field
 
 from .about import ABOUT, MOST, Finite, sized
+from .betas import DIFFUSERS_BETAS
 from .denoiser import Denoiser
 from .errors import FastdiffError
 from .files import read_json, write_json
 from .images import first_line
 from .networks import UNet
 from .schedule import DDPM
-from .schedulers import DIFFUSERS_BETAS, DIFFUSERS_NAMES, stock
+from .schedulers import DIFFUSERS_NAMES, stock
 from .script import pipeline_of
 from .settings import validate
 from .weights import check_weights, opened

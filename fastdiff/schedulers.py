@@ -7,16 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .betas import table_config, variance_preserving
 from .denoiser import ROWS, TIME_INPUTS, Denoiser
 from .samplers import time_grid
 from .samplers.few_step import below
 from .samplers.grids import falling
-from .schedule import DDPM, Flow, Karras, Schedule, Trig
+from .schedule import Flow, Karras, Schedule, Trig
 from .settings import spelled
 
 DIFFUSERS_NAMES = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}
 LCM_NAMES = {"lcm_eps": "epsilon", "lcm_v": "v_prediction"}         # LCM's own boundary condition around them
-DIFFUSERS_BETAS = {"linear": "linear", "scaled_linear": "scaled_linear", "cosine": "squaredcos_cap_v2", "sigmoid": "sigmoid"}
 RAMPS = 40, 10**6 + 1        # points of a consistency scheduler's ramp: as published, and so many that any level is one
 RHO, SIGMA_MIN = 7.0, 0.002
 FALLS = 8                    # entries of a made table at alpha^2 = 1/4, 1/16, ...: a beta near 1 would round in float32
@@ -274,28 +274,3 @@ def scaled(model: Denoiser) -> str:
 def alike(one: Tensor, other: Tensor) -> bool:
     """Equal to about nine digits."""
     return torch.allclose(one.double(), other.double(), rtol=1e-9, atol=1e-9)
-
-
-# ---- tables
-
-
-def variance_preserving(schedule: Schedule) -> bool:
-    """Whether alpha^2 + sigma^2 = 1."""
-    alpha, sigma = schedule.alpha_sigma(torch.tensor(schedule.t_max / 2, dtype=torch.float64))
-    return bool((alpha**2 + sigma**2 - 1).abs() < 1e-6)
-
-
-def table_config(schedule: Schedule) -> dict[str, Any]:
-    """The schedule as the scheduler of diffusers takes it: by its name there, or as betas."""
-    if isinstance(schedule, DDPM) and schedule.kind != "sigmoid":                 # which its DDIMScheduler does not know
-        return {"beta_schedule": DIFFUSERS_BETAS[schedule.kind], "trained_betas": list(schedule.betas) or None,
-                "beta_start": schedule.beta_start, "beta_end": schedule.beta_end,
-                "rescale_betas_zero_snr": schedule.zero_terminal_snr}
-    return {"trained_betas": table_betas(schedule)}
-
-
-def table_betas(schedule: Schedule) -> list[float]:
-    """The schedule as the betas of its training timesteps."""
-    count = schedule.timesteps
-    alpha, _ = schedule.alpha_sigma(torch.arange(count + 1, dtype=torch.float64) * schedule.t_max / count)
-    return (1 - (alpha[1:] / alpha[:-1]).square()).tolist()

@@ -14,7 +14,7 @@ FLOORS = [
     {"errors"},
     {"files", "decode"},
     {"disk", "rng", "rows", "lock", "heap", "schedule", "settings", "signals", "train_config"},
-    {"denoiser", "images", "judge", "source", "batches"},
+    {"denoiser", "images", "judge", "source", "batches", "betas"},
     {"guidance", "tuning", "about", "weights", "streams", "loader", "status"},
     {"samplers", "networks", "hub", "data", "ema", "pictures", "terminal"},
     {"licences", "schedulers"},
