@@ -43,10 +43,10 @@ def described(model: Denoiser, notes: dict[str, Any]) -> str:
         ("images", "images"), ("seconds", "seconds"), ("teacher_nfe", "evaluations of the teacher")) if cost.get(key))
     made = f"Trained by the method {notes['method']}" if notes.get("method") else "Made elsewhere"
     return " ".join([
-        f"A diffusion model of samples of {' x '.join(map(str, model.shape))}, "
+        f"A diffusion model of {' x '.join(map(str, model.shape))} {'images' if len(model.shape) == 3 else 'numbers'}, "
         f"{sum(p.numel() for p in model.parameters()):,} parameters, which predicts {model.predicts} on the schedule "
         f"{model.schedule}.",
-        f"{made}{f' ({origins})' if origins else ''}{f', in {spent}' if spent else ''}.",
+        f"{made}{f' ({origins})' if origins else ''}{f', which took {spent}' if spent else ''}.",
         f"It is sampled by {own.sampler} on the grid {own.spacing}, at {', '.join(map(str, own.steps))} "
         f"step{'s' * (own.steps != (1,))}{' and no other' if own.only else ''}."])
 

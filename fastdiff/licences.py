@@ -35,13 +35,17 @@ def card_of(where: str | Path, kind: str = "model") -> dict[str, Any]:
         return {}
 
 
+def line(foreign: Any) -> str:
+    """A text from elsewhere as one short line."""
+    return " ".join(str(foreign).split())[:LONGEST]
+
+
 def licence(card: dict[str, Any]) -> str:
     """What a card says, in a line."""
     stated = card.get("license")
     if stated == "other":
         stated = card.get("license_name") or stated
-    stated = ", ".join(map(str, stated)) if isinstance(stated, list) else str(stated or "")
-    stated = " ".join(stated.split())[:LONGEST]
+    stated = ", ".join(map(str, stated)) if isinstance(stated, list) else line(stated or "")
     return UNSTATED if stated.lower() in ("", "unknown") else stated
 
 
@@ -60,7 +64,8 @@ def lineage(weights: dict[str, tuple[str, str | Path]], data: tuple[str, str | P
     cards = {role: card_of(where) for role, (_, where) in weights.items()}
     licences = {role: licence(card) for role, card in cards.items()}
     strictest = sorted(cards.values(), key=lambda card: (limit(licence(card)) is None, licence(card) == UNSTATED))
-    front = {key: value for key, value in (strictest or [{}])[0].items() if key in COPIED}
+    front = {key: list(map(line, value)) if isinstance(value, list) else line(value)
+             for key, value in (strictest or [{}])[0].items() if key in COPIED and value}
     if bases := [str(where).partition("@")[0] for _, where in weights.values() if not Path(where).exists()
                  and hub.is_id(str(where))]:
         front["base_model"] = sorted(set(bases))
@@ -80,7 +85,7 @@ def limits(run_dir: str | Path) -> list[str]:
         for role, stated in _noted(path):
             if limit(stated):
                 found.setdefault((role, stated), []).append(path.parent.name)
-    return [f"{_listed(models)} {'comes' if len(models) == 1 else 'come'} of {role} under {stated}, which {limit(stated)}."
+    return [f"The {role} of {_listed(models)} is under {stated}, which {limit(stated)}."
             for (role, stated), models in found.items()]
 
 
