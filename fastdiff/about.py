@@ -91,6 +91,9 @@ class About(BaseModel):
     method: str | None = None
     ema: Finite | None = None
     cost: Cost = Cost()
+    sources: dict[str, str] = {}                         # by role, what it was made from
+    licences: dict[str, str] = {}                        # by role, what the card of that says
+    card: dict[str, Any] = {}                            # front matter that its own card has besides
 
     def how(self) -> Sampling:
         """How the model is to be sampled."""

@@ -11,7 +11,7 @@ from typing import Any
 import diffusers
 import torch
 
-from . import hub
+from . import card, hub
 from .about import ABOUT, About, about, read
 from .denoiser import Denoiser, Matched
 from .errors import FastdiffError
@@ -19,7 +19,7 @@ from .files import sha256, synced, write_json
 from .networks import KINDS, MLP
 from .networks.latent import Autoencoder
 from .networks.text import TextEncoder
-from .pipelines import load_diffusers, write_pipeline
+from .pipelines import load_diffusers, no_pipeline, write_pipeline
 from .schedule import SCHEDULES, Schedule
 from .weights import INDEX, PICKLED, check_weights, opened, pickled_file
 
@@ -28,10 +28,11 @@ MODULES = {"unet": "UNet2DModel", "text_unet": "UNet2DConditionModel", "dit": "D
            "pixart": "PixArtTransformer2DModel", "sd3": "SD3Transformer2DModel", "flux": "FluxTransformer2DModel"}
 
 
-def export(model: Denoiser, folder: Path, notes: dict[str, Any], dtype: torch.dtype = torch.float32) -> None:
-    """Write the model as a diffusers folder; fastdiff.json comes last, so a folder that has it is whole.
+def export(model: Denoiser, folder: Path, notes: dict[str, Any], dtype: torch.dtype = torch.float32,
+           **shown: str) -> None:
+    """Write the model as a diffusers folder with its card; fastdiff.json comes last, so a folder that has it is whole.
 
-    notes: what else fastdiff.json records (method, teacher, data, cost).
+    notes: what else fastdiff.json records (method, teacher, data, cost). shown: name, recipe and table of the card.
     """
     if not hasattr(model.net, "folder"):
         raise FastdiffError(f"{type(model.net).__name__} has no file format: only fastdiff.networks can be exported")
@@ -43,8 +44,7 @@ def export(model: Denoiser, folder: Path, notes: dict[str, Any], dtype: torch.dt
     module.register_to_config(_name_or_path="")                 # or diffusers writes down the folder its init came from
     kind, place = model.net.kind, scratch / model.net.folder
     module.save_pretrained(place, max_shard_size="10000GB")
-    if kind == "unet":
-        write_pipeline(scratch, model)
+    describe(scratch, model, notes, **{"name": folder.resolve().name} | shown)
     weights = next(place.glob("*.safetensors"))
     synced(weights)
     for companion in filter(None, (model.latent, model.text)):
@@ -61,12 +61,21 @@ def export(model: Denoiser, folder: Path, notes: dict[str, Any], dtype: torch.dt
         "weights": sha256(weights), "params": sum(p.numel() for p in module.parameters()), **notes,
     }
     (folder / ABOUT).unlink(missing_ok=True)
+    no_pipeline(folder)                                         # of a model that was here before
     for entry in scratch.iterdir():
         target = folder / entry.name
         shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
         entry.replace(target)
     scratch.rmdir()
     write_json(folder / ABOUT, about)
+
+
+def describe(folder: Path, model: Denoiser, notes: dict[str, Any], **shown: str) -> None:
+    """Write what the model's folder says to others: diffusers' scheduler and pipeline, where they fit, and the card."""
+    no_pipeline(folder)
+    if model.net.kind == "unet":
+        write_pipeline(folder, model)
+    card.write(folder, model, notes, **shown)
 
 
 def name_of(schedule: Schedule) -> str:

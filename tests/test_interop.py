@@ -186,7 +186,7 @@ def test_exporting_leaves_the_model_alone_and_replaces_what_was_there(copy):
     export(model, copy, {"method": "second"}, torch.float16)
     assert all(p.dtype == torch.float32 and torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True))
     assert json.loads((copy / "fastdiff.json").read_text())["method"] == "second"
-    assert sorted(p.name for p in copy.iterdir()) == ["fastdiff.json", INDEX, "scheduler", "unet"]
+    assert sorted(p.name for p in copy.iterdir()) == ["README.md", "fastdiff.json", INDEX, "scheduler", "unet"]
     torch.testing.assert_close(ours(load(copy), "ddim", 2), ours(model, "ddim", 2), rtol=2e-2, atol=2e-2)
 
 
