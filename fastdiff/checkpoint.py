@@ -16,8 +16,9 @@ from .about import ABOUT, About, about, read
 from .denoiser import Denoiser, Matched
 from .errors import FastdiffError
 from .files import sha256, synced, write_json
+from .formats import load_diffusers
 from .networks import MLP, UNet
-from .pipelines import load_diffusers, write_pipeline
+from .pipelines import write_pipeline
 from .schedule import SCHEDULES, Schedule
 from .weights import INDEX, PICKLED, check_weights, opened, pickled_file
 

@@ -122,6 +122,8 @@ class Denoiser(nn.Module):
         """The condition that stands for none: the null class, the empty prompt; an image stays, a weight of guidance not."""
         null = {name: value for name, value in cond.items() if name not in ("label", "guidance", *TEXT)}
         if "label" in cond:
+            if self.net.null_label is None:
+                raise FastdiffError("guidance needs a null class, and this model knows none")
             null["label"] = torch.full_like(cond["label"], self.net.null_label)
         if "text" in cond:
             null |= {name: value.to(cond[name]) for name, value in self.text.null(len(cond["text"])).items()}

@@ -19,6 +19,7 @@ FLOORS = [
     {"guidance", "tuning", "about", "weights", "streams", "loader", "status"},
     {"samplers", "networks", "hub", "data", "ema", "pictures", "terminal"},
     {"pipelines"},
+    {"formats"},
     {"methods", "checkpoint", "generate", "likelihood", "metrics", "provenance", "cost", "placement", "health"},
     {"state", "log"},
     {"train", "pairs", "evaluate", "search", "editing", "crash"},
