@@ -58,7 +58,8 @@ def stable_diffusion(folder, kind="StableDiffusionPipeline", scheduler=None, **o
     more = {"image_encoder": None} if kind != "StableDiffusionPipeline" else {}
     return getattr(diffusers, kind)(
         vae=vae(), text_encoder=encoder, tokenizer=tokenizer, unet=text_unet(**options), safety_checker=None,
-        feature_extractor=None, requires_safety_checker=False, scheduler=scheduler or DDIMScheduler(**VP, steps_offset=1), **more)
+        feature_extractor=None, requires_safety_checker=False,
+        scheduler=scheduler or DDIMScheduler(**VP, steps_offset=1), **more)
 
 
 def sdxl(folder):
@@ -72,10 +73,10 @@ def sdxl(folder):
 
 def pixart(kind="PixArtAlphaPipeline"):
     encoder, tokenizer = t5()
+    width, size = (8, 8) if kind == "PixArtSigmaPipeline" else (12, 128)               # at 128 it is told sizes in pixels
     net = diffusers.PixArtTransformer2DModel(
-        num_attention_heads=2, attention_head_dim=8 if kind == "PixArtSigmaPipeline" else 12, in_channels=4, out_channels=8,
-        num_layers=1, cross_attention_dim=16 if kind == "PixArtSigmaPipeline" else 24, sample_size=8, caption_channels=16,
-        use_additional_conditions=kind == "PixArtAlphaPipeline")
+        num_attention_heads=2, attention_head_dim=width, in_channels=4, out_channels=8, num_layers=1,
+        cross_attention_dim=2 * width, sample_size=size, caption_channels=16)
     return getattr(diffusers, kind)(
         tokenizer=tokenizer, text_encoder=encoder, vae=vae(), transformer=net,
         scheduler=DDIMScheduler(clip_sample=False, timestep_spacing="trailing"))
@@ -85,7 +86,8 @@ def sd3(folder):
     (one, first), (two, second) = (clip(folder, "CLIPTextModelWithProjection") for _ in range(2))
     three, third = t5()
     net = diffusers.SD3Transformer2DModel(
-        sample_size=8, patch_size=2, in_channels=4, out_channels=4, num_layers=1, attention_head_dim=8, num_attention_heads=2,
+        sample_size=8, patch_size=2, in_channels=4, out_channels=4, num_layers=1,
+        attention_head_dim=8, num_attention_heads=2,
         joint_attention_dim=16, caption_projection_dim=16, pooled_projection_dim=16, pos_embed_max_size=8)
     return diffusers.StableDiffusion3Pipeline(
         transformer=net, scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0),
@@ -96,18 +98,19 @@ def sd3(folder):
 def flux(folder, guided=True):
     (one, first), (three, third) = clip(folder), t5()
     net = diffusers.FluxTransformer2DModel(
-        in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=8, num_attention_heads=2, joint_attention_dim=16,
-        pooled_projection_dim=8, guidance_embeds=guided, axes_dims_rope=(2, 2, 4))
+        in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=8, num_attention_heads=2,
+        joint_attention_dim=16, pooled_projection_dim=8, guidance_embeds=guided, axes_dims_rope=(2, 2, 4))
     return diffusers.FluxPipeline(
         scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=guided),
-        vae=vae(scaling_factor=0.4, shift_factor=0.1), text_encoder=one, tokenizer=first, text_encoder_2=three, tokenizer_2=third,
-        transformer=net)
+        vae=vae(scaling_factor=0.4, shift_factor=0.1), text_encoder=one, tokenizer=first, text_encoder_2=three,
+        tokenizer_2=third, transformer=net)
 
 
 def dit():
     net = diffusers.DiTTransformer2DModel(
-        num_attention_heads=2, attention_head_dim=8, in_channels=4, out_channels=8, num_layers=1, sample_size=8, patch_size=2,
-        num_embeds_ada_norm=1000, norm_type="ada_norm_zero", norm_elementwise_affine=False, activation_fn="gelu-approximate")
+        num_attention_heads=2, attention_head_dim=8, in_channels=4, out_channels=8, num_layers=1,
+        sample_size=8, patch_size=2, num_embeds_ada_norm=1000, norm_type="ada_norm_zero", norm_elementwise_affine=False,
+        activation_fn="gelu-approximate")
     return diffusers.DiTPipeline(transformer=net, vae=vae(), scheduler=DDIMScheduler(clip_sample=False))
 
 
@@ -123,12 +126,12 @@ def consistency(classes=None):
     return diffusers.ConsistencyModelPipeline(unet=net, scheduler=diffusers.CMStochasticIterativeScheduler())
 
 
-def pixels(scheduler=None, **options):
-    return diffusers.DDIMPipeline(unet=unet(**options), scheduler=scheduler or DDIMScheduler(clip_sample=False))
+def pixels():
+    return diffusers.DDIMPipeline(unet=unet(), scheduler=DDIMScheduler(clip_sample=False, prediction_type="v_prediction"))
 
 
 def alive(pipeline):
-    """With weights of which none are zero, in evaluation mode, and without a bar."""
+    """With weights of which none are zero, and in evaluation mode."""
     generator = torch.Generator().manual_seed(0)
     for part in pipeline.components.values():
         if isinstance(part, torch.nn.Module):
@@ -136,5 +139,10 @@ def alive(pipeline):
             for p in part.parameters():
                 if p.ndim < 2 or not p.abs().sum():
                     p.data.add_(torch.randn(p.shape, generator=generator), alpha=0.1)
+    return quiet(pipeline)
+
+
+def quiet(pipeline):
+    """Without a bar."""
     pipeline.set_progress_bar_config(disable=True)
     return pipeline

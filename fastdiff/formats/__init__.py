@@ -17,7 +17,7 @@ READERS: dict[str, Callable[[Path, dict[str, Any]], Denoiser]] = {
     "DDPMPipeline": plain.unconditional, "DDIMPipeline": plain.unconditional, "PNDMPipeline": plain.unconditional,
     "LDMPipeline": plain.unconditional, "DiTPipeline": plain.dit, "ConsistencyModelPipeline": plain.consistency,
     "StableDiffusionPipeline": prompted.stable_diffusion, "StableDiffusionXLPipeline": prompted.stable_diffusion,
-    "LatentConsistencyModelPipeline": prompted.latent_consistency,
+    "LatentConsistencyModelPipeline": prompted.stable_diffusion,
     "PixArtAlphaPipeline": prompted.pixart, "PixArtSigmaPipeline": prompted.pixart,
     "StableDiffusion3Pipeline": prompted.sd3, "FluxPipeline": prompted.flux,
 }

@@ -28,6 +28,8 @@ def network(folder: Path, index: dict[str, Any], name: str, kind: str, once: str
 def shape_of(module: ModelMixin) -> tuple[int, ...]:
     """Of the samples that a network with a sample_size was trained on."""
     size = module.config.sample_size
+    if not isinstance(size, int | list | tuple):
+        raise ValueError(f"sample_size: {size!r:.80} in its config.json, expected a number, or height and width")
     return sized((module.config.in_channels, *((size, size) if isinstance(size, int) else size)))
 
 

@@ -7,26 +7,24 @@ from typing import Annotated, Any, Literal
 
 import diffusers
 from pydantic import BaseModel, Field
+from torch import nn
 
 from ..about import MOST, Finite
-from ..denoiser import Sampling
+from ..denoiser import Denoiser, Sampling
 from ..errors import FastdiffError
 from ..files import read_json
 from ..pipelines import DIFFUSERS_BETAS, DIFFUSERS_NAMES
 from ..schedule import DDPM
 from ..settings import validate
-from .parts import part
+from .parts import fitted, part
 
-TABLES = tuple(f"{name}Scheduler" for name in (
-    "DDPM", "DDIM", "PNDM", "LMSDiscrete", "EulerDiscrete", "EulerAncestralDiscrete", "HeunDiscrete", "KDPM2Discrete",
-    "KDPM2AncestralDiscrete", "DPMSolverMultistep", "DPMSolverSinglestep", "DEISMultistep", "UniPCMultistep", "LCM", "TCD"))
 SPACINGS = {"leading": "leading", "trailing": "trailing", "linspace": "uniform"}      # theirs by ours, the nearest
 Above = Annotated[Finite, Field(gt=0)]
 Count = Annotated[int, Field(ge=1, le=MOST)]
 
 
 class Table(BaseModel):
-    """What trains on a table of betas, whatever it samples by; what is not named here is how that is done."""
+    """What a network was trained on with a table of betas, whatever the scheduler's way of sampling."""
 
     num_train_timesteps: Count = 1000
     beta_start: Finite = 1e-4
@@ -56,18 +54,30 @@ class Table(BaseModel):
         offset = f"[offset={self.steps_offset}]" if self.timestep_spacing == "leading" and self.steps_offset else ""
         return Sampling("ddim", SPACINGS[self.timestep_spacing] + offset, (min(50, self.num_train_timesteps),))
 
+    def model(self, net: nn.Module, shape: tuple[int, ...], **parts: Any) -> Denoiser:
+        """The network as a model; parts: of Denoiser."""
+        return fitted(Denoiser(net, self.schedule, self.predicts, shape, sampling=self.sampling, **parts))
+
 
 class LatentConsistency(Table):
     """LCMScheduler: a table, and a network that jumps to the data in few steps."""
 
+    prediction_type: Literal["epsilon", "v_prediction"] = "epsilon"
     original_inference_steps: Count = 50
     timestep_scaling: Literal[10] = 10
+
+    @property
+    def predicts(self) -> str:
+        return f"lcm_{super().predicts}"
 
     @property
     def sampling(self) -> Sampling:
         scheduler = diffusers.LCMScheduler(self.num_train_timesteps, original_inference_steps=self.original_inference_steps)
         steps = tuple(n for n in (4, 1, 2, 8) if n <= self.original_inference_steps)
         return on_grids(Sampling("consistency", "trailing", steps), scheduler, lambda: scheduler.timesteps + 1)
+
+    def model(self, net: nn.Module, shape: tuple[int, ...], **parts: Any) -> Denoiser:
+        return super().model(net, shape, sigma_data=0.5, **parts)
 
 
 class Consistency(BaseModel):
@@ -132,12 +142,21 @@ def on_grids(sampling: Sampling, scheduler: Any, times: Any) -> Sampling:
     return sampling
 
 
-def described(kind: type[BaseModel], folder: Path, known: tuple[str, ...]) -> Any:
-    """A pipeline's scheduler as one of the above, its class one of those known; unknown keys are of other versions."""
+# The schedulers that a network of a kind comes with, and what each says of it.
+TABLES: dict[str, type[Table]] = {f"{name}Scheduler": Table for name in (
+    "DDPM", "DDIM", "PNDM", "LMSDiscrete", "EulerDiscrete", "EulerAncestralDiscrete", "HeunDiscrete", "KDPM2Discrete",
+    "KDPM2AncestralDiscrete", "DPMSolverMultistep", "DPMSolverSinglestep", "DEISMultistep", "UniPCMultistep", "TCD")}
+TABLES["LCMScheduler"] = LatentConsistency
+JUMPS = {"CMStochasticIterativeScheduler": Consistency}
+FLOWS = {"FlowMatchEulerDiscreteScheduler": FlowMatching}
+
+
+def described(folder: Path, known: dict[str, type[BaseModel]]) -> Any:
+    """What a pipeline's scheduler, one of those known, says; keys that are not known are of other versions."""
     said = read_json(part(folder, "scheduler") / "scheduler_config.json")
-    name = said.get("_class_name", known[0])
-    if name not in known:
+    name = said.get("_class_name", next(iter(known)))
+    if not isinstance(name, str) or name not in known:
         raise FastdiffError(f"scheduler: this {name!r:.80} is not supported here, only {', '.join(known)}")
     parameters = signature(getattr(diffusers, name).__init__).parameters
     usual = {key: p.default for key, p in parameters.items() if p.default is not p.empty}
-    return validate(kind, usual | said, "scheduler")
+    return validate(known[name], usual | said, "scheduler")

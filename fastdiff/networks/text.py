@@ -96,11 +96,10 @@ class TextEncoder:
     @torch.no_grad()
     def told(self, prompts: list[str]) -> dict[str, Tensor]:
         """All that encode_prompt returns, by its name in TELLS."""
-        others = {f"prompt_{i}": None for i in (2, 3) if f"prompt_{i}" in inspect.signature(self.pipeline.encode_prompt).parameters}
-        said = {"device": self.pipeline.device, "num_images_per_prompt": 1}
-        if "no text" in TELLS[self.kind]:
-            said["do_classifier_free_guidance"] = True
-        values = self.pipeline.encode_prompt(prompts, **others | said)
+        known = inspect.signature(self.pipeline.encode_prompt).parameters
+        said = {"device": self.pipeline.device, "num_images_per_prompt": 1, "do_classifier_free_guidance": True,
+                "prompt_2": None, "prompt_3": None}
+        values = self.pipeline.encode_prompt(prompts, **{name: said[name] for name in known if name in said})
         return {key: value for key, value in zip(TELLS[self.kind], values, strict=True) if key != "ids"}
 
 

@@ -38,7 +38,15 @@ class Transformer(Backbone):
 class PixArt(Transformer):
     """PixArtTransformer2DModel; cond["mask"] (B, L) says which of the text counts. pixels: behind one of a latent."""
 
-    kind, pixels = "pixart", 8
+    kind = "pixart"
+
+    def __init__(self, module: ModelMixin, channels: int | None = None, guided: bool = False, pixels: int = 8):
+        super().__init__(module, channels, guided)
+        self.pixels = pixels
+
+    def around(self, module: ModelMixin, guided: bool) -> Self:
+        """The same around another module."""
+        return PixArt(module, self.channels, guided, self.pixels).train(self.training)
 
     def answer(self, x: Tensor, t: Tensor, cond: dict[str, Tensor], text: Tensor) -> Tensor:
         """Of x with its planes."""
@@ -82,7 +90,7 @@ class Flux(Transformer):
     def answer(self, x: Tensor, t: Tensor, cond: dict[str, Tensor], text: Tensor) -> Tensor:
         """Of x with its planes."""
         height, width = (n // 2 for n in x.shape[2:])
-        places = torch.cartesian_prod(torch.zeros(1), torch.arange(height), torch.arange(width)).to(x)          # (L, 3)
+        places = torch.cartesian_prod(torch.arange(1), torch.arange(height), torch.arange(width)).to(x)         # (L, 3)
         weight = cond.get("guidance", torch.ones_like(t)).to(x) if self.module.config.guidance_embeds else None
         tokens = self.module(pack(x), text, cond["pooled"].to(x), t / 1000, places, text.new_zeros(text.shape[1], 3), weight,
                              return_dict=False)[0]
