@@ -6,7 +6,7 @@ from diffusers import LatentConsistencyModelPipeline, UNet2DConditionModel
 
 from fastdiff.denoiser import Denoiser
 from fastdiff.errors import FastdiffError
-from fastdiff.networks import TextUNet
+from fastdiff.networks import TextUNet, text_unet
 from fastdiff.schedule import DDPM
 
 SDXL = {"addition_embed_type": "text_time", "addition_time_embed_dim": 4, "projection_class_embeddings_input_dim": 6 + 24}
@@ -209,3 +209,39 @@ def test_what_is_missing_is_named():
                              (cond | {"image": drawn(3, 1, 8, 8)}, "image of 3 channels, got 1")):
         with pytest.raises(FastdiffError, match=message):
             net(X, T, None, lacking)
+
+
+# ---- fresh ones
+
+
+SMALL = {"text": 12, "channels": (8, 16), "layers": 1, "groups": 4, "heads": 2}
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 8, 4)])
+def test_a_fresh_one_attends_to_text_where_it_is_told(shape):
+    t, x = T[:2], drawn(2, *shape)
+    for attention, kind in (((), "DownBlock2D"), ((8,), "CrossAttnDownBlock2D")):
+        net = text_unet(shape, **SMALL, attention=attention, dropout=0.1).eval()
+        assert net.module.config.down_block_types == (kind, "DownBlock2D") and net.null_label is None
+        one, other = (net(x, t, None, {"text": drawn(2, 5, 12, seed=seed)}) for seed in (2, 3))
+        assert one.shape == x.shape and (one - other).abs().amax((1, 2, 3)).min() > 1e-6
+
+
+def test_labels_images_and_variance_of_a_fresh_one():
+    net = text_unet((2, 8, 8), 3, **SMALL, image=1, learned_variance=True).eval()
+    assert (net.null_label, net.image, net.channels, net.learned_variance) == (3, 1, 2, True)
+    cond = {"text": TEXT, "image": drawn(3, 1, 4, 4), "label": torch.tensor([0, 2, 1])}
+    assert net(X[:, :2], T, None, cond).shape == (3, 4, 8, 8)
+    back = TextUNet.of(net.module, (2, 8, 8), False)
+    assert (back.null_label, back.image, back.channels, back.learned_variance) == (3, 1, 2, True)
+
+
+@pytest.mark.parametrize(("shape", "options", "message"), [
+    ((2,), {}, r"text_unet expects images \(C, H, W\), the data have shape \(2,\)"),
+    ((1, 8, 6), {"channels": (8, 8, 8)}, "3 resolutions cannot halve images of 8 x 6"),
+    ((1, 8, 8), {"heads": 3}, "heads: 16 channels do not part into 3"),
+    ((1, 8, 8), {"groups": 5}, "8 is no multiple of the 5 groups"),
+])
+def test_misfits_are_refused(shape, options, message):
+    with pytest.raises(FastdiffError, match=message):
+        text_unet(shape, **SMALL | options)

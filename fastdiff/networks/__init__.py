@@ -5,10 +5,12 @@ from collections.abc import Callable
 from torch import nn
 
 from . import oracle
+from .dit import DiT, dit
 from .mlp import MLP, mlp
-from .text_unet import TextUNet
+from .presets import PRESETS
+from .text_unet import TextUNet, text_unet
 from .unet import UNet, unet
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {"unet": unet, "mlp": mlp}
+NETWORKS: dict[str, Callable[..., nn.Module]] = {"unet": unet, "mlp": mlp, "dit": dit, "text_unet": text_unet} | PRESETS
 
-__all__ = ["MLP", "NETWORKS", "TextUNet", "UNet", "mlp", "oracle", "unet"]
+__all__ = ["MLP", "NETWORKS", "PRESETS", "DiT", "TextUNet", "UNet", "dit", "mlp", "oracle", "text_unet", "unet"]

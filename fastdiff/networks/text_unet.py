@@ -1,16 +1,17 @@
 """diffusers' UNet2DConditionModel, the network of Stable Diffusion and its kin, behind net(x, t, s, cond)."""
 
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.embeddings import get_timestep_embedding
+from pydantic import Field
 from torch import Tensor
 
 from ..denoiser import Cond
 from ..errors import FastdiffError
-from .backbone import Backbone, grown
-from .unet import UNet
+from .backbone import PLANES, Backbone, grown
+from .unet import UNet, Width, Widths, resolutions
 
 WAVES = 256         # sines and cosines of the weight of guidance, as in LCM
 
@@ -72,3 +73,23 @@ class TextUNet(UNet):
     def with_guidance(self) -> Self:
         """A copy that is also told a weight of guidance; until it is trained it does what this one does."""
         return self.around(grown(self.module, "time_embedding.cond_proj", time_cond_proj_dim=WAVES), True)
+
+
+def text_unet(shape: tuple[int, ...], classes: int = 0, *, text: Width = 768, channels: Widths = (64, 128, 128),
+              layers: Annotated[int, Field(ge=1, le=100)] = 2, attention: tuple[int, ...] = (),
+              heads: Annotated[int, Field(ge=1)] = 8, dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+              groups: Annotated[int, Field(ge=1)] = 8, image: Annotated[int, Field(ge=0, lt=PLANES)] = 0,
+              learned_variance: bool = False) -> TextUNet:
+    """A fresh UNet2DConditionModel. text: width of the text's embeddings; attention: the image sizes at which it attends to
+    them and to itself besides the middle, with so many heads; the others as in unet."""
+    sizes = resolutions("text_unet", shape, channels, groups)
+    if bad := [c for c, n in zip(channels, sizes, strict=True) if (n in attention or n == sizes[-1]) and c % heads]:
+        raise FastdiffError(f"heads: {bad[0]} channels do not part into {heads}")
+    return TextUNet(UNet2DConditionModel(
+        sample_size=shape[1] if shape[1] == shape[2] else shape[1:], in_channels=shape[0] + image,
+        out_channels=shape[0] * (2 if learned_variance else 1), cross_attention_dim=text,
+        block_out_channels=channels, layers_per_block=layers, norm_num_groups=groups, dropout=dropout,
+        attention_head_dim=heads,                                             # what diffusers calls so here is their number
+        down_block_types=tuple("CrossAttnDownBlock2D" if n in attention else "DownBlock2D" for n in sizes),
+        up_block_types=tuple("CrossAttnUpBlock2D" if n in attention else "UpBlock2D" for n in reversed(sizes)),
+        num_class_embeds=classes + 1 if classes else None), shape[0])

@@ -1,6 +1,6 @@
 """diffusers' UNet2DModel behind net(x, t, s, cond)."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from diffusers import UNet2DModel
 from pydantic import Field
@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from ..denoiser import Cond
 from ..errors import FastdiffError
-from .backbone import Backbone, grown
+from .backbone import PLANES, Backbone, grown
 
 Width = Annotated[int, Field(ge=1, le=2**16)]
+Widths = Annotated[tuple[Width, ...], Field(min_length=1, max_length=16)]
 
 
 class UNet(Backbone):
@@ -73,27 +74,41 @@ def in_own_dtype(embedding: nn.Module, inputs: tuple[Tensor]) -> Tensor:
     return inputs[0].to(embedding.linear_1.weight.dtype)
 
 
-def unet(shape: tuple[int, ...], classes: int = 0, *,
-         channels: Annotated[tuple[Width, ...], Field(min_length=1, max_length=16)] = (64, 128, 128),
+def unet(shape: tuple[int, ...], classes: int = 0, *, channels: Widths = (64, 128, 128),
          layers: Annotated[int, Field(ge=1, le=100)] = 2, attention: tuple[int, ...] = (), middle_attention: bool = True,
-         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0, groups: Annotated[int, Field(ge=1)] = 8,
+         head: Annotated[int, Field(ge=1)] | None = None, dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+         groups: Annotated[int, Field(ge=1)] = 8, scale_shift: bool = False, resampling: Literal["conv", "resnet"] = "conv",
+         embedding: Width | None = None, image: Annotated[int, Field(ge=0, lt=PLANES)] = 0,
          learned_variance: bool = False) -> UNet:
     """A fresh UNet2DModel. channels: width of each resolution, halving; layers: residual blocks a resolution;
-    attention: the image sizes at which it attends besides the middle; groups: of the group norms;
-    learned_variance: twice the output channels, for the variance of a reverse step."""
+    attention: the image sizes at which it attends besides the middle; head: width of a head, 32 or the least of channels;
+    groups: of the group norms; scale_shift: the time scales their outputs too; resampling: by convolutions or by residual
+    blocks; embedding: width of the time's, four times the first of channels; image: channels of an image that x is
+    conditioned on; learned_variance: twice the output channels, for the variance of a reverse step."""
+    sizes = resolutions("unet", shape, channels, groups)
+    attending = [c for c, n in zip(channels, sizes, strict=True) if n in attention] + [channels[-1]] * middle_attention
+    if head and (bad := [c for c in attending if c % head]):
+        raise FastdiffError(f"head: {bad[0]} channels are no heads of {head}")
+    down, up = ("DownBlock2D", "UpBlock2D") if resampling == "conv" else ("ResnetDownsampleBlock2D", "ResnetUpsampleBlock2D")
+    return UNet(UNet2DModel(
+        sample_size=shape[1] if shape[1] == shape[2] else shape[1:], in_channels=shape[0] + image,
+        out_channels=shape[0] * (2 if learned_variance else 1),
+        block_out_channels=channels, layers_per_block=layers, norm_num_groups=groups, dropout=dropout,
+        attention_head_dim=head or min(32, *channels), add_attention=middle_attention, attn_norm_num_groups=groups,
+        resnet_time_scale_shift="scale_shift" if scale_shift else "default", time_embedding_dim=embedding,
+        downsample_type=resampling, upsample_type=resampling,
+        down_block_types=tuple("AttnDownBlock2D" if n in attention else down for n in sizes),
+        up_block_types=tuple("AttnUpBlock2D" if n in attention else up for n in reversed(sizes)),
+        num_class_embeds=classes + 1 if classes else None), shape[0])
+
+
+def resolutions(name: str, shape: tuple[int, ...], channels: tuple[int, ...], groups: int) -> list[int]:
+    """The heights of images at the widths `channels`; FastdiffError where they cannot be. name: of the network, for it."""
     if len(shape) != 3:
-        raise FastdiffError(f"unet expects images (C, H, W), the data have shape {shape}; use mlp")
-    sizes = [shape[1] >> i for i in range(len(channels))]
-    if shape[1] % (1 << (len(channels) - 1)) or shape[2] % (1 << (len(channels) - 1)):
+        raise FastdiffError(f"{name} expects images (C, H, W), the data have shape {shape}; use mlp")
+    if any(n % (1 << (len(channels) - 1)) for n in shape[1:]):
         raise FastdiffError(
             f"channels: {len(channels)} resolutions cannot halve images of {shape[1]} x {shape[2]}")
     if bad := [c for c in channels if c % groups]:
         raise FastdiffError(f"channels: {bad[0]} is no multiple of the {groups} groups of the group norm")
-    return UNet(UNet2DModel(
-        sample_size=shape[1] if shape[1] == shape[2] else shape[1:], in_channels=shape[0],
-        out_channels=shape[0] * (2 if learned_variance else 1),
-        block_out_channels=channels, layers_per_block=layers, norm_num_groups=groups, dropout=dropout,
-        attention_head_dim=min(32, *channels), add_attention=middle_attention,
-        down_block_types=tuple("AttnDownBlock2D" if n in attention else "DownBlock2D" for n in sizes),
-        up_block_types=tuple("AttnUpBlock2D" if n in attention else "UpBlock2D" for n in reversed(sizes)),
-        num_class_embeds=classes + 1 if classes else None))
+    return [shape[1] >> i for i in range(len(channels))]

@@ -1,0 +1,43 @@
+"""Networks of papers by name: a builder with its keywords set, which a recipe may still override."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from .dit import dit
+from .text_unet import text_unet
+from .unet import unet
+
+
+def preset(builder: Callable[..., nn.Module], said: str, **keywords: Any) -> Callable[..., nn.Module]:
+    """The builder with other defaults; said: what it is."""
+    made = partial(builder, **keywords)
+    made.__name__, made.__doc__ = builder.__name__, said
+    return made
+
+
+DIT = "in Peebles & Xie 2023, where all blocks share one embedding of time and class; of diffusers' each has its own:"
+
+PRESETS: dict[str, Callable[..., nn.Module]] = {
+    "ddpm-cifar10": preset(
+        unet, "35.7M, Ho et al. 2020; its halvings are padded on both sides, the paper's on one.",
+        channels=(128, 256, 256, 256), layers=2, attention=(16,), head=256, dropout=0.1, groups=32),
+    "edm-cifar10": preset(
+        unet, "57.2M, near the DDPM++ of Karras et al. 2022 (55.7M), which on its way up attends after one block alone, has "
+              "a first convolution of 128 channels, scales its shortcuts and is told of augmentations.",
+        channels=(256, 256, 256), layers=4, attention=(16,), head=256, dropout=0.13, groups=32, resampling="resnet",
+        embedding=512),
+    "adm-64": preset(
+        unet, "296M, Dhariwal & Nichol 2021 for ImageNet 64 x 64; learned_variance: true for the paper's.",
+        channels=(192, 384, 576, 768), layers=3, attention=(32, 16, 8), head=64, dropout=0.1, groups=32, scale_shift=True,
+        resampling="resnet"),
+    "dit-s/2": preset(dit, f"33M {DIT} 39.8M", depth=12, width=384, heads=6, patch=2),
+    "dit-b/2": preset(dit, f"130M {DIT} 147.4M", depth=12, width=768, heads=12, patch=2),
+    "dit-l/2": preset(dit, f"458M {DIT} 511.6M", depth=24, width=1024, heads=16, patch=2),
+    "dit-xl/2": preset(dit, f"675M {DIT} 749.8M", depth=28, width=1152, heads=16, patch=2),
+    "sd15": preset(
+        text_unet, "860M, the latent network of Stable Diffusion 1.5 (Rombach et al. 2022).",
+        text=768, channels=(320, 640, 1280, 1280), layers=2, attention=(64, 32, 16), heads=8, groups=32),
+}
