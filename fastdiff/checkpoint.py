@@ -16,10 +16,11 @@ from .about import ABOUT, About, about, read
 from .denoiser import Denoiser, Matched
 from .errors import FastdiffError
 from .files import sha256, synced, write_json
+from .formats import load_diffusers
 from .networks import KINDS, MLP
 from .networks.latent import Autoencoder
 from .networks.text import TextEncoder
-from .pipelines import load_diffusers, no_pipeline, write_pipeline
+from .pipelines import no_pipeline, write_pipeline
 from .schedule import SCHEDULES, Schedule
 from .weights import INDEX, PICKLED, check_weights, opened, pickled_file
 
@@ -56,7 +57,8 @@ def export(model: Denoiser, folder: Path, notes: dict[str, Any], dtype: torch.dt
         "shape": model.shape, "time_input": model.time_input, "sigma_data": model.sigma_data,
         "scale_input": model.scale_input, "two_times": model.two_times, "sampling": asdict(model.sampling),
         "guidance": model.guidance and {"weights": model.guidance, "means": "null + weight (cond - null)"},
-        "latent": model.latent and model.latent.fingerprint, "text": model.text and model.text.fingerprint,
+        "latent": model.latent and model.latent.fingerprint,
+        "text": model.text and {"weights": model.text.fingerprint, "index": model.text.index},
         "base": model.base and fingerprint(scratch / "base"),
         "weights": sha256(weights), "params": sum(p.numel() for p in module.parameters()), **notes,
     }
@@ -87,7 +89,8 @@ def fingerprint(path: str | Path) -> str:
     """What identifies a model: SHA-256 of its weights, and of a plain folder's settings; id@commit of one on the hub."""
     folder = Path(path).expanduser()
     if notes := about(folder):
-        parts = [notes["weights"], *filter(None, (notes.get(part) for part in ("latent", "text", "base")))]
+        parts = [notes["weights"], *filter(None, (notes.get("latent"), (notes.get("text") or {}).get("weights"),
+                                                  notes.get("base")))]
         return parts[0] if len(parts) == 1 else hashlib.sha256("".join(parts).encode()).hexdigest()
     files = sorted([*folder.glob("*/*.safetensors"), *folder.glob("*/*.json")])
     if not files and hub.is_id(str(path)):
@@ -130,7 +133,8 @@ def load_export(folder: Path, notes: About) -> Denoiser:
     module = opened(MLP if kind is MLP else getattr(diffusers, MODULES[notes.network]), place)
     return Denoiser(kind.of(module, notes.shape, bool(guidance)), notes.schedule, notes.predicts, notes.shape,
                     notes.time_input, notes.sigma_data, notes.scale_input, notes.two_times, notes.how(), guidance,
-                    Autoencoder.open(folder) if notes.latent else None, TextEncoder.open(folder) if notes.text else None,
+                    Autoencoder.open(folder) if notes.latent else None,
+                    notes.text and TextEncoder.open(folder, notes.text.index),
                     load(folder / "base") if notes.base else None)
 
 

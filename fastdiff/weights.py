@@ -23,7 +23,7 @@ WARNING = "is pickled, which could run code as it is read: convert it once, as p
 
 
 def check_weights(folder: Path) -> None:
-    """Refuse a folder that has pickled weights alone, or whose index names a file elsewhere."""
+    """Refuse a folder that has pickled weights alone, or whose index names a file elsewhere, or one that is not there."""
     for index in sorted(folder.glob(INDEX)):
         try:
             named = set(read_json(index)["weight_map"].values())
@@ -33,6 +33,8 @@ def check_weights(folder: Path) -> None:
             raise FastdiffError(f"{index} is damaged ({type(error).__name__}: {error}): copy it again") from None
         if strange := sorted(name for name in named if Path(name).name != name or not name.endswith(".safetensors")):
             raise FastdiffError(f"{index}: weight_map names {strange[0]!r:.80}, expected safetensors files beside it")
+        if lost := sorted(name for name in named if not (folder / name).is_file()):
+            raise FastdiffError(f"{index} names {lost[0]}, which is not there: fetch or copy the model again, whole")
     pickled = sorted(path for path in folder.glob("*") if path.suffix in PICKLED)
     if pickled and not any(folder.glob("*.safetensors")):
         raise FastdiffError(pickled_folder(pickled[0].name, folder))

@@ -95,7 +95,7 @@ if "cm" in ROWS:
     KINDS["consistency models"] = (
         "CMStochasticIterativeScheduler",
         lambda: student(Karras(), "cm", sampled("consistency", FEW, SEVERAL), 3, time_input="cm", **EDM))
-for name in LCM_NAMES.keys() & ROWS.keys():
+for name in LCM_NAMES:
     KINDS[name] = ("LCMScheduler", lambda name=name: student(DDPM(), name, sampled("consistency", steps=SEVERAL), 3))
 
 

@@ -21,6 +21,7 @@ FLOORS = [
     {"licences", "schedulers"},
     {"script"},
     {"card", "pipelines"},
+    {"formats"},
     {"methods", "checkpoint", "generate", "likelihood", "metrics", "provenance", "cost", "placement", "health"},
     {"state", "log", "parts"},
     {"train", "pairs", "latents", "evaluate", "search", "editing", "crash"},
