@@ -112,7 +112,8 @@ def opened(folder: Path, kind: Any) -> Any:
     check_weights(folder)
     try:
         if kind in TOKENIZERS:
-            return getattr(transformers, kind).from_pretrained(folder, local_files_only=True)
+            tokenizer = getattr(transformers, kind)
+            return tokenizer.from_pretrained(folder, local_files_only=True)
         model, told = getattr(transformers, kind).from_pretrained(
             folder, local_files_only=True, use_safetensors=True, output_loading_info=True)
         if told["missing_keys"]:
