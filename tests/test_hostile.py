@@ -632,4 +632,4 @@ def test_nothing_in_the_package_runs_what_it_reads(path):
         assert given.get("shell", "False") == "False" and given.get("allow_pickle", "False") == "False"
         assert given.get("use_safetensors", "True") == "True"
         if name.endswith(".from_pretrained"):
-            assert "use_safetensors" in given
+            assert "use_safetensors" in given or name.startswith("tokenizer.")        # which have no weights

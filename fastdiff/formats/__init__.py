@@ -7,9 +7,10 @@ from typing import Any
 from ..about import ABOUT
 from ..denoiser import Denoiser
 from ..errors import FastdiffError
-from ..files import read_json
+from ..files import read_object
 from ..images import first_line
 from ..pipelines import INDEX
+from ..weights import UnreadWeights
 from . import plain, prompted
 
 # What opens a pipeline: (its folder, what its model_index.json says) -> model.
@@ -28,10 +29,12 @@ def load_diffusers(folder: Path) -> Denoiser:
     if not (folder / INDEX).is_file():
         raise FastdiffError(f"{folder} is no model: expected {ABOUT} or {INDEX} in it; name a stage of a run")
     try:
-        index = read_json(folder / INDEX)
-        kind = index.get("_class_name") if isinstance(index, dict) else index
+        index = read_object(folder / INDEX)
+        kind = index.get("_class_name")
         if not isinstance(kind, str) or kind not in READERS:
             raise FastdiffError(f"this {kind!r:.80} is not supported, only {', '.join(READERS)}")
         return READERS[kind](folder, index)
+    except UnreadWeights:
+        raise
     except (FastdiffError, OSError, ValueError, TypeError) as error:
         raise FastdiffError(f"{folder}: cannot be loaded as a diffusers model ({first_line(error)})") from None

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from ..denoiser import Denoiser
-from ..networks import UNet
+from ..networks import DiT, UNet
 from ..networks.latent import Autoencoder
 from ..schedule import Karras
 from .parts import network, shape_of
@@ -20,8 +20,6 @@ def unconditional(folder: Path, index: dict[str, Any]) -> Denoiser:
 
 def dit(folder: Path, index: dict[str, Any]) -> Denoiser:
     """DiTPipeline."""
-    from ..networks.dit import DiT
-
     module = network(folder, index, "transformer", "DiTTransformer2DModel", "Transformer2DModel")
     shape = shape_of(module)
     return described(folder, TABLES).model(DiT.of(module, shape, False), shape, latent=Autoencoder.open(folder))

@@ -13,7 +13,7 @@ from ..about import MOST, Finite
 from ..betas import DIFFUSERS_BETAS
 from ..denoiser import Denoiser, Sampling
 from ..errors import FastdiffError
-from ..files import read_json
+from ..files import read_object
 from ..schedule import DDPM
 from ..schedulers import DIFFUSERS_NAMES
 from ..settings import validate
@@ -154,7 +154,7 @@ FLOWS = {"FlowMatchEulerDiscreteScheduler": FlowMatching}
 
 def described(folder: Path, known: dict[str, type[BaseModel]]) -> Any:
     """What a pipeline's scheduler, one of those known, says; keys that are not known are of other versions."""
-    said = read_json(part(folder, "scheduler") / "scheduler_config.json")
+    said = read_object(part(folder, "scheduler") / "scheduler_config.json")
     name = said.get("_class_name", next(iter(known)))
     if not isinstance(name, str) or name not in known:
         raise FastdiffError(f"scheduler: this {name!r:.80} is not supported here, only {', '.join(known)}")

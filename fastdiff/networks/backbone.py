@@ -58,11 +58,11 @@ class Backbone(nn.Module):
 
     def labels(self, x: Tensor, cond: Cond) -> Tensor | None:
         """The classes (B,), the null class where none are given; None for a network without."""
-        if cond and "label" in cond:
-            return cond["label"]
-        if self.null_label is None and self.classes_known:
+        if self.classes_known is None or (cond and "label" in cond):
+            return cond["label"] if self.classes_known else None
+        if self.null_label is None:
             raise FastdiffError("the network knows no null class: it needs labels")
-        return None if self.null_label is None else torch.full((len(x),), self.null_label, device=x.device)
+        return torch.full((len(x),), self.null_label, device=x.device)
 
     @property
     def classes_known(self) -> int | None:

@@ -9,7 +9,7 @@ from diffusers import ModelMixin
 from torch import Tensor
 
 from ..errors import FastdiffError
-from ..files import read_json
+from ..files import read_object
 from ..weights import check_weights, digest, opened
 
 KINDS = ("AutoencoderKL", "VQModel", "AutoencoderTiny")
@@ -49,7 +49,7 @@ class Autoencoder:
         import diffusers
 
         check_weights(place)
-        kind = read_json(place / "config.json").get("_class_name")
+        kind = read_object(place / "config.json").get("_class_name")
         if kind not in KINDS:
             raise FastdiffError(f"{place}: this {kind!r:.80} is not supported, only {', '.join(KINDS)}")
         return cls.of(opened(getattr(diffusers, kind), place))

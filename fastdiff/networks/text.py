@@ -1,6 +1,8 @@
 """Text encoders: prompts to what a network is told of them, by the pipelines' own code."""
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -74,9 +76,10 @@ class TextEncoder:
 
     def save(self, folder: Path) -> None:
         """Write its parts into a pipeline's folder."""
-        for name, part in self.parts.items():
-            if not isinstance(part, bool):
-                part.save_pretrained(folder / name)
+        with without_bars():
+            for name, part in self.parts.items():
+                if not isinstance(part, bool):
+                    part.save_pretrained(folder / name)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -131,11 +134,27 @@ def opened(folder: Path, kind: Any) -> Any:
     check_weights(folder)
     try:
         if kind in TOKENIZERS:
-            return getattr(transformers, kind).from_pretrained(folder, local_files_only=True)
-        model, told = getattr(transformers, kind).from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, output_loading_info=True)
+            tokenizer = getattr(transformers, kind)
+            return tokenizer.from_pretrained(folder, local_files_only=True)
+        with without_bars():
+            model, told = getattr(transformers, kind).from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, output_loading_info=True)
         if told["missing_keys"]:
             raise ValueError(f"the weights lack {sorted(told['missing_keys'])[0]}")
         return model
     except Exception as error:                                    # what is broken can fail anywhere in the library
         raise FastdiffError(f"{folder.name} cannot be read: {first_line(error)}") from None
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """transformers shows no progress, which it does however short the work is."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
