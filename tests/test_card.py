@@ -1,4 +1,4 @@
-"""Cards: front matter that the hub reads, figures and recipe of the run, and licences that come down from teacher and data."""
+"""Cards: front matter that the hub reads, figures and recipe of the run, licences that come down from teacher and data."""
 
 import json
 import re
@@ -57,8 +57,9 @@ def body(folder):
 
 def test_a_card_tells_what_the_model_is_and_how_it_fares(run):
     card = body(run / "progressive-1")
-    assert "# few: progressive-1" in card and "Trained by the method progressive (teacher progressive-2, data digits)" in card
-    assert "which took 4 images, " in card and "It is sampled by ddim on the grid uniform, at 1 step and no other." in card
+    assert "# few: progressive-1" in card
+    assert "Trained by the method progressive (teacher progressive-2, data digits), which took 4 images, " in card
+    assert "It is sampled by ddim on the grid uniform, at 1 step and no other." in card
     figures = card.partition("## Figures")[2].partition("## ")[0]
     assert figures.count("| progressive-1 |") == 1 and "fd_digits" in figures and "extractor digits" in figures
     assert "## Figures" not in body(run / "progressive-2")                              # which was not measured
@@ -148,7 +149,8 @@ def test_a_model_of_unknown_origin_says_so(tmp_path):
     ({"license": "mit"}, "mit"), ({"license": ["mit", "cc0-1.0"]}, "mit, cc0-1.0"), ({}, UNSTATED),
     ({"license": "unknown"}, UNSTATED), ({"license": None}, UNSTATED), ({"license": "other"}, "other"),
     ({"license": "other", "license_name": "some-non-commercial"}, "some-non-commercial"),
-    ({"license": "one\ntwo\n\nthree"}, "one two three"), ({"license": "x" * 1000}, "x" * 100), ({"license": {"a": 1}}, "{'a': 1}")])
+    ({"license": "one\ntwo\n\nthree"}, "one two three"), ({"license": "x" * 1000}, "x" * 100),
+    ({"license": {"a": 1}}, "{'a': 1}")])
 def test_a_licence_is_one_line(front, line):
     assert licence(front) == line
 
@@ -162,7 +164,8 @@ def test_what_a_licence_forbids_is_read_off_its_name(stated, what):
     assert limit(stated) is None if what is None else what in limit(stated)
 
 
-@pytest.mark.parametrize("text", ["", "# No front matter", "---\n[unclosed\n---\n", "---\n- a list\n---\n", "\x00", b"\xff\xfe\x00"])
+@pytest.mark.parametrize("text", ["", "# No front matter", "---\n[unclosed\n---\n", "---\n- a list\n---\n", "\x00",
+                                  b"\xff\xfe\x00"])
 def test_a_card_that_cannot_be_read_states_nothing(tmp_path, text):
     (tmp_path / CARD).write_bytes(text if isinstance(text, bytes) else text.encode())
     assert card_of(tmp_path) == {} and licence(card_of(tmp_path)) == UNSTATED

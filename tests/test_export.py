@@ -198,7 +198,7 @@ def test_every_method_has_its_scheduler(name, time_input):
     (lambda: student(Flow(shift=3.0), "velocity", sampled()), "tell a network the shifted time"),
     (lambda: student(Karras(), "eps", sampled()), "take EDM's or a consistency model's network on Karras"),
     (lambda: student(Karras(), "edm", sampled(), time_input="time", **EDM), "the network's clock, time, is not that"),
-    (lambda: student(Cosine(), "edm", sampled(), sigma_data=0.5), "no scheduler of diffusers takes what this network predicts"),
+    (lambda: student(Cosine(), "edm", sampled(), sigma_data=0.5), "takes what this network predicts, edm, on Cosine"),
     (lambda: student(Cosine(), "v", sampled("ddpm", steps=(3,))), "equal strides of 1000 timesteps"),
     (lambda: student(Cosine(), "v", sampled(), sigma_data=0.5, scale_input=True), "scales a network's input"),
 ])

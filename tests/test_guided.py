@@ -465,7 +465,7 @@ def test_on_the_command_line(run, fastdiff, refused, tmp_path):
     assert fastdiff(*how, "--guidance", "3")[0] == 0
     assert "guidance = 4: this model was trained for guidance from 1 to 3" in refused(*how, "--guidance", "4")
     code, out, _ = fastdiff("export", run / "guided", "--out", tmp_path / "copy")
-    assert code == 0 and "README.md has the script that samples it by diffusers alone" in out
+    assert code == 0 and "README.md: The network is fastdiff's own, MLP, which" in out
     assert load(tmp_path / "copy").guidance == (1.0, 3.0)
 
 
