@@ -14,8 +14,8 @@ def flops(model: Denoiser) -> int | None:
     """Floating-point operations of one evaluation of one sample, in matrix products and convolutions; None without any."""
     x = torch.zeros(1, *model.shape, device=model.device)
     t = torch.tensor(model.schedule.t_max / 2, dtype=torch.float64)
-    null = getattr(model.net, "null_label", None)
-    cond = None if null is None else {"label": torch.full((1,), null, device=model.device)}
+    image = getattr(model.net, "image", 0)
+    cond = {"image": torch.zeros(1, image, *model.shape[1:], device=model.device)} if image else None
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         model(x, t, t, cond)
     return counter.get_total_flops() or None

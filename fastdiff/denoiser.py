@@ -78,7 +78,9 @@ class Denoiser(nn.Module):
         return self.answer(x, self.solve(t), t, s, cond)
 
     def answer(self, x: Tensor, at: Solution, t: Tensor, s: Tensor | None, cond: Cond) -> Tensor:
-        """The same where the time is solved already."""
+        """The same where the time is solved already. No label is the null class, and no prompt the empty one."""
+        if self.text and (not cond or "text" not in cond):
+            cond = (cond or {}) | {name: value.to(x.device) for name, value in self.text.null(len(x)).items()}
         dtype = next((p.dtype for p in self.net.parameters()), x.dtype)
         inner = x * like(at.scale, x) if self.scale_input else x
         t_in = clock(at, x, dtype)

@@ -114,7 +114,7 @@ def conditions(model: Denoiser, n: int, labels: Tensor | int | None = None, prom
         told = [""] if prompts is None else [prompts] if isinstance(prompts, str) else list(prompts)
         different = list(dict.fromkeys(told))
         of = one_each("prompts", torch.tensor([different.index(one) for one in told]), n)
-        cond |= {name: value[of] for name, value in model.text.encode(different).items()}
+        cond |= {name: value[of] for name, value in model.text.to(model.device).encode(different).items()}
     channels = getattr(model.net, "image", 0)
     if image is not None:
         if not channels or image.ndim != 4 or image.shape[1] != channels:

@@ -45,7 +45,7 @@ def embedded(data: Readable, text: Any, accelerator: Accelerator, advance: Calla
     """The data with their captions as networks.text.TextEncoder embeds them, each different one once."""
     if not isinstance(data, Dataset) or data.captions is None:
         raise FastdiffError(f"data {data.name} have no captions, which this model learns from: set `captions`")
-    different = list(dict.fromkeys(data.captions))
+    text, different = text.to(accelerator.device), list(dict.fromkeys(data.captions))
     what = {"captions": different, "text": text.fingerprint}
 
     def make(number: int) -> Columns:

@@ -7,6 +7,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import LoggerType
 from pydantic import Field
@@ -115,8 +116,8 @@ class Recipe:
         options |= {"revision": self.revision} if self.revision else {}
         return open_dataset(name, **(check(DATASETS, name, options, "data") if name in DATASETS else options))
 
-    def fresh_model(self, dataset: Readable) -> Denoiser:
-        """A model with newly drawn weights."""
+    def fresh_model(self, dataset: Readable, device: str = "cpu") -> Denoiser:
+        """A model with newly drawn weights; on the device meta it has none."""
         net_name, net_options = named(self.model.net, "model.net")
         latent, text = self.companions()
         shape = latent.latent_shape(dataset.shape) if latent else dataset.shape
@@ -125,7 +126,8 @@ class Recipe:
         classes = dataset.classes if self.model.labels else 0
         if text and "text" in signature(NETWORKS[net_name]).parameters:
             net_options = {"text": text.width} | net_options
-        net = call(NETWORKS, net_name, net_options, "model.net", shape, classes)
+        with torch.device(device):
+            net = call(NETWORKS, net_name, net_options, "model.net", shape, classes)
         schedule = call(SCHEDULES, *named(self.model.schedule, "model.schedule"), "model.schedule")
         return Denoiser(net, schedule, self.model.predicts, shape, self.model.time_input, self.model.sigma_data,
                         self.model.scale_input, latent=latent, text=text)

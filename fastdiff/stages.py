@@ -82,8 +82,7 @@ def train_all(run: Run, only: str | None) -> None:
     for stage in ahead:                                                   # before the first is trained
         stage.method.ready(data.shape, run.accelerator.device)
     if not all(stage.init or stage.teacher for stage in ahead):
-        with torch.device("meta"):                                        # costs nothing
-            run.recipe.fresh_model(data)
+        run.recipe.fresh_model(data, "meta")                              # costs nothing
     if ahead and only is None:                                            # and not after days
         judges(data.reference, run.recipe.bench, run.accelerator.device)
     for number, stage in enumerate(stages, 1):

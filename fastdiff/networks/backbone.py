@@ -58,10 +58,12 @@ class Backbone(nn.Module):
 
     def labels(self, x: Tensor, cond: Cond) -> Tensor | None:
         """The classes (B,), the null class where none are given; None for a network without."""
-        if self.classes_known is None or (cond and "label" in cond):
-            return cond["label"] if self.classes_known else None
+        if cond and "label" in cond and self.classes_known:
+            return cond["label"]
         if self.null_label is None:
-            raise FastdiffError("the network knows no null class: it needs labels")
+            if self.classes_known:
+                raise FastdiffError("the network knows no null class: it needs labels")
+            return None
         return torch.full((len(x),), self.null_label, device=x.device)
 
     @property

@@ -64,7 +64,7 @@ class UNet(Backbone):
     def with_second_time(self) -> Self:
         """A copy that also sees s; until it is trained it does what this one does."""
         module = self.module
-        if self.null_label is not None or module.config.time_embedding_type != "positional":    # others know no t - s = 0
+        if self.classes_known or module.config.time_embedding_type != "positional":    # others know no t - s = 0
             return super().with_second_time()
         return self.around(grown(module, "class_embedding.linear_2", class_embed_type="timestep"), self.guided)
 
