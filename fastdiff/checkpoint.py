@@ -16,7 +16,7 @@ from .about import ABOUT, About, about, read
 from .denoiser import Denoiser, Matched
 from .errors import FastdiffError
 from .files import sha256, synced, write_json
-from .formats import load_diffusers
+from .formats import load_foreign
 from .networks import MLP, UNet
 from .pipelines import write_pipeline
 from .schedule import SCHEDULES, Schedule
@@ -81,7 +81,7 @@ def fingerprint(path: str | Path) -> str:
 
 
 def load(path: str | Path, device: torch.device | str = "cpu") -> Denoiser:
-    """A model from a run's export, a diffusers pipeline folder or a hub id, in evaluation mode and float32.
+    """A model from a run's export, a diffusers pipeline, a network of EDM (formats/edm.py) or a hub id, in float32.
 
     Of a hub id, user/model or user/model@revision, JSON and safetensors are fetched into the hub's cache.
     """
@@ -95,7 +95,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Denoiser:
         folder = hub.fetch(str(path))
     notes = about(folder)
     try:
-        model = load_diffusers(folder) if notes is None else load_export(folder, read(notes))
+        model = load_foreign(folder) if notes is None else load_export(folder, read(notes))
     except (OSError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise FastdiffError(
