@@ -16,7 +16,7 @@ from .about import ABOUT, About, about, read
 from .denoiser import Denoiser, Matched
 from .errors import FastdiffError
 from .files import sha256, synced, write_json
-from .formats import load_foreign
+from .formats import EDM, load_foreign
 from .networks import MLP, UNet
 from .pipelines import write_pipeline
 from .schedule import SCHEDULES, Schedule
@@ -69,12 +69,16 @@ def name_of(schedule: Schedule) -> str:
     return next(name for name, kind in SCHEDULES.items() if type(schedule) is kind)
 
 
+# What a model is, of the files of others: all but those at the top that only list the parts.
+PARTS = ("*/*.safetensors", "*/*.json", "*.safetensors", "config.json", EDM)
+
+
 def fingerprint(path: str | Path) -> str:
     """What identifies a model: SHA-256 of its weights, and of a plain folder's settings; id@commit of one on the hub."""
     folder = Path(path).expanduser()
     if notes := about(folder):
         return notes["weights"]
-    files = sorted([*folder.glob("*/*.safetensors"), *folder.glob("*/*.json")])
+    files = sorted(file for pattern in PARTS for file in folder.glob(pattern))
     if not files and hub.is_id(str(path)):
         return hub.pinned(str(path))
     return hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest() if files else str(path)

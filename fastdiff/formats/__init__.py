@@ -14,7 +14,7 @@ from ..images import first_line
 from ..pipelines import INDEX
 from ..weights import UnreadWeights
 from . import plain, prompted
-from .edm import SETTINGS, load_edm
+from .edm import EDM, load_edm
 
 # What opens a pipeline: (its folder, what its model_index.json says) -> model.
 READERS: dict[str, Callable[[Path, dict[str, Any]], Denoiser]] = {
@@ -29,11 +29,11 @@ READERS: dict[str, Callable[[Path, dict[str, Any]], Denoiser]] = {
 
 def load_foreign(folder: Path) -> Denoiser:
     """The model of a folder that is no export; FastdiffError, of one line, where its kind is unknown or it is damaged."""
-    known = next((name for name in (INDEX, SETTINGS) if (folder / name).is_file()), None)
+    known = next((name for name in (INDEX, EDM) if (folder / name).is_file()), None)
     if known is None:
         raise FastdiffError(f"{folder} is no model: expected {ABOUT} or {INDEX} in it; name a stage of a run")
     try:
-        return load_edm(folder) if known == SETTINGS else load_pipeline(folder)
+        return load_edm(folder) if known == EDM else load_pipeline(folder)
     except UnreadWeights:
         raise
     except (FastdiffError, OSError, ValueError, TypeError, SafetensorError) as error:

@@ -30,7 +30,7 @@ from ..schedule import Karras
 from ..settings import validate
 from ..weights import check_weights
 
-SETTINGS, WEIGHTS = "edm.json", "model.safetensors"
+EDM, WEIGHTS = "edm.json", "model.safetensors"
 Count = Annotated[int, Field(ge=1, le=4096)]
 Factor = Annotated[int, Field(ge=1, le=64)]
 # Within a block: their layers by diffusers', whose attention is a module of its own.
@@ -60,7 +60,7 @@ class Settings(BaseModel):
 def load_edm(folder: Path) -> Denoiser:
     """The model of a folder of model.safetensors and edm.json; ValueError or FastdiffError where they do not fit."""
     check_weights(folder)
-    said = validate(Settings, read_object(folder / SETTINGS), SETTINGS)
+    said = validate(Settings, read_object(folder / EDM), EDM)
     stored = {name.removeprefix("model."): value.float() for name, value in load_file(folder / WEIGHTS).items()}
     with torch.device("meta"):                                                # before any memory is taken
         wanted = {name: value.shape for name, value in unet_of(said).state_dict().items()}
