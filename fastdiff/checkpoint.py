@@ -16,7 +16,8 @@ from .about import ABOUT, About, about, read
 from .denoiser import Denoiser, Matched
 from .errors import FastdiffError
 from .files import sha256, synced, write_json
-from .formats import load_diffusers
+from .formats import EDM, load_foreign
+from .formats.parts import fitted
 from .networks import KINDS, MLP
 from .networks.latent import Autoencoder
 from .networks.text import TextEncoder
@@ -85,6 +86,10 @@ def name_of(schedule: Schedule) -> str:
     return next(name for name, kind in SCHEDULES.items() if type(schedule) is kind)
 
 
+# What a model is, of the files of others: all but those at the top that only list the parts.
+PARTS = ("*/*.safetensors", "*/*.json", "*.safetensors", "config.json", EDM)
+
+
 def fingerprint(path: str | Path) -> str:
     """What identifies a model: SHA-256 of its weights, and of a plain folder's settings; id@commit of one on the hub."""
     folder = Path(path).expanduser()
@@ -92,14 +97,14 @@ def fingerprint(path: str | Path) -> str:
         parts = [notes["weights"], *filter(None, (notes.get("latent"), (notes.get("text") or {}).get("weights"),
                                                   notes.get("base")))]
         return parts[0] if len(parts) == 1 else hashlib.sha256("".join(parts).encode()).hexdigest()
-    files = sorted([*folder.glob("*/*.safetensors"), *folder.glob("*/*.json")])
+    files = sorted(file for pattern in PARTS for file in folder.glob(pattern))
     if not files and hub.is_id(str(path)):
         return hub.pinned(str(path))
     return hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest() if files else str(path)
 
 
 def load(path: str | Path, device: torch.device | str = "cpu") -> Denoiser:
-    """A model from a run's export, a diffusers pipeline folder or a hub id, in evaluation mode and float32.
+    """A model from a run's export, a diffusers pipeline, a network of EDM (formats/edm.py) or a hub id, in float32.
 
     Of a hub id, user/model or user/model@revision, JSON and safetensors are fetched into the hub's cache.
     """
@@ -110,7 +115,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Denoiser:
     folder = hub.folder(str(path))
     notes = about(folder)
     try:
-        model = load_diffusers(folder) if notes is None else load_export(folder, read(notes))
+        model = load_foreign(folder) if notes is None else load_export(folder, read(notes))
     except (OSError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise FastdiffError(
@@ -131,11 +136,11 @@ def load_export(folder: Path, notes: About) -> Denoiser:
         raise FastdiffError(f"{folder} {what}: copy it again, or remove it and run its stage again")
     guidance = notes.guidance.weights if notes.guidance else None
     module = opened(MLP if kind is MLP else getattr(diffusers, MODULES[notes.network]), place)
-    return Denoiser(kind.of(module, notes.shape, bool(guidance)), notes.schedule, notes.predicts, notes.shape,
-                    notes.time_input, notes.sigma_data, notes.scale_input, notes.two_times, notes.how(), guidance,
-                    Autoencoder.open(folder) if notes.latent else None,
-                    notes.text and TextEncoder.open(folder, notes.text.index),
-                    load(folder / "base") if notes.base else None)
+    return fitted(Denoiser(
+        kind.of(module, notes.shape, bool(guidance)), notes.schedule, notes.predicts, notes.shape, notes.time_input,
+        notes.sigma_data, notes.scale_input, notes.two_times, notes.how(), guidance,
+        Autoencoder.open(folder) if notes.latent else None, notes.text and TextEncoder.open(folder, notes.text.index),
+        load(folder / "base") if notes.base else None))
 
 
 def record_times(path: str | Path, times: Iterable[float]) -> None:

@@ -11,7 +11,12 @@ from .denoiser import Denoiser
 
 
 def flops(model: Denoiser) -> int | None:
-    """Floating-point operations of one evaluation of one sample, in matrix products and convolutions; None without any."""
+    """Floating-point operations of one evaluation of one sample, in matrix products and convolutions; None without any.
+
+    None of a cascade, whose evaluations differ.
+    """
+    if model.base:
+        return None
     x = torch.zeros(1, *model.shape, device=model.device)
     t = torch.tensor(model.schedule.t_max / 2, dtype=torch.float64)
     image = getattr(model.net, "image", 0)

@@ -1,7 +1,7 @@
 """A network, its schedule and its parameterisation, seen by the world as one prediction of (x0, eps)."""
 
 from collections.abc import Iterable
-from copy import deepcopy
+from copy import copy, deepcopy
 from dataclasses import dataclass, replace
 from itertools import chain
 from math import floor
@@ -130,6 +130,12 @@ class Denoiser(nn.Module):
         if "text" in cond:
             null |= {name: value.to(cond[name]) for name, value in self.text.null(len(cond["text"])).items()}
         return null
+
+    def on_top_of(self, base: "Denoiser | None") -> "Denoiser":
+        """Itself as the upper model of a cascade; its shallow copy, as it was, where there is no base."""
+        model = copy(self)
+        model._base = (base,)
+        return model
 
     @property
     def base(self) -> "Denoiser | None":

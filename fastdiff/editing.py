@@ -23,7 +23,7 @@ def edit(model: Denoiser, image: Tensor, *, mask: Tensor | None = None, strength
          jump: int = 1, sampler: str | None = None, steps: int | None = None, spacing: Spacing | None = None, seed: int = 0,
          labels: Tensor | int | None = None, guidance: float = 1.0, batch: int = 512, watch: Watch | None = None,
          share: tuple[int, int] = (0, 1), **options: Any) -> Tensor:
-    """Images (n, *shape) made from given ones; what is not named is as in `sample`, share too.
+    """Images (n, *image_shape) made from given ones; what is not named is as in `sample`, share too.
 
     strength: share of t_max up to which the image is noised before sampling (SDEdit, Meng et al. 2022); of 1 nothing of it
     is left where alpha = 0. mask: 1 where the image is known and stays, 0 where it is drawn, of any shape that broadcasts.
@@ -33,7 +33,8 @@ def edit(model: Denoiser, image: Tensor, *, mask: Tensor | None = None, strength
         raise FastdiffError(f"strength = {strength}: expected a share of t_max, above 0 and at most 1")
     shape = tuple(image.shape[1:])
     for wrong, line in (
-        (model.shape and shape != tuple(model.shape), f"edit: images of shape {shape}, the model makes {model.shape}"),
+        (model.shape and shape != tuple(model.image_shape), f"edit: images of {shape}, the model makes {model.image_shape}"),
+        (model.latent and mask is not None, "edit: a mask of pixels is none of latents: give a strength alone"),
         (mask is None and strength == 1, "edit: give a mask, or a strength below 1: otherwise nothing of the image is used"),
         (mask is None and (resamplings or jump != 1), "edit: resamplings and jump are RePaint's: give a mask"),
     ):
@@ -44,6 +45,7 @@ def edit(model: Denoiser, image: Tensor, *, mask: Tensor | None = None, strength
     cond = conditions(model, len(image), labels, guidance=guidance, options=options)
     image, made, own = image.to(model.device), [], torch.arange(len(image))[share[0] :: share[1]]
     mask = None if mask is None else known_region(mask.to(model.device), image)
+    begun = model.latent.encode(image)[0] if model.latent else image
     for rows in own.split(batch):
         draw, wrap = sampler, None
         if mask is not None and resamplings:
@@ -51,7 +53,7 @@ def edit(model: Denoiser, image: Tensor, *, mask: Tensor | None = None, strength
         elif mask is not None:
             wrap = partial(Inpaint, image=image[rows], mask=mask[rows])
         made += generate(model, draw, times, rows, seed=seed, cond=rows_of(cond, rows),
-                         guidance=guidance, batch=batch, start=image[rows] if strength < 1 else None, wrap=wrap, watch=watch,
+                         guidance=guidance, batch=batch, start=begun[rows] if strength < 1 else None, wrap=wrap, watch=watch,
                          **options)
     x = torch.cat([image[:0], *(part.x for part in made)])
     return x if mask is None else torch.where(mask[own], image[own].to(x), x)

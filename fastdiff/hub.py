@@ -10,7 +10,8 @@ from .weights import PICKLED, WARNING
 ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w-][\w./-]*)?")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 # Of a repository, and nothing else is fetched: what a pipeline's parts are made of. At its root may lie copies of them all.
-FILES = ["*.json", "*/*.safetensors", "diffusion_pytorch_model*.safetensors", "*/merges.txt", "*/spiece.model"]
+FILES = ["*.json", "*/*.safetensors", "diffusion_pytorch_model*.safetensors", "model.safetensors", "*/merges.txt",
+         "*/spiece.model"]
 SKIPPED = ["*.fp16.*", "*.bf16.*", "*.non_ema.*", "*.onnx*", "safety_checker/*", "image_encoder/*"]
 SECONDS = 10                                   # within which the hub is to answer
 
@@ -60,7 +61,8 @@ def fetch(reference: str) -> Path:
 
     name, at = reference.partition("@")[0], commit(reference)
     try:
-        folder = Path(snapshot_download(name, revision=at, allow_patterns=FILES, ignore_patterns=SKIPPED, etag_timeout=SECONDS))
+        folder = Path(snapshot_download(name, revision=at, allow_patterns=FILES, ignore_patterns=SKIPPED,
+                                        etag_timeout=SECONDS))
     except Exception as error:
         raise FastdiffError(f"{name}@{at}: not to be had from the hub: {said_of(error)}") from None
     if not any(folder.rglob("*.safetensors")) and (pickled := [file for file in listed(name, at) if file.endswith(PICKLED)]):
@@ -74,12 +76,11 @@ def said_of(error: Exception) -> str:
     """Why the hub gives nothing, and what to do, in one line."""
     from huggingface_hub import errors
 
-    for kind, line in ((errors.GatedRepoError, "it is gated: accept its terms on its page, and log in by hf auth login"),
-                       (errors.RepositoryNotFoundError, "it has none of that name; if it is private, log in by hf auth login"),
-                       (errors.RevisionNotFoundError, "it has no such revision")):
-        if isinstance(error, kind):
-            return line
-    return first_line(error)
+    if isinstance(error, errors.GatedRepoError):
+        return "it is gated: accept its terms on its page, and log in by hf auth login"
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return "it has none of that name; if it is private, log in by hf auth login"
+    return "it has no such revision" if isinstance(error, errors.RevisionNotFoundError) else first_line(error)
 
 
 def listed(name: str, at: str) -> list[str]:

@@ -17,6 +17,7 @@ from .bench import BenchConfig
 from .data import DATASETS, Readable, open_dataset
 from .denoiser import ROWS, TIME_INPUTS, Denoiser
 from .errors import FastdiffError
+from .formats.parts import fitted
 from .methods import METHODS, Method
 from .networks import NETWORKS
 from .networks.latent import Autoencoder
@@ -65,6 +66,7 @@ class StageSpec(Strict):
     data: str | None = None
     teacher: str | None = None
     init: str | None = None
+    base: str | None = None
     train: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -84,7 +86,8 @@ class RecipeSpec(Strict):
 class Stage:
     """One training, or the making of pairs; teacher and init are names of earlier stages or paths of models.
 
-    data: where it does not learn from the recipe's data, the stage or path whose pairs it learns from.
+    data: where it does not learn from the recipe's data, the stage or path whose pairs it learns from. base: the model
+    whose samples it is to refine, of a cascade.
     """
 
     name: str
@@ -95,6 +98,7 @@ class Stage:
     init: str | None
     pairs: Pairs | None = None
     data: str | None = None
+    base: str | None = None
 
 
 @dataclass(frozen=True)
@@ -129,8 +133,8 @@ class Recipe:
         with torch.device(device):
             net = call(NETWORKS, net_name, net_options, "model.net", shape, classes)
         schedule = call(SCHEDULES, *named(self.model.schedule, "model.schedule"), "model.schedule")
-        return Denoiser(net, schedule, self.model.predicts, shape, self.model.time_input, self.model.sigma_data,
-                        self.model.scale_input, latent=latent, text=text)
+        return fitted(Denoiser(net, schedule, self.model.predicts, shape, self.model.time_input, self.model.sigma_data,
+                               self.model.scale_input, latent=latent, text=text))
 
     def companions(self) -> tuple[Autoencoder | None, TextEncoder | None]:
         """What encodes images and what embeds captions, opened once."""
@@ -199,12 +203,13 @@ def with_data(path: str, spec: StageSpec, made: list[Stage], earlier: list[Stage
     if not spec.data and (lacking := next((stage for stage in made if stage.method and stage.method.paired), None)):
         raise FastdiffError(f"{path}.data is missing: method {lacking.method_name} learns from stored pairs of noise and "
                             "sample, a stage with pairs or its path")
-    return [replace(stage, data=spec.data) for stage in made]
+    check_reference(f"{path}.base", spec.base, {stage.name: stage for stage in earlier})
+    return [replace(stage, data=spec.data, base=spec.base) for stage in made]
 
 
 def pairs_of(path: str, key: str, spec: StageSpec, earlier: dict[str, Stage]) -> Stage:
     """A stage that stores pairs of a teacher."""
-    if unused := [what for what in ("method", "data", "init", "train") if getattr(spec, what)]:
+    if unused := [what for what in ("method", "data", "init", "base", "train") if getattr(spec, what)]:
         raise FastdiffError(f"{path}.{unused[0]}: a stage of pairs trains nothing, it takes pairs and teacher alone")
     if not spec.teacher:
         raise FastdiffError(f"{path}.teacher is missing: pairs are made by a teacher, a stage or a model's path")

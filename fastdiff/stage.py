@@ -54,7 +54,8 @@ def train(run: Run, stage: Stage, title: str) -> None:
     data = pairs.read(stored, run.dataset) if stored else run.dataset
     origin = {"method": {"name": stage.method_name, **described(stage.method)}, "data": data.fingerprint,
               **{role: fingerprint(where(reference, folder)) if reference else None
-                 for role, reference in (("teacher", stage.teacher), ("init", stage.init or stage.teacher))}}
+                 for role, reference in (("teacher", stage.teacher), ("init", stage.init or stage.teacher))},
+              **beneath(run, stage)}
     if (notes := about(place)) and notes.get("origin") == origin:
         return
     forget_others(run, place, origin)
@@ -70,7 +71,7 @@ def train(run: Run, stage: Stage, title: str) -> None:
                 publish(run, stage.name, title, training, logs)
             if config.sample_every and step % config.sample_every == 0:
                 draw(training.result(), run, place / "samples" / f"{step:08d}.png")
-    model = training.result()
+    model = training.result().on_top_of(load(where(stage.base, folder)) if stage.base else None)
     draw(model, run, place / "samples" / f"{config.steps:08d}.png")
     if accelerator.is_main_process:
         cost = {"images": training.images, "seconds": training.seconds,
@@ -80,6 +81,13 @@ def train(run: Run, stage: Stage, title: str) -> None:
         export(model, place, notes, dtype, **beside(place))
     accelerator.wait_for_everyone()
     accelerator.free_memory()
+
+
+def beneath(run: Run, stage: Stage) -> dict[str, str]:
+    """Fingerprints of what a stage's model stands on besides what it starts from: autoencoder, text encoder, base."""
+    parts = {} if stage.init or stage.teacher else dict(zip(("latent", "text"), run.recipe.companions()))
+    found = {name: part.fingerprint for name, part in parts.items() if part}
+    return found | ({"base": fingerprint(where(stage.base, run.folder))} if stage.base else {})
 
 
 def learned(run: Run, model: Denoiser) -> Readable:
@@ -120,6 +128,8 @@ def networks(run: Run, stage: Stage, stored: Readable | None) -> tuple[Denoiser,
     bench = run.recipe.bench
     if bench.models is None or stage.name in bench.models:
         check_fit(stage.name, student, run.dataset.reference, bench)
+    if stage.base:
+        check_base(stage, student, load(where(stage.base, run.folder)), run.dataset)
     student.sampling = stage.method.sampling()
     plan(student, None, None, None, {})                                   # what cannot be sampled is not worth training
     stage.method.ready(student.shape, run.accelerator.device)
@@ -157,6 +167,15 @@ def check_data(what: str, model: Denoiser | None, data: Any, raw: bool = False) 
             check_labels(model, data.labels)
         except FastdiffError as error:
             raise FastdiffError(f"{what} does not know the data's classes: {error}") from None
+
+
+def check_base(stage: Stage, model: Denoiser, base: Denoiser, data: Readable) -> None:
+    """Refuse a cascade whose base does not make the images that its upper model learns from."""
+    if not getattr(model.net, "image", 0):
+        raise FastdiffError(f"stage {stage.name}.base: this model is conditioned on no image: set `image` of its network")
+    if tuple(base.image_shape) != tuple(data.image.shape[1:]):
+        raise FastdiffError(f"stage {stage.name}.base: {stage.base} makes {tuple(base.image_shape)}, and this model learns "
+                            f"from {tuple(data.image.shape[1:])}")
 
 
 def make_pairs(run: Run, stage: Stage, title: str) -> None:
@@ -219,5 +238,5 @@ def draw(model: Denoiser, run: Run, path: Path) -> None:
         shown = sample(model.to(run.accelerator.device), n=SHOWN, guidance=usual_guidance(model),
                        labels=torch.arange(SHOWN) % classes if classes else None,
                        prompts=[data.captions[i] for i in of.tolist()] if model.text and data.captions else None,
-                       image=as_floats(data.image[of]) if getattr(model.net, "image", 0) else None)
+                       image=as_floats(data.image[of]) if getattr(model.net, "image", 0) and not model.base else None)
         save(picture(shown, zoom=4), path)

@@ -67,7 +67,8 @@ def pickled_file(path: Path) -> str:
     target = path.with_name("diffusion_pytorch_model.safetensors")
     return (f"{path} {WARNING} python -c \"import sys, torch; from safetensors.torch import save_file; "
             f"save_file(torch.load(sys.argv[1], weights_only=True), sys.argv[2])\" {quote(str(path))} {quote(str(target))}, "
-            f"and name the diffusers folder in whose unet/ it belongs")
+            f"and name the diffusers folder in whose unet/ it belongs"
+            f"{'; NVlabs EDM networks: see fastdiff/formats/edm.py' if path.suffix == '.pkl' else ''}")
 
 
 def opened(kind: type[ModelMixin], folder: Path) -> Any:

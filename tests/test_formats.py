@@ -11,7 +11,7 @@ import torch
 from diffusers import DDIMScheduler, FluxPipeline, LCMScheduler
 
 import fastdiff
-from fastdiff.checkpoint import load
+from fastdiff.checkpoint import fingerprint, load
 from fastdiff.errors import FastdiffError
 from fastdiff.formats import READERS
 from fastdiff.generate import conditions, sample
@@ -211,6 +211,9 @@ def test_the_oldest_repositories_have_their_unet_at_the_root(opened, tmp_path):
         shutil.copy(path, tmp_path)
     x, t = noise(2, 3, 8, 8), torch.tensor(500.0)
     assert torch.equal(load(tmp_path)(x, t).x0, model(x, t).x0)
+    before = fingerprint(tmp_path)
+    (tmp_path / "diffusion_pytorch_model.safetensors").write_bytes(b"")
+    assert len(before) == 64 and fingerprint(tmp_path) != before
 
 
 # ---- parts
@@ -268,6 +271,9 @@ def test_text_encoders_come_back_as_they_were_saved(opened, tmp_path, name):
     for one, other in ((model.text.encode(PROMPTS), again.encode(PROMPTS)), (model.text.null(2), again.null(2))):
         assert one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
     assert {value.shape[0] for value in again.null(3).values()} == {3}
+    many = again.encode(["a", "b"] * 40)
+    assert {len(value) for value in many.values()} == {80}
+    torch.testing.assert_close(many["text"][78:], again.encode(["a", "b"])["text"])
 
 
 @pytest.mark.parametrize(("name", "what"), [
@@ -326,6 +332,8 @@ BAD = {
     "text encoder": ("sd", lambda at: edited(at / "model_index.json", text_encoder=["evil", "Model"]),
                      "text_encoder: this 'Model' is not supported, only CLIPTextModel"),
     "text encoder gone": ("sd", lambda at: shutil.rmtree(at / "text_encoder"), "text_encoder cannot be read"),
+    "text encoder left out": ("sd3", lambda at: edited(at / "model_index.json", text_encoder_3=[None, None]),
+                              "text_encoder_3 is left out of the pipeline"),
     "tokenizer gone": ("sd", lambda at: shutil.rmtree(at / "tokenizer"), "tokenizer cannot be read"),
     "text encoder pickled": (
         "sd", lambda at: (at / "text_encoder/model.safetensors").rename(at / "text_encoder/pytorch_model.bin"),

@@ -12,7 +12,10 @@ from fastdiff.checkpoint import load
 from fastdiff.errors import FastdiffError
 
 COMMIT = "c" * 40
-FILES = dict.fromkeys(("model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors", "vae/model.fp16.safetensors", "tokenizer/merges.txt", "safety_checker/model.safetensors", "v1-5-pruned.safetensors", "unet/model.bin", "run.py"), b"{}")
+FILES = dict.fromkeys((
+    "model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors", "vae/model.fp16.safetensors",
+    "tokenizer/merges.txt", "safety_checker/model.safetensors", "v1-5-pruned.safetensors", "unet/model.bin", "run.py"),
+    b"{}")
 
 
 class Hub(BaseHTTPRequestHandler):

@@ -1,8 +1,10 @@
-"""Models that others have saved: pipelines of diffusers, by the _class_name of their model_index.json."""
+"""Models that others have saved: pipelines of diffusers by the _class_name in model_index.json, and networks of EDM."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from ..about import ABOUT
 from ..denoiser import Denoiser
@@ -12,6 +14,7 @@ from ..images import first_line
 from ..pipelines import INDEX
 from ..weights import UnreadWeights
 from . import plain, prompted
+from .edm import EDM, load_edm
 
 # What opens a pipeline: (its folder, what its model_index.json says) -> model.
 READERS: dict[str, Callable[[Path, dict[str, Any]], Denoiser]] = {
@@ -24,17 +27,24 @@ READERS: dict[str, Callable[[Path, dict[str, Any]], Denoiser]] = {
 }
 
 
-def load_diffusers(folder: Path) -> Denoiser:
-    """The model of a pipeline's folder; FastdiffError, of one line, where its kind is unknown or it is damaged."""
-    if not (folder / INDEX).is_file():
+def load_foreign(folder: Path) -> Denoiser:
+    """The model of a folder that is no export; FastdiffError, of one line, where its kind is unknown or it is damaged."""
+    known = next((name for name in (INDEX, EDM) if (folder / name).is_file()), None)
+    if known is None:
         raise FastdiffError(f"{folder} is no model: expected {ABOUT} or {INDEX} in it; name a stage of a run")
     try:
-        index = read_object(folder / INDEX)
-        kind = index.get("_class_name")
-        if not isinstance(kind, str) or kind not in READERS:
-            raise FastdiffError(f"this {kind!r:.80} is not supported, only {', '.join(READERS)}")
-        return READERS[kind](folder, index)
+        return load_edm(folder) if known == EDM else load_pipeline(folder)
     except UnreadWeights:
         raise
-    except (FastdiffError, OSError, ValueError, TypeError) as error:
-        raise FastdiffError(f"{folder}: cannot be loaded as a diffusers model ({first_line(error)})") from None
+    except (FastdiffError, OSError, ValueError, TypeError, SafetensorError) as error:
+        kind = "a diffusers model" if known == INDEX else "a network of EDM"
+        raise FastdiffError(f"{folder}: cannot be loaded as {kind} ({first_line(error)})") from None
+
+
+def load_pipeline(folder: Path) -> Denoiser:
+    """The model of a pipeline's folder."""
+    index = read_object(folder / INDEX)
+    kind = index.get("_class_name")
+    if not isinstance(kind, str) or kind not in READERS:
+        raise FastdiffError(f"this {kind!r:.80} is not supported, only {', '.join(READERS)}")
+    return READERS[kind](folder, index)

@@ -27,6 +27,7 @@ TELLS = {
 }
 ENCODERS = ("CLIPTextModel", "CLIPTextModelWithProjection", "T5EncoderModel")
 TOKENIZERS = ("CLIPTokenizer", "CLIPTokenizerFast", "T5Tokenizer", "T5TokenizerFast")
+PROMPTS = 64            # that are encoded at once
 
 
 class TextEncoder:
@@ -65,6 +66,8 @@ class TextEncoder:
                  if name.startswith(("text_encoder", "tokenizer")) and name.isidentifier() and isinstance(said, list)
                  and said[1:] != [None]}
         settings = {name: index[name] for name in ("force_zeros_for_empty_prompt",) if name in index}
+        if lacking := [name for name in needed(index["_class_name"]) if name not in parts]:
+            raise FastdiffError(f"{lacking[0]} is left out of the pipeline: save it with all of its text encoders")
         return cls(index["_class_name"], **parts | settings)
 
     @property
@@ -103,7 +106,8 @@ class TextEncoder:
 
     def encode(self, prompts: list[str]) -> dict[str, Tensor]:
         """text (B, L, D), and where the network takes them pooled (B, D) and mask (B, L)."""
-        return {key: value for key, value in self.told(prompts).items() if not key.startswith("no ")}
+        parts = [self.told(prompts[start : start + PROMPTS]) for start in range(0, len(prompts), PROMPTS)]
+        return {key: torch.cat([part[key] for part in parts]) for key in parts[0] if not key.startswith("no ")}
 
     def null(self, n: int) -> dict[str, Tensor]:
         """The same of n times no prompt."""
@@ -123,6 +127,15 @@ class TextEncoder:
                 "prompt_2": None, "prompt_3": None}
         values = self.pipeline.encode_prompt(prompts, **{name: said[name] for name in known if name in said})
         return {key: value for key, value in zip(TELLS[self.kind], values, strict=True) if key != "ids"}
+
+
+def needed(kind: str) -> list[str]:
+    """The parts without which a pipeline encodes no prompt."""
+    import diffusers
+
+    theirs = getattr(diffusers, kind)
+    return [name for name in inspect.signature(theirs.__init__).parameters
+            if name.startswith(("text_encoder", "tokenizer")) and name not in theirs._optional_components]
 
 
 def opened(folder: Path, kind: Any) -> Any:

@@ -46,6 +46,8 @@ def sample(
     seed: Annotated[int, typer.Option(min=-(2**63), max=2**63 - 1, help="Sample i is a function of it.")] = 0,
     spacing: Annotated[str | None, typer.Option(help="The time grid, karras[rho=5] with an option, or the times.")] = None,
     labels: Annotated[str | None, typer.Option(help="One class, or n of them separated by commas.")] = None,
+    prompt: Annotated[list[str] | None, typer.Option(help="Of models of text; again for others, one or n of them.")] = None,
+    condition: Annotated[Path | None, typer.Option(help="The image, or a folder of n, of models that refine one.")] = None,
     guidance: Annotated[float, typer.Option(help="1 is none.")] = 1.0,
     guide: Annotated[str | None, typer.Option(help="More of it: clip=1, threshold=0.995, rescale=0.7, plus=true, "
                                                    "every=2, interval=0.2:5; separated by commas.")] = None,
@@ -108,10 +110,11 @@ def sample(
            "labels": torch.tensor(classes) if classes else None, "watch": watch if preview else None,
            "share": (rank, world), **bounds(guide)}
     if image is None:
-        x = draw(opened, n=n, **how)
+        refined = None if condition is None else read_images(condition, (getattr(opened.net, "image", 0) or 3, None, None))
+        x = draw(opened, n=n, prompts=prompt or None, image=refined, **how)
     else:
-        given = read_images(image, opened.shape)
-        known = None if mask is None else read_images(mask, opened.shape)[:1] > 0
+        given = read_images(image, opened.image_shape)
+        known = None if mask is None else read_images(mask, opened.image_shape)[:1] > 0
         x = edit(opened, given[torch.arange(n) % len(given)], mask=known, strength=strength, resamplings=resamplings, **how)
     if out.suffix.lower() == ".png":
         parts = gather_object([x.cpu()])
