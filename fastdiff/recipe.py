@@ -2,26 +2,20 @@
 
 import re
 from dataclasses import dataclass, field, fields, replace
-from functools import cache
-from inspect import signature
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import torch
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import LoggerType
 from pydantic import Field
 
-from . import hub
 from .bench import BenchConfig
 from .data import DATASETS, Readable, open_dataset
-from .denoiser import ROWS, TIME_INPUTS, Denoiser
+from .denoiser import Denoiser
 from .errors import FastdiffError
-from .formats.parts import fitted
 from .methods import METHODS, Method
+from .model_spec import ModelSpec
 from .networks import NETWORKS
-from .networks.latent import Autoencoder
-from .networks.text import TextEncoder
 from .pairs import Pairs
 from .schedule import SCHEDULES
 from .settings import Named, Strict, call, check, dotted, named, schema, suggestion, validate
@@ -39,23 +33,6 @@ LEAST = {"steps": 1, "batch": 1, "accumulate": 1, "log_every": 1, "save_every": 
 MOST = {"steps": 10**9, "batch": 10**6, "accumulate": 10**6, "log_every": 10**9, "save_every": 10**9, "warmup": 10**9,
         "sample_every": 10**9, "lr": 1000, "clip": 10**9, "weight_decay": 1000, "save_minutes": 10**7, "seed": 2**63 - 1,
         "max_skips": 10**9, "keep": 10**6}
-
-
-class ModelSpec(Strict):
-    """What a model is: network, schedule and parameterisation, each a name with options; labels: it takes classes.
-
-    autoencoder, text: folders or hub ids, of what encodes images into latents, and of what embeds captions.
-    """
-
-    net: Named
-    autoencoder: str | None = None
-    text: str | None = None
-    schedule: Named = {"name": "cosine"}
-    predicts: Literal[tuple(ROWS)] = "v"
-    time_input: Literal[tuple(TIME_INPUTS)] = "timestep"
-    sigma_data: float = Field(1.0, gt=0)
-    scale_input: bool = False
-    labels: bool = False
 
 
 class StageSpec(Strict):
@@ -122,33 +99,7 @@ class Recipe:
 
     def fresh_model(self, dataset: Readable, device: str = "cpu") -> Denoiser:
         """A model with newly drawn weights; on the device meta it has none."""
-        net_name, net_options = named(self.model.net, "model.net")
-        latent, text = self.companions()
-        shape = latent.latent_shape(dataset.shape) if latent else dataset.shape
-        if self.model.labels and not dataset.classes:
-            raise FastdiffError(f"model.labels: the data set {dataset.name} has no labels")
-        classes = dataset.classes if self.model.labels else 0
-        if text and "text" in signature(NETWORKS[net_name]).parameters:
-            net_options = {"text": text.width} | net_options
-        with torch.device(device):
-            net = call(NETWORKS, net_name, net_options, "model.net", shape, classes)
-        schedule = call(SCHEDULES, *named(self.model.schedule, "model.schedule"), "model.schedule")
-        return fitted(Denoiser(net, schedule, self.model.predicts, shape, self.model.time_input, self.model.sigma_data,
-                               self.model.scale_input, latent=latent, text=text))
-
-    def companions(self) -> tuple[Autoencoder | None, TextEncoder | None]:
-        """What encodes images and what embeds captions, opened once."""
-        return (self.model.autoencoder and opened(Autoencoder, self.model.autoencoder),
-                self.model.text and opened(TextEncoder, self.model.text))
-
-
-@cache
-def opened(kind: type, reference: str) -> Any:
-    """An autoencoder or a text encoder of a folder or a hub id."""
-    try:
-        return kind.open(hub.folder(reference))
-    except (FastdiffError, ValueError, OSError) as error:
-        raise FastdiffError(f"model.{'text' if kind is TextEncoder else 'autoencoder'}: {error}") from None
+        return self.model.fresh(dataset, device)
 
 
 def load(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:

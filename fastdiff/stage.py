@@ -85,7 +85,7 @@ def train(run: Run, stage: Stage, title: str) -> None:
 
 def beneath(run: Run, stage: Stage) -> dict[str, str]:
     """Fingerprints of what a stage's model stands on besides what it starts from: autoencoder, text encoder, base."""
-    parts = {} if stage.init or stage.teacher else dict(zip(("latent", "text"), run.recipe.companions()))
+    parts = {} if stage.init or stage.teacher else dict(zip(("latent", "text"), run.recipe.model.companions()))
     found = {name: part.fingerprint for name, part in parts.items() if part}
     return found | ({"base": fingerprint(where(stage.base, run.folder))} if stage.base else {})
 

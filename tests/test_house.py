@@ -28,6 +28,7 @@ FLOORS = [
     {"measure", "budget"},
     {"bench", "report"},
     {"cards", "speed"},
+    {"model_spec"},
     {"recipe"},
     {"pins", "stage"},
     {"stages", "doctor"},

@@ -19,7 +19,7 @@ from torchvision.models import VGG16_Weights
 
 from fastdiff.errors import FastdiffError
 from fastdiff.images import first_line
-from fastdiff.networks.features import DigitFeatures, load_features
+from fastdiff.networks.features import load_features
 from fastdiff.networks.weights import cached, socket_timeout
 from fastdiff.pictures import to_uint8
 
@@ -33,7 +33,7 @@ URLS = {"vgg16": VGG16_Weights.IMAGENET1K_V1.url, INCEPTION: URL_INCEPTION_V3} |
 
 
 class DigitsExtractor(FeatureExtractorBase):
-    """The digits classifier as torch-fidelity's extractor "digits"; its weights path is the network's folder."""
+    """A classifier of ours as torch-fidelity's extractor "digits"; its weights path is the network's folder."""
 
     def __init__(self, name: str, features_list: list[str], feature_extractor_weights_path: str, **kwargs):
         super().__init__(name, features_list)
@@ -138,7 +138,7 @@ class Vectors:
 
 
 def open_extractor(spec: str, device: torch.device | str) -> Extractor:
-    """A folder of digits_features.py, `inception`, or another name of torch-fidelity's registry; name:path gives weights."""
+    """A folder of ours, `inception`, or another name of torch-fidelity's registry; name:path gives weights."""
     name, _, path = spec.partition(":")
     name = INCEPTION if name == "inception" else name
     device = torch.device(device)
@@ -154,7 +154,7 @@ def open_extractor(spec: str, device: torch.device | str) -> Extractor:
 
 
 def _open_folder(spec: str, device: torch.device) -> Extractor:
-    """A network trained by digits_features.py."""
+    """A network trained by digits_features.py or cifar10_features.py."""
     folder = find(spec)
     if not all((folder / file).is_file() for file in ("model.safetensors", "features.json")):
         raise FastdiffError(f"extractor {spec}: expected a folder with model.safetensors and features.json")
@@ -166,7 +166,7 @@ def _open_folder(spec: str, device: torch.device) -> Extractor:
     except (OSError, RuntimeError, SafetensorError, ValueError, TypeError, KeyError) as error:
         raise FastdiffError(f"extractor {folder} is damaged ({first_line(error)}): copy it again") from None
     layers = {layer: layer for layer in ("features", "logits", "spatial")}
-    return Extractor(name, net, layers, device, DigitFeatures.size, DigitFeatures.classes)
+    return Extractor(name, net, layers, device, net.net.size, net.net.classes)
 
 
 def find(path: str) -> Path:

@@ -1,7 +1,8 @@
-"""The feature network of the embedded digits: a small classifier, torch only.
+"""Feature networks of small pictures: classifiers, torch only.
 
 Inception has never seen an 8 x 8 digit and its weights need a download, so the digits are judged by the
-penultimate layer of a classifier of digits. `recipes/digits_features.py` trains it.
+penultimate layer of a classifier of digits, which `recipes/digits_features.py` trains; pictures like
+CIFAR-10's where there is no network by that of `recipes/cifar10_features.py`.
 """
 
 from pathlib import Path
@@ -38,8 +39,32 @@ class DigitFeatures(nn.Module):
         return features, self.head(features), maps
 
 
-def load_features(folder: str | Path) -> tuple[DigitFeatures, dict]:
+class PictureFeatures(nn.Module):
+    """uint8 images (n, 1 or 3, size, size) -> features (n, widths[-1]), logits (n, classes), maps (n, widths[-1], h, w).
+
+    Two convolutions a width, the size halved between two widths; features are the mean over the last maps.
+    """
+
+    def __init__(self, size: int = 32, channels: int = 3, widths: tuple[int, ...] = (64, 128, 256), classes: int = 10):
+        super().__init__()
+        self.size, self.channels, self.classes, self.dims = size, channels, classes, widths[-1]
+        pairs = zip((channels, *widths), widths)
+        stages = [nn.Sequential(block(width, out), block(out, out)) for width, out in pairs]
+        self.trunk = nn.Sequential(*(layer for stage in stages for layer in (stage, nn.MaxPool2d(2))))[:-1]
+        self.head = nn.Linear(self.dims, classes)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x = images.float() / 127.5 - 1
+        x = x.mean(1, keepdim=True) if self.channels == 1 else x.expand(-1, 3, -1, -1)
+        maps = self.trunk(x)
+        features = maps.mean((2, 3))
+        return features, self.head(features), maps
+
+
+def load_features(folder: str | Path) -> tuple[DigitFeatures | PictureFeatures, dict]:
     """The trained network of a folder, in eval mode, and what its features.json says."""
-    net = DigitFeatures()
+    info = read_json(Path(folder) / "features.json")
+    shaped = {name: info[name] for name in ("size", "channels", "widths", "classes") if name in info}
+    net = PictureFeatures(**shaped) if "widths" in info else DigitFeatures()
     net.load_state_dict(load_file(Path(folder) / "model.safetensors"))
-    return net.eval().requires_grad_(False), read_json(Path(folder) / "features.json")
+    return net.eval().requires_grad_(False), info

@@ -1,0 +1,66 @@
+"""What a recipe says a model is: network, schedule, parameterisation, and what stands beside the network."""
+
+from functools import cache
+from inspect import signature
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+
+from . import hub
+from .data import Readable
+from .denoiser import ROWS, TIME_INPUTS, Denoiser
+from .errors import FastdiffError
+from .formats.parts import fitted
+from .networks import NETWORKS
+from .networks.latent import Autoencoder
+from .networks.text import TextEncoder
+from .schedule import SCHEDULES
+from .settings import Named, Strict, call, named
+
+
+class ModelSpec(Strict):
+    """Network and schedule, each a name with options, and the parameterisation; labels: it takes classes.
+
+    autoencoder, text: folders or hub ids of pipelines, of what encodes images into latents, and of what embeds captions.
+    """
+
+    net: Named
+    autoencoder: str | None = None
+    text: str | None = None
+    schedule: Named = {"name": "cosine"}
+    predicts: Literal[tuple(ROWS)] = "v"
+    time_input: Literal[tuple(TIME_INPUTS)] = "timestep"
+    sigma_data: float = Field(1.0, gt=0)
+    scale_input: bool = False
+    labels: bool = False
+
+    def fresh(self, dataset: Readable, device: str) -> Denoiser:
+        """A model for the data with newly drawn weights; on the device meta it has none."""
+        latent, text = self.companions()
+        if self.labels and not dataset.classes:
+            raise FastdiffError(f"model.labels: the data set {dataset.name} has no labels")
+        shape, classes = latent.latent_shape(dataset.shape) if latent else dataset.shape, dataset.classes * self.labels
+        name, options = named(self.net, "model.net")
+        if text and "text" in signature(NETWORKS[name]).parameters:
+            options = {"text": text.width} | options
+        with torch.device(device):
+            net = call(NETWORKS, name, options, "model.net", shape, classes)
+        schedule = call(SCHEDULES, *named(self.schedule, "model.schedule"), "model.schedule")
+        return fitted(Denoiser(net, schedule, self.predicts, shape, self.time_input, self.sigma_data, self.scale_input,
+                               latent=latent, text=text))
+
+    def companions(self) -> tuple[Autoencoder | None, TextEncoder | None]:
+        """The autoencoder and the text encoder, opened once."""
+        return (self.autoencoder and opened(Autoencoder, "autoencoder", hub.folder(self.autoencoder).resolve()),
+                self.text and opened(TextEncoder, "text", hub.folder(self.text).resolve()))
+
+
+@cache
+def opened(kind: type, key: str, folder: Path) -> Any:
+    """An autoencoder or a text encoder."""
+    try:
+        return kind.open(folder)
+    except (FastdiffError, ValueError, OSError) as error:
+        raise FastdiffError(f"model.{key}: {error}") from None
