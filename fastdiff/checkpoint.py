@@ -17,6 +17,7 @@ from .denoiser import Denoiser, Matched
 from .errors import FastdiffError
 from .files import sha256, synced, write_json
 from .formats import load_diffusers
+from .formats.parts import fitted
 from .networks import KINDS, MLP
 from .networks.latent import Autoencoder
 from .networks.text import TextEncoder
@@ -75,7 +76,7 @@ def export(model: Denoiser, folder: Path, notes: dict[str, Any], dtype: torch.dt
 def describe(folder: Path, model: Denoiser, notes: dict[str, Any], **shown: str) -> None:
     """Write what the model's folder says to others: diffusers' scheduler and pipeline, where they fit, and the card."""
     no_pipeline(folder)
-    if model.net.kind == "unet":
+    if model.net.kind != "mlp":                                # which diffusers does not know
         write_pipeline(folder, model)
     card.write(folder, model, notes, **shown)
 
@@ -131,11 +132,11 @@ def load_export(folder: Path, notes: About) -> Denoiser:
         raise FastdiffError(f"{folder} {what}: copy it again, or remove it and run its stage again")
     guidance = notes.guidance.weights if notes.guidance else None
     module = opened(MLP if kind is MLP else getattr(diffusers, MODULES[notes.network]), place)
-    return Denoiser(kind.of(module, notes.shape, bool(guidance)), notes.schedule, notes.predicts, notes.shape,
-                    notes.time_input, notes.sigma_data, notes.scale_input, notes.two_times, notes.how(), guidance,
-                    Autoencoder.open(folder) if notes.latent else None,
-                    notes.text and TextEncoder.open(folder, notes.text.index),
-                    load(folder / "base") if notes.base else None)
+    return fitted(Denoiser(
+        kind.of(module, notes.shape, bool(guidance)), notes.schedule, notes.predicts, notes.shape, notes.time_input,
+        notes.sigma_data, notes.scale_input, notes.two_times, notes.how(), guidance,
+        Autoencoder.open(folder) if notes.latent else None, notes.text and TextEncoder.open(folder, notes.text.index),
+        load(folder / "base") if notes.base else None))
 
 
 def record_times(path: str | Path, times: Iterable[float]) -> None:
