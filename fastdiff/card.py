@@ -25,7 +25,7 @@ def text(model: Denoiser, notes: dict[str, Any], name: str, recipe: str = "", ta
     method, images = notes.get("method"), len(model.shape) == 3
     front = {"library_name": "diffusers" if images else "fastdiff",
              "tags": ["diffusion", "distillation", "few-step", "fastdiff", *([method] if method else [])]}
-    front |= {"pipeline_tag": "unconditional-image-generation"} if images else {}
+    front |= {"pipeline_tag": "text-to-image" if model.text else "unconditional-image-generation"} if images else {}
     front |= {"license": "unknown"} | notes.get("card", {})
     python, why = script(model)
     rooms = Environment(loader=FileSystemLoader(Path(__file__).parent), trim_blocks=True, lstrip_blocks=True)
@@ -43,7 +43,7 @@ def described(model: Denoiser, notes: dict[str, Any]) -> str:
         ("images", "images"), ("seconds", "seconds"), ("teacher_nfe", "evaluations of the teacher")) if cost.get(key))
     made = f"Trained by the method {notes['method']}" if notes.get("method") else "Made elsewhere"
     return " ".join([
-        f"A diffusion model of {' x '.join(map(str, model.shape))} {'images' if len(model.shape) == 3 else 'numbers'}, "
+        f"A diffusion model of {' x '.join(map(str, model.image_shape))} {'images' if len(model.shape) > 1 else 'numbers'}, "
         f"{sum(p.numel() for p in model.parameters()):,} parameters, which predicts {model.predicts} on the schedule "
         f"{model.schedule}.",
         f"{made}{f' ({origins})' if origins else ''}{f', which took {spent}' if spent else ''}.",

@@ -76,7 +76,7 @@ def export(model: Denoiser, folder: Path, notes: dict[str, Any], dtype: torch.dt
 def describe(folder: Path, model: Denoiser, notes: dict[str, Any], **shown: str) -> None:
     """Write what the model's folder says to others: diffusers' scheduler and pipeline, where they fit, and the card."""
     no_pipeline(folder)
-    if model.net.kind == "unet":
+    if model.net.kind != "mlp":                                # which diffusers does not know
         write_pipeline(folder, model)
     card.write(folder, model, notes, **shown)
 

@@ -1,5 +1,6 @@
-"""Plain diffusers pipelines of a UNet2DModel: what theirs needs of our models."""
+"""Pipelines of diffusers: what theirs needs of our models."""
 
+import inspect
 import shutil
 from pathlib import Path
 
@@ -19,13 +20,17 @@ def write_pipeline(folder: Path, model: Denoiser) -> None:
     if isinstance(found, str):
         return                                      # fastdiff.json alone describes it
     pipeline, config, kind = pipeline_of(model, found), found.config, found.scheduler
-    if model.net.learned_variance and kind == "DDIMScheduler":          # of which DDIMScheduler reads all but the variance
+    if model.net.learned_variance and kind == "DDIMScheduler" and not model.text:       # which reads all but the variance
         pipeline, config, kind = pipeline and "DDPMPipeline", config | {"variance_type": "learned_range"}, "DDPMScheduler"
     getattr(diffusers, kind)(**config).save_pretrained(folder / "scheduler")
     if pipeline:
-        write_json(folder / INDEX, {
-            "_class_name": pipeline, "_diffusers_version": diffusers.__version__,
-            "scheduler": ["diffusers", kind], "unet": ["diffusers", "UNet2DModel"]})
+        parts = [model.net, *([model.latent] if model.latent else [])]
+        index = {part.folder: ["diffusers", type(part.module).__name__] for part in parts}
+        index |= {"scheduler": ["diffusers", kind], **(model.text.index if model.text else {})}
+        known = inspect.signature(getattr(diffusers, pipeline).__init__).parameters
+        absent = {name: [None, None] for name, p in known.items() if p.default is p.empty and name not in (*index, "self")}
+        absent |= {"requires_safety_checker": False} if "requires_safety_checker" in known else {}
+        write_json(folder / INDEX, {"_class_name": pipeline, "_diffusers_version": diffusers.__version__, **absent, **index})
 
 
 def no_pipeline(folder: Path) -> None:

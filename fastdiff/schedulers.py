@@ -107,7 +107,9 @@ def own_table(model: Denoiser, name: str, options: dict[str, str], grids: Grids)
     if not all(alike(at, at.round()) and at.min() > 0.5 for at in entries.values()):
         raise Unlike(f"the LCMScheduler of diffusers knows {count} timesteps alone")
     listed = {} if equal else {n: at.round().long().tolist() for n, at in entries.items()}
-    config |= {"original_inference_steps": count, "timestep_scaling": 10.0 if model.predicts in LCM_NAMES else 1e4}
+    least = min(float(at.min()) for at in entries.values())         # the boundary condition of 10 is x0 to 1e-6 from 50 on
+    config |= {"original_inference_steps": count,
+               "timestep_scaling": 10.0 if model.predicts in LCM_NAMES or least >= 50 else 1e4}
     return Stock("LCMScheduler", config, "timesteps=grids[steps]" if listed else "steps", options=NOISE,
                  landing="data", grids=listed, **shared)
 
