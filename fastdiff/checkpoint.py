@@ -3,7 +3,6 @@
 import hashlib
 import shutil
 from collections.abc import Iterable
-from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import diffusers
 import torch
 
-from . import hub
+from . import hub, lora
 from .about import ABOUT, About, about, read
 from .denoiser import Denoiser, Matched
 from .errors import FastdiffError
@@ -31,6 +30,7 @@ MODULES = {"unet": "UNet2DModel", "text_unet": "UNet2DConditionModel", "dit": "D
 def export(model: Denoiser, folder: Path, notes: dict[str, Any], dtype: torch.dtype = torch.float32) -> None:
     """Write the model as a diffusers folder; fastdiff.json comes last, so a folder that has it is whole.
 
+    An adapter on it is merged into the weights, and lies in lora/ besides.
     notes: what else fastdiff.json records (method, teacher, data, cost).
     """
     if not hasattr(model.net, "folder"):
@@ -39,7 +39,7 @@ def export(model: Denoiser, folder: Path, notes: dict[str, Any], dtype: torch.dt
         raise FastdiffError("a model seen on another schedule has no file format: export the model itself")
     scratch = folder / ".export"
     shutil.rmtree(scratch, ignore_errors=True)
-    module = deepcopy(model.net.module).cpu().type(dtype)
+    module = lora.merged(model.net.module).cpu().type(dtype)
     module.register_to_config(_name_or_path="")                 # or diffusers writes down the folder its init came from
     kind, place = model.net.kind, scratch / model.net.folder
     module.save_pretrained(place, max_shard_size="10000GB")
@@ -47,6 +47,8 @@ def export(model: Denoiser, folder: Path, notes: dict[str, Any], dtype: torch.dt
         write_pipeline(scratch, model)
     weights = next(place.glob("*.safetensors"))
     synced(weights)
+    if lora.adapted(model.net.module):
+        notes = notes | {"lora": lora.save(model.net, scratch / "lora", dtype)}
     for companion in filter(None, (model.latent, model.text)):
         companion.save(scratch)
     if model.base:
