@@ -60,6 +60,13 @@ class Guidance(Strict):
     means: str = ""
 
 
+class Text(Strict):
+    """What embeds prompts: its weights, and its parts as model_index.json names them."""
+
+    weights: Sha
+    index: dict[str, str | bool | list[str]]
+
+
 class Cost(BaseModel):
     """What the training took."""
 
@@ -85,12 +92,15 @@ class About(BaseModel):
     weights: Sha
     guidance: Guidance | None = None                     # older files know of none
     latent: Sha | None = None                            # fingerprints of what lies beside the network
-    text: Sha | None = None
+    text: Text | None = None
     base: Sha | None = None
     params: int | None = None
     method: str | None = None
     ema: Finite | None = None
     cost: Cost = Cost()
+    sources: dict[str, str] = {}                         # by role, what it was made from
+    licences: dict[str, str] = {}                        # by role, what the card of that says
+    card: dict[str, Any] = {}                            # front matter that its own card has besides
 
     def how(self) -> Sampling:
         """How the model is to be sampled."""

@@ -10,15 +10,16 @@ from typing import Any
 import diffusers
 import torch
 
-from . import hub, lora
+from . import card, hub, lora
 from .about import ABOUT, About, about, read
 from .denoiser import Denoiser, Matched
 from .errors import FastdiffError
 from .files import sha256, synced, write_json
+from .formats import load_diffusers
 from .networks import KINDS, MLP
 from .networks.latent import Autoencoder
 from .networks.text import TextEncoder
-from .pipelines import load_diffusers, write_pipeline
+from .pipelines import no_pipeline, write_pipeline
 from .schedule import SCHEDULES, Schedule
 from .weights import INDEX, PICKLED, check_weights, opened, pickled_file
 
@@ -27,11 +28,12 @@ MODULES = {"unet": "UNet2DModel", "text_unet": "UNet2DConditionModel", "dit": "D
            "pixart": "PixArtTransformer2DModel", "sd3": "SD3Transformer2DModel", "flux": "FluxTransformer2DModel"}
 
 
-def export(model: Denoiser, folder: Path, notes: dict[str, Any], dtype: torch.dtype = torch.float32) -> None:
-    """Write the model as a diffusers folder; fastdiff.json comes last, so a folder that has it is whole.
+def export(model: Denoiser, folder: Path, notes: dict[str, Any], dtype: torch.dtype = torch.float32,
+           **shown: str) -> None:
+    """Write the model as a diffusers folder with its card; fastdiff.json comes last, so a folder that has it is whole.
 
     An adapter on it is merged into the weights, and lies in lora/ besides.
-    notes: what else fastdiff.json records (method, teacher, data, cost).
+    notes: what else fastdiff.json records (method, teacher, data, cost). shown: name, recipe and table of the card.
     """
     if not hasattr(model.net, "folder"):
         raise FastdiffError(f"{type(model.net).__name__} has no file format: only fastdiff.networks can be exported")
@@ -43,12 +45,11 @@ def export(model: Denoiser, folder: Path, notes: dict[str, Any], dtype: torch.dt
     module.register_to_config(_name_or_path="")                 # or diffusers writes down the folder its init came from
     kind, place = model.net.kind, scratch / model.net.folder
     module.save_pretrained(place, max_shard_size="10000GB")
-    if kind == "unet":
-        write_pipeline(scratch, model)
-    weights = next(place.glob("*.safetensors"))
-    synced(weights)
     if lora.adapted(model.net.module):
         notes = notes | {"lora": lora.save(model.net, scratch / "lora", dtype)}
+    describe(scratch, model, notes, **{"name": folder.resolve().name} | shown)
+    weights = next(place.glob("*.safetensors"))
+    synced(weights)
     for companion in filter(None, (model.latent, model.text)):
         companion.save(scratch)
     if model.base:
@@ -58,17 +59,27 @@ def export(model: Denoiser, folder: Path, notes: dict[str, Any], dtype: torch.dt
         "shape": model.shape, "time_input": model.time_input, "sigma_data": model.sigma_data,
         "scale_input": model.scale_input, "two_times": model.two_times, "sampling": asdict(model.sampling),
         "guidance": model.guidance and {"weights": model.guidance, "means": "null + weight (cond - null)"},
-        "latent": model.latent and model.latent.fingerprint, "text": model.text and model.text.fingerprint,
+        "latent": model.latent and model.latent.fingerprint,
+        "text": model.text and {"weights": model.text.fingerprint, "index": model.text.index},
         "base": model.base and fingerprint(scratch / "base"),
         "weights": sha256(weights), "params": sum(p.numel() for p in module.parameters()), **notes,
     }
     (folder / ABOUT).unlink(missing_ok=True)
+    no_pipeline(folder)                                         # of a model that was here before
     for entry in scratch.iterdir():
         target = folder / entry.name
         shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
         entry.replace(target)
     scratch.rmdir()
     write_json(folder / ABOUT, about)
+
+
+def describe(folder: Path, model: Denoiser, notes: dict[str, Any], **shown: str) -> None:
+    """Write what the model's folder says to others: diffusers' scheduler and pipeline, where they fit, and the card."""
+    no_pipeline(folder)
+    if model.net.kind == "unet":
+        write_pipeline(folder, model)
+    card.write(folder, model, notes, **shown)
 
 
 def name_of(schedule: Schedule) -> str:
@@ -80,7 +91,8 @@ def fingerprint(path: str | Path) -> str:
     """What identifies a model: SHA-256 of its weights, and of a plain folder's settings; id@commit of one on the hub."""
     folder = Path(path).expanduser()
     if notes := about(folder):
-        parts = [notes["weights"], *filter(None, (notes.get(part) for part in ("latent", "text", "base")))]
+        parts = [notes["weights"], *filter(None, (notes.get("latent"), (notes.get("text") or {}).get("weights"),
+                                                  notes.get("base")))]
         return parts[0] if len(parts) == 1 else hashlib.sha256("".join(parts).encode()).hexdigest()
     files = sorted([*folder.glob("*/*.safetensors"), *folder.glob("*/*.json")])
     if not files and hub.is_id(str(path)):
@@ -123,7 +135,8 @@ def load_export(folder: Path, notes: About) -> Denoiser:
     module = opened(MLP if kind is MLP else getattr(diffusers, MODULES[notes.network]), place)
     return Denoiser(kind.of(module, notes.shape, bool(guidance)), notes.schedule, notes.predicts, notes.shape,
                     notes.time_input, notes.sigma_data, notes.scale_input, notes.two_times, notes.how(), guidance,
-                    Autoencoder.open(folder) if notes.latent else None, TextEncoder.open(folder) if notes.text else None,
+                    Autoencoder.open(folder) if notes.latent else None,
+                    notes.text and TextEncoder.open(folder, notes.text.index),
                     load(folder / "base") if notes.base else None)
 
 

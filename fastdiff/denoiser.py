@@ -121,6 +121,8 @@ class Denoiser(nn.Module):
     def null(self, cond: dict[str, Tensor]) -> dict[str, Tensor]:
         """The condition that stands for none: the null class, the empty prompt; an image stays, a weight of guidance not."""
         null = {name: value for name, value in cond.items() if name not in ("guidance", *TEXT)}
+        if "label" in cond and self.net.null_label is None and getattr(self.net, "classes_known", None):
+            raise FastdiffError("guidance needs a null class, and this model knows none")
         if "label" in cond and self.net.null_label is not None:
             null["label"] = torch.full_like(cond["label"], self.net.null_label)
         if "text" in cond:

@@ -22,6 +22,14 @@ def read_json(path: Path) -> Any:
     return parse_json(path.read_bytes())
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """The same of a file that says an object; ValueError where it says something else."""
+    said = read_json(path)
+    if not isinstance(said, dict):
+        raise ValueError(f"{path.name}: expected an object, got {said!r:.80}")
+    return said
+
+
 def parse_json(text: str | bytes) -> Any:
     """What JSON says; ValueError where it is none, or nested too deep."""
     try:

@@ -177,9 +177,9 @@ def plan(model: Denoiser, sampler: str | None, steps: int | None, spacing: Spaci
 
 def check_labels(model: Denoiser, labels: Tensor) -> Tensor:
     """Labels that the model knows."""
-    null = getattr(model.net, "null_label", None)
-    if null is None:
+    known = getattr(model.net, "classes_known", getattr(model.net, "null_label", None))
+    if known is None:
         raise FastdiffError("labels were given, but this model takes none")
-    if labels.min() < 0 or labels.max() >= null:
-        raise FastdiffError(f"labels must be 0 to {null - 1}, got {int(labels.min())} to {int(labels.max())}")
+    if labels.min() < 0 or labels.max() >= known:
+        raise FastdiffError(f"labels must be 0 to {known - 1}, got {int(labels.min())} to {int(labels.max())}")
     return labels.long()

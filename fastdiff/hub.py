@@ -9,7 +9,9 @@ from .weights import PICKLED, WARNING
 
 ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w-][\w./-]*)?")
 COMMIT = re.compile(r"[0-9a-f]{40}")
-FILES = ["*.json", "*.safetensors"]            # of a repository; nothing else is fetched
+# Of a repository, and nothing else is fetched: what a pipeline's parts are made of. At its root may lie copies of them all.
+FILES = ["*.json", "*/*.safetensors", "diffusion_pytorch_model*.safetensors", "*/merges.txt", "*/spiece.model"]
+SKIPPED = ["*.fp16.*", "*.bf16.*", "*.non_ema.*", "*.onnx*", "safety_checker/*", "image_encoder/*"]
 SECONDS = 10                                   # within which the hub is to answer
 
 
@@ -35,7 +37,7 @@ def commit(reference: str, kind: str = "model") -> str:
         try:
             return HfApi().repo_info(name, repo_type=kind, revision=revision or None, timeout=SECONDS).sha
         except Exception as error:                                        # of the network's many kinds, or the hub's own
-            said = first_line(error)
+            said = said_of(error)
     try:
         return Path(snapshot_download(name, repo_type=kind, revision=revision or None, local_files_only=True)).name
     except (OSError, ValueError):
@@ -58,14 +60,26 @@ def fetch(reference: str) -> Path:
 
     name, at = reference.partition("@")[0], commit(reference)
     try:
-        folder = Path(snapshot_download(name, revision=at, allow_patterns=FILES, etag_timeout=SECONDS))
+        folder = Path(snapshot_download(name, revision=at, allow_patterns=FILES, ignore_patterns=SKIPPED, etag_timeout=SECONDS))
     except Exception as error:
-        raise FastdiffError(f"{name}@{at}: not to be had from the hub: {first_line(error)}") from None
+        raise FastdiffError(f"{name}@{at}: not to be had from the hub: {said_of(error)}") from None
     if not any(folder.rglob("*.safetensors")) and (pickled := [file for file in listed(name, at) if file.endswith(PICKLED)]):
         where = f"'{name}', revision='{at}', use_safetensors=False"
-        raise FastdiffError(f"{name}@{at}: {pickled[0]} {WARNING} python -c \"from diffusers import DDPMPipeline as P; "
+        raise FastdiffError(f"{name}@{at}: {pickled[0]} {WARNING} python -c \"from diffusers import DiffusionPipeline as P; "
                             f"P.from_pretrained({where}).save_pretrained('model')\"")
     return folder
+
+
+def said_of(error: Exception) -> str:
+    """Why the hub gives nothing, and what to do, in one line."""
+    from huggingface_hub import errors
+
+    for kind, line in ((errors.GatedRepoError, "it is gated: accept its terms on its page, and log in by hf auth login"),
+                       (errors.RepositoryNotFoundError, "it has none of that name; if it is private, log in by hf auth login"),
+                       (errors.RevisionNotFoundError, "it has no such revision")):
+        if isinstance(error, kind):
+            return line
+    return first_line(error)
 
 
 def listed(name: str, at: str) -> list[str]:

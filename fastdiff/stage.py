@@ -10,21 +10,24 @@ import torch
 from accelerate import Accelerator
 from rich.console import Console
 
-from . import heap, pairs
+from . import heap, hub, pairs
 from .batches import as_floats
 from .bench import check_fit
+from .cards import beside
 from .checkpoint import ABOUT, about, export, fingerprint, load
-from .data import Readable
+from .data import DATASETS, Readable, hub_id
 from .denoiser import Denoiser
 from .errors import FastdiffError
 from .files import read_json, write_json
 from .generate import check_labels, plan, sample
 from .guidance import usual_guidance
 from .latents import embedded, encoded
+from .licences import lineage
 from .lora import twin
 from .methods import Progress as Clock
 from .pictures import picture, save
 from .recipe import Recipe, Stage
+from .settings import named
 from .signals import Signals
 from .status import note
 from .terminal import bar
@@ -74,8 +77,8 @@ def train(run: Run, stage: Stage, title: str) -> None:
         cost = {"images": training.images, "seconds": training.seconds,
                 "teacher_nfe": training.images * stage.method.teacher_nfe() + (pairs.about(stored)["nfe"] if stored else 0)}
         dtype = {"float32": torch.float32, "float16": torch.float16}[config.export]
-        notes = {"method": stage.method_name, "origin": origin, "ema": config.ema, "cost": cost}
-        export(model, place, notes, dtype)
+        notes = {"method": stage.method_name, "origin": origin, "ema": config.ema, "cost": cost, **sources(run, stage)}
+        export(model, place, notes, dtype, **beside(place))
     accelerator.wait_for_everyone()
     accelerator.free_memory()
 
@@ -88,6 +91,19 @@ def learned(run: Run, model: Denoiser) -> Readable:
             with bar(run.console, what, len(data), 0) as advance:
                 data = make(data, companion, run.accelerator, advance)
     return data
+
+
+def sources(run: Run, stage: Stage) -> dict[str, Any]:
+    """What a stage's model comes from, by name and licence; of a path its last part, as cards are published."""
+    def called(reference: str) -> str:
+        return reference if hub.is_id(reference) else Path(reference).name
+
+    name, options = named(run.recipe.source["data"], "data")
+    place, revision = str(options.get("path", name)), {"revision": run.recipe.revision} if run.recipe.revision else {}
+    weights = {role: (called(reference), where(reference, run.folder))
+               for role, reference in (("teacher", stage.teacher), ("init", stage.init)) if reference}
+    repository = hub_id(name, options | revision) or ""
+    return lineage(weights, (repository or (name if place == name in DATASETS else Path(place).name), place, repository))
 
 
 def networks(run: Run, stage: Stage, stored: Readable | None) -> tuple[Denoiser, Denoiser | None]:

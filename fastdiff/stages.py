@@ -14,6 +14,7 @@ from rich.console import Console
 
 from . import crash, report
 from .bench import alone, cells, judges, sweep
+from .cards import renew
 from .checkpoint import about, load
 from .disk import writing
 from .errors import FastdiffError
@@ -145,6 +146,8 @@ def benchmark(run: Run) -> None:
         run.console.print(*report.left_out(folder), sep="\n", end="")
         if rows:                                                          # a budget may leave none
             report.write(folder)
+            for name in names:                                            # with the table
+                renew(folder / name)
             run.console.print(report.table(rows))
         note(folder, stage="done")
         run.console.print(f"{folder}: done. Open {folder / 'report.html'}", soft_wrap=True)

@@ -13,34 +13,53 @@ from safetensors import safe_open
 from torch import nn
 
 from .errors import FastdiffError
-from .files import read_json
+from .files import read_json, read_object
 from .images import first_line
 
 PICKLED = (".bin", ".pt", ".ckpt", ".pth", ".pkl", ".pickle")
+DEEP = ("layers_per_block", "transformer_layers_per_block", "num_layers", "depth")           # settings that count layers
 INDEX = "*.safetensors.index.json"
 WARNING = "is pickled, which could run code as it is read: convert it once, as plain tensors,"
 
 
+class UnreadWeights(FastdiffError):
+    """Weights that are not even opened; its line names the file, and is whole."""
+
+
 def check_weights(folder: Path) -> None:
-    """Refuse a folder that has pickled weights alone, or whose index names a file elsewhere."""
+    """Refuse a folder that has pickled weights alone, or whose index names a file elsewhere, or one that is not there."""
     for index in sorted(folder.glob(INDEX)):
         try:
             named = set(read_json(index)["weight_map"].values())
             if not all(isinstance(name, str) for name in named):
                 raise TypeError("weight_map names no files")
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise FastdiffError(f"{index} is damaged ({type(error).__name__}: {error}): copy it again") from None
+            raise UnreadWeights(f"{index} is damaged ({type(error).__name__}: {error}): copy it again") from None
         if strange := sorted(name for name in named if Path(name).name != name or not name.endswith(".safetensors")):
-            raise FastdiffError(f"{index}: weight_map names {strange[0]!r:.80}, expected safetensors files beside it")
+            raise UnreadWeights(f"{index}: weight_map names {strange[0]!r:.80}, expected safetensors files beside it")
+        if lost := sorted(name for name in named if not (folder / name).is_file()):
+            raise UnreadWeights(f"{index} names {lost[0]}, which is not there: fetch or copy the model again, whole")
     pickled = sorted(path for path in folder.glob("*") if path.suffix in PICKLED)
     if pickled and not any(folder.glob("*.safetensors")):
-        raise FastdiffError(pickled_folder(pickled[0].name, folder))
+        raise UnreadWeights(pickled_folder(pickled[0].name, folder))
 
 
 def pickled_folder(file: str, folder: Path) -> str:
     """Why a pickled file of a diffusers folder is not read, and how to convert it, which runs nothing of it."""
-    return (f"{folder / file} {WARNING} python -c \"import sys; from diffusers import UNet2DModel as U; "
+    library, kind = class_of(folder)
+    return (f"{folder / file} {WARNING} python -c \"import sys; from {library} import {kind} as U; "
             f"U.from_pretrained(sys.argv[1], use_safetensors=False).save_pretrained(sys.argv[1])\" {quote(str(folder))}")
+
+
+def class_of(folder: Path) -> tuple[str, str]:
+    """The library and class that a folder's config.json names; a UNet2DModel where it names none."""
+    try:
+        said = read_object(folder / "config.json")
+        library = "transformers" if "architectures" in said else "diffusers"
+        kind = said["architectures"][0] if "architectures" in said else said["_class_name"]
+    except (OSError, ValueError, TypeError, LookupError):
+        library, kind = "diffusers", ""
+    return (library, kind) if isinstance(kind, str) and kind.isidentifier() else ("diffusers", "UNet2DModel")
 
 
 def pickled_file(path: Path) -> str:
@@ -59,7 +78,7 @@ def opened(kind: type[ModelMixin], folder: Path) -> Any:
     try:
         config, sizes = read_json(folder / "config.json"), list(stored(folder))
         for name, value in config.items():
-            count = len(value) if isinstance(value, list) else value if name in ("layers_per_block", "depth") else 0
+            count = len(value) if isinstance(value, list) else value if name in DEEP else 0
             if isinstance(count, int) and count > len(sizes):
                 raise ValueError(f"{name} is {count}, for weights of {len(sizes)} tensors")
         with torch.device("meta"):                                            # before any memory is taken

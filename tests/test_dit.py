@@ -6,6 +6,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, DiTPipeline, DiTTransformer2
 
 from fastdiff.denoiser import Denoiser
 from fastdiff.errors import FastdiffError
+from fastdiff.methods.base import jvp
 from fastdiff.networks import DiT, dit
 from fastdiff.schedule import DDPM
 
@@ -105,6 +106,21 @@ def test_learned_variance_has_channels_of_its_own():
     stock = DiTTransformer2DModel(num_attention_heads=2, attention_head_dim=8, in_channels=2, num_layers=1, sample_size=8)
     student = DiT.of(stock, (2, 8, 8), False).with_second_time()             # its out_channels are left to its in_channels
     assert not student.learned_variance and student.null_label == 1000 and student(X, T, S).shape == X.shape
+
+
+@kinds
+def test_the_forward_derivative(kind):
+    """Of consistency in continuous time and mean flows, against the other way of torch to one."""
+    net, cond = small(kind)
+    student, x = net.with_second_time().double(), X.double()
+    torch.nn.init.normal_(student.module.pos_embed.proj.weight, std=0.2)
+    t, s, one, dx = T.double() / 10, S.double() / 10, torch.ones(3, dtype=torch.float64), torch.randn_like(x)
+    value, derivative = jvp(lambda x, t, s: student(x, t, s, cond), (x, t, s), (dx, one, one / 2))
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        theirs = torch.func.jvp(lambda x, t, s: student(x, t, s, cond), (x, t, s), (dx, one, one / 2))[1]
+    torch.testing.assert_close(value, student(x, t, s, cond))
+    torch.testing.assert_close(derivative, theirs)
+    assert not derivative.requires_grad and derivative.abs().max() > 1e-3
 
 
 @torch.no_grad()

@@ -65,7 +65,7 @@ def test_karras_is_the_papers_ramp():
     (-3, "karras", "steps = -3: expected at least 1"),
     (1001, "trailing", "1001 steps are too many for spacing 'trailing'"),
     (1001, "leading", "1001 steps are too many for spacing 'leading'"),
-    (4, "even", "spacing 'even' is unknown, choose from uniform, trailing, leading, quadratic, .*, lcm, or list"),
+    (4, "even", "spacing 'even' is unknown, choose from uniform, trailing, leading, quadratic, cosine, shifted"),
     (2, "900,x", "spacing '900,x' is unknown, choose from .* or list the times"),
     (2, "900,500,300", "spacing: 3 times for 2 steps"),
     (2, "0", "spacing: 0 times for 2 steps"),

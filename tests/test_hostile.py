@@ -235,10 +235,10 @@ def test_an_index_of_another_shape_is_damaged(plain, index, refused):
     assert "index.json is damaged" in refused("sample", plain)
 
 
-@pytest.mark.parametrize("network", ["../../other", "/etc", "unet/../../x", ["unet"], {}, 7, None, "dit"])
+@pytest.mark.parametrize("network", ["../../other", "/etc", "unet/../../x", ["unet"], {}, 7, None, "gan"])
 def test_networks_are_those_that_are_known(model, network, refused):
     change(model / "fastdiff.json", network=network)
-    assert "fastdiff.json is damaged (network: input should be 'unet' or 'mlp'" in refused("sample", model)
+    assert "fastdiff.json is damaged (network: input should be 'unet', 'mlp', 'text_unet'" in refused("sample", model)
 
 
 @pytest.mark.parametrize("name", ["key", "cell"])
@@ -632,4 +632,4 @@ def test_nothing_in_the_package_runs_what_it_reads(path):
         assert given.get("shell", "False") == "False" and given.get("allow_pickle", "False") == "False"
         assert given.get("use_safetensors", "True") == "True"
         if name.endswith(".from_pretrained"):
-            assert "use_safetensors" in given
+            assert "use_safetensors" in given or name.startswith("tokenizer.")        # which have no weights

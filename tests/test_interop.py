@@ -129,12 +129,13 @@ def test_a_diffusers_pipeline_is_a_denoiser(tmp_path, entries, options, steps):
     torch.testing.assert_close(ours(model, "ddpm", steps, "trailing", randn=draws()), wanted, rtol=1e-3, atol=1e-4)
 
 
-def test_only_pipelines_of_a_unet_are_opened(copy):
+def test_only_pipelines_and_networks_that_are_known_are_opened(copy):
     (copy / "fastdiff.json").unlink()
     index = json.loads((copy / INDEX).read_text())
-    for key, value in (("unet", ["diffusers", "UNet2DConditionModel"]), ("_class_name", "ConsistencyModelPipeline")):
+    for key, value, known in (("unet", ["diffusers", "UNet2DConditionModel"], "only a UNet2DModel"),
+                              ("_class_name", "AudioLDM2Pipeline", "only DDPMPipeline, DDIMPipeline, ")):
         (copy / INDEX).write_text(json.dumps({**index, key: value}))
-        with pytest.raises(FastdiffError, match="is not supported, only .* of a UNet2DModel"):
+        with pytest.raises(FastdiffError, match=f"is not supported, {known}"):
             load(copy)
 
 
@@ -186,7 +187,7 @@ def test_exporting_leaves_the_model_alone_and_replaces_what_was_there(copy):
     export(model, copy, {"method": "second"}, torch.float16)
     assert all(p.dtype == torch.float32 and torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True))
     assert json.loads((copy / "fastdiff.json").read_text())["method"] == "second"
-    assert sorted(p.name for p in copy.iterdir()) == ["fastdiff.json", INDEX, "scheduler", "unet"]
+    assert sorted(p.name for p in copy.iterdir()) == ["README.md", "fastdiff.json", INDEX, "scheduler", "unet"]
     torch.testing.assert_close(ours(load(copy), "ddim", 2), ours(model, "ddim", 2), rtol=2e-2, atol=2e-2)
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from fastdiff.checkpoint import export, load
 from fastdiff.data import Batch
-from fastdiff.denoiser import Denoiser, Prediction
+from fastdiff.denoiser import Denoiser, Prediction, Sampling
 from fastdiff.errors import FastdiffError
 from fastdiff.generate import sample
 from fastdiff.guidance import Guided
@@ -275,7 +275,9 @@ def test_files_keep_the_variance(tmp_path, kind):
 def test_an_export_is_a_stock_ddpm_pipeline(tmp_path, predicts):
     """At all its timesteps: from more than the first, their last step would add noise to the finished sample."""
     schedule = DDPM(t_max=20.0)
-    export(tiny(predicts, schedule), tmp_path, {})
+    model = tiny(predicts, schedule)
+    model.sampling = Sampling("ddim", "uniform", (20,))
+    export(model, tmp_path, {})
     pipeline = DDPMPipeline.from_pretrained(tmp_path)
     pipeline.set_progress_bar_config(disable=True)
     assert pipeline.scheduler.config.variance_type == "learned_range"

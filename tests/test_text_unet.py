@@ -6,6 +6,7 @@ from diffusers import LatentConsistencyModelPipeline, UNet2DConditionModel
 
 from fastdiff.denoiser import Denoiser
 from fastdiff.errors import FastdiffError
+from fastdiff.methods.base import jvp
 from fastdiff.networks import TextUNet, text_unet
 from fastdiff.schedule import DDPM
 
@@ -167,6 +168,22 @@ def test_settings_that_diffusers_does_not_know_are_no_hindrance():
     net, cond = of("text")
     net.module.register_to_config(of_another_version=True)
     assert torch.equal(net.with_second_time()(X, T, S, cond), net(X, T, None, cond))
+
+
+@kinds
+def test_the_forward_derivative(kind):
+    """Of consistency in continuous time and mean flows, against central differences."""
+    net, cond = of(kind)
+    student, x = net.with_second_time().double(), X.double()
+    for p in student.parameters():
+        torch.nn.init.normal_(p, std=0.1)
+    t, s, one, dx = T.double() / 10, S.double() / 10, torch.ones(3, dtype=torch.float64), drawn(3, 4, 8, 8, seed=4).double()
+    value, derivative = jvp(lambda x, t, s: student(x, t, s, cond), (x, t, s), (dx, one, one / 2))
+    at = lambda h: student(x + h * dx, t + h, s + h / 2, cond)                        # noqa: E731
+    with torch.no_grad():
+        torch.testing.assert_close(value, at(0))
+        torch.testing.assert_close(derivative, (at(1e-4) - at(-1e-4)) / 2e-4, rtol=1e-3, atol=1e-3)
+    assert derivative.abs().max() > 0.1
 
 
 @kinds

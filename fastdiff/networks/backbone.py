@@ -20,23 +20,24 @@ class Backbone(nn.Module):
 
     After the C channels of the data come those of an image that x is conditioned on, fewer than PLANES; then PLANES of
     sines and cosines of t - s, of a network of two times; then PLANES of the weight of guidance, of one that is told it
-    (guided). channels: of the data, where they are not the module's.
+    (guided). channels: of the data, where they are not the module's. each: of the module's channels, what is one of ours.
     """
 
-    stem = "conv_in"
+    stem, each = "conv_in", 1
 
     def __init__(self, module: ModelMixin, channels: int | None = None, guided: bool = False):
         super().__init__()
         self.module, self.guided = module, guided
-        self.channels = module.config.in_channels if channels is None else channels
-        numbers, self.image = divmod(module.config.in_channels - self.channels, PLANES)
+        known = module.config.in_channels // self.each
+        self.channels = known if channels is None else channels
+        numbers, self.image = divmod(known - self.channels, PLANES)
         self.jumps = numbers > guided
 
     @classmethod
     def of(cls, module: ModelMixin, shape: tuple[int, ...], guided: bool) -> Self:
         """A stored module for samples of a shape; ValueError where it is one of others."""
-        beyond = module.config.in_channels - shape[0] - PLANES * guided
-        if len(shape) != 3 or not 0 <= beyond < 2 * PLANES or outputs(module) not in (shape[0], 2 * shape[0]):
+        beyond, made = module.config.in_channels // cls.each - shape[0] - PLANES * guided, outputs(module) // cls.each
+        if len(shape) != 3 or not 0 <= beyond < 2 * PLANES or made not in (shape[0], 2 * shape[0]):
             raise ValueError(f"{module.config.in_channels} to {outputs(module)} channels, guided {guided}: "
                              f"it makes no samples of shape {tuple(shape)}")
         return cls(module, shape[0], guided)
@@ -44,7 +45,7 @@ class Backbone(nn.Module):
     @property
     def learned_variance(self) -> bool:
         """Whether the second half of its channels is the variance of a reverse step."""
-        return outputs(self.module) == 2 * self.channels
+        return outputs(self.module) == 2 * self.channels * self.each
 
     def inputs(self, x: Tensor, t: Tensor, s: Tensor | None, cond: Cond) -> Tensor:
         """x and the channels beyond it."""
@@ -57,9 +58,16 @@ class Backbone(nn.Module):
 
     def labels(self, x: Tensor, cond: Cond) -> Tensor | None:
         """The classes (B,), the null class where none are given; None for a network without."""
+        if self.classes_known is None or (cond and "label" in cond):
+            return cond["label"] if self.classes_known else None
         if self.null_label is None:
-            return None
-        return cond["label"] if cond and "label" in cond else torch.full((len(x),), self.null_label, device=x.device)
+            raise FastdiffError("the network knows no null class: it needs labels")
+        return torch.full((len(x),), self.null_label, device=x.device)
+
+    @property
+    def classes_known(self) -> int | None:
+        """How many classes it takes; None where it takes no labels."""
+        return self.null_label
 
     def around(self, module: ModelMixin, guided: bool) -> Self:
         """The same around another module."""
@@ -67,11 +75,11 @@ class Backbone(nn.Module):
 
     def with_second_time(self) -> Self:
         """A copy that also sees s; until it is trained it does what this one does."""
-        return self.around(widened(self.module, self.stem, self.channels + self.image), self.guided)
+        return self.around(widened(self.module, self.stem, self.channels + self.image, self.each), self.guided)
 
     def with_guidance(self) -> Self:
         """A copy that is also told a weight of guidance; until it is trained it does what this one does."""
-        return self.around(widened(self.module, self.stem, self.module.config.in_channels), True)
+        return self.around(widened(self.module, self.stem, self.module.config.in_channels // self.each, self.each), True)
 
 
 def outputs(module: ModelMixin) -> int:
@@ -104,11 +112,11 @@ def grown(module: ModelMixin, still: str, **change: Any) -> ModelMixin:
     return new
 
 
-def widened(module: ModelMixin, stem: str, place: int) -> ModelMixin:
+def widened(module: ModelMixin, stem: str, place: int, each: int) -> ModelMixin:
     """A copy with PLANES more input channels at a place of the stem, which do nothing yet."""
     kernel = module.get_submodule(stem).weight.detach()
-    wide = remade(module, in_channels=module.config.in_channels + PLANES, out_channels=outputs(module))
-    empty = kernel.new_zeros(len(kernel), PLANES, *kernel.shape[2:])
-    kernel = torch.cat([kernel[:, :place], empty, kernel[:, place:]], 1)
+    wide = remade(module, in_channels=module.config.in_channels + PLANES * each, out_channels=outputs(module))
+    empty = kernel.new_zeros(len(kernel), PLANES * each, *kernel.shape[2:])
+    kernel = torch.cat([kernel[:, : place * each], empty, kernel[:, place * each:]], 1)
     wide.load_state_dict(module.state_dict() | {f"{stem}.weight": kernel})
     return wide

@@ -9,7 +9,7 @@ from diffusers import ModelMixin
 from torch import Tensor
 
 from ..errors import FastdiffError
-from ..files import read_json
+from ..files import read_object
 from ..weights import check_weights, digest, opened
 
 KINDS = ("AutoencoderKL", "VQModel", "AutoencoderTiny")
@@ -49,7 +49,7 @@ class Autoencoder:
         import diffusers
 
         check_weights(place)
-        kind = read_json(place / "config.json").get("_class_name")
+        kind = read_object(place / "config.json").get("_class_name")
         if kind not in KINDS:
             raise FastdiffError(f"{place}: this {kind!r:.80} is not supported, only {', '.join(KINDS)}")
         return cls.of(opened(getattr(diffusers, kind), place))
@@ -65,8 +65,8 @@ class Autoencoder:
         """The shape of the image behind latents of a shape; FastdiffError where they are none of its own."""
         said = self.module.config
         if len(latent) != 3 or latent[0] != said.latent_channels:
-            raise FastdiffError(f"an autoencoder of {said.latent_channels} latent channels does not fit a network of shape "
-                                f"{tuple(latent)}: expected ({said.latent_channels}, H, W)")
+            raise FastdiffError(f"an autoencoder of {said.latent_channels} latent channels does not fit a network whose "
+                                f"samples are {tuple(latent)}: expected ({said.latent_channels}, H, W)")
         side = 1 << (len(said.block_out_channels) - 1)
         return (said.out_channels, latent[1] * side, latent[2] * side)
 

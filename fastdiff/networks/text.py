@@ -1,6 +1,8 @@
 """Text encoders: prompts to what a network is told of them, by the pipelines' own code."""
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -48,9 +50,10 @@ class TextEncoder:
                 part.float().eval().requires_grad_(False)
 
     @classmethod
-    def open(cls, folder: Path) -> "TextEncoder":
-        """That of a pipeline's folder, by its model_index.json; FastdiffError or ValueError where it cannot be read."""
-        index = read_json(folder / "model_index.json") if (folder / "model_index.json").is_file() else {}
+    def open(cls, folder: Path, index: dict[str, Any] | None = None) -> "TextEncoder":
+        """That of a pipeline's folder; FastdiffError or ValueError where it cannot be read. index: model_index.json's."""
+        if index is None:
+            index = read_json(folder / "model_index.json") if (folder / "model_index.json").is_file() else {}
         if index.get("_class_name") not in TELLS:
             raise FastdiffError(f"{folder} holds no pipeline of diffusers with prompts: expected a model_index.json of "
                                 f"{', '.join(TELLS)}")
@@ -59,7 +62,8 @@ class TextEncoder:
         except ImportError:
             raise FastdiffError("prompts need transformers: pip install 'fastdiff[text]'") from None
         parts = {name: opened(folder / name, said[1]) for name, said in index.items()
-                 if name.startswith(("text_encoder", "tokenizer")) and isinstance(said, list) and said[1:] != [None]}
+                 if name.startswith(("text_encoder", "tokenizer")) and name.isidentifier() and isinstance(said, list)
+                 and said[1:] != [None]}
         settings = {name: index[name] for name in ("force_zeros_for_empty_prompt",) if name in index}
         return cls(index["_class_name"], **parts | settings)
 
@@ -72,9 +76,10 @@ class TextEncoder:
 
     def save(self, folder: Path) -> None:
         """Write its parts into a pipeline's folder."""
-        for name, part in self.parts.items():
-            if not isinstance(part, bool):
-                part.save_pretrained(folder / name)
+        with without_bars():
+            for name, part in self.parts.items():
+                if not isinstance(part, bool):
+                    part.save_pretrained(folder / name)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -114,11 +119,9 @@ class TextEncoder:
     def told(self, prompts: list[str]) -> dict[str, Tensor]:
         """All that encode_prompt returns, by its name in TELLS."""
         known = inspect.signature(self.pipeline.encode_prompt).parameters
-        others = {name: None for name in ("prompt_2", "prompt_3") if name in known}
-        said = {"device": self.pipeline.device, "num_images_per_prompt": 1}
-        if "no text" in TELLS[self.kind]:
-            said["do_classifier_free_guidance"] = True
-        values = self.pipeline.encode_prompt(prompts, **others | said)
+        said = {"device": self.pipeline.device, "num_images_per_prompt": 1, "do_classifier_free_guidance": True,
+                "prompt_2": None, "prompt_3": None}
+        values = self.pipeline.encode_prompt(prompts, **{name: said[name] for name in known if name in said})
         return {key: value for key, value in zip(TELLS[self.kind], values, strict=True) if key != "ids"}
 
 
@@ -131,11 +134,27 @@ def opened(folder: Path, kind: Any) -> Any:
     check_weights(folder)
     try:
         if kind in TOKENIZERS:
-            return getattr(transformers, kind).from_pretrained(folder, local_files_only=True)
-        model, told = getattr(transformers, kind).from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, output_loading_info=True)
+            tokenizer = getattr(transformers, kind)
+            return tokenizer.from_pretrained(folder, local_files_only=True)
+        with without_bars():
+            model, told = getattr(transformers, kind).from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, output_loading_info=True)
         if told["missing_keys"]:
             raise ValueError(f"the weights lack {sorted(told['missing_keys'])[0]}")
         return model
     except Exception as error:                                    # what is broken can fail anywhere in the library
         raise FastdiffError(f"{folder.name} cannot be read: {first_line(error)}") from None
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """transformers shows no progress, which it does however short the work is."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

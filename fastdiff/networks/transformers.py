@@ -1,58 +1,59 @@
 """diffusers' transformers of text and latents behind net(x, t, s, cond): PixArt, Stable Diffusion 3, Flux."""
 
-from typing import Any
+from typing import Self
 
 import torch
 from diffusers import ModelMixin
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..denoiser import Cond
+from ..errors import FastdiffError
+from .backbone import Backbone, grown
 
 
-class Transformer(nn.Module):
+class Transformer(Backbone):
     """Latents (B, C, H, W), told cond["text"] (B, L, D) and what else the module takes of a prompt."""
 
-    folder = "transformer"
+    folder, stem = "transformer", "pos_embed.proj"
     null_label = None
 
-    def __init__(self, module: ModelMixin):
-        super().__init__()
-        self.module = module
+    @classmethod
+    def of(cls, module: ModelMixin, shape: tuple[int, ...], guided: bool) -> Self:
+        """A stored module for samples of a shape; ValueError where it is one of others."""
+        if any(n % cls.patch_of(module) for n in shape[1:]):
+            raise ValueError(f"patches of {cls.patch_of(module)}: it makes no samples of shape {tuple(shape)}")
+        return super().of(module, shape, guided)
 
     @classmethod
-    def of(cls, module: ModelMixin, shape: tuple[int, ...], guided: bool) -> "Transformer":
-        """A stored module for samples of a shape; ValueError where it is one of others."""
-        net, patch = cls(module), module.config.patch_size * cls.packed
-        channels, given = module.config.in_channels // cls.packed**2, module.config.out_channels or module.config.in_channels
-        if (len(shape) != 3 or shape[0] != channels or any(n % patch for n in shape[1:]) or guided != net.guided
-                or given // cls.packed**2 not in (channels, 2 * channels)):
-            raise ValueError(f"{channels} channels in patches of {patch} x {patch}, guided {net.guided}: it makes no samples "
-                             f"of shape {tuple(shape)}, guided {guided}")
-        return net
+    def patch_of(cls, module: ModelMixin) -> int:
+        """The side of what is one token of a module."""
+        return module.config.patch_size
 
-    packed = 1          # pixels a side that are one input of the module
-
-    @property
-    def guided(self) -> bool:
-        """Whether it is told a weight of guidance."""
-        return False
-
-    @property
-    def learned_variance(self) -> bool:
-        """Whether the second half of its channels is the variance of a reverse step."""
-        return self.module.config.out_channels == 2 * self.module.config.in_channels
+    def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, cond: Cond = None) -> Tensor:
+        if not cond or "text" not in cond:
+            raise FastdiffError("the network is conditioned on text: it needs prompts")
+        return self.answer(self.inputs(x, t, s, cond), t, cond, cond["text"].to(x))
 
 
 class PixArt(Transformer):
-    """PixArtTransformer2DModel; cond["mask"] (B, L) says which of the text counts. side: pixels behind a latent one."""
+    """PixArtTransformer2DModel; cond["mask"] (B, L) says which of the text counts. pixels: behind one of a latent."""
 
-    kind, side = "pixart", 8
+    kind = "pixart"
 
-    def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, cond: Cond = None) -> Tensor:
+    def __init__(self, module: ModelMixin, channels: int | None = None, guided: bool = False, pixels: int = 8):
+        super().__init__(module, channels, guided)
+        self.pixels = pixels
+
+    def around(self, module: ModelMixin, guided: bool) -> Self:
+        """The same around another module."""
+        return PixArt(module, self.channels, guided, self.pixels).train(self.training)
+
+    def answer(self, x: Tensor, t: Tensor, cond: dict[str, Tensor], text: Tensor) -> Tensor:
+        """Of x with its planes."""
         size = torch.tensor(x.shape[2:]).to(x)
-        added = {"resolution": self.side * size.expand(len(x), 2), "aspect_ratio": (size[:1] / size[1:]).expand(len(x), 1)}
-        said: dict[str, Any] = added if self.module.use_additional_conditions else dict.fromkeys(added)
-        return self.module(x, cond["text"].to(x), t, said, encoder_attention_mask=cond.get("mask"), return_dict=False)[0]
+        sizes = {"resolution": self.pixels * size.expand(len(x), 2), "aspect_ratio": (size[:1] / size[1:]).expand(len(x), 1)}
+        sizes = sizes if self.module.use_additional_conditions else dict.fromkeys(sizes)
+        return self.module(x, text, t, sizes, encoder_attention_mask=cond.get("mask"), return_dict=False)[0]
 
 
 class SD3(Transformer):
@@ -60,29 +61,48 @@ class SD3(Transformer):
 
     kind = "sd3"
 
-    def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, cond: Cond = None) -> Tensor:
-        return self.module(x, cond["text"].to(x), cond["pooled"].to(x), t, return_dict=False)[0]
+    def answer(self, x: Tensor, t: Tensor, cond: dict[str, Tensor], text: Tensor) -> Tensor:
+        """Of x with its planes."""
+        return self.module(x, text, cond["pooled"].to(x), t, return_dict=False)[0]
 
 
 class Flux(Transformer):
     """FluxTransformer2DModel on latents packed 2 x 2, with cond["pooled"]; its time is 1000 t.
 
-    One with guidance_embeds is told cond["guidance"], 1 where nothing is said.
+    One that is told its weight of guidance is one with guidance_embeds.
     """
 
-    kind, packed = "flux", 2
+    kind, stem, each = "flux", "x_embedder", 4
 
-    @property
-    def guided(self) -> bool:
-        return self.module.config.guidance_embeds
+    @classmethod
+    def of(cls, module: ModelMixin, shape: tuple[int, ...], guided: bool) -> Self:
+        """A stored module for samples of a shape; ValueError where it is one of others."""
+        if module.config.guidance_embeds != guided:
+            raise ValueError(f"guidance_embeds {module.config.guidance_embeds}: weights of guidance belong to embeddings")
+        super().of(module, shape, False)
+        return cls(module, shape[0])
 
-    def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, cond: Cond = None) -> Tensor:
-        text, (height, width) = cond["text"].to(x), (n // 2 for n in x.shape[2:])
-        places = torch.cartesian_prod(torch.zeros(1), torch.arange(height), torch.arange(width)).to(x)      # (L, 3)
-        weight = cond.get("guidance", torch.ones_like(t)).to(x) if self.guided else None
-        packed = self.module(pack(x), text, cond["pooled"].to(x), t / 1000, places, text.new_zeros(text.shape[1], 3), weight,
+    @classmethod
+    def patch_of(cls, module: ModelMixin) -> int:
+        """The side of what is one token of a module."""
+        return 2
+
+    def answer(self, x: Tensor, t: Tensor, cond: dict[str, Tensor], text: Tensor) -> Tensor:
+        """Of x with its planes."""
+        height, width = (n // 2 for n in x.shape[2:])
+        places = torch.cartesian_prod(torch.arange(1), torch.arange(height), torch.arange(width)).to(x)         # (L, 3)
+        weight = cond.get("guidance", torch.ones_like(t)).to(x) if self.module.config.guidance_embeds else None
+        tokens = self.module(pack(x), text, cond["pooled"].to(x), t / 1000, places, text.new_zeros(text.shape[1], 3), weight,
                              return_dict=False)[0]
-        return unpack(packed, height, width)
+        return unpack(tokens, height, width)
+
+    def around(self, module: ModelMixin, guided: bool) -> Self:
+        """The same around another module."""
+        return Flux(module, self.channels).train(self.training)
+
+    def with_guidance(self) -> Self:
+        """A copy that is also told a weight of guidance; until it is trained it does what this one does."""
+        return self.around(grown(self.module, "time_text_embed.guidance_embedder.linear_2", guidance_embeds=True), True)
 
 
 def pack(x: Tensor) -> Tensor:

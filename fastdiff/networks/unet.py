@@ -43,10 +43,16 @@ class UNet(Backbone):
         return self.module.config.class_embed_type == "timestep"
 
     @property
-    def null_label(self) -> int | None:
-        """The class that stands for no class; None where the network takes no labels."""
+    def classes_known(self) -> int | None:
+        """How many classes it takes; None where it takes no labels."""
         rows = self.module.config.num_class_embeds
-        return rows - 1 if rows else None
+        return rows and rows - (self.null_label is not None)
+
+    @property
+    def null_label(self) -> int | None:
+        """The class that stands for no class; None where the network takes no labels, or knows no such class."""
+        rows = self.module.config.num_class_embeds
+        return rows - 1 if rows and self.module.config.get("null_class", True) else None
 
     def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, cond: Cond = None) -> Tensor:
         return self.module(self.inputs(x, t, s, cond), t, class_labels=self.classes(x, t, s, cond), return_dict=False)[0]

@@ -2,7 +2,7 @@
 
 from fastdiff.rows import metric_of, summary
 
-from .files import csv, latex, left_out, markdown, write
+from .files import csv, figures, latex, left_out, markdown, write
 from .tables import table
 
-__all__ = ["csv", "latex", "left_out", "markdown", "metric_of", "summary", "table", "write"]
+__all__ = ["csv", "figures", "latex", "left_out", "markdown", "metric_of", "summary", "table", "write"]

@@ -12,6 +12,7 @@ from fastdiff.errors import FastdiffError
 from fastdiff.files import read_json
 from fastdiff.judge import answers, results
 from fastdiff.judge import markdown as judgement
+from fastdiff.licences import limits
 from fastdiff.report.tables import NAMES, Column, by_steps, columns, compared, costs, lines, training
 from fastdiff.report.words import notes, provenance, verdict, warnings
 from fastdiff.rows import metrics_of, read_rows, reference, summary, usual
@@ -46,7 +47,7 @@ def write(run_dir: str | Path, extras: Iterable[str] = ()) -> list[Path]:
         files[name] = plots.quality(groups, metric, cost, aim, form)
     if grid := plots.grid(groups, metric, run_dir / "samples"):
         files["grid.png"] = grid
-    alerts = warnings(groups, metric) + left_out(run_dir)
+    alerts = warnings(groups, metric) + left_out(run_dir) + limits(run_dir)
     shown = [name for name in metrics if name != "nll"]                # a model's figure, not a cell's
     page = html(run_dir, groups, shown, verdict(groups, metric), notes(groups, metrics), alerts, training(groups), found,
                 provenance(rows))
@@ -63,7 +64,7 @@ def markdown(rows: list[dict], run_dir: str | Path, differences: Iterable[dict] 
     parts = [
         f"# {run_dir.resolve().name}",
         verdict(groups, metrics[0]),
-        *(f"> **Warning.** {text}" for text in warnings(groups, metrics[0]) + left_out(run_dir)),
+        *(f"> **Warning.** {text}" for text in warnings(groups, metrics[0]) + left_out(run_dir) + limits(run_dir)),
         f"## {metrics[0]} by steps",
         _steps(groups, metrics[0]),
         "## All figures",
@@ -91,6 +92,17 @@ def markdown(rows: list[dict], run_dir: str | Path, differences: Iterable[dict] 
         "\n".join(f"- {name}: {value}" for name, value in provenance(rows).items()),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def figures(run_dir: str | Path, model: str) -> str:
+    """One model's rows as a Markdown table with what made them, "" where there are none."""
+    rows = read_rows(Path(run_dir) / "bench.jsonl")
+    own = [row for row in rows if row.get("model") == model]
+    if not own:
+        return ""
+    groups = [group for group in summary(rows) if group["model"] == model]
+    made = "; ".join(f"{name} {value}" for name, value in provenance(own).items())
+    return f"{_grid(groups, columns(groups, metrics_of(rows)))}\n\n{made}."
 
 
 def latex(rows: list[dict]) -> str:

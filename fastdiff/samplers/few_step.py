@@ -10,6 +10,7 @@ from torch import Tensor
 from ..denoiser import ratio_of
 from ..errors import FastdiffError
 from ..guidance import Guided
+from ..schedule import Schedule
 from .ancestral import Randn
 from .state import State, traits
 
@@ -34,8 +35,13 @@ def gamma(denoise: Guided, x: Tensor, times: Tensor, *, gamma: float = 0.0,
     if not 0 <= gamma <= 1:
         raise FastdiffError(f"sampler gamma: gamma = {gamma}, expected 0 (deterministic) to 1 (consistency)")
     schedule, jump = denoise.schedule, sqrt(1 - gamma**2)
-    targets = schedule.time_of(jump * ratio_of(schedule, times[1:])).clamp(min=0) if gamma else times[1:]
+    targets = below(schedule, times[1:], gamma)
     yield from jumps(denoise, x, times, targets, [jump] * len(targets), randn)
+
+
+def below(schedule: Schedule, times: Tensor, gamma: float) -> Tensor:
+    """The times whose sigma / alpha is sqrt(1 - gamma^2) of that at the given ones."""
+    return schedule.time_of(sqrt(1 - gamma**2) * ratio_of(schedule, times)).clamp(min=0) if gamma else times
 
 
 @traits(order="1", noise="every step", jumps=True)

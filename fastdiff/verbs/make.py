@@ -132,15 +132,22 @@ def export(
     """Write a model as a plain diffusers folder."""
     if out.exists():
         raise FastdiffError(f"--out {out} exists: name a new folder")
+    from ..cards import beside
     from ..checkpoint import about, load
     from ..checkpoint import export as write
+    from ..licences import CARD, lineage
+    from ..script import script
 
-    source, notes = load(model), about(Path(model).expanduser()) or {}
+    folder = Path(model).expanduser()
+    source, notes = load(model), about(folder)
+    if notes is None:
+        notes = lineage({"weights": (folder.name if folder.is_dir() else model, folder if folder.is_dir() else model)})
     try:
         out.mkdir(parents=True)
     except OSError as error:
         raise FastdiffError(f"--out {out}: cannot be written ({error.strerror})") from None
-    write(source, out, {k: v for k, v in notes.items() if k in ("method", "origin", "ema", "cost")})
+    kept = {k: notes[k] for k in ("method", "origin", "ema", "cost", "sources", "licences", "card") if k in notes}
+    write(source, out, kept, **(beside(folder) if folder.is_dir() else {"name": model}))
+    python, why = script(source)
     typer.echo(f"{model} as {to.value} in {out}")
-    if not (out / "model_index.json").exists():
-        typer.echo("none of diffusers' pipelines samples such a model: fastdiff.load does")
+    typer.echo(f"{out / CARD} has the script that samples it by diffusers alone" if python else f"{out / CARD}: {why}")

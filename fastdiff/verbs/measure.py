@@ -149,6 +149,7 @@ def search(
     from rich.console import Console
 
     from ..bench import BenchConfig, check_fit
+    from ..cards import renew
     from ..checkpoint import about, load, record_times
     from ..data import open_dataset
     from ..evaluate import open_evaluators
@@ -177,4 +178,5 @@ def search(
                                   cond=asked(opened, dataset, n), guidance=guidance):
             console.print(f"{found.value:.4g}  {', '.join(f'{t:.4g}' for t in found.times.tolist())}")
     record_times(model, found.times)
+    renew(Path(model).expanduser())
     typer.echo(f"stored with {model}: {', '.join(f'{t:.4g}' for t in found.times.tolist())}")

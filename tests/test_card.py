@@ -1,0 +1,225 @@
+"""Cards: front matter that the hub reads, figures and recipe of the run, licences that come down from teacher and data."""
+
+import json
+import re
+
+import pytest
+import torch
+import yaml
+from huggingface_hub import ModelCard, ModelCardData, constants, metadata_load
+
+from fastdiff import licences, recipe, stages
+from fastdiff.about import about
+from fastdiff.card import text
+from fastdiff.checkpoint import export, load
+from fastdiff.denoiser import Denoiser, Sampling
+from fastdiff.errors import FastdiffError
+from fastdiff.licences import UNSTATED, card_of, licence, limit, limits, lineage
+from fastdiff.networks import unet
+from fastdiff.schedule import Cosine
+
+CARD = "README.md"
+NONCOMMERCIAL = {"license": "cc-by-nc-4.0", "base_model": "someone/first", "tags": ["theirs"]}
+
+
+def student(**options):
+    torch.manual_seed(0)
+    net = unet((1, 8, 8), channels=(8,), layers=1)
+    return Denoiser(net, Cosine(), "v", (1, 8, 8), sampling=Sampling("ddim", "uniform", (2, 1)), **options)
+
+
+def stated(folder, front):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CARD).write_text(f"---\n{yaml.safe_dump(front)}---\n# A model\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished run whose teacher is a plain folder elsewhere, under a licence without commerce."""
+    folder = tmp_path_factory.mktemp("run")
+    export(student(), folder / "private/theirs", {})
+    stated(folder / "private/theirs", NONCOMMERCIAL)
+    source = {
+        "name": "few", "data": "digits", "model": {"net": {"name": "unet", "channels": [8], "layers": 1}},
+        "train": {"steps": 1, "batch": 4},
+        "stages": {"own": {"method": "denoising"},
+                   "progressive": {"method": {"name": "progressive", "steps": [2, 1]},
+                                   "teacher": str(folder / "private/theirs")}},
+        "bench": {"steps": [1], "baselines": [], "n": 80, "models": ["progressive-1"],
+                  "extractor": "checkpoints/digits/features"}}
+    return stages.run(recipe.build(source), folder / "few")
+
+
+def body(folder):
+    return (folder / CARD).read_text()
+
+
+def test_a_card_tells_what_the_model_is_and_how_it_fares(run):
+    card = body(run / "progressive-1")
+    assert "# few: progressive-1" in card
+    assert "Trained by the method progressive (teacher progressive-2, data digits), which took 4 images, " in card
+    assert "It is sampled by ddim on the grid uniform, at 1 step and no other." in card
+    figures = card.partition("## Figures")[2].partition("## ")[0]
+    assert figures.count("| progressive-1 |") == 1 and "fd_digits" in figures and "extractor digits" in figures
+    assert "## Figures" not in body(run / "progressive-2")                              # which was not measured
+    [told] = re.findall(r"```yaml\n(.*?)```", card, re.S)
+    assert yaml.safe_load(told) == yaml.safe_load((run / "recipe.yaml").read_text())
+    assert "hf upload USER/NAME FOLDER" in card
+
+
+@pytest.mark.parametrize("name", ["own", "progressive-2", "progressive-1"])
+def test_the_hub_reads_its_front_matter(run, name):
+    front = metadata_load(run / name / CARD)
+    data = ModelCardData(**front)
+    assert data.library_name == "diffusers" and data.pipeline_tag == "unconditional-image-generation"
+    assert {"diffusion", "distillation", about(run / name)["method"]} <= set(data.tags)
+    assert data.license == ("unknown" if name == "own" else "cc-by-nc-4.0")
+    assert data.base_model == (None if name == "own" else "someone/first")
+    assert ModelCard(body(run / name)).data.to_dict() == data.to_dict() == front
+
+
+def test_licences_come_down_from_teacher_to_student(run):
+    found = {name: about(run / name)["licences"] for name in ("own", "progressive-2", "progressive-1")}
+    assert found["own"] == {"data": "cc-by-4.0"}
+    assert found["progressive-2"] == found["progressive-1"] == {"teacher": "cc-by-nc-4.0", "data": "cc-by-4.0"}
+    assert "- teacher progressive-2: cc-by-nc-4.0, which forbids commercial use" in body(run / "progressive-1")
+    assert "- data digits: cc-by-4.0\n" in body(run / "own")
+
+
+def test_of_a_path_its_last_part_is_published(run):
+    assert about(run / "progressive-2")["sources"] == {"teacher": "theirs", "data": "digits"}
+    card = body(run / "progressive-2").partition("## Recipe")[0]
+    assert "teacher theirs" in card and "private" not in card
+
+
+def test_a_licence_without_commerce_is_named_in_the_report(run):
+    line = "The teacher of progressive-1 and progressive-2 is under cc-by-nc-4.0, which forbids commercial use."
+    assert limits(run) == [line]
+    assert f"> **Warning.** {line}" in (run / "report.md").read_text() and line in (run / "report.html").read_text()
+
+
+def test_the_same_run_again_leaves_its_cards(run):
+    before = {path: path.stat().st_mtime_ns for path in run.glob("*/*") if path.is_file()}
+    stages.run(recipe.build(yaml.safe_load((run / "recipe.yaml").read_text())), run)
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_a_copy_keeps_figures_recipe_and_licences(run, fastdiff, tmp_path):
+    out = tmp_path / "copy"
+    code, said, _ = fastdiff("export", run / "progressive-1", "--to", "diffusers", "--out", out)
+    assert code == 0 and said.splitlines()[-1] == f"{out / CARD} has the script that samples it by diffusers alone"
+    assert body(out) == body(run / "progressive-1")
+    kept = json.loads((out / "fastdiff.json").read_text())
+    assert {key: kept[key] for key in ("sources", "licences", "card", "weights")} == {
+        key: about(run / "progressive-1")[key] for key in ("sources", "licences", "card", "weights")}
+
+
+def test_a_copy_of_a_plain_folder_carries_its_licence(tmp_path, fastdiff):
+    from diffusers import DDIMPipeline
+
+    export(student(), tmp_path / "plain", {})
+    DDIMPipeline.from_pretrained(tmp_path / "plain").save_pretrained(tmp_path / "theirs")
+    stated(tmp_path / "theirs", NONCOMMERCIAL)
+    assert fastdiff("export", tmp_path / "theirs", "--out", tmp_path / "copy")[0] == 0
+    assert about(tmp_path / "copy")["licences"] == {"weights": "cc-by-nc-4.0"}
+    assert metadata_load(tmp_path / "copy" / CARD)["license"] == "cc-by-nc-4.0"
+    assert "- weights theirs: cc-by-nc-4.0, which forbids commercial use" in body(tmp_path / "copy")
+
+
+def test_where_there_is_no_script_the_last_line_says_why(tmp_path, fastdiff):
+    model = student()
+    model.sampling = Sampling("dpmpp_2m", "uniform", (4,))
+    export(model, tmp_path / "model", {})
+    said = fastdiff("export", tmp_path / "model", "--out", tmp_path / "copy")[1].splitlines()[-1]
+    assert said.startswith(f"{tmp_path / 'copy' / CARD}: By diffusers alone") and "dpmpp_2m" in said
+
+
+def test_a_model_of_unknown_origin_says_so(tmp_path):
+    export(student(), tmp_path, {})
+    card = body(tmp_path)
+    assert "Nothing is known of the origin of its weights." in card and "license: unknown" in card
+    assert f"# {tmp_path.name}" in card and "## Recipe" not in card and "## Figures" not in card
+
+
+# ---- licences
+
+
+@pytest.mark.parametrize(("front", "line"), [
+    ({"license": "mit"}, "mit"), ({"license": ["mit", "cc0-1.0"]}, "mit, cc0-1.0"), ({}, UNSTATED),
+    ({"license": "unknown"}, UNSTATED), ({"license": None}, UNSTATED), ({"license": "other"}, "other"),
+    ({"license": "other", "license_name": "some-non-commercial"}, "some-non-commercial"),
+    ({"license": "one\ntwo\n\nthree"}, "one two three"), ({"license": "x" * 1000}, "x" * 100),
+    ({"license": {"a": 1}}, "{'a': 1}")])
+def test_a_licence_is_one_line(front, line):
+    assert licence(front) == line
+
+
+@pytest.mark.parametrize(("stated", "what"), [
+    ("cc-by-nc-4.0", "commercial"), ("cc-by-nc-sa-4.0", "commercial"), ("CC BY-NC 4.0", "commercial"),
+    ("stabilityai-non-commercial", "commercial"), ("flux-1-dev-non-commercial-license", "commercial"),
+    ("NonCommercial research", "commercial"), ("creativeml-openrail-m", "restrictions"), ("openrail++", "restrictions"),
+    ("mit", None), ("apache-2.0", None), ("cc-by-4.0", None), ("ncsa", None), (UNSTATED, None)])
+def test_what_a_licence_forbids_is_read_off_its_name(stated, what):
+    assert limit(stated) is None if what is None else what in limit(stated)
+
+
+@pytest.mark.parametrize("text", ["", "# No front matter", "---\n[unclosed\n---\n", "---\n- a list\n---\n", "\x00",
+                                  b"\xff\xfe\x00"])
+def test_a_card_that_cannot_be_read_states_nothing(tmp_path, text):
+    (tmp_path / CARD).write_bytes(text if isinstance(text, bytes) else text.encode())
+    assert card_of(tmp_path) == {} and licence(card_of(tmp_path)) == UNSTATED
+    assert card_of(tmp_path / "nowhere") == {}
+
+
+def test_without_a_network_a_licence_on_the_hub_is_unknown(monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    noted = lineage({"teacher": ("someone/model", "someone/model")}, ("someone/data", "someone/data", "someone/data"))
+    assert noted["licences"] == {"teacher": UNSTATED, "data": UNSTATED}
+    assert noted["card"] == {"license": "unknown", "base_model": ["someone/model"], "datasets": ["someone/data"]}
+
+
+def test_a_licence_on_the_hub_is_that_of_its_card(tmp_path, monkeypatch):
+    asked = []
+
+    def download(name, file, repo_type, revision, **options):
+        asked.append((name, file, repo_type, revision))
+        return stated(tmp_path / repo_type, {"license": {"model": "openrail", "dataset": "mit"}[repo_type]}) / CARD
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    noted = lineage({"teacher": ("someone/model@v1", "someone/model@v1")}, ("someone/data", "someone/data", "someone/data"))
+    assert asked == [("someone/model", CARD, "model", "v1"), ("someone/data", CARD, "dataset", None)]
+    assert noted["licences"] == {"teacher": "openrail", "data": "mit"}
+    assert noted["card"] == {"license": "openrail", "base_model": ["someone/model"], "datasets": ["someone/data"]}
+
+
+def test_of_two_sources_the_stricter_licence_is_the_students(tmp_path):
+    free, bound = stated(tmp_path / "free", {"license": "mit"}), stated(tmp_path / "bound", NONCOMMERCIAL)
+    silent = stated(tmp_path / "silent", {"tags": ["x"]})
+    for weights in ({"teacher": free, "init": bound}, {"teacher": bound, "init": free}, {"teacher": silent, "init": bound}):
+        noted = lineage({role: (path.name, path) for role, path in weights.items()}, ("toy", "toy", ""))
+        assert noted["card"]["license"] == "cc-by-nc-4.0" and noted["licences"]["data"] == licences.KNOWN["toy"]
+    assert lineage({"teacher": ("a", silent), "init": ("b", free)})["card"]["license"] == "mit"
+
+
+def test_data_in_a_folder_state_their_licence_in_it(tmp_path):
+    folder = stated(tmp_path / "faces", {"license": "cc-by-nc-sa-4.0"})
+    assert lineage({}, ("faces", folder, ""))["licences"] == {"data": "cc-by-nc-sa-4.0"}
+    assert lineage({}, ("images", tmp_path, ""))["licences"] == {"data": UNSTATED}
+
+
+def test_names_from_elsewhere_cannot_break_a_card(tmp_path):
+    theirs = stated(tmp_path, {"license": "a: b\n---\n# gone", "base_model": ["x\n---\ny", {"a": 1}], "license_name": None})
+    noted = lineage({"teacher": ("someone/model", theirs)})
+    (tmp_path / CARD).write_text(text(student(), noted, "name"))
+    front = metadata_load(tmp_path / CARD)
+    assert front["license"] == "a: b --- # gone" and front["base_model"] == ["x --- y", "{'a': 1}"]
+
+
+def test_damaged_notes_are_refused(tmp_path):
+    export(student(), tmp_path, {"licences": {"teacher": "mit"}})
+    notes = json.loads((tmp_path / "fastdiff.json").read_text())
+    (tmp_path / "fastdiff.json").write_text(json.dumps(notes | {"licences": ["mit"]}))
+    assert limits(tmp_path.parent) == []
+    with pytest.raises(FastdiffError, match="licences"):
+        load(tmp_path)
