@@ -99,8 +99,8 @@ def validate(kind: type[BaseModel], data: dict[str, Any], path: str) -> Any:
 def known_keys(kind: type[BaseModel], loc: tuple) -> list[str]:
     """The keys allowed where an unknown one was found."""
     for key in loc[:-1]:
-        kind = next((one for one in get_args(kind) if hasattr(one, "model_fields")), kind)      # of Kind | None
         kind = kind.model_fields[key].annotation if hasattr(kind, "model_fields") else get_args(kind)[-1]    # dict[str, ...]
+        kind = get_args(kind)[0] if type(None) in get_args(kind) else kind
     return list(kind.model_fields)
 
 

@@ -1,6 +1,5 @@
 """Adapters: what is trained, shared, saved and resumed, and what others than fastdiff load of them."""
 
-import json
 import os
 import signal
 import sys
@@ -11,10 +10,11 @@ import peft
 import pytest
 import torch
 from accelerate import Accelerator
-from diffusers import AutoencoderKL, LCMScheduler, StableDiffusionPipeline, UNet2DConditionModel, UNet2DModel
+from diffusers import LCMScheduler, StableDiffusionPipeline, UNet2DConditionModel, UNet2DModel
 from forks import command, fork
 from safetensors.torch import load_file
 from test_resume import kill_at
+from tiny_pipelines import alive, stable_diffusion
 
 from fastdiff import lora, recipe
 from fastdiff.checkpoint import about, export, load
@@ -27,11 +27,8 @@ from fastdiff.latents import embedded
 from fastdiff.methods import METHODS, Progress
 from fastdiff.methods.lcm import LCM
 from fastdiff.networks import mlp
-from fastdiff.networks.latent import Autoencoder
-from fastdiff.networks.text import TextEncoder
-from fastdiff.networks.text_unet import TextUNet
 from fastdiff.networks.unet import unet
-from fastdiff.schedule import DDPM, Cosine, Flow
+from fastdiff.schedule import Cosine, Flow
 from fastdiff.train import Training
 from fastdiff.train_config import Lora, TrainConfig
 
@@ -41,42 +38,13 @@ PROMPTS = ("a cat", "two dogs", "a red house", "")
 # ---- a tiny Stable Diffusion
 
 
-def clip(folder):
-    """A text encoder of width 8 and a tokenizer of letters."""
-    import transformers
-
-    letters = [chr(code) for code in range(97, 123)]
-    vocabulary = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
-    (folder / "vocab.json").write_text(json.dumps({token: number for number, token in enumerate(vocabulary)}))
-    (folder / "merges.txt").write_text("#version: 0.2\n")
-    config = transformers.CLIPTextConfig(
-        vocab_size=len(vocabulary), hidden_size=8, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
-        max_position_embeddings=12, bos_token_id=52, eos_token_id=53, pad_token_id=53)
-    return transformers.CLIPTextModel(config).eval(), transformers.CLIPTokenizer.from_pretrained(folder, model_max_length=12)
-
-
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory):
     """The folder of a StableDiffusionPipeline of random weights on latents of 4 x 8 x 8."""
     folder = tmp_path_factory.mktemp("teacher")
     torch.manual_seed(0)
-    encoder, tokenizer = clip(folder)
-    net = UNet2DConditionModel(
-        8, 4, 4, block_out_channels=(8, 8), down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"), layers_per_block=1, norm_num_groups=4, attention_head_dim=2,
-        cross_attention_dim=8)
-    vae = AutoencoderKL(block_out_channels=(8, 8), down_block_types=("DownEncoderBlock2D",) * 2,
-                        up_block_types=("UpDecoderBlock2D",) * 2, latent_channels=4, norm_num_groups=4)
-    scheduler = LCMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
-    StableDiffusionPipeline(vae, encoder, tokenizer, net, scheduler, None, None, requires_safety_checker=False
-                            ).save_pretrained(folder)
+    alive(stable_diffusion(folder)).save_pretrained(folder)
     return folder
-
-
-def teacher_of(folder):
-    net = UNet2DConditionModel.from_pretrained(folder / "unet")
-    return Denoiser(TextUNet(net), DDPM(kind="scaled_linear", beta_start=0.00085, beta_end=0.012), "eps", (4, 8, 8),
-                    latent=Autoencoder.open(folder), text=TextEncoder.open(folder)).eval().requires_grad_(False)
 
 
 def run_of(folder, teacher, data, config, method, student=None):
@@ -89,7 +57,7 @@ def run_of(folder, teacher, data, config, method, student=None):
 @pytest.fixture(scope="module")
 def distilled(pipeline, tmp_path_factory):
     """An LCM-LoRA of that pipeline after two steps: its run, its export."""
-    folder, teacher = tmp_path_factory.mktemp("lcm-lora"), teacher_of(pipeline)
+    folder, teacher = tmp_path_factory.mktemp("lcm-lora"), load(pipeline)
     data = embedded(Dataset("latents", torch.randn(16, 4, 8, 8), captions=PROMPTS * 4), teacher.text, Accelerator(cpu=True),
                     lambda done: None)
     config = TrainConfig(steps=2, batch=8, lr=0.05, ema=0.0, optimizer="adamw", lora=Lora(rank=4, alpha=8.0))
@@ -238,7 +206,7 @@ def test_targets_are_parts_of_names(targets, layers):
 
 
 def test_targets_that_are_no_layers_are_refused():
-    with pytest.raises(FastdiffError, match="train.lora.targets: no layer of the network is called block, did you mean blocks"):
+    with pytest.raises(FastdiffError, match="lora.targets: no layer of the network is called block, did you mean blocks"):
         lora.adapt(points(), Lora(targets=("block",)))
     with pytest.raises(FastdiffError, match="no layer of the network is called to_q, choose from blocks, first, last, time"):
         lora.adapt(points(), Lora(targets=("last", "to_q")))
