@@ -12,11 +12,12 @@ import torch
 from accelerate import Accelerator
 from diffusers import LCMScheduler, StableDiffusionPipeline, UNet2DConditionModel, UNet2DModel
 from forks import command, fork
+from PIL import Image
 from safetensors.torch import load_file
 from test_resume import kill_at
-from tiny_pipelines import alive, stable_diffusion
+from tiny_pipelines import alive, flux, sd3, sdxl, stable_diffusion
 
-from fastdiff import lora, recipe
+from fastdiff import lora, recipe, stages
 from fastdiff.checkpoint import about, export, load
 from fastdiff.data import Dataset, toy
 from fastdiff.denoiser import Denoiser
@@ -27,8 +28,11 @@ from fastdiff.latents import embedded
 from fastdiff.methods import METHODS, Progress
 from fastdiff.methods.lcm import LCM
 from fastdiff.networks import mlp
+from fastdiff.networks.text_unet import TextUNet
+from fastdiff.networks.transformers import SD3, Flux
 from fastdiff.networks.unet import unet
-from fastdiff.schedule import Cosine, Flow
+from fastdiff.schedule import Cosine
+from fastdiff.schedule import Flow as FlowLine
 from fastdiff.train import Training
 from fastdiff.train_config import Lora, TrainConfig
 
@@ -101,6 +105,48 @@ def test_an_export_is_the_model_that_was_trained(distilled):
     assert made.shape == (2, 3, 16, 16) and made.isfinite().all()
 
 
+def test_a_recipe_makes_an_adapter_of_a_pipeline_and_a_folder_of_pictures(pipeline, tmp_path):
+    for name, level in (("cat", 40), ("dog", 200)):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for number in range(4):
+            Image.new("RGB", (16, 16), (level, 20 * number, level)).save(tmp_path / f"pictures/{name}/{number}.png")
+    settings = {"steps": 2, "batch": 4, "lr": 0.01, "lora": {"rank": 2, "targets": ["attn2", "time_emb_proj"]}}
+    source = {"name": "adapter", "data": {"name": str(tmp_path / "pictures"), "captions": "a {class}"},
+              "model": {"net": "text_unet"}, "train": settings,
+              "stages": {"lcm": {"method": {"name": "lcm", "weights": [7.5, 7.5]}, "teacher": str(pipeline)},
+                         "told": {"method": "lcm", "teacher": str(pipeline)}}}
+    stages.run(recipe.build(source), tmp_path / "run", only="lcm")
+    made = load_file(tmp_path / "run/lcm/lora/pytorch_lora_weights.safetensors")
+    assert {part for name in made for part in name.split(".")} >= {"unet", "attn2", "to_k", "time_emb_proj", "lora_A"}
+    assert max(float(value.abs().max()) for name, value in made.items() if "lora_B" in name) > 0
+    assert sample(load(tmp_path / "run/lcm"), steps=4, n=2, prompts="a cat").shape == (2, 3, 16, 16)
+    with pytest.raises(FastdiffError, match=r"told: train.lora: lcm gives the network an input .* number, \[w, w\]"):
+        stages.run(recipe.build(source), tmp_path / "run", only="told")
+
+
+@pytest.mark.parametrize(("make", "part"), [(sdxl, "unet"), (sd3, "transformer"), (flux, "transformer")])
+def test_other_pipelines_load_adapters_too(make, part, tmp_path):
+    """What they fuse with it is what is exported as merged."""
+    pipe = make(tmp_path / "words")
+    module = getattr(pipe, part)
+    kind = {"UNet2DConditionModel": TextUNet, "SD3Transformer2DModel": SD3, "FluxTransformer2DModel": Flux}
+    net = kind[type(module).__name__](deepcopy(module))
+    lora.adapt(Denoiser(net, FlowLine(), "velocity"), Lora(rank=2, alpha=3.0))
+    for p in net.parameters():
+        if p.requires_grad:
+            torch.nn.init.normal_(p)
+    lora.save(net, tmp_path / "lora", torch.float32)
+    first, wanted = weights(module), lora.merged(net.module).state_dict()
+    pipe.load_lora_weights(tmp_path / "lora")
+    pipe.fuse_lora()
+    pipe.unload_lora_weights()
+    found = getattr(pipe, part).state_dict()
+    assert set(found) == set(wanted)
+    for name, value in found.items():
+        torch.testing.assert_close(value, wanted[name], atol=1e-5, rtol=1e-5)
+    assert sum(not torch.equal(found[name], first[name]) for name in found) >= 4
+
+
 # ---- what is trained
 
 
@@ -126,7 +172,7 @@ def points():
     torch.manual_seed(0)
     net = mlp((2,), width=16, depth=2)
     torch.nn.init.normal_(net.last.weight, std=0.2)
-    return Denoiser(net, Flow(), "velocity", (2,)).eval().requires_grad_(False)
+    return Denoiser(net, FlowLine(), "velocity", (2,)).eval().requires_grad_(False)
 
 
 def settings(**more):
