@@ -9,6 +9,7 @@ from accelerate.tracking import get_available_trackers
 from accelerate.utils import LoggerType
 from pydantic import Field
 
+from . import lora
 from .bench import BenchConfig
 from .data import DATASETS, Readable, open_dataset
 from .denoiser import Denoiser
@@ -213,6 +214,10 @@ def stage_of(path: str, key: str, name: str, options: dict, train: dict, default
     config = TrainConfig(**dict(validate(kind, settings, f"{path}.train")))
     if method.teaches and not teacher:
         raise FastdiffError(f"{path}.teacher is missing: method {name} learns from a teacher, a stage or a model's path")
+    if config.lora:
+        lora.installed()
+        if not (teacher or init):
+            raise FastdiffError(f"{path}.train.lora: an adapter needs a model to be put on: set teacher or init")
     for role, reference in (("teacher", teacher), ("init", init)):
         check_reference(f"{path}.{role}", reference, earlier)
     for what, least in LEAST.items():

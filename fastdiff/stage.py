@@ -23,6 +23,7 @@ from .generate import check_labels, plan, sample
 from .guidance import usual_guidance
 from .latents import embedded, encoded
 from .licences import lineage
+from .lora import twin
 from .methods import Progress as Clock
 from .pictures import picture, save
 from .recipe import Recipe, Stage
@@ -117,8 +118,13 @@ def networks(run: Run, stage: Stage, stored: Readable | None) -> tuple[Denoiser,
     """A stage's student and teacher; what does not fit is refused now, and not after days of training. stored: pairs."""
     source = stage.init or stage.teacher
     begun = load(where(source, run.folder)) if source else run.recipe.fresh_model(run.dataset)
-    student, told = stage.method.student(begun), begun.guidance
-    teacher = load(where(stage.teacher, run.folder)).on(student.schedule) if stage.teacher else None
+    adapter, own = stage.train.lora, source == stage.teacher
+    first = twin(begun) if adapter and own and not stage.train.offload else None      # one memory for the teacher's weights
+    student, told, two = stage.method.student(begun), begun.guidance, begun.two_times
+    if adapter and (bool(student.guidance), student.two_times) != (bool(told), two):
+        raise FastdiffError(f"stage {stage.name}: train.lora: {stage.method_name} gives the network an input of its own, "
+                            "which no adapter learns: leave out lora, or set the method's weights to one number, [w, w]")
+    teacher = (first or load(where(stage.teacher, run.folder))).on(student.schedule) if stage.teacher else None
     for reference, model in ((source, student), (stage.teacher, teacher)):
         check_data(f"stage {stage.name}: {reference}", model, stored or run.dataset, bool(stored))
     if told != (teacher.guidance if teacher else None):                   # it would forget it, or could not follow it
