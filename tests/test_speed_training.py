@@ -17,6 +17,8 @@ from fastdiff.settings import call, spelled
 from fastdiff.speed import clock
 from fastdiff.speed.training import begun, cost, distinct, passes_of, speed
 
+pytestmark = pytest.mark.alone
+
 # What a step of a batch of 8 asks of its networks.
 PARTS = {
     "denoising": {"student fwd+bwd 8": 1},
