@@ -9,7 +9,7 @@ from torch import Tensor
 from .denoiser import TEXT, Denoiser
 from .guidance import usual_guidance
 from .networks.text import TELLS
-from .pipelines import begins_alike, call, pipeline_of
+from .pipelines import PROMPTED, begins_alike, call, pipeline_of
 from .schedulers import Stock, stock
 
 # Where the functions come from that networks are called with.
@@ -42,6 +42,8 @@ def walk(model: Denoiser) -> Stock | str:
     """The scheduler that samples it; or why diffusers alone does not."""
     if model.net.kind == "mlp":
         return f"The network is fastdiff's own, {type(model.net).__name__}, which diffusers does not know."
+    if model.net.kind in PROMPTED.values() and not model.text:
+        return "It is told of prompts, and comes without what embeds them."
     found = stock(model)
     return f"By diffusers alone it is not sampled as it is meant to be: {found}." if isinstance(found, str) else found
 
@@ -77,7 +79,7 @@ def steps(model: Denoiser, found: Stock) -> dict[str, str]:
     """The words for what the loop walks over, and how far a step leads."""
     a, walked = found.clock[0], {"t": found.walked}
     landing = {"next": "s", "data": f"{found.end:.12g}", "eta": "int((1 - eta) * s)"}[found.landing]
-    gap = f"times[t] - times[{landing}]" if found.times else f"{'' if a == 1 else f'{a:.12g} * '}(t - {landing})"
+    gap = f"(times[t] - times[{landing}])" if found.times else f"{'' if a == 1 else f'{a:.12g} * '}(t - {landing})"
     if model.two_times and found.landing != "data":
         walked["s"] = f"[*{found.walked}[1:], {found.end:.12g}]"
     if found.etas:
@@ -131,4 +133,6 @@ def decoding(model: Denoiser) -> dict[str, str]:
 
 def written(number: Tensor | float) -> str:
     """A number, or one a channel, in Python's words."""
-    return f"torch.tensor({number.tolist()})" if isinstance(number, Tensor) else f"{number:.9g}"
+    if isinstance(number, Tensor):
+        return f"torch.tensor([{', '.join(map(written, number.flatten().tolist()))}]).view(-1, 1, 1)"
+    return f"{number:.9g}"
