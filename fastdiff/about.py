@@ -67,6 +67,13 @@ class Text(Strict):
     index: dict[str, str | bool | list[str]]
 
 
+class Adapter(BaseModel):
+    """A low-rank adapter beside the merged weights, and the library and function that read it."""
+
+    rank: Annotated[int, Field(ge=1)]
+    read_by: Annotated[str, StringConstraints(pattern=r"^[\w.]+ [\w.]+$")]
+
+
 class Cost(BaseModel):
     """What the training took."""
 
@@ -98,6 +105,7 @@ class About(BaseModel):
     method: str | None = None
     ema: Finite | None = None
     cost: Cost = Cost()
+    lora: Adapter | None = None
     sources: dict[str, str] = {}                         # by role, what it was made from
     licences: dict[str, str] = {}                        # by role, what the card of that says
     card: dict[str, Any] = {}                            # front matter that its own card has besides

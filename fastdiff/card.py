@@ -25,7 +25,7 @@ def text(model: Denoiser, notes: dict[str, Any], name: str, recipe: str = "", ta
     method, images = notes.get("method"), len(model.shape) == 3
     front = {"library_name": "diffusers" if images else "fastdiff",
              "tags": ["diffusion", "distillation", "few-step", "fastdiff", *([method] if method else [])]}
-    front |= {"pipeline_tag": "text-to-image" if model.text else "unconditional-image-generation"} if images else {}
+    front |= {"pipeline_tag": task(model)} if images else {}
     front |= {"license": "unknown"} | notes.get("card", {})
     python, why = script(model)
     rooms = Environment(loader=FileSystemLoader(Path(__file__).parent), trim_blocks=True, lstrip_blocks=True)
@@ -33,6 +33,13 @@ def text(model: Denoiser, notes: dict[str, Any], name: str, recipe: str = "", ta
         title=name, what=described(model, notes), python=python, why=why, licences=licences(notes), recipe=recipe.strip(),
         table=table.strip())
     return f"---\n{yaml.safe_dump(front, sort_keys=False)}---\n\n{body}\n"
+
+
+def task(model: Denoiser) -> str:
+    """What it does, as the hub calls it."""
+    if model.text:
+        return "text-to-image"
+    return "image-to-image" if getattr(model.net, "image", 0) and not model.base else "unconditional-image-generation"
 
 
 def described(model: Denoiser, notes: dict[str, Any]) -> str:
@@ -48,7 +55,16 @@ def described(model: Denoiser, notes: dict[str, Any]) -> str:
         f"{model.schedule}.",
         f"{made}{f' ({origins})' if origins else ''}{f', which took {spent}' if spent else ''}.",
         f"It is sampled by {own.sampler} on the grid {own.spacing}, at {', '.join(map(str, own.steps))} "
-        f"step{'s' * (own.steps != (1,))}{' and no other' if own.only else ''}."])
+        f"step{'s' * (own.steps != (1,))}{' and no other' if own.only else ''}.", *adapter(notes)])
+
+
+def adapter(notes: dict[str, Any]) -> list[str]:
+    """What a low-rank adapter beside the merged weights is for, where there is one."""
+    if not notes.get("lora"):
+        return []
+    library, reader = notes["lora"]["read_by"].split()
+    return [f"What it learned, an adapter of rank {notes['lora']['rank']}, is also in `lora/` by itself: `{reader}` of "
+            f"{library} puts it on the teacher."]
 
 
 def licences(notes: dict[str, Any]) -> list[str]:

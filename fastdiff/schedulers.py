@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import gcd
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .betas import table_config, variance_preserving
+from .betas import table_betas, table_config, variance_preserving
 from .denoiser import ROWS, TIME_INPUTS, Denoiser
 from .samplers import time_grid
 from .samplers.few_step import below
@@ -81,6 +82,8 @@ def preserving(model: Denoiser, name: str, options: dict[str, str], grids: Grids
     """On the schedule's own table where the grid lies on it; else on one that is made of the grid's times."""
     if not variance_preserving(model.schedule):
         raise Unlike(f"no scheduler of diffusers samples by {model.sampling.sampler} on {model.schedule}")
+    if name == "gamma" and not float(options.get("gamma", 0)):
+        name, options = "ddim", {}
     if name in ("ddim", "ddpm", "consistency"):
         try:
             return own_table(model, name, options, grids)
@@ -91,14 +94,14 @@ def preserving(model: Denoiser, name: str, options: dict[str, str], grids: Grids
 
 
 def own_table(model: Denoiser, name: str, options: dict[str, str], grids: Grids) -> Stock:
-    """DDIM, DDPM and LCM, by the training timesteps of the schedule: entry i is t = i + 1 of `timesteps`."""
+    """DDIM, DDPM, LCM and TCD, by the training timesteps of the schedule: entry i is t = i + 1 of `timesteps`."""
     schedule, count = model.schedule, model.schedule.timesteps
     entries = {n: times[:-1] * count / schedule.t_max - 1 for n, times in grids.items()}
     equal = all(count % n == 0 and alike(at, count - 1 - torch.arange(n) * (count // n)) for n, at in entries.items())
     shared = tabular(model) | clocked(model, lambda t: count * t / schedule.t_max - 1)
     config = shared.pop("config") | {"num_train_timesteps": count, **table_config(schedule), "clip_sample": False}
-    if name != "consistency":
-        eta = float(options.get("eta", 0))
+    eta = float(options.get("eta", 0))
+    if name == "ddpm" or name == "ddim" and (equal or eta):
         if not equal or options.get("variance", "small") != "small":
             raise Unlike(f"the {name.upper()}Scheduler of diffusers takes equal strides of {count} timesteps, and the small "
                          "variance")
@@ -106,12 +109,31 @@ def own_table(model: Denoiser, name: str, options: dict[str, str], grids: Grids)
         return Stock(f"{name.upper()}Scheduler", config | {"timestep_spacing": "trailing"}, "steps", options=noise, **shared)
     if not all(alike(at, at.round()) and at.min() > 0.5 for at in entries.values()):
         raise Unlike(f"the LCMScheduler of diffusers knows {count} timesteps alone")
-    listed = {} if equal else {n: at.round().long().tolist() for n, at in entries.items()}
+    listed = {n: at.round().long().tolist() for n, at in entries.items()}
+    points = striding(count, listed)
+    shared |= {"prepare": "steps"} if points else {"prepare": "timesteps=grids[steps]", "grids": listed}
+    config["original_inference_steps"] = points or count
+    if name == "ddim":                                        # whose last step is to entry 0, which is to be clean data
+        first, second, *others = table_betas(schedule)
+        return Stock("TCDScheduler", config | {"trained_betas": [0.0, first + second - first * second, *others],
+                                               "rescale_betas_zero_snr": False}, options=("eta=0.0",), **shared)
     least = min(float(at.min()) for at in entries.values())         # the boundary condition of 10 is x0 to 1e-6 from 50 on
-    config |= {"original_inference_steps": count,
-               "timestep_scaling": 10.0 if model.predicts in LCM_NAMES or least >= 50 else 1e4}
-    return Stock("LCMScheduler", config, "timesteps=grids[steps]" if listed else "steps", options=NOISE,
-                 landing="data", grids=listed, **shared)
+    config["timestep_scaling"] = 10.0 if model.predicts in LCM_NAMES or least >= 50 else 1e4
+    return Stock("LCMScheduler", config, landing="data", options=NOISE, **shared)
+
+
+def striding(count: int, grids: dict[int, list[int]]) -> int | None:
+    """The original_inference_steps with which LCMScheduler and TCDScheduler find these timesteps themselves."""
+    import diffusers
+
+    def found(points: int, n: int) -> list[int]:
+        scheduler = diffusers.LCMScheduler(count, original_inference_steps=points)
+        scheduler.set_timesteps(n)
+        return scheduler.timesteps.tolist()
+
+    stride = gcd(*(entry + 1 for entries in grids.values() for entry in entries))
+    return next((points for points in (count, count // stride)
+                 if all(n <= points and found(points, n) == entries for n, entries in grids.items())), None)
 
 
 def made_table(model: Denoiser, name: str, options: dict[str, str], grids: Grids) -> Stock:
@@ -158,7 +180,7 @@ def tabular(model: Denoiser) -> dict[str, Any]:
     if not found:
         raise Unlike(f"no scheduler of diffusers takes what this network predicts, {model.predicts}, on {model.schedule}")
     [(name, factor)] = found.items()
-    return {"config": {"prediction_type": name}, "factor": factor, "inner": scaled(model),
+    return {"config": {"prediction_type": name, "steps_offset": 1}, "factor": factor, "inner": scaled(model),
             "first": "(1 - scheduler.alphas_cumprod[scheduler.timesteps[0]]) ** 0.5"}
 
 

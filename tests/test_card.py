@@ -223,3 +223,20 @@ def test_damaged_notes_are_refused(tmp_path):
     assert limits(tmp_path.parent) == []
     with pytest.raises(FastdiffError, match="licences"):
         load(tmp_path)
+
+
+def test_an_adapter_tells_who_reads_it(tmp_path):
+    lora = {"rank": 4, "alpha": 8, "layers": 12, "read_by": "diffusers StableDiffusionPipeline.load_lora_weights"}
+    said = text(student(), {"lora": lora}, "few")
+    assert "rank 4, is also in `lora/` by itself: `StableDiffusionPipeline.load_lora_weights` of diffusers puts" in said
+    assert "lora" not in text(student(), {"lora": None}, "few")
+    export(student(), tmp_path, {"lora": lora | {"read_by": "`](evil) x"}})
+    with pytest.raises(FastdiffError, match="lora.read_by"):
+        about(tmp_path)
+
+
+def test_what_a_model_does_is_said_as_the_hub_says_it():
+    net = unet((1, 8, 8), channels=(8,), layers=1, image=1)
+    upper = Denoiser(net, Cosine(), "v", (1, 8, 8))
+    assert "pipeline_tag: image-to-image" in text(upper, {}, "few")
+    assert "pipeline_tag: unconditional-image-generation" in text(upper.on_top_of(student()), {}, "few")

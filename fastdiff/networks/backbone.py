@@ -71,6 +71,11 @@ class Backbone(nn.Module):
         """How many classes it takes; None where it takes no labels."""
         return self.null_label
 
+    def spoken(self, x: str, t: str, told: dict[str, str]) -> str:
+        """The module's call in a script without fastdiff, in Python's words, as `output`. told: the words of conditions."""
+        classes = f", class_labels={told['label']}" if "label" in told else ""
+        return f"output = {self.folder}({x}, {t}{classes}).sample"
+
     def around(self, module: ModelMixin, guided: bool) -> Self:
         """The same around another module."""
         return type(self)(module, self.channels, guided).train(self.training)

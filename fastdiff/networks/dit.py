@@ -44,6 +44,10 @@ class DiT(Backbone):
         labels = torch.zeros(len(x), dtype=torch.long, device=x.device) if labels is None else labels
         return self.module(self.inputs(x, t, s, cond), t, class_labels=labels, return_dict=False)[0]
 
+    def spoken(self, x: str, t: str, told: dict[str, str]) -> str:
+        """The module's call in a script without fastdiff."""
+        return super().spoken(x, t, {"label": "torch.zeros(len(x), dtype=torch.long)"} | told)
+
 
 def dit(shape: tuple[int, ...], classes: int = 0, *, depth: Annotated[int, Field(ge=1, le=1000)] = 12,
         width: Annotated[int, Field(ge=4, le=2**16)] = 384, heads: Annotated[int, Field(ge=1)] = 6,

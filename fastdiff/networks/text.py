@@ -34,7 +34,7 @@ class TextEncoder:
     """The tokenizers and text encoders of a pipeline of diffusers; kind: a key of TELLS.
 
     No child of the model that it belongs to: never trained, averaged or copied.
-    parts: the pipeline's own, by their names there, and its settings; what else it would have is left out.
+    parts: the pipeline's own, by their names there, and its settings; what else it would have is left out (left_out).
     """
 
     def __init__(self, kind: str, **parts: Any):
@@ -42,10 +42,10 @@ class TextEncoder:
 
         theirs = getattr(diffusers, kind)
         known = inspect.signature(theirs.__init__).parameters
-        empty = {name: None for name, p in known.items() if p.default is p.empty and name != "self"}
+        empty = {name: None for name, p in known.items() if p.default is p.empty and name not in ("self", *parts)}
         quiet = {"requires_safety_checker": False} if "requires_safety_checker" in known else {}
-        self.kind, self.parts = kind, parts
-        self.pipeline = theirs(**empty | quiet | parts)
+        self.kind, self.parts, self.left_out = kind, parts, empty | quiet
+        self.pipeline = theirs(**self.left_out, **parts)
         for part in parts.values():
             if isinstance(part, torch.nn.Module):
                 part.float().eval().requires_grad_(False)
@@ -122,11 +122,14 @@ class TextEncoder:
     @torch.no_grad()
     def told(self, prompts: list[str]) -> dict[str, Tensor]:
         """All that encode_prompt returns, by its name in TELLS."""
-        known = inspect.signature(self.pipeline.encode_prompt).parameters
-        said = {"device": self.pipeline.device, "num_images_per_prompt": 1, "do_classifier_free_guidance": True,
-                "prompt_2": None, "prompt_3": None}
-        values = self.pipeline.encode_prompt(prompts, **{name: said[name] for name in known if name in said})
+        values = self.pipeline.encode_prompt(prompts, device=self.pipeline.device, **self.asked(True))
         return {key: value for key, value in zip(TELLS[self.kind], values, strict=True) if key != "ids"}
+
+    def asked(self, null: bool) -> dict[str, Any]:
+        """What encode_prompt takes besides prompts and a device; null: whether it is to encode no prompt too."""
+        known = inspect.signature(self.pipeline.encode_prompt).parameters
+        said = {"num_images_per_prompt": 1, "do_classifier_free_guidance": null, "prompt_2": None, "prompt_3": None}
+        return {name: value for name, value in said.items() if name in known}
 
 
 def needed(kind: str) -> list[str]:

@@ -66,6 +66,18 @@ class TextUNet(UNet):
         sizes = cond["time_ids"] if "time_ids" in cond else torch.tensor([[*size, 0, 0, *size]]).expand(len(x), -1)
         return {"text_embeds": cond["pooled"].to(x), "time_ids": sizes.to(x.device)}
 
+    def spoken(self, x: str, t: str, told: dict[str, str]) -> str:
+        """The module's call in a script without fastdiff; told["guidance"] and the prompt are what the script calls them."""
+        config, sizes = self.module.config, f"{self.pixels} * torch.tensor([[*x.shape[2:], 0, 0, *x.shape[2:]]])"
+        more = {
+            "class_labels": told.get("label"), "encoder_attention_mask": told.get("mask"),
+            "timestep_cond": config.time_cond_proj_dim and
+            f"get_timestep_embedding(1000 * (guidance * ones - 1), {config.time_cond_proj_dim})",
+            "added_cond_kwargs": config.addition_embed_type and "added"}
+        added = f'added = {{"text_embeds": pooled, "time_ids": ({sizes}).expand(len(x), -1)}}\n'
+        options = "".join(f",\n              {name}={words}" for name, words in more.items() if words)
+        return f"{added if config.addition_embed_type else ''}output = unet({x}, {t}, text{options}).sample"
+
     def around(self, module: UNet2DConditionModel, guided: bool) -> Self:
         """The same around another module."""
         return TextUNet(module, self.channels, self.pixels).train(self.training)

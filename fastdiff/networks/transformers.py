@@ -55,6 +55,14 @@ class PixArt(Transformer):
         sizes = sizes if self.module.use_additional_conditions else dict.fromkeys(sizes)
         return self.module(x, text, t, sizes, encoder_attention_mask=cond.get("mask"), return_dict=False)[0]
 
+    def spoken(self, x: str, t: str, told: dict[str, str]) -> str:
+        """The module's call in a script without fastdiff."""
+        sizes = ('"resolution": None, "aspect_ratio": None' if not self.module.use_additional_conditions else
+                 f'"resolution": {self.pixels} * torch.tensor(x.shape[2:]).float().expand(len(x), -1),\n'
+                 '         "aspect_ratio": torch.full((len(x), 1), x.shape[2] / x.shape[3])')
+        mask = ", encoder_attention_mask=mask" if "mask" in told else ""
+        return f"sizes = {{{sizes}}}\noutput = transformer({x}, text, {t}, sizes{mask}).sample"
+
 
 class SD3(Transformer):
     """SD3Transformer2DModel, its text of three encoders with cond["pooled"] of two; its time is 1000 t."""
@@ -64,6 +72,10 @@ class SD3(Transformer):
     def answer(self, x: Tensor, t: Tensor, cond: dict[str, Tensor], text: Tensor) -> Tensor:
         """Of x with its planes."""
         return self.module(x, text, cond["pooled"].to(x), t, return_dict=False)[0]
+
+    def spoken(self, x: str, t: str, told: dict[str, str]) -> str:
+        """The module's call in a script without fastdiff."""
+        return f"output = transformer({x}, text, pooled, {t}).sample"
 
 
 class Flux(Transformer):
@@ -95,6 +107,17 @@ class Flux(Transformer):
         tokens = self.module(pack(x), text, cond["pooled"].to(x), t / 1000, places, text.new_zeros(text.shape[1], 3), weight,
                              return_dict=False)[0]
         return unpack(tokens, height, width)
+
+    def spoken(self, x: str, t: str, told: dict[str, str]) -> str:
+        """The module's call in a script without fastdiff, on patches of 2 x 2."""
+        weight = ", guidance * ones" if self.module.config.guidance_embeds else ""
+        return "\n".join([
+            "height, width = (n // 2 for n in x.shape[2:])",
+            "places = torch.cartesian_prod(*map(torch.arange, (1, height, width))).float()",
+            f"patches = pixel_unshuffle({x}, 2).flatten(2).mT",
+            "places_of_text = torch.zeros(text.shape[1], 3)",
+            f"patches = transformer(patches, text, pooled, {t} / 1000, places, places_of_text{weight}).sample",
+            "output = pixel_shuffle(patches.mT.unflatten(2, (height, width)), 2)"])
 
     def around(self, module: ModelMixin, guided: bool) -> Self:
         """The same around another module."""
