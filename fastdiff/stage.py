@@ -50,6 +50,9 @@ class Run:
 
 def train(run: Run, stage: Stage, title: str) -> None:
     """Train, resume or skip a stage, and export its average."""
+    if stage.own is not None:
+        recipe = run.recipe.of(stage)
+        run = replace(run, recipe=recipe, dataset=recipe.dataset())
     folder, accelerator = run.folder, run.accelerator
     place, stored = folder / stage.name, stage.data and pairs_at(stage.data, folder)
     data = pairs.read(stored, run.dataset) if stored else run.dataset
@@ -132,7 +135,7 @@ def networks(run: Run, stage: Stage, stored: Readable | None) -> tuple[Denoiser,
         raise FastdiffError(f"stage {stage.name}: {one} is told a weight of guidance, and {other} is not told the same: "
                             "leave out init, or choose a teacher that fits it")
     bench = run.recipe.bench
-    if bench.models is None or stage.name in bench.models:
+    if stage.own is None and (bench.models is None or stage.name in bench.models):
         check_fit(stage.name, student, run.dataset.reference, bench)
     if stage.base:
         check_base(stage, student, load(where(stage.base, run.folder)), run.dataset)

@@ -1,5 +1,7 @@
 """What x is conditioned on, and free shapes: super-resolution, colourisation, segmentation, cascades; sound, video."""
 
+import shutil
+
 import datasets
 import pytest
 import torch
@@ -24,37 +26,21 @@ from fastdiff.train import Training
 from fastdiff.train_config import TrainConfig
 
 TINY = {"name": "unet", "channels": [16, 16], "layers": 1}
-LOW = {
-    "name": "small", "data": {"name": "digits", "size": 4},
-    "model": {"net": TINY, "schedule": "cosine"}, "train": {"batch": 16},
-    "stages": {"teacher": {"method": "denoising", "train": {"steps": 3}}, "student": {"method": "ect", "init": "teacher",
-                                                                                   "train": {"steps": 2}}},
-    "bench": {"steps": [1, 2], "models": ["student"], "baselines": [], "n": 64, "batch": 64, "extractor": "inception"},
-}
-
-
-def upper(base):
-    return LOW | {
-        "name": "large", "data": {"name": "digits", "image": {"name": "low", "size": 4}},
-        "model": {"net": TINY | {"image": 1}, "schedule": "cosine"},
-        "stages": {"teacher": {"method": "denoising", "train": {"steps": 3}},
-                   "cascade": {"method": "ect", "init": "teacher", "base": str(base), "train": {"steps": 2}}},
-        "bench": {"steps": [1, 2], "baselines": [], "n": 64, "batch": 64}}
+CASCADE = {
+    "name": "large", "data": {"name": "digits", "image": {"name": "low", "size": 4}},
+    "model": {"net": TINY | {"image": 1}, "schedule": "cosine"}, "train": {"batch": 16, "steps": 2},
+    "stages": {
+        "low": {"method": "denoising", "data": {"name": "digits", "size": 4}, "model": {"net": TINY}},
+        "small": {"method": "ect", "data": {"name": "digits", "size": 4}, "init": "low"},
+        "teacher": {"method": "denoising"},
+        "cascade": {"method": "ect", "init": "teacher", "base": "small"}},
+    "bench": {"steps": [1, 2], "baselines": [], "n": 64, "batch": 64}}
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    """A run of digits of 4 x 4 that is trained and not judged."""
-    folder = tmp_path_factory.mktemp("low")
-    for stage in ("teacher", "student"):
-        stages.run(recipe.build(LOW), folder, only=stage)
-    return folder / "student"
-
-
-@pytest.fixture(scope="module")
-def cascade(base, tmp_path_factory):
-    """A run that refines what those are."""
-    return stages.run(recipe.build(upper(base)), tmp_path_factory.mktemp("high"))
+def cascade(tmp_path_factory):
+    """A run that draws digits at 4 x 4, and refines them."""
+    return stages.run(recipe.build(CASCADE), tmp_path_factory.mktemp("run"))
 
 
 # ---- data
@@ -106,11 +92,11 @@ def test_conditions_that_the_data_do_not_have(options, line):
 # ---- models that refine an image, and cascades
 
 
-def test_a_cascade_runs_as_one_model(cascade, base):
+def test_a_cascade_runs_as_one_model(cascade):
     model = load(cascade / "cascade")
     assert model.base.shape == (1, 4, 4) and model.shape == (1, 8, 8)
     made = sample(model, steps=2, n=6, seed=1)
-    alone = sample(model, steps=2, n=6, seed=1, image=sample(load(base), n=6, seed=1 ^ 0xBA5E))
+    alone = sample(model, steps=2, n=6, seed=1, image=sample(load(cascade / "small"), n=6, seed=1 ^ 0xBA5E))
     torch.testing.assert_close(made, alone, rtol=0, atol=1e-5)
     rows = {(row["model"], row["steps"]): row for row in read_rows(cascade / "bench.jsonl")}
     assert rows["cascade", 2]["nfe"] == 3 and rows["teacher", 2]["nfe"] == 2       # the base's single step is counted too
@@ -134,14 +120,28 @@ def test_the_command_line_refines_an_image(cascade, fastdiff, refused, tmp_path)
     assert "this model is conditioned on no image" in said
 
 
-def test_a_cascade_that_does_not_fit_is_refused_before_it_is_trained(base, tmp_path):
-    source = upper(base)
-    source["data"] = {"name": "digits", "image": {"name": "low", "size": 2}}
-    with pytest.raises(FastdiffError, match=r"base: .* makes \(1, 4, 4\), and this model learns from \(1, 2, 2\)"):
-        stages.run(recipe.build(source), tmp_path / "a")
-    source["data"] = {"name": "digits"}
-    with pytest.raises(FastdiffError, match="is conditioned on images of 1 channels, the data digits bring none"):
-        stages.run(recipe.build(source), tmp_path / "b")
+@pytest.mark.parametrize(("change", "line"), [
+    ({"data": {"name": "digits", "image": {"name": "low", "size": 2}}},
+     r"base: small makes \(1, 4, 4\), and this model learns from \(1, 2, 2\)"),
+    ({"data": {"name": "digits"}}, "is conditioned on images of 1 channels, the data digits bring none"),
+    ({"model": CASCADE["model"] | {"net": TINY}}, "cascade.base: this model is conditioned on no image: set `image`")])
+def test_a_cascade_that_does_not_fit_is_refused_before_it_is_trained(cascade, change, line, tmp_path):
+    shutil.copytree(cascade / "small", tmp_path / "small")
+    source = CASCADE | change
+    source["stages"] = {"cascade": {"method": "denoising", "base": str(tmp_path / "small")}}
+    with pytest.raises(FastdiffError, match=line.replace("base: small", "base: .*small")):
+        stages.run(recipe.build(source), tmp_path / "run")
+    assert not (tmp_path / "run/cascade/log.jsonl").exists()
+
+
+@pytest.mark.parametrize(("stage", "line"), [
+    ({"method": "denoising", "model": {"net": TINY}}, "stages.x.model: a stage has a model of its own where it has data"),
+    ({"method": "denoising", "data": {"name": "digits", "width": 3}}, "stages.x.data.width is unknown"),
+    ({"method": "denoising", "data": {"name": "digits"}, "model": {"nets": "unet"}}, "stages.x.model.nets is unknown"),
+    ({"method": "denoising", "base": "nobody"}, "stages.x.base: 'nobody' is no earlier stage and no path")])
+def test_keys_of_cascades_are_checked(stage, line):
+    with pytest.raises(FastdiffError, match=line):
+        recipe.build(CASCADE | {"stages": {"x": stage}})
 
 
 # ---- shapes
