@@ -268,5 +268,5 @@ def check_fit(name: str, model: Denoiser, dataset: Dataset, config: BenchConfig)
                             f"{high:g}")
     if model.net.null_label is not None and dataset.labels is not None:
         check_labels(model, dataset.labels)
-    elif guided := [weight for weight in config.guidance if weight != 1]:
-        raise FastdiffError(f"guidance = {guided[0]:g}: needs labels, of the model {name} and of the data")
+    elif (guided := [weight for weight in config.guidance if weight != 1]) and not (model.text and dataset.captions):
+        raise FastdiffError(f"guidance = {guided[0]:g}: needs labels or captions, of the model {name} and of the data")

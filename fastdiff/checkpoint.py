@@ -3,7 +3,6 @@
 import hashlib
 import shutil
 from collections.abc import Iterable
-from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import diffusers
 import torch
 
-from . import card, hub
+from . import card, hub, lora
 from .about import ABOUT, About, about, read
 from .denoiser import Denoiser, Matched
 from .errors import FastdiffError
@@ -34,6 +33,7 @@ def export(model: Denoiser, folder: Path, notes: dict[str, Any], dtype: torch.dt
            **shown: str) -> None:
     """Write the model as a diffusers folder with its card; fastdiff.json comes last, so a folder that has it is whole.
 
+    An adapter on it is merged into the weights, and lies in lora/ besides.
     notes: what else fastdiff.json records (method, teacher, data, cost). shown: name, recipe and table of the card.
     """
     if not hasattr(model.net, "folder"):
@@ -42,10 +42,12 @@ def export(model: Denoiser, folder: Path, notes: dict[str, Any], dtype: torch.dt
         raise FastdiffError("a model seen on another schedule has no file format: export the model itself")
     scratch = folder / ".export"
     shutil.rmtree(scratch, ignore_errors=True)
-    module = deepcopy(model.net.module).cpu().type(dtype)
+    module = lora.merged(model.net.module).cpu().type(dtype)
     module.register_to_config(_name_or_path="")                 # or diffusers writes down the folder its init came from
     kind, place = model.net.kind, scratch / model.net.folder
     module.save_pretrained(place, max_shard_size="10000GB")
+    if lora.adapted(model.net.module):
+        notes = notes | {"lora": lora.save(model.net, scratch / "lora", dtype)}
     describe(scratch, model, notes, **{"name": folder.resolve().name} | shown)
     weights = next(place.glob("*.safetensors"))
     synced(weights)

@@ -12,7 +12,8 @@ def decay_at(decay: float, updates: int) -> float:
 @torch.no_grad()
 def update(average: nn.Module, net: nn.Module, decay: float) -> None:
     """average <- decay average + (1 - decay) net; buffers are copied."""
-    torch._foreach_lerp_(list(average.parameters()), list(net.parameters()), 1 - decay)
+    olds, news = apart(average, net)
+    torch._foreach_lerp_(olds, news, 1 - decay)
     for old, new in zip(average.buffers(), net.buffers(), strict=True):
         old.copy_(new)
 
@@ -20,5 +21,12 @@ def update(average: nn.Module, net: nn.Module, decay: float) -> None:
 @torch.no_grad()
 def drift(average: nn.Module, net: nn.Module) -> torch.Tensor:
     """How far an average is behind its network: the size of the weights' differences over that of the weights."""
-    apart = [(own - old).norm() for own, old in zip(net.parameters(), average.parameters(), strict=True)]
-    return torch.stack(apart).norm() / torch.stack([own.norm() for own in net.parameters()]).norm()
+    olds, news = apart(average, net)
+    gaps = [(own - old).norm() for old, own in zip(olds, news)]
+    return torch.stack(gaps).norm() / torch.stack([own.norm() for own in news]).norm()
+
+
+def apart(average: nn.Module, net: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """The weights of an average and its network, without those that they have in common."""
+    pairs = [(old, own) for old, own in zip(average.parameters(), net.parameters(), strict=True) if old is not own]
+    return [old for old, _ in pairs], [own for _, own in pairs]

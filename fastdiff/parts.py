@@ -76,7 +76,7 @@ class Shards:
         return int(self.ends[-1])
 
     def __getitem__(self, rows: LongTensor) -> Tensor:
-        which = torch.bucketize(rows, self.ends, right=True)
+        which = torch.bucketize(rows.contiguous(), self.ends, right=True)
         places = zip(which.tolist(), (rows - self.ends[which]).tolist())            # counted from a part's end
         return torch.stack([self.parts[part][place] for part, place in places])
 

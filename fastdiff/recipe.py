@@ -9,6 +9,7 @@ from accelerate.tracking import get_available_trackers
 from accelerate.utils import LoggerType
 from pydantic import Field
 
+from . import lora
 from .bench import BenchConfig
 from .data import DATASETS, Readable, open_dataset
 from .denoiser import Denoiser
@@ -36,11 +37,15 @@ MOST = {"steps": 10**9, "batch": 10**6, "accumulate": 10**6, "log_every": 10**9,
 
 
 class StageSpec(Strict):
-    """A stage as it is written; `expand` makes stages of it. It trains by a method, or it stores a teacher's pairs."""
+    """A stage as it is written; `expand` makes stages of it. It trains by a method, or it stores a teacher's pairs.
+
+    data: pairs, or in braces data of its own. model: what is other than in the recipe's, where it has other data.
+    """
 
     method: Named | None = None
     pairs: dict[str, Any] | None = None
-    data: str | None = None
+    data: str | dict[str, Any] | None = None
+    model: dict[str, Any] | None = None
     teacher: str | None = None
     init: str | None = None
     base: str | None = None
@@ -64,7 +69,7 @@ class Stage:
     """One training, or the making of pairs; teacher and init are names of earlier stages or paths of models.
 
     data: where it does not learn from the recipe's data, the stage or path whose pairs it learns from. base: the model
-    whose samples it is to refine, of a cascade.
+    whose samples it is to refine, of a cascade. own: data of its own, and model, for which it is trained and not judged.
     """
 
     name: str
@@ -76,6 +81,8 @@ class Stage:
     pairs: Pairs | None = None
     data: str | None = None
     base: str | None = None
+    own: dict[str, Any] | None = None
+    model: ModelSpec | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +104,11 @@ class Recipe:
         options |= {"revision": self.revision} if self.revision else {}
         return open_dataset(name, **(check(DATASETS, name, options, "data") if name in DATASETS else options))
 
+    def of(self, stage: Stage) -> "Recipe":
+        """Itself with a stage's own data and model, where it has such."""
+        return self if stage.own is None else replace(self, source=self.source | {"data": stage.own}, revision=None,
+                                                      model=stage.model)
+
     def fresh_model(self, dataset: Readable, device: str = "cpu") -> Denoiser:
         """A model with newly drawn weights; on the device meta it has none."""
         return self.model.fresh(dataset, device)
@@ -117,9 +129,7 @@ def build(source: dict[str, Any], path: str = "") -> Recipe:
     """A recipe of plain data, checked to the last key."""
     check_keys(source)
     spec = validate(RecipeSpec, source, "")
-    name, options = named(spec.data, "data")
-    if name in DATASETS:
-        check(DATASETS, name, options, "data")
+    check_data("data", spec.data)
     check(NETWORKS, *named(spec.model.net, "model.net"), "model.net", skip=("shape", "classes"))
     call(SCHEDULES, *named(spec.model.schedule, "model.schedule"), "model.schedule")
     settings = [spec.train, *(stage.train for stage in spec.stages.values())]
@@ -127,14 +137,22 @@ def build(source: dict[str, Any], path: str = "") -> Recipe:
         raise FastdiffError("train.flip: mirrored latents are not those of the mirrored image: leave it out")
     stages: list[Stage] = []
     for key, stage in spec.stages.items():
-        stages += with_data(f"stages.{key}", stage, expand(key, stage, spec.train, {s.name: s for s in stages}), stages)
+        made = expand(key, stage, spec.train, {s.name: s for s in stages})
+        stages += with_data(f"stages.{key}", stage, made, stages, source["model"])
     bench = BenchConfig(**dict(validate(schema(BenchConfig, "bench"), spec.bench, "bench")))
-    names = [stage.name for stage in stages if stage.method]
+    names = [stage.name for stage in stages if stage.method and stage.own is None]
     for key, chosen in (("teacher", [bench.teacher] if bench.teacher else []), ("models", bench.models or ())):
         if strange := [name for name in chosen if name not in names]:
             raise FastdiffError(f"bench.{key}: {strange[0]!r} is no stage, choose from {', '.join(names)}")
     check_trackers(spec.trackers)
     return Recipe(spec.name, source, tuple(stages), bench, path, spec.model, tuple(spec.trackers))
+
+
+def check_data(path: str, data: Any) -> None:
+    """Refuse options that a data set of that name does not know."""
+    name, options = named(data, path)
+    if name in DATASETS:
+        check(DATASETS, name, options, path)
 
 
 def check_keys(value: Any, path: str = "") -> None:
@@ -145,8 +163,15 @@ def check_keys(value: Any, path: str = "") -> None:
         check_keys(inner, dotted(path, key))
 
 
-def with_data(path: str, spec: StageSpec, made: list[Stage], earlier: list[Stage]) -> list[Stage]:
-    """The stages with the pairs that they learn from."""
+def with_data(path: str, spec: StageSpec, made: list[Stage], earlier: list[Stage], model: dict[str, Any]) -> list[Stage]:
+    """The stages with what they learn from: pairs, or data of their own, for models that are other than `model`."""
+    check_reference(f"{path}.base", spec.base, {stage.name: stage for stage in earlier})
+    if spec.model and not isinstance(spec.data, dict):
+        raise FastdiffError(f"{path}.model: a stage has a model of its own where it has data of its own: set {path}.data")
+    if isinstance(spec.data, dict):
+        check_data(f"{path}.data", spec.data)
+        own = validate(ModelSpec, model | (spec.model or {}), f"{path}.model")
+        return [replace(stage, own=spec.data, model=own, base=spec.base) for stage in made]
     pairs = {stage.name for stage in earlier if stage.pairs}
     if spec.data and spec.data not in pairs and not any(c in spec.data for c in "/.~"):
         raise FastdiffError(f"{path}.data: {spec.data!r} is no earlier stage of pairs and no path"
@@ -154,7 +179,6 @@ def with_data(path: str, spec: StageSpec, made: list[Stage], earlier: list[Stage
     if not spec.data and (lacking := next((stage for stage in made if stage.method and stage.method.paired), None)):
         raise FastdiffError(f"{path}.data is missing: method {lacking.method_name} learns from stored pairs of noise and "
                             "sample, a stage with pairs or its path")
-    check_reference(f"{path}.base", spec.base, {stage.name: stage for stage in earlier})
     return [replace(stage, data=spec.data, base=spec.base) for stage in made]
 
 
@@ -213,6 +237,10 @@ def stage_of(path: str, key: str, name: str, options: dict, train: dict, default
     config = TrainConfig(**dict(validate(kind, settings, f"{path}.train")))
     if method.teaches and not teacher:
         raise FastdiffError(f"{path}.teacher is missing: method {name} learns from a teacher, a stage or a model's path")
+    if config.lora:
+        lora.installed()
+        if not (teacher or init):
+            raise FastdiffError(f"{path}.train.lora: an adapter needs a model to be put on: set teacher or init")
     for role, reference in (("teacher", teacher), ("init", init)):
         check_reference(f"{path}.{role}", reference, earlier)
     for what, least in LEAST.items():

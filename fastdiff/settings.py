@@ -100,6 +100,7 @@ def known_keys(kind: type[BaseModel], loc: tuple) -> list[str]:
     """The keys allowed where an unknown one was found."""
     for key in loc[:-1]:
         kind = kind.model_fields[key].annotation if hasattr(kind, "model_fields") else get_args(kind)[-1]    # dict[str, ...]
+        kind = get_args(kind)[0] if type(None) in get_args(kind) else kind
     return list(kind.model_fields)
 
 

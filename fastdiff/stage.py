@@ -23,6 +23,7 @@ from .generate import check_labels, plan, sample
 from .guidance import usual_guidance
 from .latents import embedded, encoded
 from .licences import lineage
+from .lora import twin
 from .methods import Progress as Clock
 from .pictures import picture, save
 from .recipe import Recipe, Stage
@@ -49,6 +50,9 @@ class Run:
 
 def train(run: Run, stage: Stage, title: str) -> None:
     """Train, resume or skip a stage, and export its average."""
+    if stage.own is not None:
+        recipe = run.recipe.of(stage)
+        run = replace(run, recipe=recipe, dataset=recipe.dataset())
     folder, accelerator = run.folder, run.accelerator
     place, stored = folder / stage.name, stage.data and pairs_at(stage.data, folder)
     data = pairs.read(stored, run.dataset) if stored else run.dataset
@@ -117,8 +121,13 @@ def networks(run: Run, stage: Stage, stored: Readable | None) -> tuple[Denoiser,
     """A stage's student and teacher; what does not fit is refused now, and not after days of training. stored: pairs."""
     source = stage.init or stage.teacher
     begun = load(where(source, run.folder)) if source else run.recipe.fresh_model(run.dataset)
-    student, told = stage.method.student(begun), begun.guidance
-    teacher = load(where(stage.teacher, run.folder)).on(student.schedule) if stage.teacher else None
+    adapter, own = stage.train.lora, source == stage.teacher
+    first = twin(begun) if adapter and own and not stage.train.offload else None      # one memory for the teacher's weights
+    student, told, two = stage.method.student(begun), begun.guidance, begun.two_times
+    if adapter and (bool(student.guidance), student.two_times) != (bool(told), two):
+        raise FastdiffError(f"stage {stage.name}: train.lora: {stage.method_name} gives the network an input of its own, "
+                            "which no adapter learns: leave out lora, or set the method's weights to one number, [w, w]")
+    teacher = (first or load(where(stage.teacher, run.folder))).on(student.schedule) if stage.teacher else None
     for reference, model in ((source, student), (stage.teacher, teacher)):
         check_data(f"stage {stage.name}: {reference}", model, stored or run.dataset, bool(stored))
     if told != (teacher.guidance if teacher else None):                   # it would forget it, or could not follow it
@@ -126,7 +135,7 @@ def networks(run: Run, stage: Stage, stored: Readable | None) -> tuple[Denoiser,
         raise FastdiffError(f"stage {stage.name}: {one} is told a weight of guidance, and {other} is not told the same: "
                             "leave out init, or choose a teacher that fits it")
     bench = run.recipe.bench
-    if bench.models is None or stage.name in bench.models:
+    if stage.own is None and (bench.models is None or stage.name in bench.models):
         check_fit(stage.name, student, run.dataset.reference, bench)
     if stage.base:
         check_base(stage, student, load(where(stage.base, run.folder)), run.dataset)

@@ -79,10 +79,10 @@ def train_all(run: Run, only: str | None) -> None:
     run.console.print(f"{run.recipe.name}: {len(stages)} stages on {data.described}, in {run.folder}", highlight=False,
                       soft_wrap=True)
     ahead = [stage for stage in stages if stage.method and only in (None, stage.name) and not about(run.folder / stage.name)]
-    for stage in ahead:                                                   # before the first is trained
+    for stage in (stage for stage in ahead if stage.own is None):         # before the first is trained
         stage.method.ready(data.shape, run.accelerator.device)
-    if not all(stage.init or stage.teacher for stage in ahead):
-        run.recipe.fresh_model(data, "meta")                              # costs nothing
+        if not (stage.init or stage.teacher):
+            run.recipe.fresh_model(data, "meta")                          # costs nothing
     if ahead and only is None:                                            # and not after days
         judges(data.reference, run.recipe.bench, run.accelerator.device)
     for number, stage in enumerate(stages, 1):
@@ -124,7 +124,7 @@ def free(key: str) -> bool:
 def benchmark(run: Run) -> None:
     """Measure every stage, then write and show the report."""
     config, folder, accelerator = run.recipe.bench, run.folder, run.accelerator
-    stages = run.recipe.stages
+    stages = [stage for stage in run.recipe.stages if stage.own is None]
     names = [stage.name for stage in stages if stage.method]
     models = {name: folder / name for name in names}
     teacher = config.teacher or next((s.name for s in stages if s.method_name == "denoising"), None)

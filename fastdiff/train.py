@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object, set_seed
 from torch import Tensor, nn
 
-from . import ema
+from . import ema, lora
 from .cost import forget_peak
 from .data import Readable
 from .denoiser import Denoiser
@@ -67,6 +67,8 @@ class Training:
         if config.batch % (config.accumulate * accelerator.num_processes):
             raise FastdiffError(f"train.batch = {config.batch} does not divide by accumulate {config.accumulate} x "
                                 f"{accelerator.num_processes} processes")
+        if config.lora and config.shard:
+            raise FastdiffError("train.shard: an adapter, train.lora, is not split over processes: leave one of them out")
         self.method, self.progress, self.dataset, self.config = method, progress, dataset, config
         self.folder, self.accelerator, self.student = folder, accelerator, student
         self.signals = signals or Signals()
@@ -75,8 +77,12 @@ class Training:
         self.pace: dict[str, float] = {}
         self.talk_at = 0                                         # the step after which the processes next ask each other
         student.train().requires_grad_(True)
-        self.average = deepcopy(student).eval().requires_grad_(False)
-        self.targets = {role: deepcopy(self.average) for role in method.averages()}
+        if config.lora:
+            lora.adapt(student, config.lora)
+        # Weights below an adapter: not trained, averaged or saved.
+        self.fixed = {name for name, p in student.named_parameters() if not p.requires_grad}
+        self.average, *targets = (lora.twin(student).eval().requires_grad_(False) for _ in ("ema", *method.averages()))
+        self.targets = dict(zip(method.averages(), targets))
         self.trained = {"student": student, **method.extras(student, teacher)}
         self.frozen = {"ema": self.average, **self.targets, **method.frozen(student, teacher)}
         if teacher is not None:
@@ -232,9 +238,14 @@ class Training:
         """The networks that change during training."""
         return self.trained | {"ema": self.average} | self.targets
 
+    def learned(self, role: str, net: nn.Module) -> dict[str, Tensor]:
+        """What changes of one of them."""
+        fixed = self.fixed if role in ("student", "ema", *self.targets) else ()
+        return {name: value for name, value in net.state_dict().items() if name not in fixed}
+
     def tensors(self) -> dict[str, Tensor]:
         """All that changes during training, by name, whole; every process asks at once."""
-        named = {f"{r}.{k}": v for r, n in self.nets().items() for k, v in n.state_dict().items()}
+        named = {f"{r}.{k}": v for r, n in self.nets().items() for k, v in self.learned(r, n).items()}
         for role, optimizer in self.optimizers.items():
             for index, state in optimizer.state_dict()["state"].items():
                 named |= {f"optimizer.{role}.{index}.{k}": v for k, v in state.items()}
@@ -263,8 +274,8 @@ class Training:
         self.step, self.images, self.seconds = record["step"], record["images"], record["seconds"]
         self.health.skipped, self.health.row = record.get("skipped", 0), record.get("row", 0)
         for role, net in self.nets().items():
-            own = net.state_dict()
-            net.load_state_dict({k: laid(tensors[f"{role}.{k}"], v) for k, v in own.items()})
+            own = self.learned(role, net)
+            net.load_state_dict({k: laid(tensors[f"{role}.{k}"], v) for k, v in own.items()}, strict=not self.fixed)
         for role, optimizer in self.optimizers.items():
             state: dict[int, dict[str, Tensor]] = {}
             for name, value in tensors.items():

@@ -3,13 +3,27 @@
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
+
+from .settings import Strict
 
 # Each updates all weights in as few calls as it can.
 OPTIMIZERS = {"adam": partial(torch.optim.Adam, fused=True), "adamw": partial(torch.optim.AdamW, fused=True),
               "radam": partial(torch.optim.RAdam, foreach=True)}
+
+
+class Lora(Strict):
+    """A low-rank adapter, the student's only weights that are trained. alpha: what it counts for, rank if not given.
+
+    targets: parts of the names of the layers it is on, such as to_q; if none are given, attention, of unet convolutions too.
+    """
+
+    rank: Annotated[int, Field(ge=1, le=2**16)] = 64
+    alpha: Annotated[float, Field(gt=0)] | None = None
+    targets: tuple[str, ...] = ()
 
 
 @dataclass
@@ -37,6 +51,7 @@ class TrainConfig:
     export: Literal["float32", "float16"] = "float32"
     seed: int = 0
     max_skips: int = 0
+    lora: Lora | None = None
     shard: bool = False
     offload: bool = False
     gradient_checkpointing: bool = False                  # activations are computed again on the way back

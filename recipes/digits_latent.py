@@ -23,7 +23,7 @@ from fastdiff.files import write_json
 from fastdiff.networks.text import TextEncoder
 
 OUT = Path(__file__).parents[1] / "checkpoints" / "digits-latent" / "pipeline"
-STEPS, BATCH, LR, KL = 3000, 128, 2e-3, 1e-3
+STEPS, BATCH, LR, KL = 1500, 128, 2e-3, 1e-5
 TOKENS, WIDTH = 16, 32
 
 
@@ -67,7 +67,7 @@ def main() -> None:
     images, _ = data.get(torch.arange(len(data)))
     net, text = train(images), text_encoder()
     with torch.no_grad():
-        latents = net.encode(images).latent_dist.mean
+        latents = net.encode(images).latent_dist.sample()
         error = (net.decode(latents).sample - images).square().mean().sqrt().item()
     net.register_to_config(scaling_factor=round(1 / latents.std().item(), 4), shift_factor=round(latents.mean().item(), 4))
     print(f"root mean square error {error:.4f}")

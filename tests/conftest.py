@@ -1,13 +1,28 @@
 """One thread a process: small tensors are slower on two, and several tests start processes of their own. And commands."""
 
+import fcntl
 import logging
 import os
 import sys
 import warnings
+from contextlib import ExitStack
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Of several workers, those that run what is marked alone, for it times things, run it while no other runs anything."""
+    with ExitStack() as held:
+        if hasattr(item.config, "workerinput"):
+            shared = item.config._tmp_path_factory.getbasetemp().parent        # every worker has a folder of its own in it
+            gate, room = (held.enter_context((shared / name).open("w")) for name in ("gate", "room"))
+            fcntl.flock(gate, fcntl.LOCK_EX)                                   # who waits in it lets nobody else begin
+            fcntl.flock(room, fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH)
+            fcntl.flock(gate, fcntl.LOCK_UN)
+        return (yield)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -17,7 +17,7 @@ from fastdiff.networks import MLP
 from fastdiff.placement import is_shard
 from fastdiff.schedule import Flow
 from fastdiff.train import Training
-from fastdiff.train_config import TrainConfig
+from fastdiff.train_config import Lora, TrainConfig
 
 DATA = toy(n=300)
 
@@ -56,7 +56,9 @@ def training(job, folder, accelerator):
     method = Duel() if job["method"] == "duel" else METHODS[job["method"]](**job.get("settings", {}))
     student, teacher = method.student(made(0)), made(1).eval()
     settings = {"steps": 50, "batch": 32, "save_every": 50, "log_every": 50} | job.get("train", {})
-    return Training(method, Progress, student, teacher, DATA, TrainConfig(**settings), folder, accelerator)
+    config = TrainConfig(**settings, lora=Lora(**job["lora"]) if "lora" in job else None)
+    torch.manual_seed(2)
+    return Training(method, Progress, student, teacher, DATA, config, folder, accelerator)
 
 
 def train(job, folder, accelerator):

@@ -226,6 +226,7 @@ def test_budgets_are_read():
     assert [BenchConfig(budget=text).seconds for text in ("90s", "1.5m", "2h", None)] == [90, 90, 7200, float("inf")]
 
 
+@pytest.mark.alone
 def test_a_budget_leaves_out_what_would_exceed_it_and_says_so(models, toy, tmp_path):
     config = BenchConfig(steps=(1, 2), baselines=("ddpm:500000",), n=12, budget="20s")
     began = time.monotonic()
@@ -345,6 +346,7 @@ def test_memory_does_not_grow_with_n(tmp_path):
     assert many < 1.1 * few
 
 
+@pytest.mark.alone
 def test_judging_costs_little_beside_sampling(tmp_path):
     """Under 5 % of DDIM at 50 steps, of the shipped digits teacher in digit features."""
     path, digits = Path(__file__).parents[1] / "checkpoints/digits/teacher", open_dataset("digits")

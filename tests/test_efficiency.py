@@ -6,6 +6,8 @@ import os
 import pytest
 from test_processes import together
 
+pytestmark = pytest.mark.alone
+
 AIMS = {"sampling": 1.85, "training": 1.75}
 
 

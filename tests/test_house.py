@@ -13,10 +13,10 @@ HOUSE = Path(__file__).parents[1] / "fastdiff"
 FLOORS = [
     {"errors"},
     {"files", "decode"},
-    {"disk", "rng", "rows", "lock", "heap", "schedule", "settings", "signals", "train_config"},
-    {"parameterisation", "prediction"},
+    {"disk", "rng", "rows", "lock", "heap", "schedule", "settings", "signals"},
+    {"parameterisation", "prediction", "train_config"},
     {"denoiser", "images", "judge", "source", "batches", "betas", "derived"},
-    {"guidance", "tuning", "about", "weights", "streams", "loader", "status"},
+    {"guidance", "tuning", "about", "weights", "streams", "loader", "status", "lora"},
     {"samplers", "networks", "hub", "data", "ema", "pictures", "terminal"},
     {"licences", "schedulers"},
     {"pipelines"},

@@ -12,6 +12,8 @@ from fastdiff.data import batch_at, open_dataset
 from fastdiff.errors import FastdiffError
 from fastdiff.loader import Loader
 
+pytestmark = pytest.mark.alone
+
 
 def readers() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("fastdiff")]

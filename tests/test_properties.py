@@ -149,8 +149,9 @@ def tiny(method, schedule="cosine"):
     }
 
 
+GUIDED = ("guided", "lcm", "tcd", "pcm")                           # they need labels
 TINY = [tiny(method, schedule) for method, schedule in zip(
-    [name for name in METHODS if name not in ("tcm", "guided")], itertools.cycle(SCHEDULES))]
+    [name for name in METHODS if name not in ("tcm", *GUIDED)], itertools.cycle(SCHEDULES))]
 
 
 @st.composite

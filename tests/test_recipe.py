@@ -211,7 +211,8 @@ def test_a_misspelt_key_is_called_so_though_the_right_one_is_missing():
 def test_stages_may_be_called_like_their_own_keys(name):
     source = changed("stages.teacher.zzz=1")
     source["stages"] = {name: source["stages"]["teacher"]}
-    assert complaint(source) == f"stages.{name}.zzz is unknown, choose from base, data, init, method, pairs, teacher, train"
+    known = "base, data, init, method, model, pairs, teacher, train"
+    assert complaint(source) == f"stages.{name}.zzz is unknown, choose from {known}"
 
 
 @pytest.mark.parametrize("keys, message", [

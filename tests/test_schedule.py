@@ -129,10 +129,11 @@ def test_a_table_keeps_its_name_in_files(tmp_path, schedule):
     from diffusers import DDIMScheduler
 
     from fastdiff.checkpoint import export, load
-    from fastdiff.denoiser import Denoiser
+    from fastdiff.denoiser import Denoiser, Sampling
     from fastdiff.networks import unet
 
-    export(Denoiser(unet((1, 8, 8), channels=(8,), layers=1, groups=4), schedule, "v", (1, 8, 8)), tmp_path, {})
+    net = unet((1, 8, 8), channels=(8,), layers=1, groups=4)
+    export(Denoiser(net, schedule, "v", (1, 8, 8), sampling=Sampling(steps=(1,))), tmp_path, {})
     theirs = DDIMScheduler.from_pretrained(tmp_path, subfolder="scheduler").alphas_cumprod.double()
     torch.testing.assert_close(theirs, schedule.table[1:] ** 2, rtol=0, atol=2e-6)
     assert load(tmp_path).schedule == schedule

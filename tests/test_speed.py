@@ -15,6 +15,8 @@ from fastdiff.schedule import Cosine
 from fastdiff.speed.samplers import PEERS, over_pipeline, speed, step_cost
 from fastdiff.tuning import tune
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture(scope="module")
 def model():

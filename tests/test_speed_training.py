@@ -17,6 +17,8 @@ from fastdiff.settings import call, spelled
 from fastdiff.speed import clock
 from fastdiff.speed.training import begun, cost, distinct, passes_of, speed
 
+pytestmark = pytest.mark.alone
+
 # What a step of a batch of 8 asks of its networks.
 PARTS = {
     "denoising": {"student fwd+bwd 8": 1},
@@ -115,7 +117,8 @@ def test_every_method_has_a_row_or_a_reason(points, monkeypatch):
     rows = {row["method"]: row for row in speed(points, repeats=1)}
     assert list(rows) == distinct() and {"ect", "ctm", "kd"} <= set(rows) and "consistency" not in rows
     left = {name for name, row in rows.items() if "left_out" in row}
-    assert left == {"guided"} and "labels" in rows["guided"]["left_out"]  # points have none
+    assert left == {"guided", "lcm", "tcd", "pcm"}
+    assert all("labels" in rows[name]["left_out"] for name in left)       # points have none
     for name in set(rows) - left:
         assert rows[name]["over_parts"] == pytest.approx(rows[name]["step_ms"] / rows[name]["parts_ms"]), name
 

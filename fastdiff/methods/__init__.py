@@ -8,6 +8,7 @@ from .denoising import Denoising
 from .guided import GuidedDistillation
 from .imm import IMM
 from .kd import KD
+from .lcm import LCM, PCM, TCD
 from .meanflow import IMF, MeanFlow
 from .progressive import Progressive, Stochastic
 from .reflow import Reflow
@@ -19,6 +20,7 @@ METHODS: dict[str, type[Method]] = {
     "denoising": Denoising, "progressive": Progressive, "stochastic": Stochastic, "guided": GuidedDistillation,
     "ect": ECT, "consistency": ECT, "cd": CD, "ct": CT, "ict": ICT, "tcm": TCM, "sct": SCT, "scm": SCT, "scd": SCD,
     "ctm": CTM, "meanflow": MeanFlow, "imf": IMF, "shortcut": Shortcut, "imm": IMM, "kd": KD, "reflow": Reflow,
+    "lcm": LCM, "tcd": TCD, "pcm": PCM,
 }
 
 __all__ = ["METHODS", "Method", "Progress"]

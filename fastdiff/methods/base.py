@@ -14,7 +14,7 @@ from ..data import Batch
 from ..denoiser import Cond, Denoiser, Sampling, ratio_of
 from ..errors import FastdiffError
 from ..schedule import Schedule, like
-from .distances import L1, LPIPS, Distance, PseudoHuber, SquaredL2, per_sample, pseudo_huber  # noqa: F401
+from .distances import L1, LPIPS, Distance, Huber, PseudoHuber, SquaredL2, per_sample, pseudo_huber  # noqa: F401
 from .times import Importance, Law, LogitNormal, LogNormal, Uniform  # noqa: F401  laws of times are shared too
 
 Nets = dict[str, nn.Module]

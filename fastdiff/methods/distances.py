@@ -69,6 +69,21 @@ class PseudoHuber(Distance):
 
 
 @dataclass(frozen=True)
+class Huber(Distance):
+    """Pseudo-Huber distance of each number by itself, averaged: LCM's (Luo et al. 2023)."""
+
+    c: float = 0.001
+
+    def __post_init__(self):
+        if not self.c > 0:
+            raise FastdiffError(f"distance: c = {self.c}, expected above 0: at 0 two equal samples have no gradient")
+
+    def __call__(self, a, b):
+        error = (a - b).to(torch.promote_types(a.dtype, torch.float32))
+        return per_sample((error.square() + self.c**2).sqrt() - self.c)
+
+
+@dataclass(frozen=True)
 class LPIPS(Distance):
     """Distance of images in the features of VGG16 (Zhang et al. 2018, torch-fidelity's weights); sees what Inception sees.
 
@@ -103,4 +118,4 @@ class LPIPS(Distance):
                                 "choose pseudo_huber, squared_l2 or l1")
 
 
-DISTANCES |= {"squared_l2": SquaredL2, "l1": L1, "pseudo_huber": PseudoHuber, "lpips": LPIPS}
+DISTANCES |= {"squared_l2": SquaredL2, "l1": L1, "pseudo_huber": PseudoHuber, "huber": Huber, "lpips": LPIPS}

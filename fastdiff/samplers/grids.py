@@ -80,6 +80,14 @@ def logsnr(schedule: Schedule, steps: int, start: float = 1.0, stop: float = 0.0
     return by_ratio(schedule, steps, start, stop, ratio_min, ratio_max, torch.log, torch.exp)
 
 
+def lcm(schedule: Schedule, steps: int, start: float = 1.0, stop: float = 0.0, points: int = 50) -> Tensor:
+    """Of so many points in equal strides, those at equal strides of their numbers, rounded up: LCM's and TCD's own."""
+    if points < 1:
+        raise FastdiffError(f"spacing lcm: points = {points}, expected at least 1")
+    numbers = torch.cat([points - (torch.arange(steps, dtype=torch.float64) * (points / steps)).floor(), torch.zeros(1)])
+    return (stop + (start - stop) * numbers / points) * schedule.t_max
+
+
 def by_ratio(schedule: Schedule, steps: int, start: float, stop: float, ratio_min: float, ratio_max: float,
              bend: Callable[[Tensor], Tensor], unbend: Callable[[Tensor], Tensor]) -> Tensor:
     """Equal strides in bend(sigma / alpha): `steps` of them from ratio_max to ratio_min, then 0; or to stop, where given."""
@@ -97,7 +105,7 @@ def by_ratio(schedule: Schedule, steps: int, start: float, stop: float, ratio_mi
 
 
 SPACINGS: dict[str, Callable[..., Tensor]] = {
-    f.__name__: f for f in (uniform, trailing, leading, quadratic, cosine, shifted, karras, logsnr)}
+    f.__name__: f for f in (uniform, trailing, leading, quadratic, cosine, shifted, karras, logsnr, lcm)}
 
 
 def time_grid(schedule: Schedule, steps: int, spacing: Spacing = "uniform", **options: float) -> Tensor:

@@ -1,0 +1,171 @@
+"""Distillation of a guided teacher's DDIM steps: LCM (Luo et al. 2023), TCD (Zheng et al. 2024), PCM (Wang et al. 2024)."""
+
+import math
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from ..denoiser import Denoiser, Sampling, with_guidance
+from ..errors import FastdiffError
+from ..samplers import time_grid
+from ..schedule import like
+from .base import Distance, Huber, Method, alike, bare, by_level, per_sample
+
+NO_GUIDANCE = (1.0, 1.0)
+BOUNDED = {"eps": "lcm_eps", "v": "lcm_v"}         # rows that LCM puts its boundary condition around
+
+
+@dataclass
+class OnGrid(Method):
+    """The student's jump from a point of a grid agrees with that from the point below, where a step of the teacher leads.
+
+    A kind of it says where the jump ends. The teacher's step is DDIM's under classifier-free guidance. points: of the grid,
+    in equal strides of the time; it ends at clean data, for LCM's function at the first timestep, where that is identity.
+    weights: of guidance, 1 being none: a range of which the student is told its weight; of one weight, both ends of it, the
+    student is told nothing (an adapter, train.lora, could not learn to be told). A model that is told its guidance already
+    stays so, and answers for a teacher at once. mu: decay of the target average; 0, the student itself.
+    """
+
+    points: int = 50
+    weights: tuple[float, float] = (3.0, 15.0)
+    mu: float = 0.95
+    distance: Distance = Huber()
+
+    training: ClassVar[dict] = {"optimizer": "adamw"}
+    teaches: ClassVar[bool] = True
+
+    def __post_init__(self):
+        low, high = self.weights
+        if not 0 <= low <= high < math.inf:
+            raise FastdiffError(f"weights = {low:g}, {high:g}: expected a range of guidance, of which 1 is none")
+        if self.points < 1 or not 0 <= self.mu < 1:
+            raise FastdiffError(f"points = {self.points}, mu = {self.mu}: expected at least 1 point, and a decay, 0 to less "
+                                "than 1")
+
+    def student(self, model):
+        low, high = self.weights
+        return model if low == high or model.guidance else with_guidance(model, self.weights)
+
+    def extras(self, student, teacher):
+        if student.schedule.timesteps % self.points:
+            raise FastdiffError(f"points = {self.points}: expected a divisor of the schedule's {student.schedule.timesteps} "
+                                "timesteps")
+        if not (self.weights == NO_GUIDANCE or teacher.guidance or teacher.text or teacher.net.null_label is not None):
+            raise FastdiffError("guidance needs a teacher with labels, model.labels: true, or with prompts: set weights to "
+                                "[1, 1], which is none")
+        return {}
+
+    def averages(self):
+        return {"target": lambda progress: self.mu} if self.mu else {}
+
+    def loss(self, turn, nets, batch, progress):
+        student, cond, rng = bare(nets["student"]), batch.cond, batch.rng
+        schedule, n = student.schedule, batch.rng.integers(1, self.points + 1).double()
+        bottom = schedule.t_max / schedule.timesteps if student.predicts in BOUNDED.values() else 0.0
+        t, s = (self.time(schedule, place).clamp(min=bottom) for place in (n, n - 1))
+        x = schedule.mix(batch.x0, rng.normal(batch.x0.shape[1:]).to(batch.x0), t)
+        u = self.end(schedule, t, s, rng)
+        with alike(x):                                                            # the same dropout mask for both
+            found = schedule.mix(*nets["student"](x, t, u, cond), u)
+        with torch.no_grad():
+            near = self.step(nets["teacher"], schedule, x, t, s, cond)
+            net = nets["target"].train(student.training) if "target" in nets else student
+            further = like(s > u.clamp(min=bottom), x) > 0                        # else x_s is where the jump ends
+            wanted = torch.where(further, schedule.mix(*net(near, s, u, cond), u), near)
+            error = per_sample((found - wanted).square()).sqrt()
+        logs = by_level("self_error", error, t / schedule.t_max)
+        return self.distance(found, wanted).mean(), logs
+
+    def time(self, schedule, place):
+        """The time of a point by its number, 0 for clean data."""
+        return schedule.t_max * place / self.points
+
+    def end(self, schedule, t, s, rng):
+        """Where the jumps from t and s end."""
+        raise NotImplementedError
+
+    def step(self, teacher, schedule, x, t, s, cond):
+        """x_s, a DDIM step of the guided teacher from x_t: its x0 and eps are both null + weight (cond - null)."""
+        p = teacher(x, t, s, cond)
+        if teacher.guidance or self.weights == NO_GUIDANCE:
+            return schedule.mix(*p, s)
+        weight = like(cond["guidance"], x) if "guidance" in cond else self.weights[0]
+        null = teacher(x, t, s, teacher.null(cond))
+        return schedule.mix(*(apart + weight * (own - apart) for own, apart in zip(p, null)), s)
+
+    def teacher_nfe(self):
+        return 1 if self.weights == NO_GUIDANCE else 2
+
+    @property
+    def spacing(self) -> str:
+        """The points of the grid for fewer steps."""
+        return f"lcm[points={self.points}]"
+
+
+@dataclass
+class LCM(OnGrid):
+    """Latent consistency distillation: the jump ends at clean data.
+
+    Of a teacher that predicts eps or v the student is LCM's, which is the identity at the first timestep (lcm_eps, lcm_v).
+    """
+
+    def student(self, model):
+        if model.predicts == "x0":
+            raise FastdiffError("lcm needs a model that predicts eps, v, velocity or edm: one of x0 has no f(x, 0) = x")
+        student = super().student(model)
+        return bounded(student) if student.predicts in BOUNDED else student
+
+    def end(self, schedule, t, s, rng):
+        return torch.zeros_like(s)
+
+    def sampling(self):
+        return Sampling("consistency", self.spacing, (1, 2, 4, 8))
+
+
+@dataclass
+class TCD(OnGrid):
+    """Trajectory consistency distillation: the jump ends anywhere between the data and s.
+
+    That is (1 - gamma) s of every gamma, so that one student serves all of the sampler's. The network is not told the end:
+    the jump is the DDIM form of its prediction at t (the paper's semi-linear function of first order).
+    """
+
+    def end(self, schedule, t, s, rng):
+        return rng.uniform() * s
+
+    def sampling(self):
+        return Sampling("gamma", self.spacing, (1, 2, 4, 8))
+
+
+@dataclass
+class PCM(OnGrid):
+    """Phased consistency distillation, without its adversarial term: the jump ends where t's own phase does.
+
+    phases: parts of the grid, and the steps of a deterministic sampling; another number needs another student.
+    """
+
+    phases: int = 4
+    weights: tuple[float, float] = (4.5, 4.5)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 1 <= self.phases <= self.points:
+            raise FastdiffError(f"phases = {self.phases}: expected 1 to points = {self.points}")
+
+    def end(self, schedule, t, s, rng):
+        edges = time_grid(schedule, self.phases, self.spacing).flip(0).to(t)
+        half = self.time(schedule, 0.5)                                           # an edge is the end of the phase above it
+        return edges[torch.searchsorted(edges, t - half) - 1]
+
+    def sampling(self):
+        return Sampling("ddim", self.spacing, (self.phases,), only=True)
+
+
+def bounded(model: Denoiser) -> Denoiser:
+    """The same network, of eps or v, as LCM's consistency function; the weights are shared."""
+    student = deepcopy(model, {id(part): part for part in (model.net, model.base)})
+    student.predicts, student.solved = BOUNDED[model.predicts], {}
+    student.sigma_data = model.sigma_data if model.scale_input else 0.5           # scaled inputs depend on it
+    return student

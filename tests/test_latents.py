@@ -1,0 +1,190 @@
+"""Latents and prompts: images encoded and captions embedded once, trained on, sampled and exported; on the digits."""
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from fastdiff import recipe, stages
+from fastdiff.batches import batch_at
+from fastdiff.checkpoint import export, fingerprint, load
+from fastdiff.data import digits
+from fastdiff.disk import cache_folder
+from fastdiff.errors import FastdiffError
+from fastdiff.generate import sample
+from fastdiff.guidance import Guided
+from fastdiff.latents import PART, embedded, encoded
+from fastdiff.networks.latent import Autoencoder
+from fastdiff.networks.text import TextEncoder
+from fastdiff.parts import Lookup, Shards
+from fastdiff.rows import read_rows
+
+PIPELINE = Path("checkpoints/digits-latent/pipeline")
+SOURCE = {
+    "name": "prompts", "data": {"name": "digits", "captions": "the digit {class}"},
+    "model": {"net": {"name": "text_unet", "channels": [16, 16], "layers": 1, "attention": [4], "heads": 2},
+              "autoencoder": str(PIPELINE), "text": str(PIPELINE)},
+    "train": {"batch": 16, "save_every": 2, "log_every": 1},
+    "stages": {"teacher": {"method": "denoising", "train": {"steps": 3}},
+               "guided": {"method": "guided", "teacher": "teacher", "train": {"steps": 2}},
+               "progressive": {"method": {"name": "progressive", "steps": [2, 1]}, "teacher": "teacher",
+                               "train": {"steps": 2}}},
+    "bench": {"steps": [1, 2], "baselines": [], "n": 64, "batch": 64},
+}
+
+
+@pytest.fixture(scope="module")
+def accelerator():
+    return Accelerator(cpu=True)
+
+
+@pytest.fixture(scope="module")
+def latent():
+    return Autoencoder.open(PIPELINE)
+
+
+@pytest.fixture(scope="module")
+def text():
+    return TextEncoder.open(PIPELINE)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run in latents, with prompts."""
+    return stages.run(recipe.build(SOURCE), tmp_path_factory.mktemp("run"))
+
+
+def test_the_shipped_autoencoder_knows_the_digits(latent):
+    images, _ = digits().get(torch.arange(256))
+    mean, spread = latent.encode(images)
+    assert mean.shape == (256, 2, 4, 4) and 0.8 < mean.std() < 1.2 and mean.mean().abs() < 0.2 and (spread > 0).all()
+    assert (latent.decode(mean) - images).square().mean().sqrt() < 0.06
+    assert latent.shape_of(latent.latent_shape((1, 8, 8))) == (1, 8, 8)
+
+
+def test_the_shipped_text_encoder_tells_ten_names_apart(text):
+    told = text.encode([f"the digit {name}" for name in ("zero", "one", "two")])["text"]
+    assert told.shape == (3, 16, text.width) and (told[0] - told[1]).abs().max() > 0.1
+    assert torch.equal(text.null(2)["text"][0], text.encode([""])["text"][0])
+
+
+def test_images_are_encoded_once(accelerator, latent):
+    calls = []
+    counting = SimpleNamespace(encode=lambda x: calls.append(len(x)) or latent.encode(x), fingerprint="a" * 64)
+    data, steps = digits(), []
+    one, two = (encoded(data, counting, accelerator, steps.append) for _ in range(2))
+    assert sum(calls) == len(data) and one.fingerprint == two.fingerprint and one.fingerprint != data.fingerprint
+    rows = torch.tensor([0, PART - 1, PART, len(data) - 1])
+    mean, spread = latent.encode(data.get(rows)[0])
+    torch.testing.assert_close(one.examples[rows], mean, rtol=0, atol=1e-5)
+    torch.testing.assert_close(one.spread[rows], spread, rtol=0, atol=1e-5)
+    assert one.shape == (2, 4, 4) and torch.equal(one.labels, data.labels) and steps[-1] == 2
+
+
+def test_what_a_kill_left_is_gone_on_from_and_damaged_parts_are_made_again(accelerator, latent, capsys):
+    data = digits()
+    encoded(data, latent, accelerator, lambda part: None)
+    folder = max((cache_folder("latents")).iterdir(), key=os.path.getmtime)
+    first, second = sorted(folder.glob("*.safetensors"))
+    whole, kept = first.read_bytes(), second.stat().st_mtime_ns
+    first.write_bytes(whole[:-8] + b"\x00" * 8)
+    again = encoded(data, latent, accelerator, lambda part: None)
+    assert "is damaged: made again" in capsys.readouterr().out
+    assert first.read_bytes() == whole and second.stat().st_mtime_ns == kept and len(again) == len(data)
+
+
+def test_a_batch_of_latents_is_drawn_by_its_positions(accelerator, latent):
+    data = encoded(digits(), latent, accelerator, lambda part: None)
+    whole = batch_at(data, 64, 8, seed=3)
+    halves = [batch_at(data, 64, 8, seed=3, rank=rank, world=2) for rank in (0, 1)]
+    assert torch.equal(whole.x0[::2], halves[0].x0) and torch.equal(whole.x0[1::2], halves[1].x0)
+    noise = (whole.x0 - batch_at(data, 64, 8, seed=4).x0)
+    assert noise.abs().max() > 0                                       # another seed, other draws and other examples
+    index = torch.arange(len(data))
+    drawn = torch.stack([batch_at(data, start, 599, seed=0).x0 for start in (0, 599, 1198)]).flatten(0, 1)
+    spread = data.spread[index]
+    assert abs(float(drawn.var() - (data.examples[index].var() + spread.square().mean()))) < 0.05
+
+
+def test_captions_are_embedded_once_each(accelerator, text):
+    data = digits(captions="the digit {class}")
+    assert data.captions[:3] == ("the digit zero", "the digit one", "the digit two")
+    told = embedded(data, text, accelerator, lambda part: None)
+    assert len(told.told["text"].table) == 10
+    batch = batch_at(told, 0, 6, seed=0)
+    names = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+    wanted = text.encode([f"the digit {names[label]}" for label in batch.cond["label"].tolist()])["text"]
+    torch.testing.assert_close(batch.cond["text"], wanted, rtol=0, atol=1e-6)
+
+
+def test_shards_are_indexed_as_one_tensor():
+    whole = torch.randn(11, 3)
+    shards, rows = Shards(list(whole.split([4, 1, 6]))), torch.tensor([10, 0, 3, 4, 5, 4])
+    assert torch.equal(shards[rows], whole[rows]) and len(shards) == 11 and shards.shape == (11, 3)
+    assert torch.equal(Lookup(shards, torch.tensor([7, 7, 2]))[torch.tensor([2, 0])], whole[[2, 7]])
+
+
+def test_a_run_in_latents_makes_images_of_prompts(run):
+    teacher = load(run / "teacher")
+    assert teacher.shape == (2, 4, 4) and teacher.image_shape == (1, 8, 8)
+    one = sample(teacher, steps=2, n=3, prompts="the digit two")
+    assert one.shape == (3, 1, 8, 8)
+    assert torch.equal(one, sample(teacher, steps=2, n=3, prompts=["the digit two"] * 3))
+    assert torch.equal(sample(teacher, steps=2, n=2), sample(teacher, steps=2, n=2, prompts=""))
+    rows = read_rows(run / "bench.jsonl")
+    assert {row["model"] for row in rows} == {"teacher", "guided", "progressive-2", "progressive-1"}
+    assert all(row["fd_digits"] > 0 and row["nfe"] == row["steps"] for row in rows)
+
+
+def test_guidance_goes_from_the_empty_prompt_to_the_prompt(run):
+    teacher = load(run / "teacher")
+    with torch.no_grad():
+        for p in teacher.net.parameters():                             # three steps leave it deaf
+            p.add_(0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(0)))
+    x, t = torch.randn(2, 2, 4, 4), torch.tensor(0.5, dtype=torch.float64)
+    cond = {name: value.expand(2, *value.shape[1:]) for name, value in teacher.text.encode(["the digit two"]).items()}
+    null = teacher.null(cond)
+    told, empty = teacher(x, t, t, cond).x0, teacher(x, t, t).x0
+    torch.testing.assert_close(teacher(x, t, t, null).x0, empty)
+    assert (told - empty).abs().max() > 1e-4
+    guided = Guided(teacher, cond, null, 3.0)(x, t, t).x0
+    torch.testing.assert_close(guided, empty + 3 * (told - empty), rtol=1e-4, atol=1e-5)
+
+
+def test_what_stands_beside_the_network_identifies_a_model(run, tmp_path):
+    model = load(run / "teacher")
+    export(model, tmp_path / "same", {})
+    assert fingerprint(tmp_path / "same") == fingerprint(run / "teacher")
+    with torch.no_grad():
+        model.latent = Autoencoder.open(PIPELINE)
+        next(model.latent.module.parameters()).add_(0.1)
+    export(model, tmp_path / "other", {})
+    assert fingerprint(tmp_path / "other") != fingerprint(run / "teacher")
+
+
+def test_the_command_line_takes_prompts(run, fastdiff, refused, tmp_path):
+    assert fastdiff("sample", run / "teacher", "--prompt", "the digit two", "-n", 2, "--out", tmp_path / "a.png")[0] == 0
+    assert (tmp_path / "a.png").is_file()
+    said = refused("sample", run / "teacher", "--prompt", "a", "--prompt", "b", "-n", 3, "--out", tmp_path / "b.png")
+    assert "prompts: 2 of them for n = 3" in said
+    said = refused("sample", "checkpoints/digits-labels/teacher", "--prompt", "a", "--out", tmp_path / "b.png")
+    assert "prompts were given, and this model takes none: give labels" in said
+    assert "this model takes none" in refused("sample", run / "teacher", "--labels", 3, "--out", tmp_path / "b.png")
+
+
+@pytest.mark.parametrize(("change", "line"), [
+    ({"data": {"name": "digits"}}, "have no captions, which this model learns from: set `captions`"),
+    ({"data": {"name": "digits", "captions": "{colour}"}}, "captions: {colour} is unknown, choose from class"),
+    ({"data": {"name": "toy"}}, "an autoencoder of images (1, H, W)"),
+    ({"train": {"flip": True}}, "train.flip: mirrored latents are not those of the mirrored image"),
+    ({"model": SOURCE["model"] | {"autoencoder": "checkpoints/digits"}}, "model.autoencoder: "),
+    ({"model": SOURCE["model"] | {"text": "checkpoints/digits"}}, "model.text: "),
+    ({"model": SOURCE["model"] | {"text": "no/where/at-all"}}, "no such folder"),
+])
+def test_what_does_not_fit_is_told_in_a_line(change, line, tmp_path):
+    with pytest.raises(FastdiffError) as refusal:
+        stages.run(recipe.build(SOURCE | change), tmp_path)
+    assert line in str(refusal.value) and "\n" not in str(refusal.value)
