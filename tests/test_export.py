@@ -176,8 +176,8 @@ def test_exporting_again_leaves_no_pipeline_of_another_model(tmp_path):
 # ---- methods
 
 OPTIONS = {"progressive": {"steps": 4}, "stochastic": {"steps": 4}}
-SCHEDULERS = {"stochastic": "TCDScheduler", **dict.fromkeys(
-    ("cd", "ct", "ict", "ect", "consistency", "tcm", "sct", "scd", "scm"), "LCMScheduler")}        # by DDIM all others
+SCHEDULERS = {**dict.fromkeys(("stochastic", "tcd", "pcm"), "TCDScheduler"), **dict.fromkeys(        # by DDIM all others
+    ("cd", "ct", "ict", "ect", "consistency", "tcm", "sct", "scd", "scm", "lcm"), "LCMScheduler")}
 
 
 @pytest.mark.parametrize("time_input", ["timestep", "time"])

@@ -67,16 +67,15 @@ class TextUNet(UNet):
         return {"text_embeds": cond["pooled"].to(x), "time_ids": sizes.to(x.device)}
 
     def spoken(self, x: str, t: str, told: dict[str, str]) -> str:
-        """The module's call in a script without fastdiff; told["guidance"] and the prompt are what the script calls them."""
-        config, sizes = self.module.config, f"{self.pixels} * torch.tensor([[*x.shape[2:], 0, 0, *x.shape[2:]]])"
-        more = {
-            "class_labels": told.get("label"), "encoder_attention_mask": told.get("mask"),
-            "timestep_cond": config.time_cond_proj_dim and
-            f"get_timestep_embedding(1000 * (guidance * ones - 1), {config.time_cond_proj_dim})",
-            "added_cond_kwargs": config.addition_embed_type and "added"}
-        added = f'added = {{"text_embeds": pooled, "time_ids": ({sizes}).expand(len(x), -1)}}\n'
+        """The module's call in a script without fastdiff."""
+        more, config = {"class_labels": told.get("label"), "encoder_attention_mask": told.get("mask")}, self.module.config
+        if config.time_cond_proj_dim:
+            more["timestep_cond"] = f"get_timestep_embedding(1000 * (guidance * ones - 1), {config.time_cond_proj_dim})"
+        if config.addition_embed_type:
+            sizes = f"{self.pixels} * torch.tensor([[*x.shape[2:], 0, 0, *x.shape[2:]]] * len(x))"
+            more["added_cond_kwargs"] = f'{{"text_embeds": pooled, "time_ids": {sizes}}}'
         options = "".join(f",\n              {name}={words}" for name, words in more.items() if words)
-        return f"{added if config.addition_embed_type else ''}output = unet({x}, {t}, text{options}).sample"
+        return f"output = unet({x}, {t}, text{options}).sample"
 
     def around(self, module: UNet2DConditionModel, guided: bool) -> Self:
         """The same around another module."""
