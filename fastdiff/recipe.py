@@ -123,9 +123,6 @@ def build(source: dict[str, Any], path: str = "") -> Recipe:
         check(DATASETS, name, options, "data")
     check(NETWORKS, *named(spec.model.net, "model.net"), "model.net", skip=("shape", "classes"))
     call(SCHEDULES, *named(spec.model.schedule, "model.schedule"), "model.schedule")
-    settings = [spec.train, *(stage.train for stage in spec.stages.values())]
-    if spec.model.autoencoder and any(train.get("flip") for train in settings):
-        raise FastdiffError("train.flip: mirrored latents are not those of the mirrored image: leave it out")
     stages: list[Stage] = []
     for key, stage in spec.stages.items():
         stages += with_data(f"stages.{key}", stage, expand(key, stage, spec.train, {s.name: s for s in stages}), stages)
