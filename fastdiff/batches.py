@@ -90,6 +90,7 @@ class Readable(Protocol):
     name: str
     classes: int  # 0 when unlabelled
     noise: Tensor | None
+    image: Tensor | None
     fingerprint: str
     ahead: int  # global batches that a loader reads ahead
 

@@ -266,7 +266,8 @@ def check_fit(name: str, model: Denoiser, dataset: Dataset, config: BenchConfig)
     if beyond := [weight for weight in config.guidance if not low <= weight <= high]:
         raise FastdiffError(f"guidance = {beyond[0]:g}: the model {name} was trained for guidance from {low:g} to "
                             f"{high:g}")
-    if model.net.null_label is not None and dataset.labels is not None:
+    if labelled := model.classes is not None and dataset.labels is not None:
         check_labels(model, dataset.labels)
-    elif (guided := [weight for weight in config.guidance if weight != 1]) and not (model.text and dataset.captions):
+    guided = [weight for weight in config.guidance if weight != 1]
+    if guided and not (labelled and model.net.null_label is not None or model.text and dataset.captions):
         raise FastdiffError(f"guidance = {guided[0]:g}: needs labels or captions, of the model {name} and of the data")

@@ -1,6 +1,10 @@
 """Cards of a run's models, with what the run knows beside them: its recipe and its rows."""
 
+import re
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from .card import text
 from .checkpoint import about, describe, load
@@ -14,7 +18,17 @@ def beside(folder: Path) -> dict[str, str]:
     recipe = run / "recipe.yaml"
     if not recipe.is_file():
         return {"name": name}
-    return {"name": f"{run.name}: {name}", "recipe": recipe.read_text(), "table": figures(run, name)}
+    said = yaml.safe_dump(published(yaml.safe_load(recipe.read_text())), sort_keys=False)
+    return {"name": f"{run.name}: {name}", "recipe": said, "table": figures(run, name)}
+
+
+def published(said: Any) -> Any:
+    """A recipe's settings, of paths of this machine their last parts."""
+    if isinstance(said, dict):
+        return {key: published(value) for key, value in said.items()}
+    if isinstance(said, list):
+        return [published(value) for value in said]
+    return re.sub(r"(^|:)(~|/(?!/))\S*/", r"\1", said) if isinstance(said, str) else said
 
 
 def renew(folder: Path) -> None:

@@ -136,6 +136,8 @@ def load_export(folder: Path, notes: About) -> Denoiser:
     if weights is None or sha256(weights) != notes.weights:
         what = "is missing its weights" if weights is None else f"has damaged weights ({weights.name}: wrong checksum)"
         raise FastdiffError(f"{folder} {what}: copy it again, or remove it and run its stage again")
+    if notes.base and fingerprint(folder / "base") != notes.base:
+        raise FastdiffError(f"{folder / 'base'} is not the model that it stands on: copy it again, whole")
     guidance = notes.guidance.weights if notes.guidance else None
     module = opened(MLP if kind is MLP else getattr(diffusers, MODULES[notes.network]), place)
     return fitted(Denoiser(

@@ -20,9 +20,10 @@ def flops(model: Denoiser) -> int | None:
     x = torch.zeros(1, *model.shape, device=model.device)
     t = torch.tensor(model.schedule.t_max / 2, dtype=torch.float64)
     image = getattr(model.net, "image", 0)
-    cond = {"image": torch.zeros(1, image, *model.shape[1:], device=model.device)} if image else None
+    cond = {"image": torch.zeros(1, image, *model.shape[1:], device=model.device)} if image else {}
+    cond |= {"label": torch.zeros(1, dtype=torch.int64, device=model.device)} if model.classes else {}
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        model(x, t, t, cond)
+        model(x, t, t, cond or None)
     return counter.get_total_flops() or None
 
 

@@ -146,6 +146,15 @@ class Denoiser(nn.Module):
         """Of what sampling gives: shape, or what that is decoded to."""
         return self.latent.shape_of(self.shape) if self.latent else self.shape
 
+    @property
+    def classes(self) -> int | None:
+        """How many classes its network takes; None where it takes no labels."""
+        return getattr(self.net, "classes_known", getattr(self.net, "null_label", None))
+
+    def decoded(self, x: Tensor) -> Tensor:
+        """Images (B, *image_shape) of clean x."""
+        return self.latent.decode(x) if self.latent else x
+
     def on(self, schedule: Schedule) -> "Denoiser":
         """The same network seen on another schedule; the weights are shared."""
         return self if schedule == self.schedule else Matched(self, schedule)

@@ -55,8 +55,14 @@ def pooled(examples: Tensor, size: int) -> Tensor:
 
 def captions_of(template: str, count: int, columns: Mapping[str, Callable[[], Sequence[Any]]]) -> tuple[str, ...]:
     """A caption for each of count examples: "a photo of a {class}", in which names of columns stand for what those say."""
-    names = [name for _, name, _, _ in Formatter().parse(template) if name is not None]
+    try:
+        names = [name for _, name, _, _ in Formatter().parse(template) if name is not None]
+    except ValueError as error:
+        raise FastdiffError(f"captions: {template!r}: {error}") from None
     if unknown := [name for name in names if name not in columns]:
         raise FastdiffError(f"captions: {{{unknown[0]}}} is unknown, choose from {', '.join(columns) or 'none'}")
     held = {name: columns[name]() for name in names}
-    return tuple(template.format(**{name: held[name][i] for name in names}) for i in range(count))
+    try:
+        return tuple(template.format(**{name: held[name][i] for name in names}) for i in range(count))
+    except ValueError as error:
+        raise FastdiffError(f"captions: {template!r}: {error}") from None

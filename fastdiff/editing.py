@@ -1,6 +1,6 @@
 """Images as conditions: edits that start from a noised image, and inpainting, through the interface of every sampler."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from inspect import signature
 from typing import Any
@@ -21,9 +21,12 @@ from .settings import named, spelled
 
 def edit(model: Denoiser, image: Tensor, *, mask: Tensor | None = None, strength: float = 1.0, resamplings: int = 0,
          jump: int = 1, sampler: str | None = None, steps: int | None = None, spacing: Spacing | None = None, seed: int = 0,
-         labels: Tensor | int | None = None, guidance: float = 1.0, batch: int = 512, watch: Watch | None = None,
+         labels: Tensor | int | None = None, guidance: float = 1.0, batch: int = 512,
+         prompts: str | Sequence[str] | None = None, upon: Tensor | None = None, watch: Watch | None = None,
          share: tuple[int, int] = (0, 1), **options: Any) -> Tensor:
     """Images (n, *image_shape) made from given ones; what is not named is as in `sample`, share too.
+
+    upon: what `sample` calls image, of models that are conditioned on one.
 
     strength: share of t_max up to which the image is noised before sampling (SDEdit, Meng et al. 2022); of 1 nothing of it
     is left where alpha = 0. mask: 1 where the image is known and stays, 0 where it is drawn, of any shape that broadcasts.
@@ -42,7 +45,7 @@ def edit(model: Denoiser, image: Tensor, *, mask: Tensor | None = None, strength
             raise FastdiffError(line)
     sampler, times, options = plan(model, sampler, steps, truncated(spacing, model, strength) if strength < 1 else spacing,
                                    options)
-    cond = conditions(model, len(image), labels, guidance=guidance, options=options)
+    cond = conditions(model, len(image), labels, prompts, upon, guidance, options)
     image, made, own = image.to(model.device), [], torch.arange(len(image))[share[0] :: share[1]]
     mask = None if mask is None else known_region(mask.to(model.device), image)
     begun = model.latent.encode(image)[0] if model.latent else image

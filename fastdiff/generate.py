@@ -65,7 +65,7 @@ def generate(model: Denoiser, sampler: str | Callable[..., Iterator[State]], tim
                 if watch:
                     watch(part, state)
             last = denoise(state.x, times[-1], times[-1]).x0 if sigma_end > 0 else state.x     # of a grid that stops early
-            last = model.latent.decode(last) if decoded and model.latent else last
+            last = model.decoded(last) if decoded else last
         yield Made(part, last.clone(), nfe + denoise.nfe)  # cloned outside: a tensor that gradients may flow through
 
 
@@ -108,13 +108,13 @@ def conditions(model: Denoiser, n: int, labels: Tensor | int | None = None, prom
     if labels is not None:
         cond["label"] = check_labels(model, one_each("labels", torch.as_tensor(labels).reshape(-1), n))
     if prompts is not None and not model.text:
-        fit = "give labels" if getattr(model.net, "null_label", None) is not None else "leave them out"
+        fit = "leave them out" if model.classes is None else "give labels"
         raise FastdiffError(f"prompts were given, and this model takes none: {fit}")
     if model.text:
         told = [""] if prompts is None else [prompts] if isinstance(prompts, str) else list(prompts)
-        different = list(dict.fromkeys(told))
-        of = one_each("prompts", torch.tensor([different.index(one) for one in told]), n)
-        cond |= {name: value[of] for name, value in model.text.to(model.device).encode(different).items()}
+        number = {prompt: i for i, prompt in enumerate(dict.fromkeys(told))}
+        of = one_each("prompts", torch.tensor([number[prompt] for prompt in told]), n)
+        cond |= {name: value[of] for name, value in model.text.to(model.device).encode(list(number)).items()}
     channels = getattr(model.net, "image", 0)
     if image is not None:
         if not channels or image.ndim != 4 or image.shape[1] != channels:
@@ -177,9 +177,8 @@ def plan(model: Denoiser, sampler: str | None, steps: int | None, spacing: Spaci
 
 def check_labels(model: Denoiser, labels: Tensor) -> Tensor:
     """Labels that the model knows."""
-    known = getattr(model.net, "classes_known", getattr(model.net, "null_label", None))
-    if known is None:
+    if model.classes is None:
         raise FastdiffError("labels were given, but this model takes none")
-    if labels.min() < 0 or labels.max() >= known:
-        raise FastdiffError(f"labels must be 0 to {known - 1}, got {int(labels.min())} to {int(labels.max())}")
+    if labels.min() < 0 or labels.max() >= model.classes:
+        raise FastdiffError(f"labels must be 0 to {model.classes - 1}, got {int(labels.min())} to {int(labels.max())}")
     return labels.long()

@@ -36,7 +36,8 @@ def encoded(data: Readable, latent: Any, accelerator: Accelerator, advance: Call
         pairs = [latent.encode(data.get(some)[0].to(accelerator.device)) for some in rows.split(BATCH)]
         return {name: torch.cat(column) for name, column in zip(("mean", "spread"), zip(*pairs))}
 
-    parts = fill(cache_folder("latents") / identity(**what), ceil(len(data) / PART), make, accelerator, advance)
+    parts = fill(cache_folder("latents") / identity(**what), ceil(len(data) / PART), make, accelerator,
+                 lambda number: advance(min(number * PART, len(data))))
     mean, spread = (Shards([part[name] for part in parts]) for name in ("mean", "spread"))
     return named(data, what, examples=mean, spread=spread)
 
@@ -53,7 +54,8 @@ def embedded(data: Readable, text: Any, accelerator: Accelerator, advance: Calla
         some = [text.encode(prompts[i : i + BATCH]) for i in range(0, len(prompts), BATCH)]
         return {name: torch.cat([one[name] for one in some]) for name in some[0]}
 
-    parts = fill(cache_folder("captions") / identity(**what), ceil(len(different) / PART), make, accelerator, advance)
+    parts = fill(cache_folder("captions") / identity(**what), ceil(len(different) / PART), make, accelerator,
+                 lambda number: advance(len(data) * min(number * PART, len(different)) // len(different)))
     number = {caption: i for i, caption in enumerate(different)}
     index = torch.tensor([number[caption] for caption in data.captions])
     told = {name: Lookup(Shards([part[name] for part in parts]), index) for name in parts[0]}

@@ -85,7 +85,7 @@ def measure(model: Denoiser, way: Plan, seed: int, dataset: Dataset, evaluators:
 def asked(model: Denoiser, dataset: Dataset, n: int) -> Cond:
     """What each of n samples is conditioned on: the classes, captions and images of the data in their order."""
     rows = torch.arange(n) % len(dataset)
-    labelled = model.net.null_label is not None and dataset.labels is not None
+    labelled = model.classes is not None and dataset.labels is not None
     return conditions(model, n, dataset.labels[rows] if labelled else None,
                       [dataset.captions[i] for i in rows.tolist()] if model.text and dataset.captions else None,
                       as_floats(dataset.image[rows]) if getattr(model.net, "image", 0) and not model.base else None)
@@ -115,7 +115,7 @@ def keep(model: Denoiser, way: Plan, dataset: Dataset, n: int, guidance: float, 
                  watch=lambda _, state: states.append(state.x0.cpu()))
     save(picture(first, columns=COLUMNS), out / "samples" / f"{cell}.png")
     if way_down := chosen(states, STATES - 1):                            # one step is no way
-        strips = [picture(x, columns=1) for x in (*way_down, last)]
+        strips = [picture(x, columns=1) for x in (*(model.decoded(x.to(last)) for x in way_down), last)]
         save(beside(strips), out / "trajectory" / f"{cell}.png")
 
 
@@ -140,15 +140,17 @@ def keep_terms(terms: dict[str, Tensor], out: Path, key: str) -> None:
 def likelihood(model: Denoiser, dataset: Dataset, n: int, batch: int, accelerator: Accelerator) -> float | None:
     """Bits per dimension of the data's first n examples, on all processes; None of a student that jumps.
 
-    Without guidance: None too of a model that is told its guidance and does not know 1.
+    Without guidance: None too of a model that is told its guidance and does not know 1, and of one upon more than classes.
     """
-    if model.sampling.only or model.sampling.sampler in ("consistency", "gamma") or model.latent or model.text:
+    if model.sampling.only or model.sampling.sampler in ("consistency", "gamma"):
+        return None
+    if model.latent or model.text or getattr(model.net, "image", 0):
         return None
     if model.guidance and not model.guidance[0] <= 1 <= model.guidance[1]:
         return None
     n = min(n, len(dataset))
     mine = torch.arange(n)[accelerator.process_index :: accelerator.num_processes]
-    labelled, total = model.net.null_label is not None, torch.zeros((), dtype=torch.float64, device=accelerator.device)
+    labelled, total = model.classes is not None, torch.zeros((), dtype=torch.float64, device=accelerator.device)
     for rows in mine.split(batch):
         x0, cond = dataset.get(rows)
         cond = {name: value.to(accelerator.device) for name, value in cond.items()} if labelled and cond else None

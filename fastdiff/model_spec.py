@@ -43,8 +43,11 @@ class ModelSpec(Strict):
             raise FastdiffError(f"model.labels: the data set {dataset.name} has no labels")
         shape, classes = latent.latent_shape(dataset.shape) if latent else dataset.shape, dataset.classes * self.labels
         name, options = named(self.net, "model.net")
-        if text and "text" in signature(NETWORKS[name]).parameters:
-            options = {"text": text.width} | options
+        if bool(text) != ("text" in signature(NETWORKS[name]).parameters):
+            told = "takes no text" if text else "is told of text: set model.text to what embeds it"
+            raise FastdiffError(f"model.text: the network {name} {told}")
+        if text and options.setdefault("text", text.width) != text.width:
+            raise FastdiffError(f"model.net.text: {options['text']}, where model.text embeds in {text.width}: leave it out")
         with torch.device(device):
             net = call(NETWORKS, name, options, "model.net", shape, classes)
         schedule = call(SCHEDULES, *named(self.schedule, "model.schedule"), "model.schedule")

@@ -81,7 +81,7 @@ def make(model: Denoiser, way: tuple[Any, ...], seed: int, numbers: Tensor,
     """Pairs of these numbers, whole on every process, and the teacher's evaluations that they cost."""
     (sampler, times, options), world, count = way, accelerator.num_processes, len(numbers)
     own = numbers[(torch.arange(ceil(count / world)) * world + accelerator.process_index).clamp(max=count - 1)]
-    labels = None if getattr(model.net, "null_label", None) is None else own % model.net.null_label
+    labels = None if model.classes is None else own % model.classes
     cond = None if labels is None else {"label": labels}
     made = list(generate(model, sampler, times, own, seed=seed, cond=cond, decoded=False, **options))
     columns = {"x0": torch.cat([part.x.float() for part in made]),

@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import torch
 from accelerate import Accelerator
@@ -20,7 +21,7 @@ Columns = dict[str, Tensor]
 def store(path: Path, columns: Columns, notes: dict[str, Any]) -> None:
     """Written to a temporary name, synced and renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.new")
+    scratch = path.with_name(f".{path.name}.{uuid4().hex}")             # another run may write the same
     save_file({name: column.cpu().contiguous() for name, column in columns.items()}, scratch,
               {name: json.dumps(note) for name, note in notes.items()})
     synced(scratch)

@@ -132,9 +132,6 @@ def build(source: dict[str, Any], path: str = "") -> Recipe:
     check_data("data", spec.data)
     check(NETWORKS, *named(spec.model.net, "model.net"), "model.net", skip=("shape", "classes"))
     call(SCHEDULES, *named(spec.model.schedule, "model.schedule"), "model.schedule")
-    settings = [spec.train, *(stage.train for stage in spec.stages.values())]
-    if spec.model.autoencoder and any(train.get("flip") for train in settings):
-        raise FastdiffError("train.flip: mirrored latents are not those of the mirrored image: leave it out")
     stages: list[Stage] = []
     for key, stage in spec.stages.items():
         made = expand(key, stage, spec.train, {s.name: s for s in stages})

@@ -111,8 +111,11 @@ def sources(run: Run, stage: Stage) -> dict[str, Any]:
 
     name, options = named(run.recipe.source["data"], "data")
     place, revision = str(options.get("path", name)), {"revision": run.recipe.revision} if run.recipe.revision else {}
-    weights = {role: (called(reference), where(reference, run.folder))
-               for role, reference in (("teacher", stage.teacher), ("init", stage.init)) if reference}
+    weights = {role: (called(reference), where(reference, run.folder)) for role, reference in (
+        ("teacher", stage.teacher), ("init", stage.init), ("base", stage.base)) if reference}
+    if not (stage.teacher or stage.init):
+        own = {"autoencoder": run.recipe.model.autoencoder, "text": run.recipe.model.text}
+        weights |= {role: (called(reference), reference) for role, reference in own.items() if reference}
     repository = hub_id(name, options | revision) or ""
     return lineage(weights, (repository or (name if place == name in DATASETS else Path(place).name), place, repository))
 
@@ -128,7 +131,9 @@ def networks(run: Run, stage: Stage, stored: Readable | None) -> tuple[Denoiser,
         raise FastdiffError(f"stage {stage.name}: train.lora: {stage.method_name} gives the network an input of its own, "
                             "which no adapter learns: leave out lora, or set the method's weights to one number, [w, w]")
     teacher = (first or load(where(stage.teacher, run.folder))).on(student.schedule) if stage.teacher else None
-    for reference, model in ((source, student), (stage.teacher, teacher)):
+    if student.latent and stage.train.flip:
+        raise FastdiffError(f"stage {stage.name}.train.flip: mirrored latents are not those of the mirrored image")
+    for reference, model in ((source or "its network", student), (stage.teacher, teacher)):
         check_data(f"stage {stage.name}: {reference}", model, stored or run.dataset, bool(stored))
     if told != (teacher.guidance if teacher else None):                   # it would forget it, or could not follow it
         one, other = (source, stage.teacher or "what it learns from") if told else (stage.teacher, source)
@@ -171,7 +176,7 @@ def check_data(what: str, model: Denoiser | None, data: Any, raw: bool = False) 
     if needed and (data.image is None or data.image.shape[1] != needed):
         raise FastdiffError(f"{what} is conditioned on images of {needed} channels, the data {data.name} bring "
                             f"{'none' if data.image is None else data.image.shape[1]}: set `image` of the data")
-    if model and model.net.null_label is not None and data.labels is not None:
+    if model and model.classes is not None and data.labels is not None:
         try:
             check_labels(model, data.labels)
         except FastdiffError as error:
@@ -242,7 +247,7 @@ def forget_others(run: Run, place: Path, origin: dict[str, Any]) -> None:
 def draw(model: Denoiser, run: Run, path: Path) -> None:
     """Samples of a model, as it is meant to be sampled, as one sheet: of each class in turn, or of what the data tell."""
     if run.accelerator.is_main_process:
-        data, classes = run.dataset.reference, model.net.null_label
+        data, classes = run.dataset.reference, model.classes
         of = torch.arange(SHOWN) % len(data)
         shown = sample(model.to(run.accelerator.device), n=SHOWN, guidance=usual_guidance(model),
                        labels=torch.arange(SHOWN) % classes if classes else None,

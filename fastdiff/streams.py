@@ -43,7 +43,7 @@ class Stream:
     an order of each epoch's own, and shuffles its rows within blocks of ceil(buffer / L).
     """
 
-    noise = None
+    noise = image = None
     ahead = 3
 
     def __init__(

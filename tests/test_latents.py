@@ -4,15 +4,17 @@ import os
 from pathlib import Path
 from types import SimpleNamespace
 
+import PIL.Image
 import pytest
 import torch
 from accelerate import Accelerator
 
-from fastdiff import recipe, stages
+from fastdiff import parts, recipe, stages
 from fastdiff.batches import batch_at
 from fastdiff.checkpoint import export, fingerprint, load
 from fastdiff.data import digits
 from fastdiff.disk import cache_folder
+from fastdiff.editing import edit
 from fastdiff.errors import FastdiffError
 from fastdiff.generate import sample
 from fastdiff.guidance import Guided
@@ -57,6 +59,14 @@ def run(tmp_path_factory):
     return stages.run(recipe.build(SOURCE), tmp_path_factory.mktemp("run"))
 
 
+def awake(model):
+    """With weights by which it hears what it is told: three steps leave it deaf."""
+    with torch.no_grad():
+        for p in model.net.parameters():
+            p.add_(0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(0)))
+    return model
+
+
 def test_the_shipped_autoencoder_knows_the_digits(latent):
     images, _ = digits().get(torch.arange(256))
     mean, spread = latent.encode(images)
@@ -81,7 +91,7 @@ def test_images_are_encoded_once(accelerator, latent):
     mean, spread = latent.encode(data.get(rows)[0])
     torch.testing.assert_close(one.examples[rows], mean, rtol=0, atol=1e-5)
     torch.testing.assert_close(one.spread[rows], spread, rtol=0, atol=1e-5)
-    assert one.shape == (2, 4, 4) and torch.equal(one.labels, data.labels) and steps[-1] == 2
+    assert one.shape == (2, 4, 4) and torch.equal(one.labels, data.labels) and steps == [PART, len(data)] * 2
 
 
 def test_what_a_kill_left_is_gone_on_from_and_damaged_parts_are_made_again(accelerator, latent, capsys):
@@ -140,10 +150,7 @@ def test_a_run_in_latents_makes_images_of_prompts(run):
 
 
 def test_guidance_goes_from_the_empty_prompt_to_the_prompt(run):
-    teacher = load(run / "teacher")
-    with torch.no_grad():
-        for p in teacher.net.parameters():                             # three steps leave it deaf
-            p.add_(0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(0)))
+    teacher = awake(load(run / "teacher"))
     x, t = torch.randn(2, 2, 4, 4), torch.tensor(0.5, dtype=torch.float64)
     cond = {name: value.expand(2, *value.shape[1:]) for name, value in teacher.text.encode(["the digit two"]).items()}
     null = teacher.null(cond)
@@ -165,6 +172,45 @@ def test_what_stands_beside_the_network_identifies_a_model(run, tmp_path):
     assert fingerprint(tmp_path / "other") != fingerprint(run / "teacher")
 
 
+def test_latents_of_a_teacher_elsewhere_are_not_mirrored(run, tmp_path):
+    pixels = {"net": {"name": "unet", "channels": [16, 16]}}
+    source = SOURCE | {"model": pixels, "train": SOURCE["train"] | {"flip": True},
+                       "stages": {"lcm": {"method": "lcm", "teacher": str(run / "teacher"), "train": {"steps": 1}}}}
+    with pytest.raises(FastdiffError, match="stage lcm.train.flip: mirrored latents are not those of the mirrored image"):
+        stages.run(recipe.build(source), tmp_path)
+
+
+def test_an_image_is_edited_by_a_prompt(run):
+    model, image = awake(load(run / "teacher")), digits().get(torch.tensor([3]))[0]
+    two, none = (edit(model, image, strength=0.7, steps=3, prompts=prompt) for prompt in ("the digit two", None))
+    assert two.shape == (1, 1, 8, 8) and (two - none).abs().max() > 1e-4
+
+
+def test_the_way_of_samples_is_seen_as_images(run):
+    sheets = sorted((run / "trajectory").glob("*.png"))
+    assert sheets
+    for sheet in sheets:
+        with PIL.Image.open(sheet) as picture:
+            assert picture.mode == "L" and picture.height % 8 == 0 and picture.width % 8 == 0
+
+
+def test_two_runs_may_fill_one_cache(tmp_path, monkeypatch):
+    columns, inner = {"x": torch.arange(4.0)}, parts.synced
+
+    def meanwhile(path):
+        monkeypatch.setattr(parts, "synced", inner)
+        parts.store(tmp_path / "0.safetensors", columns, {})                  # another run stores the same
+        inner(path)
+
+    monkeypatch.setattr(parts, "synced", meanwhile)
+    parts.store(tmp_path / "0.safetensors", columns, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["0.safetensors"]
+
+
+def test_a_copy_of_an_autoencoder_does_not_say_where_it_lay(run):
+    assert str(PIPELINE.resolve()) not in (run / "teacher/vae/config.json").read_text()
+
+
 def test_the_command_line_takes_prompts(run, fastdiff, refused, tmp_path):
     assert fastdiff("sample", run / "teacher", "--prompt", "the digit two", "-n", 2, "--out", tmp_path / "a.png")[0] == 0
     assert (tmp_path / "a.png").is_file()
@@ -180,6 +226,11 @@ def test_the_command_line_takes_prompts(run, fastdiff, refused, tmp_path):
     ({"data": {"name": "digits", "captions": "{colour}"}}, "captions: {colour} is unknown, choose from class"),
     ({"data": {"name": "toy"}}, "an autoencoder of images (1, H, W)"),
     ({"train": {"flip": True}}, "train.flip: mirrored latents are not those of the mirrored image"),
+    ({"data": {"name": "digits", "captions": "a {class"}}, "captions: 'a {class': expected '}'"),
+    ({"data": {"name": "digits", "captions": "a {class:d}"}}, "captions: 'a {class:d}': Unknown format code 'd'"),
+    ({"model": SOURCE["model"] | {"net": {"name": "unet", "channels": [16, 16]}}}, "the network unet takes no text"),
+    ({"model": SOURCE["model"] | {"text": None}}, "the network text_unet is told of text: set model.text"),
+    ({"model": SOURCE["model"] | {"net": SOURCE["model"]["net"] | {"text": 5}}}, "model.net.text: 5, where model.text"),
     ({"model": SOURCE["model"] | {"autoencoder": "checkpoints/digits"}}, "model.autoencoder: "),
     ({"model": SOURCE["model"] | {"text": "checkpoints/digits"}}, "model.text: "),
     ({"model": SOURCE["model"] | {"text": "no/where/at-all"}}, "no such folder"),

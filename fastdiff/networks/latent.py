@@ -56,6 +56,7 @@ class Autoencoder:
 
     def save(self, folder: Path) -> None:
         """Write it into a pipeline's folder."""
+        self.module.register_to_config(_name_or_path="")        # or diffusers writes down the folder that it came from
         self.module.save_pretrained(folder / self.folder, max_shard_size="10000GB")
 
     def __deepcopy__(self, memo: Any) -> "Autoencoder":

@@ -86,10 +86,11 @@ class TextEncoder:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of its weights, and of what its tokenizers make of a few words, in hex."""
+        """SHA-256 of its weights and settings, and of what its tokenizers make of a few words, in hex."""
         modules = {name: part for name, part in self.parts.items() if isinstance(part, torch.nn.Module)}
         words = [part("a photo of 3 cats").input_ids for name, part in self.parts.items() if name.startswith("tokenizer")]
-        return digest(torch.nn.ModuleDict(modules), self.kind, words)
+        settings = {name: part for name, part in self.parts.items() if isinstance(part, bool)}
+        return digest(torch.nn.ModuleDict(modules), self.kind, words, *settings.items())
 
     @cached_property
     def width(self) -> int:

@@ -125,7 +125,8 @@ def speed(model: Denoiser, samplers: list[str], steps: int = 8, repeats: int = 1
 
 def over_pipeline(path: str, model: Denoiser, steps: int, batch: int, repeats: int) -> float | None:
     """Our DDIM over diffusers' DDIMPipeline of the same network, noise and output as arrays included; None of no folder."""
-    if not (Path(path) / "model_index.json").exists() or model.net.null_label is not None:
+    plain = model.net.kind == "unet" and model.classes is None and not (model.latent or model.text)
+    if not plain or not (Path(path) / "model_index.json").exists():
         return None
     diffusers.logging.disable_progress_bar()
     pipeline = diffusers.DDIMPipeline(model.net.module, diffusers.DDIMScheduler(timestep_spacing="trailing"))

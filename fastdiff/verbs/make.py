@@ -101,21 +101,22 @@ def sample(
         if int(part[0]) == 0:                                            # the first batch stands for all
             states.append(len(states) + 1)
             if states[-1] % preview == 0:
-                sheet(state.x0, out.with_name(f"{out.stem}-state-{states[-1]:04d}.png"))
+                sheet(opened.decoded(state.x0), out.with_name(f"{out.stem}-state-{states[-1]:04d}.png"))
 
     if image is None and (mask is not None or strength != 1 or resamplings):
         raise FastdiffError("--mask, --strength and --resamplings change an image: give --image")
     opened = tune(load(model, accelerator.device), precision.value, channels_last, compile)
     how = {"sampler": sampler, "steps": steps, "seed": seed, "spacing": spacing, "guidance": guidance, "batch": batch,
-           "labels": torch.tensor(classes) if classes else None, "watch": watch if preview else None,
-           "share": (rank, world), **bounds(guide)}
+           "labels": torch.tensor(classes) if classes else None, "prompts": prompt or None,
+           "watch": watch if preview else None, "share": (rank, world), **bounds(guide)}
+    refined = None if condition is None else read_images(condition, (getattr(opened.net, "image", 0) or 3, None, None))
     if image is None:
-        refined = None if condition is None else read_images(condition, (getattr(opened.net, "image", 0) or 3, None, None))
-        x = draw(opened, n=n, prompts=prompt or None, image=refined, **how)
+        x = draw(opened, n=n, image=refined, **how)
     else:
         given = read_images(image, opened.image_shape)
         known = None if mask is None else read_images(mask, opened.image_shape)[:1] > 0
-        x = edit(opened, given[torch.arange(n) % len(given)], mask=known, strength=strength, resamplings=resamplings, **how)
+        x = edit(opened, given[torch.arange(n) % len(given)], mask=known, strength=strength, resamplings=resamplings,
+                 upon=refined, **how)
     if out.suffix.lower() == ".png":
         parts = gather_object([x.cpu()])
         if main:
