@@ -55,7 +55,8 @@ def test_the_small_recipe_runs_on_a_cpu(pictures, judge, tmp_path):
     steps = {"teacher": 110, "progressive": "[10, 10]", "consistency": 40, "meanflow": 30}
     small = recipe.load("recipes/cifar10-small.yaml", [
         "data.name=parquet", f"data.path={pictures}", "model.net={name: unet, channels: [8, 16, 16], layers: 1}",
-        "stages.progressive.method.steps=[2, 1]", "train.batch=2", "train.precision='no'", *(f"stages.{stage}.train.steps={count}" for stage, count in steps.items()),
+        "stages.progressive.method.steps=[2, 1]", "train.batch=2", "train.precision='no'",
+        *(f"stages.{stage}.train.steps={count}" for stage, count in steps.items()),
         "bench.n=32", "bench.steps=[1, 2]", "bench.baselines=['ddim:4']", f"bench.extractor={judge}"])
     assert sum(stage.train.steps for stage in small.stages) == 200
     stages.run(small, tmp_path)
