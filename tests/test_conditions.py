@@ -1,5 +1,7 @@
 """What x is conditioned on, and free shapes: super-resolution, colourisation, segmentation, cascades; sound, video."""
 
+import shutil
+
 import datasets
 import pytest
 import torch
@@ -142,6 +144,24 @@ def test_a_cascade_that_does_not_fit_is_refused_before_it_is_trained(base, tmp_p
     source["data"] = {"name": "digits"}
     with pytest.raises(FastdiffError, match="is conditioned on images of 1 channels, the data digits bring none"):
         stages.run(recipe.build(source), tmp_path / "b")
+
+
+def test_a_base_that_was_changed_for_another_is_refused(cascade, base, tmp_path):
+    shutil.copytree(cascade / "cascade", tmp_path / "copy")
+    shutil.rmtree(tmp_path / "copy/base")
+    shutil.copytree(base.parent / "teacher", tmp_path / "copy/base")
+    with pytest.raises(FastdiffError, match="base is not the model that it stands on"):
+        load(tmp_path / "copy")
+
+
+def test_a_stream_brings_no_image(tmp_path):
+    for number in range(4):
+        Image.new("L", (8, 8), 60 * number).save(tmp_path / f"{number}.png")
+    with pytest.raises(FastdiffError, match="its network is conditioned on images of 1 channels, the data .* bring none"):
+        stages.run(recipe.build(upper("no/base") | {
+            "data": {"name": "stream", "path": str(tmp_path), "resolution": 8, "colour": "grey"},
+            "stages": {"teacher": {"method": "denoising"}}, "bench": {"models": [], "extractor": "checkpoints/digits/features"},
+        }), tmp_path / "run")
 
 
 # ---- shapes
