@@ -42,6 +42,13 @@ class Sampling:
         return replace(self, times=tuple(sorted([*others, times], key=len)))
 
 
+class Apart(tuple):
+    """What copies of its owner share."""
+
+    def __deepcopy__(self, memo: Any) -> "Apart":
+        return self
+
+
 class Denoiser(nn.Module):
     """Any network net(x, t, s, cond) as a model; the border for dtype, time units and input scaling.
 
@@ -65,7 +72,7 @@ class Denoiser(nn.Module):
         self.net, self.schedule, self.predicts, self.shape = net, schedule, predicts, shape
         self.time_input, self.sigma_data, self.scale_input, self.two_times = time_input, sigma_data, scale_input, two_times
         self.sampling, self.guidance = sampling, guidance
-        self.latent, self.text, self._base = latent, text, (base,)        # in a tuple, a model is no child
+        self.latent, self.text, self._base = latent, text, Apart((base,))        # where a model is no child
         self.solved: dict[float, Solution] = {}
 
     def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, cond: Cond = None) -> Prediction:
@@ -134,7 +141,7 @@ class Denoiser(nn.Module):
     def on_top_of(self, base: "Denoiser | None") -> "Denoiser":
         """Itself as the upper model of a cascade; its shallow copy, as it was, where there is no base."""
         model = copy(self)
-        model._base = (base,)
+        model._base = Apart((base,))
         return model
 
     @property

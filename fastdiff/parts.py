@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import LongTensor, Tensor
 
+from .errors import FastdiffError
 from .files import parse_json, synced
 
 Columns = dict[str, Tensor]
@@ -54,6 +55,10 @@ def forget_damaged(folder: Path) -> None:
 def fill(folder: Path, count: int, make: Callable[[int], Columns], accelerator: Accelerator,
          advance: Callable[[int], None]) -> list[Columns]:
     """Parts 0 to count - 1, those that are not in the folder made first, each by one process. Their columns stay on disk."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FastdiffError(f"{folder} cannot be made ({error.strerror}): set FASTDIFF_CACHE to a folder of yours") from None
     with accelerator.main_process_first():
         forget_damaged(folder)
     paths = [folder / f"{number:06d}.safetensors" for number in range(count)]
@@ -63,6 +68,8 @@ def fill(folder: Path, count: int, make: Callable[[int], Columns], accelerator: 
             store(paths[number], columns, {"sum": checksum(columns)})
         advance(number + 1)
     accelerator.wait_for_everyone()
+    if lost := [path for path in paths if not path.exists()]:
+        raise FastdiffError(f"{lost[0]} was made on another machine: set FASTDIFF_CACHE to a folder that all of them share")
     return [load_file(path) for path in paths]                            # mapped into memory, not read
 
 

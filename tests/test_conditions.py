@@ -1,6 +1,7 @@
 """What x is conditioned on, and free shapes: super-resolution, colourisation, segmentation, cascades; sound, video."""
 
 import shutil
+from copy import deepcopy
 
 import datasets
 import pytest
@@ -98,6 +99,7 @@ def test_a_cascade_runs_as_one_model(cascade):
     made = sample(model, steps=2, n=6, seed=1)
     alone = sample(model, steps=2, n=6, seed=1, image=sample(load(cascade / "small"), n=6, seed=1 ^ 0xBA5E))
     torch.testing.assert_close(made, alone, rtol=0, atol=1e-5)
+    assert deepcopy(model).base is model.base
     rows = {(row["model"], row["steps"]): row for row in read_rows(cascade / "bench.jsonl")}
     assert rows["cascade", 2]["nfe"] == 3 and rows["teacher", 2]["nfe"] == 2       # the base's single step is counted too
 
@@ -142,6 +144,24 @@ def test_a_cascade_that_does_not_fit_is_refused_before_it_is_trained(cascade, ch
 def test_keys_of_cascades_are_checked(stage, line):
     with pytest.raises(FastdiffError, match=line):
         recipe.build(CASCADE | {"stages": {"x": stage}})
+
+
+def test_a_base_that_was_changed_for_another_is_refused(cascade, tmp_path):
+    shutil.copytree(cascade / "cascade", tmp_path / "copy")
+    shutil.rmtree(tmp_path / "copy/base")
+    shutil.copytree(cascade / "low", tmp_path / "copy/base")
+    with pytest.raises(FastdiffError, match="base is not the model that it stands on"):
+        load(tmp_path / "copy")
+
+
+def test_a_stream_brings_no_image(tmp_path):
+    for number in range(8):
+        Image.new("L", (8, 8), 30 * number).save(tmp_path / f"{number}.png")
+    with pytest.raises(FastdiffError, match="its network is conditioned on images of 1 channels, the data .* bring none"):
+        stages.run(recipe.build(upper("no/base") | {
+            "data": {"name": "stream", "path": str(tmp_path), "resolution": 8, "colour": "grey"},
+            "stages": {"teacher": {"method": "denoising"}},
+            "bench": {"models": [], "extractor": "checkpoints/digits/features"}}), tmp_path / "run")
 
 
 # ---- shapes

@@ -11,12 +11,15 @@ import torch
 from diffusers import DDIMScheduler, FluxPipeline, LCMScheduler
 
 import fastdiff
+from fastdiff import recipe, stages
 from fastdiff.checkpoint import fingerprint, load
 from fastdiff.errors import FastdiffError
 from fastdiff.formats import READERS
 from fastdiff.generate import conditions, sample
 from fastdiff.guidance import Guided
 from fastdiff.networks.latent import Autoencoder
+from fastdiff.networks.text import TextEncoder
+from fastdiff.rows import read_rows
 from fastdiff.samplers import SAMPLERS, time_grid
 from fastdiff.schedule import DDPM, Flow, Karras
 
@@ -194,6 +197,25 @@ def test_consistency_models(opened, steps):
     times = time_grid(model.schedule, steps, model.sampling.spacing_for(steps))
     same(ours(model, "consistency", 80 * x, times, labels=torch.tensor([4, 0]), clip=1.0,
               randn=lambda x: torch.randn(x.shape, generator=generator)), wanted)
+
+
+def test_a_model_without_a_null_class_is_trained_on_and_judged(tmp_path):
+    net = tiny.unet(1, resnet_time_scale_shift="scale_shift", num_class_embeds=10)
+    diffusers.ConsistencyModelPipeline(net, diffusers.CMStochasticIterativeScheduler()).save_pretrained(tmp_path / "theirs")
+    stages.run(recipe.build({
+        "name": "few", "data": "digits", "model": {"net": "unet"}, "train": {"batch": 8},
+        "stages": {"student": {"method": "ect", "init": str(tmp_path / "theirs"), "train": {"steps": 1}}},
+        "bench": {"steps": [1], "baselines": [], "n": 64, "batch": 64, "extractor": "checkpoints/digits/features"},
+    }), tmp_path / "run")
+    [row] = read_rows(tmp_path / "run/bench.jsonl")
+    assert row["fd_digits"] > 0 and load(tmp_path / "run/student").classes == 10
+
+
+def test_what_no_prompt_is_identifies_a_text_encoder(tmp_path):
+    tiny.sdxl(tmp_path / "tokens").save_pretrained(tmp_path / "sdxl")
+    at, index = tmp_path / "sdxl", json.loads((tmp_path / "sdxl/model_index.json").read_text())
+    one, two = (TextEncoder.open(at, index | {"force_zeros_for_empty_prompt": zero}) for zero in (True, False))
+    assert (one.null(1)["text"] - two.null(1)["text"]).abs().max() > 1e-3 and one.fingerprint != two.fingerprint
 
 
 def test_labels_without_a_null_class(opened):

@@ -1,6 +1,7 @@
 """Latents and prompts: images encoded and captions embedded once, trained on, sampled and exported; on the digits."""
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -205,6 +206,16 @@ def test_two_runs_may_fill_one_cache(tmp_path, monkeypatch):
     monkeypatch.setattr(parts, "synced", meanwhile)
     parts.store(tmp_path / "0.safetensors", columns, {})
     assert [path.name for path in tmp_path.iterdir()] == ["0.safetensors"]
+
+
+def test_a_cache_that_is_not_to_be_had_is_told_in_a_line(tmp_path, accelerator, latent, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FASTDIFF_CACHE", str(tmp_path / "file"))
+    with pytest.raises(FastdiffError, match="set FASTDIFF_CACHE to a folder of yours"):
+        encoded(digits(), latent, accelerator, print)
+    far = SimpleNamespace(process_index=0, num_processes=2, main_process_first=nullcontext, wait_for_everyone=lambda: None)
+    with pytest.raises(FastdiffError, match="000001.safetensors was made on another machine"):
+        parts.fill(tmp_path / "own", 2, lambda number: {"x": torch.zeros(1)}, far, print)
 
 
 def test_a_copy_of_an_autoencoder_does_not_say_where_it_lay(run):

@@ -105,6 +105,14 @@ def test_an_update_of_lcm_is_that_of_the_published_formula(predicts):
         torch.testing.assert_close(own, p.grad, atol=1e-5, rtol=1e-3)
 
 
+def test_a_guided_teacher_without_labels_of_the_data_is_refused():
+    model = Denoiser(mlp((2,), classes=3), Cosine(), "v", (2,))
+    for cond in (None, {"image": torch.zeros(4, 1, 2, 2)}):
+        with pytest.raises(FastdiffError, match=r"guidance needs labels or captions of the data: set weights to \[1, 1\]"):
+            PCM().loss(("student",), {"student": model, "teacher": model, "target": model},
+                       batch_of(torch.zeros(4, 2), cond=cond), MIDDLE)
+
+
 @pytest.mark.parametrize("kind", ["LCMScheduler", "TCDScheduler"])
 def test_the_grid_of_fewer_steps_is_that_of_the_scheduler(kind):
     scheduler = getattr(diffusers, kind)()

@@ -91,6 +91,8 @@ class OnGrid(Method):
         p = teacher(x, t, s, cond)
         if teacher.guidance or self.weights == NO_GUIDANCE:
             return schedule.mix(*p, s)
+        if not {"label", "text"} & set(cond or ()):
+            raise FastdiffError("guidance needs labels or captions of the data: set weights to [1, 1], which is none")
         weight = like(cond["guidance"], x) if "guidance" in cond else self.weights[0]
         null = teacher(x, t, s, teacher.null(cond))
         return schedule.mix(*(apart + weight * (own - apart) for own, apart in zip(p, null)), s)

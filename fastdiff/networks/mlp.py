@@ -65,7 +65,7 @@ class MLP(ModelMixin, ConfigMixin):
             embedding = embedding + self.guidance(self.waves(told(t, cond)))
         if self.label is not None:
             null = torch.full((len(x),), self.null_label, device=x.device)
-            embedding = embedding + self.label(cond["label"] if cond else null)
+            embedding = embedding + self.label(cond["label"] if cond and "label" in cond else null)
         for block in self.blocks:
             h = h + block(h + embedding)
         return self.last(h)
