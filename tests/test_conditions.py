@@ -158,7 +158,7 @@ def test_a_stream_brings_no_image(tmp_path):
     for number in range(8):
         Image.new("L", (8, 8), 30 * number).save(tmp_path / f"{number}.png")
     with pytest.raises(FastdiffError, match="its network is conditioned on images of 1 channels, the data .* bring none"):
-        stages.run(recipe.build(upper("no/base") | {
+        stages.run(recipe.build(CASCADE | {
             "data": {"name": "stream", "path": str(tmp_path), "resolution": 8, "colour": "grey"},
             "stages": {"teacher": {"method": "denoising"}},
             "bench": {"models": [], "extractor": "checkpoints/digits/features"}}), tmp_path / "run")
