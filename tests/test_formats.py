@@ -211,6 +211,14 @@ def test_a_model_without_a_null_class_is_trained_on_and_judged(tmp_path):
     assert row["fd_digits"] > 0 and load(tmp_path / "run/student").classes == 10
 
 
+def test_a_tokenizer_without_its_words_is_refused(opened, tmp_path):
+    shutil.copytree(opened("sd")[2], tmp_path / "sd")
+    for name in ("tokenizer.json", "vocab.json"):
+        (tmp_path / "sd/tokenizer" / name).unlink(missing_ok=True)
+    with pytest.raises(FastdiffError, match="tokenizer cannot be read: expected one of tokenizer.json, vocab.json"):
+        load(tmp_path / "sd")
+
+
 def test_what_no_prompt_is_identifies_a_text_encoder(tmp_path):
     tiny.sdxl(tmp_path / "tokens").save_pretrained(tmp_path / "sdxl")
     at, index = tmp_path / "sdxl", json.loads((tmp_path / "sdxl/model_index.json").read_text())

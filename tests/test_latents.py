@@ -12,7 +12,7 @@ from accelerate import Accelerator
 
 from fastdiff import parts, recipe, stages
 from fastdiff.batches import batch_at
-from fastdiff.checkpoint import export, fingerprint, load
+from fastdiff.checkpoint import about, export, fingerprint, load
 from fastdiff.data import digits
 from fastdiff.disk import cache_folder
 from fastdiff.editing import edit
@@ -216,6 +216,12 @@ def test_a_cache_that_is_not_to_be_had_is_told_in_a_line(tmp_path, accelerator, 
     far = SimpleNamespace(process_index=0, num_processes=2, main_process_first=nullcontext, wait_for_everyone=lambda: None)
     with pytest.raises(FastdiffError, match="000001.safetensors was made on another machine"):
         parts.fill(tmp_path / "own", 2, lambda number: {"x": torch.zeros(1)}, far, print)
+
+
+def test_encoders_are_sources_whose_licences_count(run):
+    notes = about(run / "teacher")
+    assert notes["sources"] == {"autoencoder": "pipeline", "text": "pipeline", "data": "digits"}
+    assert set(notes["licences"]) == set(notes["sources"])
 
 
 def test_a_copy_of_an_autoencoder_does_not_say_where_it_lay(run):

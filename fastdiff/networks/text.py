@@ -27,6 +27,7 @@ TELLS = {
 }
 ENCODERS = ("CLIPTextModel", "CLIPTextModelWithProjection", "T5EncoderModel")
 TOKENIZERS = ("CLIPTokenizer", "CLIPTokenizerFast", "T5Tokenizer", "T5TokenizerFast")
+VOCABULARIES = ("tokenizer.json", "vocab.json", "spiece.model")
 PROMPTS = 64            # that are encoded at once
 
 
@@ -151,6 +152,8 @@ def opened(folder: Path, kind: Any) -> Any:
     check_weights(folder)
     try:
         if kind in TOKENIZERS:
+            if not any((folder / name).is_file() for name in VOCABULARIES):           # without, it would know no word
+                raise ValueError(f"expected one of {', '.join(VOCABULARIES)}")
             tokenizer = getattr(transformers, kind)
             return tokenizer.from_pretrained(folder, local_files_only=True)
         with without_bars():
