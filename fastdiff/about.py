@@ -101,6 +101,7 @@ class About(BaseModel):
     latent: Sha | None = None                            # fingerprints of what lies beside the network
     text: Text | None = None
     base: Sha | None = None
+    files: dict[str, Sha] = {}                           # of the autoencoder and the text encoders
     params: int | None = None
     method: str | None = None
     ema: Finite | None = None

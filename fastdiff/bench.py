@@ -262,6 +262,10 @@ def check_fit(name: str, model: Denoiser, dataset: Dataset, config: BenchConfig)
     if tuple(model.image_shape) != tuple(dataset.shape):
         raise FastdiffError(f"model {name} makes samples of shape {tuple(model.image_shape)}, the data {dataset.name} have "
                             f"{tuple(dataset.shape)}: choose the data it was trained on")
+    if model.text and not dataset.captions:
+        raise FastdiffError(f"model {name} draws by prompts, and the data {dataset.name} have no captions: set `captions`")
+    if getattr(model.net, "image", 0) and not model.base and getattr(dataset, "image", None) is None:
+        raise FastdiffError(f"model {name} is conditioned on an image, and the data {dataset.name} bring none: set `image`")
     low, high = model.guidance or (-math.inf, math.inf)
     if beyond := [weight for weight in config.guidance if not low <= weight <= high]:
         raise FastdiffError(f"guidance = {beyond[0]:g}: the model {name} was trained for guidance from {low:g} to "

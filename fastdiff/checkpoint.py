@@ -62,7 +62,7 @@ def export(model: Denoiser, folder: Path, notes: dict[str, Any], dtype: torch.dt
         "guidance": model.guidance and {"weights": model.guidance, "means": "null + weight (cond - null)"},
         "latent": model.latent and model.latent.fingerprint,
         "text": model.text and {"weights": model.text.fingerprint, "index": model.text.index},
-        "base": model.base and fingerprint(scratch / "base"),
+        "base": model.base and fingerprint(scratch / "base"), "files": beside(scratch, kind),
         "weights": sha256(weights), "params": sum(p.numel() for p in module.parameters()), **notes,
     }
     (folder / ABOUT).unlink(missing_ok=True)
@@ -73,6 +73,13 @@ def export(model: Denoiser, folder: Path, notes: dict[str, Any], dtype: torch.dt
         entry.replace(target)
     scratch.rmdir()
     write_json(folder / ABOUT, about)
+
+
+def beside(folder: Path, kind: str) -> dict[str, str]:
+    """SHA-256 of the weights that stand beside a network of a kind, by their places in its folder."""
+    others = (KINDS[kind].folder, "lora", "base")
+    return {f"{path.parent.name}/{path.name}": sha256(path) for path in sorted(folder.glob("*/*.safetensors"))
+            if path.parent.name not in others}
 
 
 def describe(folder: Path, model: Denoiser, notes: dict[str, Any], **shown: str) -> None:
@@ -138,6 +145,9 @@ def load_export(folder: Path, notes: About) -> Denoiser:
         raise FastdiffError(f"{folder} {what}: copy it again, or remove it and run its stage again")
     if notes.base and fingerprint(folder / "base") != notes.base:
         raise FastdiffError(f"{folder / 'base'} is not the model that it stands on: copy it again, whole")
+    found = beside(folder, notes.network) if notes.files else {}
+    if damaged := [name for name, of in notes.files.items() if found.get(name) != of]:
+        raise FastdiffError(f"{folder} is missing {damaged[0]}, or it is damaged (wrong checksum): copy it again")
     guidance = notes.guidance.weights if notes.guidance else None
     module = opened(MLP if kind is MLP else getattr(diffusers, MODULES[notes.network]), place)
     return fitted(Denoiser(

@@ -56,14 +56,19 @@ class ModelSpec(Strict):
 
     def companions(self) -> tuple[Autoencoder | None, TextEncoder | None]:
         """The autoencoder and the text encoder, opened once."""
-        return (self.autoencoder and opened(Autoencoder, "autoencoder", hub.folder(self.autoencoder).resolve()),
-                self.text and opened(TextEncoder, "text", hub.folder(self.text).resolve()))
+        return (self.autoencoder and opened(Autoencoder, "autoencoder", self.autoencoder),
+                self.text and opened(TextEncoder, "text", self.text))
+
+
+def opened(kind: type, key: str, reference: str) -> Any:
+    """An autoencoder or a text encoder of a folder or a hub id."""
+    try:
+        return once(kind, hub.folder(reference).resolve())
+    except (FastdiffError, ValueError, OSError) as error:
+        raise FastdiffError(f"model.{key}: {error}") from None
 
 
 @cache
-def opened(kind: type, key: str, folder: Path) -> Any:
-    """An autoencoder or a text encoder."""
-    try:
-        return kind.open(folder)
-    except (FastdiffError, ValueError, OSError) as error:
-        raise FastdiffError(f"model.{key}: {error}") from None
+def once(kind: type, folder: Path) -> Any:
+    """What a folder holds, one object for all models that it stands beside."""
+    return kind.open(folder)

@@ -245,8 +245,11 @@ def forget_others(run: Run, place: Path, origin: dict[str, Any]) -> None:
 
 
 def draw(model: Denoiser, run: Run, path: Path) -> None:
-    """Samples of a model, as it is meant to be sampled, as one sheet: of each class in turn, or of what the data tell."""
-    if run.accelerator.is_main_process:
+    """Samples of a model, as it is meant to be sampled, as one sheet: of each class in turn, or of what the data tell.
+
+    Of sound and video there is none.
+    """
+    if run.accelerator.is_main_process and len(model.image_shape) in (1, 3):
         data, classes = run.dataset.reference, model.classes
         of = torch.arange(SHOWN) % len(data)
         shown = sample(model.to(run.accelerator.device), n=SHOWN, guidance=usual_guidance(model),

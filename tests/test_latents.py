@@ -1,6 +1,7 @@
 """Latents and prompts: images encoded and captions embedded once, trained on, sampled and exported; on the digits."""
 
 import os
+import shutil
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -226,6 +227,23 @@ def test_encoders_are_sources_whose_licences_count(run):
 
 def test_a_copy_of_an_autoencoder_does_not_say_where_it_lay(run):
     assert str(PIPELINE.resolve()) not in (run / "teacher/vae/config.json").read_text()
+
+
+@pytest.mark.parametrize("what", ["vae", "text_encoder"])
+def test_what_was_exchanged_beside_the_network_is_refused(run, what, tmp_path):
+    shutil.copytree(run / "teacher", tmp_path / "copy", ignore=shutil.ignore_patterns("state"))
+    weights = next((tmp_path / "copy" / what).glob("*.safetensors"))
+    broken = bytearray(weights.read_bytes())
+    broken[-1] ^= 1
+    weights.write_bytes(broken)
+    with pytest.raises(FastdiffError, match=f"is missing {what}/.*safetensors, or it is damaged"):
+        load(tmp_path / "copy")
+
+
+def test_a_benchmark_of_prompts_needs_captions(run, refused, tmp_path):
+    said = refused("bench", run / "teacher", "--steps", 1, "-n", 32, "--out", tmp_path)
+    assert "draws by prompts, and the data digits have no captions: set `captions`" in said
+    assert "speed is measured of models without prompts" in refused("bench", run / "teacher", "--speed", "--out", tmp_path)
 
 
 def test_the_command_line_takes_prompts(run, fastdiff, refused, tmp_path):

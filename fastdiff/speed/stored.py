@@ -17,6 +17,8 @@ from ..rows import append_row, identity
 def record(path: str, measure: Callable[[Denoiser], Iterator[dict[str, Any]]], out: Path) -> Iterator[dict[str, Any]]:
     """What is measured of a stored model, row by row."""
     model = load(path, "cuda" if torch.cuda.is_available() else "cpu")
+    if model.text or getattr(model.net, "image", 0):
+        raise FastdiffError(f"{path}: speed is measured of models without prompts and images, and this one is told of them")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

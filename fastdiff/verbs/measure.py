@@ -34,6 +34,7 @@ def bench(
     data: Annotated[str, typer.Option(help="A data set's name or path.")] = "digits",
     resolution: Resolution = None,
     colour: Colour = None,
+    captions: Annotated[str | None, typer.Option(help="Prompts of the data: 'a photo of a {class}' or '{column}'.")] = None,
     extractor: Extractors = None,
     metrics: Metrics = "",
     batch: int = 512,
@@ -61,7 +62,7 @@ def bench(
                          guidance=numbers("--guidance", guidance), clip=clip, n=n, seeds=draws, batch=batch,
                          extractor=extractor, metrics=words(metrics) or None, budget=budget)
     names = names_of(models)
-    dataset = open_dataset(data, **given(resolution=resolution, colour=colour))
+    dataset = open_dataset(data, **given(resolution=resolution, colour=colour, captions=captions))
     console = Console(stderr=True)
     main, rows = int(os.environ.get("RANK", 0)) == 0, []
     with console.status("measuring"):
