@@ -73,7 +73,7 @@ def test_the_shipped_autoencoder_knows_the_digits(latent):
     images, _ = digits().get(torch.arange(256))
     mean, spread = latent.encode(images)
     assert mean.shape == (256, 2, 4, 4) and 0.8 < mean.std() < 1.2 and mean.mean().abs() < 0.2 and (spread > 0).all()
-    assert (latent.decode(mean) - images).square().mean().sqrt() < 0.06
+    assert (latent.decode(mean) - images).square().mean().sqrt() < 0.08
     assert latent.shape_of(latent.latent_shape((1, 8, 8))) == (1, 8, 8)
 
 
@@ -257,7 +257,7 @@ def test_the_command_line_takes_prompts(run, fastdiff, refused, tmp_path):
 
 
 @pytest.mark.parametrize(("change", "line"), [
-    ({"data": {"name": "digits"}}, "have no captions, which this model learns from: set `captions`"),
+    ({"data": {"name": "digits"}}, "the data digits have no captions: set `captions`"),
     ({"data": {"name": "digits", "captions": "{colour}"}}, "captions: {colour} is unknown, choose from class"),
     ({"data": {"name": "toy"}}, "an autoencoder of images (1, H, W)"),
     ({"train": {"flip": True}}, "train.flip: mirrored latents are not those of the mirrored image"),
