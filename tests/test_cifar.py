@@ -47,7 +47,7 @@ def judge(pictures, tmp_path_factory):
 def test_the_classifier_is_an_extractor_and_says_how_often_it_is_right(judge):
     said, net = json.loads((judge / "features.json").read_text()), open_extractor(str(judge), "cpu")
     assert said["test_accuracy"] > 0.3 and said["name"] == "cifar10" and net.named("fd") == "fd_cifar10"
-    found = net(torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8))
+    found = net(torch.rand(3, 3, 32, 32) * 2 - 1)
     assert found["features"].shape == (3, 128) and found["logits"].shape == (3, 10)
 
 

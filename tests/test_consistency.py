@@ -131,7 +131,7 @@ def test_distances_are_settings_of_a_recipe():
     assert (first.method.distance, first.method.times) == (PseudoHuber(0.03), KarrasIndex(9))
     assert second.method.distance == L1()
     spec["stages"]["b"]["method"]["distance"] = "l3"
-    with pytest.raises(FastdiffError, match="choose from squared_l2, l1, pseudo_huber, lpips"):
+    with pytest.raises(FastdiffError, match="choose from squared_l2, l1, pseudo_huber, huber, lpips"):
         recipe.build(spec)
 
 

@@ -459,5 +459,5 @@ def test_labels_drop_to_the_null_class_in_their_share():
         again = Denoising(label_dropout=share).dropped(student, batch)
         assert torch.equal(again["label"], expected)
     assert Denoising().dropped(student, batch_of(torch.zeros(4, 2))) is None      # data without labels
-    student.net.null_label = None                                                 # a network without
-    assert Denoising().dropped(student, batch) is None
+    student.net.null_label = None                                                 # a network without passes them over
+    assert Denoising().dropped(student, batch) is batch.cond
