@@ -74,7 +74,7 @@ def test_a_card_tells_what_the_model_is_and_how_it_fares(run):
 def test_the_hub_reads_its_front_matter(run, name):
     front = metadata_load(run / name / CARD)
     data = ModelCardData(**front)
-    assert data.library_name == "diffusers" and data.pipeline_tag == "unconditional-image-generation"
+    assert (front["library_name"], front["pipeline_tag"]) == ("diffusers", "unconditional-image-generation")
     assert {"diffusion", "distillation", about(run / name)["method"]} <= set(data.tags)
     assert data.license == ("unknown" if name == "own" else "cc-by-nc-4.0")
     assert data.base_model == (None if name == "own" else "someone/first")
