@@ -106,6 +106,7 @@ class About(BaseModel):
     method: str | None = None
     ema: Finite | None = None
     cost: Cost = Cost()
+    collapsed: Finite | None = None                      # the share of the data that its samples cover, where too small
     lora: Adapter | None = None
     sources: dict[str, str] = {}                         # by role, what it was made from
     licences: dict[str, str] = {}                        # by role, what the card of that says

@@ -175,6 +175,20 @@ class Dataset:
         """Nothing to do: any position is read at once."""
 
 
+class Nothing(Dataset):
+    """Data without images, for methods that need none: the examples say their shape, and are NaN."""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What there is to tell apart."""
+        return hashlib.sha256(f"nothing {self.shape} {self.classes}".encode()).hexdigest()[:16]
+
+    @property
+    def described(self) -> str:
+        """One phrase for the terminal."""
+        return f"no images, of shape {self.shape}"
+
+
 def as_floats(x0: Tensor) -> Tensor:
     """Examples as they are stored, as a model takes them: images in [-1, 1], vectors as they are."""
     return x0.float() / 127.5 - 1 if x0.dtype == torch.uint8 else x0

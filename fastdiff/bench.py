@@ -15,7 +15,7 @@ from accelerate.utils import broadcast_object_list
 
 from .budget import Budget
 from .checkpoint import about, fingerprint, load
-from .data import Dataset
+from .data import Dataset, Nothing
 from .denoiser import Denoiser
 from .errors import FastdiffError
 from .evaluate import Evaluator, open_evaluators
@@ -248,7 +248,9 @@ def _sweep(loaded: dict[str, Denoiser], plans: dict[Cell, Any], dataset: Dataset
 
 
 def judges(dataset: Dataset, config: BenchConfig, device: torch.device) -> list[Evaluator]:
-    """What judges the samples; FastdiffError where its weights are not to be had, or the samples are too few."""
+    """What judges the samples; FastdiffError where its weights are not to be had, or the samples or the data too few."""
+    if isinstance(dataset, Nothing):
+        raise FastdiffError("data: nothing has no images to judge samples by: name other data")
     named = None if config.metrics is None else tuple(metric for metric in config.metrics if metric != "nll")
     evaluators = open_evaluators(dataset, config.extractor, named, device)
     if config.n < (least := max(evaluator.least for evaluator in evaluators)):

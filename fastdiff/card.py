@@ -55,7 +55,13 @@ def described(model: Denoiser, notes: dict[str, Any]) -> str:
         f"{model.schedule}.",
         f"{made}{f' ({origins})' if origins else ''}{f', which took {spent}' if spent else ''}.",
         f"It is sampled by {own.sampler} on the grid {own.spacing}, at {', '.join(map(str, own.steps))} "
-        f"step{'s' * (own.steps != (1,))}{' and no other' if own.only else ''}.", *adapter(notes)])
+        f"step{'s' * (own.steps != (1,))}{' and no other' if own.only else ''}.", *collapse(notes), *adapter(notes)])
+
+
+def collapse(notes: dict[str, Any]) -> list[str]:
+    """That its samples are too much alike, where they are."""
+    share = notes.get("collapsed")
+    return [] if share is None else [f"Its training collapsed: its samples cover {share:.0%} of the data."]
 
 
 def adapter(notes: dict[str, Any]) -> list[str]:

@@ -12,7 +12,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fastdiff.batches import Batch, Dataset, Readable, batch_at, order
+from fastdiff.about import Shape
+from fastdiff.batches import Batch, Dataset, Nothing, Readable, batch_at, order
 from fastdiff.derived import Derived, captions_of, pooled
 from fastdiff.errors import FastdiffError
 from fastdiff.images import SUFFIXES, Colour, Examples, at_least_one, first_line, open_table, read_folder, read_table
@@ -20,8 +21,8 @@ from fastdiff.settings import Seed
 from fastdiff.streams import Stream, stream_folder
 
 __all__ = [
-    "DATASETS", "TOYS", "Batch", "Dataset", "Readable", "batch_at", "digits", "hub", "images", "mixture", "open_dataset",
-    "order", "parquet", "stream", "toy",
+    "DATASETS", "TOYS", "Batch", "Dataset", "Nothing", "Readable", "batch_at", "digits", "hub", "images", "mixture",
+    "nothing", "open_dataset", "order", "parquet", "stream", "toy",
 ]  # fmt: skip
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -96,6 +97,15 @@ TOYS: dict[str, Callable[[int, torch.Generator], Tensor]] = {
     "mixture": _mixture, "moons": _moons, "spiral": _spiral, "checkerboard": _checkerboard,
 }  # fmt: skip
 
+
+def nothing(shape: Shape, classes: Annotated[int, Field(ge=0, le=10**6)] = 0) -> Nothing:
+    """No images, where a teacher is enough to learn from: the shape of one, and labels of all classes in turn."""
+    count = max(classes, ROUND - ROUND % max(classes, 1))
+    labels = torch.arange(count) % classes if classes else None
+    return Nothing("nothing", torch.tensor(math.nan).expand(count, *shape), labels, classes)
+
+
+ROUND = 4096  # examples of nothing, at most, but for more classes
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Images from files
@@ -198,7 +208,7 @@ def _on_hub(path: str, revision: str | None) -> str:
 # One name for all of them
 
 DATASETS: dict[str, Callable[..., Readable]] = {
-    "digits": digits, "toy": toy, "images": images, "parquet": parquet, "hub": hub, "stream": stream,
+    "digits": digits, "toy": toy, "images": images, "parquet": parquet, "hub": hub, "stream": stream, "nothing": nothing,
 }  # fmt: skip
 
 

@@ -172,7 +172,8 @@ class Denoiser(nn.Module):
 
 
 def clock(at: Solution, x: Tensor, dtype: torch.dtype) -> Tensor:
-    """The time (B,) as the network reads it."""
+    """The time (B,) as a network of this dtype reads it: never below float32, where 999 and 1000 would be one."""
+    dtype = torch.promote_types(dtype, torch.float32)
     return x.new_full((len(x),), at.clock, dtype=dtype) if isinstance(at.clock, float) else at.clock.to(x.device, dtype)
 
 

@@ -1,7 +1,8 @@
-"""A training's health: which of its figures were not finite, and when that ends it."""
+"""A training's health: which of its figures were not finite, when that ends it, and whether its samples collapsed."""
 
 import math
 from pathlib import Path
+from statistics import median
 
 import torch
 from accelerate import Accelerator
@@ -14,6 +15,7 @@ from .files import write_json
 FATAL = ("loss", "grad")       # figures that end a training where they are not finite
 NEVER = 1 << 62                # a step that does not come
 NAMED = 8                      # examples that a complaint names
+LATEST, COVERED = 10, 0.5      # shares of the data that samples cover: so many count, and less is a collapse
 HALVED = 40                    # updates that a scaler may skip in a row: its scale begins at 2^16
 
 
@@ -21,12 +23,14 @@ class Health:
     """Watches figures without waiting for the device, unless bad steps may be skipped: then each update is asked for.
 
     skips: so many steps in a row may be skipped. skipped, row: all steps skipped, and those in a row by now.
+    coverages: the latest shares of the data that the log says to be covered, in the second half of a training.
     """
 
     def __init__(self, folder: Path, dataset: Readable, seed: int, skips: int, accelerator: Accelerator):
         self.folder, self.dataset, self.seed, self.skips, self.accelerator = folder, dataset, seed, skips, accelerator
         self.skipped = self.row = self.halved = 0
         self.first: dict[tuple[str, ...], Tensor] = {}        # of figures: at which step each was first not finite
+        self.coverages: list[float] = []
         self.seen: dict[int, tuple[int, int]] = {}            # of the steps not checked yet: images seen before and after
 
     def may_update(self, figures: dict[str, Tensor]) -> bool:
@@ -76,6 +80,17 @@ class Health:
         if self.halved > HALVED:
             self.stop("grad", max(self.seen), f", as in the {HALVED} before, however small fp16's scale (choose bf16)")
         self.seen.clear()
+
+    def cover(self, line: dict[str, float | None], late: bool) -> None:
+        """Note the coverage in a line of the log, where it has one; late: in the second half of a training."""
+        if late and line.get("coverage") is not None:
+            self.coverages = [*self.coverages, line["coverage"]][-LATEST:]
+
+    @property
+    def collapsed(self) -> float | None:
+        """The share of the data that samples cover, the median of the latest, where it is too small."""
+        share = median(self.coverages) if self.coverages else 1.0
+        return share if share < COVERED else None
 
     def stop(self, bad: str, step: int, more: str = "") -> None:
         """Complain, and keep the indices of the step's examples beside the log."""

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -119,5 +119,4 @@ def read(folder: Path, like: Readable) -> Dataset:
     shapes = {name: columns[name].shape for name in ("x0", "eps") if name in columns}
     if len(shapes) < 2 or shapes["x0"] != shapes["eps"] or len(columns.get("label", columns["x0"])) != len(columns["x0"]):
         raise FastdiffError(f"{folder / FILE} is damaged: remove the folder and run its stage again")
-    return replace(like.reference, name=f"pairs of {folder.name}", examples=columns["x0"], labels=columns.get("label"),
-                   noise=columns["eps"], captions=None, image=None)
+    return Dataset(f"pairs of {folder.name}", columns["x0"], columns.get("label"), like.classes, columns["eps"])

@@ -9,7 +9,7 @@ from accelerate.tracking import get_available_trackers
 from accelerate.utils import LoggerType
 from pydantic import Field
 
-from . import lora
+from . import lora, train_config
 from .bench import BenchConfig
 from .data import DATASETS, Readable, open_dataset
 from .denoiser import Denoiser
@@ -25,15 +25,6 @@ from .train_config import TrainConfig
 
 NAME = r"\w[\w.-]*"                                # of recipes and stages: they become folders
 TAKEN = ("samples", "trajectory", "influence", "trackers")     # a run's folders that are no stage
-# The least that settings of a training may be.
-LEAST = {"steps": 1, "batch": 1, "accumulate": 1, "log_every": 1, "save_every": 1, "warmup": 0, "sample_every": 0,
-         "lr": 0, "clip": 0, "ema": 0, "weight_decay": 0, "save_minutes": 0, "seed": 0,
-         "max_skips": 0, "keep": 1}
-
-# And the most, beyond which a number is a slip, or no memory would do.
-MOST = {"steps": 10**9, "batch": 10**6, "accumulate": 10**6, "log_every": 10**9, "save_every": 10**9, "warmup": 10**9,
-        "sample_every": 10**9, "lr": 1000, "clip": 10**9, "weight_decay": 1000, "save_minutes": 10**7, "seed": 2**63 - 1,
-        "max_skips": 10**9, "keep": 10**6}
 
 
 class StageSpec(Strict):
@@ -69,7 +60,8 @@ class Stage:
     """One training, or the making of pairs; teacher and init are names of earlier stages or paths of models.
 
     data: where it does not learn from the recipe's data, the stage or path whose pairs it learns from. base: the model
-    whose samples it is to refine, of a cascade. own: data of its own, and model, for which it is trained and not judged.
+    whose samples it is to refine, of a cascade. own: data of its own, and model, for which it is trained and not judged;
+    but if they are `nothing`, the recipe's data judge it.
     """
 
     name: str
@@ -83,6 +75,11 @@ class Stage:
     base: str | None = None
     own: dict[str, Any] | None = None
     model: ModelSpec | None = None
+
+    @property
+    def judged(self) -> bool:
+        """Whether its samples are such as the recipe's data."""
+        return self.own is None or imageless(self.own)
 
 
 @dataclass(frozen=True)
@@ -136,8 +133,9 @@ def build(source: dict[str, Any], path: str = "") -> Recipe:
     for key, stage in spec.stages.items():
         made = expand(key, stage, spec.train, {s.name: s for s in stages})
         stages += with_data(f"stages.{key}", stage, made, stages, source["model"])
+        check_images(f"stages.{key}", stages[-1], spec.data)
     bench = BenchConfig(**dict(validate(schema(BenchConfig, "bench"), spec.bench, "bench")))
-    names = [stage.name for stage in stages if stage.method and stage.own is None]
+    names = [stage.name for stage in stages if stage.method and stage.judged]
     for key, chosen in (("teacher", [bench.teacher] if bench.teacher else []), ("models", bench.models or ())):
         if strange := [name for name in chosen if name not in names]:
             raise FastdiffError(f"bench.{key}: {strange[0]!r} is no stage, choose from {', '.join(names)}")
@@ -150,6 +148,18 @@ def check_data(path: str, data: Any) -> None:
     name, options = named(data, path)
     if name in DATASETS:
         check(DATASETS, name, options, path)
+
+
+def imageless(data: Any) -> bool:
+    """Whether data are those that have no images."""
+    return named(data, "data")[0] == "nothing"
+
+
+def check_images(path: str, stage: Stage, data: Any) -> None:
+    """Refuse a stage without the images that its method needs; data: the recipe's."""
+    if stage.method and stage.method.needs_images and not stage.data and imageless(stage.own or data):
+        raise FastdiffError(f"{path}.data: `nothing` has no images, and method {stage.method_name} as it is set learns from "
+                            "images: name other data, or a method that does without")
 
 
 def check_keys(value: Any, path: str = "") -> None:
@@ -229,9 +239,8 @@ def stage_of(path: str, key: str, name: str, options: dict, train: dict, default
     """One stage, its settings checked; earlier: those it may refer to."""
     check_name(path, key, earlier)
     method = call(METHODS, name, options, f"{path}.method")
-    kind, settings = schema(TrainConfig, "train"), defaults | method.training | train
-    validate(kind, defaults, "train")
-    config = TrainConfig(**dict(validate(kind, settings, f"{path}.train")))
+    validate(schema(TrainConfig, "train"), defaults, "train")
+    config = train_config.read(defaults, method.training, train, path=f"{path}.train")
     if method.teaches and not teacher:
         raise FastdiffError(f"{path}.teacher is missing: method {name} learns from a teacher, a stage or a model's path")
     if config.lora:
@@ -240,15 +249,6 @@ def stage_of(path: str, key: str, name: str, options: dict, train: dict, default
             raise FastdiffError(f"{path}.train.lora: an adapter needs a model to be put on: set teacher or init")
     for role, reference in (("teacher", teacher), ("init", init)):
         check_reference(f"{path}.{role}", reference, earlier)
-    for what, least in LEAST.items():
-        if not getattr(config, what) >= least:                            # so that nan is refused too
-            raise FastdiffError(f"{path}.train.{what} = {getattr(config, what)}: expected at least {least}")
-    for what, most in MOST.items():
-        if getattr(config, what) > most:
-            raise FastdiffError(f"{path}.train.{what} = {getattr(config, what)}: expected at most {most}")
-    for what, share in (("ema", config.ema), *(("betas", beta) for beta in config.betas)):
-        if not 0 <= share < 1:
-            raise FastdiffError(f"{path}.train.{what} = {share}: expected 0 to less than 1")
     return Stage(key, name, method, config, teacher, init)
 
 

@@ -4,6 +4,7 @@ import difflib
 import inspect
 import re
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
@@ -61,6 +62,7 @@ def call(registry: Mapping[str, Callable], name: str, options: dict[str, Any], p
         raise FastdiffError(f"{path}{'.' if named_first else ': '}{error}") from None
 
 
+@cache
 def schema(kind: Callable, path: str, skip: tuple[str, ...] = ()) -> type[BaseModel]:
     """A strict pydantic model of a function's or dataclass's parameters."""
     parameters = {n: p for n, p in inspect.signature(kind).parameters.items() if n not in skip}

@@ -15,7 +15,7 @@ from .batches import as_floats
 from .bench import check_fit
 from .cards import beside
 from .checkpoint import ABOUT, about, export, fingerprint, load
-from .data import DATASETS, Readable, hub_id
+from .data import DATASETS, Nothing, Readable, hub_id, nothing
 from .denoiser import Denoiser
 from .errors import FastdiffError
 from .files import read_json, write_json
@@ -70,18 +70,22 @@ def train(run: Run, stage: Stage, title: str) -> None:
     training = Training(stage.method, Clock, student, teacher, data, config, place, accelerator, run.signals)
     with bar(run.console, title, config.steps, training.step) as advance, heap.kept(), run.signals.heeded():
         for step, logs in training:
-            advance(step, told(logs, training.pace) if logs else None)
+            advance(step, told(logs, training.pace, training.health.collapsed) if logs else None)
             if logs:
                 publish(run, stage.name, title, training, logs)
             if config.sample_every and step % config.sample_every == 0:
                 draw(training.result(), run, place / "samples" / f"{step:08d}.png")
     model = training.result().on_top_of(load(where(stage.base, folder)) if stage.base else None)
     draw(model, run, place / "samples" / f"{config.steps:08d}.png")
+    collapsed = training.health.collapsed
+    if collapsed is not None:
+        run.console.print(f"{stage.name}: collapsed, its samples cover {collapsed:.0%} of the data", highlight=False)
     if accelerator.is_main_process:
-        cost = {"images": training.images, "seconds": training.seconds,
-                "teacher_nfe": training.images * stage.method.teacher_nfe() + (pairs.about(stored)["nfe"] if stored else 0)}
+        asked = round(training.images * stage.method.teacher_nfe()) + (pairs.about(stored)["nfe"] if stored else 0)
+        cost = {"images": training.images, "seconds": training.seconds, "teacher_nfe": asked}
         dtype = {"float32": torch.float32, "float16": torch.float16}[config.export]
         notes = {"method": stage.method_name, "origin": origin, "ema": config.ema, "cost": cost, **sources(run, stage)}
+        notes |= {} if collapsed is None else {"collapsed": collapsed}
         export(model, place, notes, dtype, **beside(place))
     accelerator.wait_for_everyone()
     accelerator.free_memory()
@@ -97,6 +101,8 @@ def beneath(run: Run, stage: Stage) -> dict[str, str]:
 def learned(run: Run, model: Denoiser) -> Readable:
     """The run's data as a model learns from them: encoded into its latents, captions embedded."""
     data = run.dataset
+    if isinstance(data, Nothing) and not model.text:
+        return nothing(model.shape, data.classes)
     for what, companion, make in (("encoding images", model.latent, encoded), ("embedding captions", model.text, embedded)):
         if companion:
             with bar(run.console, what, len(data), 0) as advance:
@@ -116,6 +122,8 @@ def sources(run: Run, stage: Stage) -> dict[str, Any]:
     if not (stage.teacher or stage.init):
         own = {"autoencoder": run.recipe.model.autoencoder, "text": run.recipe.model.text}
         weights |= {role: (called(reference), reference) for role, reference in own.items() if reference}
+    if isinstance(run.dataset, Nothing):
+        return lineage(weights)
     repository = hub_id(name, options | revision) or ""
     return lineage(weights, (repository or (name if place == name in DATASETS else Path(place).name), place, repository))
 
@@ -125,7 +133,8 @@ def networks(run: Run, stage: Stage, stored: Readable | None) -> tuple[Denoiser,
     source = stage.init or stage.teacher
     begun = load(where(source, run.folder)) if source else run.recipe.fresh_model(run.dataset)
     adapter, own = stage.train.lora, source == stage.teacher
-    first = twin(begun) if adapter and own and not stage.train.offload else None      # one memory for the teacher's weights
+    alike = not stage.train.offload and stage.train.teacher == "float32"
+    first = twin(begun) if adapter and own and alike else None            # one memory for the teacher's weights
     student, told, two = stage.method.student(begun), begun.guidance, begun.two_times
     if adapter and (bool(student.guidance), student.two_times) != (bool(told), two):
         raise FastdiffError(f"stage {stage.name}: train.lora: {stage.method_name} gives the network an input of its own, "
@@ -140,7 +149,7 @@ def networks(run: Run, stage: Stage, stored: Readable | None) -> tuple[Denoiser,
         raise FastdiffError(f"stage {stage.name}: {one} is told a weight of guidance, and {other} is not told the same: "
                             "leave out init, or choose a teacher that fits it")
     bench = run.recipe.bench
-    if stage.own is None and (bench.models is None or stage.name in bench.models):
+    if stage.judged and (bench.models is None or stage.name in bench.models):
         check_fit(stage.name, student, run.dataset.reference, bench)
     if stage.base:
         check_base(stage, student, load(where(stage.base, run.folder)), run.dataset)
@@ -155,16 +164,18 @@ def publish(run: Run, name: str, title: str, training: Training, logs: dict[str,
     step, steps, pace = training.step, training.config.steps, training.pace
     run.accelerator.log({f"{name}/{figure}": value for figure, value in (logs | pace).items()}, step)
     if run.accelerator.is_main_process:
-        note(run.folder, stage=name, number=title.split()[0], step=step, steps=steps, loss=logs["loss"], **pace,
+        note(run.folder, stage=name, number=title.split()[0], step=step, steps=steps, loss=logs.get("loss"), **pace,
+             collapsed=training.health.collapsed,
              seconds_left=training.seconds / step * (steps - step), processes=run.accelerator.num_processes)
 
 
-def told(logs: dict[str, Any], pace: dict[str, float]) -> str:
+def told(logs: dict[str, Any], pace: dict[str, float], collapsed: float | None) -> str:
     """A line of the log in a few words."""
-    loss = "loss –" if logs["loss"] is None else f"loss {logs['loss']:.4g}"
+    loss = "loss –" if logs.get("loss") is None else f"loss {logs['loss']:.4g}"       # or the student has not learned yet
     waits = f", {pace['wait']:.0%} waiting for data" if pace["wait"] > 0.05 else ""
     memory = f", {pace['memory_mb'] / 1024:.1f} GiB" if torch.cuda.is_available() else ""
-    return f"{loss}, {pace['images_per_s']:,.0f} img/s{waits}{memory}"
+    fallen = "" if collapsed is None else f", COLLAPSED: {collapsed:.0%} of the data covered"
+    return f"{loss}, {pace['images_per_s']:,.0f} img/s{waits}{memory}{fallen}"
 
 
 def check_data(what: str, model: Denoiser | None, data: Any, raw: bool = False) -> None:

@@ -16,6 +16,7 @@ from . import crash, report
 from .bench import alone, cells, judges, sweep
 from .cards import renew
 from .checkpoint import about, load
+from .data import Nothing, Readable
 from .disk import writing
 from .errors import FastdiffError
 from .files import write_json
@@ -79,16 +80,25 @@ def train_all(run: Run, only: str | None) -> None:
     run.console.print(f"{run.recipe.name}: {len(stages)} stages on {data.described}, in {run.folder}", highlight=False,
                       soft_wrap=True)
     ahead = [stage for stage in stages if stage.method and only in (None, stage.name) and not about(run.folder / stage.name)]
-    for stage in (stage for stage in ahead if stage.own is None):         # before the first is trained
+    for stage in (stage for stage in ahead if stage.judged):              # before the first is trained
+        recipe = run.recipe.of(stage)
+        check_like(stage.name, recipe.dataset() if stage.own else data, data)
         stage.method.ready(data.shape, run.accelerator.device)
         if not (stage.init or stage.teacher):
-            run.recipe.fresh_model(data, "meta")                          # costs nothing
-    if ahead and only is None:                                            # and not after days
+            recipe.fresh_model(data, "meta")                              # costs nothing
+    if ahead and only is None and not isinstance(data, Nothing):          # and not after days
         judges(data.reference, run.recipe.bench, run.accelerator.device)
     for number, stage in enumerate(stages, 1):
         if only in (None, stage.name):
             do = make_pairs if stage.pairs else train
             do(run, stage, f"{number}/{len(stages)} {stage.name}")
+
+
+def check_like(name: str, own: Readable, data: Readable) -> None:
+    """Refuse a stage of nothing whose samples are not such as the data that are to judge them."""
+    if (own.shape, own.classes) != (data.shape, data.classes):
+        raise FastdiffError(f"stages.{name}.data: nothing of shape {own.shape} and {own.classes} classes, where the run's "
+                            f"data {data.name}, which judge it, have {data.shape} and {data.classes}")
 
 
 def precision_of(recipe: Recipe) -> str:
@@ -124,7 +134,11 @@ def free(key: str) -> bool:
 def benchmark(run: Run) -> None:
     """Measure every stage, then write and show the report."""
     config, folder, accelerator = run.recipe.bench, run.folder, run.accelerator
-    stages = [stage for stage in run.recipe.stages if stage.own is None]
+    if isinstance(run.dataset, Nothing):
+        run.console.print(f"{folder}: done, and not measured, as `nothing` has no images to judge samples by: compare the "
+                          "models with data by fastdiff bench", soft_wrap=True)
+        return note(folder, stage="done") if accelerator.is_main_process else None
+    stages = [stage for stage in run.recipe.stages if stage.judged]
     names = [stage.name for stage in stages if stage.method]
     models = {name: folder / name for name in names}
     teacher = config.teacher or next((s.name for s in stages if s.method_name == "denoising"), None)

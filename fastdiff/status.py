@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 
 from .errors import FastdiffError
+from .files import read_object
 from .rows import written
 from .source import parse
 
@@ -20,7 +21,8 @@ DONE = ("fastdiff.json", "pairs.safetensors")     # what a finished stage's fold
 ASIDE = ".before-"                                # in the name of a folder that was set aside
 SILENT = 600                                      # seconds after which a process elsewhere may be dead
 # What a note may say; the rest of a file that somebody changed is passed over.
-NUMBERS = ("step", "steps", "loss", "images_per_s", "seconds_left", "wait", "memory_mb", "processes", "pid", "time")
+NUMBERS = ("step", "steps", "loss", "images_per_s", "seconds_left", "wait", "memory_mb", "collapsed", "processes", "pid",
+           "time")
 WORDS = ("stage", "number", "host")
 
 
@@ -39,7 +41,8 @@ def status(folder: str | Path) -> dict[str, Any]:
 
     name, done (stages), rows (measured), state ({stage, step} of the newest that a stage not done would resume from, or
     None), alive (None where the process is on another host), silent (seconds since it was heard), crash (a report written
-    after that), and what the last note said; keys that nobody told of are absent.
+    after that), collapsed (by stage, the share of the data that its samples cover, where that is too small), and what the
+    last note said; keys that nobody told of are absent.
     """
     folder = Path(folder).expanduser()
     try:
@@ -57,8 +60,11 @@ def status(folder: str | Path) -> dict[str, Any]:
     latest = max(states, key=changed, default=None)
     newest = latest and max((state for state in states if state.parent == latest.parent), key=lambda state: int(state.name))
     last = heard(folder)
+    fallen = {path.name: share for path in done if (share := collapsed(path)) is not None}
+    fallen |= {last["stage"]: last["collapsed"]} if {"stage", "collapsed"} <= last.keys() else {}
     found = {"folder": str(folder), "name": plain(source.get("name")), "done": [path.name for path in done], "rows": rows,
-             "state": newest and {"stage": newest.parts[-3], "step": int(newest.name)}, "alive": False, **last}
+             "state": newest and {"stage": newest.parts[-3], "step": int(newest.name)}, "alive": False, **last,
+             "collapsed": fallen}
     if "time" in last:
         found |= {"silent": max(0.0, time.time() - last["time"]), "alive": alive(last)}
         crashes = [path for path in folder.glob("crash-*.txt") if changed(path) >= last["time"]]
@@ -73,6 +79,14 @@ def changed(path: Path) -> float:
     with suppress(OSError):
         return path.stat().st_mtime
     return 0.0
+
+
+def collapsed(folder: Path) -> float | None:
+    """The share of the data that a finished stage's samples cover, where its export says that it is too small."""
+    with suppress(OSError, ValueError):
+        share = read_object(folder / DONE[0]).get("collapsed")
+        return share if isinstance(share, int | float) and math.isfinite(share) else None
+    return None
 
 
 def heard(folder: Path) -> dict[str, Any]:
@@ -123,6 +137,8 @@ def lines(found: dict[str, Any]) -> dict[str, str]:
         "done": ", ".join(found["done"]) or "no stage yet",
         "now": "" if ended else ", ".join(filter(None, now)),
         "loss": f"{found['loss']:.4g}" if "loss" in has else "",
+        "health": ", ".join(f"{name} COLLAPSED: {share:.0%} of the data covered"
+                            for name, share in found["collapsed"].items()),
         "speed": ", ".join(filter(None, [f"{speed} {many}".strip(), wait])),
         "memory": f"{found['memory_mb']:,.0f} MiB" if "memory_mb" in has else "",
         "state": f"{state['stage']} at step {state['step']:,}" if state else "",
@@ -138,7 +154,8 @@ def advice(found: dict[str, Any], ended: bool) -> str:
     """Whether it runs, and what to do."""
     again = f"the same command goes on: fastdiff run {found['folder']}/recipe.yaml --out {found['folder']}"
     if ended:
-        return f"done: open {found['folder']}/report.html"
+        report = Path(found["folder"]) / "report.html"
+        return f"done: open {report}" if report.exists() else "done"
     if found["alive"]:
         return "running"
     if found["alive"] is None and found["silent"] < SILENT:

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,11 +21,12 @@ from .errors import FastdiffError, Interrupted
 from .health import Health, plain
 from .loader import Loader
 from .log import Log
-from .placement import laid, offload, recompute, shard, unsynced, whole
+from .placement import halve, laid, offload, recompute, shard, unsynced, whole
+from .roles import only, roles_of
 from .signals import Signals
 from .state import load_state, save_state
 from .streams import merged
-from .train_config import OPTIMIZERS, TrainConfig
+from .train_config import TrainConfig
 
 TALK = 1.0      # seconds between the processes' questions whether one of them was asked to save or to stop
 
@@ -38,18 +39,6 @@ class Teachable(Protocol):
     def averages(self) -> dict[str, Callable]: ...
     def turns(self, progress: Any) -> tuple[tuple[str, ...], ...]: ...
     def loss(self, turn: tuple[str, ...], nets: dict, batch: Any, progress: Any) -> tuple[Tensor, dict[str, Tensor]]: ...
-
-
-@contextmanager
-def only(parameters: dict[str, list[nn.Parameter]], turn: tuple[str, ...]) -> Iterator[None]:
-    """Gradients pass through the other roles but do not reach their weights."""
-    for role, own in parameters.items():
-        for p in own:
-            p.requires_grad_(role in turn)
-    yield
-    for own in parameters.values():
-        for p in own:
-            p.requires_grad_(True)
 
 
 class Training:
@@ -74,6 +63,7 @@ class Training:
         self.signals = signals or Signals()
         self.step = self.images = 0
         self.seconds = 0.0
+        self.figures: dict[str, Tensor] = {}                     # the newest of each: not every turn is in every step
         self.pace: dict[str, float] = {}
         self.talk_at = 0                                         # the step after which the processes next ask each other
         student.train().requires_grad_(True)
@@ -87,17 +77,14 @@ class Training:
         self.frozen = {"ema": self.average, **self.targets, **method.frozen(student, teacher)}
         if teacher is not None:
             self.frozen["teacher"] = teacher.eval().requires_grad_(False)
+            if config.teacher == "bfloat16":                         # and not before extras copied it
+                halve(teacher)
         self.health = Health(folder, dataset, config.seed, config.max_skips, accelerator)
         self.place()
-        weights = {r: [p for p in n.parameters() if p.requires_grad] for r, n in self.trained.items()}
-        self.parameters = {r: own for r, own in weights.items() if own}
-        kind = OPTIMIZERS[config.optimizer]
-        self.optimizers = {r: kind(own, config.lr, betas=config.betas, weight_decay=config.weight_decay)
-                           for r, own in self.parameters.items()}
+        self.roles = roles_of(self.trained, config)
         self.resume()
-        self.loader = Loader(dataset, self.images, config.batch, config.accumulate, config.seed, config.flip,
-                             accelerator.device, accelerator.process_index, accelerator.num_processes, student.guidance)
-        self.live = {r: accelerator.prepare(n) if r in self.parameters and not self.in_shards(n) else n
+        self.read_on()
+        self.live = {r: accelerator.prepare(n) if r in self.roles and not self.in_shards(n) else n
                      for r, n in self.trained.items()}
         for net in self.trained.values():      # accelerate's own autocast would be on where a method turns it off
             net.__dict__.pop("forward", None)
@@ -122,6 +109,12 @@ class Training:
             else:
                 net.to(device)
 
+    def read_on(self) -> None:
+        """Take the next batches from where the images seen so far end."""
+        config, here = self.config, self.accelerator
+        self.loader = Loader(self.dataset, self.images, config.batch, config.accumulate, config.seed, config.flip,
+                             here.device, here.process_index, here.num_processes, self.student.guidance)
+
     def result(self) -> Denoiser:
         """The exported average as one whole model; every process asks at once."""
         if self.in_shards(self.average):
@@ -135,7 +128,7 @@ class Training:
             start -= self.seconds
             forget_peak(device)
             while self.step < config.steps:
-                logs = self.advance()
+                self.figures |= self.advance()
                 self.seconds = time.monotonic() - start
                 planned = self.step == config.steps or self.step % config.save_every == 0
                 save, stop = self.asked(time.monotonic() - saved_at > 60 * config.save_minutes)
@@ -143,7 +136,8 @@ class Training:
                 if due or save:
                     self.health.check()
                 if due:
-                    logs = plain(logs | self.drifts())
+                    logs = plain(self.figures | self.drifts())
+                    self.health.cover(logs, self.step > config.steps / 2)
                     self.pace = log.write(self.step, self.images, logs, loader.waited)
                     loader.waited = 0.0
                 if planned or save:
@@ -171,7 +165,7 @@ class Training:
 
     def advance(self) -> dict[str, Tensor]:
         """One step: every turn of it, and the averages."""
-        config, logs = self.config, {"lr": torch.tensor(self.config.rate(self.step), dtype=torch.float64)}
+        config, logs = self.config, {"lr": torch.tensor(self.roles["student"].config.rate(self.step), dtype=torch.float64)}
         progress, bad = self.progress(self.step, config.steps, self.images), []
         before = self.images
         set_seed(hash((config.seed, self.step, self.accelerator.process_index)) & 0x7FFFFFFF)    # of dropout, say
@@ -198,8 +192,9 @@ class Training:
     def learn(self, turn: tuple[str, ...], progress: Any) -> tuple[dict[str, Tensor], bool]:
         """One update of the roles in a turn, on one global batch; False where it was skipped."""
         config, accelerator, mean = self.config, self.accelerator, 0.0
+        learning = {name: self.roles[name] for name in turn}
         nets = self.frozen | self.trained | {r: self.live[r] for r in turn}
-        with only(self.parameters, turn):
+        with only(self.roles, turn):
             for part in range(config.accumulate):
                 batch = self.loader.next()
                 with ExitStack() as alone:
@@ -210,20 +205,13 @@ class Training:
                     accelerator.backward(loss / config.accumulate)
                 mean = mean + loss.detach() / config.accumulate
             self.images += config.batch
-            mean, optimizers = accelerator.reduce(mean, "mean"), [self.optimizers[role] for role in turn]
-            for optimizer in optimizers if accelerator.scaler else ():
-                accelerator.scaler.unscale_(optimizer)
-            norms = {f"{role}/grad" if len(turn) > 1 else "grad":
-                     whole(nn.utils.clip_grad_norm_(self.parameters[role], config.clip or math.inf)) for role in turn}
+            mean = accelerator.reduce(mean, "mean")
+            for role in learning.values() if accelerator.scaler else ():
+                accelerator.scaler.unscale_(role.optimizer)
+            norms = {f"{name}/grad" if len(turn) > 1 else "grad": role.clipped() for name, role in learning.items()}
             updated = self.health.may_update({"loss": mean, **norms})
-            for optimizer in optimizers:
-                for group in optimizer.param_groups:
-                    group["lr"] = config.rate(self.step)
-                if accelerator.scaler:                                # it looks for itself, and counts on being asked
-                    accelerator.scaler.step(optimizer)
-                elif updated:
-                    optimizer.step()
-                optimizer.zero_grad()
+            for role in learning.values():
+                role.update(self.step, accelerator.scaler, updated)
             updated = self.health.scaled(accelerator.scaler) and updated
         return {"loss": mean, **{k: v.detach() for k, v in more.items()}, **norms}, updated
 
@@ -246,9 +234,7 @@ class Training:
     def tensors(self) -> dict[str, Tensor]:
         """All that changes during training, by name, whole; every process asks at once."""
         named = {f"{r}.{k}": v for r, n in self.nets().items() for k, v in self.learned(r, n).items()}
-        for role, optimizer in self.optimizers.items():
-            for index, state in optimizer.state_dict()["state"].items():
-                named |= {f"optimizer.{role}.{index}.{k}": v for k, v in state.items()}
+        named |= {f"optimizer.{r}.{k}": v for r, role in self.roles.items() for k, v in role.tensors().items()}
         here = self.accelerator.is_main_process                  # who keeps them: in main memory, one by one
         full = ((name, whole(value)) for name, value in named.items())
         return {name: value.cpu() if here else value.new_empty(0) for name, value in full}
@@ -259,7 +245,8 @@ class Training:
         if self.accelerator.is_main_process:
             scaler = self.accelerator.scaler.state_dict() if self.accelerator.scaler else None
             record = {"images": self.images, "seconds": self.seconds, "scaler": scaler, "skipped": self.health.skipped,
-                      "row": self.health.row, "data": marks}
+                      "row": self.health.row, "coverages": self.health.coverages, "data": marks,
+                      "figures": plain(self.figures)}
             save_state(self.folder / "state", self.step, tensors, record, self.config.keep)
         self.accelerator.wait_for_everyone()
 
@@ -273,15 +260,14 @@ class Training:
             return
         self.step, self.images, self.seconds = record["step"], record["images"], record["seconds"]
         self.health.skipped, self.health.row = record.get("skipped", 0), record.get("row", 0)
+        self.health.coverages = record.get("coverages", [])
+        self.figures = {name: torch.tensor(math.nan if value is None else value, dtype=torch.float64)
+                        for name, value in record.get("figures", {}).items()}
         for role, net in self.nets().items():
             own = self.learned(role, net)
             net.load_state_dict({k: laid(tensors[f"{role}.{k}"], v) for k, v in own.items()}, strict=not self.fixed)
-        for role, optimizer in self.optimizers.items():
-            state: dict[int, dict[str, Tensor]] = {}
-            for name, value in tensors.items():
-                if name.startswith(f"optimizer.{role}."):
-                    index, key = name.removeprefix(f"optimizer.{role}.").split(".", 1)
-                    state.setdefault(int(index), {})[key] = laid(value, self.parameters[role][int(index)])
-            optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        for name, role in self.roles.items():
+            start = f"optimizer.{name}."
+            role.resume({k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)})
         if self.accelerator.scaler and record["scaler"]:
             self.accelerator.scaler.load_state_dict(record["scaler"])

@@ -30,6 +30,20 @@ class Recorder(nn.Module):
         return torch.cat([x * self.scale] * self.channels, 1)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_network_in_half_precision_is_told_the_time_whole(dtype):
+    """In bfloat16 999 is 1000."""
+    net = Recorder(dtype)
+    model = Denoiser(net, DDPM(), "eps", two_times=True)
+    for times in ((999.0, 998.0), ([999.0, 998.5], [998.0, 997.0])):
+        t, s = torch.tensor(times, dtype=torch.float64)
+        model(torch.zeros(2, 3), t, s)
+        x, told, then, _ = net.seen
+        assert (x.dtype, told.dtype, then.dtype) == (dtype, torch.float32, torch.float32)
+        assert torch.equal(told, model.solve(t).clock * torch.ones(2))
+        assert torch.equal(told - then, (t - s).float().expand(2))
+
+
 def pair(shape=(5, 3, 4, 5)):
     return torch.randn(2, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
@@ -129,7 +143,9 @@ def test_the_network_sees_its_own_dtype_and_the_caller_theirs(inside, outside):
     x = torch.randn(2, 3, dtype=outside)
     for t in (torch.tensor(0.3, dtype=torch.float64), torch.tensor([0.3, 0.4])):
         p = Denoiser(net, Cosine(), "v", scale_input=True, two_times=True)(x, t, t / 2)
-        assert [seen.dtype for seen in net.seen[:3]] == [inside] * 3 and net.seen[1].shape == net.seen[2].shape == (2,)
+        times = torch.promote_types(inside, torch.float32)
+        assert [seen.dtype for seen in net.seen[:3]] == [inside, times, times]
+        assert net.seen[1].shape == net.seen[2].shape == (2,)
         assert p.x0.dtype == p.eps.dtype == outside
         alpha, sigma = Cosine().alpha_sigma(t)
         torch.testing.assert_close(like(alpha, x) * p.x0 + like(sigma, x) * p.eps, x, rtol=1e-5, atol=1e-5)

@@ -177,7 +177,8 @@ def test_exporting_again_leaves_no_pipeline_of_another_model(tmp_path):
 
 OPTIONS = {"progressive": {"steps": 4}, "stochastic": {"steps": 4}}
 SCHEDULERS = {**dict.fromkeys(("stochastic", "tcd", "pcm"), "TCDScheduler"), **dict.fromkeys(        # by DDIM all others
-    ("cd", "ct", "ict", "ect", "consistency", "tcm", "sct", "scd", "scm", "lcm"), "LCMScheduler")}
+    ("cd", "ct", "ict", "ect", "consistency", "tcm", "sct", "scd", "scm", "lcm", "dmd2", "f_distill", "sid", "sida",
+     "diff_instruct", "add", "ladd"), "LCMScheduler")}
 
 
 @pytest.mark.parametrize("time_input", ["timestep", "time"])

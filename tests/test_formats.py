@@ -19,6 +19,7 @@ from fastdiff.generate import conditions, sample
 from fastdiff.guidance import Guided
 from fastdiff.networks.latent import Autoencoder
 from fastdiff.networks.text import TextEncoder
+from fastdiff.placement import halve
 from fastdiff.rows import read_rows
 from fastdiff.samplers import SAMPLERS, time_grid
 from fastdiff.schedule import DDPM, Flow, Karras
@@ -84,6 +85,18 @@ def same(images, wanted):
     wanted = torch.from_numpy(wanted).permute(0, 3, 1, 2) if isinstance(wanted, np.ndarray) else wanted
     assert ((wanted > 0.01) & (wanted < 0.99)).float().mean() > 0.5 and wanted.std() > 0.02     # not all of it is clamped
     torch.testing.assert_close(images, wanted, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_network_kept_in_bfloat16_answers_nearly_the_same(opened, name):
+    _, model, folder = opened(name)
+    half = load(folder)
+    halve(half)
+    x, labels = noise(2, *model.shape), torch.tensor([0, 1]) if model.classes else None
+    cond = conditions(model, 2, labels, PROMPTS if model.text else None, guidance=1.0)
+    whole, other = (net.raw(x, torch.tensor(0.999 * model.schedule.t_max, dtype=torch.float64), None, cond)
+                    for net in (model, half))
+    assert other.dtype == torch.float32 and (whole - other).norm() < 0.03 * whole.norm() > 0
 
 
 # ---- with prompts

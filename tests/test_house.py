@@ -24,7 +24,7 @@ FLOORS = [
     {"card"},
     {"formats"},
     {"methods", "checkpoint", "generate", "likelihood", "metrics", "provenance", "cost", "placement", "health"},
-    {"state", "log", "parts"},
+    {"state", "log", "parts", "roles"},
     {"train", "pairs", "latents", "evaluate", "search", "editing", "crash"},
     {"measure", "budget"},
     {"bench", "report"},

@@ -162,7 +162,7 @@ def test_the_adapter_alone_is_trained_averaged_and_saved(distilled):
     assert {name for name in state if name.startswith("student.")} == {f"student.{name}" for name in names}
     assert {name for name in state if name.startswith("ema.")} == {f"ema.{name}" for name in names}
     assert "net.module.mid_block.attentions.0.transformer_blocks.0.attn2.to_out.0.lora_A.default.weight" in names
-    assert len(run.optimizers["student"].state) == len(names)
+    assert len(run.roles["student"].optimizer.state) == len(names)
     shared = dict(run.average.named_parameters())
     for name, p in run.student.named_parameters():
         assert (shared[name] is p) == (name not in names), name

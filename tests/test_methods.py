@@ -26,6 +26,7 @@ from fastdiff.schedule import DDPM, SCHEDULES, Cosine, Flow, Karras, like
 POINT = torch.tensor([0.3, -0.7], dtype=torch.float64)
 named = {"ids": lambda v: v if isinstance(v, str) else type(v).__name__}
 PARAMETERISATIONS = [(Flow(), "velocity"), (Cosine(), "v"), (Cosine(), "x0"), (Karras(), "edm"), (DDPM(), "eps")]
+APART = ("dmd2", "f_distill", "sid", "sida", "diff_instruct", "add", "ladd", "gan")       # they learn by other networks too
 START, MIDDLE = Progress(0, 100, 0), Progress(50, 100, 6400)
 
 
@@ -92,7 +93,7 @@ class Dropping(MLP):
 
 
 @pytest.mark.parametrize(("schedule", "predicts"), PARAMETERISATIONS, **named)
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in APART])
 def test_at_rest_on_one_point(name, schedule, predicts):
     method, student = METHODS[name](), constant(POINT, schedule, predicts)
     others = {r: constant(POINT, schedule, predicts) for r in ("teacher", "stage_one", *method.averages())}

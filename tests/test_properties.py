@@ -124,6 +124,7 @@ def in_full(registry, value):
     name = next(name for name, kind in registry.items() if type(value) is kind)
     options = {f.name: getattr(value, f.name) for f in fields(value) if f.init}
     return {"name": name, **{key: in_full(option.registry, option) if hasattr(option, "registry") else
+                             option.model_dump(mode="json") if hasattr(option, "model_dump") else
                              list(option) if isinstance(option, tuple) else option for key, option in options.items()}}
 
 

@@ -12,7 +12,9 @@ from fastdiff.methods import METHODS
 from fastdiff.methods.base import LogNormal
 from fastdiff.recipe import build, load
 from fastdiff.source import differences, override
+from fastdiff.stages import free
 from fastdiff.train import TrainConfig
+from fastdiff.train_config import FREE
 
 ROOT = Path(__file__).parents[1]
 PLAIN = {
@@ -105,6 +107,24 @@ def test_defaults_give_way_from_the_outside_in():
     assert build(changed("train.ema=0.5")).stages[0].train.ema == 0.5                    # other methods bring none
 
 
+def test_settings_of_roles_give_way_key_by_key(monkeypatch):
+    brings = {"roles": {"fake": {"lr": 1.0, "clip": 5}, "critic": {"lr": 2.0}}}
+    monkeypatch.setattr(METHODS["ect"], "training", brings)
+    found = build(changed("stages.consistency.train.roles={fake: {lr: 1e-4}, student: {betas: [0, 0.99], optimizer: radam}}",
+                          "train.weight_decay=0.5"))
+    roles = {role: found.stages[-1].train.of(role) for role in ("fake", "critic", "student", "other")}
+    assert {role: (own.lr, own.clip) for role, own in roles.items()} == {
+        "fake": (1e-4, 5), "critic": (2.0, 1), "student": (0.001, 1), "other": (0.001, 1)}
+    assert (roles["student"].betas, roles["student"].optimizer, roles["fake"].optimizer) == ((0, 0.99), "radam", "adam")
+    assert {own.weight_decay for own in roles.values()} == {0.5} and found.stages[0].train.of("fake").lr == 0.001
+    assert METHODS["ect"].training is brings and brings["roles"]["fake"] == {"lr": 1.0, "clip": 5}
+
+
+def test_settings_of_roles_fix_a_run():
+    assert not {"roles", "teacher"} & set(FREE)
+    assert not free("stages.student.train.roles.fake.clip") and free("stages.student.train.log_every")
+
+
 def test_methods_take_nested_names():
     times = build(changed("stages.teacher.method.times={name: lognormal, mean: -1, std: 2}")).stages[0].method.times
     assert times == LogNormal(-1.0, 2.0)
@@ -191,6 +211,8 @@ def test_bad_overrides(assignment):
     ("stages.teacher.train.stpes=3", "stages.teacher.train.stpes is unknown, did you mean steps?"),
     ("stages.progressive.train.stpes=3", "stages.progressive.train.stpes is unknown, did you mean steps?"),
     ("train.stpes=3", "train.stpes is unknown, did you mean steps?"),
+    ("train.roles.fake.lrr=3", "train.roles.fake.lrr is unknown, did you mean lr?"),
+    ("stages.teacher.train.roles={fake: {ema: 0}}", "stages.teacher.train.roles.fake.ema is unknown, choose from betas,"),
     ("train.zzz=3", "train.zzz is unknown, choose from accumulate, batch,"),
     ("bench.sampels=3", "bench.sampels is unknown"),
     ("bench.seed=3", "bench.seed is unknown, did you mean seeds?"),
@@ -243,6 +265,14 @@ def test_missing_keys(keys, message):
     ("model.net.width=1.5", "model.net.width: "),
     ("data.n=many", "data.n: "),
     ("train=fast", "train: "),
+    ("train.roles=3", "train.roles: input should be a valid dictionary"),
+    ("train.roles.fake=3", "train.roles.fake: input should be a valid dictionary"),
+    ("train.roles.fake.lr=fast", "train.roles.fake.lr: input should be a valid number"),
+    ("stages.teacher.train.roles.fake.lr=-1", "stages.teacher.train.roles.fake.lr = -1.0: expected at least 0"),
+    ("train.roles.fake.lr=1e4", "stages.teacher.train.roles.fake.lr = 10000.0: expected at most 1000"),
+    ("train.roles.fake.betas=[0, 1]", "stages.teacher.train.roles.fake.betas = 1.0: expected 0 to less than 1"),
+    ("train.roles.fake.optimizer=sgd", "train.roles.fake.optimizer: input should be 'adam', 'adamw' or 'radam', got 'sgd'"),
+    ("train.teacher=float16", "train.teacher: input should be 'float32' or 'bfloat16', got 'float16'"),
     ("train.lr=fast", "train.lr: input should be a valid number"),
     ("train.lr=", "train.lr: input should be a valid number"),
     ("train.steps=1.5", "train.steps: "),

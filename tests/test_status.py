@@ -69,6 +69,20 @@ def test_what_goes_on(run, fastdiff):
         "        running"]
 
 
+def test_a_collapse_is_told_of_the_stage_in_training_and_of_those_that_are_done(run, fastdiff):
+    note(run, **SAID, collapsed=0.314)
+    (run / "teacher/fastdiff.json").write_text('{"collapsed": 0.25}')
+    code, out, err = fastdiff("status", run)
+    assert (code, err) == (0, "")
+    assert "health  teacher COLLAPSED: 25% of the data covered, student COLLAPSED: 31% of the data covered" in out
+    assert json.loads(fastdiff("status", run, "--json")[1])["collapsed"] == {"teacher": 0.25, "student": 0.314}
+    for text in ("[3]", "{", '{"collapsed": "x"}'):
+        (run / "teacher/fastdiff.json").write_text(text)
+        assert status(run)["collapsed"] == {"student": 0.314}
+    note(run, **SAID | {"loss": None}, collapsed=None)                    # and the student has not learned yet
+    assert not {"loss", "health"} & lines(status(run)).keys()
+
+
 def test_what_is_not_known_is_left_out(run):
     note(run, stage="benchmark", number="", step=3, steps=24, seconds_left=float("nan"), memory_mb=None)
     told = lines(status(run))
@@ -78,11 +92,11 @@ def test_what_is_not_known_is_left_out(run):
 
 
 def test_the_end(run):
+    (run / "report.html").write_text("")
     note(run, stage="done")
     told = lines(status(run))
     assert told[""] == f"done: open {run}/report.html" and "now" not in told
     (run / FILE).unlink()
-    (run / "report.html").write_text("")
     assert lines(status(run))[""].startswith("done")
 
 

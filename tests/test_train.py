@@ -2,6 +2,7 @@
 
 import json
 import math
+from copy import deepcopy
 from dataclasses import dataclass
 
 import pytest
@@ -21,6 +22,7 @@ from fastdiff.networks import MLP, unet
 from fastdiff.schedule import Flow
 from fastdiff.state import load_state
 from fastdiff.train import TrainConfig, Training
+from fastdiff.train_config import Own
 
 DATA = toy(n=300)
 
@@ -38,6 +40,11 @@ def tiny(seed=0):
 def training(folder, method=None, student=None, data=DATA, **settings):
     config = TrainConfig(**{"steps": 20, "batch": 32, "save_every": 5, "log_every": 5} | settings)
     return Training(method or Denoising(), Progress, student or tiny(), None, data, config, folder, Accelerator(cpu=True))
+
+
+def weights_of(run):
+    """By role, all that is trained."""
+    return {name: role.weights for name, role in run.roles.items()}
 
 
 def finish(run):
@@ -130,13 +137,13 @@ def test_only_the_roles_of_a_turn_receive_gradients(tmp_path, monkeypatch):
     learn, clip = run.learn, nn.utils.clip_grad_norm_
 
     def spy(parameters, norm):
-        reached.append({r: sum(p.grad is not None for p in own) for r, own in run.parameters.items()})
+        reached.append({r: sum(p.grad is not None for p in own) for r, own in weights_of(run).items()})
         return clip(parameters, norm)
 
     def watched(turn, progress):
-        before = {r: torch.cat([p.detach().flatten() for p in own]) for r, own in run.parameters.items()}
+        before = {r: torch.cat([p.detach().flatten() for p in own]) for r, own in weights_of(run).items()}
         logs = learn(turn, progress)
-        for role, own in run.parameters.items():
+        for role, own in weights_of(run).items():
             assert torch.equal(before[role], torch.cat([p.detach().flatten() for p in own])) == (role not in turn)
         return logs
 
@@ -144,10 +151,10 @@ def test_only_the_roles_of_a_turn_receive_gradients(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "learn", watched)
     slow = weights(run.targets["slow"])
     finish(run)
-    count = {role: len(own) for role, own in run.parameters.items()}
+    count = {role: len(own) for role, own in weights_of(run).items()}
     assert reached == [{"student": count["student"], "critic": 0}, {"student": 0, "critic": 2}] * 2
     assert [turn for turn, _ in method.seen] == [("student",), ("critic",)] * 2
-    assert all(p.requires_grad for own in run.parameters.values() for p in own)
+    assert all(p.requires_grad for own in weights_of(run).values() for p in own)
     assert all(p.grad is None for net in (run.average, run.targets["slow"]) for p in net.parameters())
     assert not torch.equal(slow, weights(run.targets["slow"]))                    # the target average followed
     logged = ("loss", "value", "grad")
@@ -156,11 +163,40 @@ def test_only_the_roles_of_a_turn_receive_gradients(tmp_path, monkeypatch):
 
 def test_roles_of_one_turn_learn_together(tmp_path):
     run = training(tmp_path, Duel(both=True), steps=1, log_every=1)
-    before = {r: torch.cat([p.detach().flatten() for p in own]) for r, own in run.parameters.items()}
+    before = {r: torch.cat([p.detach().flatten() for p in own]) for r, own in weights_of(run).items()}
     finish(run)
-    for role, own in run.parameters.items():
+    for role, own in weights_of(run).items():
         assert not torch.equal(before[role], torch.cat([p.detach().flatten() for p in own]))
     assert {"loss", "student/grad", "critic/grad"} <= set(log_of(tmp_path)[0])
+
+
+def test_a_role_learns_by_its_own_settings_and_the_common_schedule(tmp_path):
+    """Adam's first update moves every weight by the rate, whatever the gradient; what is left out is the training's."""
+    own = {"critic": Own(lr=0.03, betas=(0.0, 0.99), optimizer="adamw", clip=1e-3)}
+    run = training(tmp_path, Duel(), steps=8, lr=0.01, warmup=1, decay="linear", clip=0.5, roles=own)
+    before = {role: torch.cat([p.detach().flatten() for p in of]) for role, of in weights_of(run).items()}
+    run.advance()
+    for role, rate in (("student", 0.01 / 2), ("critic", 0.03 / 2)):
+        moved = torch.cat([p.detach().flatten() for p in weights_of(run)[role]]) - before[role]
+        assert moved.abs().max() == pytest.approx(rate, rel=0.02), role
+    run.advance()
+    student, critic = (run.roles[role] for role in ("student", "critic"))
+    rates = [role.optimizer.param_groups[0]["lr"] for role in (student, critic)]
+    assert rates == pytest.approx([0.01 * 7 / 8, 0.03 * 7 / 8])
+    assert (type(student.optimizer), student.config.betas, student.config.clip) == (torch.optim.Adam, (0.9, 0.999), 0.5)
+    assert (type(critic.optimizer), critic.config.betas, critic.config.clip) == (torch.optim.AdamW, (0.0, 0.99), 1e-3)
+    for p in critic.weights:
+        p.grad = torch.ones_like(p)
+    assert critic.clipped() == pytest.approx(3**0.5)
+    assert torch.cat([p.grad.flatten() for p in critic.weights]).norm() == pytest.approx(1e-3, rel=1e-2)
+
+
+def test_settings_of_a_role_that_the_method_has_not_are_refused(tmp_path):
+    with pytest.raises(FastdiffError, match="^train.roles.critik: the method trains no such role, did you mean critic.$"):
+        training(tmp_path / "a", Duel(), roles={"critik": Own(lr=1.0)})
+    with pytest.raises(FastdiffError, match="^train.roles.fake: the method trains no such role, choose from student$"):
+        training(tmp_path / "b", Denoising(), roles={"fake": Own(lr=1.0)})
+    assert not (tmp_path / "a").exists()
 
 
 @pytest.mark.parametrize("method", [Duel, lambda: Denoising(Importance(bins=4))], ids=["two roles", "a memory"])
@@ -176,6 +212,40 @@ def test_all_that_changes_is_saved_and_restored(tmp_path, method):
     assert set(whole.tensors()) == set(resumed.tensors()) > {"ema.net.first.weight"}
     assert all(torch.equal(v, resumed.tensors()[k]) for k, v in whole.tensors().items())
     assert (tmp_path / "a/log.jsonl").read_text() == (tmp_path / "b/log.jsonl").read_text()
+
+
+@dataclass
+class Seldom(Duel):
+    """A duel in which the student learns in every third step only."""
+
+    def turns(self, progress):
+        return (("critic",), ("student",)) if (progress.step + 1) % 3 == 0 else (("critic",),)
+
+    def loss(self, turn, nets, batch, progress):
+        loss, logs = super().loss(turn, nets, batch, progress)
+        return loss, logs | ({"odd": 0 * loss.detach() + math.nan if progress.step < 7 else loss.detach()})
+
+
+@pytest.mark.parametrize("saved", [4, 5, 7])
+def test_a_line_has_the_newest_of_every_figure_though_a_state_was_saved_within_a_cycle(tmp_path, saved):
+    settings = {"steps": 13, "log_every": 2, "save_every": saved, "ema": 0.5}
+    whole = training(tmp_path / "a", Seldom(), **settings)
+    seen = {step: {name: float(value) for name, value in whole.figures.items()} for step, _ in whole}
+    assert "loss" not in seen[2] and seen[3]["loss"] == seen[4]["loss"] == seen[5]["loss"] != seen[6]["loss"]
+    lines = log_of(tmp_path / "a")
+    assert "loss" not in lines[0] and "critic/loss" in lines[0]
+    for line in lines[1:]:
+        own = {name: value for name, value in seen[line["step"]].items() if math.isfinite(value)}
+        assert {"loss", "value", "critic/loss"} <= set(own) and own.items() <= line.items()
+        assert (line["odd"] is None) == (line["step"] < 9)
+    for step, _ in training(tmp_path / "b", Seldom(), **settings):
+        if step == saved + 1:
+            break
+    resumed = training(tmp_path / "b", Seldom(), student=tiny(9), **settings)
+    assert resumed.step == saved
+    finish(resumed)
+    assert (tmp_path / "a/log.jsonl").read_text() == (tmp_path / "b/log.jsonl").read_text()
+    assert all(torch.equal(v, resumed.tensors()[k]) for k, v in whole.tensors().items())
 
 
 # ---- the exported average
@@ -289,7 +359,7 @@ def test_the_complaint_names_the_turn_and_what_was_bad_before(tmp_path):
     assert "\n" not in str(caught.value) and load_state(tmp_path / "sick/state")[1]["step"] == 5
     finish(training(tmp_path / "mended", Sick(mended=True)))
     lines = log_of(tmp_path / "mended")
-    assert len(lines) == 4 and ["critic/often" in line for line in lines] == [False, True] * 2
+    assert len(lines) == 4 and all("critic/often" in line for line in lines)
 
 
 @dataclass
@@ -338,6 +408,35 @@ def test_skips_in_a_row_are_remembered_over_a_break(tmp_path):
     assert load_state(tmp_path / "state")[1]["row"] == 1
     with pytest.raises(FastdiffError, match="not finite at step 6, the 2"):
         finish(training(tmp_path, Ill(at=(5, 6)), max_skips=1, save_every=5))
+
+
+# ---- collapse
+
+
+@dataclass
+class Fading(Denoising):
+    """Denoising whose samples are said to cover less and less of the data."""
+
+    def loss(self, turn, nets, batch, progress):
+        loss, logs = super().loss(turn, nets, batch, progress)
+        return loss, logs | {"coverage": torch.tensor(1 - 0.75 * progress.fraction)}
+
+
+def test_a_collapse_is_the_median_coverage_of_the_latest_lines_of_the_second_half(tmp_path):
+    settings = {"steps": 40, "log_every": 1, "save_every": 33}
+    seen = {step: run.health.collapsed for run in [training(tmp_path / "a", Fading(), **settings)] for step, _ in run}
+    for step, found in seen.items():
+        shares = sorted(1 - 0.75 * (k - 1) / 40 for k in range(max(21, step - 9), step + 1))
+        wanted = (shares[len(shares) // 2] + shares[(len(shares) - 1) // 2]) / 2 if shares else 1.0
+        assert found == (pytest.approx(wanted) if wanted < 0.5 else None), step
+    assert seen[20] is None and 0.25 < seen[40] < 0.5
+    for step, _ in training(tmp_path / "b", Fading(), **settings):
+        if step == 36:
+            break
+    resumed = training(tmp_path / "b", Fading(), **settings)
+    assert resumed.step == 33 and resumed.health.collapsed == seen[33]
+    finish(resumed)
+    assert resumed.health.collapsed == seen[40] == training(tmp_path / "a", Fading(), **settings).health.collapsed
 
 
 # ---- arithmetic
@@ -438,6 +537,39 @@ def test_activations_computed_again_give_the_same_weights_and_are_not_kept(tmp_p
     assert kept[1] < 0.5 * kept[0]
     with pytest.raises(FastdiffError, match="gradient_checkpointing: MLP knows none"):
         training(tmp_path / "mlp", gradient_checkpointing=True)
+
+
+@dataclass
+class Copied(Duel):
+    """A duel in which the critic is a copy of the teacher, whose answers the student follows."""
+
+    def extras(self, student, teacher):
+        return {"critic": deepcopy(teacher).requires_grad_(True)}
+
+    def loss(self, turn, nets, batch, progress):
+        t = batch.rng.uniform()
+        said, critic, aim = (nets[role](batch.x0, t, t).x0 for role in ("student", "critic", "teacher"))
+        return (said - aim + critic).square().mean(), {}
+
+
+@pytest.mark.parametrize("offload", [False, True])
+def test_a_teacher_kept_in_bfloat16_takes_half_the_memory_and_teaches_the_same(tmp_path, offload):
+    def made(name, **settings):
+        teacher = tiny(1)
+        nn.init.normal_(teacher.net.last.weight, std=0.3)
+        config = TrainConfig(steps=20, batch=32, log_every=5, **settings)
+        return Training(Copied(), Progress, tiny(), teacher, DATA, config, tmp_path / name, Accelerator(cpu=True))
+
+    whole, half = made("whole"), made("half", teacher="bfloat16", offload=offload)
+    size = [sum(p.nbytes for p in run.frozen["teacher"].parameters()) for run in (whole, half)]
+    assert size[0] == 2 * size[1]
+    for net in (half.student, half.average, half.targets["slow"], half.trained["critic"]):
+        assert {p.dtype for p in net.parameters()} == {torch.float32}
+    finish(whole), finish(half)
+    one, two = (log_of(tmp_path / name) for name in ("whole", "half"))
+    assert one != two
+    for a, b in zip(one, two, strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], rel=0.03)
 
 
 def test_the_pace_is_told_beside_the_log(tmp_path):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from copy import deepcopy
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, NamedTuple
 
@@ -39,6 +40,8 @@ class Method:
     training: ClassVar[dict[str, Any]] = {}       # the method's own defaults of the training settings
     teaches: ClassVar[bool] = False               # a teacher is needed
     paired: ClassVar[bool] = False                # stored pairs of noise and sample are needed: batch.eps
+    needs_images: ClassVar[bool] = True           # or only the shape of batch.x0 and the labels; may be a property
+    cycle: ClassVar[int] = 1                      # steps after which the turns repeat; may be a property
 
     def ready(self, shape: tuple[int, ...], device: torch.device) -> None:
         """Refuse, before a training, data that are not for a distance, or one whose weights are not there."""
@@ -82,6 +85,16 @@ class Method:
 def bare(net: nn.Module) -> nn.Module:
     """The network inside a data-parallel wrapper."""
     return getattr(net, "module", net) if not isinstance(net, Denoiser) else net
+
+
+def copied(model: Denoiser) -> Denoiser:
+    """A copy that is to learn."""
+    return deepcopy(model).train().requires_grad_(True)
+
+
+def twice(cond: Cond) -> Cond:
+    """A condition for two batches in a row."""
+    return cond and {name: torch.cat([value, value]) for name, value in cond.items()}
 
 
 def alike(x: Tensor) -> AbstractContextManager:

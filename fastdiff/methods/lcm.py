@@ -11,6 +11,7 @@ from ..denoiser import Denoiser, Sampling, with_guidance
 from ..errors import FastdiffError
 from ..samplers import time_grid
 from ..schedule import like
+from .adversary import Adversary, pulled
 from .base import Distance, Huber, Method, alike, bare, by_level, per_sample
 
 NO_GUIDANCE = (1.0, 1.0)
@@ -74,9 +75,16 @@ class OnGrid(Method):
             net = nets["target"].train(student.training) if "target" in nets else student
             further = like(s > u.clamp(min=bottom), x) > 0                        # else x_s is where the jump ends
             wanted = torch.where(further, schedule.mix(*net(near, s, u, cond), u), near)
-            error = per_sample((found - wanted).square()).sqrt()
-        logs = by_level("self_error", error, t / schedule.t_max)
-        return self.distance(found, wanted).mean(), logs
+        return self.compared(turn, nets, batch, found, wanted, t, u)
+
+    def compared(self, turn, nets, batch, found, wanted, t, u):
+        """The loss of the student's jump from t to u, and what to log."""
+        return self.distance(found, wanted).mean(), self.health(nets, found, wanted, t)
+
+    def health(self, nets, found, wanted, t):
+        """What to log of the difference of the two jumps."""
+        error = per_sample((found - wanted).detach().square()).sqrt()
+        return by_level("self_error", error, t / nets["teacher"].schedule.t_max)
 
     def time(self, schedule, place):
         """The time of a point by its number, 0 for clean data."""
@@ -143,13 +151,15 @@ class TCD(OnGrid):
 
 @dataclass
 class PCM(OnGrid):
-    """Phased consistency distillation, without its adversarial term: the jump ends where t's own phase does.
+    """Phased consistency distillation: the jump ends where t's own phase does.
 
-    phases: parts of the grid, and the steps of a deterministic sampling; another number needs another student.
+    phases: parts of the grid, and the steps of a deterministic sampling; another number needs another student. gan: a critic
+    on the teacher's features of the student's jump and its target, noised within the phase; 0.1 is the paper's weight.
     """
 
     phases: int = 4
     weights: tuple[float, float] = (4.5, 4.5)
+    gan: Adversary = Adversary()
 
     def __post_init__(self):
         super().__post_init__()
@@ -161,8 +171,43 @@ class PCM(OnGrid):
         half = self.time(schedule, 0.5)                                           # an edge is the end of the phase above it
         return edges[torch.searchsorted(edges, t - half) - 1]
 
+    def extras(self, student, teacher):
+        return super().extras(student, teacher) | ({"critic": self.gan.critic(teacher)} if self.gan.weight else {})
+
+    def turns(self, progress):
+        return (("critic",), ("student",)) if self.gan.weight else (("student",),)
+
+    def compared(self, turn, nets, batch, found, wanted, t, u):
+        if not self.gan.weight:
+            return super().compared(turn, nets, batch, found, wanted, t, u)
+        level = u + batch.rng.uniform() * (t - u)
+
+        def seen(*parts):
+            raised = [noised(nets["teacher"].schedule, x, u, level, batch.rng.normal(x.shape[1:]).to(x)) for x in parts]
+            return self.gan.seen(nets["teacher"], raised, [level] * len(parts), batch.cond)
+
+        if "critic" in turn:
+            with torch.no_grad():
+                real, made = seen(wanted, found)
+            return self.gan.telling(nets["critic"], real, made)
+        leaf = found.detach().requires_grad_()
+        logits = nets["critic"](*seen(leaf))
+        loss, logs = pulled(found, leaf, {"agreement": self.distance(leaf, wanted).mean(),
+                                          "gan": self.gan.weight * self.gan.fooling(logits)})
+        return loss, logs | self.health(nets, leaf, wanted, t)
+
+    def teacher_nfe(self):
+        return super().teacher_nfe() + 1.5 * (self.gan.weight > 0)                # two in the critic's turn, one in its own
+
     def sampling(self):
         return Sampling("ddim", self.spacing, (self.phases,), only=True)
+
+
+def noised(schedule, x, t, u, eps):
+    """x_u of x_t, of data that are noised further from t to u."""
+    (alpha_t, sigma_t), (alpha_u, sigma_u) = schedule.alpha_sigma(t), schedule.alpha_sigma(u)
+    shrink = alpha_u / alpha_t
+    return like(shrink, x) * x + like((sigma_u.square() - (shrink * sigma_t).square()).clamp(min=0).sqrt(), x) * eps
 
 
 def bounded(model: Denoiser) -> Denoiser:

@@ -1,4 +1,7 @@
-"""Progressive distillation (Salimans & Ho 2022): one student step matches two teacher DDIM steps; and with noise between."""
+"""Progressive distillation (Salimans & Ho 2022): one student step matches two teacher DDIM steps; and with noise between.
+
+With an adversary it is that of SDXL-Lightning (Lin et al. 2024).
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -9,6 +12,7 @@ from torch import Tensor
 from ..denoiser import Sampling
 from ..errors import FastdiffError
 from ..schedule import Schedule, like
+from .adversary import Adversary, pulled
 from .base import Method, bare, per_sample
 
 
@@ -17,11 +21,13 @@ class Progressive(Method):
     """One round (algorithm 2). steps: N of the student's grid t = i / N; the teacher walks it in 2 N.
 
     weight: of the squared error in x0, truncated SNR max(alpha^2 / sigma^2, 1) or SNR + 1, which is the error in v.
-    A round starts with a fresh optimizer, ends at learning rate zero, and keeps no average of weights.
+    A round starts with a fresh optimizer, ends at learning rate zero, and keeps no average of weights. gan: a critic on the
+    teacher's features of where a jump ends, beside those of where it began.
     """
 
     steps: int = 8
     weight: Literal["truncated_snr", "snr_plus_1"] = "truncated_snr"
+    gan: Adversary = Adversary()
 
     training: ClassVar[dict] = {"ema": 0.0, "decay": "linear"}
     teaches: ClassVar[bool] = True
@@ -29,6 +35,12 @@ class Progressive(Method):
     def __post_init__(self):
         if self.steps < 1:
             raise FastdiffError(f"steps = {self.steps}: expected at least 1")
+
+    def extras(self, student, teacher):
+        return {"critic": self.gan.critic(teacher, views=2)} if self.gan.weight else {}
+
+    def turns(self, progress):
+        return (("critic",), ("student",)) if self.gan.weight else (("student",),)
 
     def loss(self, turn, nets, batch, progress):
         model, teacher = bare(nets["student"]), nets["teacher"]
@@ -39,15 +51,32 @@ class Progressive(Method):
             half = schedule.mix(*teacher(x, t, mid, batch.cond), mid)
             late = teacher(half, mid, s, batch.cond)
             target = torch.where(like(s > 0, x) > 0, implied(schedule, x, t, schedule.mix(*late, s), s), late.x0)
-        p = nets["student"](x, t, s, batch.cond)
-        return (snr_weight(self.weight, schedule, t) * per_sample((p.x0 - target).square())).mean(), {}
+        if "critic" in turn:
+            with torch.no_grad():
+                made = nets["student"](x, t, s, batch.cond).x0
+                real, made = self.seen(teacher, batch.cond, x, t, s, target, made)
+            return self.gan.telling(nets["critic"], real, made)
+        found = nets["student"](x, t, s, batch.cond).x0
+        leaf = found.detach().requires_grad_() if self.gan.weight else found
+        error = (snr_weight(self.weight, schedule, t) * per_sample((leaf - target).square())).mean()
+        if not self.gan.weight:
+            return error, {}
+        (features,) = self.seen(teacher, batch.cond, x, t, s, leaf)
+        return pulled(found, leaf, {"error": error, "gan": self.gan.weight * self.gan.fooling(nets["critic"](features))})
+
+    def seen(self, teacher, cond, x, t, s, *parts):
+        """What the critic sees of jumps from (x, t) to s by the clean data that they are led by."""
+        ends = [led(teacher.schedule, x, t, x0, s) for x0 in parts]
+        told = s.clamp(min=teacher.schedule.t_max / teacher.schedule.timesteps)   # at 0 a teacher was never trained
+        *there, here = self.gan.seen(teacher, [*ends, x], [told] * len(ends) + [t], cond)
+        return [[torch.cat(pair, -1) for pair in zip(features, here, strict=True)] for features in there]
 
     def walk(self, i):
         """Where the teacher's two steps from point i of the grid begin, meet and end."""
         return i, i - 0.5, i - 1
 
     def teacher_nfe(self):
-        return 2
+        return 4.5 if self.gan.weight else 2                                      # two more here, three in the other turn
 
     def sampling(self):
         return Sampling("ddim", "uniform", (self.steps,), only=True)
@@ -81,6 +110,18 @@ def snr_weight(name: str, schedule: Schedule, t: Tensor) -> Tensor:
 
 def implied(schedule, x, t, x_s, s):
     """The x0 for which one DDIM step from (x, t) lands on (x_s, s) (appendix G, equation 43)."""
+    shrink, share = step(schedule, t, s)
+    return (x_s - like(shrink, x) * x) / like(share, x)
+
+
+def led(schedule, x, t, x0, s):
+    """Where one DDIM step from (x, t) to s lands with this x0."""
+    shrink, share = step(schedule, t, s)
+    return like(shrink, x) * x + like(share, x) * x0
+
+
+def step(schedule, t, s):
+    """What a DDIM step from t to s makes of x, and of x0."""
     (alpha_t, sigma_t), (alpha_s, sigma_s) = schedule.alpha_sigma(t), schedule.alpha_sigma(s)
     shrink = sigma_s / sigma_t
-    return (x_s - like(shrink, x) * x) / like(alpha_s - shrink * alpha_t, x)
+    return shrink, alpha_s - shrink * alpha_t

@@ -29,12 +29,17 @@ class Law:
 
 @dataclass(frozen=True)
 class Uniform(Law):
-    """t uniform; t_min as a share of t_max."""
+    """t uniform; t_min and t_top as shares of t_max."""
 
     t_min: float = 1e-3
+    t_top: float = 1.0
+
+    def __post_init__(self):
+        if not 0 <= self.t_min < self.t_top <= 1:
+            raise FastdiffError(f"times: uniform needs 0 <= t_min < t_top <= 1, got {self.t_min} and {self.t_top}")
 
     def draw(self, rng, schedule, memory=None):
-        return schedule.t_max * (self.t_min + (1 - self.t_min) * rng.uniform()), None
+        return schedule.t_max * (self.t_min + (self.t_top - self.t_min) * rng.uniform()), None
 
 
 @dataclass(frozen=True)
@@ -175,13 +180,20 @@ class LossMemory(nn.Module):
         root = self.moment.sqrt()
         return (1 - uniform_share) * root / root.sum() + uniform_share / len(root)
 
+    def root(self, fraction: Tensor) -> Tensor:
+        """The root of the moment (B,) at times fraction (B,) of t_max."""
+        return self.moment[self.bin_of(fraction)].sqrt().clamp(min=1e-12)
+
+    def bin_of(self, fraction: Tensor) -> Tensor:
+        return (fraction * len(self.moment)).long().clamp(0, len(self.moment) - 1)
+
     @torch.no_grad()
     def record(self, loss: Tensor, fraction: Tensor) -> None:
         """loss (B,) at times fraction (B,) of t_max."""
         known = loss.isfinite()                                  # one bad example would be remembered for ever
         loss, fraction = loss[known], fraction[known]
-        bin_of = (fraction * len(self.moment)).long().clamp(0, len(self.moment) - 1)
-        sums = torch.stack([torch.zeros_like(self.moment).index_add_(0, bin_of, v) for v in
+        bins = self.bin_of(fraction)
+        sums = torch.stack([torch.zeros_like(self.moment).index_add_(0, bins, v) for v in
                             (loss.double().square(), torch.ones_like(loss, dtype=torch.float64))])
         if torch.distributed.is_initialized():
             torch.distributed.all_reduce(sums)

@@ -38,6 +38,11 @@ class DigitFeatures(nn.Module):
         features = self.trunk[4:](maps)
         return features, self.head(features), maps
 
+    def seen(self, images: Tensor) -> list[Tensor]:
+        """Maps before and after the halving, of images (n, 1 or 3, 8, 8) in [-1, 1]; gradients pass."""
+        fine = self.trunk[:2](images.mean(1, keepdim=True))
+        return [fine, self.trunk[2:4](fine)]
+
 
 class PictureFeatures(nn.Module):
     """uint8 images (n, 1 or 3, size, size) -> features (n, widths[-1]), logits (n, classes), maps (n, widths[-1], h, w).
@@ -54,11 +59,17 @@ class PictureFeatures(nn.Module):
         self.head = nn.Linear(self.dims, classes)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x = images.float() / 127.5 - 1
-        x = x.mean(1, keepdim=True) if self.channels == 1 else x.expand(-1, 3, -1, -1)
-        maps = self.trunk(x)
+        maps = self.seen(images.float() / 127.5 - 1)[-1]
         features = maps.mean((2, 3))
         return features, self.head(features), maps
+
+    def seen(self, images: Tensor) -> list[Tensor]:
+        """The maps of each width, of images (n, 1 or 3, size, size) in [-1, 1]; gradients pass."""
+        x, found = images.mean(1, keepdim=True) if self.channels == 1 else images.expand(-1, 3, -1, -1), []
+        for layer in self.trunk:
+            x = layer(x)
+            found.append(x)
+        return found[::2]                                                         # between two of them the size is halved
 
 
 def load_features(folder: str | Path) -> tuple[DigitFeatures | PictureFeatures, dict]:

@@ -25,7 +25,6 @@ class MLP(ModelMixin, ConfigMixin):
     def __init__(self, dims: int = 2, width: int = 128, depth: int = 3, classes: int = 0,
                  learned_variance: bool = False, two_times: bool = False, guided: bool = False):
         super().__init__()
-        self.register_buffer("frequencies", torch.exp(torch.linspace(0, math.log(1000), 32)) / 1000, persistent=False)
         self.time = from_waves(width)
         self.gap = from_waves(width) if two_times else None
         self.guidance = from_waves(width) if guided else None
@@ -58,11 +57,11 @@ class MLP(ModelMixin, ConfigMixin):
         return self.config.learned_variance
 
     def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, cond: Cond = None) -> Tensor:
-        h, embedding = self.first(x), self.time(self.waves(t))
+        h, embedding = self.first(x), self.time(self.waves(t).to(x))
         if self.gap is not None:
-            embedding = embedding + self.gap(self.waves(t - (t if s is None else s)))
+            embedding = embedding + self.gap(self.waves(t - (t if s is None else s)).to(x))
         if self.guidance is not None:
-            embedding = embedding + self.guidance(self.waves(told(t, cond)))
+            embedding = embedding + self.guidance(self.waves(told(t, cond)).to(x))
         if self.label is not None:
             null = torch.full((len(x),), self.null_label, device=x.device)
             embedding = embedding + self.label(cond["label"] if cond and "label" in cond else null)
@@ -72,7 +71,7 @@ class MLP(ModelMixin, ConfigMixin):
 
     def waves(self, t: Tensor) -> Tensor:
         """Sines and cosines (B, 64) of a time."""
-        angles = t[:, None] * self.frequencies
+        angles = t[:, None] * (torch.linspace(0, math.log(1000), 32, device=t.device).exp() / 1000)
         return torch.cat([angles.sin(), angles.cos()], 1)
 
     def with_second_time(self) -> "MLP":

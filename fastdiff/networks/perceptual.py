@@ -39,13 +39,19 @@ class Perceptual(nn.Module):
         self.register_buffer("std", torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1))
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        x, y = ((image - self.mean) / self.std for image in (a, b))               # grey becomes three equal channels
         total = 0.0
-        for stage, weight in zip(self.stages, self.channels, strict=True):
-            x, y = stage(x), stage(y)
+        for x, y, weight in zip(self.seen(a), self.seen(b), self.channels, strict=True):
             apart = nn.functional.normalize(x, eps=1e-10) - nn.functional.normalize(y, eps=1e-10)
             total = total + (weight * apart.square()).sum(1).mean((1, 2))
         return total
+
+    def seen(self, images: Tensor) -> list[Tensor]:
+        """What its stages make of images (B, 1 or 3, H, W) in [-1, 1]."""
+        x, found = (images - self.mean) / self.std, []                            # grey becomes three equal channels
+        for stage in self.stages:
+            x = stage(x)
+            found.append(x)
+        return found
 
 
 @lru_cache(maxsize=2)

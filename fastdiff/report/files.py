@@ -17,7 +17,8 @@ from fastdiff.report.tables import NAMES, Column, by_steps, columns, compared, c
 from fastdiff.report.words import notes, provenance, verdict, warnings
 from fastdiff.rows import metrics_of, read_rows, reference, summary, usual
 
-PLOTS = ("quality-nfe.png", "quality-seconds.png", "quality-nfe.svg", "quality-seconds.svg")
+QUALITY = ("quality-nfe.png", "quality-seconds.png", "quality-nfe.svg", "quality-seconds.svg")
+PLOTS = (*QUALITY, "ranking.png")
 TEX = str.maketrans({
     "\\": r"\textbackslash{}", "_": r"\_", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "[": "{[}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$", "|": "$|$",
@@ -33,6 +34,7 @@ def write(run_dir: str | Path, extras: Iterable[str] = ()) -> list[Path]:
     from fastdiff.report import plots  # matplotlib: the table alone does without it
     from fastdiff.report.compare import differences
     from fastdiff.report.page import html
+    from fastdiff.report.ranking import ranking
 
     run_dir = Path(run_dir)
     rows = read_rows(run_dir / "bench.jsonl")
@@ -42,9 +44,10 @@ def write(run_dir: str | Path, extras: Iterable[str] = ()) -> list[Path]:
     metric, found = metrics[0], differences(rows, run_dir)
     aim = reference(groups, metric, usual(groups))
     files = {}
-    for name in PLOTS:
+    for name in QUALITY:
         cost, form = name.removeprefix("quality-").split(".")
         files[name] = plots.quality(groups, metric, cost, aim, form)
+    files["ranking.png"] = ranking(groups, metric, aim)
     if grid := plots.grid(groups, metric, run_dir / "samples"):
         files["grid.png"] = grid
     alerts = warnings(groups, metric) + left_out(run_dir) + limits(run_dir)

@@ -18,6 +18,7 @@ TEACHER = ("#333333", "#777777", "#555555", "#999999")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 STEPS = (1, 2, 4, 8)            # of students in the grid
 COLUMNS = 16                    # of a sheet of samples
+NUMBERS = FuncFormatter(lambda value, _: f"{value:.10g}")
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 
 
@@ -30,7 +31,7 @@ def quality(groups: list[dict], metric: str, cost: Literal["nfe", "seconds"], ai
     """
     canvas = Figure(figsize=(6.6, 5.4), dpi=160, layout="constrained")
     axes = canvas.subplots()
-    axes.set(xscale="log", yscale="log", ylabel=f"{_plain(metric)}  (lower is better)")
+    axes.set(xscale="log", yscale="log", ylabel=f"{plain(metric)}  (lower is better)")
     price = (lambda g: g["nfe"]) if cost == "nfe" else (lambda g: g["ms_per_image"] and g["ms_per_image"] / 1000)
     groups = [g for g in groups if all(x is not None and 0 < x < math.inf for x in (price(g), g[metric]))]
     aim = aim if aim and aim[metric] > 0 else None
@@ -42,13 +43,13 @@ def quality(groups: list[dict], metric: str, cost: Literal["nfe", "seconds"], ai
     for place, (line, style) in enumerate(styles.items()):
         points = sorted((price(g), g[metric], g[f"{metric}_ci"] or 0, g["steps"]) for g in groups if g["line"] == line)
         apart = (place - (len(styles) - 1) / 2) / max(len(styles) - 1, 5) if cost == "nfe" else 0
-        style |= {"label": _plain(line), "zorder": 3 + place}
+        style |= {"label": plain(line), "zorder": 3 + place}
         _curve(axes, points, front, style, 1.14**apart, written=cost == "seconds")
     if aim:
         axes.axhline(aim[metric], color="#555555", linestyle=(0, (6, 3)), linewidth=0.9, zorder=1)
         # Below it, left of its own marker and right of the few steps of students, there is room for words.
         place = {"xytext": (0, -4), "textcoords": "offset points", "ha": "right", "va": "top"}
-        text = f"{_plain(aim['line'])}, {aim['steps']} steps: {aim['figure']}"
+        text = f"{plain(aim['line'])}, {aim['steps']} steps: {aim['figure']}"
         axes.annotate(text, (0.93, aim[metric]), xycoords=("axes fraction", "data"), **place, fontsize=7.5, color="#555555")
     if groups:
         _scales(axes, [price(g) for g in groups], [g[metric] for g in (*groups, *([aim] if aim else []))], cost)
@@ -64,7 +65,7 @@ def quality(groups: list[dict], metric: str, cost: Literal["nfe", "seconds"], ai
     return file.getvalue()
 
 
-def _plain(text):
+def plain(text):
     """Text that matplotlib takes for no formula and, in a legend, for nothing hidden."""
     return (f" {text}" if text.startswith("_") else text).replace("$", r"\$")
 
@@ -98,19 +99,23 @@ def _curve(axes, points, front, style, shift, written):
 
 def _scales(axes, x, y, cost):
     """Limits that no bar stretches, and ticks few enough to read, but two at least."""
-    plain = FuncFormatter(lambda value, _: f"{value:.10g}")
     axes.set(xlim=(min(x) / 1.25, max(max(x) * 1.4, min(x) * 10)), ylim=(min(y) / 1.7, max(y) * 1.5))
-    axes.yaxis.set(major_locator=_ticks(min(y), max(y), 3000), minor_locator=NullLocator(), major_formatter=plain)
+    scale(axes.yaxis, min(y), max(y))
     if cost == "nfe":
         axes.set(xlabel="network evaluations an image (NFE)")
         places = []
         for value in sorted(set(x)):
             places += [value] if not places or value > 1.4 * places[-1] else []
-        axes.xaxis.set(major_locator=FixedLocator(places), minor_locator=NullLocator(), major_formatter=plain)
+        axes.xaxis.set(major_locator=FixedLocator(places), minor_locator=NullLocator(), major_formatter=NUMBERS)
     else:
         axes.set(xlabel="time an image (in the markers: steps)")
         axes.xaxis.set(major_locator=_ticks(min(x), max(x), 100), minor_locator=NullLocator(),
                        major_formatter=EngFormatter("s"))
+
+
+def scale(axis, low, high):
+    """Ticks of a logarithmic axis in plain numbers."""
+    axis.set(major_locator=_ticks(low, high, 3000), minor_locator=NullLocator(), major_formatter=NUMBERS)
 
 
 def _ticks(low, high, room):

@@ -150,7 +150,8 @@ def export(
         out.mkdir(parents=True)
     except OSError as error:
         raise FastdiffError(f"--out {out}: cannot be written ({error.strerror})") from None
-    kept = {k: notes[k] for k in ("method", "origin", "ema", "cost", "sources", "licences", "card") if k in notes}
+    known = ("method", "origin", "ema", "cost", "collapsed", "sources", "licences", "card")
+    kept = {key: notes[key] for key in known if key in notes}
     write(source, out, kept, **(beside(folder) if folder.is_dir() else {"name": model}))
     python, why = script(source)
     typer.echo(f"{model} as {to.value} in {out}")
