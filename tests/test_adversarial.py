@@ -24,6 +24,7 @@ from fastdiff.methods.adversary import Adversary
 from fastdiff.methods.base import Uniform
 from fastdiff.methods.coverage import coverage, spread
 from fastdiff.methods.ctm import CTM
+from fastdiff.methods.dmd2 import DMD2
 from fastdiff.methods.feature_networks import VGG16, Classifier, Teachers
 from fastdiff.methods.gan import GAN
 from fastdiff.methods.lcm import PCM, noised
@@ -225,8 +226,9 @@ def test_the_critic_of_trajectories_comes_late():
     assert CTM(gan=SEEN, gan_start=0.0).teacher_nfe() == 10.5
 
 
-def test_so_many_turns_of_the_critic_a_turn_of_the_student():
-    method = GAN(critic_turns=3)
+@pytest.mark.parametrize("kind", [GAN, LADD, ADD])
+def test_so_many_turns_of_the_critic_a_turn_of_the_student(kind):
+    method = kind(critic_turns=3)
     turns = [method.turns(Progress(step, 9, 0)) for step in range(6)]
     assert turns == [(("critic",),), (("critic",),), (("critic",), ("student",))] * 2 and method.cycle == 3
 
@@ -351,6 +353,7 @@ def test_a_critic_with_a_trunk_of_its_own_sees_samples_and_classes(shape):
 @pytest.mark.parametrize(("make", "message"), [
     (lambda: GAN(gan=Adversary()), "gan: its critic is all that this method learns from"),
     (lambda: GAN(gan=SEEN), "no features of a network"), (lambda: GAN(critic_turns=0), "critic_turns = 0"),
+    (lambda: LADD(critic_turns=0), "critic_turns = 0"),
     (lambda: LADD(gan=Adversary()), "gan: the critic is what this method learns from"),
     (lambda: LADD(steps=()), r"steps = \[\]"), (lambda: ADD(distill=-1.0), "distill = -1"),
     (lambda: Teachers(0.0), "level = 0.0"), (lambda: CTM(gan_start=2.0), "gan_start = 2"),
@@ -412,6 +415,7 @@ def test_what_the_teacher_is_asked():
     known = {"gan": 0, "ladd": 1.5, "add": 2.0, "progressive": 4.5, "stochastic": 4.5, "pcm": 2.5}
     assert {name: method.teacher_nfe() for name, method in JUDGED.items() if name in known} == known
     assert ADD(features_of=VGG16(), guidance=2.0).teacher_nfe() == 1.0
+    assert LADD(critic_turns=3).teacher_nfe() == 7 / 4 and ADD(critic_turns=3).teacher_nfe() == 2.0
 
 
 # ---- learning: the toy mixture
@@ -468,6 +472,14 @@ def test_adversarial_distillation_finds_all_modes(method, teacher, tmp_path):
     found = [(shares(student, k), energy(student, k)) for k in method.steps]
     print(type(method).__name__, energy(teacher, 1), found)
     assert all((share > 0.4).all() and far < 0.03 for share, far in found) and energy(teacher, 1) > 0.3
+
+
+def test_one_student_of_several_steps_matches_in_each(teacher, tmp_path):
+    method = DMD2(steps=(1, 2, 4), fake_turns=2, gan=Adversary())
+    student = trained(method, teacher, teacher, tmp_path, 900, lr=2e-3, decay="cosine")
+    found = [(shares(student, k), energy(student, k)) for k in method.steps]
+    print("dmd2 of several steps", found)
+    assert all((share > 0.25).all() and far < 0.03 for share, far in found)
 
 
 @pytest.mark.parametrize(("method", "least"), [

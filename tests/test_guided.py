@@ -521,5 +521,5 @@ def test_the_recipe_of_the_stochastic_variant():
 
 def test_its_recipe():
     made = recipe.load(ROOT / "recipes/methods/guided.yaml")
-    assert [stage.name for stage in made.stages] == ["guided", *(f"guided-progressive-{k}" for k in (16, 8, 4, 2, 1))]
+    assert [stage.name for stage in made.stages] == ["guided", *(f"progressive-{k}" for k in (16, 8, 4, 2, 1))]
     assert made.model.labels and made.stages[0].method.weights == (1.0, 4.0) and made.bench.guidance == (1.0, 2.0, 4.0)

@@ -11,10 +11,9 @@ from ..errors import FastdiffError
 from ..samplers import time_grid
 from ..schedule import like
 from .adversary import Adversary, pulled
-from .base import Law, LogitNormal, Method, Uniform, bare, per_sample
+from .base import Law, LogitNormal, Method, Uniform, after, bare, guided, numbers_of_steps, per_sample
 from .coverage import coverage, spread
 from .feature_networks import FeatureNetwork, Teachers
-from .matching import guided
 
 
 @dataclass
@@ -23,12 +22,13 @@ class LADD(Method):
 
     The student denoises the data from the times of its grids alone, and its samples from one time are judged among
     themselves: together they could be like the data and not so from any time. steps: numbers of steps that it is trained
-    for; spacing: of its grids; times: law of the levels.
+    for; spacing: of its grids; times: law of the levels. critic_turns: of the critic, a turn of the student.
     """
 
     steps: tuple[int, ...] = (1, 2, 4)
     spacing: str = "uniform"
     times: Law = LogitNormal()
+    critic_turns: int = 1
     gan: Adversary = Adversary(weight=1.0, loss="hinge")
 
     training: ClassVar[dict] = {"betas": (0.0, 0.99)}
@@ -37,16 +37,21 @@ class LADD(Method):
     def __post_init__(self):
         if self.times.memory() is not None:
             raise FastdiffError("times: importance is for denoising, choose logit_normal, uniform or lognormal")
-        if not self.steps or min(self.steps) < 1:
-            raise FastdiffError(f"steps = {list(self.steps)}: expected numbers of steps, each at least 1")
+        numbers_of_steps(self.steps)
+        if self.critic_turns < 1:
+            raise FastdiffError(f"critic_turns = {self.critic_turns}: expected at least 1")
         if not self.gan.weight:
             raise FastdiffError("gan: the critic is what this method learns from: expected a weight above 0")
+
+    @property
+    def cycle(self) -> int:
+        return self.critic_turns
 
     def extras(self, student, teacher):
         return {"critic": self.critic(student, teacher, len(torch.cat(self.grids(student.schedule)).unique()))}
 
     def turns(self, progress):
-        return ("critic",), ("student",)
+        return after(("critic",), self.critic_turns, progress)
 
     def loss(self, turn, nets, batch, progress):
         with torch.set_grad_enabled("student" in turn):
@@ -88,7 +93,7 @@ class LADD(Method):
         return {"gan": self.gan.weight * self.gan.fooling(nets["critic"](features, kind))}
 
     def teacher_nfe(self):
-        return 1.5                                                                # two in the critic's turn, one in its own
+        return (2 * self.critic_turns + 1) / (self.critic_turns + 1)              # two in a critic's turn, one in its own
 
     def sampling(self):
         return Sampling("consistency", self.spacing, self.steps, only=True)
@@ -127,10 +132,10 @@ class ADD(LADD):
         t = self.times.draw(rng, teacher.schedule)[0]
         with torch.no_grad():
             y = teacher.schedule.mix(x, rng.normal(x.shape[1:]).to(x), t)
-            target = guided(teacher, y, t, batch.cond, self.guidance)
+            target = guided(teacher, y, t, t, batch.cond, self.guidance).x0
         error = per_sample(like(teacher.schedule.alpha_sigma(t)[0], x) * (x - target).square())
         return super().terms(nets, batch, x, kind) | {"distill": self.distill * error.mean()}
 
     def teacher_nfe(self):
-        looks = 1.5 if isinstance(self.features_of, Teachers) else 0
-        return looks + (0.5 if self.guidance == 1 else 1)
+        looks = super().teacher_nfe() if isinstance(self.features_of, Teachers) else 0
+        return looks + (1 if self.guidance == 1 else 2) / (self.critic_turns + 1)

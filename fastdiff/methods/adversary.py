@@ -36,6 +36,15 @@ class Adversary(Strict):
         """Fresh heads for this network's features. views: of so many samples, channel beside channel; kinds: see Critic."""
         return critic_on(net, self.features, self.hidden, views, kinds)
 
+    def extras(self, net: Denoiser, views: int = 1) -> dict[str, nn.Module]:
+        """What a method of which this is a term keeps besides its student."""
+        return {"critic": self.critic(net, views)} if self.weight else {}
+
+    @property
+    def turns(self) -> tuple[tuple[str, ...], ...]:
+        """The turns of such a method."""
+        return (("critic",), ("student",)) if self.weight else (("student",),)
+
     def seen(self, net: Denoiser, parts: list[Tensor], times: list[Tensor], cond: Cond) -> list[list[Tensor]]:
         """A network's features of batches of noised samples (B, ...), each at times (B,): a list a batch, by one pass."""
         t, n = torch.cat(times), len(parts)

@@ -14,6 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from ..data import Batch
 from ..denoiser import Cond, Denoiser, Sampling, ratio_of
 from ..errors import FastdiffError
+from ..prediction import Prediction
 from ..schedule import Schedule, like
 from .distances import L1, LPIPS, Distance, Huber, PseudoHuber, SquaredL2, per_sample, pseudo_huber  # noqa: F401
 from .times import Importance, Law, LogitNormal, LogNormal, Uniform  # noqa: F401  laws of times are shared too
@@ -95,6 +96,28 @@ def copied(model: Denoiser) -> Denoiser:
 def twice(cond: Cond) -> Cond:
     """A condition for two batches in a row."""
     return cond and {name: torch.cat([value, value]) for name, value in cond.items()}
+
+
+def numbers_of_steps(steps: tuple[int, ...]) -> None:
+    """Refuse what are no numbers of steps to train one student for."""
+    if not steps or min(steps) < 1:
+        raise FastdiffError(f"steps = {list(steps)}: expected numbers of steps, each at least 1")
+
+
+def after(telling: tuple[str, ...], turns: int, progress: Progress) -> tuple[tuple[str, ...], ...]:
+    """The turns of a step where those who tell samples apart have so many for one of the student."""
+    return (telling, ("student",)) if (progress.step + 1) % turns == 0 else (telling,)
+
+
+def guided(model: Denoiser, x: Tensor, t: Tensor, s: Tensor, cond: Cond, weight: float | Tensor) -> Prediction:
+    """A model's (x0, eps) under classifier-free guidance: both are null + weight (cond - null); a weight of 1 is none."""
+    own = model(x, t, s, cond)
+    if not isinstance(weight, Tensor) and weight == 1:
+        return own
+    if not {"label", "text"} & set(cond or ()):
+        raise FastdiffError("guidance needs labels or captions of the data: choose a weight of 1, which is none")
+    null = model(x, t, s, model.null(cond))
+    return Prediction(x, *(apart + weight * (mine - apart) for mine, apart in zip(own, null, strict=True)))
 
 
 def alike(x: Tensor) -> AbstractContextManager:

@@ -55,10 +55,10 @@ class CTM(Method):
         return {"target": lambda progress: self.mu}
 
     def extras(self, student, teacher):
-        return {"critic": self.gan.critic(teacher)} if self.gan.weight else {}
+        return self.gan.extras(teacher)
 
     def turns(self, progress):
-        return (("critic",), ("student",)) if self.judged(progress) else (("student",),)
+        return self.gan.turns if self.judged(progress) else (("student",),)
 
     def judged(self, progress):
         """Whether the critic has come."""

@@ -13,7 +13,7 @@ from .base import per_sample
 from .matching import Matching
 from .times import LossMemory
 
-MOST = 10.0            # of h: where a critic is sure
+MOST = 10.0            # of |ln r|: where a critic is sure
 
 
 @dataclass

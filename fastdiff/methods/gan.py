@@ -10,7 +10,7 @@ from ..denoiser import Sampling
 from ..errors import FastdiffError
 from ..networks.critic import Discriminator
 from .adversary import Adversary, pulled
-from .base import Method, bare, twice
+from .base import Method, after, bare, twice
 from .coverage import coverage, spread
 
 
@@ -42,7 +42,7 @@ class GAN(Method):
         return {"critic": Discriminator(student.shape, student.classes or 0, self.gan.hidden)}
 
     def turns(self, progress):
-        return (("critic",), ("student",)) if (progress.step + 1) % self.critic_turns == 0 else (("critic",),)
+        return after(("critic",), self.critic_turns, progress)
 
     def loss(self, turn, nets, batch, progress):
         schedule = bare(nets["student"]).schedule

@@ -12,7 +12,7 @@ from ..errors import FastdiffError
 from ..samplers import time_grid
 from ..schedule import like
 from .adversary import Adversary, pulled
-from .base import Distance, Huber, Method, alike, bare, by_level, per_sample
+from .base import Distance, Huber, Method, alike, bare, by_level, guided, per_sample
 
 NO_GUIDANCE = (1.0, 1.0)
 BOUNDED = {"eps": "lcm_eps", "v": "lcm_v"}         # rows that LCM puts its boundary condition around
@@ -95,15 +95,9 @@ class OnGrid(Method):
         raise NotImplementedError
 
     def step(self, teacher, schedule, x, t, s, cond):
-        """x_s, a DDIM step of the guided teacher from x_t: its x0 and eps are both null + weight (cond - null)."""
-        p = teacher(x, t, s, cond)
-        if teacher.guidance or self.weights == NO_GUIDANCE:
-            return schedule.mix(*p, s)
-        if not {"label", "text"} & set(cond or ()):
-            raise FastdiffError("guidance needs labels or captions of the data: set weights to [1, 1], which is none")
-        weight = like(cond["guidance"], x) if "guidance" in cond else self.weights[0]
-        null = teacher(x, t, s, teacher.null(cond))
-        return schedule.mix(*(apart + weight * (own - apart) for own, apart in zip(p, null)), s)
+        """x_s, a DDIM step of the guided teacher from x_t."""
+        weight = 1.0 if teacher.guidance else like(cond["guidance"], x) if "guidance" in (cond or ()) else self.weights[0]
+        return schedule.mix(*guided(teacher, x, t, s, cond, weight), s)
 
     def teacher_nfe(self):
         return 1 if self.weights == NO_GUIDANCE else 2
@@ -172,10 +166,10 @@ class PCM(OnGrid):
         return edges[torch.searchsorted(edges, t - half) - 1]
 
     def extras(self, student, teacher):
-        return super().extras(student, teacher) | ({"critic": self.gan.critic(teacher)} if self.gan.weight else {})
+        return super().extras(student, teacher) | self.gan.extras(teacher)
 
     def turns(self, progress):
-        return (("critic",), ("student",)) if self.gan.weight else (("student",),)
+        return self.gan.turns
 
     def compared(self, turn, nets, batch, found, wanted, t, u):
         if not self.gan.weight:

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from ..data import Batch
-from ..denoiser import Cond, Denoiser, Sampling, with_second_time
+from ..denoiser import Sampling, with_second_time
 from ..errors import FastdiffError
 from ..samplers import time_grid
 from ..schedule import like
 from .adversary import Adversary, pulled
-from .base import Law, Method, Uniform, bare, copied, per_sample, twice
+from .base import Law, Method, Uniform, after, bare, copied, guided, numbers_of_steps, per_sample, twice
 from .coverage import coverage, spread
 
 
@@ -46,8 +46,7 @@ class Matching(Method):
         for what in ("times", "fake_times"):
             if getattr(self, what).memory() is not None:
                 raise FastdiffError(f"{what}: importance is for denoising, choose uniform, lognormal or karras")
-        if not self.steps or min(self.steps) < 1:
-            raise FastdiffError(f"steps = {list(self.steps)}: expected numbers of steps, each at least 1")
+        numbers_of_steps(self.steps)
         if self.fake_turns < 1 or not self.critic_weight >= 0:
             raise FastdiffError(f"fake_turns = {self.fake_turns}, critic_weight = {self.critic_weight}: expected at least "
                                 "1, and a weight of 0 or more")
@@ -65,11 +64,10 @@ class Matching(Method):
             time_grid(student.schedule, steps, self.spacing)                      # refused now
         # Samples of different jumps differ: pooled, they could be shared out between them, and each alone be wrong.
         fake = with_second_time(copied(teacher)) if sum(self.steps) > 1 else copied(teacher)
-        return {"fake": fake, "critic": self.gan.critic(fake)} if self.gan.weight else {"fake": fake}
+        return {"fake": fake} | self.gan.extras(fake)
 
     def turns(self, progress):
-        telling = ("fake", "critic") if self.gan.weight else ("fake",)
-        return (telling, ("student",)) if (progress.step + 1) % self.fake_turns == 0 else (telling,)
+        return after(("fake", "critic") if self.gan.weight else ("fake",), self.fake_turns, progress)
 
     def loss(self, turn, nets, batch, progress):
         return self.match(nets, batch) if "student" in turn else self.tell(nets, batch)
@@ -104,7 +102,7 @@ class Matching(Method):
         leaf = x.detach().requires_grad_()
         y = fake.schedule.mix(leaf, eps, t)
         with torch.set_grad_enabled(self.through):
-            real = guided(nets["teacher"], y, t, batch.cond, self.guidance)
+            real = guided(nets["teacher"], y, t, t, batch.cond, self.guidance).x0
         with torch.set_grad_enabled(self.through or self.gan.weight > 0), self.gan.tapped(fake) as features:
             mine = fake(y, t, jump.expand_as(t), batch.cond).x0
         logits = nets["critic"](features) if self.gan.weight else None
@@ -141,16 +139,6 @@ def made(student: nn.Module, method: Matching, batch: Batch) -> tuple[Tensor, Te
         for t, s in zip(grid[:last], grid[1:]):
             x = model.schedule.mix(model(x, t, zero, cond).x0, rng.normal(x.shape[1:]).to(x), s)
     return student(x, grid[last], zero, cond).x0, grid[last].to(x.device)
-
-
-def guided(model: Denoiser, x: Tensor, t: Tensor, cond: Cond, weight: float) -> Tensor:
-    """A model's clean prediction under classifier-free guidance."""
-    own = model(x, t, t, cond).x0
-    if weight == 1:
-        return own
-    if not {"label", "text"} & set(cond or ()):
-        raise FastdiffError("guidance needs labels or captions of the data: set guidance to 1, which is none")
-    return torch.lerp(model(x, t, t, model.null(cond)).x0, own, weight)
 
 
 def lag(x: Tensor, real: Tensor, fake: Tensor) -> Tensor:

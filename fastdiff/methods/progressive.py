@@ -37,10 +37,10 @@ class Progressive(Method):
             raise FastdiffError(f"steps = {self.steps}: expected at least 1")
 
     def extras(self, student, teacher):
-        return {"critic": self.gan.critic(teacher, views=2)} if self.gan.weight else {}
+        return self.gan.extras(teacher, views=2)
 
     def turns(self, progress):
-        return (("critic",), ("student",)) if self.gan.weight else (("student",),)
+        return self.gan.turns
 
     def loss(self, turn, nets, batch, progress):
         model, teacher = bare(nets["student"]), nets["teacher"]
