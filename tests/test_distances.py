@@ -137,8 +137,8 @@ def test_weights_that_are_none_are_one_clear_line(folder, tmp_path):
     vgg, channels = ((folder / name).read_bytes() for name in (VGG, CHANNELS))
     torch.save(torch.zeros(3), tmp_path / "tensor")
     tensor = (tmp_path / "tensor").read_bytes()
-    assert complaint(None, channels) == f"distance lpips: no file {tmp_path / VGG}"
-    assert complaint(vgg, None) == f"distance lpips: no file {tmp_path / CHANNELS}"
+    assert complaint(None, channels) == f"weights of lpips: no file {tmp_path / VGG}"
+    assert complaint(vgg, None) == f"weights of lpips: no file {tmp_path / CHANNELS}"
     for wrong in ((b"<html>", channels), (channels, channels), (tensor, channels)):
         assert complaint(*wrong) == f"{tmp_path / VGG}: not the weights of lpips; replace or delete it"
     for wrong in ((vgg, b"<html>"), (vgg, vgg), (vgg, tensor)):
@@ -171,7 +171,7 @@ def test_a_stage_asks_for_the_weights_before_it_trains(nowhere, folder, tmp_path
     path = tmp_path / "lpips.yaml"
     path.write_text(RECIPE)
     line = refused("run", path, "--out", tmp_path / "run")
-    for part in (VGG, "$TORCH_HOME/hub/checkpoints", "distance: {name: lpips, weights: FOLDER}", CHANNELS):
+    for part in (VGG, "$TORCH_HOME/hub/checkpoints", "weights: FOLDER of lpips", CHANNELS):
         assert part in line
     assert not (tmp_path / "run/student/log.jsonl").exists()
     for name in (VGG, CHANNELS):                                  # now they are in the cache

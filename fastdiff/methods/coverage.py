@@ -10,7 +10,7 @@ NEAREST = 5
 def coverage(real: Tensor, made: Tensor) -> Tensor:
     """The share of real examples (B, ...) with a sample within the ball of their nearest NEAREST real neighbours.
 
-    (Naeem et al. 2020, section 3.3.) About 0.97 where both are of one distribution; NaN where there are no real examples.
+    (Naeem et al. 2020.) About 0.97 where both are of one distribution; NaN where there are no real examples.
     """
     a, b = (x.flatten(1).float() for x in (real, made))
     radius = torch.cdist(a, a).kthvalue(min(NEAREST + 1, len(a)), dim=1).values           # the first neighbour is itself

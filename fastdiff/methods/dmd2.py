@@ -20,7 +20,7 @@ MOST = 10.0            # of |ln r|: where a critic is sure
 class DMD2(Matching):
     """Samples move against fake - teacher, the gradient of the Kullback-Leibler divergence of their noised distributions.
 
-    It is divided by the mean of |x - teacher|, sample by sample (Yin et al. 2024a, equation 8). With gan: {weight: 0} no
+    It is divided by the mean of |x - teacher|, sample by sample (Yin et al. 2024a). With gan: {weight: 0} no
     images are needed.
     """
 
@@ -30,7 +30,7 @@ class DMD2(Matching):
         return follow(x, (fake - real) / unit(x, real))
 
 
-# h(r) = f''(r) r^2 of the divergence f, r the density of the data by that of the samples (Xu et al. 2025, table 1).
+# h(r) = f''(r) r^2 of the divergence f, r the density of the data by that of the samples (Xu et al. 2025).
 DIVERGENCES = {
     "reverse_kl": torch.ones_like, "forward_kl": lambda r: r, "jensen_shannon": lambda r: r / (1 + r),
     "softened": lambda r: 1 / (1 + r), "hellinger": torch.sqrt, "neyman": lambda r: 1 / r, "jeffreys": lambda r: 1 + r,
@@ -67,7 +67,7 @@ class FDistill(DMD2):
 
 @dataclass
 class DiffInstruct(Matching):
-    """The integral of the Kullback-Leibler divergence over levels of noise (Luo et al. 2023, equation 3.5), weighted.
+    """The integral of the Kullback-Leibler divergence over levels of noise (Luo et al. 2023), weighted.
 
     power: of sigma / alpha in the weight; 0 is the divergence itself, at 2 the gradient is fake - teacher.
     """

@@ -15,7 +15,7 @@ from .times import KarrasIndex
 class SiD(Matching):
     """Fisher's divergence of the noised distributions by its identities: <real - fake, real - x - alpha (real - fake)>.
 
-    Its gradient leads through both networks, whose weights stay (equation 23). No images are needed.
+    Its gradient leads through both networks, whose weights stay. No images are needed.
     """
 
     alpha: float = 1.2

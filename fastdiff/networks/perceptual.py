@@ -57,7 +57,7 @@ class Perceptual(nn.Module):
 @lru_cache(maxsize=2)
 def open_lpips(folder: str | None, device: torch.device, dtype: torch.dtype) -> Perceptual:
     """The network with the weights of a folder, or else of torch's cache, where they are fetched to; made once."""
-    net, setting = Perceptual(), f"distance: {{name: lpips, weights: FOLDER}}, a folder of {VGG} and {CHANNELS}"
+    net, setting = Perceptual(), f"weights: FOLDER of lpips or vgg16, a folder of {VGG} and {CHANNELS}"
     at = {file: Path(folder).expanduser() / file if folder else cached(url, file, "lpips", setting)
           for file, url in URLS.items()}
     stored = {file: read(path) for file, path in at.items()}
@@ -78,7 +78,7 @@ def read(path: Path) -> dict[str, Tensor]:
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise FastdiffError(f"distance lpips: no file {path}") from None
+        raise FastdiffError(f"weights of lpips: no file {path}") from None
     except (OSError, EOFError, RuntimeError, KeyError, pickle.UnpicklingError):
         raise not_weights(path) from None
     if not isinstance(stored, dict):
