@@ -14,6 +14,8 @@ from torch import nn
 
 from fastdiff.denoiser import Denoiser, Sampling
 from fastdiff.methods import METHODS, Method
+from fastdiff.methods.adversary import Adversary
+from fastdiff.methods.gan import GAN
 from fastdiff.networks import mlp, unet
 from fastdiff.schedule import Cosine
 from fastdiff.settings import call, spelled
@@ -65,6 +67,13 @@ def test_passes_are_counted(name, points, tmp_path):
 def test_a_gradient_that_passes_through_a_frozen_network_is_a_pass_of_its_own(points, tmp_path):
     found = counted("ctm[points=2]", points, tmp_path)                    # one step of the teacher, whatever is drawn
     assert found == {"student fwd+bwd 16": 1, "target fwd+bwd to x 8": 1, "teacher fwd 8": 2, "target fwd 8": 2}
+
+
+def test_the_gradient_of_a_penalty_on_a_gradient_leads_back_twice(points, tmp_path):
+    found = counted("gan", points, tmp_path)
+    assert found == {"student fwd 8": 1, "critic fwd+2 bwd of bwd 16": 1, "student fwd+bwd 8": 1, "critic fwd+bwd to x 8": 1}
+    training = begun(GAN(gan=Adversary(weight=1.0)), points, 8, tmp_path)          # and without the penalty once
+    assert {"critic fwd+bwd 16"} < set(map(str, passes_of(training, training.advance)))
 
 
 class Heads(nn.Module):

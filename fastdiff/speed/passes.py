@@ -22,6 +22,7 @@ class Pass:
 
     given: the tensors that it was given, in whatever they came; tangents: of some of them, by their id.
     ways: for every way that a gradient took back through it, the layer where that came in: critics ask for features.
+    curved: numbers of the ways of which the next takes a gradient in its turn, as penalties of a gradient do.
     """
 
     def __init__(self, role: str, net: nn.Module, given: tuple[tuple, dict[str, Any]]):
@@ -32,6 +33,7 @@ class Pass:
         self.weights = [p for p in net.parameters() if p.requires_grad]
         self.calls: list[Call] = []
         self.ways: list[Call] = []
+        self.curved: set[int] = set()
 
     def taken(self, value: Tensor) -> Tensor:
         """A tensor as it was given, of which nothing leads back to where it came from."""
@@ -46,19 +48,22 @@ class Pass:
         number = len(self.calls)
         self.calls.append((layer, sum(layer is other for other, _ in self.calls)))
         if isinstance(output, Tensor) and output.requires_grad and not any(output is one for one in inputs):
-            output.register_hook(lambda _: self.led_back(number))
+            output.register_hook(lambda slope: self.led_back(number, slope))
 
-    def led_back(self, number: int) -> None:
+    def led_back(self, number: int, slope: Tensor) -> None:
         """A gradient has come to the layer that was called so early: on its way if to later ones before, else anew."""
         if not self.ways or number >= self.reached:
             self.ways.append(self.calls[number])
         self.reached = number
+        if slope.requires_grad:
+            self.curved.add(len(self.ways) - 1)
 
     @property
     def kind(self) -> str:
         if self.tangents:
             return "jvp"
         back = "bwd" if len(self.ways) == 1 else f"{len(self.ways)} bwd"
+        back += " of bwd" if self.curved else ""
         return f"fwd+{back}{'' if self.weights else ' to x'}" if self.ways else "fwd"
 
     def __str__(self) -> str:
@@ -94,9 +99,12 @@ class Pass:
             for layer in {layer for layer, _ in self.ways}:
                 hooks.enter_context(layer.register_forward_hook(keep))
             self.forth()
-        wanted = [leaf for leaf in (*self.leaves, *self.weights) if leaf.requires_grad]
-        for number, way in enumerate(self.ways, 1):
-            torch.autograd.grad(outputs[way].sum(), wanted, retain_graph=number < len(self.ways), allow_unused=True)
+        leaves, penalty = [leaf for leaf in self.leaves if leaf.requires_grad], outputs[self.ways[0]].new_zeros(())
+        for number, way in enumerate(self.ways):
+            curved = number in self.curved
+            slopes = torch.autograd.grad(outputs[way].sum() + penalty, leaves if curved else [*leaves, *self.weights],
+                                         retain_graph=number + 1 < len(self.ways), create_graph=curved, allow_unused=True)
+            penalty = sum(slope.square().sum() for slope in slopes if slope is not None) if curved else penalty.detach()
 
 
 def passes_of(training: Training, step: Callable[[], Any]) -> list[Pass]:
