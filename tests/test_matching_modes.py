@@ -41,14 +41,13 @@ SETTINGS = {"dmd2": {"fake_turns": 2}, "f_distill": {"fake_turns": 2},
             "sid": IDENTITY, "sida": IDENTITY, "diff_instruct": {}}
 
 
-def learned(name, folder, updates, ema=0.995, **settings):
+def learned(name, folder, updates, rate, ema=0.995, **settings):
     """The average of a student that begins as its teacher, which is exact."""
     if weight := METHODS[name]().gan.weight:
         settings["gan"] = Adversary(weight=weight, features=("mlp.blocks.1",))
     method = METHODS[name](**SETTINGS[name], **settings)
     torch.manual_seed(0)
     teacher = Denoiser(Corrected(), Cosine(), "x0", (2,), "time", sampling=method.sampling()).eval()
-    rate = 3e-3 if SETTINGS[name] is IDENTITY else 5e-3
     config = TrainConfig(**method.training | {"steps": updates, "batch": 256, "lr": rate, "decay": "cosine", "ema": ema,
                                               "log_every": updates, "save_every": updates})
     training = Training(method, Progress, deepcopy(teacher), teacher, toy(n=20_000), config, folder, Accelerator(cpu=True))
@@ -78,13 +77,21 @@ def test_one_step_finds_every_mode(name, tmp_path):
 
     Measured: 1.7 to 2.3 times its truth, the others within 0.22, energies of 0.008 to 0.010.
     """
-    ratios, off, energy = figures(name, learned(name, tmp_path, 800 if name in ("dmd2", "f_distill") else 1000))
+    updates, rate = 800 if name in ("dmd2", "f_distill") else 1000, 3e-3 if SETTINGS[name] is IDENTITY else 5e-3
+    ratios, off, energy = figures(name, learned(name, tmp_path, updates, rate))
     assert 0.4 < ratios[0] < 3 and (ratios[1:] - 1).abs().max() < 0.35 and off < 0.35 and energy < 0.015
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("name", "rarest"), [("dmd2", 0.2), ("diff_instruct", 0.6)])
-def test_one_step_has_the_weights(name, rarest, tmp_path):
-    """Measured: all within 0.12 of the truth, energy 0.0068, by dmd2; 0.13, the rarest 0.44, 0.0074 by diff_instruct."""
-    ratios, off, energy = figures(name, learned(name, tmp_path, 4000, 0.999))
-    assert abs(ratios[0] - 1) < rarest and (ratios[1:] - 1).abs().max() < 0.2 and off < 0.35 and energy < 0.01
+@pytest.mark.parametrize(("name", "rate", "rarest", "others"), [
+    ("dmd2", 5e-3, 0.2, 0.2), ("f_distill", 5e-3, 1.0, 0.2), ("diff_instruct", 5e-3, 1.0, 0.2),
+    ("sid", 1e-3, 1.0, 0.2), ("sida", 1e-3, 1.0, 0.3)])
+def test_one_step_has_the_weights(name, rate, rarest, others, tmp_path):
+    """All but the rarest within a fifth of the truth, but for sida, and all by dmd2.
+
+    Measured, the rarest and the furthest of the others off by: dmd2 0.12, 0.12; f_distill 0.72, 0.07; diff_instruct 0.44,
+    0.13; sid 0.64, 0.17; sida 0.82, 0.24. Energies of 0.007 to 0.009. Divergences of scores hardly see how much weight modes
+    apart have, and a rate of 3e-3, which does for 1,000 updates of sid, throws it off to infinity in these.
+    """
+    ratios, off, energy = figures(name, learned(name, tmp_path, 4000, rate, 0.999))
+    assert abs(ratios[0] - 1) < rarest and (ratios[1:] - 1).abs().max() < others and off < 0.35 and energy < 0.01
