@@ -41,9 +41,12 @@ class Health:
         return float(self.accelerator.reduce(bad.to(self.accelerator.device), "sum")) == 0
 
     def told(self, figures: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Figures without the gradients that a scaler looks after: it skips those that are not finite by itself."""
-        scaled = self.accelerator.scaler is not None
-        return {name: value for name, value in figures.items() if not (scaled and name.endswith("grad"))}
+        """Figures without the gradients that a scaler looks after, as it skips those that are not finite by itself.
+
+        And without the coverage, which is not to be had of few samples or of no data.
+        """
+        apart = ("coverage", "grad") if self.accelerator.scaler is not None else ("coverage",)
+        return {name: value for name, value in figures.items() if not name.endswith(apart)}
 
     def watch(self, figures: dict[str, Tensor], step: int) -> None:
         """Note which figures are not finite at this step."""

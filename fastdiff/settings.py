@@ -67,10 +67,17 @@ def schema(kind: Callable, path: str, skip: tuple[str, ...] = ()) -> type[BaseMo
     """A strict pydantic model of a function's or dataclass's parameters."""
     parameters = {n: p for n, p in inspect.signature(kind).parameters.items() if n not in skip}
     described = {
-        n: (nested(p.annotation, dotted(path, n)),
+        n: (completed(nested(p.annotation, dotted(path, n)), p.default),
             ... if p.default is p.empty else Field(default_factory=lambda default=p.default: default))
         for n, p in parameters.items()}
     return create_model(kind.__name__, __base__=Strict, **described)
+
+
+def completed(annotation: Any, default: Any) -> Any:
+    """A parameter whose default is itself settings keeps those of it that are not given."""
+    if not isinstance(default, BaseModel):
+        return annotation
+    return Annotated[annotation, BeforeValidator(lambda own: default.model_dump() | own if isinstance(own, dict) else own)]
 
 
 def nested(annotation: Any, path: str) -> Any:

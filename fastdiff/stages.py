@@ -84,6 +84,9 @@ def train_all(run: Run, only: str | None) -> None:
         recipe = run.recipe.of(stage)
         check_like(stage.name, recipe.dataset() if stage.own else data, data)
         stage.method.ready(data.shape, run.accelerator.device)
+        if stage.train.steps < stage.method.cycle:
+            raise FastdiffError(f"stages.{stage.name}.train.steps = {stage.train.steps}: the student learns in every "
+                                f"{stage.method.cycle}th of them alone, expected at least so many")
         if not (stage.init or stage.teacher):
             recipe.fresh_model(data, "meta")                              # costs nothing
     if ahead and only is None and not isinstance(data, Nothing):          # and not after days

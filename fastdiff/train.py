@@ -191,7 +191,7 @@ class Training:
 
     def learn(self, turn: tuple[str, ...], progress: Any) -> tuple[dict[str, Tensor], bool]:
         """One update of the roles in a turn, on one global batch; False where it was skipped."""
-        config, accelerator, mean = self.config, self.accelerator, 0.0
+        config, accelerator, mean, parts = self.config, self.accelerator, 0.0, []
         learning = {name: self.roles[name] for name in turn}
         nets = self.frozen | self.trained | {r: self.live[r] for r in turn}
         with only(self.roles, turn):
@@ -204,6 +204,7 @@ class Training:
                         loss, more = self.method.loss(turn, nets, batch, progress)
                     accelerator.backward(loss / config.accumulate)
                 mean = mean + loss.detach() / config.accumulate
+                parts.append({name: value.detach() for name, value in more.items()})
             self.images += config.batch
             mean = accelerator.reduce(mean, "mean")
             for role in learning.values() if accelerator.scaler else ():
@@ -213,7 +214,8 @@ class Training:
             for role in learning.values():
                 role.update(self.step, accelerator.scaler, updated)
             updated = self.health.scaled(accelerator.scaler) and updated
-        return {"loss": mean, **{k: v.detach() for k, v in more.items()}, **norms}, updated
+        figures = {name: sum(part[name] for part in parts) / len(parts) for name in parts[0]}
+        return {"loss": mean, **figures, **norms}, updated
 
     def drifts(self) -> dict[str, Tensor]:
         """How far the averages that serve as targets are behind the student."""

@@ -347,6 +347,18 @@ def test_a_critic_with_a_trunk_of_its_own_sees_samples_and_classes(shape):
     assert Discriminator(shape, hidden=16)([x]).shape == (4, 1)
 
 
+def test_settings_that_are_not_given_are_the_methods_own():
+    names = ("dmd2", "sida", "ladd", "add", "gan")
+    made = {name: call(METHODS, name, {"gan": {"hidden": 64}}, "method").gan for name in names}
+    assert all(gan == METHODS[name]().gan.model_copy(update={"hidden": 64}) for name, gan in made.items())
+    assert made["dmd2"].weight == 3e-3 and made["add"].loss == "hinge" and made["gan"].r1 == 0.1
+
+
+def test_a_critic_with_a_trunk_does_without_labels():
+    x = torch.randn(4, 2)
+    assert Discriminator((2,), classes=3, hidden=16)([x]).shape == (4, 1)
+
+
 # ---- what is refused
 
 
@@ -387,7 +399,7 @@ DOWN = Adversary(weight=1.0, features=("module.down_blocks.0", "module.mid_block
     ids=["gan", "ladd", "add", "classifier", "ctm", "progressive", "pcm"])
 def test_pictures_with_classes(method, tmp_path):
     begun = method.student(pictures())
-    config = TrainConfig(steps=3, batch=8, log_every=1, **method.training)
+    config = TrainConfig(steps=3, batch=64, log_every=1, **method.training)
     training = Training(method, Progress, begun, pictures() if method.teaches else None, digits(), config, tmp_path,
                         Accelerator(cpu=True))
     begun.sampling = method.sampling()

@@ -11,7 +11,7 @@ from test_methods import MIDDLE, PARAMETERISATIONS, POINT, batch_of, constant, n
 from torch import nn
 
 from fastdiff.data import batch_at, mixture, toy
-from fastdiff.denoiser import Denoiser
+from fastdiff.denoiser import Denoiser, with_second_time
 from fastdiff.generate import sample
 from fastdiff.methods import METHODS, Progress
 from fastdiff.methods.adversary import Adversary
@@ -214,6 +214,16 @@ def test_with_a_critic_the_data_are_needed():
     assert method.needs_images and METHODS["f_distill"]().needs_images and loss.isnan()
 
 
+@pytest.mark.parametrize("two", [False, True])
+def test_a_fake_of_one_step_begins_as_its_teacher(two):
+    method, teacher = METHODS["dmd2"](gan=Adversary()), drawn(1).eval()
+    teacher = with_second_time(teacher) if two else teacher
+    fake, asked = method.extras(drawn(0), teacher)["fake"], torch.rand(64).double()
+    x, jump = torch.randn(64, 2), torch.tensor(1.0).double()
+    with torch.no_grad():
+        torch.testing.assert_close(fake(x, asked, method.second(asked, jump)).x0, teacher(x, asked, asked).x0)
+
+
 # ---- at rest
 
 
@@ -240,7 +250,7 @@ def test_coverage_of_ten_numbers_in_a_row():
     real = torch.arange(10.0)[:, None]
     for made_at, share in (([-1.0], 0.3), ([-3.0], 0.2), ([100.0], 0.0), ([-1.0, 12.0], 0.5), ([4.5], 1.0)):
         assert coverage(real, torch.tensor(made_at)[:, None]) == pytest.approx(share), made_at
-    assert coverage(real[:3], torch.tensor([[3.5]])) == pytest.approx(1 / 3)      # of few, the farthest: 2, 1, 2 away
+    assert coverage(real[:7], torch.tensor([[3.5]])).isnan()                      # so few say nothing
     assert coverage(torch.where(real == 3, torch.nan, real), real).isnan()
     assert spread(torch.tensor([[0.0, 1.0], [2.0, 3.0]])) == 1 and spread(torch.zeros(3, 1, 2, 2)) == 0
 

@@ -71,7 +71,7 @@ def test_nothing_has_a_shape_and_labels_of_all_classes_in_turn_and_no_memory():
     data = open_dataset("nothing", shape=(3, 512, 512), classes=1000)
     assert (data.shape, data.classes, len(data), data.examples.dtype) == ((3, 512, 512), 1000, 4000, torch.float32)
     assert data.examples.untyped_storage().nbytes() == 4 and torch.bincount(data.labels).tolist() == [4] * 1000
-    assert len(data.fingerprint) == 16 != nothing((3, 512, 512)).fingerprint
+    assert len(data.fingerprint) == 16 and data.fingerprint != nothing((3, 512, 512)).fingerprint
     assert len({nothing(shape, classes).fingerprint for shape in ((2,), (3,)) for classes in (0, 3)}) == 4
     assert nothing((2,)).labels is None and len(nothing((2,), 5000)) == 5000
     batch = batch_at(nothing((1, 8, 8), 10), 100, 6, 0, flip=True)

@@ -62,7 +62,7 @@ class LADD(Method):
             return self.gan.telling(partial(nets["critic"], kind=kind.repeat(2)), real, made)
         leaf = x.detach().requires_grad_()
         loss, logs = pulled(x, leaf, self.terms(nets, batch, leaf, kind))
-        return loss, logs | {"coverage": coverage(batch.x0, leaf[drawn]), "spread": spread(leaf[drawn])}
+        return loss, logs | {"coverage": coverage(batch.x0[drawn], leaf[drawn]), "spread": spread(leaf[drawn])}
 
     def grids(self, schedule):
         """The times where the student is asked, by number of steps."""

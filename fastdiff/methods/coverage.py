@@ -4,14 +4,18 @@ import torch
 from torch import Tensor
 
 NEAREST = 5
+FEWEST = 8             # examples that say anything
 
 
 @torch.no_grad()
 def coverage(real: Tensor, made: Tensor) -> Tensor:
     """The share of real examples (B, ...) with a sample within the ball of their nearest NEAREST real neighbours.
 
-    (Naeem et al. 2020.) About 0.97 where both are of one distribution; NaN where there are no real examples.
+    (Naeem et al. 2020.) About 0.97 where both are of one distribution and as many; NaN where there are too few, or no real
+    examples.
     """
+    if len(real) < FEWEST:
+        return torch.tensor(torch.nan)
     a, b = (x.flatten(1).float() for x in (real, made))
     radius = torch.cdist(a, a).kthvalue(min(NEAREST + 1, len(a)), dim=1).values           # the first neighbour is itself
     inside = (torch.cdist(a, b) <= radius[:, None]).any(1).float().mean()

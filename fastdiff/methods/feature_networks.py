@@ -17,6 +17,7 @@ from ..networks.perceptual import open_lpips
 from .adversary import Adversary
 from .base import Nets, bare
 from .distances import LPIPS
+from .times import level
 
 FEATURE_NETWORKS: dict[str, type] = {}
 
@@ -42,7 +43,7 @@ class FeatureNetwork:
 
 @dataclass(frozen=True)
 class Teachers(FeatureNetwork):
-    """The teacher's own network, at a little noise. level: of noise, a share of t_max."""
+    """The teacher's own network, at a little noise. level: a share of the schedule's levels."""
 
     level: float = 0.02
 
@@ -54,8 +55,8 @@ class Teachers(FeatureNetwork):
         return gan.critic(teacher, kinds=kinds)
 
     def seen(self, gan, nets, batch, *parts):
-        t = torch.full((len(batch.x0),), self.level * nets["teacher"].schedule.t_max, dtype=torch.float64)
-        return gan.seen_noised(nets["teacher"], t.to(batch.x0.device), batch, *parts)
+        share = torch.full((len(batch.x0),), self.level, dtype=torch.float64, device=batch.x0.device)
+        return gan.seen_noised(nets["teacher"], level(nets["teacher"].schedule, share), batch, *parts)
 
 
 @dataclass(frozen=True)

@@ -85,13 +85,17 @@ class Matching(Method):
             other, noise = self.fake_times.draw(rng, model.schedule)[0], rng.normal(x.shape[1:]).to(x)
             y, at, told = torch.cat([y, model.schedule.mix(batch.x0, noise, other)]), torch.cat([t, other]), twice(cond)
         with self.gan.tapped(model) as features:
-            p = nets["fake"](y, at, jump.expand_as(at), told)
+            p = nets["fake"](y, at, self.second(at, jump), told)
         n = len(x)
         loss = per_sample(model.target(p.x0[:n] - x, p.eps[:n] - eps, t).square()).mean()
         if not self.gan.weight:
             return loss, {"dsm": loss}
         verdict, logs = self.gan.telling(nets["critic"], [f[n:] for f in features], [f[:n] for f in features])
         return loss + self.critic_weight * verdict, {"dsm": loss, **logs}
+
+    def second(self, t, jump):
+        """The second time that the fake is asked with: of one step its own, as a teacher is."""
+        return jump.expand_as(t) if sum(self.steps) > 1 else t
 
     # ---- the student's turn
 
@@ -104,7 +108,7 @@ class Matching(Method):
         with torch.set_grad_enabled(self.through):
             real = guided(nets["teacher"], y, t, t, batch.cond, self.guidance).x0
         with torch.set_grad_enabled(self.through or self.gan.weight > 0), self.gan.tapped(fake) as features:
-            mine = fake(y, t, jump.expand_as(t), batch.cond).x0
+            mine = fake(y, t, self.second(t, jump), batch.cond).x0
         logits = nets["critic"](features) if self.gan.weight else None
         terms = {"matching": self.matching(nets, leaf, real, mine, t, logits)}
         if self.gan.weight:
@@ -138,6 +142,7 @@ def made(student: nn.Module, method: Matching, batch: Batch) -> tuple[Tensor, Te
     with torch.no_grad():
         for t, s in zip(grid[:last], grid[1:]):
             x = model.schedule.mix(model(x, t, zero, cond).x0, rng.normal(x.shape[1:]).to(x), s)
+    torch.clear_autocast_cache()                                                  # older ones keep casts without a way back
     return student(x, grid[last], zero, cond).x0, grid[last].to(x.device)
 
 

@@ -9,8 +9,20 @@ from torch import Tensor, nn
 
 from ..denoiser import ratio_of
 from ..errors import FastdiffError
+from ..schedule import Karras, Schedule
 
 TIME_LAWS: dict[str, type] = {}
+
+
+def level(schedule: Schedule, share: Tensor) -> Tensor:
+    """The time at this share of a schedule's levels of noise: of t_max, or where t is sigma itself of EDM's grid.
+
+    (Karras et al. 2022, equation 5, from sigma = 0.002 on: of its t_max half would be above 40.)
+    """
+    if isinstance(schedule, Karras):
+        low, high = (end ** (1 / 7) for end in (0.002, schedule.t_max))
+        return (low + share * (high - low)) ** 7
+    return schedule.t_max * share
 
 
 @dataclass(frozen=True)
@@ -29,7 +41,7 @@ class Law:
 
 @dataclass(frozen=True)
 class Uniform(Law):
-    """t uniform; t_min and t_top as shares of t_max."""
+    """Uniform among a schedule's levels; t_min and t_top are shares of them, see `level`."""
 
     t_min: float = 1e-3
     t_top: float = 1.0
@@ -39,7 +51,7 @@ class Uniform(Law):
             raise FastdiffError(f"times: uniform needs 0 <= t_min < t_top <= 1, got {self.t_min} and {self.t_top}")
 
     def draw(self, rng, schedule, memory=None):
-        return schedule.t_max * (self.t_min + (self.t_top - self.t_min) * rng.uniform()), None
+        return level(schedule, self.t_min + (self.t_top - self.t_min) * rng.uniform()), None
 
 
 @dataclass(frozen=True)
@@ -56,13 +68,13 @@ class LogNormal(Law):
 
 @dataclass(frozen=True)
 class LogitNormal(Law):
-    """logit(t / t_max) ~ N(mean, std^2) (Esser et al. 2024)."""
+    """The logit of the share of the schedule's levels, t / t_max as a rule, ~ N(mean, std^2) (Esser et al. 2024)."""
 
     mean: float = 0.0
     std: float = 1.0
 
     def draw(self, rng, schedule, memory=None):
-        return schedule.t_max * (self.mean + self.std * rng.normal().double()).sigmoid(), None
+        return level(schedule, (self.mean + self.std * rng.normal().double()).sigmoid()), None
 
 
 @dataclass(frozen=True)

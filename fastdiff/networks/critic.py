@@ -58,7 +58,7 @@ class Discriminator(nn.Module):
 
     def forward(self, samples: list[Tensor], cond: Cond = None) -> Tensor:
         h = self.first(samples[0])
-        if self.label is not None:
+        if self.label is not None and "label" in (cond or ()):
             h = h + like(self.label(cond["label"]), h)
         return self.critic([tokens(self.rest(h))])
 
@@ -90,7 +90,7 @@ def tapped(model: Denoiser, names: tuple[str, ...] = ()) -> Iterator[list[Tensor
 
     def keep(place: int) -> Callable:
         def hook(_: nn.Module, inputs: tuple, output: Tensor | tuple) -> None:
-            found[place] = tokens(output)
+            found[place] = tokens(output, len(model.shape))
         return hook
 
     hooks = [named(model.net, name).register_forward_hook(keep(place)) for place, name in enumerate(names)]
@@ -101,10 +101,13 @@ def tapped(model: Denoiser, names: tuple[str, ...] = ()) -> Iterator[list[Tensor
             hook.remove()
 
 
-def tokens(output: Tensor | tuple) -> Tensor:
-    """What a module puts out as (B, places, C); of a tuple the last tensor, which is the image's where text is another."""
+def tokens(output: Tensor | tuple, rank: int = 3) -> Tensor:
+    """What a module puts out as (B, places, C); of a tuple the last tensor, which is the image's where text is another.
+
+    rank: of a sample, 3 of an image. What is laid out as samples are has its channels first, (B, C, ...).
+    """
     x = output if isinstance(output, Tensor) else [part for part in output if isinstance(part, Tensor)][-1]
-    return x.flatten(2).transpose(1, 2) if x.ndim == 4 else x[:, None] if x.ndim == 2 else x
+    return x[:, None] if x.ndim == 2 else x.flatten(2).transpose(1, 2) if x.ndim in (4, 5, rank + 1) else x
 
 
 def apart(features: list[Tensor], count: int) -> list[list[Tensor]]:
