@@ -48,8 +48,10 @@ def together(folder, count, module, *words):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     said = [folder / f"said-{port}-{rank}.txt" for rank in range(count)]
-    environments = [{"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-                    for rank in range(count)] if count > 1 else [{}]
+    # As torchrun sets them; without the last two accelerate would give every process the threads of the whole machine.
+    same = {"WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
+            "OMP_NUM_THREADS": 1}
+    environments = [same | {"RANK": rank, "LOCAL_RANK": rank} for rank in range(count)] if count > 1 else [{}]
     processes = [fork(one, environment, path, module, [str(word) for word in words])
                  for environment, path in zip(environments, said)]
     for process in processes:
