@@ -3,18 +3,19 @@
 from importlib import import_module
 from typing import Any
 
-from .errors import FastdiffError
+from .core.errors import FastdiffError
 
 __version__ = "0.1.0"
 
 # Public name -> the module that has it; imported at first use, so that the command line answers at once.
 PUBLIC = {
-    "load": "checkpoint", "export": "checkpoint", "sample": "generate", "time_grid": "samplers",
-    "Denoiser": "denoiser", "Guided": "guidance", "SAMPLERS": "samplers", "METHODS": "methods", "SCHEDULES": "schedule",
-    "DATASETS": "data", "edit": "editing", "nll": "likelihood", "search_times": "search", "tune": "tuning",
-    "sweep": "bench", "BenchConfig": "bench", "open_dataset": "data", "run": "stages",
+    "load": "io.load", "export": "io.load", "sample": "samplers.generate", "time_grid": "samplers",
+    "Denoiser": "core.denoiser", "Guided": "core.guidance", "SAMPLERS": "samplers", "METHODS": "methods",
+    "SCHEDULES": "core.schedule", "DATASETS": "data.registry", "open_dataset": "data.registry",
+    "edit": "samplers.edit", "nll": "samplers.likelihood", "search_times": "samplers.time_search",
+    "tune": "networks.inference", "sweep": "evaluation.sweep", "BenchConfig": "evaluation.sweep", "run": "runs.run",
 }
-MODULES = {"networks", "report", "recipe"}
+MODULES = {"networks": "networks", "report": "evaluation.report", "recipe": "runs.recipe"}
 
 __all__ = ["FastdiffError", *PUBLIC, *MODULES]
 
@@ -23,7 +24,7 @@ def __getattr__(name: str) -> Any:
     if name in PUBLIC:
         return getattr(import_module(f".{PUBLIC[name]}", __name__), name)
     if name in MODULES:
-        return import_module(f".{name}", __name__)
+        return import_module(f".{MODULES[name]}", __name__)
     raise AttributeError(f"module 'fastdiff' has no attribute {name!r}")
 
 

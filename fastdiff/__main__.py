@@ -1,5 +1,5 @@
 """python -m fastdiff = the fastdiff command."""
 
-from .cli import main
+from .cli.app import main
 
 main()

@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
 
-from fastdiff.data import open_dataset
-from fastdiff.networks.features import PictureFeatures
+from fastdiff.data.registry import open_dataset
+from fastdiff.networks.classifiers import PictureFeatures
 
 WIDTHS, BATCH, LR = (32, 64, 128), 128, 4e-3
 

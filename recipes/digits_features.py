@@ -18,8 +18,8 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
-from fastdiff.networks.features import DigitFeatures
-from fastdiff.pictures import to_uint8
+from fastdiff.data.image_grid import to_uint8
+from fastdiff.networks.classifiers import DigitFeatures
 
 OUT = Path(__file__).parents[1] / "checkpoints" / "digits" / "features"
 EPOCHS, BATCH, LR = 30, 64, 2e-3

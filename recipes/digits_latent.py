@@ -18,9 +18,9 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from fastdiff.data import digits
-from fastdiff.files import write_json
-from fastdiff.networks.text import TextEncoder
+from fastdiff.core.files import write_json
+from fastdiff.data.registry import digits
+from fastdiff.networks.text_encoder import TextEncoder
 
 OUT = Path(__file__).parents[1] / "checkpoints" / "digits-latent" / "pipeline"
 STEPS, BATCH, LR, KL = 1500, 128, 2e-3, 1e-5

@@ -52,7 +52,7 @@ def digits():
 @pytest.fixture(scope="module")
 def extractor():
     """The shipped network of digit features."""
-    from fastdiff.metrics.extractors import open_extractor
+    from fastdiff.evaluation.metrics.extractors import open_extractor
 
     return open_extractor("checkpoints/digits/features", "cpu")
 
@@ -60,7 +60,7 @@ def extractor():
 @pytest.fixture
 def fastdiff(monkeypatch, capsys):
     """Runs a command in this process: fastdiff("list", "samplers") -> exit code, standard output, standard error."""
-    from fastdiff import cli
+    from fastdiff.cli import app as cli
 
     def run(*words):
         monkeypatch.setattr(sys, "argv", ["fastdiff", *map(str, words)])

@@ -9,7 +9,8 @@ import torch
 def fork(target, *args):
     """target of the arguments in a process of its own, started."""
     server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload(["fastdiff.stages", "fastdiff.recipe", "fastdiff.cli", "fastdiff.report.plots"])
+    server.set_forkserver_preload(["fastdiff.runs.run", "fastdiff.runs.recipe", "fastdiff.cli",
+                                   "fastdiff.evaluation.report.plots"])
     process = server.Process(target=target, args=args)
     process.start()
     return process
@@ -17,7 +18,7 @@ def fork(target, *args):
 
 def command(said, *words):
     """What `python -m fastdiff` does with these words, on one thread; it prints into a file."""
-    from fastdiff import cli
+    from fastdiff.cli import app as cli
 
     torch.set_num_threads(1)
     sys.stdout = sys.stderr = open(said, "a", buffering=1)  # noqa: SIM115

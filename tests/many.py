@@ -8,16 +8,16 @@ from accelerate import Accelerator
 from safetensors.torch import save_file
 from torch import nn
 
-from fastdiff.data import toy
-from fastdiff.denoiser import Denoiser
+from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.schedule import Flow
+from fastdiff.data.registry import toy
 from fastdiff.methods import METHODS, Progress
 from fastdiff.methods.base import bare, per_sample
 from fastdiff.methods.denoising import Denoising
 from fastdiff.networks import MLP
-from fastdiff.placement import is_shard
-from fastdiff.schedule import Flow
-from fastdiff.train import Training
-from fastdiff.train_config import Lora, TrainConfig
+from fastdiff.training.config import Lora, TrainConfig
+from fastdiff.training.loop import Training
+from fastdiff.training.placement import is_shard
 
 DATA = toy(n=300)
 

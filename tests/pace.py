@@ -7,12 +7,12 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from fastdiff.checkpoint import load
-from fastdiff.data import digits
-from fastdiff.generate import sample
+from fastdiff.data.registry import digits
+from fastdiff.io.load import load
 from fastdiff.methods import METHODS, Progress
-from fastdiff.train import Training
-from fastdiff.train_config import TrainConfig
+from fastdiff.samplers.generate import sample
+from fastdiff.training.config import TrainConfig
+from fastdiff.training.loop import Training
 
 STEPS, N = 20, 768
 

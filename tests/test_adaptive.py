@@ -4,11 +4,11 @@ import pytest
 import torch
 from test_samplers import f64, gaussian, mixture, noise, reference
 
-from fastdiff.denoiser import Denoiser
-from fastdiff.errors import FastdiffError
-from fastdiff.guidance import Guided
+from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.errors import FastdiffError
+from fastdiff.core.guidance import Guided
+from fastdiff.core.schedule import SCHEDULES, Cosine, Flow, Karras, Trig
 from fastdiff.samplers import SAMPLERS
-from fastdiff.schedule import SCHEDULES, Cosine, Flow, Karras, Trig
 
 schedules = pytest.mark.parametrize("schedule", [*(kind() for kind in SCHEDULES.values()), Trig(sigma_data=0.7)], ids=repr)
 solvers = pytest.mark.parametrize("sampler", ["ode23", "ode45"])

@@ -14,28 +14,28 @@ from test_methods import MIDDLE, PARAMETERISATIONS, POINT, START, batch_of, cons
 from torch import nn
 
 import fastdiff
-from fastdiff.data import batch_at, digits, mixture, toy
-from fastdiff.denoiser import Denoiser
-from fastdiff.errors import FastdiffError
-from fastdiff.generate import sample
+from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.errors import FastdiffError
+from fastdiff.core.schedule import Cosine, Flow, Karras
+from fastdiff.core.validation import call
+from fastdiff.data.registry import batch_at, digits, mixture, toy
 from fastdiff.methods import METHODS, Progress
 from fastdiff.methods.add import ADD, LADD
-from fastdiff.methods.adversary import Adversary
+from fastdiff.methods.adversarial import Adversary
 from fastdiff.methods.base import Uniform
-from fastdiff.methods.coverage import coverage, spread
 from fastdiff.methods.ctm import CTM
+from fastdiff.methods.diagnostics import coverage, spread
+from fastdiff.methods.discriminator_features import VGG16, Classifier, Teachers
 from fastdiff.methods.dmd2 import DMD2
-from fastdiff.methods.feature_networks import VGG16, Classifier, Teachers
 from fastdiff.methods.gan import GAN
 from fastdiff.methods.lcm import PCM, noised
 from fastdiff.methods.progressive import Progressive, Stochastic, implied, led
 from fastdiff.networks import MLP, dit, mlp, unet
-from fastdiff.networks.critic import Critic, Discriminator, critic_on, middle, tapped
-from fastdiff.roles import only, roles_of
+from fastdiff.networks.discriminator import Critic, Discriminator, critic_on, middle, tapped
 from fastdiff.samplers import time_grid
-from fastdiff.schedule import Cosine, Flow, Karras
-from fastdiff.settings import call
-from fastdiff.train import TrainConfig, Training
+from fastdiff.samplers.generate import sample
+from fastdiff.training.loop import TrainConfig, Training
+from fastdiff.training.roles import only, roles_of
 
 EVERY = pytest.mark.parametrize("schedule", [Flow(), Cosine(), Karras()], **named)
 ALL = ("first", "blocks.0", "blocks.1", "blocks.2")               # of an MLP

@@ -14,10 +14,10 @@ import pytest
 import torch
 from PIL import Image
 
-from fastdiff.checkpoint import export
-from fastdiff.denoiser import Denoiser
+from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.schedule import Cosine
+from fastdiff.io.load import export
 from fastdiff.networks import mlp, unet
-from fastdiff.schedule import Cosine
 
 ROOT = Path(__file__).parents[1]
 RECIPE = """

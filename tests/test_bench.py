@@ -13,16 +13,16 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import fastdiff
-from fastdiff import evaluate
-from fastdiff.bench import BenchConfig, Cell, baseline, cells, sweep
-from fastdiff.checkpoint import export
-from fastdiff.cost import flops
-from fastdiff.data import Dataset, open_dataset
-from fastdiff.denoiser import Denoiser, Sampling
-from fastdiff.errors import FastdiffError
+from fastdiff.core.cost import flops
+from fastdiff.core.denoiser import Denoiser, Sampling
+from fastdiff.core.errors import FastdiffError
+from fastdiff.core.schedule import Cosine
+from fastdiff.data.registry import Dataset, open_dataset
+from fastdiff.evaluation import evaluator as evaluate
+from fastdiff.evaluation.rows import current_rows, read_rows
+from fastdiff.evaluation.sweep import BenchConfig, Cell, baseline, cells, sweep
+from fastdiff.io.load import export
 from fastdiff.networks import mlp, unet
-from fastdiff.rows import current_rows, read_rows
-from fastdiff.schedule import Cosine
 
 CONFIG = BenchConfig(steps=(1, 2), baselines=("ddpm:3", "dpmpp_2m/karras:2"), n=12, seeds=(0, 1), batch=5)
 COLUMNS = {
@@ -328,7 +328,7 @@ def test_pictures_that_are_kept(tmp_path):
 
 MEMORY = """
 import sys, torch
-from fastdiff.bench import BenchConfig, sweep
+from fastdiff.evaluation.sweep import BenchConfig, sweep
 from fastdiff.data import open_dataset
 torch.set_num_threads(1)
 config = BenchConfig(steps=(2,), baselines=(), n=int(sys.argv[1]), batch=256)

@@ -8,15 +8,17 @@ import torch
 import yaml
 from huggingface_hub import ModelCard, ModelCardData, constants, metadata_load
 
-from fastdiff import licences, recipe, stages
-from fastdiff.about import about
-from fastdiff.card import text
-from fastdiff.checkpoint import export, load
-from fastdiff.denoiser import Denoiser, Sampling
-from fastdiff.errors import FastdiffError
-from fastdiff.licences import UNSTATED, card_of, licence, limit, limits, lineage
+from fastdiff.core.denoiser import Denoiser, Sampling
+from fastdiff.core.errors import FastdiffError
+from fastdiff.core.schedule import Cosine
+from fastdiff.io import licences
+from fastdiff.io.export.card import text
+from fastdiff.io.licences import UNSTATED, card_of, licence, limit, limits, lineage
+from fastdiff.io.load import export, load
+from fastdiff.io.metadata import about
 from fastdiff.networks import unet
-from fastdiff.schedule import Cosine
+from fastdiff.runs import recipe
+from fastdiff.runs import run as stages
 
 CARD = "README.md"
 NONCOMMERCIAL = {"license": "cc-by-nc-4.0", "base_model": "someone/first", "tags": ["theirs"]}

@@ -11,12 +11,13 @@ import torch
 from PIL import Image
 from torch.nn.functional import interpolate
 
-from fastdiff import recipe, stages
-from fastdiff.batches import Dataset
-from fastdiff.checkpoint import load
-from fastdiff.data import digits
-from fastdiff.metrics.extractors import open_extractor
-from fastdiff.rows import read_rows
+from fastdiff.data.dataset import Dataset
+from fastdiff.data.registry import digits
+from fastdiff.evaluation.metrics.extractors import open_extractor
+from fastdiff.evaluation.rows import read_rows
+from fastdiff.io.load import load
+from fastdiff.runs import recipe
+from fastdiff.runs import run as stages
 
 
 @pytest.fixture(scope="module")

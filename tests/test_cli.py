@@ -13,15 +13,15 @@ import torch
 import yaml
 from PIL import Image
 
-from fastdiff import cli
-from fastdiff.checkpoint import export, load
-from fastdiff.denoiser import Denoiser, Sampling
+from fastdiff.cli import app as cli
+from fastdiff.cli.listing import LISTS, Listed
+from fastdiff.cli.options import names_of
+from fastdiff.core.denoiser import Denoiser, Sampling
+from fastdiff.core.schedule import Cosine
+from fastdiff.io.load import export, load
 from fastdiff.methods import METHODS
 from fastdiff.networks import unet
 from fastdiff.samplers import SAMPLERS
-from fastdiff.schedule import Cosine
-from fastdiff.verbs.arguments import names_of
-from fastdiff.verbs.listing import LISTS, Listed
 
 ROOT = Path(__file__).parents[1]
 RECIPE = {
@@ -39,7 +39,8 @@ def finished(tmp_path_factory):
     """A recipe and the directory of its finished run."""
     folder = tmp_path_factory.mktemp("run")
     (folder / "tiny.yaml").write_text("# A tiny run.\n" + yaml.safe_dump(RECIPE))
-    from fastdiff import recipe, stages
+    from fastdiff.runs import recipe
+    from fastdiff.runs import run as stages
 
     stages.run(recipe.load(folder / "tiny.yaml"), folder / "checkpoints/tiny")
     return folder / "tiny.yaml", folder / "checkpoints/tiny"
@@ -90,7 +91,7 @@ def test_help_lists_the_verbs(tmp_path):
     listed = done.stdout.partition("Commands:")[2].split("\n")
     verbs = [line.split()[0] for line in listed if line.startswith("  ") and not line.startswith("   ")]
     assert (done.returncode, done.stderr) == (0, "")
-    assert verbs == [verb.name for verb in cli.app.registered_commands] and len(verbs) == 11
+    assert verbs == [verb.name for verb in cli.app.app.registered_commands] and len(verbs) == 11
 
 
 def test_the_command_line_loads_without_torch():
@@ -100,8 +101,8 @@ def test_the_command_line_loads_without_torch():
 
 
 def test_our_own_errors_keep_their_traceback():
-    code = ("import sys; from fastdiff import cli; from fastdiff.verbs import show; "
-            "show.LISTS = {'samplers': lambda: 1 / 0}; cli.main()")
+    code = ("import sys; from fastdiff import cli; from fastdiff.cli import inspect; "
+            "inspect.LISTS = {'samplers': lambda: 1 / 0}; cli.main()")
     done = subprocess.run([sys.executable, "-c", code, "list", "samplers"], text=True, capture_output=True, cwd=ROOT)
     assert done.returncode == 1 and done.stderr.startswith("Traceback")
     assert done.stderr.endswith("ZeroDivisionError: division by zero\n")
@@ -157,8 +158,8 @@ def test_sample_a_folder(images, fastdiff, tmp_path):
     words = ["sample", images, "--n", 3, "--steps", 3, "--labels", "1,2,3", "--guidance", 2, "--batch", 2, "--seed", 5]
     assert fastdiff(*words, "--out", tmp_path / "one")[0] == 0
     assert sorted(path.name for path in (tmp_path / "one").iterdir()) == ["000000.png", "000001.png", "000002.png"]
-    from fastdiff.generate import sample
-    from fastdiff.pictures import picture as drawn
+    from fastdiff.data.image_grid import picture as drawn
+    from fastdiff.samplers.generate import sample
 
     x = sample(load(images), steps=3, n=3, seed=5, labels=torch.tensor([1, 2, 3]), guidance=2.0)
     for i, image in enumerate(x):

@@ -8,11 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-from fastdiff.checkpoint import export
-from fastdiff.denoiser import Denoiser, Sampling
+from fastdiff.core.denoiser import Denoiser, Sampling
+from fastdiff.core.schedule import Cosine
+from fastdiff.io.load import export
 from fastdiff.networks import mlp, unet
 from fastdiff.samplers import SAMPLERS
-from fastdiff.schedule import Cosine
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_search_stores_what_it_finds(points, fastdiff, tmp_path):
 
 def test_speed_has_rows(points, fastdiff, tmp_path, monkeypatch):
     monkeypatch.setattr("fastdiff.samplers.SAMPLERS", {k: SAMPLERS[k] for k in ("ddim", "heun")})
-    monkeypatch.setattr("fastdiff.speed.samplers.PASS", 0.0)
+    monkeypatch.setattr("fastdiff.evaluation.profiling.samplers.PASS", 0.0)
     code, out, err = fastdiff("bench", points / "teacher", "--speed", "--steps", 2, "--out", tmp_path / "s", "--json")
     rows = [json.loads(line) for line in out.splitlines()]
     assert code == 0 and [row["sampler"] for row in rows] == ["ddim", "heun"]

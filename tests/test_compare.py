@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from fastdiff.report.compare import Terms, differences, interval
-from fastdiff.rows import append_row, read_rows
+from fastdiff.evaluation.report.significance import Terms, differences, interval
+from fastdiff.evaluation.rows import append_row, read_rows
 
 
 def terms(generated, reference):

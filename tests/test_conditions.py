@@ -10,21 +10,22 @@ from accelerate import Accelerator
 from PIL import Image
 from torch import nn
 
-from fastdiff import recipe, stages
-from fastdiff.batches import Dataset, batch_at
-from fastdiff.checkpoint import load
-from fastdiff.data import digits, open_dataset
-from fastdiff.denoiser import Denoiser
-from fastdiff.derived import Grey, Low
-from fastdiff.errors import FastdiffError
-from fastdiff.generate import sample
+from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.errors import FastdiffError
+from fastdiff.core.schedule import SCHEDULES, Cosine
+from fastdiff.data.conditioning import Grey, Low
+from fastdiff.data.dataset import Dataset, batch_at
+from fastdiff.data.registry import digits, open_dataset
+from fastdiff.evaluation.rows import read_rows
+from fastdiff.io.load import load
 from fastdiff.methods import METHODS, Progress
 from fastdiff.networks.oracle import GaussianMixture
-from fastdiff.rows import read_rows
+from fastdiff.runs import recipe
+from fastdiff.runs import run as stages
 from fastdiff.samplers import SAMPLERS
-from fastdiff.schedule import SCHEDULES, Cosine
-from fastdiff.train import Training
-from fastdiff.train_config import TrainConfig
+from fastdiff.samplers.generate import sample
+from fastdiff.training.config import TrainConfig
+from fastdiff.training.loop import Training
 
 TINY = {"name": "unet", "channels": [16, 16], "layers": 1}
 CASCADE = {

@@ -11,27 +11,27 @@ from scipy import stats
 from test_methods import MIDDLE, POINT, batch_of, constant, named, told
 from torch import nn
 
-from fastdiff import recipe
-from fastdiff.data import mixture, toy
-from fastdiff.denoiser import Denoiser, Sampling, ratio_of
-from fastdiff.errors import FastdiffError
-from fastdiff.generate import plan, sample
-from fastdiff.guidance import Guided
+from fastdiff.core.denoiser import Denoiser, Sampling, ratio_of
+from fastdiff.core.errors import FastdiffError
+from fastdiff.core.guidance import Guided
+from fastdiff.core.rng import SampleRng
+from fastdiff.core.schedule import SCHEDULES, Cosine, Flow, Karras, like
+from fastdiff.data.registry import mixture, toy
+from fastdiff.evaluation.metrics.kernels import discrepancy, distance
 from fastdiff.methods import METHODS, Progress
 from fastdiff.methods.base import L1, LogNormal, PseudoHuber, SquaredL2, Uniform, boundary, by_level
 from fastdiff.methods.consistency import CD, ECT
 from fastdiff.methods.consistency_training import CT, ICT
 from fastdiff.methods.progressive import implied
 from fastdiff.methods.tcm import TCM
-from fastdiff.methods.times import KarrasIndex, LogNormalIndex, StudentT
-from fastdiff.metrics.kernels import discrepancy, distance
+from fastdiff.methods.time_sampling import KarrasIndex, LogNormalIndex, StudentT
 from fastdiff.networks import mlp
 from fastdiff.networks.oracle import GaussianMixture
-from fastdiff.rng import SampleRng
+from fastdiff.runs import recipe
+from fastdiff.runs.stage import described
 from fastdiff.samplers import SAMPLERS
-from fastdiff.schedule import SCHEDULES, Cosine, Flow, Karras, like
-from fastdiff.stage import described
-from fastdiff.train import TrainConfig, Training
+from fastdiff.samplers.generate import plan, sample
+from fastdiff.training.loop import TrainConfig, Training
 
 ROOT = Path(__file__).parents[1]
 END = Progress(999, 1000, 0)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from fastdiff.crash import masked, report
-from fastdiff.status import note
+from fastdiff.runs.crash_report import masked, report
+from fastdiff.runs.status import note
 
 RECIPE = {"name": "tiny", "data": {"name": "org/set", "hub_token": "plain-words"},
           "train": {"lr": 1e-4, "betas": (0.9, 0.99)}}

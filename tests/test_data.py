@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from fastdiff.data import DATASETS, Dataset, batch_at, mixture, open_dataset, order
-from fastdiff.errors import FastdiffError
+from fastdiff.core.errors import FastdiffError
+from fastdiff.data.registry import DATASETS, Dataset, batch_at, mixture, open_dataset, order
 
 
 @pytest.fixture(autouse=True)

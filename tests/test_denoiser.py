@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from fastdiff.denoiser import ROWS, TIME_INPUTS, Denoiser, Sampling, ratio_of
-from fastdiff.errors import FastdiffError
-from fastdiff.guidance import Guided
+from fastdiff.core.denoiser import ROWS, TIME_INPUTS, Denoiser, Sampling, ratio_of
+from fastdiff.core.errors import FastdiffError
+from fastdiff.core.guidance import Guided
+from fastdiff.core.schedule import DDPM, SCHEDULES, VP, Cosine, Flow, Karras, Schedule, Trig, like
 from fastdiff.networks.oracle import GaussianMixture, PosteriorMean
 from fastdiff.samplers import SAMPLERS
-from fastdiff.schedule import DDPM, SCHEDULES, VP, Cosine, Flow, Karras, Schedule, Trig, like
 
 SCHEDULE_CASES = [*(kind() for kind in SCHEDULES.values()), Trig(sigma_data=0.5)]
 schedules = pytest.mark.parametrize("schedule", SCHEDULE_CASES, ids=repr)
@@ -325,9 +325,9 @@ def test_a_view_shares_the_network_and_knows_the_way_back():
 
 
 def test_a_teacher_of_a_student_on_another_schedule():
-    from fastdiff.data import Batch
+    from fastdiff.core.rng import SampleRng
+    from fastdiff.data.registry import Batch
     from fastdiff.methods.progressive import Progressive
-    from fastdiff.rng import SampleRng
 
     positions = torch.arange(64)
     losses = []

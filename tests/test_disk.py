@@ -8,12 +8,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from fastdiff import recipe as recipes
-from fastdiff.disk import writing
-from fastdiff.errors import FastdiffError
-from fastdiff.lock import lock
-from fastdiff.stages import run
-from fastdiff.state import load_state, states
+from fastdiff.core.disk import writing
+from fastdiff.core.errors import FastdiffError
+from fastdiff.evaluation.lock import lock
+from fastdiff.runs import recipe as recipes
+from fastdiff.runs.run import run
+from fastdiff.training.checkpoint import load_state, states
 
 RECIPE = {
     "name": "disk", "data": {"name": "toy", "n": 300},
@@ -93,7 +93,7 @@ def test_what_libraries_tell_as_text_is_understood_and_the_rest_is_passed_on(tmp
 
 
 def test_an_error_of_the_program_leaves_a_report_and_its_traceback(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("fastdiff.stages.train_all", lambda *_: 1 / 0)
+    monkeypatch.setattr("fastdiff.runs.run.train_all", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run(recipes.build(RECIPE), tmp_path / "run")
     [report] = (tmp_path / "run").glob("crash-*.txt")

@@ -9,14 +9,15 @@ from torch_fidelity import sample_similarity_lpips
 from torchvision.models import VGG16_Weights
 from torchvision.models.vgg import cfgs, make_layers
 
-from fastdiff import recipe, stages
-from fastdiff.errors import FastdiffError
+from fastdiff.core.errors import FastdiffError
+from fastdiff.data.image_grid import to_uint8
 from fastdiff.methods.base import LPIPS, SquaredL2
 from fastdiff.methods.kd import KD
 from fastdiff.methods.reflow import Reflow
-from fastdiff.networks import perceptual
-from fastdiff.networks.perceptual import CHANNELS, VGG, open_lpips
-from fastdiff.pictures import to_uint8
+from fastdiff.networks import lpips as perceptual
+from fastdiff.networks.lpips import CHANNELS, VGG, open_lpips
+from fastdiff.runs import recipe
+from fastdiff.runs import run as stages
 
 WIDTHS = (64, 128, 256, 512, 512)
 

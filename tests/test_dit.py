@@ -4,11 +4,11 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DiTPipeline, DiTTransformer2DModel
 
-from fastdiff.denoiser import Denoiser
-from fastdiff.errors import FastdiffError
+from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.errors import FastdiffError
+from fastdiff.core.schedule import DDPM
 from fastdiff.methods.base import jvp
 from fastdiff.networks import DiT, dit
-from fastdiff.schedule import DDPM
 
 X = torch.randn(3, 2, 8, 8, generator=torch.Generator().manual_seed(1))
 T, S, LABELS = torch.tensor([999.0, 340.0, 1.5]), torch.tensor([500.0, 0.0, 0.0]), torch.tensor([0, 2, 1])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fastdiff import doctor
+from fastdiff.runs import doctor
 
 ROOT = Path(__file__).parents[1]
 

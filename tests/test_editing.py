@@ -4,15 +4,15 @@ import pytest
 import torch
 from torch import nn
 
-from fastdiff.denoiser import Denoiser
-from fastdiff.editing import Inpaint, edit, repaint
-from fastdiff.errors import FastdiffError
-from fastdiff.generate import sample
-from fastdiff.guidance import Guided
+from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.errors import FastdiffError
+from fastdiff.core.guidance import Guided
+from fastdiff.core.rng import SampleRng
+from fastdiff.core.schedule import SCHEDULES, Cosine, Flow, Karras
 from fastdiff.networks.oracle import GaussianMixture
-from fastdiff.rng import SampleRng
 from fastdiff.samplers import SAMPLERS, time_grid
-from fastdiff.schedule import SCHEDULES, Cosine, Flow, Karras
+from fastdiff.samplers.edit import Inpaint, edit, repaint
+from fastdiff.samplers.generate import sample
 
 schedules = pytest.mark.parametrize("schedule", [kind() for kind in SCHEDULES.values()], ids=repr)
 samplers = pytest.mark.parametrize("sampler", list(SAMPLERS))

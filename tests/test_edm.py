@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import save_file
 from torch.nn.functional import avg_pool2d, conv2d, group_norm, interpolate, linear, silu
 
-from fastdiff.checkpoint import load
-from fastdiff.errors import FastdiffError
-from fastdiff.generate import sample
+from fastdiff.core.errors import FastdiffError
+from fastdiff.io.load import load
+from fastdiff.samplers.generate import sample
 
 SETTINGS = {"class_name": "EDMPrecond", "model_type": "DhariwalUNet", "img_resolution": 8, "img_channels": 3, "label_dim": 4,
             "model_channels": 128, "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [4], "channel_mult_emb": 2,
@@ -149,5 +149,5 @@ def test_damaged_tensors_are_one_line(written, folder):
 
 def test_their_pickles_are_not_opened(tmp_path):
     (tmp_path / "edm.pkl").write_bytes(b"")
-    with pytest.raises(FastdiffError, match="is pickled, which could run code .*fastdiff/formats/edm.py"):
+    with pytest.raises(FastdiffError, match="is pickled, which could run code .*fastdiff/io/formats/edm.py"):
         load(tmp_path / "edm.pkl")

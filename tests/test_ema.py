@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from fastdiff import ema
+from fastdiff.core import ema
 
 
 class Net(nn.Module):

@@ -12,13 +12,13 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch.utils.data import Dataset as TorchDataset
 
-from fastdiff.data import Dataset, open_dataset
-from fastdiff.disk import cache_folder
-from fastdiff.errors import FastdiffError
-from fastdiff.evaluate import evaluate_images, open_evaluators
-from fastdiff.metrics.frechet import Statistics, frechet_distance
-from fastdiff.metrics.kernels import discrepancy, distance
-from fastdiff.pictures import to_uint8
+from fastdiff.core.disk import cache_folder
+from fastdiff.core.errors import FastdiffError
+from fastdiff.data.image_grid import to_uint8
+from fastdiff.data.registry import Dataset, open_dataset
+from fastdiff.evaluation.evaluator import evaluate_images, open_evaluators
+from fastdiff.evaluation.metrics.frechet import Statistics, frechet_distance
+from fastdiff.evaluation.metrics.kernels import discrepancy, distance
 
 FEATURES = "checkpoints/digits/features"
 

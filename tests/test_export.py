@@ -8,17 +8,17 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 
-from fastdiff import schedulers
-from fastdiff.checkpoint import export, load, record_times
-from fastdiff.denoiser import ROWS, Denoiser, Sampling, with_guidance, with_second_time
-from fastdiff.generate import plan
-from fastdiff.guidance import Guided
+from fastdiff.core.denoiser import ROWS, Denoiser, Sampling, with_guidance, with_second_time
+from fastdiff.core.guidance import Guided
+from fastdiff.core.schedule import DDPM, VP, Cosine, Flow, Karras, Sigmoid, Trig
+from fastdiff.io.export import scheduler as schedulers
+from fastdiff.io.export.scheduler import LCM_NAMES, Stock, stock
+from fastdiff.io.export.script import script
+from fastdiff.io.load import export, load, record_times
 from fastdiff.methods import METHODS
 from fastdiff.networks import mlp, unet
 from fastdiff.samplers import SAMPLERS
-from fastdiff.schedule import DDPM, VP, Cosine, Flow, Karras, Sigmoid, Trig
-from fastdiff.schedulers import LCM_NAMES, Stock, stock
-from fastdiff.script import script
+from fastdiff.samplers.generate import plan
 
 SHAPE, SEVERAL = (1, 8, 8), (4, 1, 2, 8)
 FEW = "karras[ratio_min=0.8]"
@@ -237,7 +237,7 @@ def test_times_that_were_searched_are_baked_in(tmp_path, monkeypatch):
 
 
 def test_times_recorded_later_come_into_the_card(tmp_path):
-    from fastdiff.cards import renew
+    from fastdiff.runs.cards import renew
 
     export(student(Cosine(), "v", sampled("consistency")), tmp_path, {})
     assert "grids" not in block(tmp_path)

@@ -8,16 +8,16 @@ import tiny_pipelines as tiny
 import torch
 from diffusers import DiffusionPipeline, LCMScheduler
 
-from fastdiff.about import about
-from fastdiff.checkpoint import export, load
-from fastdiff.denoiser import Denoiser, Sampling, with_guidance, with_second_time
-from fastdiff.generate import conditions, plan, rows_of
-from fastdiff.guidance import Guided, usual_guidance
+from fastdiff.core.denoiser import Denoiser, Sampling, with_guidance, with_second_time
+from fastdiff.core.guidance import Guided, usual_guidance
+from fastdiff.core.schedule import Cosine
+from fastdiff.io.export.script import cascade, script
+from fastdiff.io.load import export, load
+from fastdiff.io.metadata import about
 from fastdiff.networks import dit, mlp, text_unet, unet
-from fastdiff.networks.latent import Autoencoder
+from fastdiff.networks.autoencoder import Autoencoder
 from fastdiff.samplers import SAMPLERS
-from fastdiff.schedule import Cosine
-from fastdiff.script import cascade, script
+from fastdiff.samplers.generate import conditions, plan, rows_of
 
 DDIM, LCM, EULER = (Sampling(name, "uniform", (2,)) for name in ("ddim", "consistency", "euler"))
 UNEVEN = Sampling("consistency", "trailing", (3,))

@@ -11,10 +11,10 @@ import torch_fidelity
 from sklearn.model_selection import train_test_split
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
-from fastdiff.errors import FastdiffError
-from fastdiff.metrics import extractors
-from fastdiff.metrics.extractors import open_extractor
-from fastdiff.pictures import to_uint8
+from fastdiff.core.errors import FastdiffError
+from fastdiff.data.image_grid import to_uint8
+from fastdiff.evaluation.metrics import extractors
+from fastdiff.evaluation.metrics.extractors import open_extractor
 
 FEATURES = Path(__file__).parents[1] / "checkpoints" / "digits" / "features"
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from test_samplers import f64, mixture, noise, reused, walk
 
-from fastdiff.denoiser import Denoiser
-from fastdiff.errors import FastdiffError
+from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.errors import FastdiffError
+from fastdiff.core.schedule import DDPM, SCHEDULES, Cosine, Karras, Sigmoid, Trig, like
 from fastdiff.samplers import time_grid
-from fastdiff.schedule import DDPM, SCHEDULES, Cosine, Karras, Sigmoid, Trig, like
 
 schedules = pytest.mark.parametrize("schedule", [*(kind() for kind in SCHEDULES.values()), Trig(sigma_data=0.7)], ids=repr)
 

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from fastdiff.data import open_dataset
-from fastdiff.evaluate import evaluate_images
-from fastdiff.metrics.extractors import open_extractor
+from fastdiff.data.registry import open_dataset
+from fastdiff.evaluation.evaluator import evaluate_images
+from fastdiff.evaluation.metrics.extractors import open_extractor
 
 COUNT = 24      # images a folder: the network takes a fifth of a second for one
 

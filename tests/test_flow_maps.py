@@ -9,22 +9,22 @@ from accelerate import Accelerator
 from test_methods import MIDDLE, POINT, Dropping, batch_of, constant, named, told
 from torch import nn
 
-from fastdiff import recipe
-from fastdiff.data import mixture, toy
-from fastdiff.denoiser import Denoiser
-from fastdiff.errors import FastdiffError
-from fastdiff.generate import plan, sample
+from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.errors import FastdiffError
+from fastdiff.core.rng import SampleRng
+from fastdiff.core.schedule import SCHEDULES, VP, Cosine, Flow, Karras, like
+from fastdiff.data.registry import mixture, toy
+from fastdiff.evaluation.metrics.kernels import discrepancy, distance
 from fastdiff.methods import METHODS, Progress
 from fastdiff.methods.base import Importance, LogitNormal, Uniform, heun
 from fastdiff.methods.ctm import CTM, jump
 from fastdiff.methods.meanflow import IMF, MeanFlow
 from fastdiff.methods.shortcut import Shortcut
-from fastdiff.metrics.kernels import discrepancy, distance
 from fastdiff.networks import MLP, mlp
 from fastdiff.networks.oracle import GaussianMixture
-from fastdiff.rng import SampleRng
-from fastdiff.schedule import SCHEDULES, VP, Cosine, Flow, Karras, like
-from fastdiff.train import TrainConfig, Training
+from fastdiff.runs import recipe
+from fastdiff.samplers.generate import plan, sample
+from fastdiff.training.loop import TrainConfig, Training
 
 ROOT = Path(__file__).parents[1]
 NAMES = ("meanflow", "imf", "shortcut", "ctm")

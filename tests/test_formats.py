@@ -11,18 +11,19 @@ import torch
 from diffusers import DDIMScheduler, FluxPipeline, LCMScheduler
 
 import fastdiff
-from fastdiff import recipe, stages
-from fastdiff.checkpoint import fingerprint, load
-from fastdiff.errors import FastdiffError
-from fastdiff.formats import READERS
-from fastdiff.generate import conditions, sample
-from fastdiff.guidance import Guided
-from fastdiff.networks.latent import Autoencoder
-from fastdiff.networks.text import TextEncoder
-from fastdiff.placement import halve
-from fastdiff.rows import read_rows
+from fastdiff.core.errors import FastdiffError
+from fastdiff.core.guidance import Guided
+from fastdiff.core.schedule import DDPM, Flow, Karras
+from fastdiff.evaluation.rows import read_rows
+from fastdiff.io.formats import READERS
+from fastdiff.io.load import fingerprint, load
+from fastdiff.networks.autoencoder import Autoencoder
+from fastdiff.networks.text_encoder import TextEncoder
+from fastdiff.runs import recipe
+from fastdiff.runs import run as stages
 from fastdiff.samplers import SAMPLERS, time_grid
-from fastdiff.schedule import DDPM, Flow, Karras
+from fastdiff.samplers.generate import conditions, sample
+from fastdiff.training.placement import halve
 
 PROMPTS = ["a cat", "the dog runs"]
 MAKERS = {
@@ -289,7 +290,7 @@ def test_decoding_in_slices_is_decoding(opened, monkeypatch):
     _, model, _ = opened("sd")
     z = noise(5, 4, 8, 8)
     whole = model.latent.decode(z)
-    monkeypatch.setattr("fastdiff.networks.latent.PIXELS", 2 * 16 * 16)
+    monkeypatch.setattr("fastdiff.networks.autoencoder.PIXELS", 2 * 16 * 16)
     torch.testing.assert_close(model.latent.decode(z), whole)
     assert model.latent.__deepcopy__({}) is model.latent
 

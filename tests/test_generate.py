@@ -4,14 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from fastdiff.denoiser import Denoiser, Sampling
-from fastdiff.errors import FastdiffError
-from fastdiff.generate import check_labels, generate, plan, sample
+from fastdiff.core.denoiser import Denoiser, Sampling
+from fastdiff.core.errors import FastdiffError
+from fastdiff.core.schedule import SCHEDULES, Cosine, Flow, Karras, Sigmoid, Trig
 from fastdiff.networks import mlp, unet
+from fastdiff.networks.inference import tune
 from fastdiff.networks.oracle import GaussianMixture
 from fastdiff.samplers import SAMPLERS, State, time_grid
-from fastdiff.schedule import SCHEDULES, Cosine, Flow, Karras, Sigmoid, Trig
-from fastdiff.tuning import tune
+from fastdiff.samplers.generate import check_labels, generate, plan, sample
 
 
 @pytest.fixture(scope="module")

@@ -4,16 +4,17 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from fastdiff import recipe, stages
-from fastdiff.data import open_dataset
-from fastdiff.evaluate import open_evaluators
-from fastdiff.generate import generate
-from fastdiff.guidance import Guided
+from fastdiff.core.guidance import Guided
+from fastdiff.core.rng import SampleRng
+from fastdiff.core.schedule import Cosine
+from fastdiff.data.registry import open_dataset
+from fastdiff.evaluation.evaluator import open_evaluators
+from fastdiff.evaluation.rows import read_rows
 from fastdiff.networks.oracle import GaussianMixture
-from fastdiff.rng import SampleRng
-from fastdiff.rows import read_rows
+from fastdiff.runs import recipe
+from fastdiff.runs import run as stages
 from fastdiff.samplers import SAMPLERS, time_grid
-from fastdiff.schedule import Cosine
+from fastdiff.samplers.generate import generate
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 

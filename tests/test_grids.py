@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from fastdiff.errors import FastdiffError
+from fastdiff.core.errors import FastdiffError
+from fastdiff.core.schedule import DDPM, SCHEDULES, VP, Cosine, Flow, Karras
 from fastdiff.samplers import SPACINGS, time_grid
-from fastdiff.schedule import DDPM, SCHEDULES, VP, Cosine, Flow, Karras
 
 ALL = [*(kind() for kind in SCHEDULES.values()), DDPM(t_max=100)]
 schedules = pytest.mark.parametrize("schedule", ALL, ids=repr)

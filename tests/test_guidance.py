@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from fastdiff.denoiser import Denoiser
-from fastdiff.errors import FastdiffError
-from fastdiff.guidance import Guided
+from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.errors import FastdiffError
+from fastdiff.core.guidance import Guided
+from fastdiff.core.schedule import SCHEDULES, VP, Cosine, Flow, Karras, like
 from fastdiff.networks.oracle import GaussianMixture
 from fastdiff.samplers import SAMPLERS, time_grid
-from fastdiff.schedule import SCHEDULES, VP, Cosine, Flow, Karras, like
 
 CENTRES = torch.tensor([[2.0, 0.0], [-1.0, 3.0], [0.25, 0.75]], dtype=torch.float64)      # class 0, class 1, no class
 

@@ -15,25 +15,27 @@ from test_methods import MIDDLE, START, batch_of, constant, draws_of, mixture
 from test_two_times import asked, small
 from torch import nn
 
-from fastdiff import bench, recipe, stages
-from fastdiff.budget import Budget
-from fastdiff.checkpoint import export, load
-from fastdiff.data import DATASETS, Dataset, batch_at, toy
-from fastdiff.denoiser import Denoiser, with_guidance, with_second_time
-from fastdiff.errors import FastdiffError
-from fastdiff.generate import generate, sample
-from fastdiff.guidance import Guided, usual_guidance
+from fastdiff.core.denoiser import Denoiser, with_guidance, with_second_time
+from fastdiff.core.errors import FastdiffError
+from fastdiff.core.guidance import Guided, usual_guidance
+from fastdiff.core.schedule import Cosine, Flow, Karras, like
+from fastdiff.data.registry import DATASETS, Dataset, batch_at, toy
+from fastdiff.evaluation import sweep as bench
+from fastdiff.evaluation.budget import Budget
+from fastdiff.evaluation.metrics.kernels import discrepancy, distance
+from fastdiff.evaluation.profiling.samplers import speed
+from fastdiff.evaluation.rows import read_rows
+from fastdiff.io.load import export, load
 from fastdiff.methods import Progress
-from fastdiff.methods.guided import GuidedDistillation
+from fastdiff.methods.guidance_distillation import GuidedDistillation
 from fastdiff.methods.progressive import Progressive, Stochastic
-from fastdiff.metrics.kernels import discrepancy, distance
 from fastdiff.networks import mlp
 from fastdiff.networks.oracle import PosteriorMean
-from fastdiff.rows import read_rows
+from fastdiff.runs import recipe
+from fastdiff.runs import run as stages
 from fastdiff.samplers import time_grid
-from fastdiff.schedule import Cosine, Flow, Karras, like
-from fastdiff.speed.samplers import speed
-from fastdiff.train import TrainConfig, Training
+from fastdiff.samplers.generate import generate, sample
+from fastdiff.training.loop import TrainConfig, Training
 
 ROOT = Path(__file__).parents[1]
 kinds = pytest.mark.parametrize("kind", ["unet", "mlp"])

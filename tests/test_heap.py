@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fastdiff import heap
+from fastdiff.training import malloc as heap
 
 glibc = pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="not glibc")
 SIZE = 1 << 24                                     # of a block, in float32: 64 MiB

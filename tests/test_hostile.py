@@ -25,11 +25,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 import fastdiff as package
-from fastdiff.checkpoint import export
-from fastdiff.denoiser import Denoiser
-from fastdiff.errors import FastdiffError
+from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.errors import FastdiffError
+from fastdiff.core.schedule import Cosine
+from fastdiff.io.load import export
 from fastdiff.networks import unet
-from fastdiff.schedule import Cosine
 
 HOUSE = Path(package.__file__).parent
 DEEP = "[" * 100_000 + "]" * 100_000
@@ -189,7 +189,7 @@ def test_a_pickle_called_safetensors_is_not_unpickled(model, name, refused, reci
         state = tmp_path / "out/teacher/state/00000001"
         state.mkdir(parents=True)
         (state / "tensors.safetensors").write_bytes(bomb.getvalue())
-        from fastdiff.files import sha256
+        from fastdiff.core.files import sha256
 
         said = sha256(state / "tensors.safetensors")
         (state / "state.json").write_text(json.dumps({"step": 1, "images": 8, "seconds": 1, "sha256": said, "scaler": None}))
@@ -565,7 +565,7 @@ def test_pickled_weights_of_the_hub_are_refused(trained, cache, refused, tmp_pat
 
 def test_a_run_keeps_to_the_commits_that_it_began_with(trained, cache, tmp_path):
     """A copy of the hub moves on between two stages of a run: it goes on with what it began with; a new run does not."""
-    from fastdiff import recipe as recipes
+    from fastdiff.runs import recipe as recipes
 
     stage = {"method": {"name": "progressive", "steps": 2}, "teacher": "user/model"}
     source = RECIPE | {"data": {"name": "digits"}, "model": {"net": {"name": "unet", "channels": [8], "layers": 1}},
@@ -587,8 +587,8 @@ def test_a_run_keeps_to_the_commits_that_it_began_with(trained, cache, tmp_path)
 
 
 def test_data_of_the_hub_are_pinned_too(cache, tmp_path):
-    from fastdiff.pins import pin
-    from fastdiff.recipe import build
+    from fastdiff.runs.hub_pins import pin
+    from fastdiff.runs.recipe import build
 
     refs = cache / "datasets--user--data/refs"
     refs.mkdir(parents=True)

@@ -7,9 +7,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from huggingface_hub import constants
 
-from fastdiff import hub
-from fastdiff.checkpoint import load
-from fastdiff.errors import FastdiffError
+from fastdiff.core.errors import FastdiffError
+from fastdiff.io import hub
+from fastdiff.io.load import load
 
 COMMIT = "c" * 40
 FILES = dict.fromkeys((

@@ -10,17 +10,17 @@ from test_flow_maps import data, energy, exact, starts, trained  # noqa: F401  s
 from test_methods import MIDDLE, Dropping, batch_of, named
 from torch import nn
 
-from fastdiff import recipe
-from fastdiff.data import batch_at, toy
-from fastdiff.denoiser import Denoiser
-from fastdiff.errors import FastdiffError
-from fastdiff.generate import plan
+from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.errors import FastdiffError
+from fastdiff.core.rng import SampleRng
+from fastdiff.core.schedule import DDPM, VP, Cosine, Flow, Karras, Sigmoid, Trig
+from fastdiff.data.registry import batch_at, toy
 from fastdiff.methods import METHODS
 from fastdiff.methods.base import Importance, LogitNormal
 from fastdiff.methods.imm import IMM, laplace
 from fastdiff.networks import MLP, mlp
-from fastdiff.rng import SampleRng
-from fastdiff.schedule import DDPM, VP, Cosine, Flow, Karras, Sigmoid, Trig
+from fastdiff.runs import recipe
+from fastdiff.samplers.generate import plan
 
 ROOT = Path(__file__).parents[1]
 EVERY = pytest.mark.parametrize("schedule", [Flow(), Cosine(), VP(), DDPM(), Karras(), Sigmoid(), Trig()], **named)

@@ -7,14 +7,14 @@ import pytest
 import torch
 from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
 
-from fastdiff.checkpoint import export, load
-from fastdiff.denoiser import Denoiser, Sampling
-from fastdiff.errors import FastdiffError
-from fastdiff.generate import sample
-from fastdiff.guidance import Guided
+from fastdiff.core.denoiser import Denoiser, Sampling
+from fastdiff.core.errors import FastdiffError
+from fastdiff.core.guidance import Guided
+from fastdiff.core.schedule import DDPM, SCHEDULES, Cosine, Flow, Karras, Sigmoid
+from fastdiff.io.load import export, load
 from fastdiff.networks import mlp, unet
 from fastdiff.samplers import SAMPLERS, time_grid
-from fastdiff.schedule import DDPM, SCHEDULES, Cosine, Flow, Karras, Sigmoid
+from fastdiff.samplers.generate import sample
 
 SHAPE = (3, 8, 8)
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"

@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastdiff.judge import server as ballot
-from fastdiff.judge.server import BODY, Server, Sitting
-from fastdiff.judge.votes import answers, markdown, pairings, questions, results, table, tiles, wilson
-from fastdiff.rows import append_row
+from fastdiff.evaluation.judge import server as ballot
+from fastdiff.evaluation.judge.server import BODY, Server, Sitting
+from fastdiff.evaluation.judge.votes import answers, markdown, pairings, questions, results, table, tiles, wilson
+from fastdiff.evaluation.rows import append_row
 
 CELLS = {                                                         # cell -> (model, method, sampler, steps, fid)
     "teacher-ddim-uniform-1": ("teacher", "denoising", "ddim", 1, 90.0),

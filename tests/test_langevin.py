@@ -6,11 +6,11 @@ import pytest
 import torch
 from test_samplers import f64, mixture, noise, reused, walk
 
-from fastdiff.errors import FastdiffError
-from fastdiff.guidance import Guided
+from fastdiff.core.errors import FastdiffError
+from fastdiff.core.guidance import Guided
+from fastdiff.core.schedule import DDPM, SCHEDULES, VP, Cosine, Flow, Karras, Sigmoid
 from fastdiff.networks.oracle import GaussianMixture
 from fastdiff.samplers import SAMPLERS, time_grid
-from fastdiff.schedule import DDPM, SCHEDULES, VP, Cosine, Flow, Karras, Sigmoid
 
 schedules = pytest.mark.parametrize("schedule", [kind() for kind in SCHEDULES.values()], ids=repr)
 BETAS = torch.linspace(1e-4, 2e-2, 1000, dtype=torch.float64)

@@ -11,20 +11,22 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from fastdiff import parts, recipe, stages
-from fastdiff.batches import batch_at
-from fastdiff.checkpoint import about, export, fingerprint, load
-from fastdiff.data import digits
-from fastdiff.disk import cache_folder
-from fastdiff.editing import edit
-from fastdiff.errors import FastdiffError
-from fastdiff.generate import sample
-from fastdiff.guidance import Guided
-from fastdiff.latents import PART, embedded, encoded
-from fastdiff.networks.latent import Autoencoder
-from fastdiff.networks.text import TextEncoder
-from fastdiff.parts import Lookup, Shards
-from fastdiff.rows import read_rows
+from fastdiff.core.disk import cache_folder
+from fastdiff.core.errors import FastdiffError
+from fastdiff.core.guidance import Guided
+from fastdiff.data import shards as parts
+from fastdiff.data.dataset import batch_at
+from fastdiff.data.latents import PART, embedded, encoded
+from fastdiff.data.registry import digits
+from fastdiff.data.shards import Lookup, Shards
+from fastdiff.evaluation.rows import read_rows
+from fastdiff.io.load import about, export, fingerprint, load
+from fastdiff.networks.autoencoder import Autoencoder
+from fastdiff.networks.text_encoder import TextEncoder
+from fastdiff.runs import recipe
+from fastdiff.runs import run as stages
+from fastdiff.samplers.edit import edit
+from fastdiff.samplers.generate import sample
 
 PIPELINE = Path("checkpoints/digits-latent/pipeline")
 SOURCE = {

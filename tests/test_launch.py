@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fastdiff.state import states
+from fastdiff.training.checkpoint import states
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 RECIPE = """

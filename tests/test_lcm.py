@@ -9,18 +9,19 @@ import torch
 from diffusers import UNet2DConditionModel
 from test_methods import MIDDLE, batch_of, draws_of, mixture, told
 
-from fastdiff import recipe, stages
-from fastdiff.checkpoint import about, load
-from fastdiff.denoiser import Denoiser
-from fastdiff.errors import FastdiffError
-from fastdiff.generate import sample
+from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.errors import FastdiffError
+from fastdiff.core.schedule import DDPM, Cosine, Flow, like
+from fastdiff.io.load import about, load
 from fastdiff.methods.base import Huber
 from fastdiff.methods.lcm import LCM, PCM, TCD
 from fastdiff.methods.progressive import implied
 from fastdiff.networks import mlp
 from fastdiff.networks.text_unet import TextUNet
+from fastdiff.runs import recipe
+from fastdiff.runs import run as stages
 from fastdiff.samplers import time_grid
-from fastdiff.schedule import DDPM, Cosine, Flow, like
+from fastdiff.samplers.generate import sample
 
 ROOT = Path(__file__).parents[1]
 SD = DDPM(kind="scaled_linear", beta_start=0.00085, beta_end=0.012)

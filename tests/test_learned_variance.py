@@ -7,20 +7,20 @@ import torch
 from diffusers import DDPMPipeline, DDPMScheduler
 from torch import nn
 
-from fastdiff.checkpoint import export, load
-from fastdiff.data import Batch
-from fastdiff.denoiser import Denoiser, Prediction, Sampling
-from fastdiff.errors import FastdiffError
-from fastdiff.generate import sample
-from fastdiff.guidance import Guided
+from fastdiff.core.denoiser import Denoiser, Prediction, Sampling
+from fastdiff.core.errors import FastdiffError
+from fastdiff.core.guidance import Guided
+from fastdiff.core.rng import SampleRng
+from fastdiff.core.schedule import DDPM, SCHEDULES, Cosine, Flow, Karras
+from fastdiff.data.registry import Batch
+from fastdiff.io.load import export, load
 from fastdiff.methods import Progress
 from fastdiff.methods.base import Importance, Uniform
 from fastdiff.methods.denoising import Denoising, on_timesteps, variational_bits
 from fastdiff.networks import mlp, unet
-from fastdiff.recipe import build
-from fastdiff.rng import SampleRng
+from fastdiff.runs.recipe import build
 from fastdiff.samplers import SAMPLERS, time_grid
-from fastdiff.schedule import DDPM, SCHEDULES, Cosine, Flow, Karras
+from fastdiff.samplers.generate import sample
 
 START = Progress(0, 100, 0)
 SHAPE = (3, 8, 8)

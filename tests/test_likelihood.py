@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from fastdiff.denoiser import Denoiser
-from fastdiff.errors import FastdiffError
-from fastdiff.likelihood import nll
+from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.errors import FastdiffError
+from fastdiff.core.schedule import SCHEDULES, VP, Cosine, Flow, Karras, Trig
 from fastdiff.networks.mlp import MLP
 from fastdiff.networks.oracle import GaussianMixture
-from fastdiff.schedule import SCHEDULES, VP, Cosine, Flow, Karras, Trig
+from fastdiff.samplers.likelihood import nll
 
 schedules = pytest.mark.parametrize("schedule", [*(kind() for kind in SCHEDULES.values()), Trig(sigma_data=0.7)], ids=repr)
 

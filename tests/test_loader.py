@@ -7,10 +7,10 @@ import pytest
 import torch
 from test_streams import few_lanes_and_a_private_cache, opened, tars  # noqa: F401 (fixtures)
 
-from fastdiff.batches import Dataset
-from fastdiff.data import batch_at, open_dataset
-from fastdiff.errors import FastdiffError
-from fastdiff.loader import Loader
+from fastdiff.core.errors import FastdiffError
+from fastdiff.data.dataset import Dataset
+from fastdiff.data.loader import Loader
+from fastdiff.data.registry import batch_at, open_dataset
 
 pytestmark = pytest.mark.alone
 

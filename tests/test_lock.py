@@ -10,12 +10,12 @@ import time
 
 import pytest
 
-from fastdiff.errors import FastdiffError
-from fastdiff.lock import lock
+from fastdiff.core.errors import FastdiffError
+from fastdiff.evaluation.lock import lock
 
 HOLD = """
 import sys, time
-from fastdiff.lock import lock
+from fastdiff.evaluation.lock import lock
 with lock(sys.argv[1]):
     print("held", flush=True)
     time.sleep(60)

@@ -17,24 +17,25 @@ from safetensors.torch import load_file
 from test_resume import kill_at
 from tiny_pipelines import alive, flux, sd3, sdxl, stable_diffusion
 
-from fastdiff import lora, recipe, stages
-from fastdiff.checkpoint import about, export, load
-from fastdiff.data import Dataset, toy
-from fastdiff.denoiser import Denoiser
-from fastdiff.ema import update
-from fastdiff.errors import FastdiffError
-from fastdiff.generate import sample
-from fastdiff.latents import embedded
+from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.ema import update
+from fastdiff.core.errors import FastdiffError
+from fastdiff.core.schedule import Cosine
+from fastdiff.core.schedule import Flow as FlowLine
+from fastdiff.data.latents import embedded
+from fastdiff.data.registry import Dataset, toy
+from fastdiff.io.load import about, export, load
 from fastdiff.methods import METHODS, Progress
 from fastdiff.methods.lcm import LCM
-from fastdiff.networks import mlp
+from fastdiff.networks import lora, mlp
 from fastdiff.networks.text_unet import TextUNet
 from fastdiff.networks.transformers import SD3, Flux
 from fastdiff.networks.unet import unet
-from fastdiff.schedule import Cosine
-from fastdiff.schedule import Flow as FlowLine
-from fastdiff.train import Training
-from fastdiff.train_config import Lora, TrainConfig
+from fastdiff.runs import recipe
+from fastdiff.runs import run as stages
+from fastdiff.samplers.generate import sample
+from fastdiff.training.config import Lora, TrainConfig
+from fastdiff.training.loop import Training
 
 PROMPTS = ("a cat", "two dogs", "a red house", "")
 

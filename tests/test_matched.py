@@ -10,20 +10,20 @@ from accelerate import Accelerator
 from test_methods import MIDDLE, PARAMETERISATIONS, POINT, batch_of, constant, named
 from torch import nn
 
-from fastdiff.data import batch_at, mixture, toy
-from fastdiff.denoiser import Denoiser, with_second_time
-from fastdiff.generate import sample
+from fastdiff.core.denoiser import Denoiser, with_second_time
+from fastdiff.core.schedule import Cosine, Karras
+from fastdiff.data.registry import batch_at, mixture, toy
 from fastdiff.methods import METHODS, Progress
-from fastdiff.methods.adversary import Adversary
-from fastdiff.methods.coverage import coverage, spread
+from fastdiff.methods.adversarial import Adversary
+from fastdiff.methods.diagnostics import coverage, spread
+from fastdiff.methods.distribution_matching import made
 from fastdiff.methods.dmd2 import DMD2, DiffInstruct
-from fastdiff.methods.matching import made
 from fastdiff.methods.sid import SiD
 from fastdiff.networks import MLP
 from fastdiff.networks.oracle import GaussianMixture
-from fastdiff.schedule import Cosine, Karras
-from fastdiff.train import Training
-from fastdiff.train_config import TrainConfig
+from fastdiff.samplers.generate import sample
+from fastdiff.training.config import TrainConfig
+from fastdiff.training.loop import Training
 
 COSINE, NONE = Cosine(), Adversary()
 WITHOUT = [DMD2(gan=NONE), DMD2(gan=NONE, steps=(1, 2, 4)), SiD(), DiffInstruct()]          # methods that need no images

@@ -9,13 +9,13 @@ from test_methods import MIDDLE, batch_of, named
 from torch import nn
 from torch.nn.functional import softplus
 
-from fastdiff.denoiser import Denoiser
-from fastdiff.methods.adversary import Adversary
+from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.schedule import VP, Cosine, Flow, Karras
+from fastdiff.methods.adversarial import Adversary
 from fastdiff.methods.base import Law, Uniform
 from fastdiff.methods.dmd2 import DIVERGENCES, DMD2, DiffInstruct, FDistill
 from fastdiff.methods.sid import SiD, SiDA
-from fastdiff.methods.times import LossMemory
-from fastdiff.schedule import VP, Cosine, Flow, Karras
+from fastdiff.methods.time_sampling import LossMemory
 
 COSINE = Cosine()
 # The teacher's normal numbers and the student's: means and standard deviations, different in every dimension.
@@ -109,7 +109,7 @@ def agree(found, expected):
 @pytest.fixture(autouse=True)
 def large_batches(monkeypatch):
     """The coverage of the data, which are not there, takes the square of a batch."""
-    monkeypatch.setattr("fastdiff.methods.matching.coverage", lambda real, made: torch.tensor(torch.nan))
+    monkeypatch.setattr("fastdiff.methods.distribution_matching.coverage", lambda real, made: torch.tensor(torch.nan))
 
 
 def flipped(kind):

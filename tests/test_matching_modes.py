@@ -7,18 +7,18 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from fastdiff.data import mixture, toy
-from fastdiff.denoiser import Denoiser
-from fastdiff.generate import sample
+from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.schedule import Cosine
+from fastdiff.data.registry import mixture, toy
+from fastdiff.evaluation.metrics.kernels import discrepancy, distance
 from fastdiff.methods import METHODS, Progress
-from fastdiff.methods.adversary import Adversary
-from fastdiff.methods.times import KarrasIndex
-from fastdiff.metrics.kernels import discrepancy, distance
+from fastdiff.methods.adversarial import Adversary
+from fastdiff.methods.time_sampling import KarrasIndex
 from fastdiff.networks import MLP
 from fastdiff.networks.oracle import PosteriorMean
-from fastdiff.schedule import Cosine
-from fastdiff.train import Training
-from fastdiff.train_config import TrainConfig
+from fastdiff.samplers.generate import sample
+from fastdiff.training.config import TrainConfig
+from fastdiff.training.loop import Training
 
 
 class Corrected(nn.Module):

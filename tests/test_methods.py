@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from fastdiff.data import Batch
-from fastdiff.denoiser import Denoiser
-from fastdiff.errors import FastdiffError
-from fastdiff.generate import sample
-from fastdiff.guidance import Guided
+from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.errors import FastdiffError
+from fastdiff.core.guidance import Guided
+from fastdiff.core.rng import SampleRng
+from fastdiff.core.schedule import DDPM, SCHEDULES, Cosine, Flow, Karras, like
+from fastdiff.data.registry import Batch
 from fastdiff.methods import METHODS, Progress
 from fastdiff.methods.base import Importance, LogitNormal, LogNormal, PseudoHuber, Uniform
 from fastdiff.methods.consistency import CD, ECT
@@ -19,9 +20,8 @@ from fastdiff.methods.progressive import Progressive, Stochastic, implied, snr_w
 from fastdiff.methods.scm import Weighting
 from fastdiff.networks import MLP
 from fastdiff.networks.oracle import GaussianMixture
-from fastdiff.rng import SampleRng
 from fastdiff.samplers import SAMPLERS
-from fastdiff.schedule import DDPM, SCHEDULES, Cosine, Flow, Karras, like
+from fastdiff.samplers.generate import sample
 
 POINT = torch.tensor([0.3, -0.7], dtype=torch.float64)
 named = {"ids": lambda v: v if isinstance(v, str) else type(v).__name__}

@@ -9,11 +9,11 @@ import torch
 from torch_fidelity.metric_kid import kernel_poly, mmd2
 from torch_fidelity.metric_prc import prc_features_to_metric
 
-from fastdiff.errors import FastdiffError
-from fastdiff.metrics import frechet, kernels, neighbours
-from fastdiff.metrics.frechet import Statistics, at_infinity, frechet_distance
-from fastdiff.metrics.kernels import discrepancy, distance, polynomial, sliced_wasserstein
-from fastdiff.metrics.neighbours import neighbourhood
+from fastdiff.core.errors import FastdiffError
+from fastdiff.evaluation.metrics import frechet, kernels, neighbours
+from fastdiff.evaluation.metrics.frechet import Statistics, at_infinity, frechet_distance
+from fastdiff.evaluation.metrics.kernels import discrepancy, distance, polynomial, sliced_wasserstein
+from fastdiff.evaluation.metrics.neighbours import neighbourhood
 
 
 def rng(seed=0):

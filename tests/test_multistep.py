@@ -8,11 +8,11 @@ import pytest
 import torch
 from test_samplers import f64, mixture, noise, walk
 
-from fastdiff.denoiser import Prediction
-from fastdiff.errors import FastdiffError
-from fastdiff.guidance import Guided
+from fastdiff.core.denoiser import Prediction
+from fastdiff.core.errors import FastdiffError
+from fastdiff.core.guidance import Guided
+from fastdiff.core.schedule import SCHEDULES, VP, Cosine, Flow, Karras
 from fastdiff.samplers import SAMPLERS, time_grid
-from fastdiff.schedule import SCHEDULES, VP, Cosine, Flow, Karras
 
 MULTISTEP = [("dpmpp_2m", {}), ("dpmpp_3m", {}), ("dpmpp_3m", {"compat": True}), ("unipc", {"order": 1}), ("unipc", {}),
              ("unipc", {"solver": "bh1"}), ("unipc", {"order": 3}), ("ipndm", {}), ("deis", {})]

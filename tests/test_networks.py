@@ -6,14 +6,14 @@ from copy import deepcopy
 import pytest
 import torch
 
-from fastdiff.denoiser import Denoiser
-from fastdiff.errors import FastdiffError
-from fastdiff.guidance import Guided
+from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.errors import FastdiffError
+from fastdiff.core.guidance import Guided
+from fastdiff.core.schedule import DDPM, SCHEDULES, Cosine, Flow, Karras, Trig
 from fastdiff.networks import MLP, UNet, dit, mlp, unet
 from fastdiff.networks.oracle import GaussianMixture, Points
-from fastdiff.placement import halve
 from fastdiff.samplers import SAMPLERS, time_grid
-from fastdiff.schedule import DDPM, SCHEDULES, Cosine, Flow, Karras, Trig
+from fastdiff.training.placement import halve
 
 schedules = pytest.mark.parametrize("schedule", [*(kind() for kind in SCHEDULES.values()), Trig(sigma_data=0.5)], ids=repr)
 SMALL = {"channels": (8, 16), "layers": 1, "groups": 4}

@@ -7,19 +7,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from fastdiff import recipe, stages
-from fastdiff.about import about
-from fastdiff.bench import BenchConfig, sweep
-from fastdiff.checkpoint import export, load
-from fastdiff.data import batch_at, nothing, open_dataset
-from fastdiff.denoiser import Denoiser, Sampling
-from fastdiff.errors import FastdiffError
+from fastdiff.core.denoiser import Denoiser, Sampling
+from fastdiff.core.errors import FastdiffError
+from fastdiff.core.schedule import Flow
+from fastdiff.data.registry import batch_at, nothing, open_dataset
+from fastdiff.evaluation.rows import read_rows
+from fastdiff.evaluation.sweep import BenchConfig, sweep
+from fastdiff.io.load import export, load
+from fastdiff.io.metadata import about
 from fastdiff.methods import METHODS
 from fastdiff.methods.base import Method, per_sample
 from fastdiff.networks import mlp, unet
-from fastdiff.networks.latent import Autoencoder
-from fastdiff.rows import read_rows
-from fastdiff.schedule import Flow
+from fastdiff.networks.autoencoder import Autoencoder
+from fastdiff.runs import recipe
+from fastdiff.runs import run as stages
 
 
 @dataclass

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastdiff.report import page
-from fastdiff.rows import metrics_of, summary
+from fastdiff.evaluation.report import page
+from fastdiff.evaluation.rows import metrics_of, summary
 
 SIDE = 8
 ODD = """<b>&"odd' """.strip()

@@ -17,22 +17,25 @@ from test_flow_maps import SIZE, data, energy, exact, of_velocity, starts  # noq
 from test_methods import MIDDLE, batch_of, named
 from torch import nn
 
-from fastdiff import pairs, parts, recipe, stages
-from fastdiff.data import Dataset, batch_at, mixture, toy
-from fastdiff.denoiser import Denoiser
-from fastdiff.errors import FastdiffError
-from fastdiff.generate import generate, plan, sample
+from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.errors import FastdiffError
+from fastdiff.core.rng import SampleRng
+from fastdiff.core.schedule import DDPM, VP, Cosine, Flow, Karras
+from fastdiff.data import shards as parts
+from fastdiff.data.registry import Dataset, batch_at, mixture, toy
 from fastdiff.methods import METHODS, Progress
 from fastdiff.methods.base import Importance, PseudoHuber, Uniform
 from fastdiff.methods.kd import KD
 from fastdiff.methods.reflow import Reflow, UShaped
 from fastdiff.networks import mlp
 from fastdiff.networks.oracle import GaussianMixture
-from fastdiff.pairs import FILE, STREAM, Pairs
-from fastdiff.rng import SampleRng
+from fastdiff.runs import recipe
+from fastdiff.runs import run as stages
 from fastdiff.samplers import SAMPLERS
-from fastdiff.schedule import DDPM, VP, Cosine, Flow, Karras
-from fastdiff.train import TrainConfig, Training
+from fastdiff.samplers.generate import generate, plan, sample
+from fastdiff.training import pairs
+from fastdiff.training.loop import TrainConfig, Training
+from fastdiff.training.pairs import FILE, STREAM, Pairs
 
 ROOT = Path(__file__).parents[1]
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from test_samplers import f64, mixture, noise, reused, walk
 
-from fastdiff.denoiser import Denoiser
+from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.schedule import DDPM, VP, Cosine, Flow, Karras, like
 from fastdiff.networks import mlp
 from fastdiff.samplers import time_grid
-from fastdiff.schedule import DDPM, VP, Cosine, Flow, Karras, like
 
 # ---- the papers
 

@@ -5,9 +5,9 @@ import re
 import pytest
 import torch
 
+from fastdiff.cli.listing import said
+from fastdiff.core.validation import call, check
 from fastdiff.networks import NETWORKS, PRESETS
-from fastdiff.settings import call, check
-from fastdiff.verbs.listing import said
 
 CIFAR, LATENT = (3, 32, 32), (4, 32, 32)
 # shape, classes, parameters, how far off by the share of them: the papers give millions

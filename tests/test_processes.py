@@ -17,12 +17,12 @@ from forks import fork
 from PIL import Image
 from safetensors.torch import load_file
 
-from fastdiff import recipe as recipes
-from fastdiff.bench import sweep
-from fastdiff.checkpoint import load
-from fastdiff.generate import sample
-from fastdiff.rows import FAMILIES
-from fastdiff.stages import run
+from fastdiff.evaluation.rows import FAMILIES
+from fastdiff.evaluation.sweep import sweep
+from fastdiff.io.load import load
+from fastdiff.runs import recipe as recipes
+from fastdiff.runs.run import run
+from fastdiff.samplers.generate import sample
 
 # Importance sums its memory over processes; 65 samples do not share evenly; one stage accumulates.
 RECIPE = """

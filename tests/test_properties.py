@@ -13,18 +13,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fastdiff import stages
-from fastdiff.data import TOYS
-from fastdiff.denoiser import ROWS, TIME_INPUTS
-from fastdiff.errors import FastdiffError
+from fastdiff.core.denoiser import ROWS, TIME_INPUTS
+from fastdiff.core.errors import FastdiffError
+from fastdiff.core.schedule import SCHEDULES
+from fastdiff.data.registry import TOYS
 from fastdiff.methods import METHODS
 from fastdiff.methods.distances import DISTANCES
-from fastdiff.methods.times import TIME_LAWS
-from fastdiff.recipe import build
+from fastdiff.methods.time_sampling import TIME_LAWS
+from fastdiff.runs import run as stages
+from fastdiff.runs.recipe import build
+from fastdiff.runs.recipe_file import read
 from fastdiff.samplers import SAMPLERS, SPACINGS
-from fastdiff.schedule import SCHEDULES
-from fastdiff.source import read
-from fastdiff.train import TrainConfig
+from fastdiff.training.loop import TrainConfig
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = [read(path) for path in sorted((ROOT / "recipes").rglob("*.yaml"))]

@@ -9,12 +9,14 @@ import torch
 from test_methods import batch_of, told
 
 import fastdiff
-from fastdiff import cli, recipe, stages
-from fastdiff.checkpoint import about
+from fastdiff.cli import app as cli
+from fastdiff.core.schedule import Cosine, Flow, like
+from fastdiff.evaluation.rows import read_rows
+from fastdiff.io.load import about
 from fastdiff.methods import METHODS
 from fastdiff.methods.progressive import implied
-from fastdiff.rows import read_rows
-from fastdiff.schedule import Cosine, Flow, like
+from fastdiff.runs import recipe
+from fastdiff.runs import run as stages
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
@@ -53,7 +55,7 @@ def test_recipes_named_exist():
 
 
 def test_no_command_is_missing_from_the_readme():
-    assert {c.split()[1] for c in COMMANDS} == {verb.name for verb in cli.app.registered_commands}
+    assert {c.split()[1] for c in COMMANDS} == {verb.name for verb in cli.app.app.registered_commands}
 
 
 # ---- a method of one's own

@@ -7,14 +7,14 @@ import pytest
 import torch
 import yaml
 
-from fastdiff.errors import FastdiffError
+from fastdiff.core.errors import FastdiffError
 from fastdiff.methods import METHODS
 from fastdiff.methods.base import LogNormal
-from fastdiff.recipe import build, load
-from fastdiff.source import differences, override
-from fastdiff.stages import free
-from fastdiff.train import TrainConfig
-from fastdiff.train_config import FREE
+from fastdiff.runs.recipe import build, load
+from fastdiff.runs.recipe_file import differences, override
+from fastdiff.runs.run import free
+from fastdiff.training.config import FREE
+from fastdiff.training.loop import TrainConfig
 
 ROOT = Path(__file__).parents[1]
 PLAIN = {

@@ -14,12 +14,13 @@ from PIL import Image
 from rich.console import Console
 from safetensors.numpy import save_file
 
-from fastdiff import report
-from fastdiff.errors import FastdiffError
-from fastdiff.report import files, plots
-from fastdiff.report.tables import by_steps, columns
-from fastdiff.report.words import notes, verdict, warnings
-from fastdiff.rows import append_row, figure, metric_of, read_rows, summary
+from fastdiff.core.errors import FastdiffError
+from fastdiff.evaluation import report
+from fastdiff.evaluation.report import plots
+from fastdiff.evaluation.report import writers as files
+from fastdiff.evaluation.report.tables import by_steps, columns
+from fastdiff.evaluation.report.text import notes, verdict, warnings
+from fastdiff.evaluation.rows import append_row, figure, metric_of, read_rows, summary
 
 TEACHER = {
     "ddim": {50: 5.1, 8: 61.0, 4: 240.0, 2: 1210.0, 1: 3519.0},

@@ -12,7 +12,7 @@ import pytest
 import torch
 from forks import command, fork
 
-from fastdiff.state import load_state, save_state, states
+from fastdiff.training.checkpoint import load_state, save_state, states
 
 RECIPE = """
 name: tiny

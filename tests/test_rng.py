@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from fastdiff.rng import SampleRng
+from fastdiff.core.rng import SampleRng
 
 N = 20_000
 

@@ -9,15 +9,16 @@ from accelerate import Accelerator
 from many import Duel, made
 from safetensors.torch import load_file
 
-from fastdiff import recipe, stages
-from fastdiff.about import about
-from fastdiff.checkpoint import export, load
-from fastdiff.data import toy
+from fastdiff.data.registry import toy
+from fastdiff.io.load import export, load
+from fastdiff.io.metadata import about
 from fastdiff.methods import METHODS, Progress
-from fastdiff.stage import told
-from fastdiff.status import status
-from fastdiff.train import Training
-from fastdiff.train_config import TrainConfig
+from fastdiff.runs import recipe
+from fastdiff.runs import run as stages
+from fastdiff.runs.stage import told
+from fastdiff.runs.status import status
+from fastdiff.training.config import TrainConfig
+from fastdiff.training.loop import Training
 
 
 @pytest.fixture(autouse=True)

@@ -5,8 +5,8 @@ import statistics
 
 import pytest
 
-from fastdiff.errors import FastdiffError
-from fastdiff.rows import append_row, better, identity, metric_of, metrics_of, read_rows, summary
+from fastdiff.core.errors import FastdiffError
+from fastdiff.evaluation.rows import append_row, better, identity, metric_of, metrics_of, read_rows, summary
 
 
 def test_identity_depends_on_every_value_and_not_on_order_or_number_type():

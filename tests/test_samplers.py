@@ -8,12 +8,12 @@ from itertools import pairwise
 import pytest
 import torch
 
-from fastdiff.denoiser import Denoiser
-from fastdiff.errors import FastdiffError
-from fastdiff.guidance import Guided
+from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.errors import FastdiffError
+from fastdiff.core.guidance import Guided
+from fastdiff.core.schedule import DDPM, SCHEDULES, VP, Cosine, Flow, Karras, Trig, like
 from fastdiff.networks.oracle import GaussianMixture
 from fastdiff.samplers import SAMPLERS, SPACINGS, time_grid
-from fastdiff.schedule import DDPM, SCHEDULES, VP, Cosine, Flow, Karras, Trig, like
 
 schedules = pytest.mark.parametrize("schedule", [*(kind() for kind in SCHEDULES.values()), Trig(sigma_data=0.7)], ids=repr)
 samplers = pytest.mark.parametrize("sampler", list(SAMPLERS))

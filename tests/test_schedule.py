@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fastdiff.errors import FastdiffError
-from fastdiff.schedule import DDPM, SCHEDULES, VP, Cosine, Flow, Karras, Sigmoid, Trig, like
+from fastdiff.core.errors import FastdiffError
+from fastdiff.core.schedule import DDPM, SCHEDULES, VP, Cosine, Flow, Karras, Sigmoid, Trig, like
 
 ALL = [*(kind() for kind in SCHEDULES.values()), Trig(sigma_data=0.5), VP(beta_min=0.2, beta_max=12.0), Karras(t_max=10.0),
        Sigmoid(start=0.0, end=3.0, tau=0.7), DDPM(t_max=4, betas=(0.1, 0.2, 0.3, 0.4)), Flow(t_max=0.9),
@@ -128,8 +128,8 @@ def test_every_kind_of_table_is_diffusers(kind, zero, entries):
 def test_a_table_keeps_its_name_in_files(tmp_path, schedule):
     from diffusers import DDIMScheduler
 
-    from fastdiff.checkpoint import export, load
-    from fastdiff.denoiser import Denoiser, Sampling
+    from fastdiff.core.denoiser import Denoiser, Sampling
+    from fastdiff.io.load import export, load
     from fastdiff.networks import unet
 
     net = unet((1, 8, 8), channels=(8,), layers=1, groups=4)
@@ -146,8 +146,8 @@ def test_a_table_keeps_its_name_in_files(tmp_path, schedule):
 def test_every_table_of_a_ddpm_pipeline_is_read(tmp_path):
     from diffusers import DDPMPipeline, DDPMScheduler
 
-    from fastdiff.checkpoint import load
-    from fastdiff.errors import FastdiffError
+    from fastdiff.core.errors import FastdiffError
+    from fastdiff.io.load import load
     from fastdiff.networks import unet
 
     net = unet((1, 8, 8), channels=(8,), layers=1, groups=4).module

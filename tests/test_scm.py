@@ -8,15 +8,15 @@ from test_consistency import Dropping, data, denoiser, energy, exact, gaussian, 
 from test_methods import MIDDLE, PARAMETERISATIONS, POINT, batch_of, constant, named
 from torch import nn
 
-from fastdiff.data import mixture
-from fastdiff.denoiser import Denoiser, ratio_of
-from fastdiff.errors import FastdiffError
+from fastdiff.core.denoiser import Denoiser, ratio_of
+from fastdiff.core.errors import FastdiffError
+from fastdiff.core.schedule import DDPM, VP, Cosine, Flow, Karras, Sigmoid, Trig, like
+from fastdiff.data.registry import mixture
 from fastdiff.methods import METHODS, Progress
 from fastdiff.methods.base import Importance, jvp
 from fastdiff.methods.scm import SCD, SCT, Weighting, angle, flow
 from fastdiff.networks import mlp, unet
 from fastdiff.networks.oracle import GaussianMixture
-from fastdiff.schedule import DDPM, VP, Cosine, Flow, Karras, Sigmoid, Trig, like
 
 MODELS = [(Flow(), "velocity"), (Cosine(), "v"), (Karras(), "edm"), (Trig(), "velocity"), (VP(), "v"), (Sigmoid(), "v"),
           (DDPM(), "v")]

@@ -7,13 +7,13 @@ import pytest
 import torch
 from test_samplers import f64, noise
 
-from fastdiff.denoiser import Denoiser
-from fastdiff.errors import FastdiffError
-from fastdiff.guidance import Guided
+from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.errors import FastdiffError
+from fastdiff.core.guidance import Guided
+from fastdiff.core.rng import SampleRng
+from fastdiff.core.schedule import DDPM, SCHEDULES, VP, Cosine, Flow, Karras, Sigmoid, Trig
 from fastdiff.networks.oracle import GaussianMixture
-from fastdiff.rng import SampleRng
 from fastdiff.samplers import SAMPLERS, time_grid
-from fastdiff.schedule import DDPM, SCHEDULES, VP, Cosine, Flow, Karras, Sigmoid, Trig
 
 schedules = pytest.mark.parametrize("schedule", [*(kind() for kind in SCHEDULES.values()), Trig(sigma_data=0.7)], ids=repr)
 # Every sampler that draws noise, with the options that make it do so.

@@ -8,16 +8,16 @@ import pytest
 import torch
 from torch import nn
 
-from fastdiff.checkpoint import about, export, load, record_times
-from fastdiff.denoiser import Denoiser, Sampling, ratio_of
-from fastdiff.errors import FastdiffError
-from fastdiff.generate import generate
+from fastdiff.core.denoiser import Denoiser, Sampling, ratio_of
+from fastdiff.core.errors import FastdiffError
+from fastdiff.core.rng import SampleRng
+from fastdiff.core.schedule import SCHEDULES, Cosine, Flow, Karras, Trig
+from fastdiff.io.load import about, export, load, record_times
 from fastdiff.networks import mlp
 from fastdiff.networks.oracle import GaussianMixture, PosteriorMean
-from fastdiff.rng import SampleRng
 from fastdiff.samplers import time_grid
-from fastdiff.schedule import SCHEDULES, Cosine, Flow, Karras, Trig
-from fastdiff.search import search_times
+from fastdiff.samplers.generate import generate
+from fastdiff.samplers.time_search import search_times
 
 CENTRES, STDS = torch.tensor([[-0.8, 0.1], [0.6, 0.7], [0.4, -0.9]]).double(), torch.tensor([0.15, 0.1, 0.2]).double()
 SHARES = torch.tensor([0.3, 0.4, 0.3]).double()

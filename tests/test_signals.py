@@ -14,9 +14,9 @@ import torch
 from forks import command, fork
 from safetensors.torch import load_file
 
-from fastdiff.errors import Interrupted
-from fastdiff.signals import AGAIN, heard
-from fastdiff.state import load_state, states
+from fastdiff.core.errors import Interrupted
+from fastdiff.training.checkpoint import load_state, states
+from fastdiff.training.signals import AGAIN, heard
 
 RECIPE = """
 name: told
@@ -146,7 +146,7 @@ def test_when_a_process_dies_its_kin_ends_and_the_state_before_holds(recipe, tmp
 
 WAIT = """
 import time
-from fastdiff.signals import heard
+from fastdiff.training.signals import heard
 with heard() as signals:
     with {heeds}:
         print("here", flush=True)

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from fastdiff.checkpoint import load
-from fastdiff.denoiser import Denoiser
-from fastdiff.generate import generate, sample
+from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.schedule import Cosine
+from fastdiff.evaluation.profiling.samplers import PEERS, over_pipeline, speed, step_cost
+from fastdiff.io.load import load
 from fastdiff.networks import unet
+from fastdiff.networks.inference import tune
 from fastdiff.samplers import time_grid
-from fastdiff.schedule import Cosine
-from fastdiff.speed.samplers import PEERS, over_pipeline, speed, step_cost
-from fastdiff.tuning import tune
+from fastdiff.samplers.generate import generate, sample
 
 pytestmark = pytest.mark.alone
 

@@ -12,16 +12,16 @@ import pytest
 import torch
 from torch import nn
 
-from fastdiff.denoiser import Denoiser, Sampling
+from fastdiff.core.denoiser import Denoiser, Sampling
+from fastdiff.core.schedule import Cosine
+from fastdiff.core.validation import call, spelled
+from fastdiff.evaluation.profiling import timer as clock
+from fastdiff.evaluation.profiling.passes import passes_of
+from fastdiff.evaluation.profiling.training import begun, cost, distinct, speed
 from fastdiff.methods import METHODS, Method
-from fastdiff.methods.adversary import Adversary
+from fastdiff.methods.adversarial import Adversary
 from fastdiff.methods.gan import GAN
 from fastdiff.networks import mlp, unet
-from fastdiff.schedule import Cosine
-from fastdiff.settings import call, spelled
-from fastdiff.speed import clock
-from fastdiff.speed.passes import passes_of
-from fastdiff.speed.training import begun, cost, distinct, speed
 
 pytestmark = pytest.mark.alone
 
@@ -206,7 +206,7 @@ def test_every_repetition_is_the_same_step(points, tmp_path):
 
 
 def test_every_method_has_a_row_or_a_reason(points, monkeypatch):
-    monkeypatch.setattr("fastdiff.speed.training.PASS", 0.0)
+    monkeypatch.setattr("fastdiff.evaluation.profiling.training.PASS", 0.0)
     points.sampling = Sampling("ddim", "uniform", (4,))
     rows = {row["method"]: row for row in speed(points, repeats=1)}
     assert list(rows) == distinct() and {"ect", "ctm", "kd"} <= set(rows) and "consistency" not in rows
@@ -218,14 +218,14 @@ def test_every_method_has_a_row_or_a_reason(points, monkeypatch):
 
 
 def test_a_model_that_a_method_cannot_train_is_left_out(monkeypatch):
-    monkeypatch.setattr("fastdiff.speed.training.PASS", 0.0)
+    monkeypatch.setattr("fastdiff.evaluation.profiling.training.PASS", 0.0)
     model = Denoiser(mlp((2,), width=16, depth=1), Cosine(), "eps", (2,))
     (row,) = speed(model, ("ect",), repeats=1)
     assert "choose v, velocity or edm" in row["left_out"]
 
 
 def test_the_command_prints_and_writes_rows(fastdiff, refused, tmp_path, monkeypatch):
-    monkeypatch.setattr("fastdiff.speed.training.PASS", 0.0)
+    monkeypatch.setattr("fastdiff.evaluation.profiling.training.PASS", 0.0)
     teacher = Path(__file__).parents[1] / "checkpoints/digits/teacher"
     words = ["bench", teacher, "--speed", "--training", "--methods", "ect,meanflow[differences=0.03],guided"]
     code, out, err = fastdiff(*words, "--out", tmp_path / "s")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fastdiff.status import FILE, SILENT, lines, note, span, status
+from fastdiff.runs.status import FILE, SILENT, lines, note, span, status
 
 ROOT = Path(__file__).parents[1]
 SAID = {"stage": "student", "number": "2/3", "step": 1200, "steps": 8000, "loss": 0.1234, "images_per_s": 812.3,

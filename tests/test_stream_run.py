@@ -8,12 +8,12 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_streams import few_lanes_and_a_private_cache, pack, tars  # noqa: F401  fixtures
 
-from fastdiff import recipe as recipes
-from fastdiff.errors import FastdiffError
-from fastdiff.stages import run
-from fastdiff.state import load_state
-from fastdiff.status import status
-from fastdiff.streams import Stream
+from fastdiff.core.errors import FastdiffError
+from fastdiff.data.stream import Stream
+from fastdiff.runs import recipe as recipes
+from fastdiff.runs.run import run
+from fastdiff.runs.status import status
+from fastdiff.training.checkpoint import load_state
 
 LAST = "teacher/state/00000020/tensors.safetensors"
 

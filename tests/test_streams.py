@@ -16,10 +16,10 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from fastdiff import streams
-from fastdiff.data import DATASETS, batch_at, open_dataset
-from fastdiff.errors import FastdiffError
-from fastdiff.recipe import check
+from fastdiff.core.errors import FastdiffError
+from fastdiff.data import stream as streams
+from fastdiff.data.registry import DATASETS, batch_at, open_dataset
+from fastdiff.runs.recipe import check
 
 SIZES = [31, 17, 24, 9, 40, 12, 22]  # of shards; on 4 lanes: 71, 29, 46 and 9 examples
 ORIGIN = (load_digits().images * 15).round().astype(np.uint8)[:, None]

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from fastdiff import cli, recipe, stages
-from fastdiff.rows import read_rows
+from fastdiff.cli import app as cli
+from fastdiff.evaluation.rows import read_rows
+from fastdiff.runs import recipe
+from fastdiff.runs import run as stages
 
 ROOT = Path(__file__).parents[1]
 

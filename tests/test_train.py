@@ -11,18 +11,18 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import nn
 
-from fastdiff import ema
-from fastdiff.data import Dataset, order, toy
-from fastdiff.denoiser import Denoiser
-from fastdiff.errors import FastdiffError
+from fastdiff.core import ema
+from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.errors import FastdiffError
+from fastdiff.core.schedule import Flow
+from fastdiff.data.registry import Dataset, order, toy
 from fastdiff.methods import METHODS, Progress
 from fastdiff.methods.base import Importance, Method, by_level
 from fastdiff.methods.denoising import Denoising
 from fastdiff.networks import MLP, unet
-from fastdiff.schedule import Flow
-from fastdiff.state import load_state
-from fastdiff.train import TrainConfig, Training
-from fastdiff.train_config import Own
+from fastdiff.training.checkpoint import load_state
+from fastdiff.training.config import Own
+from fastdiff.training.loop import TrainConfig, Training
 
 DATA = toy(n=300)
 

@@ -8,16 +8,17 @@ import yaml
 from diffusers import UNet2DModel
 from torch import nn
 
-from fastdiff import stages, train
-from fastdiff.checkpoint import export, load
-from fastdiff.denoiser import TIME_INPUTS, Denoiser, with_second_time
-from fastdiff.errors import FastdiffError
-from fastdiff.generate import plan, sample
+from fastdiff.core.denoiser import TIME_INPUTS, Denoiser, with_second_time
+from fastdiff.core.errors import FastdiffError
+from fastdiff.core.schedule import Cosine, Flow, Karras
+from fastdiff.io.load import export, load
 from fastdiff.methods import METHODS
 from fastdiff.methods.progressive import Progressive
 from fastdiff.networks import mlp, unet
+from fastdiff.runs import run as stages
 from fastdiff.samplers import SAMPLERS
-from fastdiff.schedule import Cosine, Flow, Karras
+from fastdiff.samplers.generate import plan, sample
+from fastdiff.training import loop as train
 
 
 def small(kind, classes, schedule=None, **options):

@@ -8,7 +8,7 @@ from .ctm import CTM
 from .denoising import Denoising
 from .dmd2 import DMD2, DiffInstruct, FDistill
 from .gan import GAN
-from .guided import GuidedDistillation
+from .guidance_distillation import GuidedDistillation
 from .imm import IMM
 from .kd import KD
 from .lcm import LCM, PCM, TCD

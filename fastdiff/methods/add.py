@@ -6,14 +6,14 @@ from typing import ClassVar
 
 import torch
 
-from ..denoiser import Sampling
-from ..errors import FastdiffError
+from ..core.denoiser import Sampling
+from ..core.errors import FastdiffError
+from ..core.schedule import like
 from ..samplers import time_grid
-from ..schedule import like
-from .adversary import Adversary, pulled
+from .adversarial import Adversary, pulled
 from .base import Law, LogitNormal, Method, Uniform, after, bare, guided, numbers_of_steps, per_sample
-from .coverage import coverage, spread
-from .feature_networks import FeatureNetwork, Teachers
+from .diagnostics import coverage, spread
+from .discriminator_features import FeatureNetwork, Teachers
 
 
 @dataclass

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from torch.autograd.forward_ad import dual_level, make_dual, unpack_dual
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ..data import Batch
-from ..denoiser import Cond, Denoiser, Sampling, ratio_of
-from ..errors import FastdiffError
-from ..prediction import Prediction
-from ..schedule import Schedule, like
+from ..core.denoiser import Cond, Denoiser, Sampling, ratio_of
+from ..core.errors import FastdiffError
+from ..core.prediction import Prediction
+from ..core.schedule import Schedule, like
+from ..data.registry import Batch
 from .distances import L1, LPIPS, Distance, Huber, PseudoHuber, SquaredL2, per_sample, pseudo_huber  # noqa: F401
-from .times import Importance, Law, LogitNormal, LogNormal, Uniform  # noqa: F401  laws of times are shared too
+from .time_sampling import Importance, Law, LogitNormal, LogNormal, Uniform  # noqa: F401  laws of times are shared too
 
 Nets = dict[str, nn.Module]
 

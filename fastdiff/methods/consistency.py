@@ -5,10 +5,10 @@ from typing import ClassVar, Literal
 
 import torch
 
-from ..denoiser import ratio_of
-from ..errors import FastdiffError
+from ..core.denoiser import ratio_of
+from ..core.errors import FastdiffError
 from .base import FEW, Consistency, Distance, Law, PseudoHuber, Uniform, bare, heun
-from .times import KarrasIndex
+from .time_sampling import KarrasIndex
 
 
 @dataclass

@@ -4,10 +4,10 @@ import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from ..denoiser import ratio_of
-from ..errors import FastdiffError
+from ..core.denoiser import ratio_of
+from ..core.errors import FastdiffError
 from .base import FEW, Consistency, Distance, Law, PseudoHuber, SquaredL2
-from .times import KarrasIndex, LogNormalIndex
+from .time_sampling import KarrasIndex, LogNormalIndex
 
 
 class Growing(Consistency):

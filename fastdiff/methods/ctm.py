@@ -6,10 +6,10 @@ from typing import ClassVar
 
 import torch
 
-from ..denoiser import Sampling, ratio_of, with_second_time
-from ..errors import FastdiffError
-from ..schedule import like
-from .adversary import Adversary, pulled
+from ..core.denoiser import Sampling, ratio_of, with_second_time
+from ..core.errors import FastdiffError
+from ..core.schedule import like
+from .adversarial import Adversary, pulled
 from .base import Distance, Law, LogitNormal, LogNormal, Method, SquaredL2, bare, boundary, by_level, heun, per_sample, twice
 
 

@@ -7,9 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..denoiser import Prediction, Sampling
-from ..errors import FastdiffError
-from ..schedule import Schedule, like
+from ..core.denoiser import Prediction, Sampling
+from ..core.errors import FastdiffError
+from ..core.schedule import Schedule, like
 from .base import Law, Method, Uniform, bare, per_sample
 
 

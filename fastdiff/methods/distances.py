@@ -7,8 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..errors import FastdiffError
-from ..networks.perceptual import open_lpips
+from ..core.errors import FastdiffError
+from ..networks.lpips import open_lpips
 
 
 def per_sample(error: Tensor) -> Tensor:

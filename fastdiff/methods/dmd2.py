@@ -5,13 +5,13 @@ from typing import Literal
 
 import torch
 
-from ..denoiser import ratio_of
-from ..errors import FastdiffError
-from ..schedule import like
-from .adversary import Adversary
+from ..core.denoiser import ratio_of
+from ..core.errors import FastdiffError
+from ..core.schedule import like
+from .adversarial import Adversary
 from .base import per_sample
-from .matching import Matching
-from .times import LossMemory
+from .distribution_matching import Matching
+from .time_sampling import LossMemory
 
 MOST = 10.0            # of |ln r|: where a critic is sure
 

@@ -6,12 +6,12 @@ from typing import ClassVar
 
 import torch
 
-from ..denoiser import Sampling
-from ..errors import FastdiffError
-from ..networks.critic import Discriminator
-from .adversary import Adversary, pulled
+from ..core.denoiser import Sampling
+from ..core.errors import FastdiffError
+from ..networks.discriminator import Discriminator
+from .adversarial import Adversary, pulled
 from .base import Method, after, bare, twice
-from .coverage import coverage, spread
+from .diagnostics import coverage, spread
 
 
 @dataclass

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import torch
 
-from ..denoiser import Sampling, ratio_of, with_second_time
-from ..errors import FastdiffError
-from ..schedule import Flow, like
+from ..core.denoiser import Sampling, ratio_of, with_second_time
+from ..core.errors import FastdiffError
+from ..core.schedule import Flow, like
 from .base import Law, Method, Uniform, alike, bare, by_level, per_sample
 
 LINE = Flow()

@@ -6,9 +6,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..data import Batch
-from ..denoiser import Sampling
-from ..errors import FastdiffError
+from ..core.denoiser import Sampling
+from ..core.errors import FastdiffError
+from ..data.registry import Batch
 from .base import Distance, Method, SquaredL2, bare, per_sample
 
 

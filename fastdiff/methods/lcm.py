@@ -7,11 +7,11 @@ from typing import ClassVar
 
 import torch
 
-from ..denoiser import Denoiser, Sampling, with_guidance
-from ..errors import FastdiffError
+from ..core.denoiser import Denoiser, Sampling, with_guidance
+from ..core.errors import FastdiffError
+from ..core.schedule import like
 from ..samplers import time_grid
-from ..schedule import like
-from .adversary import Adversary, pulled
+from .adversarial import Adversary, pulled
 from .base import Distance, Huber, Method, alike, bare, by_level, guided, per_sample
 
 NO_GUIDANCE = (1.0, 1.0)

@@ -5,9 +5,9 @@ from typing import ClassVar
 
 import torch
 
-from ..denoiser import Sampling, ratio_of, with_second_time
-from ..errors import FastdiffError
-from ..schedule import Flow, like
+from ..core.denoiser import Sampling, ratio_of, with_second_time
+from ..core.errors import FastdiffError
+from ..core.schedule import Flow, like
 from .base import Law, LogitNormal, Method, alike, bare, by_level, jvp
 
 LINE = Flow()

@@ -9,10 +9,10 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from ..denoiser import Sampling
-from ..errors import FastdiffError
-from ..schedule import Schedule, like
-from .adversary import Adversary, pulled
+from ..core.denoiser import Sampling
+from ..core.errors import FastdiffError
+from ..core.schedule import Schedule, like
+from .adversarial import Adversary, pulled
 from .base import Method, bare, per_sample
 
 

@@ -4,13 +4,13 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..denoiser import Sampling, ratio_of
-from ..errors import FastdiffError
-from ..schedule import Flow
+from ..core.denoiser import Sampling, ratio_of
+from ..core.errors import FastdiffError
+from ..core.schedule import Flow
 from .base import LPIPS, Distance, Law, Method, SquaredL2, bare, by_level
 from .kd import noise_of
 from .meanflow import average_velocity
-from .times import TIME_LAWS
+from .time_sampling import TIME_LAWS
 
 LINE = Flow()
 

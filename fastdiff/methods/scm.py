@@ -7,9 +7,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..denoiser import ratio_of
-from ..errors import FastdiffError
-from ..schedule import like
+from ..core.denoiser import ratio_of
+from ..core.errors import FastdiffError
+from ..core.schedule import like
 from .base import FEW, Law, LogNormal, Method, alike, bare, boundary, by_level, identity_at_data, jvp, per_sample
 
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import torch
 
-from ..denoiser import Sampling, with_second_time
-from ..ema import decay_at
-from ..errors import FastdiffError
-from ..schedule import like
+from ..core.denoiser import Sampling, with_second_time
+from ..core.ema import decay_at
+from ..core.errors import FastdiffError
+from ..core.schedule import like
 from .base import Method, bare, by_level, per_sample
 from .meanflow import average_velocity
 

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..errors import FastdiffError
-from .adversary import Adversary
+from ..core.errors import FastdiffError
+from .adversarial import Adversary
 from .base import Law, per_sample
+from .distribution_matching import Matching
 from .dmd2 import unit
-from .matching import Matching
-from .times import KarrasIndex
+from .time_sampling import KarrasIndex
 
 
 @dataclass

@@ -6,12 +6,12 @@ from typing import ClassVar
 
 import torch
 
-from ..denoiser import Sampling
-from ..errors import FastdiffError
-from ..schedule import like
+from ..core.denoiser import Sampling
+from ..core.errors import FastdiffError
+from ..core.schedule import like
 from .base import Law, alike, bare
 from .consistency import ECT
-from .times import StudentT
+from .time_sampling import StudentT
 
 
 @dataclass

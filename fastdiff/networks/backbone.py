@@ -8,9 +8,9 @@ from diffusers.models.embeddings import get_timestep_embedding
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from ..denoiser import Cond, told
-from ..errors import FastdiffError
-from ..schedule import like
+from ..core.denoiser import Cond, told
+from ..core.errors import FastdiffError
+from ..core.schedule import like
 
 PLANES = 16         # input channels that say one number, the second time or the weight of guidance
 

@@ -7,8 +7,8 @@ from diffusers import DiTTransformer2DModel
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..denoiser import Cond
-from ..errors import FastdiffError
+from ..core.denoiser import Cond
+from ..core.errors import FastdiffError
 from .backbone import PLANES, Backbone
 
 

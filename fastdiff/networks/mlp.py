@@ -9,8 +9,8 @@ from diffusers.configuration_utils import register_to_config
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..denoiser import Cond, told
-from ..errors import FastdiffError
+from ..core.denoiser import Cond, told
+from ..core.errors import FastdiffError
 
 
 class MLP(ModelMixin, ConfigMixin):

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from ..denoiser import Cond, Denoiser
-from ..schedule import Schedule, like
+from ..core.denoiser import Cond, Denoiser
+from ..core.schedule import Schedule, like
 
 
 class PosteriorMean(nn.Module):

@@ -8,8 +8,8 @@ from diffusers.models.embeddings import get_timestep_embedding
 from pydantic import Field
 from torch import Tensor
 
-from ..denoiser import Cond
-from ..errors import FastdiffError
+from ..core.denoiser import Cond
+from ..core.errors import FastdiffError
 from .backbone import PLANES, Backbone, grown
 from .unet import UNet, Width, Widths, resolutions
 

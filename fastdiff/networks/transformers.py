@@ -6,8 +6,8 @@ import torch
 from diffusers import ModelMixin
 from torch import Tensor
 
-from ..denoiser import Cond
-from ..errors import FastdiffError
+from ..core.denoiser import Cond
+from ..core.errors import FastdiffError
 from .backbone import Backbone, grown
 
 

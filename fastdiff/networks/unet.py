@@ -6,8 +6,8 @@ from diffusers import UNet2DModel
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..denoiser import Cond
-from ..errors import FastdiffError
+from ..core.denoiser import Cond
+from ..core.errors import FastdiffError
 from .backbone import PLANES, Backbone, grown
 
 Width = Annotated[int, Field(ge=1, le=2**16)]

@@ -9,9 +9,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ..denoiser import Prediction
-from ..errors import FastdiffError
-from ..guidance import Guided
+from ..core.denoiser import Prediction
+from ..core.errors import FastdiffError
+from ..core.guidance import Guided
 from .state import State, traits
 
 Randn = Callable[[Tensor], Tensor]

@@ -7,10 +7,10 @@ from math import sqrt
 import torch
 from torch import Tensor
 
-from ..denoiser import ratio_of
-from ..errors import FastdiffError
-from ..guidance import Guided
-from ..schedule import Schedule
+from ..core.denoiser import ratio_of
+from ..core.errors import FastdiffError
+from ..core.guidance import Guided
+from ..core.schedule import Schedule
 from .ancestral import Randn
 from .state import State, traits
 

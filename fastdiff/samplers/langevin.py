@@ -7,10 +7,10 @@ from math import sqrt
 import torch
 from torch import Tensor
 
-from ..denoiser import Prediction
-from ..errors import FastdiffError
-from ..guidance import Guided
-from ..schedule import blend
+from ..core.denoiser import Prediction
+from ..core.errors import FastdiffError
+from ..core.guidance import Guided
+from ..core.schedule import blend
 from .ancestral import Randn
 from .state import State, traits
 

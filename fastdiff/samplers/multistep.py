@@ -15,10 +15,10 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor
 
-from ..denoiser import Prediction
-from ..errors import FastdiffError
-from ..guidance import Guided
-from ..schedule import Schedule
+from ..core.denoiser import Prediction
+from ..core.errors import FastdiffError
+from ..core.guidance import Guided
+from ..core.schedule import Schedule
 from .state import State, traits
 
 ADAMS = {1: (1.0,), 2: (3 / 2, -1 / 2), 3: (23 / 12, -16 / 12, 5 / 12), 4: (55 / 24, -59 / 24, 37 / 24, -9 / 24)}

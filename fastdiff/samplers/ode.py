@@ -6,9 +6,9 @@ from math import isfinite
 
 from torch import Tensor
 
-from ..errors import FastdiffError
-from ..guidance import Guided
-from ..schedule import Schedule
+from ..core.errors import FastdiffError
+from ..core.guidance import Guided
+from ..core.schedule import Schedule
 from .state import State, traits
 
 

@@ -7,11 +7,11 @@ from math import inf, isfinite, log, sqrt
 import torch
 from torch import Tensor
 
-from ..denoiser import ratio_of
-from ..errors import FastdiffError
-from ..guidance import Guided
-from ..schedule import Schedule, blend
-from ..settings import Bound
+from ..core.denoiser import ratio_of
+from ..core.errors import FastdiffError
+from ..core.guidance import Guided
+from ..core.schedule import Schedule, blend
+from ..core.validation import Bound
 from .ancestral import Randn, ddim
 from .state import State, traits
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ..guidance import Guided
-from ..schedule import Schedule
+from ..core.guidance import Guided
+from ..core.schedule import Schedule
 from .multistep import Step, expect, follow, moments, row_of_eps, steps_of, weights
 from .state import State, traits
 

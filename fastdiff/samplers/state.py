@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from torch import Tensor
 
-from ..denoiser import Prediction
+from ..core.denoiser import Prediction
 
 
 class State:

@@ -1,0 +1,5 @@
+"""The verbs of the command line, by what they are about."""
+
+from .app import main
+
+__all__ = ["main"]

@@ -1,0 +1,1 @@
+"""The benchmark: sweeps, figures, rows, reports, blind judging and profiling."""

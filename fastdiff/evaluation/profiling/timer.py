@@ -1,0 +1,53 @@
+"""Times that can be compared: works taken in turn, on a batch whose forward pass is long enough to be told from noise."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from ...core.denoiser import Denoiser
+
+
+def processor_alone() -> bool:
+    """Whether all work is done by one thread of the processor."""
+    return torch.get_num_threads() == 1 and not torch.cuda.is_available()
+
+
+def in_turn(works: list[Callable[[], Callable[[], Any]]], repeats: int) -> list[float]:
+    """The least seconds of each work, after its own untimed preparation; taken in turn, so that all see the same machine.
+
+    Of one thread on a CPU these are the processor's seconds, to which nothing else that runs there adds.
+    """
+    now = time.process_time if processor_alone() else time.perf_counter
+    least = [float("inf")] * len(works)
+    for _ in range(repeats):
+        for i, prepare in enumerate(works):
+            work = prepare()
+            start = now()
+            work()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            least[i] = min(least[i], now() - start)
+    return least
+
+
+def bare(model: Denoiser, batch: int, passes: int) -> Callable[[], Callable[[], None]]:
+    """Forward passes of the network alone, on noise."""
+    x = torch.randn(batch, *model.shape, device=model.device)
+    dtype = next(model.net.parameters()).dtype
+    t = torch.full((batch,), 500.0, device=model.device, dtype=dtype)
+
+    @torch.inference_mode()
+    def work() -> None:
+        for _ in range(passes):
+            model.net(x.to(dtype), t, t if model.two_times else None, None)
+
+    return lambda: work
+
+
+def batch_of(model: Denoiser, batch: int, seconds: float) -> tuple[int, float]:
+    """The batch, doubled until a forward pass lasts so many seconds, and how long it lasts."""
+    while (forward := in_turn([bare(model, batch, 1)], 3)[0]) < seconds and batch < 2**16:
+        batch *= 2
+    return batch, forward

@@ -1,0 +1,1 @@
+"""Models on disk: loading, export, fingerprints and the hub."""

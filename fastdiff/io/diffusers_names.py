@@ -1,0 +1,31 @@
+"""Schedules as the betas by which schedulers of diffusers know them."""
+
+from typing import Any
+
+import torch
+
+from ..core.schedule import DDPM, Schedule
+
+DIFFUSERS_BETAS = {"linear": "linear", "scaled_linear": "scaled_linear", "cosine": "squaredcos_cap_v2", "sigmoid": "sigmoid"}
+
+
+def variance_preserving(schedule: Schedule) -> bool:
+    """Whether alpha^2 + sigma^2 = 1."""
+    alpha, sigma = schedule.alpha_sigma(torch.tensor(schedule.t_max / 2, dtype=torch.float64))
+    return bool((alpha**2 + sigma**2 - 1).abs() < 1e-6)
+
+
+def table_config(schedule: Schedule) -> dict[str, Any]:
+    """The schedule as the scheduler of diffusers takes it: by its name there, or as betas."""
+    if isinstance(schedule, DDPM) and schedule.kind != "sigmoid":                 # which its DDIMScheduler does not know
+        return {"beta_schedule": DIFFUSERS_BETAS[schedule.kind], "trained_betas": list(schedule.betas) or None,
+                "beta_start": schedule.beta_start, "beta_end": schedule.beta_end,
+                "rescale_betas_zero_snr": schedule.zero_terminal_snr}
+    return {"trained_betas": table_betas(schedule)}
+
+
+def table_betas(schedule: Schedule) -> list[float]:
+    """The schedule as the betas of its training timesteps."""
+    count = schedule.timesteps
+    alpha, _ = schedule.alpha_sigma(torch.arange(count + 1, dtype=torch.float64) * schedule.t_max / count)
+    return (1 - (alpha[1:] / alpha[:-1]).square()).tolist()

@@ -1,0 +1,91 @@
+"""LPIPS (Zhang et al. 2018): how far two images are apart in the features of VGG16, as torch-fidelity has it."""
+
+import pickle
+from functools import lru_cache
+from itertools import chain
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..core.errors import FastdiffError
+from .download import cached
+
+# torchvision's VGG16, and the weights of its channels (version 0.1) as torch-fidelity publishes them.
+VGG, CHANNELS = "vgg16-397923af.pth", "weights-vgg16-lpips.pth"
+URLS = {VGG: f"https://download.pytorch.org/models/{VGG}",
+        CHANNELS: f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{CHANNELS}"}
+STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))       # of VGG16: width and number of convolutions
+
+
+class Perceptual(nn.Module):
+    """Two batches of images (B, 1 or 3, H, W) in [-1, 1] -> (B,); a frozen network, through which gradients pass.
+
+    After every stage the features of a place are scaled to length 1; their squared differences, weighted by channel and
+    averaged over places, are summed over stages.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.stages, width = nn.ModuleList(), 3
+        for out, count in STAGES:
+            layers = [nn.MaxPool2d(2)] if self.stages else []
+            for _ in range(count):
+                layers += [nn.Conv2d(width, out, 3, padding=1), nn.ReLU()]
+                width = out
+            self.stages.append(nn.Sequential(*layers))
+        self.channels = nn.ParameterList(torch.ones(1, width, 1, 1) for width, _ in STAGES)
+        self.register_buffer("mean", torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1))
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        total = 0.0
+        for x, y, weight in zip(self.seen(a), self.seen(b), self.channels, strict=True):
+            apart = nn.functional.normalize(x, eps=1e-10) - nn.functional.normalize(y, eps=1e-10)
+            total = total + (weight * apart.square()).sum(1).mean((1, 2))
+        return total
+
+    def seen(self, images: Tensor) -> list[Tensor]:
+        """What its stages make of images (B, 1 or 3, H, W) in [-1, 1]."""
+        x, found = (images - self.mean) / self.std, []                            # grey becomes three equal channels
+        for stage in self.stages:
+            x = stage(x)
+            found.append(x)
+        return found
+
+
+@lru_cache(maxsize=2)
+def open_lpips(folder: str | None, device: torch.device, dtype: torch.dtype) -> Perceptual:
+    """The network with the weights of a folder, or else of torch's cache, where they are fetched to; made once."""
+    net, setting = Perceptual(), f"weights: FOLDER of lpips or vgg16, a folder of {VGG} and {CHANNELS}"
+    at = {file: Path(folder).expanduser() / file if folder else cached(url, file, "lpips", setting)
+          for file, url in URLS.items()}
+    stored = {file: read(path) for file, path in at.items()}
+    try:
+        layers = {k.removeprefix("features."): v for k, v in stored[VGG].items() if k.startswith("features.")}
+        nn.Sequential(*chain(*net.stages)).load_state_dict(layers)                # numbered as torchvision's
+    except (RuntimeError, AttributeError):
+        raise not_weights(at[VGG]) from None
+    try:
+        net.channels.load_state_dict({str(i): stored[CHANNELS][f"lin{i}.model.1.weight"] for i in range(len(STAGES))})
+    except (RuntimeError, TypeError, KeyError):
+        raise not_weights(at[CHANNELS]) from None
+    return net.to(device, dtype).eval().requires_grad_(False)
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """The plain tensors of a file."""
+    try:
+        stored = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise FastdiffError(f"weights of lpips: no file {path}") from None
+    except (OSError, EOFError, RuntimeError, KeyError, pickle.UnpicklingError):
+        raise not_weights(path) from None
+    if not isinstance(stored, dict):
+        raise not_weights(path)
+    return stored
+
+
+def not_weights(path: Path) -> FastdiffError:
+    """The complaint about a file that holds something else."""
+    return FastdiffError(f"{path}: not the weights of lpips; replace or delete it")

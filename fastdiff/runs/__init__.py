@@ -1,0 +1,1 @@
+"""Recipes, and the runs that train, benchmark and report what they say."""

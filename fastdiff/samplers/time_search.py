@@ -1,0 +1,85 @@
+"""The search for a model's best few times: one at a time, by golden section, on the same noise throughout."""
+
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..core.denoiser import Cond, Denoiser, ratio_of
+from ..core.errors import FastdiffError
+from . import SAMPLERS
+from .generate import generate, plan
+from .time_grids import Spacing
+
+GOLDEN = (math.sqrt(5) - 1) / 2
+
+
+class Found(NamedTuple):
+    """A grid (steps + 1,) and the metric of the samples it gives."""
+
+    times: Tensor
+    value: float
+
+
+def search_times(model: Denoiser, steps: int, metric: Callable[[Tensor], float], *, sampler: str | None = None,
+                 spacing: Spacing | None = None, n: int = 512, seed: int = 0, cond: Cond = None,
+                 guidance: float = 1.0, batch: int = 512, rounds: int = 3, tries: int = 10,
+                 **options: Any) -> Iterator[Found]:
+    """Grids of ever smaller metric, the one it starts from first; the last is the best. The first and last time stay.
+
+    metric: of samples 0 to n - 1 of the seed, (n, *shape); each grid gets the same noise, so the search is deterministic.
+    rounds: over all times, the last is the first that changes nothing. tries: grids for a time in a round. A time is sought
+    between its neighbours by its angle atan(sigma / alpha): finite at pure noise, and the same on every schedule.
+    """
+    for what, value, least in (("n", n, 1), ("rounds", rounds, 1), ("tries", tries, 2)):
+        if value < least:
+            raise FastdiffError(f"{what} = {value}: expected at least {least}")
+    sampler, start, options = plan(model, sampler, steps, spacing, options)
+    if start[-1] > 0 or SAMPLERS[sampler].traits["adaptive"]:
+        raise FastdiffError("search: expected a grid that ends at 0 and a sampler that walks it")
+
+    def found(times: Tensor) -> Found:
+        made = generate(model, sampler, times, torch.arange(n), seed=seed, cond=cond, guidance=guidance, batch=batch,
+                        **options)
+        value = float(metric(torch.cat([part.x for part in made])))
+        return Found(times, math.inf if math.isnan(value) else value)
+
+    def moved(times: Tensor, i: int, angle: float) -> Found:
+        ratio = torch.tensor(math.tan(angle), dtype=torch.float64)
+        return found(torch.cat([times[:i], model.schedule.time_of(ratio)[None], times[i + 1 :]]))
+
+    best = found(start)
+    if best.value == math.inf:
+        raise FastdiffError("the metric of the first grid is not finite: start from another spacing, or mend the metric")
+    yield best
+    for _ in range(rounds):
+        before = best
+        for i in range(1, steps):
+            angles = ratio_of(model.schedule, best.times).atan().tolist()
+            for tried in golden_section(partial(moved, best.times, i), angles[i + 1], angles[i - 1], tries):
+                if tried.value < best.value:
+                    best = tried
+                    yield best
+        if best is before:
+            return
+
+
+def golden_section(f: Callable[[float], Found], low: float, high: float, tries: int) -> Iterator[Found]:
+    """f at points between low and high that close in on a minimum (Kiefer 1953)."""
+    left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
+    at_left, at_right = f(left), f(right)
+    yield from (at_left, at_right)
+    for _ in range(tries - 2):
+        if at_left.value <= at_right.value:
+            high, right, at_right = right, left, at_left
+            left = high - GOLDEN * (high - low)
+            at_left = f(left)
+            yield at_left
+        else:
+            low, left, at_left = left, right, at_right
+            right = low + GOLDEN * (high - low)
+            at_right = f(right)
+            yield at_right

@@ -1,6 +1,0 @@
-"""Speed: what a sampler and what a training step add to their networks, each figure a ratio of times taken in turn."""
-
-from . import samplers, training
-from .stored import record
-
-__all__ = ["record", "samplers", "training"]
