@@ -19,7 +19,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from fastdiff.core.files import write_json
-from fastdiff.data.registry import digits
+from fastdiff.data.toys import digits
 from fastdiff.networks.text_encoder import TextEncoder
 
 OUT = Path(__file__).parents[1] / "checkpoints" / "digits-latent" / "pipeline"

@@ -10,12 +10,13 @@ from torch import nn
 
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.schedule import Flow
-from fastdiff.data.registry import toy
+from fastdiff.data.toys import toy
 from fastdiff.methods import METHODS, Progress
 from fastdiff.methods.base import bare, per_sample
 from fastdiff.methods.denoising import Denoising
 from fastdiff.networks import MLP
-from fastdiff.training.config import Lora, TrainConfig
+from fastdiff.networks.lora import Lora
+from fastdiff.training.config import TrainConfig
 from fastdiff.training.loop import Training
 from fastdiff.training.placement import is_shard
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from fastdiff.data.registry import digits
+from fastdiff.data.toys import digits
 from fastdiff.io.load import load
 from fastdiff.methods import METHODS, Progress
 from fastdiff.samplers.generate import sample

@@ -18,7 +18,8 @@ from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.schedule import Cosine, Flow, Karras
 from fastdiff.core.validation import call
-from fastdiff.data.registry import batch_at, digits, mixture, toy
+from fastdiff.data.registry import batch_at
+from fastdiff.data.toys import digits, mixture, toy
 from fastdiff.methods import METHODS, Progress
 from fastdiff.methods.add import ADD, LADD
 from fastdiff.methods.adversarial import Adversary

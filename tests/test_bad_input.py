@@ -16,7 +16,7 @@ from PIL import Image
 
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.schedule import Cosine
-from fastdiff.io.load import export
+from fastdiff.io.export.model import export
 from fastdiff.networks import mlp, unet
 
 ROOT = Path(__file__).parents[1]

@@ -19,9 +19,11 @@ from fastdiff.core.errors import FastdiffError
 from fastdiff.core.schedule import Cosine
 from fastdiff.data.registry import Dataset, open_dataset
 from fastdiff.evaluation import evaluator as evaluate
-from fastdiff.evaluation.rows import current_rows, read_rows
-from fastdiff.evaluation.sweep import BenchConfig, Cell, baseline, cells, sweep
-from fastdiff.io.load import export
+from fastdiff.evaluation.config import BenchConfig, Cell, baseline
+from fastdiff.evaluation.rows import read_rows
+from fastdiff.evaluation.summary import current_rows
+from fastdiff.evaluation.sweep import cells, sweep
+from fastdiff.io.export.model import export
 from fastdiff.networks import mlp, unet
 
 CONFIG = BenchConfig(steps=(1, 2), baselines=("ddpm:3", "dpmpp_2m/karras:2"), n=12, seeds=(0, 1), batch=5)

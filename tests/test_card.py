@@ -13,8 +13,9 @@ from fastdiff.core.errors import FastdiffError
 from fastdiff.core.schedule import Cosine
 from fastdiff.io import licences
 from fastdiff.io.export.card import text
+from fastdiff.io.export.model import export
 from fastdiff.io.licences import UNSTATED, card_of, licence, limit, limits, lineage
-from fastdiff.io.load import export, load
+from fastdiff.io.load import load
 from fastdiff.io.metadata import about
 from fastdiff.networks import unet
 from fastdiff.runs import recipe

@@ -12,7 +12,7 @@ from PIL import Image
 from torch.nn.functional import interpolate
 
 from fastdiff.data.dataset import Dataset
-from fastdiff.data.registry import digits
+from fastdiff.data.toys import digits
 from fastdiff.evaluation.metrics.extractors import open_extractor
 from fastdiff.evaluation.rows import read_rows
 from fastdiff.io.load import load

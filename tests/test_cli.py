@@ -18,7 +18,8 @@ from fastdiff.cli.listing import LISTS, Listed
 from fastdiff.cli.options import names_of
 from fastdiff.core.denoiser import Denoiser, Sampling
 from fastdiff.core.schedule import Cosine
-from fastdiff.io.load import export, load
+from fastdiff.io.export.model import export
+from fastdiff.io.load import load
 from fastdiff.methods import METHODS
 from fastdiff.networks import unet
 from fastdiff.samplers import SAMPLERS

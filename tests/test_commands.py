@@ -10,7 +10,7 @@ from PIL import Image
 
 from fastdiff.core.denoiser import Denoiser, Sampling
 from fastdiff.core.schedule import Cosine
-from fastdiff.io.load import export
+from fastdiff.io.export.model import export
 from fastdiff.networks import mlp, unet
 from fastdiff.samplers import SAMPLERS
 

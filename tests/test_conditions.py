@@ -15,7 +15,8 @@ from fastdiff.core.errors import FastdiffError
 from fastdiff.core.schedule import SCHEDULES, Cosine
 from fastdiff.data.conditioning import Grey, Low
 from fastdiff.data.dataset import Dataset, batch_at
-from fastdiff.data.registry import digits, open_dataset
+from fastdiff.data.registry import open_dataset
+from fastdiff.data.toys import digits
 from fastdiff.evaluation.rows import read_rows
 from fastdiff.io.load import load
 from fastdiff.methods import METHODS, Progress

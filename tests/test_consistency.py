@@ -16,12 +16,12 @@ from fastdiff.core.errors import FastdiffError
 from fastdiff.core.guidance import Guided
 from fastdiff.core.rng import SampleRng
 from fastdiff.core.schedule import SCHEDULES, Cosine, Flow, Karras, like
-from fastdiff.data.registry import mixture, toy
+from fastdiff.data.toys import mixture, toy
 from fastdiff.evaluation.metrics.kernels import discrepancy, distance
 from fastdiff.methods import METHODS, Progress
-from fastdiff.methods.base import L1, LogNormal, PseudoHuber, SquaredL2, Uniform, boundary, by_level
-from fastdiff.methods.consistency import CD, ECT
-from fastdiff.methods.consistency_training import CT, ICT
+from fastdiff.methods.base import L1, LogNormal, PseudoHuber, SquaredL2, Uniform
+from fastdiff.methods.consistency import CD, CT, ECT, ICT
+from fastdiff.methods.diagnostics import boundary, by_level
 from fastdiff.methods.progressive import implied
 from fastdiff.methods.tcm import TCM
 from fastdiff.methods.time_sampling import KarrasIndex, LogNormalIndex, StudentT

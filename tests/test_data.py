@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from fastdiff.core.errors import FastdiffError
-from fastdiff.data.registry import DATASETS, Dataset, batch_at, mixture, open_dataset, order
+from fastdiff.data.registry import DATASETS, Dataset, batch_at, open_dataset, order
+from fastdiff.data.toys import mixture
 
 
 @pytest.fixture(autouse=True)

@@ -8,10 +8,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from fastdiff.core.disk import writing
 from fastdiff.core.errors import FastdiffError
 from fastdiff.evaluation.lock import lock
 from fastdiff.runs import recipe as recipes
+from fastdiff.runs.disk_errors import writing
 from fastdiff.runs.run import run
 from fastdiff.training.checkpoint import load_state, states
 

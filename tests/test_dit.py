@@ -7,7 +7,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, DiTPipeline, DiTTransformer2
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.schedule import DDPM
-from fastdiff.methods.base import jvp
+from fastdiff.methods.jvp import jvp
 from fastdiff.networks import DiT, dit
 
 X = torch.randn(3, 2, 8, 8, generator=torch.Generator().manual_seed(1))

@@ -12,8 +12,8 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch.utils.data import Dataset as TorchDataset
 
-from fastdiff.core.disk import cache_folder
 from fastdiff.core.errors import FastdiffError
+from fastdiff.core.files import cache_folder
 from fastdiff.data.image_grid import to_uint8
 from fastdiff.data.registry import Dataset, open_dataset
 from fastdiff.evaluation.evaluator import evaluate_images, open_evaluators

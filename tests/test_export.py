@@ -11,10 +11,12 @@ from diffusers import DiffusionPipeline
 from fastdiff.core.denoiser import ROWS, Denoiser, Sampling, with_guidance, with_second_time
 from fastdiff.core.guidance import Guided
 from fastdiff.core.schedule import DDPM, VP, Cosine, Flow, Karras, Sigmoid, Trig
+from fastdiff.io.diffusers_names import LCM_NAMES
 from fastdiff.io.export import scheduler as schedulers
-from fastdiff.io.export.scheduler import LCM_NAMES, Stock, stock
+from fastdiff.io.export.model import export
+from fastdiff.io.export.scheduler import Stock, stock
 from fastdiff.io.export.script import script
-from fastdiff.io.load import export, load, record_times
+from fastdiff.io.load import load, record_times
 from fastdiff.methods import METHODS
 from fastdiff.networks import mlp, unet
 from fastdiff.samplers import SAMPLERS

@@ -11,8 +11,9 @@ from diffusers import DiffusionPipeline, LCMScheduler
 from fastdiff.core.denoiser import Denoiser, Sampling, with_guidance, with_second_time
 from fastdiff.core.guidance import Guided, usual_guidance
 from fastdiff.core.schedule import Cosine
+from fastdiff.io.export.model import export
 from fastdiff.io.export.script import cascade, script
-from fastdiff.io.load import export, load
+from fastdiff.io.load import load
 from fastdiff.io.metadata import about
 from fastdiff.networks import dit, mlp, text_unet, unet
 from fastdiff.networks.autoencoder import Autoencoder

@@ -13,7 +13,7 @@ from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.rng import SampleRng
 from fastdiff.core.schedule import SCHEDULES, VP, Cosine, Flow, Karras, like
-from fastdiff.data.registry import mixture, toy
+from fastdiff.data.toys import mixture, toy
 from fastdiff.evaluation.metrics.kernels import discrepancy, distance
 from fastdiff.methods import METHODS, Progress
 from fastdiff.methods.base import Importance, LogitNormal, Uniform, heun

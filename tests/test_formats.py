@@ -15,8 +15,9 @@ from fastdiff.core.errors import FastdiffError
 from fastdiff.core.guidance import Guided
 from fastdiff.core.schedule import DDPM, Flow, Karras
 from fastdiff.evaluation.rows import read_rows
+from fastdiff.io.fingerprint import fingerprint
 from fastdiff.io.formats import READERS
-from fastdiff.io.load import fingerprint, load
+from fastdiff.io.load import load
 from fastdiff.networks.autoencoder import Autoencoder
 from fastdiff.networks.text_encoder import TextEncoder
 from fastdiff.runs import recipe

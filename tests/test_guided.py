@@ -19,13 +19,15 @@ from fastdiff.core.denoiser import Denoiser, with_guidance, with_second_time
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.guidance import Guided, usual_guidance
 from fastdiff.core.schedule import Cosine, Flow, Karras, like
-from fastdiff.data.registry import DATASETS, Dataset, batch_at, toy
+from fastdiff.data.registry import DATASETS, Dataset, batch_at
+from fastdiff.data.toys import toy
 from fastdiff.evaluation import sweep as bench
 from fastdiff.evaluation.budget import Budget
 from fastdiff.evaluation.metrics.kernels import discrepancy, distance
 from fastdiff.evaluation.profiling.samplers import speed
 from fastdiff.evaluation.rows import read_rows
-from fastdiff.io.load import export, load
+from fastdiff.io.export.model import export
+from fastdiff.io.load import load
 from fastdiff.methods import Progress
 from fastdiff.methods.guidance_distillation import GuidedDistillation
 from fastdiff.methods.progressive import Progressive, Stochastic

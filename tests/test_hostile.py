@@ -28,7 +28,7 @@ import fastdiff as package
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.schedule import Cosine
-from fastdiff.io.load import export
+from fastdiff.io.export.model import export
 from fastdiff.networks import unet
 
 HOUSE = Path(package.__file__).parent

@@ -55,9 +55,7 @@ def test_wings_import_from_floors_below():
     assert {path.name for path in HOUSE.iterdir() if path.is_dir() and path.name != "__pycache__"} == set(WINGS)
     climbs = [(name(path), wing) for path in ROOMS if path.parent != HOUSE for wing in rooms_below(path)
               if wing != room(path) and WINGS[wing] >= WINGS[room(path)]]
-    assert sorted(climbs) == [("data/latents.py", "evaluation"), ("data/registry.py", "io"),
-                              ("networks/lora.py", "training"), ("networks/pretrained.py", "data"),
-                              ("networks/text_encoder.py", "data")]
+    assert climbs == []
 
 
 def test_the_import_reader_sees_all_kinds():

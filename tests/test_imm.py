@@ -14,7 +14,8 @@ from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.rng import SampleRng
 from fastdiff.core.schedule import DDPM, VP, Cosine, Flow, Karras, Sigmoid, Trig
-from fastdiff.data.registry import batch_at, toy
+from fastdiff.data.registry import batch_at
+from fastdiff.data.toys import toy
 from fastdiff.methods import METHODS
 from fastdiff.methods.base import Importance, LogitNormal
 from fastdiff.methods.imm import IMM, laplace

@@ -11,7 +11,8 @@ from fastdiff.core.denoiser import Denoiser, Sampling
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.guidance import Guided
 from fastdiff.core.schedule import DDPM, SCHEDULES, Cosine, Flow, Karras, Sigmoid
-from fastdiff.io.load import export, load
+from fastdiff.io.export.model import export
+from fastdiff.io.load import load
 from fastdiff.networks import mlp, unet
 from fastdiff.samplers import SAMPLERS, time_grid
 from fastdiff.samplers.generate import sample

@@ -19,7 +19,16 @@ from PIL import Image
 
 from fastdiff.evaluation.judge import server as ballot
 from fastdiff.evaluation.judge.server import BODY, Server, Sitting
-from fastdiff.evaluation.judge.votes import answers, markdown, pairings, questions, results, table, tiles, wilson
+from fastdiff.evaluation.judge.votes import (
+    answers,
+    markdown,
+    pairings,
+    questions,
+    results,
+    table,
+    tiles,
+    wilson,
+)
 from fastdiff.evaluation.rows import append_row
 
 CELLS = {                                                         # cell -> (model, method, sampler, steps, fid)

@@ -11,16 +11,18 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from fastdiff.core.disk import cache_folder
 from fastdiff.core.errors import FastdiffError
+from fastdiff.core.files import cache_folder
 from fastdiff.core.guidance import Guided
 from fastdiff.data import shards as parts
 from fastdiff.data.dataset import batch_at
 from fastdiff.data.latents import PART, embedded, encoded
-from fastdiff.data.registry import digits
 from fastdiff.data.shards import Lookup, Shards
+from fastdiff.data.toys import digits
 from fastdiff.evaluation.rows import read_rows
-from fastdiff.io.load import about, export, fingerprint, load
+from fastdiff.io.export.model import export
+from fastdiff.io.fingerprint import fingerprint
+from fastdiff.io.load import about, load
 from fastdiff.networks.autoencoder import Autoencoder
 from fastdiff.networks.text_encoder import TextEncoder
 from fastdiff.runs import recipe

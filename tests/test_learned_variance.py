@@ -13,7 +13,8 @@ from fastdiff.core.guidance import Guided
 from fastdiff.core.rng import SampleRng
 from fastdiff.core.schedule import DDPM, SCHEDULES, Cosine, Flow, Karras
 from fastdiff.data.registry import Batch
-from fastdiff.io.load import export, load
+from fastdiff.io.export.model import export
+from fastdiff.io.load import load
 from fastdiff.methods import Progress
 from fastdiff.methods.base import Importance, Uniform
 from fastdiff.methods.denoising import Denoising, on_timesteps, variational_bits

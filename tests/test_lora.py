@@ -23,18 +23,21 @@ from fastdiff.core.errors import FastdiffError
 from fastdiff.core.schedule import Cosine
 from fastdiff.core.schedule import Flow as FlowLine
 from fastdiff.data.latents import embedded
-from fastdiff.data.registry import Dataset, toy
-from fastdiff.io.load import about, export, load
+from fastdiff.data.registry import Dataset
+from fastdiff.data.toys import toy
+from fastdiff.io.export.model import export
+from fastdiff.io.load import about, load
 from fastdiff.methods import METHODS, Progress
 from fastdiff.methods.lcm import LCM
 from fastdiff.networks import lora, mlp
+from fastdiff.networks.lora import Lora
 from fastdiff.networks.text_unet import TextUNet
 from fastdiff.networks.transformers import SD3, Flux
 from fastdiff.networks.unet import unet
 from fastdiff.runs import recipe
 from fastdiff.runs import run as stages
 from fastdiff.samplers.generate import sample
-from fastdiff.training.config import Lora, TrainConfig
+from fastdiff.training.config import TrainConfig
 from fastdiff.training.loop import Training
 
 PROMPTS = ("a cat", "two dogs", "a red house", "")

@@ -12,7 +12,8 @@ from torch import nn
 
 from fastdiff.core.denoiser import Denoiser, with_second_time
 from fastdiff.core.schedule import Cosine, Karras
-from fastdiff.data.registry import batch_at, mixture, toy
+from fastdiff.data.registry import batch_at
+from fastdiff.data.toys import mixture, toy
 from fastdiff.methods import METHODS, Progress
 from fastdiff.methods.adversarial import Adversary
 from fastdiff.methods.diagnostics import coverage, spread

@@ -9,7 +9,7 @@ from torch import nn
 
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.schedule import Cosine
-from fastdiff.data.registry import mixture, toy
+from fastdiff.data.toys import mixture, toy
 from fastdiff.evaluation.metrics.kernels import discrepancy, distance
 from fastdiff.methods import METHODS, Progress
 from fastdiff.methods.adversarial import Adversary

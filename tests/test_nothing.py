@@ -10,10 +10,13 @@ import torch
 from fastdiff.core.denoiser import Denoiser, Sampling
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.schedule import Flow
-from fastdiff.data.registry import batch_at, nothing, open_dataset
+from fastdiff.data.registry import batch_at, open_dataset
+from fastdiff.data.toys import nothing
+from fastdiff.evaluation.config import BenchConfig
 from fastdiff.evaluation.rows import read_rows
-from fastdiff.evaluation.sweep import BenchConfig, sweep
-from fastdiff.io.load import export, load
+from fastdiff.evaluation.sweep import sweep
+from fastdiff.io.export.model import export
+from fastdiff.io.load import load
 from fastdiff.io.metadata import about
 from fastdiff.methods import METHODS
 from fastdiff.methods.base import Method, per_sample

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from fastdiff.evaluation.report import page
-from fastdiff.evaluation.rows import metrics_of, summary
+from fastdiff.evaluation.summary import metrics_of, summary
 
 SIDE = 8
 ODD = """<b>&"odd' """.strip()

@@ -22,7 +22,8 @@ from fastdiff.core.errors import FastdiffError
 from fastdiff.core.rng import SampleRng
 from fastdiff.core.schedule import DDPM, VP, Cosine, Flow, Karras
 from fastdiff.data import shards as parts
-from fastdiff.data.registry import Dataset, batch_at, mixture, toy
+from fastdiff.data.registry import Dataset, batch_at
+from fastdiff.data.toys import mixture, toy
 from fastdiff.methods import METHODS, Progress
 from fastdiff.methods.base import Importance, PseudoHuber, Uniform
 from fastdiff.methods.kd import KD

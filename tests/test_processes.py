@@ -17,7 +17,7 @@ from forks import fork
 from PIL import Image
 from safetensors.torch import load_file
 
-from fastdiff.evaluation.rows import FAMILIES
+from fastdiff.evaluation.metric_names import FAMILIES
 from fastdiff.evaluation.sweep import sweep
 from fastdiff.io.load import load
 from fastdiff.runs import recipe as recipes

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from fastdiff.core.denoiser import ROWS, TIME_INPUTS
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.schedule import SCHEDULES
-from fastdiff.data.registry import TOYS
+from fastdiff.data.toys import TOYS
 from fastdiff.methods import METHODS
 from fastdiff.methods.distances import DISTANCES
 from fastdiff.methods.time_sampling import TIME_LAWS

@@ -20,7 +20,8 @@ from fastdiff.evaluation.report import plots
 from fastdiff.evaluation.report import writers as files
 from fastdiff.evaluation.report.tables import by_steps, columns
 from fastdiff.evaluation.report.text import notes, verdict, warnings
-from fastdiff.evaluation.rows import append_row, figure, metric_of, read_rows, summary
+from fastdiff.evaluation.rows import append_row, read_rows
+from fastdiff.evaluation.summary import figure, metric_of, summary
 
 TEACHER = {
     "ddim": {50: 5.1, 8: 61.0, 4: 240.0, 2: 1210.0, 1: 3519.0},

@@ -9,8 +9,9 @@ from accelerate import Accelerator
 from many import Duel, made
 from safetensors.torch import load_file
 
-from fastdiff.data.registry import toy
-from fastdiff.io.load import export, load
+from fastdiff.data.toys import toy
+from fastdiff.io.export.model import export
+from fastdiff.io.load import load
 from fastdiff.io.metadata import about
 from fastdiff.methods import METHODS, Progress
 from fastdiff.runs import recipe

@@ -6,7 +6,10 @@ import statistics
 import pytest
 
 from fastdiff.core.errors import FastdiffError
-from fastdiff.evaluation.rows import append_row, better, identity, metric_of, metrics_of, read_rows, summary
+from fastdiff.core.files import identity
+from fastdiff.evaluation.metric_names import better
+from fastdiff.evaluation.rows import append_row, read_rows
+from fastdiff.evaluation.summary import metric_of, metrics_of, summary
 
 
 def test_identity_depends_on_every_value_and_not_on_order_or_number_type():

@@ -129,7 +129,8 @@ def test_a_table_keeps_its_name_in_files(tmp_path, schedule):
     from diffusers import DDIMScheduler
 
     from fastdiff.core.denoiser import Denoiser, Sampling
-    from fastdiff.io.load import export, load
+    from fastdiff.io.export.model import export
+    from fastdiff.io.load import load
     from fastdiff.networks import unet
 
     net = unet((1, 8, 8), channels=(8,), layers=1, groups=4)

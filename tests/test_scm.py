@@ -11,9 +11,10 @@ from torch import nn
 from fastdiff.core.denoiser import Denoiser, ratio_of
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.schedule import DDPM, VP, Cosine, Flow, Karras, Sigmoid, Trig, like
-from fastdiff.data.registry import mixture
+from fastdiff.data.toys import mixture
 from fastdiff.methods import METHODS, Progress
-from fastdiff.methods.base import Importance, jvp
+from fastdiff.methods.base import Importance
+from fastdiff.methods.jvp import jvp
 from fastdiff.methods.scm import SCD, SCT, Weighting, angle, flow
 from fastdiff.networks import mlp, unet
 from fastdiff.networks.oracle import GaussianMixture

@@ -12,7 +12,8 @@ from fastdiff.core.denoiser import Denoiser, Sampling, ratio_of
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.rng import SampleRng
 from fastdiff.core.schedule import SCHEDULES, Cosine, Flow, Karras, Trig
-from fastdiff.io.load import about, export, load, record_times
+from fastdiff.io.export.model import export
+from fastdiff.io.load import about, load, record_times
 from fastdiff.networks import mlp
 from fastdiff.networks.oracle import GaussianMixture, PosteriorMean
 from fastdiff.samplers import time_grid

@@ -7,7 +7,7 @@ from diffusers import LatentConsistencyModelPipeline, UNet2DConditionModel
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.schedule import DDPM
-from fastdiff.methods.base import jvp
+from fastdiff.methods.jvp import jvp
 from fastdiff.networks import TextUNet, text_unet
 
 SDXL = {"addition_embed_type": "text_time", "addition_time_embed_dim": 4, "projection_class_embeddings_input_dim": 6 + 24}

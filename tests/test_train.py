@@ -15,10 +15,12 @@ from fastdiff.core import ema
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.schedule import Flow
-from fastdiff.data.registry import Dataset, order, toy
+from fastdiff.data.registry import Dataset, order
+from fastdiff.data.toys import toy
 from fastdiff.methods import METHODS, Progress
-from fastdiff.methods.base import Importance, Method, by_level
+from fastdiff.methods.base import Importance, Method
 from fastdiff.methods.denoising import Denoising
+from fastdiff.methods.diagnostics import by_level
 from fastdiff.networks import MLP, unet
 from fastdiff.training.checkpoint import load_state
 from fastdiff.training.config import Own

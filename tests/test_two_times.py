@@ -11,7 +11,8 @@ from torch import nn
 from fastdiff.core.denoiser import TIME_INPUTS, Denoiser, with_second_time
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.schedule import Cosine, Flow, Karras
-from fastdiff.io.load import export, load
+from fastdiff.io.export.model import export
+from fastdiff.io.load import load
 from fastdiff.methods import METHODS
 from fastdiff.methods.progressive import Progressive
 from fastdiff.networks import mlp, unet

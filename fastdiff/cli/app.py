@@ -12,9 +12,13 @@ import typer
 from typer.core import TyperGroup
 
 from ..core.errors import FastdiffError, Interrupted
-from .bench import bench, evaluate, search
+from .bench import bench
+from .evaluate import evaluate
+from .export import export
 from .inspect import doctor, judge, list_, report, status
-from .run import export, run, sample
+from .run import run
+from .sample import sample
+from .search import search
 
 UsageError = typer.BadParameter.__base__               # click's, or that of the copy which newer versions of typer keep
 

@@ -9,15 +9,7 @@ from typing import Annotated
 import typer
 
 from ..core.errors import FastdiffError
-from .options import Json, Model, given, integers, names_of, numbers, words
-
-Extractors = Annotated[str | None, typer.Option(
-    "--extractor", help="inception, vgg16, clip-..., dinov2-... (name:/path gives its weights), or the folder of a feature "
-                        "network; several separated by commas.")]
-Resolution = Annotated[int | None, typer.Option(help="Resize and crop the data's images.")]
-Colour = Annotated[str | None, typer.Option(help="rgb or grey, of images in files.")]
-Metrics = Annotated[str, typer.Option("--metrics", help="fd, kd, pr, score, sfd, accuracy, energy, swd, nll; separated by "
-                                                        "commas, else the usual ones.")]
+from .options import Colour, Extractors, Json, Metrics, Resolution, given, integers, names_of, numbers, words
 
 
 def bench(
@@ -53,10 +45,11 @@ def bench(
         return bench_speed(models[0], words(methods) if training else None, max(counts), out, as_json)
     from rich.console import Console
 
+    from ..core.files import written
     from ..data.registry import open_dataset
     from ..evaluation import report as reports
-    from ..evaluation.rows import written
-    from ..evaluation.sweep import BenchConfig, sweep
+    from ..evaluation.config import BenchConfig
+    from ..evaluation.sweep import sweep
 
     config = BenchConfig(steps=counts, baselines=words(against), samplers=words(samplers), spacings=words(spacings),
                          guidance=numbers("--guidance", guidance), clip=clip, n=n, seeds=draws, batch=batch,
@@ -101,83 +94,3 @@ def bench_speed(model: str, methods: tuple[str, ...] | None, steps: int, out: Pa
             typer.echo(json.dumps(row))
     else:
         Console().print(kind.table(rows))
-
-
-def evaluate(
-    images: Annotated[str, typer.Argument(help="A folder of images, parquet files or a data set's name.")],
-    data: Annotated[str, typer.Option(help="What they are compared with: a data set's name or path.")],
-    resolution: Resolution = None,
-    extractor: Extractors = None,
-    metrics: Metrics = "",
-    as_json: Json = False,
-) -> None:
-    """Judge images made by any program as samples of a data set."""
-    from ..data.registry import DATASETS, open_dataset
-    from ..evaluation.evaluator import evaluate_images
-    from ..evaluation.rows import written
-
-    real = open_dataset(data, **given(resolution=resolution))
-    grey = images not in DATASETS and real.shape[0] == 1
-    made = open_dataset(images, **({"colour": "grey"} if grey else {}))
-    figures = evaluate_images(made, real, extractor, words(metrics) or None)
-    if int(os.environ.get("RANK", 0)):
-        return
-    if as_json:
-        typer.echo(written(figures))
-    else:
-        width = max(map(len, figures))
-        shown = {name: value for name, value in figures.items() if isinstance(value, int | float)}
-        typer.echo("\n".join(f"{name:{width}}  {value:.6g}" for name, value in shown.items()))
-        if figures["n"] <= figures["dims"]:
-            typer.echo("n is not above dims: the covariance is singular and a Frechet distance mostly bias", err=True)
-
-
-def search(
-    model: Model,
-    steps: Annotated[int, typer.Option(help="How many; the times between the first and the last are sought.")] = 2,
-    spacing: Annotated[str | None, typer.Option(help="The grid to start from.")] = None,
-    n: Annotated[int, typer.Option(help="Samples a grid is judged by.")] = 512,
-    seed: Annotated[int, typer.Option(max=2**63 - 1, help="Of their noise: choose one that no benchmark uses.")] = 1000,
-    rounds: Annotated[int, typer.Option(help="Over all times.")] = 2,
-    data: Annotated[str, typer.Option(help="A data set's name or path.")] = "digits",
-    colour: Colour = None,
-    extractor: Annotated[str | None, typer.Option(help="One feature network, as in bench.")] = None,
-    guidance: Annotated[float | None, typer.Option(help="1 is none. [default: 1, or the nearest it knows]")] = None,
-) -> None:
-    """Find the best intermediate times of a student and store them with it."""
-    import torch
-    from accelerate import Accelerator
-    from rich.console import Console
-
-    from ..core.guidance import usual_guidance
-    from ..data.registry import open_dataset
-    from ..evaluation.cell import asked
-    from ..evaluation.evaluator import open_evaluators
-    from ..evaluation.sweep import BenchConfig, check_fit
-    from ..io.load import about, load, record_times
-    from ..runs.cards import renew
-    from ..samplers.time_search import search_times
-
-    accelerator, dataset = Accelerator(cpu=not torch.cuda.is_available()), open_dataset(data, **given(colour=colour))
-    opened = load(model, accelerator.device)
-    if about(Path(model).expanduser()) is None:
-        raise FastdiffError(f"{model} has no fastdiff.json to store the times in: `fastdiff export` it first")
-    guidance = usual_guidance(opened) if guidance is None else guidance
-    check_fit(model, opened, dataset, BenchConfig(guidance=guidance))
-    family = "energy" if len(dataset.shape) == 1 else "fd"
-    [evaluator, *others] = open_evaluators(dataset, extractor, (family,), accelerator.device)
-    if others:
-        raise FastdiffError(f"--extractor {extractor}: one network is to judge the times, name one")
-
-    def metric(x: torch.Tensor) -> float:
-        evaluator.add(torch.arange(len(x)), x)
-        return evaluator.result(accelerator).values[evaluator.net.named(family)]
-
-    console = Console(stderr=True)
-    with console.status("searching"):
-        for found in search_times(opened, steps, metric, spacing=spacing, n=n, seed=seed, rounds=rounds,
-                                  cond=asked(opened, dataset, n), guidance=guidance):
-            console.print(f"{found.value:.4g}  {', '.join(f'{t:.4g}' for t in found.times.tolist())}")
-    record_times(model, found.times)
-    renew(Path(model).expanduser())
-    typer.echo(f"stored with {model}: {', '.join(f'{t:.4g}' for t in found.times.tolist())}")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..core.errors import FastdiffError
-from ..evaluation.rows import written
+from ..core.files import written
 from .listing import LISTS, Listed
 from .options import Json
 

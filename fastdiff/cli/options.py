@@ -9,6 +9,14 @@ import typer
 
 from ..core.errors import FastdiffError
 
+Extractors = Annotated[str | None, typer.Option(
+    "--extractor", help="inception, vgg16, clip-..., dinov2-... (name:/path gives its weights), or the folder of a feature "
+                        "network; several separated by commas.")]
+Resolution = Annotated[int | None, typer.Option(help="Resize and crop the data's images.")]
+Colour = Annotated[str | None, typer.Option(help="rgb or grey, of images in files.")]
+Metrics = Annotated[str, typer.Option("--metrics", help="fd, kd, pr, score, sfd, accuracy, energy, swd, nll; separated by "
+                                                        "commas, else the usual ones.")]
+
 Model = Annotated[str, typer.Argument(help="A stage of a run, a diffusers folder, or a hub id.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import FastdiffError
-from .parameterisation import ROWS, TIME_INPUTS, ratio_of
-from .prediction import Prediction, RawPrediction, Solution
+from .prediction import ROWS, TIME_INPUTS, Prediction, RawPrediction, Solution, ratio_of
 from .schedule import Schedule, like
 
 Cond = dict[str, Tensor] | None

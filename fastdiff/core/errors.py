@@ -14,3 +14,15 @@ class Interrupted(SystemExit):
 
     def __str__(self) -> str:
         return self.message
+
+
+def at_least_one(option: str, value: int | None) -> int | None:
+    """The value of an option that counts something, where it is given at least 1."""
+    if value is not None and value < 1:
+        raise FastdiffError(f"{option} must be at least 1, not {value}")
+    return value
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says first, or its kind where it says nothing."""
+    return (str(error).strip().splitlines() or [""])[0] or type(error).__name__

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -60,3 +61,29 @@ def synced(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def identity(**what) -> str:
+    """16 hex digits that name everything a figure depends on; equal values give equal names, whatever their order."""
+    # 1 and 1.0 are the same guidance, wherever they were read from
+    same = json.loads(json.dumps(what), parse_float=lambda x: int(float(x)) if float(x).is_integer() else float(x))
+    return hashlib.sha256(json.dumps(same, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
+
+
+def written(what: Any) -> str:
+    """Strict JSON, in which what is not finite is null."""
+    return json.dumps(_plain(what), allow_nan=False)
+
+
+def _plain(what):
+    if isinstance(what, dict):
+        return {key: _plain(value) for key, value in what.items()}
+    if isinstance(what, list | tuple):
+        return [_plain(value) for value in what]
+    return None if isinstance(what, float) and not math.isfinite(what) else what
+
+
+def cache_folder(what: str) -> Path:
+    """Where what was computed of data is kept: below $FASTDIFF_CACHE, or fastdiff in the user's cache folder."""
+    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.environ.get("FASTDIFF_CACHE") or Path(home) / "fastdiff").expanduser() / what

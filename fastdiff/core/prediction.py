@@ -4,9 +4,20 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
-from .schedule import blend
+from .schedule import Schedule, blend
+
+# What a network sees as its time, by name: (t, schedule) -> Tensor. A stored model names one of these.
+TIME_INPUTS: dict[str, Callable[[Tensor, Schedule], Tensor]] = {
+    # DDPM's 0..999, whatever the schedule's own clock
+    "timestep": lambda t, schedule: schedule.timesteps * t / schedule.t_max - 1,
+    "thousand": lambda t, schedule: 1000 * t,                       # flow-matching transformers
+    "time": lambda t, schedule: t,
+    "edm": lambda t, schedule: log_ratio(schedule, t) / 4,
+    "cm": lambda t, schedule: 250 * log_ratio(schedule, t),         # what diffusers' consistency scheduler sends
+}
 
 
 class Prediction:
@@ -56,3 +67,74 @@ class Solution(NamedTuple):
     out_eps: Tensor | float
     scale: Tensor | float
     clock: Tensor | float
+
+
+def ratio_of(schedule: Schedule, t: Tensor) -> Tensor:
+    """sigma / alpha at time t."""
+    alpha, sigma = schedule.alpha_sigma(t)
+    return sigma / alpha
+
+
+def log_ratio(schedule: Schedule, t: Tensor) -> Tensor:
+    """log(sigma / alpha), which ends before t = 0: a network that is told where it jumps to is told 0 too."""
+    return ratio_of(schedule, t).clamp(min=1e-5).log()
+
+
+# A prediction type is a row (a, b): the network's output is a(t) x0 + b(t) eps. (schedule, t, sigma_data) -> a, b
+ROWS: dict[str, Callable[[Schedule, Tensor, float], tuple[Tensor, Tensor]]] = {
+    "x0": lambda schedule, t, sigma_data: (torch.ones_like(t), torch.zeros_like(t)),
+    "eps": lambda schedule, t, sigma_data: (torch.zeros_like(t), torch.ones_like(t)),
+    "v": lambda schedule, t, sigma_data: v_row(schedule, t),
+    "velocity": lambda schedule, t, sigma_data: schedule.rates(t),
+    "edm": lambda schedule, t, sigma_data: edm_row(schedule, t, sigma_data),
+    "cm": lambda schedule, t, sigma_data: cm_row(schedule, t, sigma_data),
+    "lcm_eps": lambda schedule, t, sigma_data: lcm_row(schedule, t, sigma_data, ROWS["eps"]),
+    "lcm_v": lambda schedule, t, sigma_data: lcm_row(schedule, t, sigma_data, ROWS["v"]),
+}
+
+
+SIGMA_MIN = 0.002         # of consistency models: below, they are the identity
+
+
+LCM_SCALE = 10            # by which LCM multiplies its timesteps
+
+
+LEAST = 1e-12             # that x0 owes to the network, where it owes it nothing: a row has no zeros
+
+
+def v_row(schedule: Schedule, t: Tensor) -> tuple[Tensor, Tensor]:
+    """v = alpha eps - sigma x0 (Salimans & Ho 2022, appendix D)."""
+    alpha, sigma = schedule.alpha_sigma(t)
+    return -sigma, alpha
+
+
+def edm_row(schedule: Schedule, t: Tensor, sigma_data: float) -> tuple[Tensor, Tensor]:
+    """F of Karras et al. 2022, equation 7, in any schedule's coordinates."""
+    alpha, sigma = schedule.alpha_sigma(t)
+    norm = (sigma**2 + (sigma_data * alpha) ** 2).sqrt()
+    return sigma / (sigma_data * norm), -sigma_data * alpha / norm
+
+
+def cm_row(schedule: Schedule, t: Tensor, sigma_data: float) -> tuple[Tensor, Tensor]:
+    """x0 = c_skip x + c_out F, which is x at SIGMA_MIN (Song et al. 2023, appendix C)."""
+    alpha, _ = schedule.alpha_sigma(t)
+    ratio = ratio_of(schedule, t)
+    above = (ratio - SIGMA_MIN).clamp(min=0)
+    skip = sigma_data**2 / (above**2 + sigma_data**2)
+    return implied_row(schedule, t, skip / alpha, sigma_data * above / (ratio**2 + sigma_data**2).sqrt())
+
+
+def lcm_row(schedule: Schedule, t: Tensor, sigma_data: float, inner: Callable) -> tuple[Tensor, Tensor]:
+    """x0 = c_skip x + c_out (x0 of the inner row), by the timestep (Luo et al. 2023, LCM, section 4)."""
+    at = LCM_SCALE * TIME_INPUTS["timestep"](t, schedule).clamp(min=0)
+    skip, out = sigma_data**2 / (at**2 + sigma_data**2), at / (at**2 + sigma_data**2).sqrt()
+    (alpha, sigma), (a, b) = schedule.alpha_sigma(t), inner(schedule, t, sigma_data)
+    det = alpha * b - sigma * a
+    return implied_row(schedule, t, skip + out * b / det, -out * sigma / det)
+
+
+def implied_row(schedule: Schedule, t: Tensor, skip: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
+    """The row of x0 = skip x + out (the network's output)."""
+    alpha, sigma = schedule.alpha_sigma(t)
+    out = torch.where(out.abs() < LEAST, LEAST, out)
+    return (1 - alpha * skip) / out, -sigma * skip / out

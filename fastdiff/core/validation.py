@@ -5,11 +5,22 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from functools import cache
+from math import prod
 from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+)
 
 from .errors import FastdiffError
+
+LARGEST = 1 << 26          # numbers of one sample, 4096 x 4096 pixels of four channels
 
 # A name, or {name: ..., its options}.
 Named = Annotated[dict[str, Any], BeforeValidator(lambda value: {"name": value} if isinstance(value, str) else value)]
@@ -122,3 +133,16 @@ def suggestion(name: str, known: Any) -> str:
     """The end of a complaint: the nearest of the known names, or all of them."""
     near = difflib.get_close_matches(name, list(known), n=1)
     return f", did you mean {near[0]}?" if near else f", choose from {', '.join(sorted(known))}" if known else ""
+
+
+def sized(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A sample's shape, where that is (D,), (C, L), (C, H, W) or (C, T, H, W) and fits into memory."""
+    if not 1 <= len(shape) <= 4 or min(shape) < 1 or prod(shape) > LARGEST:
+        raise ValueError(f"expected (C, H, W), (D,), (C, L) or (C, T, H, W), all above 0, of at most {LARGEST:,} numbers")
+    return shape
+
+
+Shape = Annotated[tuple[int, ...], AfterValidator(sized)]
+
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]

@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from ..core.errors import FastdiffError
+from .dataset import Dataset
+from .images import Examples
 
 
 class Derived:
@@ -66,3 +68,12 @@ def captions_of(template: str, count: int, columns: Mapping[str, Callable[[], Se
         return tuple(template.format(**{name: held[name][i] for name in names}) for i in range(count))
     except ValueError as error:
         raise FastdiffError(f"captions: {template!r}: {error}") from None
+
+
+def told(name: str, read: Examples, image: Derived | None, captions: str | None, other: Tensor | None = None) -> Dataset:
+    """What was read, with what it is conditioned on: an image made of each example, or another, and captions."""
+    if image and other is not None:
+        raise FastdiffError(f"data set {name!r}: image and image_column both say what it is conditioned on: choose one")
+    texts = captions_of(captions, len(read.images), read.columns) if captions else None
+    made = image(read.images) if image else other
+    return Dataset(name, read.images, read.labels, read.classes, captions=texts, image=made)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.errors import FastdiffError
+from ..core.errors import FastdiffError, at_least_one, first_line
 from .decode import read_picture
 
 if TYPE_CHECKING:
@@ -190,18 +190,6 @@ def decode_one(where: str, source: dict[str, Any], resolution: int | None, colou
     if resolution is not None:
         image = ImageOps.fit(image, (resolution, resolution), Resampling.LANCZOS)
     return np.asarray(image).reshape(image.height, image.width, -1).transpose(2, 0, 1)
-
-
-def at_least_one(option: str, value: int | None) -> int | None:
-    """The value of an option that counts something, where it is given at least 1."""
-    if value is not None and value < 1:
-        raise FastdiffError(f"{option} must be at least 1, not {value}")
-    return value
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says first, or its kind where it says nothing."""
-    return (str(error).strip().splitlines() or [""])[0] or type(error).__name__
 
 
 def _watched() -> bool:

@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from ..core.disk import cache_folder
 from ..core.errors import FastdiffError
-from ..evaluation.rows import identity
+from ..core.files import cache_folder, identity
 from .registry import Dataset, Readable
 from .shards import Columns, Lookup, Shards, fill
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from .dataset import Batch, Readable, Rows, share
+from .batch import Batch, Rows
+from .dataset import Readable, share
 
 
 class Loader:

@@ -2,23 +2,18 @@
 
 import glob
 import inspect
-import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-import torch
-from pydantic import Field
-from torch import Tensor
-
-from ..core.errors import FastdiffError
-from ..core.validation import Seed
-from ..io.metadata import Shape
-from .conditioning import Derived, captions_of, pooled
-from .dataset import Batch, Dataset, Nothing, Readable, batch_at, order
-from .images import SUFFIXES, Colour, Examples, at_least_one, first_line, open_table, read_folder, read_table
+from ..core.errors import FastdiffError, first_line
+from .batch import Batch
+from .conditioning import Derived, told
+from .dataset import Dataset, Nothing, Readable, batch_at, order
+from .images import SUFFIXES, Colour, open_table, read_folder, read_table
 from .stream import Stream, stream_folder
+from .toys import TOYS, digits, mixture, nothing, toy
 
 __all__ = [
     "DATASETS", "TOYS", "Batch", "Dataset", "Nothing", "Readable", "batch_at", "digits", "hub", "images", "mixture",
@@ -28,84 +23,6 @@ __all__ = [
 # ---------------------------------------------------------------------------------------------------------------------
 # Embedded sets
 
-
-def digits(size: Literal[2, 4, 8] = 8, image: Derived = None, captions: str | None = None) -> Dataset:
-    """The 1,797 handwritten digits of scikit-learn: 8 x 8 or averaged to less, grey, 10 classes, zero to nine."""
-    from sklearn.datasets import load_digits
-
-    raw = load_digits()  # 0 .. 16
-    pixels = torch.from_numpy(raw.images * 255 / 16).round().to(torch.uint8)[:, None]
-    columns = {"class": lambda: [NAMES[label] for label in raw.target]}
-    read = Examples(pixels if size == 8 else pooled(pixels, size), torch.from_numpy(raw.target).long(), 10, columns)
-    return told("digits", read, image, captions)
-
-
-NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-
-
-def told(name: str, read: Examples, image: Derived | None, captions: str | None, other: Tensor | None = None) -> Dataset:
-    """What was read, with what it is conditioned on: an image made of each example, or another, and captions."""
-    if image and other is not None:
-        raise FastdiffError(f"data set {name!r}: image and image_column both say what it is conditioned on: choose one")
-    texts = captions_of(captions, len(read.images), read.columns) if captions else None
-    made = image(read.images) if image else other
-    return Dataset(name, read.images, read.labels, read.classes, captions=texts, image=made)
-
-
-def toy(kind: str = "mixture", n: Annotated[int, Field(le=10**7)] = 4000, seed: Seed = 0) -> Dataset:
-    """Points in the plane, within about [-1, 1]: mixture, moons, spiral or checkerboard."""
-    if kind not in TOYS:
-        raise FastdiffError(f"toy kind {kind!r} is unknown; choose one of {', '.join(TOYS)}")
-    return Dataset("toy", TOYS[kind](at_least_one("n", n), torch.Generator().manual_seed(seed)))
-
-
-def mixture() -> tuple[Tensor, Tensor, Tensor]:
-    """Means (8, 2), standard deviations (8,) and weights (8,) of the toy mixture: Gaussians on a circle of radius 0.8."""
-    angles = torch.arange(8) * (math.pi / 4)
-    weights = torch.arange(1, 9) / 36  # unequal, so that a student which forgets the weights shows it
-    return 0.8 * torch.stack([angles.cos(), angles.sin()], 1), torch.full((8,), 0.05), weights
-
-
-def _mixture(n: int, rng: torch.Generator) -> Tensor:
-    means, stds, weights = mixture()
-    which = torch.multinomial(weights, n, replacement=True, generator=rng)
-    return means[which] + stds[which, None] * torch.randn(n, 2, generator=rng)
-
-
-def _moons(n: int, rng: torch.Generator) -> Tensor:
-    angle, lower = torch.rand(n, generator=rng) * math.pi, torch.arange(n) % 2 == 1
-    x = torch.where(lower, 0.5 - angle.cos(), angle.cos() - 0.5)
-    y = torch.where(lower, 0.25 - angle.sin(), angle.sin() - 0.25)
-    return torch.stack([x, y], 1) / 1.6 + 0.03 * torch.randn(n, 2, generator=rng)
-
-
-def _spiral(n: int, rng: torch.Generator) -> Tensor:
-    radius = torch.rand(n, generator=rng).sqrt()  # sqrt: even along the arm, whose length grows with its radius
-    angle = 3 * math.pi * radius
-    arm = 0.9 * radius[:, None] * torch.stack([angle.cos(), angle.sin()], 1)
-    return arm + 0.02 * torch.randn(n, 2, generator=rng)
-
-
-def _checkerboard(n: int, rng: torch.Generator) -> Tensor:
-    x, y = torch.rand(2, n, generator=rng)
-    column = (4 * x).floor()
-    row = 2 * torch.randint(0, 2, (n,), generator=rng) + column % 2
-    return torch.stack([2 * x - 1, (row + y) / 2 - 1], 1)
-
-
-TOYS: dict[str, Callable[[int, torch.Generator], Tensor]] = {
-    "mixture": _mixture, "moons": _moons, "spiral": _spiral, "checkerboard": _checkerboard,
-}  # fmt: skip
-
-
-def nothing(shape: Shape, classes: Annotated[int, Field(ge=0, le=10**6)] = 0) -> Nothing:
-    """No images, where a teacher is enough to learn from: the shape of one, and labels of all classes in turn."""
-    count = max(classes, ROUND - ROUND % max(classes, 1))
-    labels = torch.arange(count) % classes if classes else None
-    return Nothing("nothing", torch.tensor(math.nan).expand(count, *shape), labels, classes)
-
-
-ROUND = 4096  # examples of nothing, at most, but for more classes
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Images from files

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.errors import FastdiffError
-from .dataset import Dataset, Rows, permutation, share
-from .images import Colour, at_least_one, decode, decode_one, first_line, image_columns, list_folder
+from ..core.errors import FastdiffError, at_least_one, first_line
+from .batch import Rows
+from .dataset import Dataset, permutation, share
+from .images import Colour, decode, decode_one, image_columns, list_folder
 
 if TYPE_CHECKING:
     import datasets

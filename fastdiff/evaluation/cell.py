@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..core.cost import flops, forget_peak, peak_mb
 from ..core.denoiser import Cond, Denoiser
-from ..data.dataset import as_floats
+from ..data.batch import as_floats
 from ..data.image_grid import beside, picture, save
 from ..data.registry import Dataset
 from ..samplers.generate import conditions, generate, rows_of

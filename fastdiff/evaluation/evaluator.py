@@ -14,8 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ..core.disk import cache_folder
 from ..core.errors import FastdiffError
+from ..core.files import cache_folder
 from .metrics import METRICS
 from .metrics.extractors import Extractor, Vectors, open_extractor
 from .metrics.frechet import Statistics

@@ -5,9 +5,12 @@ import fcntl
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 
 from ..core.errors import FastdiffError
 
@@ -36,4 +39,20 @@ def lock(out: str | Path) -> Iterator[None]:
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()} since {datetime.now(UTC):%Y-%m-%d %H:%M} UTC\n")
         file.flush()
+        yield
+
+
+@contextmanager
+def alone(out: Path, accelerator: Accelerator) -> Iterator[None]:
+    """The directory's lock, held by the main process; where it is refused, every process says so."""
+    refusal = [None]
+    with ExitStack() as held:
+        if accelerator.is_main_process:
+            try:
+                held.enter_context(lock(out))
+            except FastdiffError as error:
+                refusal = [error]
+        broadcast_object_list(refusal)
+        if refusal[0]:
+            raise refusal[0]
         yield

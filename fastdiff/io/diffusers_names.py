@@ -6,6 +6,10 @@ import torch
 
 from ..core.schedule import DDPM, Schedule
 
+DIFFUSERS_NAMES = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}
+LCM_NAMES = {"lcm_eps": "epsilon", "lcm_v": "v_prediction"}         # LCM's own boundary condition around them
+INDEX = "model_index.json"
+
 DIFFUSERS_BETAS = {"linear": "linear", "scaled_linear": "scaled_linear", "cosine": "squaredcos_cap_v2", "sigmoid": "sigmoid"}
 
 

@@ -3,8 +3,7 @@
 import re
 from pathlib import Path
 
-from ..core.errors import FastdiffError
-from ..data.images import first_line
+from ..core.errors import FastdiffError, first_line
 from ..networks.pretrained import PICKLED, WARNING
 
 ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w-][\w./-]*)?")

@@ -1,28 +1,19 @@
 """fastdiff.json: what a model's folder says of it beside diffusers' own files."""
 
-from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from ..core.denoiser import ROWS, TIME_INPUTS, Sampling
 from ..core.errors import FastdiffError
 from ..core.files import read_json
 from ..core.schedule import SCHEDULES, Schedule
-from ..core.validation import Strict, call, named, validate
+from ..core.validation import Finite, Shape, Strict, call, named, validate
 
 ABOUT = "fastdiff.json"
-LARGEST = 1 << 26          # numbers of one sample, 4096 x 4096 pixels of four channels
 MOST = 100_000             # steps that a model is sampled in
-
-
-def sized(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """A sample's shape, where that is (D,), (C, L), (C, H, W) or (C, T, H, W) and fits into memory."""
-    if not 1 <= len(shape) <= 4 or min(shape) < 1 or prod(shape) > LARGEST:
-        raise ValueError(f"expected (C, H, W), (D,), (C, L) or (C, T, H, W), all above 0, of at most {LARGEST:,} numbers")
-    return shape
 
 
 def working(told: Any) -> Schedule:
@@ -37,8 +28,6 @@ def working(told: Any) -> Schedule:
     return schedule
 
 
-Shape = Annotated[tuple[int, ...], AfterValidator(sized)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
 Steps = Annotated[int, Field(ge=1, le=MOST)]
 Sha = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 

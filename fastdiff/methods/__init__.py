@@ -2,8 +2,7 @@
 
 from .add import ADD, LADD
 from .base import Method, Progress
-from .consistency import CD, ECT
-from .consistency_training import CT, ICT
+from .consistency import CD, CT, ECT, ICT
 from .ctm import CTM
 from .denoising import Denoising
 from .dmd2 import DMD2, DiffInstruct, FDistill

@@ -10,7 +10,8 @@ from ..core.denoiser import Sampling, ratio_of, with_second_time
 from ..core.errors import FastdiffError
 from ..core.schedule import like
 from .adversarial import Adversary, pulled
-from .base import Distance, Law, LogitNormal, LogNormal, Method, SquaredL2, bare, boundary, by_level, heun, per_sample, twice
+from .base import Distance, Law, LogitNormal, LogNormal, Method, SquaredL2, bare, heun, per_sample, twice
+from .diagnostics import boundary, by_level
 
 
 @dataclass

@@ -3,6 +3,10 @@
 import torch
 from torch import Tensor
 
+from ..core.denoiser import ratio_of
+from ..core.schedule import Schedule
+from .distances import per_sample
+
 NEAREST = 5
 FEWEST = 8             # examples that say anything
 
@@ -26,3 +30,17 @@ def coverage(real: Tensor, made: Tensor) -> Tensor:
 def spread(made: Tensor) -> Tensor:
     """The root mean square of samples (B, ...) about their mean."""
     return (made - made.mean(0)).float().square().mean().sqrt()
+
+
+def by_level(name: str, value: Tensor, share: Tensor) -> dict[str, Tensor]:
+    """What to log of a value (B,): its mean, and that of each third of the times, as shares of t_max (0 where none is)."""
+    inside = (3 * share).long().clamp(0, 2).to(value.device)[:, None] == torch.arange(3, device=value.device)
+    parts = torch.where(inside, value[:, None], 0).sum(0) / inside.sum(0).clamp(min=1)      # what is not finite stays apart
+    return {name: value.mean()} | {f"{name}_{level}": part for level, part in zip(("low", "mid", "high"), parts)}
+
+
+def boundary(schedule: Schedule, t: Tensor, f: Tensor, x0: Tensor) -> dict[str, Tensor]:
+    """What to log of clean predictions f near the data, sigma below alpha / 10: their distance from x0 (0 where none is)."""
+    near = (ratio_of(schedule, t) < 0.1).to(x0.device)
+    error = per_sample((f.detach() - x0).square()).sqrt()
+    return {"boundary": torch.where(near, error, 0).sum() / near.sum().clamp(min=1)}

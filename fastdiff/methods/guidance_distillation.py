@@ -9,7 +9,8 @@ import torch
 from ..core.denoiser import Sampling, with_guidance
 from ..core.errors import FastdiffError
 from ..core.schedule import like
-from .base import Method, Uniform, bare, by_level, per_sample
+from .base import Method, Uniform, bare, per_sample
+from .diagnostics import by_level
 from .progressive import snr_weight
 
 

@@ -7,7 +7,9 @@ import torch
 from ..core.denoiser import Sampling, ratio_of, with_second_time
 from ..core.errors import FastdiffError
 from ..core.schedule import Flow, like
-from .base import Law, Method, Uniform, alike, bare, by_level, per_sample
+from .base import Law, Method, Uniform, bare, per_sample
+from .diagnostics import by_level
+from .jvp import alike
 
 LINE = Flow()
 

@@ -12,7 +12,9 @@ from ..core.errors import FastdiffError
 from ..core.schedule import like
 from ..samplers import time_grid
 from .adversarial import Adversary, pulled
-from .base import Distance, Huber, Method, alike, bare, by_level, guided, per_sample
+from .base import Distance, Huber, Method, bare, guided, per_sample
+from .diagnostics import by_level
+from .jvp import alike
 
 NO_GUIDANCE = (1.0, 1.0)
 BOUNDED = {"eps": "lcm_eps", "v": "lcm_v"}         # rows that LCM puts its boundary condition around

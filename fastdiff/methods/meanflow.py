@@ -8,7 +8,9 @@ import torch
 from ..core.denoiser import Sampling, ratio_of, with_second_time
 from ..core.errors import FastdiffError
 from ..core.schedule import Flow, like
-from .base import Law, LogitNormal, Method, alike, bare, by_level, jvp
+from .base import Law, LogitNormal, Method, bare
+from .diagnostics import by_level
+from .jvp import alike, jvp
 
 LINE = Flow()
 

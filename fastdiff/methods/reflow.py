@@ -7,7 +7,8 @@ from typing import ClassVar
 from ..core.denoiser import Sampling, ratio_of
 from ..core.errors import FastdiffError
 from ..core.schedule import Flow
-from .base import LPIPS, Distance, Law, Method, SquaredL2, bare, by_level
+from .base import LPIPS, Distance, Law, Method, SquaredL2, bare
+from .diagnostics import by_level
 from .kd import noise_of
 from .meanflow import average_velocity
 from .time_sampling import TIME_LAWS

@@ -10,7 +10,10 @@ from torch import Tensor, nn
 from ..core.denoiser import ratio_of
 from ..core.errors import FastdiffError
 from ..core.schedule import like
-from .base import FEW, Law, LogNormal, Method, alike, bare, boundary, by_level, identity_at_data, jvp, per_sample
+from .base import Law, LogNormal, Method, bare, per_sample
+from .consistency import FEW, identity_at_data
+from .diagnostics import boundary, by_level
+from .jvp import alike, jvp
 
 
 @dataclass

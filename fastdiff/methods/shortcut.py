@@ -9,7 +9,8 @@ from ..core.denoiser import Sampling, with_second_time
 from ..core.ema import decay_at
 from ..core.errors import FastdiffError
 from ..core.schedule import like
-from .base import Method, bare, by_level, per_sample
+from .base import Method, bare, per_sample
+from .diagnostics import by_level
 from .meanflow import average_velocity
 
 

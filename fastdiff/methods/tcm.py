@@ -9,8 +9,9 @@ import torch
 from ..core.denoiser import Sampling
 from ..core.errors import FastdiffError
 from ..core.schedule import like
-from .base import Law, alike, bare
+from .base import Law, bare
 from .consistency import ECT
+from .jvp import alike
 from .time_sampling import StudentT
 
 

@@ -3,16 +3,16 @@
 from copy import copy, deepcopy
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from safetensors.torch import save_file
 from torch import nn
 
 from ..core.denoiser import Denoiser
 from ..core.errors import FastdiffError
-from ..core.validation import suggestion
-from ..training.config import Lora
+from ..core.validation import Strict, suggestion
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 # What is adapted where nothing is named, by the kind of network; attention in all others.
@@ -20,6 +20,17 @@ TARGETS = {"unet": (*ATTENTION, "conv1", "conv2", "conv_shortcut", "time_emb_pro
 ADAPTABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 # Pipelines whose load_lora_weights takes an adapter of a kind of network.
 PIPELINES = {"text_unet": "StableDiffusionPipeline", "sd3": "StableDiffusion3Pipeline", "flux": "FluxPipeline"}
+
+
+class Lora(Strict):
+    """A low-rank adapter, the student's only weights that are trained. alpha: what it counts for, rank if not given.
+
+    targets: parts of the names of the layers it is on, such as to_q; if none are given, attention, of unet convolutions too.
+    """
+
+    rank: Annotated[int, Field(ge=1, le=2**16)] = 64
+    alpha: Annotated[float, Field(gt=0)] | None = None
+    targets: tuple[str, ...] = ()
 
 
 def installed() -> None:

@@ -12,9 +12,8 @@ from diffusers import ModelMixin
 from safetensors import safe_open
 from torch import nn
 
-from ..core.errors import FastdiffError
+from ..core.errors import FastdiffError, first_line
 from ..core.files import read_json, read_object
-from ..data.images import first_line
 
 PICKLED = (".bin", ".pt", ".ckpt", ".pth", ".pkl", ".pickle")
 DEEP = ("layers_per_block", "transformer_layers_per_block", "num_layers", "depth")           # settings that count layers

@@ -10,9 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..core.errors import FastdiffError
+from ..core.errors import FastdiffError, first_line
 from ..core.files import read_json
-from ..data.images import first_line
 from .pretrained import check_weights, digest
 
 # What encode_prompt of a pipeline returns, in order: keys of cond, and the same of no prompt where it makes that too.

@@ -8,8 +8,9 @@ import yaml
 
 from ..evaluation.report import figures
 from ..io.export.card import text
+from ..io.export.model import describe
 from ..io.licences import CARD
-from ..io.load import about, describe, load
+from ..io.load import about, load
 
 
 def beside(folder: Path) -> dict[str, str]:

@@ -127,7 +127,7 @@ def checkpoints() -> Said:
 
 def cache() -> Said:
     """Where what was computed of data sets is kept."""
-    from ..core.disk import cache_folder
+    from ..core.files import cache_folder
 
     return room(cache_folder("reference"), "set FASTDIFF_CACHE to another directory")
 

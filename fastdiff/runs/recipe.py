@@ -14,7 +14,7 @@ from ..core.errors import FastdiffError
 from ..core.schedule import SCHEDULES
 from ..core.validation import Named, Strict, call, check, dotted, named, schema, suggestion, validate
 from ..data.registry import DATASETS, Readable, open_dataset
-from ..evaluation.sweep import BenchConfig
+from ..evaluation.config import BenchConfig
 from ..methods import METHODS, Method
 from ..networks import NETWORKS, lora
 from ..training import config as train_config

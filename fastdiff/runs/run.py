@@ -12,17 +12,19 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration
 from rich.console import Console
 
-from ..core.disk import writing
 from ..core.errors import FastdiffError
 from ..core.files import write_json
-from ..data.registry import Nothing, Readable
+from ..data.registry import Nothing
 from ..evaluation import report
-from ..evaluation.sweep import alone, cells, judges, sweep
+from ..evaluation.lock import alone
+from ..evaluation.sweep import cells, judges, sweep
 from ..io.load import about, load
 from ..training.config import FREE
 from ..training.signals import heard
 from . import crash_report as crash
 from .cards import renew
+from .checks import check_like
+from .disk_errors import writing
 from .hub_pins import PINS, pin
 from .progress_bar import bar
 from .recipe import Recipe
@@ -96,13 +98,6 @@ def train_all(run: Run, only: str | None) -> None:
         if only in (None, stage.name):
             do = make_pairs if stage.pairs else train
             do(run, stage, f"{number}/{len(stages)} {stage.name}")
-
-
-def check_like(name: str, own: Readable, data: Readable) -> None:
-    """Refuse a stage of nothing whose samples are not such as the data that are to judge them."""
-    if (own.shape, own.classes) != (data.shape, data.classes):
-        raise FastdiffError(f"stages.{name}.data: nothing of shape {own.shape} and {own.classes} classes, where the run's "
-                            f"data {data.name}, which judge it, have {data.shape} and {data.classes}")
 
 
 def precision_of(recipe: Recipe) -> str:

@@ -15,22 +15,26 @@ from ..core.errors import FastdiffError
 from ..core.files import read_json, write_json
 from ..core.guidance import usual_guidance
 from ..core.validation import named
-from ..data.dataset import as_floats
+from ..data.batch import as_floats
 from ..data.image_grid import picture, save
 from ..data.latents import embedded, encoded
-from ..data.registry import DATASETS, Nothing, Readable, hub_id, nothing
+from ..data.registry import DATASETS, Nothing, Readable, hub_id
+from ..data.toys import nothing
 from ..evaluation.sweep import check_fit
 from ..io import hub
+from ..io.export.model import export
+from ..io.fingerprint import fingerprint
 from ..io.licences import lineage
-from ..io.load import ABOUT, about, export, fingerprint, load
+from ..io.load import ABOUT, about, load
 from ..methods import Progress as Clock
 from ..networks.lora import twin
-from ..samplers.generate import check_labels, plan, sample
+from ..samplers.generate import plan, sample
 from ..training import malloc as heap
 from ..training import pairs
 from ..training.loop import Training
 from ..training.signals import Signals
 from .cards import beside
+from .checks import check_base, check_data
 from .progress_bar import bar
 from .recipe import Recipe, Stage
 from .status import note
@@ -178,31 +182,6 @@ def told(logs: dict[str, Any], pace: dict[str, float], collapsed: float | None) 
     memory = f", {pace['memory_mb'] / 1024:.1f} GiB" if torch.cuda.is_available() else ""
     fallen = "" if collapsed is None else f", COLLAPSED: {collapsed:.0%} of the data covered"
     return f"{loss}, {pace['images_per_s']:,.0f} img/s{waits}{memory}{fallen}"
-
-
-def check_data(what: str, model: Denoiser | None, data: Any, raw: bool = False) -> None:
-    """Refuse a model of other samples, fewer classes or another image to go by than the data's; raw: these are its x."""
-    shape = model and tuple(model.shape if raw else model.image_shape)
-    if model and shape != tuple(data.shape):
-        raise FastdiffError(f"{what} makes samples of shape {shape}, the data have {tuple(data.shape)}")
-    needed = getattr(model.net, "image", 0) if model else 0
-    if needed and (data.image is None or data.image.shape[1] != needed):
-        raise FastdiffError(f"{what} is conditioned on images of {needed} channels, the data {data.name} bring "
-                            f"{'none' if data.image is None else data.image.shape[1]}: set `image` of the data")
-    if model and model.classes is not None and data.labels is not None:
-        try:
-            check_labels(model, data.labels)
-        except FastdiffError as error:
-            raise FastdiffError(f"{what} does not know the data's classes: {error}") from None
-
-
-def check_base(stage: Stage, model: Denoiser, base: Denoiser, data: Readable) -> None:
-    """Refuse a cascade whose base does not make the images that its upper model learns from."""
-    if not getattr(model.net, "image", 0):
-        raise FastdiffError(f"stage {stage.name}.base: this model is conditioned on no image: set `image` of its network")
-    if tuple(base.image_shape) != tuple(data.image.shape[1:]):
-        raise FastdiffError(f"stage {stage.name}.base: {stage.base} makes {tuple(base.image_shape)}, and this model learns "
-                            f"from {tuple(data.image.shape[1:])}")
 
 
 def make_pairs(run: Run, stage: Stage, title: str) -> None:

@@ -12,8 +12,7 @@ from typing import Any
 import psutil
 
 from ..core.errors import FastdiffError
-from ..core.files import read_object
-from ..evaluation.rows import written
+from ..core.files import read_object, written
 from .recipe_file import parse
 
 FILE = "status.json"

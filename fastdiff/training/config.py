@@ -3,13 +3,13 @@
 import math
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
-from pydantic import Field
 
 from ..core.errors import FastdiffError
 from ..core.validation import Strict, schema, validate
+from ..networks.lora import Lora
 
 # Each updates all weights in as few calls as it can.
 OPTIMIZERS = {"adam": partial(torch.optim.Adam, fused=True), "adamw": partial(torch.optim.AdamW, fused=True),
@@ -23,17 +23,6 @@ LEAST = {"steps": 1, "batch": 1, "accumulate": 1, "log_every": 1, "save_every": 
 MOST = {"steps": 10**9, "batch": 10**6, "accumulate": 10**6, "log_every": 10**9, "save_every": 10**9, "warmup": 10**9,
         "sample_every": 10**9, "lr": 1000, "clip": 10**9, "weight_decay": 1000, "save_minutes": 10**7, "seed": 2**63 - 1,
         "max_skips": 10**9, "keep": 10**6}
-
-
-class Lora(Strict):
-    """A low-rank adapter, the student's only weights that are trained. alpha: what it counts for, rank if not given.
-
-    targets: parts of the names of the layers it is on, such as to_q; if none are given, attention, of unet convolutions too.
-    """
-
-    rank: Annotated[int, Field(ge=1, le=2**16)] = 64
-    alpha: Annotated[float, Field(gt=0)] | None = None
-    targets: tuple[str, ...] = ()
 
 
 class Own(Strict):

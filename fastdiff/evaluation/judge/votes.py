@@ -12,9 +12,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from ...core.errors import FastdiffError
+from ...core.files import identity
 from ...core.validation import suggestion
 from ...data.decode import drawn
-from ..rows import finite, identity, metric_of, read_rows, summary
+from ..rows import read_rows
+from ..summary import finite, metric_of, summary
 
 ANSWERS = "judge.jsonl"
 REAL = "real"

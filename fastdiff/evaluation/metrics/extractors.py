@@ -17,9 +17,8 @@ from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, Featu
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 from torchvision.models import VGG16_Weights
 
-from ...core.errors import FastdiffError
+from ...core.errors import FastdiffError, first_line
 from ...data.image_grid import to_uint8
-from ...data.images import first_line
 from ...networks.classifiers import load_features
 from ...networks.download import cached, socket_timeout
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.forward_ad import unpack_dual
 
 from ...core.denoiser import Denoiser
-from ...methods.base import jvp
+from ...methods.jvp import jvp
 from ...training.loop import Training
 
 Call = tuple[nn.Module, int]         # a layer, and which of its calls in a pass

@@ -9,9 +9,10 @@ from accelerate import Accelerator
 
 from ...core.denoiser import Denoiser
 from ...core.errors import FastdiffError
+from ...core.files import identity
 from ...io.load import about, load
 from ..provenance import provenance
-from ..rows import append_row, identity
+from ..rows import append_row
 
 
 def record(path: str, measure: Callable[[Denoiser], Iterator[dict[str, Any]]], out: Path) -> Iterator[dict[str, Any]]:

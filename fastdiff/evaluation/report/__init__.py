@@ -1,6 +1,6 @@
 """The views of a benchmark's rows: terminal table, Markdown, LaTeX, CSV, plots, and one HTML page."""
 
-from ..rows import metric_of, summary
+from ..summary import metric_of, summary
 from .tables import table
 from .writers import csv, figures, latex, left_out, markdown, write
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from PIL import Image
 
 from ...data.decode import drawn
-from ..rows import better, finite, reference, usual
+from ..metric_names import better
+from ..summary import finite, reference, usual
 from . import tables
 
 HERE = Path(__file__).parent

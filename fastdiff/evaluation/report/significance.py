@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..rows import ALIKE, CELL, current_rows, family, finite, metrics_of, summary
+from ..metric_names import family
+from ..summary import ALIKE, CELL, current_rows, finite, metrics_of, summary
 
 KERNEL = ("kid", "kd", "energy")
 CHUNK = 2**21  # terms drawn at a time

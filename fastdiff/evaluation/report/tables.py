@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.markup import escape as no_markup
 from rich.table import Table
 
-from ..rows import better, family, figure, finite, metrics_of, ratio, summary
+from ..metric_names import better, family
+from ..summary import figure, finite, metrics_of, ratio, summary
 
 NAMES = ("Model", "Sampler", "Method")                                 # set flush left
 EMPTY = ("", "–")

@@ -1,6 +1,7 @@
 """What a report says in words: the verdict, how to read its figures, what speaks against them, what made them."""
 
-from ..rows import ALIKE, alike, current_rows, family, figure, finite, ratio, reference
+from ..metric_names import family
+from ..summary import ALIKE, alike, current_rows, figure, finite, ratio, reference
 
 FEW = 4             # steps
 CLOSE = 1.1         # times the best figure: as good, where it takes fewer steps

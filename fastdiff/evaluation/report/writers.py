@@ -13,7 +13,8 @@ from ...core.files import read_json
 from ...io.licences import limits
 from ..judge import answers, results
 from ..judge import markdown as judgement
-from ..rows import metrics_of, read_rows, reference, summary, usual
+from ..rows import read_rows
+from ..summary import metrics_of, reference, summary, usual
 from .tables import NAMES, Column, by_steps, columns, compared, costs, lines, training
 from .text import notes, provenance, verdict, warnings
 

@@ -10,9 +10,9 @@ from ...core.denoiser import Denoiser
 from ...core.files import write_json
 from ...core.guidance import usual_guidance
 from ...samplers import time_grid
+from ..diffusers_names import INDEX
 from .scheduler import Stock, stock
 
-INDEX = "model_index.json"
 # The pipelines that call a plain UNet2DModel and one of these schedulers as a loop of ours would.
 PIPELINES = {"DDIMScheduler": "DDIMPipeline", "DDPMScheduler": "DDPMPipeline", "LCMScheduler": "DDPMPipeline",
              "CMStochasticIterativeScheduler": "ConsistencyModelPipeline"}

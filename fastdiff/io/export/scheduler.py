@@ -14,10 +14,8 @@ from ...core.validation import spelled
 from ...samplers import time_grid
 from ...samplers.few_step import below
 from ...samplers.time_grids import falling
-from ..diffusers_names import table_betas, table_config, variance_preserving
+from ..diffusers_names import DIFFUSERS_NAMES, LCM_NAMES, table_betas, table_config, variance_preserving
 
-DIFFUSERS_NAMES = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}
-LCM_NAMES = {"lcm_eps": "epsilon", "lcm_v": "v_prediction"}         # LCM's own boundary condition around them
 RAMPS = 40, 10**6 + 1        # points of a consistency scheduler's ramp: as published, and so many that any level is one
 RHO, SIGMA_MIN = 7.0, 0.002
 FALLS = 8                    # entries of a made table at alpha^2 = 1/4, 1/16, ...: a beta near 1 would round in float32

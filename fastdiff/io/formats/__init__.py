@@ -7,11 +7,10 @@ from typing import Any
 from safetensors import SafetensorError
 
 from ...core.denoiser import Denoiser
-from ...core.errors import FastdiffError
+from ...core.errors import FastdiffError, first_line
 from ...core.files import read_object
-from ...data.images import first_line
 from ...networks.pretrained import UnreadWeights
-from ..export.pipeline import INDEX
+from ..diffusers_names import INDEX
 from ..metadata import ABOUT
 from . import text_to_image as prompted
 from . import unconditional as plain

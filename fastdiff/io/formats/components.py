@@ -8,8 +8,8 @@ from diffusers import ModelMixin
 
 from ...core.denoiser import Denoiser
 from ...core.errors import FastdiffError
+from ...core.validation import sized
 from ...networks.pretrained import check_weights, opened
-from ..metadata import sized
 
 
 def part(folder: Path, name: str) -> Path:

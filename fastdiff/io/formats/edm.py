@@ -25,10 +25,9 @@ from torch import Tensor
 from ...core.denoiser import Denoiser, Sampling
 from ...core.files import read_object
 from ...core.schedule import Karras
-from ...core.validation import validate
+from ...core.validation import Finite, validate
 from ...networks import UNet
 from ...networks.pretrained import check_weights
-from ..metadata import Finite
 
 EDM, WEIGHTS = "edm.json", "model.safetensors"
 Count = Annotated[int, Field(ge=1, le=4096)]

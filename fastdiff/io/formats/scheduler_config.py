@@ -13,10 +13,9 @@ from ...core.denoiser import Denoiser, Sampling
 from ...core.errors import FastdiffError
 from ...core.files import read_object
 from ...core.schedule import DDPM
-from ...core.validation import validate
-from ..diffusers_names import DIFFUSERS_BETAS
-from ..export.scheduler import DIFFUSERS_NAMES
-from ..metadata import MOST, Finite
+from ...core.validation import Finite, validate
+from ..diffusers_names import DIFFUSERS_BETAS, DIFFUSERS_NAMES
+from ..metadata import MOST
 from .components import fitted, part
 
 SPACINGS = {"leading": "leading", "trailing": "trailing", "linspace": "uniform"}      # theirs by ours, the nearest

@@ -1,4 +1,4 @@
-"""What a disk may answer to one who writes: that it is full, read-only or not his."""
+"""One-line messages for disk errors: no space left, read-only, permission denied."""
 
 import errno
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from .errors import FastdiffError
+from ..core.errors import FastdiffError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
@@ -30,12 +30,6 @@ def writing(folder: Path) -> Iterator[None]:
         remedy = "make room" if number in FULL else "make it writable, or choose another with --out"
         raise FastdiffError(f"{what}: {os.strerror(number).lower()}: {remedy}; what was saved before is whole, and the same "
                             "command goes on") from None
-
-
-def cache_folder(what: str) -> Path:
-    """Where what was computed of data is kept: below $FASTDIFF_CACHE, or fastdiff in the user's cache folder."""
-    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.environ.get("FASTDIFF_CACHE") or Path(home) / "fastdiff").expanduser() / what
 
 
 def number_in(text: str) -> int | None:
