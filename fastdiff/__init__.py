@@ -9,11 +9,24 @@ __version__ = "0.1.0"
 
 # Public name -> the module that has it; imported at first use, so that the command line answers at once.
 PUBLIC = {
-    "load": "io.load", "export": "io.export.model", "sample": "samplers.generate", "time_grid": "samplers",
-    "Denoiser": "core.denoiser", "Guided": "core.guidance", "SAMPLERS": "samplers", "METHODS": "methods",
-    "SCHEDULES": "core.schedule", "DATASETS": "data.registry", "open_dataset": "data.registry",
-    "edit": "samplers.edit", "nll": "samplers.likelihood", "search_times": "samplers.time_search",
-    "tune": "networks.inference", "sweep": "evaluation.sweep", "BenchConfig": "evaluation.config", "run": "runs.run",
+    "load": "io.load",
+    "export": "io.export.model",
+    "sample": "samplers.generate",
+    "time_grid": "samplers",
+    "Denoiser": "core.denoiser",
+    "Guided": "core.guidance",
+    "SAMPLERS": "samplers",
+    "METHODS": "methods",
+    "SCHEDULES": "core.schedule",
+    "DATASETS": "data.registry",
+    "open_dataset": "data.registry",
+    "edit": "samplers.edit",
+    "nll": "samplers.likelihood",
+    "search_times": "samplers.time_search",
+    "tune": "networks.inference",
+    "sweep": "evaluation.sweep",
+    "BenchConfig": "evaluation.config",
+    "run": "runs.run",
 }
 MODULES = {"networks": "networks", "report": "evaluation.report", "recipe": "runs.recipe"}
 

@@ -2,9 +2,9 @@
 
     python recipes/cifar10_features.py DATA OUT [--size 32] [--grey] [--epochs 12]
 
-DATA: a folder or pattern of parquet files with the columns img and label, or the hub id uoft-cs/cifar10. OUT: the folder
-that a recipe names as its bench.extractor. Trains on the training images, mirrored and shifted by up to an eighth; what it
-gets right of the test images is printed and stated in features.json.
+DATA: a folder or pattern of parquet files with the columns img and label, or the hub id uoft-cs/cifar10. OUT:
+the folder that a recipe names as its bench.extractor. Trains on the training images, mirrored and shifted by
+up to an eighth; what it gets right of the test images is printed and stated in features.json.
 """
 
 import argparse
@@ -50,7 +50,10 @@ def main() -> None:
     torch.manual_seed(0)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     colour = "grey" if asked.grey else "rgb"
-    fit, test = (open_dataset(asked.data, split=split, resolution=asked.size, colour=colour) for split in ("train", "test"))
+    fit, test = (
+        open_dataset(asked.data, split=split, resolution=asked.size, colour=colour)
+        for split in ("train", "test")
+    )
 
     net = PictureFeatures(asked.size, 1 if asked.grey else 3, WIDTHS, fit.classes).to(device)
     steps = asked.epochs * (len(fit) // BATCH)
@@ -65,17 +68,28 @@ def main() -> None:
             loss.backward()
             optimizer.step()
             schedule.step()
-        print(f"epoch {epoch + 1}/{asked.epochs}, {time.monotonic() - start:.0f} s, loss {loss.item():.3f}", flush=True)
+        print(
+            f"epoch {epoch + 1}/{asked.epochs}, {time.monotonic() - start:.0f} s, loss {loss.item():.3f}",
+            flush=True,
+        )
     right = accuracy(net.eval(), test.examples, test.labels, device)
     print(f"test accuracy {right:.4f} on {len(test):,} images")
 
     asked.out.mkdir(parents=True, exist_ok=True)
-    save_file({name: value.cpu() for name, value in net.state_dict().items()}, asked.out / "model.safetensors.tmp")
+    save_file(
+        {name: value.cpu() for name, value in net.state_dict().items()}, asked.out / "model.safetensors.tmp"
+    )
     os.replace(asked.out / "model.safetensors.tmp", asked.out / "model.safetensors")
-    info = {"name": f"cifar10_{colour}{asked.size}" if asked.grey or asked.size != 32 else "cifar10", "size": asked.size,
-            "channels": net.channels, "widths": WIDTHS, "dims": net.dims, "classes": net.classes,
-            "test_accuracy": round(right, 4),
-            "trained_on": f"CIFAR-10, {len(fit):,} training images of {asked.size} x {asked.size}, {colour}"}
+    info = {
+        "name": f"cifar10_{colour}{asked.size}" if asked.grey or asked.size != 32 else "cifar10",
+        "size": asked.size,
+        "channels": net.channels,
+        "widths": WIDTHS,
+        "dims": net.dims,
+        "classes": net.classes,
+        "test_accuracy": round(right, 4),
+        "trained_on": f"CIFAR-10, {len(fit):,} training images of {asked.size} x {asked.size}, {colour}",
+    }
     (asked.out / "features.json.tmp").write_text(json.dumps(info, indent=2) + "\n")
     os.replace(asked.out / "features.json.tmp", asked.out / "features.json")
 

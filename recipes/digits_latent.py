@@ -28,8 +28,16 @@ TOKENS, WIDTH = 16, 32
 
 
 def train(images: Tensor) -> AutoencoderKL:
-    net = AutoencoderKL(1, 1, ("DownEncoderBlock2D",) * 2, ("UpDecoderBlock2D",) * 2, (32, 32), latent_channels=2,
-                        norm_num_groups=8, sample_size=8)
+    net = AutoencoderKL(
+        1,
+        1,
+        ("DownEncoderBlock2D",) * 2,
+        ("UpDecoderBlock2D",) * 2,
+        (32, 32),
+        latent_channels=2,
+        norm_num_groups=8,
+        sample_size=8,
+    )
     optimizer = torch.optim.Adam(net.parameters(), lr=LR)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, total_steps=STEPS)
     for _ in range(STEPS):
@@ -49,12 +57,25 @@ def text_encoder() -> TextEncoder:
     letters = string.ascii_lowercase
     words = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
     with TemporaryDirectory() as folder:
-        (Path(folder) / "vocab.json").write_text(json.dumps({word: number for number, word in enumerate(words)}))
+        (Path(folder) / "vocab.json").write_text(
+            json.dumps({word: number for number, word in enumerate(words)})
+        )
         (Path(folder) / "merges.txt").write_text("#version: 0.2\n")
         tokenizer = CLIPTokenizer.from_pretrained(folder, model_max_length=TOKENS)
-    encoder = CLIPTextModel(CLIPTextConfig(
-        vocab_size=len(words), hidden_size=WIDTH, intermediate_size=2 * WIDTH, num_hidden_layers=2, num_attention_heads=4,
-        max_position_embeddings=TOKENS, projection_dim=WIDTH, bos_token_id=52, eos_token_id=53, pad_token_id=53))
+    encoder = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(words),
+            hidden_size=WIDTH,
+            intermediate_size=2 * WIDTH,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            max_position_embeddings=TOKENS,
+            projection_dim=WIDTH,
+            bos_token_id=52,
+            eos_token_id=53,
+            pad_token_id=53,
+        )
+    )
     return TextEncoder("StableDiffusionPipeline", text_encoder=encoder, tokenizer=tokenizer)
 
 
@@ -69,7 +90,9 @@ def main() -> None:
     with torch.no_grad():
         latents = net.encode(images).latent_dist.sample()
         error = (net.decode(latents).sample - images).square().mean().sqrt().item()
-    net.register_to_config(scaling_factor=round(1 / latents.std().item(), 4), shift_factor=round(latents.mean().item(), 4))
+    net.register_to_config(
+        scaling_factor=round(1 / latents.std().item(), 4), shift_factor=round(latents.mean().item(), 4)
+    )
     print(f"root mean square error {error:.4f}")
 
     shutil.rmtree(OUT, ignore_errors=True)

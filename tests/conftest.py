@@ -17,9 +17,11 @@ def pytest_runtest_protocol(item):
     """Of several workers, those that run what is marked alone, for it times things, run it while no other runs anything."""
     with ExitStack() as held:
         if hasattr(item.config, "workerinput"):
-            shared = item.config._tmp_path_factory.getbasetemp().parent        # every worker has a folder of its own in it
+            shared = (
+                item.config._tmp_path_factory.getbasetemp().parent
+            )  # every worker has a folder of its own in it
             gate, room = (held.enter_context((shared / name).open("w")) for name in ("gate", "room"))
-            fcntl.flock(gate, fcntl.LOCK_EX)                                   # who waits in it lets nobody else begin
+            fcntl.flock(gate, fcntl.LOCK_EX)  # who waits in it lets nobody else begin
             fcntl.flock(room, fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH)
             fcntl.flock(gate, fcntl.LOCK_UN)
         return (yield)
@@ -81,7 +83,12 @@ def refused(fastdiff):
 
     def run(*words):
         code, out, err = fastdiff(*words)
-        assert code == 2 and err.count("\n") == 1 and err.startswith("fastdiff: ") and "Traceback" not in out + err
+        assert (
+            code == 2
+            and err.count("\n") == 1
+            and err.startswith("fastdiff: ")
+            and "Traceback" not in out + err
+        )
         return err
 
     return run

@@ -9,8 +9,9 @@ import torch
 def fork(target, *args):
     """target of the arguments in a process of its own, started."""
     server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload(["fastdiff.runs.run", "fastdiff.runs.recipe", "fastdiff.cli",
-                                   "fastdiff.evaluation.report.plots"])
+    server.set_forkserver_preload(
+        ["fastdiff.runs.run", "fastdiff.runs.recipe", "fastdiff.cli", "fastdiff.evaluation.report.plots"]
+    )
     process = server.Process(target=target, args=args)
     process.start()
     return process

@@ -41,8 +41,12 @@ class Duel(Denoising):
         x = bare(nets["student"]).schedule.mix(batch.x0, batch.rng.normal(batch.x0.shape[1:]), t)
         said, aims = (nets[role](x, t, t, batch.cond).x0 for role in ("student", "teacher"))
         said = said if "student" in turn else nets["fake"](said, t, t, batch.cond).x0
-        error = per_sample((said - aims).square()) + (nets["critic"](said) - nets["critic"](batch.x0)).square().mean(1)
-        return error.mean() if "student" in turn else -error.mean() + 2 * per_sample((said - aims).square()).mean(), {}
+        error = per_sample((said - aims).square()) + (
+            nets["critic"](said) - nets["critic"](batch.x0)
+        ).square().mean(1)
+        return error.mean() if "student" in turn else -error.mean() + 2 * per_sample(
+            (said - aims).square()
+        ).mean(), {}
 
 
 def made(seed):
@@ -68,7 +72,9 @@ def train(job, folder, accelerator):
     for step, _ in run:
         if step == job.get("until"):
             break
-    held = {f"{r}.{k}": v for r, n in run.nets().items() for k, v in n.state_dict().items() if not is_shard(v)}
+    held = {
+        f"{r}.{k}": v for r, n in run.nets().items() for k, v in n.state_dict().items() if not is_shard(v)
+    }
     held |= {f"result.{k}": v for k, v in run.result().state_dict().items()}
     return run.tensors(), {name: value.clone() for name, value in held.items()}
 

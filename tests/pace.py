@@ -21,8 +21,12 @@ def training(accelerator, meet):
     """Seconds of so many steps, all processes together."""
     model = load("checkpoints/digits/teacher")
     with tempfile.TemporaryDirectory() as folder:
-        config = TrainConfig(steps=STEPS + 3, batch=256, log_every=10**6, save_every=10**6, save_minutes=10**6)
-        run = Training(METHODS["denoising"](), Progress, model, None, digits(), config, Path(folder), accelerator)
+        config = TrainConfig(
+            steps=STEPS + 3, batch=256, log_every=10**6, save_every=10**6, save_minutes=10**6
+        )
+        run = Training(
+            METHODS["denoising"](), Progress, model, None, digits(), config, Path(folder), accelerator
+        )
         for _ in range(3):
             run.advance()
         accelerator.wait_for_everyone()

@@ -10,7 +10,9 @@ from fastdiff.core.guidance import Guided
 from fastdiff.core.schedule import SCHEDULES, Cosine, Flow, Karras, Trig
 from fastdiff.samplers import SAMPLERS
 
-schedules = pytest.mark.parametrize("schedule", [*(kind() for kind in SCHEDULES.values()), Trig(sigma_data=0.7)], ids=repr)
+schedules = pytest.mark.parametrize(
+    "schedule", [*(kind() for kind in SCHEDULES.values()), Trig(sigma_data=0.7)], ids=repr
+)
 solvers = pytest.mark.parametrize("sampler", ["ode23", "ode45"])
 
 
@@ -30,8 +32,15 @@ def test_the_flow_map_of_a_gaussian(sampler, schedule):
     exact = mean + std * (x - alpha * mean) / torch.hypot(alpha * std, sigma)
     errors, costs = [], []
     for tolerance in (1e-2, 1e-4, 1e-6):
-        got, nfe = solve(sampler, gaussian(std, schedule, mean), x, [schedule.t_max, 0.0], rtol=tolerance, atol=tolerance,
-                         ratio_min=1e-5)
+        got, nfe = solve(
+            sampler,
+            gaussian(std, schedule, mean),
+            x,
+            [schedule.t_max, 0.0],
+            rtol=tolerance,
+            atol=tolerance,
+            ratio_min=1e-5,
+        )
         errors.append(float((got - exact).abs().max()))
         costs.append(nfe)
         assert errors[-1] < 20 * tolerance
@@ -41,16 +50,23 @@ def test_the_flow_map_of_a_gaussian(sampler, schedule):
 @solvers
 def test_the_tolerance_is_met_on_a_mixture(sampler):
     exact = reference(Karras(), 80.0, 0.002, 1500)
-    found = {rtol: solve(sampler, mixture(Karras()), 80 * noise(), [80.0, 0.002], rtol=rtol, atol=rtol)
-             for rtol in (1e-3, 1e-5, 1e-6)}
+    found = {
+        rtol: solve(sampler, mixture(Karras()), 80 * noise(), [80.0, 0.002], rtol=rtol, atol=rtol)
+        for rtol in (1e-3, 1e-5, 1e-6)
+    }
     for tolerance, (got, _) in found.items():
         assert (got - exact).square().mean().sqrt() < 10 * tolerance
     assert found[1e-3][1] < found[1e-5][1] < found[1e-6][1]
 
 
 def test_the_higher_order_is_cheaper_where_much_is_asked():
-    costs = {sampler: [solve(sampler, mixture(Cosine()), noise(), [1.0, 0.0], rtol=tolerance, atol=tolerance)[1]
-                       for tolerance in (1e-2, 1e-6)] for sampler in ("ode23", "ode45")}
+    costs = {
+        sampler: [
+            solve(sampler, mixture(Cosine()), noise(), [1.0, 0.0], rtol=tolerance, atol=tolerance)[1]
+            for tolerance in (1e-2, 1e-6)
+        ]
+        for sampler in ("ode23", "ode45")
+    }
     assert costs["ode45"][1] < costs["ode23"][1] / 2 and costs["ode23"][0] <= costs["ode45"][0] + 6
 
 
@@ -67,7 +83,9 @@ def test_a_sample_does_not_depend_on_its_batch(sampler):
 
 @solvers
 def test_only_the_ends_of_the_grid_count(sampler):
-    few, many = (solve(sampler, mixture(Flow()), noise(), times) for times in ([1.0, 0.0], [1.0, 0.7, 0.1, 0.0]))
+    few, many = (
+        solve(sampler, mixture(Flow()), noise(), times) for times in ([1.0, 0.0], [1.0, 0.7, 0.1, 0.0])
+    )
     assert torch.equal(few[0], many[0]) and few[1] == many[1]
 
 
@@ -79,8 +97,12 @@ def test_a_walk_may_be_broken_in_two(sampler, schedule):
     x = noise() * schedule.alpha_sigma(f64(top))[1]
     whole, _ = solve(sampler, mixture(schedule), x, [top, 0.2 * top], **tight)
     halfway, _ = solve(sampler, mixture(schedule), x, [top, 0.5 * top], **tight)
-    torch.testing.assert_close(solve(sampler, mixture(schedule), halfway, [0.5 * top, 0.2 * top], **tight)[0], whole,
-                               rtol=0, atol=1e-4)
+    torch.testing.assert_close(
+        solve(sampler, mixture(schedule), halfway, [0.5 * top, 0.2 * top], **tight)[0],
+        whole,
+        rtol=0,
+        atol=1e-4,
+    )
 
 
 @solvers
@@ -111,7 +133,9 @@ def test_a_start_below_the_smallest_ratio_is_one_prediction(sampler):
 @pytest.mark.parametrize("option", ["rtol", "atol", "ratio_min"])
 @pytest.mark.parametrize("value", [0.0, -1e-3, float("nan")])
 def test_a_tolerance_is_above_0(sampler, option, value):
-    with pytest.raises(FastdiffError, match=f"sampler {sampler}: {option} = {value}, expected a number above 0"):
+    with pytest.raises(
+        FastdiffError, match=f"sampler {sampler}: {option} = {value}, expected a number above 0"
+    ):
         solve(sampler, mixture(Cosine()), noise(), [1.0, 0.0], **{option: value})
 
 

@@ -39,7 +39,7 @@ from fastdiff.training.loop import TrainConfig, Training
 from fastdiff.training.roles import only, roles_of
 
 EVERY = pytest.mark.parametrize("schedule", [Flow(), Cosine(), Karras()], **named)
-ALL = ("first", "blocks.0", "blocks.1", "blocks.2")               # of an MLP
+ALL = ("first", "blocks.0", "blocks.1", "blocks.2")  # of an MLP
 SEEN = Adversary(weight=0.5, features=("first", "blocks.0"), hidden=16)
 LOSSES = ("softplus", "minimax", "hinge")
 
@@ -64,10 +64,14 @@ def divergences(a):
     return torch.trapezoid(kl, x), torch.trapezoid(js, x)
 
 
-@pytest.mark.parametrize(("loss", "falls"), [
-    ("minimax", lambda kl, js: 2 * js),                           # Goodfellow et al. 2014, theorem 1
-    ("softplus", lambda kl, js: kl - 2 * js),                     # Arjovsky & Bottou 2017, theorem 2.5
-    ("hinge", lambda kl, js: kl)])
+@pytest.mark.parametrize(
+    ("loss", "falls"),
+    [
+        ("minimax", lambda kl, js: 2 * js),  # Goodfellow et al. 2014, theorem 1
+        ("softplus", lambda kl, js: kl - 2 * js),  # Arjovsky & Bottou 2017, theorem 2.5
+        ("hinge", lambda kl, js: kl),
+    ],
+)
 def test_the_students_gradient_is_that_of_a_divergence(loss, falls):
     a = torch.tensor(A, dtype=torch.float64, requires_grad=True)
     value = Adversary(weight=1, loss=loss).fooling(right(a + QUANTILES)[:, None])
@@ -81,7 +85,9 @@ def test_the_students_gradient_is_that_of_a_divergence(loss, falls):
 def test_the_students_gradient_by_logits(loss):
     logits = torch.linspace(-30, 30, 13, requires_grad=True)
     (found,) = torch.autograd.grad(Adversary(loss=loss).fooling(logits), logits)
-    wanted = {"softplus": -(-logits).sigmoid(), "minimax": -logits.sigmoid(), "hinge": -torch.ones(13)}[loss] / 13
+    wanted = {"softplus": -(-logits).sigmoid(), "minimax": -logits.sigmoid(), "hinge": -torch.ones(13)}[
+        loss
+    ] / 13
     torch.testing.assert_close(found, wanted.detach())
 
 
@@ -105,7 +111,11 @@ def test_the_critic_that_is_right_has_no_gradient_and_others_point_back(loss):
         critic = Linear(scale)
         value, logs = Adversary(loss=loss).telling(critic, real, made)
         slopes.append(torch.autograd.grad(value, list(critic.parameters())))
-        assert logs["critic_real"] == logs["critic_fake"] == pytest.approx(NormalDist().cdf((1 - A) / 2), abs=1e-3)
+        assert (
+            logs["critic_real"]
+            == logs["critic_fake"]
+            == pytest.approx(NormalDist().cdf((1 - A) / 2), abs=1e-3)
+        )
         if scale == 1:
             assert value.item() == pytest.approx(log(4) - 2 * divergences(A)[1].item(), abs=1e-4)
     assert all(abs(slope) < 1e-4 for slope in slopes[0])
@@ -121,6 +131,7 @@ def test_the_hinge_asks_for_a_margin_of_one():
 
 def test_the_penalty_of_a_straight_critic_is_its_slope():
     """Half of r1 |w|^2, by the samples that are real alone, over all features and their places."""
+
     class Straight(nn.Module):
         def __init__(self):
             super().__init__()
@@ -154,9 +165,13 @@ def points(seed=0, **options):
 
 
 JUDGED = {
-    "gan": GAN(gan=Adversary(weight=0.5, r1=0.1, hidden=16)), "ladd": LADD(gan=SEEN), "add": ADD(gan=SEEN),
-    "ctm": CTM(points=3, gan=SEEN), "progressive": Progressive(steps=2, gan=SEEN),
-    "stochastic": Stochastic(steps=2, gan=SEEN), "pcm": PCM(weights=(1.0, 1.0), gan=SEEN),
+    "gan": GAN(gan=Adversary(weight=0.5, r1=0.1, hidden=16)),
+    "ladd": LADD(gan=SEEN),
+    "add": ADD(gan=SEEN),
+    "ctm": CTM(points=3, gan=SEEN),
+    "progressive": Progressive(steps=2, gan=SEEN),
+    "stochastic": Stochastic(steps=2, gan=SEEN),
+    "pcm": PCM(weights=(1.0, 1.0), gan=SEEN),
 }
 JUDGES = pytest.mark.parametrize("method", JUDGED.values(), ids=JUDGED)
 
@@ -209,7 +224,7 @@ def test_the_term_grows_with_its_weight_and_the_rest_stays(method):
 @pytest.mark.parametrize(("schedule", "predicts"), PARAMETERISATIONS, **named)
 def test_on_one_point_the_teacher_has_nothing_to_say(schedule, predicts):
     """And the critic, which sees the same in data and samples, is at chance."""
-    method = ADD(gan=Adversary(weight=1.0, features=("",)))       # of a network of no parts: what it puts out
+    method = ADD(gan=Adversary(weight=1.0, features=("",)))  # of a network of no parts: what it puts out
     student, teacher = (constant(POINT, schedule, predicts) for _ in range(2))
     critic = method.extras(student.float(), teacher.float())["critic"]
     nets = {"student": student, "teacher": teacher, "critic": critic}
@@ -242,21 +257,26 @@ def test_the_student_starts_as_the_sampler_does_and_at_its_times_alone(schedule)
     """At the first time it is shown noise alone, though the data be far away; elsewhere the data, noised."""
     student, x0 = told(lambda x, t, s: 0 * x, schedule, "x0"), torch.full((400, 2), 1e6)
     _, kind, drawn = LADD(steps=(1, 2, 4)).made(student, batch_of(x0))
-    (x, t, s, _), = student.net.asked
+    ((x, t, s, _),) = student.net.asked
     grid = time_grid(schedule, 4, "uniform")[:-1]
     assert (s == 0).all() and set(t.tolist()) <= set(grid.float().tolist()) and len(set(t.tolist())) == 4
     assert torch.equal(grid.flip(0).float()[kind], t) and torch.equal(drawn, t == grid[0].float())
     assert 0.3 < drawn.float().mean() < 0.55
-    assert abs(x[drawn].std() - schedule.alpha_sigma(grid[0])[1]) < 0.15 * x[drawn].std() and (x[~drawn] > 1e5).all()
+    assert (
+        abs(x[drawn].std() - schedule.alpha_sigma(grid[0])[1]) < 0.15 * x[drawn].std()
+        and (x[~drawn] > 1e5).all()
+    )
 
 
 def test_data_and_samples_are_shown_at_one_level_with_noise_of_their_own():
     teacher, x = told(lambda x, t, s: 0 * x, Flow(), "x0"), torch.zeros(64, 2)
     method = LADD(gan=Adversary(weight=1.0, features=("",)))
     real, made = method.seen({"teacher": teacher}, batch_of(x), x, x)
-    (y, t, _, _), = teacher.net.asked
+    ((y, t, _, _),) = teacher.net.asked
     assert torch.equal(t[:64], t[64:]) and t.std() > 0.1 and not torch.equal(y[:64], y[64:])
-    assert torch.equal(torch.cat([real[0], made[0]])[:, 0], teacher.net.model.target(0 * y, y / t[:, None], t))
+    assert torch.equal(
+        torch.cat([real[0], made[0]])[:, 0], teacher.net.model.target(0 * y, y / t[:, None], t)
+    )
     teacher.net.asked.clear()
     Teachers(0.05).seen(method.gan, {"teacher": teacher}, batch_of(x), x)
     assert torch.equal(teacher.net.asked[0][1], torch.full((64,), 0.05))
@@ -266,11 +286,16 @@ def test_data_and_samples_are_shown_at_one_level_with_noise_of_their_own():
 def test_a_jump_is_judged_by_where_it_ends_and_where_it_began(schedule):
     """At the ends that the teacher's steps have; a teacher is never asked at t = 0."""
     teacher = told(lambda x, t, s: 0 * x, schedule, "x0")
-    x, x0, t, s = torch.randn(3, 2), torch.randn(3, 2), torch.full((3,), schedule.t_max), torch.tensor([0.0, 0.3, 0.5])
+    x, x0, t, s = (
+        torch.randn(3, 2),
+        torch.randn(3, 2),
+        torch.full((3,), schedule.t_max),
+        torch.tensor([0.0, 0.3, 0.5]),
+    )
     s = (s * schedule.t_max).double()
     t = t.double()
     (features,) = Progressive(gan=Adversary(weight=1.0, features=("",))).seen(teacher, None, x, t, s, x0)
-    (y, at, _, _), = teacher.net.asked
+    ((y, at, _, _),) = teacher.net.asked
     assert features[0].shape == (3, 1, 4) and torch.equal(y[3:], x) and torch.equal(at[3:], t.float())
     assert (at[:3] > 0).all() and torch.equal(at[1:3], s[1:].float())
     torch.testing.assert_close(y[0], x0[0])
@@ -291,23 +316,45 @@ def test_noise_within_a_phase_adds_up(schedule):
 # ---- features by the names of modules
 
 
-@pytest.mark.parametrize(("net", "shape", "names", "widths"), [
-    (mlp((2,), width=16), (2,), ("first", "blocks.1"), [16, 16]),
-    (unet((1, 8, 8), channels=(8, 16), layers=1), (1, 8, 8), ("module.down_blocks.0", "module.mid_block"), [8, 16]),
-    (dit((1, 8, 8), width=32, depth=2, heads=4), (1, 8, 8), ("module.transformer_blocks.0", "module.transformer_blocks.1"),
-     [32, 32])],
-    ids=["mlp", "unet", "dit"])
+@pytest.mark.parametrize(
+    ("net", "shape", "names", "widths"),
+    [
+        (mlp((2,), width=16), (2,), ("first", "blocks.1"), [16, 16]),
+        (
+            unet((1, 8, 8), channels=(8, 16), layers=1),
+            (1, 8, 8),
+            ("module.down_blocks.0", "module.mid_block"),
+            [8, 16],
+        ),
+        (
+            dit((1, 8, 8), width=32, depth=2, heads=4),
+            (1, 8, 8),
+            ("module.transformer_blocks.0", "module.transformer_blocks.1"),
+            [32, 32],
+        ),
+    ],
+    ids=["mlp", "unet", "dit"],
+)
 def test_a_critic_takes_modules_by_their_names(net, shape, names, widths):
     model = Denoiser(net, Cosine(), "v", shape)
     critic, x = critic_on(model, names, 8), torch.randn(3, *shape, requires_grad=True)
     t = torch.full((3,), 0.3, dtype=torch.float64)
     (features,) = Adversary(features=names).seen(model, [x], [t], None)
-    assert [feature.shape[-1] for feature in features] == widths == [head[0].normalized_shape[0] for head in critic.heads]
+    assert (
+        [feature.shape[-1] for feature in features]
+        == widths
+        == [head[0].normalized_shape[0] for head in critic.heads]
+    )
     logits = critic(features)
     logits.sum().backward()
     assert logits.shape == (3, 2) and x.grad.abs().max() > 0
-    assert critic_on(model, (), 8)(Adversary().seen(model, [x], [t], None)[0]).shape == (3, 1)        # the middle one
-    with pytest.raises(FastdiffError, match=f"'nowhere' is no module of {type(net).__name__}: choose from") as caught:
+    assert critic_on(model, (), 8)(Adversary().seen(model, [x], [t], None)[0]).shape == (
+        3,
+        1,
+    )  # the middle one
+    with pytest.raises(
+        FastdiffError, match=f"'nowhere' is no module of {type(net).__name__}: choose from"
+    ) as caught:
         critic_on(model, ("nowhere",), 8)
     assert "\n" not in str(caught.value) and not net._forward_hooks
 
@@ -315,7 +362,9 @@ def test_a_critic_takes_modules_by_their_names(net, shape, names, widths):
 @pytest.mark.parametrize("kind", ["sd3", "flux"])
 def test_a_critic_takes_the_image_of_two_streams(kind, tmp_path):
     """The middle block of SD3 and Flux puts out text and image."""
-    tiny_pipelines.alive(getattr(tiny_pipelines, kind)(tmp_path / "parts")).save_pretrained(tmp_path / "pipeline")
+    tiny_pipelines.alive(getattr(tiny_pipelines, kind)(tmp_path / "parts")).save_pretrained(
+        tmp_path / "pipeline"
+    )
     model = fastdiff.load(tmp_path / "pipeline")
     shape, t = (4, 8, 8), torch.full((2,), 0.5, dtype=torch.float64)
     seen = []
@@ -344,7 +393,7 @@ def test_a_critic_with_a_trunk_of_its_own_sees_samples_and_classes(shape):
     logits = critic([x], {"label": labels})
     assert logits.shape == (4, 1) and not torch.allclose(logits, critic([x], {"label": 0 * labels}))
     logits.sum().backward()
-    assert (x.grad.flatten(1) != 0).all()                         # every pixel counts
+    assert (x.grad.flatten(1) != 0).all()  # every pixel counts
     assert Discriminator(shape, hidden=16)([x]).shape == (4, 1)
 
 
@@ -363,20 +412,42 @@ def test_a_critic_with_a_trunk_does_without_labels():
 # ---- what is refused
 
 
-@pytest.mark.parametrize(("make", "message"), [
-    (lambda: GAN(gan=Adversary()), "gan: its critic is all that this method learns from"),
-    (lambda: GAN(gan=SEEN), "no features of a network"), (lambda: GAN(critic_turns=0), "critic_turns = 0"),
-    (lambda: LADD(critic_turns=0), "critic_turns = 0"),
-    (lambda: LADD(gan=Adversary()), "gan: the critic is what this method learns from"),
-    (lambda: LADD(steps=()), r"steps = \[\]"), (lambda: ADD(distill=-1.0), "distill = -1"),
-    (lambda: Teachers(0.0), "level = 0.0"), (lambda: CTM(gan_start=2.0), "gan_start = 2"),
-    (lambda: call(METHODS, "gan", {"gan": {"weight": 1, "loss": "wgan"}}, "method"), "method.gan.loss: input should be"),
-    (lambda: call(METHODS, "add", {"features_of": "dino"}, "method"), "method.features_of: 'dino' is unknown, choose from"),
-    (lambda: Discriminator((2, 16, 16, 16)), "is for vectors .* have shape"),
-    (lambda: ADD(gan=SEEN, features_of=VGG16()).extras(points(), points()), "features_of is another network: leave them"),
-    (lambda: ADD(features_of=VGG16()).extras(points(), points()), "1 or 3 channels, the samples have .* choose teacher"),
-    (lambda: Classifier("/nowhere").open("cpu"), "expected a folder with model.safetensors"),
-    (lambda: ADD(features_of=Classifier("checkpoints/digits/features")).extras(points(), points()), "pictures of 8 x 8")])
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: GAN(gan=Adversary()), "gan: its critic is all that this method learns from"),
+        (lambda: GAN(gan=SEEN), "no features of a network"),
+        (lambda: GAN(critic_turns=0), "critic_turns = 0"),
+        (lambda: LADD(critic_turns=0), "critic_turns = 0"),
+        (lambda: LADD(gan=Adversary()), "gan: the critic is what this method learns from"),
+        (lambda: LADD(steps=()), r"steps = \[\]"),
+        (lambda: ADD(distill=-1.0), "distill = -1"),
+        (lambda: Teachers(0.0), "level = 0.0"),
+        (lambda: CTM(gan_start=2.0), "gan_start = 2"),
+        (
+            lambda: call(METHODS, "gan", {"gan": {"weight": 1, "loss": "wgan"}}, "method"),
+            "method.gan.loss: input should be",
+        ),
+        (
+            lambda: call(METHODS, "add", {"features_of": "dino"}, "method"),
+            "method.features_of: 'dino' is unknown, choose from",
+        ),
+        (lambda: Discriminator((2, 16, 16, 16)), "is for vectors .* have shape"),
+        (
+            lambda: ADD(gan=SEEN, features_of=VGG16()).extras(points(), points()),
+            "features_of is another network: leave them",
+        ),
+        (
+            lambda: ADD(features_of=VGG16()).extras(points(), points()),
+            "1 or 3 channels, the samples have .* choose teacher",
+        ),
+        (lambda: Classifier("/nowhere").open("cpu"), "expected a folder with model.safetensors"),
+        (
+            lambda: ADD(features_of=Classifier("checkpoints/digits/features")).extras(points(), points()),
+            "pictures of 8 x 8",
+        ),
+    ],
+)
 def test_what_cannot_be_is_refused_in_a_line(make, message):
     with pytest.raises(FastdiffError, match=message) as caught:
         make()
@@ -394,15 +465,32 @@ def pictures():
 DOWN = Adversary(weight=1.0, features=("module.down_blocks.0", "module.mid_block"), r1=1e-3)
 
 
-@pytest.mark.parametrize("method", [
-    GAN(), LADD(gan=DOWN), ADD(gan=DOWN), ADD(guidance=2.0, features_of=Classifier("checkpoints/digits/features")),
-    CTM(points=3, gan=DOWN, gan_start=0.5), Progressive(steps=2, gan=DOWN), PCM(gan=DOWN)],
-    ids=["gan", "ladd", "add", "classifier", "ctm", "progressive", "pcm"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        GAN(),
+        LADD(gan=DOWN),
+        ADD(gan=DOWN),
+        ADD(guidance=2.0, features_of=Classifier("checkpoints/digits/features")),
+        CTM(points=3, gan=DOWN, gan_start=0.5),
+        Progressive(steps=2, gan=DOWN),
+        PCM(gan=DOWN),
+    ],
+    ids=["gan", "ladd", "add", "classifier", "ctm", "progressive", "pcm"],
+)
 def test_pictures_with_classes(method, tmp_path):
     begun = method.student(pictures())
     config = TrainConfig(steps=3, batch=64, log_every=1, **method.training)
-    training = Training(method, Progress, begun, pictures() if method.teaches else None, digits(), config, tmp_path,
-                        Accelerator(cpu=True))
+    training = Training(
+        method,
+        Progress,
+        begun,
+        pictures() if method.teaches else None,
+        digits(),
+        config,
+        tmp_path,
+        Accelerator(cpu=True),
+    )
     begun.sampling = method.sampling()
     logs = [logs for _, logs in training]
     assert all(value is not None for line in logs for value in line.values()), logs
@@ -441,7 +529,9 @@ def teacher(tmp_path_factory):
     """A denoiser of the mixture."""
     torch.manual_seed(0)
     model = Denoiser(mlp((2,), width=64), Cosine(), "v", (2,))
-    return trained(METHODS["denoising"](), model, None, tmp_path_factory.mktemp("teacher"), 600, lr=2e-3, decay="cosine")
+    return trained(
+        METHODS["denoising"](), model, None, tmp_path_factory.mktemp("teacher"), 600, lr=2e-3, decay="cosine"
+    )
 
 
 def shares(model, steps=1):
@@ -465,7 +555,9 @@ def test_the_collapse_of_a_plain_gan_is_measured(tmp_path):
     """The original game with Adam's usual momentum falls into one or two modes; with neither it finds all eight."""
     plain = Adversary(weight=1.0, loss="minimax", hidden=64)
     fallen = trained(GAN(gan=plain), generator(), None, tmp_path / "plain", 300, lr=1e-3, betas=(0.9, 0.999))
-    sound = trained(GAN(gan=Adversary(weight=1.0, r1=0.1, hidden=64)), generator(), None, tmp_path / "sound", 400, lr=3e-3)
+    sound = trained(
+        GAN(gan=Adversary(weight=1.0, r1=0.1, hidden=64)), generator(), None, tmp_path / "sound", 400, lr=3e-3
+    )
     (low, narrow, far), (high, wide, near) = figures(fallen), figures(sound)
     print("gan", shares(fallen).tolist(), (low, narrow, far), shares(sound).tolist(), (high, wide, near))
     assert (shares(fallen) > 0.2).sum() <= 3 and (shares(sound) > 0.4).all()
@@ -474,11 +566,14 @@ def test_the_collapse_of_a_plain_gan_is_measured(tmp_path):
 
 
 SHARP = Adversary(weight=1.0, features=ALL, r1=0.03)
-LOW = Uniform(0.02, 0.6)                                          # levels of noise that leave the modes apart
+LOW = Uniform(0.02, 0.6)  # levels of noise that leave the modes apart
 
 
-@pytest.mark.parametrize("method", [
-    LADD(gan=SHARP, times=LOW), ADD(steps=(1, 2), gan=SHARP, features_of=Teachers(0.1), distill=0.1)], ids=["ladd", "add"])
+@pytest.mark.parametrize(
+    "method",
+    [LADD(gan=SHARP, times=LOW), ADD(steps=(1, 2), gan=SHARP, features_of=Teachers(0.1), distill=0.1)],
+    ids=["ladd", "add"],
+)
 def test_adversarial_distillation_finds_all_modes(method, teacher, tmp_path):
     """In every number of steps; the teacher's one step finds none."""
     student = trained(method, teacher, teacher, tmp_path, 300, lr=2e-3, decay="cosine")
@@ -495,13 +590,20 @@ def test_one_student_of_several_steps_matches_in_each(teacher, tmp_path):
     assert all((share > 0.25).all() and far < 0.03 for share, far in found)
 
 
-@pytest.mark.parametrize(("method", "least"), [
-    (CTM(points=9, mu=0.95, gan=SHARP.model_copy(update={"weight": 0.5}), gan_times=LOW), 0.15),
-    (Progressive(steps=2, gan=SHARP.model_copy(update={"weight": 0.2})), 0.25),
-    (PCM(weights=(1.0, 1.0), phases=2, gan=SHARP.model_copy(update={"weight": 0.1})), 0.5)],
-    ids=["ctm", "progressive", "pcm"])
+@pytest.mark.parametrize(
+    ("method", "least"),
+    [
+        (CTM(points=9, mu=0.95, gan=SHARP.model_copy(update={"weight": 0.5}), gan_times=LOW), 0.15),
+        (Progressive(steps=2, gan=SHARP.model_copy(update={"weight": 0.2})), 0.25),
+        (PCM(weights=(1.0, 1.0), phases=2, gan=SHARP.model_copy(update={"weight": 0.1})), 0.5),
+    ],
+    ids=["ctm", "progressive", "pcm"],
+)
 def test_what_a_method_learns_it_learns_beside_a_critic(method, least, teacher, tmp_path):
-    student, steps = trained(method, teacher, teacher, tmp_path, 150, lr=2e-3, decay="cosine"), method.sampling().steps[0]
+    student, steps = (
+        trained(method, teacher, teacher, tmp_path, 150, lr=2e-3, decay="cosine"),
+        method.sampling().steps[0],
+    )
     found, before = energy(student, steps), energy(teacher, steps)
     print(type(method).__name__, steps, before, found / before)
     assert found < least * before

@@ -44,13 +44,25 @@ def run(tmp_path_factory):
     export(student(), folder / "private/theirs", {})
     stated(folder / "private/theirs", NONCOMMERCIAL)
     source = {
-        "name": "few", "data": "digits", "model": {"net": {"name": "unet", "channels": [8], "layers": 1}},
+        "name": "few",
+        "data": "digits",
+        "model": {"net": {"name": "unet", "channels": [8], "layers": 1}},
         "train": {"steps": 1, "batch": 4},
-        "stages": {"own": {"method": "denoising"},
-                   "progressive": {"method": {"name": "progressive", "steps": [2, 1]},
-                                   "teacher": str(folder / "private/theirs")}},
-        "bench": {"steps": [1], "baselines": [], "n": 80, "models": ["progressive-1"],
-                  "extractor": "checkpoints/digits/features"}}
+        "stages": {
+            "own": {"method": "denoising"},
+            "progressive": {
+                "method": {"name": "progressive", "steps": [2, 1]},
+                "teacher": str(folder / "private/theirs"),
+            },
+        },
+        "bench": {
+            "steps": [1],
+            "baselines": [],
+            "n": 80,
+            "models": ["progressive-1"],
+            "extractor": "checkpoints/digits/features",
+        },
+    }
     return stages.run(recipe.build(source), folder / "few")
 
 
@@ -61,14 +73,19 @@ def body(folder):
 def test_a_card_tells_what_the_model_is_and_how_it_fares(run):
     card = body(run / "progressive-1")
     assert "# few: progressive-1" in card
-    assert "Trained by the method progressive (teacher progressive-2, data digits), which took 4 images, " in card
+    assert (
+        "Trained by the method progressive (teacher progressive-2, data digits), which took 4 images, "
+        in card
+    )
     assert "It is sampled by ddim on the grid uniform, at 1 step and no other." in card
     figures = card.partition("## Figures")[2].partition("## ")[0]
-    assert figures.count("| progressive-1 |") == 1 and "fd_digits" in figures and "extractor digits" in figures
-    assert "## Figures" not in body(run / "progressive-2")                              # which was not measured
+    assert (
+        figures.count("| progressive-1 |") == 1 and "fd_digits" in figures and "extractor digits" in figures
+    )
+    assert "## Figures" not in body(run / "progressive-2")  # which was not measured
     [told] = re.findall(r"```yaml\n(.*?)```", card, re.S)
     source = yaml.safe_load((run / "recipe.yaml").read_text())
-    source["stages"]["progressive"]["teacher"] = "theirs"                               # and not where it lies
+    source["stages"]["progressive"]["teacher"] = "theirs"  # and not where it lies
     assert yaml.safe_load(told) == source
     assert "hf upload USER/NAME FOLDER" in card
 
@@ -87,8 +104,12 @@ def test_the_hub_reads_its_front_matter(run, name):
 def test_licences_come_down_from_teacher_to_student(run):
     found = {name: about(run / name)["licences"] for name in ("own", "progressive-2", "progressive-1")}
     assert found["own"] == {"data": "cc-by-4.0"}
-    assert found["progressive-2"] == found["progressive-1"] == {"teacher": "cc-by-nc-4.0", "data": "cc-by-4.0"}
-    assert "- teacher progressive-2: cc-by-nc-4.0, which forbids commercial use" in body(run / "progressive-1")
+    assert (
+        found["progressive-2"] == found["progressive-1"] == {"teacher": "cc-by-nc-4.0", "data": "cc-by-4.0"}
+    )
+    assert "- teacher progressive-2: cc-by-nc-4.0, which forbids commercial use" in body(
+        run / "progressive-1"
+    )
     assert "- data digits: cc-by-4.0\n" in body(run / "own")
 
 
@@ -99,9 +120,14 @@ def test_of_a_path_its_last_part_is_published(run):
 
 
 def test_a_licence_without_commerce_is_named_in_the_report(run):
-    line = "The teacher of progressive-1 and progressive-2 is under cc-by-nc-4.0, which forbids commercial use."
+    line = (
+        "The teacher of progressive-1 and progressive-2 is under cc-by-nc-4.0, which forbids commercial use."
+    )
     assert limits(run) == [line]
-    assert f"> **Warning.** {line}" in (run / "report.md").read_text() and line in (run / "report.html").read_text()
+    assert (
+        f"> **Warning.** {line}" in (run / "report.md").read_text()
+        and line in (run / "report.html").read_text()
+    )
 
 
 def test_the_same_run_again_leaves_its_cards(run):
@@ -113,11 +139,15 @@ def test_the_same_run_again_leaves_its_cards(run):
 def test_a_copy_keeps_figures_recipe_and_licences(run, fastdiff, tmp_path):
     out = tmp_path / "copy"
     code, said, _ = fastdiff("export", run / "progressive-1", "--to", "diffusers", "--out", out)
-    assert code == 0 and said.splitlines()[-1] == f"{out / CARD} has the script that samples it by diffusers alone"
+    assert (
+        code == 0
+        and said.splitlines()[-1] == f"{out / CARD} has the script that samples it by diffusers alone"
+    )
     assert body(out) == body(run / "progressive-1")
     kept = json.loads((out / "fastdiff.json").read_text())
     assert {key: kept[key] for key in ("sources", "licences", "card", "weights")} == {
-        key: about(run / "progressive-1")[key] for key in ("sources", "licences", "card", "weights")}
+        key: about(run / "progressive-1")[key] for key in ("sources", "licences", "card", "weights")
+    }
 
 
 def test_a_copy_of_a_plain_folder_carries_its_licence(tmp_path, fastdiff):
@@ -150,27 +180,51 @@ def test_a_model_of_unknown_origin_says_so(tmp_path):
 # ---- licences
 
 
-@pytest.mark.parametrize(("front", "line"), [
-    ({"license": "mit"}, "mit"), ({"license": ["mit", "cc0-1.0"]}, "mit, cc0-1.0"), ({}, UNSTATED),
-    ({"license": "unknown"}, UNSTATED), ({"license": None}, UNSTATED), ({"license": "other"}, "other"),
-    ({"license": "other", "license_name": "some-non-commercial"}, "some-non-commercial"),
-    ({"license": "one\ntwo\n\nthree"}, "one two three"), ({"license": "x" * 1000}, "x" * 100),
-    ({"license": {"a": 1}}, "{'a': 1}")])
+@pytest.mark.parametrize(
+    ("front", "line"),
+    [
+        ({"license": "mit"}, "mit"),
+        ({"license": ["mit", "cc0-1.0"]}, "mit, cc0-1.0"),
+        ({}, UNSTATED),
+        ({"license": "unknown"}, UNSTATED),
+        ({"license": None}, UNSTATED),
+        ({"license": "other"}, "other"),
+        ({"license": "other", "license_name": "some-non-commercial"}, "some-non-commercial"),
+        ({"license": "one\ntwo\n\nthree"}, "one two three"),
+        ({"license": "x" * 1000}, "x" * 100),
+        ({"license": {"a": 1}}, "{'a': 1}"),
+    ],
+)
 def test_a_licence_is_one_line(front, line):
     assert licence(front) == line
 
 
-@pytest.mark.parametrize(("stated", "what"), [
-    ("cc-by-nc-4.0", "commercial"), ("cc-by-nc-sa-4.0", "commercial"), ("CC BY-NC 4.0", "commercial"),
-    ("stabilityai-non-commercial", "commercial"), ("flux-1-dev-non-commercial-license", "commercial"),
-    ("NonCommercial research", "commercial"), ("creativeml-openrail-m", "restrictions"), ("openrail++", "restrictions"),
-    ("mit", None), ("apache-2.0", None), ("cc-by-4.0", None), ("ncsa", None), (UNSTATED, None)])
+@pytest.mark.parametrize(
+    ("stated", "what"),
+    [
+        ("cc-by-nc-4.0", "commercial"),
+        ("cc-by-nc-sa-4.0", "commercial"),
+        ("CC BY-NC 4.0", "commercial"),
+        ("stabilityai-non-commercial", "commercial"),
+        ("flux-1-dev-non-commercial-license", "commercial"),
+        ("NonCommercial research", "commercial"),
+        ("creativeml-openrail-m", "restrictions"),
+        ("openrail++", "restrictions"),
+        ("mit", None),
+        ("apache-2.0", None),
+        ("cc-by-4.0", None),
+        ("ncsa", None),
+        (UNSTATED, None),
+    ],
+)
 def test_what_a_licence_forbids_is_read_off_its_name(stated, what):
     assert limit(stated) is None if what is None else what in limit(stated)
 
 
-@pytest.mark.parametrize("text", ["", "# No front matter", "---\n[unclosed\n---\n", "---\n- a list\n---\n", "\x00",
-                                  b"\xff\xfe\x00"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "# No front matter", "---\n[unclosed\n---\n", "---\n- a list\n---\n", "\x00", b"\xff\xfe\x00"],
+)
 def test_a_card_that_cannot_be_read_states_nothing(tmp_path, text):
     (tmp_path / CARD).write_bytes(text if isinstance(text, bytes) else text.encode())
     assert card_of(tmp_path) == {} and licence(card_of(tmp_path)) == UNSTATED
@@ -179,9 +233,15 @@ def test_a_card_that_cannot_be_read_states_nothing(tmp_path, text):
 
 def test_without_a_network_a_licence_on_the_hub_is_unknown(monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    noted = lineage({"teacher": ("someone/model", "someone/model")}, ("someone/data", "someone/data", "someone/data"))
+    noted = lineage(
+        {"teacher": ("someone/model", "someone/model")}, ("someone/data", "someone/data", "someone/data")
+    )
     assert noted["licences"] == {"teacher": UNSTATED, "data": UNSTATED}
-    assert noted["card"] == {"license": "unknown", "base_model": ["someone/model"], "datasets": ["someone/data"]}
+    assert noted["card"] == {
+        "license": "unknown",
+        "base_model": ["someone/model"],
+        "datasets": ["someone/data"],
+    }
 
 
 def test_a_licence_on_the_hub_is_that_of_its_card(tmp_path, monkeypatch):
@@ -189,21 +249,37 @@ def test_a_licence_on_the_hub_is_that_of_its_card(tmp_path, monkeypatch):
 
     def download(name, file, repo_type, revision, **options):
         asked.append((name, file, repo_type, revision))
-        return stated(tmp_path / repo_type, {"license": {"model": "openrail", "dataset": "mit"}[repo_type]}) / CARD
+        return (
+            stated(tmp_path / repo_type, {"license": {"model": "openrail", "dataset": "mit"}[repo_type]})
+            / CARD
+        )
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
-    noted = lineage({"teacher": ("someone/model@v1", "someone/model@v1")}, ("someone/data", "someone/data", "someone/data"))
+    noted = lineage(
+        {"teacher": ("someone/model@v1", "someone/model@v1")},
+        ("someone/data", "someone/data", "someone/data"),
+    )
     assert asked == [("someone/model", CARD, "model", "v1"), ("someone/data", CARD, "dataset", None)]
     assert noted["licences"] == {"teacher": "openrail", "data": "mit"}
-    assert noted["card"] == {"license": "openrail", "base_model": ["someone/model"], "datasets": ["someone/data"]}
+    assert noted["card"] == {
+        "license": "openrail",
+        "base_model": ["someone/model"],
+        "datasets": ["someone/data"],
+    }
 
 
 def test_of_two_sources_the_stricter_licence_is_the_students(tmp_path):
     free, bound = stated(tmp_path / "free", {"license": "mit"}), stated(tmp_path / "bound", NONCOMMERCIAL)
     silent = stated(tmp_path / "silent", {"tags": ["x"]})
-    for weights in ({"teacher": free, "init": bound}, {"teacher": bound, "init": free}, {"teacher": silent, "init": bound}):
+    for weights in (
+        {"teacher": free, "init": bound},
+        {"teacher": bound, "init": free},
+        {"teacher": silent, "init": bound},
+    ):
         noted = lineage({role: (path.name, path) for role, path in weights.items()}, ("toy", "toy", ""))
-        assert noted["card"]["license"] == "cc-by-nc-4.0" and noted["licences"]["data"] == licences.KNOWN["toy"]
+        assert (
+            noted["card"]["license"] == "cc-by-nc-4.0" and noted["licences"]["data"] == licences.KNOWN["toy"]
+        )
     assert lineage({"teacher": ("a", silent), "init": ("b", free)})["card"]["license"] == "mit"
 
 
@@ -214,7 +290,10 @@ def test_data_in_a_folder_state_their_licence_in_it(tmp_path):
 
 
 def test_names_from_elsewhere_cannot_break_a_card(tmp_path):
-    theirs = stated(tmp_path, {"license": "a: b\n---\n# gone", "base_model": ["x\n---\ny", {"a": 1}], "license_name": None})
+    theirs = stated(
+        tmp_path,
+        {"license": "a: b\n---\n# gone", "base_model": ["x\n---\ny", {"a": 1}], "license_name": None},
+    )
     noted = lineage({"teacher": ("someone/model", theirs)})
     (tmp_path / CARD).write_text(text(student(), noted, "name"))
     front = metadata_load(tmp_path / CARD)
@@ -231,9 +310,17 @@ def test_damaged_notes_are_refused(tmp_path):
 
 
 def test_an_adapter_tells_who_reads_it(tmp_path):
-    lora = {"rank": 4, "alpha": 8, "layers": 12, "read_by": "diffusers StableDiffusionPipeline.load_lora_weights"}
+    lora = {
+        "rank": 4,
+        "alpha": 8,
+        "layers": 12,
+        "read_by": "diffusers StableDiffusionPipeline.load_lora_weights",
+    }
     said = text(student(), {"lora": lora}, "few")
-    assert "rank 4, is also in `lora/` by itself: `StableDiffusionPipeline.load_lora_weights` of diffusers puts" in said
+    assert (
+        "rank 4, is also in `lora/` by itself: `StableDiffusionPipeline.load_lora_weights` of diffusers puts"
+        in said
+    )
     assert "lora" not in text(student(), {"lora": None}, "few")
     export(student(), tmp_path, {"lora": lora | {"read_by": "`](evil) x"}})
     with pytest.raises(FastdiffError, match="lora.read_by"):

@@ -27,7 +27,9 @@ def pictures(tmp_path_factory):
     large = interpolate(data.examples.float(), 32, mode="bilinear")[:, 0] / 255
     colours = torch.rand(10, 3, generator=torch.Generator().manual_seed(0))
     drawn = (255 * large[..., None] * colours[data.labels][:, None, None]).byte().numpy()
-    kinds = datasets.Features({"img": datasets.Image(), "label": datasets.ClassLabel(names=[f"kind{i}" for i in range(10)])})
+    kinds = datasets.Features(
+        {"img": datasets.Image(), "label": datasets.ClassLabel(names=[f"kind{i}" for i in range(10)])}
+    )
     for split, rows in (("train", range(512)), ("test", range(512, 768))):
         shown = [Image.fromarray(np.ascontiguousarray(drawn[i])) for i in rows]
         table = {"img": shown, "label": data.labels[list(rows)].tolist()}
@@ -54,11 +56,22 @@ def test_the_classifier_is_an_extractor_and_says_how_often_it_is_right(judge):
 
 def test_the_small_recipe_runs_on_a_cpu(pictures, judge, tmp_path):
     steps = {"teacher": 110, "progressive": "[10, 10]", "consistency": 40, "meanflow": 30}
-    small = recipe.load("recipes/cifar10-small.yaml", [
-        "data.name=parquet", f"data.path={pictures}", "model.net={name: unet, channels: [8, 16, 16], layers: 1}",
-        "stages.progressive.method.steps=[2, 1]", "train.batch=2", "train.precision='no'",
-        *(f"stages.{stage}.train.steps={count}" for stage, count in steps.items()),
-        "bench.n=32", "bench.steps=[1, 2]", "bench.baselines=['ddim:4']", f"bench.extractor={judge}"])
+    small = recipe.load(
+        "recipes/cifar10-small.yaml",
+        [
+            "data.name=parquet",
+            f"data.path={pictures}",
+            "model.net={name: unet, channels: [8, 16, 16], layers: 1}",
+            "stages.progressive.method.steps=[2, 1]",
+            "train.batch=2",
+            "train.precision='no'",
+            *(f"stages.{stage}.train.steps={count}" for stage, count in steps.items()),
+            "bench.n=32",
+            "bench.steps=[1, 2]",
+            "bench.baselines=['ddim:4']",
+            f"bench.extractor={judge}",
+        ],
+    )
     assert sum(stage.train.steps for stage in small.stages) == 200
     stages.run(small, tmp_path)
     rows = read_rows(tmp_path / "bench.jsonl")
@@ -67,8 +80,16 @@ def test_the_small_recipe_runs_on_a_cpu(pictures, judge, tmp_path):
     assert load(tmp_path / "teacher").shape == (3, 32, 32)
 
 
-@pytest.mark.parametrize(("name", "shape", "params"), [
-    ("cifar10", (3, 32, 32), 57.2e6), ("cifar10-small", (3, 32, 32), 14.5e6), ("cifar10-grey", (1, 16, 16), 1.06e6)])
+@pytest.mark.parametrize(
+    ("name", "shape", "params"),
+    [
+        ("cifar10", (3, 32, 32), 57.2e6),
+        ("cifar10-small", (3, 32, 32), 14.5e6),
+        ("cifar10-grey", (1, 16, 16), 1.06e6),
+    ],
+)
 def test_the_recipes_name_networks_of_the_size_they_say(name, shape, params):
-    model = recipe.load(f"recipes/{name}.yaml").fresh_model(Dataset("x", torch.zeros(2, *shape, dtype=torch.uint8)), "meta")
+    model = recipe.load(f"recipes/{name}.yaml").fresh_model(
+        Dataset("x", torch.zeros(2, *shape, dtype=torch.uint8)), "meta"
+    )
     assert sum(p.numel() for p in model.net.module.parameters()) == pytest.approx(params, rel=0.01)

@@ -58,8 +58,13 @@ def images(tmp_path_factory):
 
 
 def command(*words, cwd=None):
-    return subprocess.run([sys.executable, "-m", "fastdiff", *map(str, words)], cwd=cwd, text=True, capture_output=True,
-                          env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)})
+    return subprocess.run(
+        [sys.executable, "-m", "fastdiff", *map(str, words)],
+        cwd=cwd,
+        text=True,
+        capture_output=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+    )
 
 
 def picture(path, side=8):
@@ -98,13 +103,20 @@ def test_help_lists_the_verbs(tmp_path):
 def test_the_command_line_loads_without_torch():
     heavy = "{'torch', 'diffusers', 'datasets', 'accelerate', 'matplotlib'}"
     code = f"import sys, fastdiff, fastdiff.cli; print(sorted({heavy} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, cwd=ROOT).stdout == "[]\n"
+    assert (
+        subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, cwd=ROOT).stdout
+        == "[]\n"
+    )
 
 
 def test_our_own_errors_keep_their_traceback():
-    code = ("import sys; from fastdiff import cli; from fastdiff.cli import inspect; "
-            "inspect.LISTS = {'samplers': lambda: 1 / 0}; cli.main()")
-    done = subprocess.run([sys.executable, "-c", code, "list", "samplers"], text=True, capture_output=True, cwd=ROOT)
+    code = (
+        "import sys; from fastdiff import cli; from fastdiff.cli import inspect; "
+        "inspect.LISTS = {'samplers': lambda: 1 / 0}; cli.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "list", "samplers"], text=True, capture_output=True, cwd=ROOT
+    )
     assert done.returncode == 1 and done.stderr.startswith("Traceback")
     assert done.stderr.endswith("ZeroDivisionError: division by zero\n")
 
@@ -126,9 +138,19 @@ def test_lists(what, fastdiff, monkeypatch, finished):
     monkeypatch.chdir(finished[1].parents[1] if what == "models" else ROOT)
     code, out, err = fastdiff("list", what)
     listed = {line.split()[0]: line.partition(" ")[2].strip() for line in out.splitlines()}
-    assert (code, err) == (0, "") and json.loads(fastdiff("list", what, "--json")[1]) == listed and all(listed.values())
-    some = {"samplers": SAMPLERS, "methods": METHODS, "schedules": ["ddpm", "karras"], "datasets": ["digits", "toy", "hub"],
-            "recipes": ["recipes/toy.yaml"], "models": ["checkpoints/tiny/teacher"]}[what]
+    assert (
+        (code, err) == (0, "")
+        and json.loads(fastdiff("list", what, "--json")[1]) == listed
+        and all(listed.values())
+    )
+    some = {
+        "samplers": SAMPLERS,
+        "methods": METHODS,
+        "schedules": ["ddpm", "karras"],
+        "datasets": ["digits", "toy", "hub"],
+        "recipes": ["recipes/toy.yaml"],
+        "models": ["checkpoints/tiny/teacher"],
+    }[what]
     assert set(some) <= set(listed) and (what not in ("samplers", "methods") or list(some) == list(listed))
 
 
@@ -151,21 +173,42 @@ def test_sample_a_sheet(images, fastdiff, tmp_path):
     code, out, err = fastdiff("sample", images, "--n", 6, "--out", tmp_path / "new/sheet.png")
     assert (code, out, err) == (0, f"6 samples in {tmp_path / 'new/sheet.png'}\n", "")
     sheet = Image.open(tmp_path / "new/sheet.png")
-    assert (sheet.size, sheet.mode) == ((256, 384), "L")                      # 2 x 3 images of 8 x 8, 16 times as large
+    assert (sheet.size, sheet.mode) == ((256, 384), "L")  # 2 x 3 images of 8 x 8, 16 times as large
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["sheet.png"]
 
 
 def test_sample_a_folder(images, fastdiff, tmp_path):
-    words = ["sample", images, "--n", 3, "--steps", 3, "--labels", "1,2,3", "--guidance", 2, "--batch", 2, "--seed", 5]
+    words = [
+        "sample",
+        images,
+        "--n",
+        3,
+        "--steps",
+        3,
+        "--labels",
+        "1,2,3",
+        "--guidance",
+        2,
+        "--batch",
+        2,
+        "--seed",
+        5,
+    ]
     assert fastdiff(*words, "--out", tmp_path / "one")[0] == 0
-    assert sorted(path.name for path in (tmp_path / "one").iterdir()) == ["000000.png", "000001.png", "000002.png"]
+    assert sorted(path.name for path in (tmp_path / "one").iterdir()) == [
+        "000000.png",
+        "000001.png",
+        "000002.png",
+    ]
     from fastdiff.data.image_grid import picture as drawn
     from fastdiff.samplers.generate import sample
 
     x = sample(load(images), steps=3, n=3, seed=5, labels=torch.tensor([1, 2, 3]), guidance=2.0)
     for i, image in enumerate(x):
         found = Image.open(tmp_path / f"one/{i:06d}.png")
-        assert found.size == (8, 8) and np.array_equal(np.array(found), np.array(drawn(image[None], columns=1)))
+        assert found.size == (8, 8) and np.array_equal(
+            np.array(found), np.array(drawn(image[None], columns=1))
+        )
 
 
 def test_sample_points(finished, fastdiff, tmp_path):
@@ -297,7 +340,10 @@ def test_unwritable_run(refused, tmp_path):
 
 
 def test_folders_of_images_that_do_not_fit(images, refused, tmp_path):
-    recipe = copy.deepcopy(RECIPE) | {"model": {"net": {"name": "unet", "channels": [8]}}, "data": str(tmp_path / "data")}
+    recipe = copy.deepcopy(RECIPE) | {
+        "model": {"net": {"name": "unet", "channels": [8]}},
+        "data": str(tmp_path / "data"),
+    }
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     bench = ["bench", images, "--data", tmp_path / "data", "--out", tmp_path / "out"]
     picture(tmp_path / "data/a.png", 8)
@@ -319,10 +365,16 @@ def test_bench(finished, fastdiff, tmp_path):
     words = ["bench", teacher, "--data", "toy", "--out", out]
     words += ["--steps", "1,2", "--against", "ddpm:2", "--n", 8, "--seeds", "0,1"]
     code, text, err = fastdiff(*words)
-    assert code == 0 and "ddpm" in text and (out / "report.html").is_file() and "teacher-ddpm-uniform-2  seed 1" in err
+    assert (
+        code == 0
+        and "ddpm" in text
+        and (out / "report.html").is_file()
+        and "teacher-ddpm-uniform-2  seed 1" in err
+    )
     rows = [json.loads(line) for line in (out / "bench.jsonl").read_text().splitlines()]
     assert [(row["model"], row["sampler"], row["steps"], row["seed"]) for row in rows] == [
-        ("teacher", *how, seed) for how in (("ddim", 1), ("ddim", 2), ("ddpm", 2)) for seed in (0, 1)]
+        ("teacher", *how, seed) for how in (("ddim", 1), ("ddim", 2), ("ddpm", 2)) for seed in (0, 1)
+    ]
     code, text, err = fastdiff(*words, "--json")
     assert code == 0 and [json.loads(line) for line in text.splitlines()] == rows
 
@@ -355,7 +407,10 @@ def test_models_are_named_by_what_tells_them_apart(tmp_path):
     assert named("a/teacher") == {"teacher": "a/teacher"}
     assert named("a/teacher", "a/ect/") == {"teacher": "a/teacher", "ect": "a/ect/"}
     assert named("a/x/teacher", "b/x/teacher") == {"a-x-teacher": "a/x/teacher", "b-x-teacher": "b/x/teacher"}
-    assert named("a/teacher", "a/teacher") == {"teacher": "a/teacher"} and len(named("a/teacher", "a/teacher/")) == 1
+    assert (
+        named("a/teacher", "a/teacher") == {"teacher": "a/teacher"}
+        and len(named("a/teacher", "a/teacher/")) == 1
+    )
     assert names_of(["google/ddpm"]) == {"ddpm": "google/ddpm"}
 
 

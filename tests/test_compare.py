@@ -39,12 +39,18 @@ def energy_terms(x, y):
     across, among, data = (abs(np.subtract.outer(u, v)) for u, v in ((x, y), (x, x), (y, y)))
     n, m = len(x), len(y)
     figure = 2 * across.mean() - among.sum() / (n * (n - 1)) - data.sum() / (m * (m - 1))
-    return Terms(figure, 2 * across.mean(1) - 2 * among.sum(1) / (n - 1), 2 * across.mean(0) - 2 * data.sum(1) / (m - 1))
+    return Terms(
+        figure,
+        2 * across.mean(1) - 2 * among.sum(1) / (n - 1),
+        2 * across.mean(0) - 2 * data.sum(1) / (m - 1),
+    )
 
 
 def mean_abs(mu, s):
     """E |z| of a Gaussian."""
-    return s * math.sqrt(2 / math.pi) * math.exp(-mu * mu / (2 * s * s)) + mu * math.erf(mu / (s * math.sqrt(2)))
+    return s * math.sqrt(2 / math.pi) * math.exp(-mu * mu / (2 * s * s)) + mu * math.erf(
+        mu / (s * math.sqrt(2))
+    )
 
 
 def test_the_interval_holds_the_difference_of_two_energy_distances():
@@ -88,10 +94,24 @@ def test_more_seeds_narrow_the_interval_of_noise_but_not_of_the_reference():
 
 def write(folder, model, sampler, steps, level, seed=0, n=64, kept=True, **more):
     rng = np.random.default_rng([seed, len(model), steps])
-    generated, reference = (level + 0.01 * rng.standard_normal(n)).astype("f4"), 0.01 * rng.standard_normal(50).astype("f4")
+    generated, reference = (
+        (level + 0.01 * rng.standard_normal(n)).astype("f4"),
+        0.01 * rng.standard_normal(50).astype("f4"),
+    )
     key = f"{model}-{sampler}-{steps}-{seed}-{n}"
-    row = {"key": key, "model": model, "sampler": sampler, "spacing": "uniform", "steps": steps, "guidance": 1.0, "n": n,
-           "seed": seed, "method": "denoising" if model == "teacher" else "ect", "kd_a": level, "fd_a": 9 - level}
+    row = {
+        "key": key,
+        "model": model,
+        "sampler": sampler,
+        "spacing": "uniform",
+        "steps": steps,
+        "guidance": 1.0,
+        "n": n,
+        "seed": seed,
+        "method": "denoising" if model == "teacher" else "ect",
+        "kd_a": level,
+        "fd_a": 9 - level,
+    }
     append_row(folder / "bench.jsonl", row | more)
     if kept:
         (folder / "influence").mkdir(exist_ok=True)
@@ -107,11 +127,14 @@ def test_students_and_the_teachers_best_solver_stand_against_the_best_of_all(tmp
         write(tmp_path, "far", "consistency", 2, 4.0, seed)
         write(tmp_path, "far", "consistency", 1, 6.0, seed)
     found = differences(read_rows(tmp_path / "bench.jsonl"), tmp_path)
-    assert [(line["a"], line["b"], line["steps"]) for line in found] == [("teacher heun", "near", 2), ("far", "near", 2)]
+    assert [(line["a"], line["b"], line["steps"]) for line in found] == [
+        ("teacher heun", "near", 2),
+        ("far", "near", 2),
+    ]
     assert all(line["metric"] == "kd_a" and line["low"] < line["difference"] < line["high"] for line in found)
     assert [line["difference"] for line in found] == [2.0, 3.0]
     assert all(line["low"] > 0 for line in found)
-    assert found == differences(read_rows(tmp_path / "bench.jsonl"), tmp_path)      # the same draws each time
+    assert found == differences(read_rows(tmp_path / "bench.jsonl"), tmp_path)  # the same draws each time
 
 
 def test_what_is_missing_is_left_out(tmp_path):
@@ -124,7 +147,11 @@ def test_what_is_missing_is_left_out(tmp_path):
     write(tmp_path, "apart", "consistency", 2, 1.5, seed=7)
     write(tmp_path, "broken", "consistency", 2, float("inf"))
     [line] = differences(read_rows(tmp_path / "bench.jsonl"), tmp_path)
-    assert (line["a"], line["b"], line["difference"]) == ("second", "first", 1.0)  # over the one seed that both have
+    assert (line["a"], line["b"], line["difference"]) == (
+        "second",
+        "first",
+        1.0,
+    )  # over the one seed that both have
     assert differences(read_rows(tmp_path / "bench.jsonl"), tmp_path / "elsewhere") == []
 
 

@@ -12,8 +12,11 @@ import torch
 from fastdiff.runs.crash_report import masked, report
 from fastdiff.runs.status import note
 
-RECIPE = {"name": "tiny", "data": {"name": "org/set", "hub_token": "plain-words"},
-          "train": {"lr": 1e-4, "betas": (0.9, 0.99)}}
+RECIPE = {
+    "name": "tiny",
+    "data": {"name": "org/set", "hub_token": "plain-words"},
+    "train": {"lr": 1e-4, "betas": (0.9, 0.99)},
+}
 BASE64 = "dGhpc0lzQVZlcnlMb25nU2VjcmV0S2V5MTIz"
 
 
@@ -34,7 +37,9 @@ def run(tmp_path):
     """A run's directory, with a log and a last note."""
     for name in ("first", "last"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "log.jsonl").write_text("".join(json.dumps({"step": i, "of": name}) + "\n" for i in range(50)))
+        (tmp_path / name / "log.jsonl").write_text(
+            "".join(json.dumps({"step": i, "of": name}) + "\n" for i in range(50))
+        )
     os.utime(tmp_path / "first/log.jsonl", (1, 1))
     note(tmp_path, stage="last", step=49)
     return tmp_path
@@ -43,10 +48,25 @@ def run(tmp_path):
 def test_it_says_what_happened_where_and_with_what(run):
     text = crashed(run)
     assert [line for line in text.splitlines() if line.startswith("## ")] == [
-        "## What happened", "## Versions", "## Recipe", "## Last lines of the log", "## Last status"]
-    for part in ("RuntimeError: The size of tensor a", "test_crash.py", "KeyError: 'boom'", f"torch: {version('torch')}",
-                 "commit: ", "platform: ", "python: 3.", "lr: 0.0001", "- 0.9\n", '{"step": 49, "of": "last"}',
-                 '"stage": "last"'):
+        "## What happened",
+        "## Versions",
+        "## Recipe",
+        "## Last lines of the log",
+        "## Last status",
+    ]
+    for part in (
+        "RuntimeError: The size of tensor a",
+        "test_crash.py",
+        "KeyError: 'boom'",
+        f"torch: {version('torch')}",
+        "commit: ",
+        "platform: ",
+        "python: 3.",
+        "lr: 0.0001",
+        "- 0.9\n",
+        '{"step": 49, "of": "last"}',
+        '"stage": "last"',
+    ):
         assert part in text, part
     assert '"step": 30,' in text and '"step": 29,' not in text and "first" not in text
     assert next(run.glob("crash-*.txt")).name.endswith("Z.txt")
@@ -66,7 +86,12 @@ def test_tokens_are_masked_wherever_they_are(secret, run):
     (run / "last/log.jsonl").write_text(json.dumps({"step": 1, "note": secret}) + "\n")
     note(run, stage=secret)
     text = crashed(run, f"denied for {secret} at last", RECIPE | {"data": [secret, {"path": f"x/{secret}"}]})
-    assert secret.rstrip("=") not in text and text.count("[masked]") >= 4 and "denied for" in text and "at last" in text
+    assert (
+        secret.rstrip("=") not in text
+        and text.count("[masked]") >= 4
+        and "denied for" in text
+        and "at last" in text
+    )
 
 
 @pytest.mark.parametrize("text, secret", [

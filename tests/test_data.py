@@ -31,7 +31,11 @@ def save(path, image) -> None:
 
 def table(path, pictures, labels, **features):
     columns = {"index": list(range(len(pictures))), "img": pictures, "label": labels}
-    kinds = {"index": datasets.Value("int64"), "img": datasets.Image(), "label": datasets.Value("int64")} | features
+    kinds = {
+        "index": datasets.Value("int64"),
+        "img": datasets.Image(),
+        "label": datasets.Value("int64"),
+    } | features
     datasets.Dataset.from_dict(columns, datasets.Features(kinds)).to_parquet(path)
     return str(path)
 
@@ -58,7 +62,11 @@ def test_digits_are_scikit_learns():
 @pytest.mark.parametrize("kind", ["mixture", "moons", "spiral", "checkerboard"])
 def test_toys_are_deterministic_and_fill_the_square(kind):
     data, again, other = (open_dataset("toy", kind=kind, n=2000, seed=seed) for seed in (0, 0, 1))
-    assert data.shape == (2,) and data.examples.dtype == torch.float32 and (data.labels, data.classes) == (None, 0)
+    assert (
+        data.shape == (2,)
+        and data.examples.dtype == torch.float32
+        and (data.labels, data.classes) == (None, 0)
+    )
     assert torch.equal(data.examples, again.examples) and not torch.equal(data.examples, other.examples)
     assert 0.8 < data.examples.abs().max() < 1.2 and data.examples.abs().amax(0).min() > 0.5
     assert torch.equal(data.get(torch.tensor([3, 1]))[0], data.examples[[3, 1]])
@@ -87,14 +95,21 @@ def test_folder_of_classes(tmp_path):
     (tmp_path / "ant" / "._z.png").write_bytes(b"not an image")  # hidden, as some systems leave behind
     data = open_dataset(str(tmp_path))
     assert data.labels.tolist() == [0, 1, 1] and data.classes == 2 and data.shape == (3, 6, 6)
-    assert all(same(x, pictures[name]) for x, name in zip(data.examples, ("ant/z.png", "cat/a.PNG", "cat/b.png")))
-    assert len(open_dataset(str(tmp_path), limit=2)) == 2 and open_dataset(str(tmp_path), limit=1).classes == 2
+    assert all(
+        same(x, pictures[name]) for x, name in zip(data.examples, ("ant/z.png", "cat/a.PNG", "cat/b.png"))
+    )
+    assert (
+        len(open_dataset(str(tmp_path), limit=2)) == 2 and open_dataset(str(tmp_path), limit=1).classes == 2
+    )
 
 
 def test_folder_without_classes_and_folder_of_splits(tmp_path):
     save(tmp_path / "flat" / "top.png", picture())
     save(tmp_path / "flat" / "deep" / "er" / "low.png", picture())
-    assert (len(open_dataset(str(tmp_path / "flat"))), open_dataset(str(tmp_path / "flat")).labels) == (2, None)
+    assert (len(open_dataset(str(tmp_path / "flat"))), open_dataset(str(tmp_path / "flat")).labels) == (
+        2,
+        None,
+    )
     for split, kinds in {"train": "ab", "test": "b"}.items():
         for kind in kinds:
             save(tmp_path / "cut" / split / kind / "0.png", picture())
@@ -175,7 +190,11 @@ def test_parquet_folder_and_pattern(tmp_path):
 
 @pytest.mark.parametrize(
     ("labels", "kind", "expected", "classes"),
-    [([1, 3, 0], "int64", [1, 3, 0], 4), (["b", "a", "b"], "string", [1, 0, 1], 2), ([-1, -1, -1], "int64", None, 0)],
+    [
+        ([1, 3, 0], "int64", [1, 3, 0], 4),
+        (["b", "a", "b"], "string", [1, 0, 1], 2),
+        ([-1, -1, -1], "int64", None, 0),
+    ],
 )
 def test_parquet_labels(tmp_path, labels, kind, expected, classes):
     data = open_dataset(table(tmp_path / "t.parquet", [picture()] * 3, labels, label=datasets.Value(kind)))
@@ -211,7 +230,9 @@ def test_parquet_errors(tmp_path):
 # Names
 
 
-@pytest.mark.parametrize("name", ["./nowhere", "/no/where", "~/no/where", "gone.png", "gone/*.parquet", "a/b/c"])
+@pytest.mark.parametrize(
+    "name", ["./nowhere", "/no/where", "~/no/where", "gone.png", "gone/*.parquet", "a/b/c"]
+)
 def test_missing_path(name):
     with pytest.raises(FastdiffError, match="no such file or folder"):
         open_dataset(name)
@@ -296,4 +317,6 @@ def test_fingerprint_follows_examples_labels_and_shape():
         Dataset("a", examples, torch.tensor([1, 0]), 2),
     ]
     assert len({data.fingerprint for data in sets}) == 5
-    assert Dataset("b", examples.clone()).fingerprint == sets[0].fingerprint and len(sets[0].fingerprint) == 16
+    assert (
+        Dataset("b", examples.clone()).fingerprint == sets[0].fingerprint and len(sets[0].fingerprint) == 16
+    )

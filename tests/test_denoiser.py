@@ -57,13 +57,16 @@ def test_split_undoes_target(schedule, predicts):
     p = model.split(schedule.mix(x0, eps, t), model.target(x0, eps, t), model.solve(t))
     torch.testing.assert_close(p.x0, x0, rtol=1e-8, atol=1e-8)
     torch.testing.assert_close(p.eps, eps, rtol=1e-8, atol=1e-8)
-    assert p.extra is None and [torch.equal(a, b) for a, b in zip(p, (p.x0, p.eps), strict=True)] == [True, True]
+    assert p.extra is None and [torch.equal(a, b) for a, b in zip(p, (p.x0, p.eps), strict=True)] == [
+        True,
+        True,
+    ]
 
 
 @schedules
 @predictions
 def test_a_time_for_each_sample_or_one_for_all(schedule, predicts):
-    x, output = pair((4, 2, 3, 4))                                # batch size = width
+    x, output = pair((4, 2, 3, 4))  # batch size = width
     model = Denoiser(nn.Identity(), schedule, predicts, sigma_data=0.7)
     t = torch.tensor(0.6 * schedule.t_max, dtype=torch.float64)
     alone, together = (model.split(x, output, model.solve(time)) for time in (t, t.expand(4)))
@@ -105,14 +108,13 @@ def test_rows_are_the_papers():
     t = torch.tensor(0.3, dtype=torch.float64)
     alpha, sigma = (float(c) for c in Cosine().alpha_sigma(t))
 
-
     def row(predicts, schedule, t=t):
         return [float(c) for c in Denoiser(nn.Identity(), schedule, predicts, sigma_data=0.5).row(t)]
 
     assert row("v", Cosine()) == pytest.approx([-sigma, alpha])
     assert row("velocity", Flow()) == [-1, 1]
     assert row("velocity", Cosine()) == pytest.approx([-math.pi / 2 * sigma, math.pi / 2 * alpha])
-    x0, eps, level, data = 0.8, -1.3, 3.0, 0.5                    # Karras et al. 2022, table 1: D = c_skip x + c_out F
+    x0, eps, level, data = 0.8, -1.3, 3.0, 0.5  # Karras et al. 2022, table 1: D = c_skip x + c_out F
     c_skip, c_out = data**2 / (level**2 + data**2), level * data / math.sqrt(level**2 + data**2)
     a, b = row("edm", Karras(), torch.tensor(level, dtype=torch.float64))
     assert a * x0 + b * eps == pytest.approx((x0 - c_skip * (x0 + level * eps)) / c_out)
@@ -158,7 +160,9 @@ def test_time_inputs():
         return float(net.seen[1])
 
     assert [seen("timestep", DDPM(), t) for t in (1.0, 500.0, 1000.0)] == [0, 499, 999]
-    assert seen("timestep", Cosine(), 1.0) == 999 and seen("timestep", Trig(), math.pi / 2) == pytest.approx(999)
+    assert seen("timestep", Cosine(), 1.0) == 999 and seen("timestep", Trig(), math.pi / 2) == pytest.approx(
+        999
+    )
     assert seen("timestep", DDPM(t_max=100), 100.0) == 99
     assert seen("thousand", Flow(), 0.25) == 250 and seen("time", Flow(), 0.25) == 0.25
     assert seen("edm", Karras(), 5.0) == pytest.approx(math.log(5) / 4)
@@ -176,7 +180,9 @@ def test_only_networks_of_two_times_see_the_second():
 def test_unknown_names_are_refused():
     with pytest.raises(FastdiffError, match=r"predicts: 'noise' is unknown, choose from x0, eps"):
         Denoiser(nn.Identity(), Cosine(), "noise")
-    with pytest.raises(FastdiffError, match="time_input: 'clock' is unknown, choose from " + ", ".join(TIME_INPUTS)):
+    with pytest.raises(
+        FastdiffError, match="time_input: 'clock' is unknown, choose from " + ", ".join(TIME_INPUTS)
+    ):
         Denoiser(nn.Identity(), Cosine(), "v", time_input="clock")
 
 
@@ -195,7 +201,9 @@ class Speaking(nn.Module):
 
     def __init__(self, schedule, predicts, sigma_data):
         super().__init__()
-        self.exact = PosteriorMean(DATA, torch.zeros(6, dtype=torch.float64), torch.ones(6, dtype=torch.float64), schedule)
+        self.exact = PosteriorMean(
+            DATA, torch.zeros(6, dtype=torch.float64), torch.ones(6, dtype=torch.float64), schedule
+        )
         self.rules = schedule, predicts, sigma_data
 
     def forward(self, x, t, s=None, cond=None):
@@ -234,7 +242,9 @@ def test_every_pair_carries_the_same_noise_to_the_same_point(schedule, predicts,
 
 def mixture(schedule):
     means = torch.tensor([[-1.0, 0.2], [0.8, 1.0], [0.5, -1.2]], dtype=torch.float64)
-    return GaussianMixture(means, torch.tensor([0.3, 0.2, 0.4]).double(), torch.tensor([1.0, 2.0, 1.0]).double(), schedule)
+    return GaussianMixture(
+        means, torch.tensor([0.3, 0.2, 0.4]).double(), torch.tensor([1.0, 2.0, 1.0]).double(), schedule
+    )
 
 
 def f64(x):
@@ -244,7 +254,11 @@ def f64(x):
 def reached(schedule, other):
     """Shares of t_max whose noise the other schedule knows too."""
     shares = (0.02, 0.3, 0.6, 0.9, 0.99)
-    return [share for share in shares if other.time_of(ratio_of(schedule, f64(share * schedule.t_max))) <= other.t_max]
+    return [
+        share
+        for share in shares
+        if other.time_of(ratio_of(schedule, f64(share * schedule.t_max))) <= other.t_max
+    ]
 
 
 @pytest.mark.parametrize("own", SCHEDULE_CASES, ids=repr)
@@ -264,12 +278,17 @@ def test_a_mixture_is_the_same_mixture_on_every_schedule(own, schedule):
 
 @predictions
 @pytest.mark.parametrize("scale_input", [False, True])
-@pytest.mark.parametrize(("own", "schedule"), [(Cosine(), Karras()), (Karras(), Flow()), (DDPM(), Trig(sigma_data=0.5)),
-                                               (Flow(shift=3.0), VP())], ids=repr)
+@pytest.mark.parametrize(
+    ("own", "schedule"),
+    [(Cosine(), Karras()), (Karras(), Flow()), (DDPM(), Trig(sigma_data=0.5)), (Flow(shift=3.0), VP())],
+    ids=repr,
+)
 def test_the_network_is_asked_in_its_own_words(own, schedule, predicts, scale_input):
     """It sees the x, t and s that its own schedule would show it, and what it says is read as there."""
     net = Recorder(torch.float64)
-    model = Denoiser(net, own, predicts, time_input="time", sigma_data=0.5, scale_input=scale_input, two_times=True)
+    model = Denoiser(
+        net, own, predicts, time_input="time", sigma_data=0.5, scale_input=scale_input, two_times=True
+    )
     seen = model.on(schedule)
     share = reached(schedule, own)[-1]
     t = torch.tensor([share, share / 2], dtype=torch.float64) * schedule.t_max
@@ -306,22 +325,33 @@ def test_pure_noise_is_matched_to_pure_noise(own, schedule):
 def test_noise_that_the_network_never_saw_is_refused():
     seen = mixture(DDPM()).on(Cosine())
     for t in (torch.tensor(1.0).double(), torch.tensor([0.2, 1.0]).double()):
-        with pytest.raises(FastdiffError, match=r"has sigma / alpha = inf, more than the 157.4 .*start=0.9959"):
+        with pytest.raises(
+            FastdiffError, match=r"has sigma / alpha = inf, more than the 157.4 .*start=0.9959"
+        ):
             seen(NOISE[:2], t)
     with pytest.raises(FastdiffError, match=r"sigma / alpha = 80, more than the 9"):
         mixture(Karras(t_max=9.0)).on(Karras())(NOISE, torch.tensor(80.0).double())
     assert seen(NOISE, torch.tensor(0.9959).double()).x0.isfinite().all()
-    edge = Cosine().time_of(torch.tensor(80.0).double())                       # its ratio is 80 but for rounding
+    edge = Cosine().time_of(torch.tensor(80.0).double())  # its ratio is 80 but for rounding
     assert mixture(Karras()).on(Cosine())(NOISE, edge).x0.isfinite().all()
 
 
 def test_a_view_shares_the_network_and_knows_the_way_back():
     model = Denoiser(Recorder(), Cosine(), "v", (2,), sampling=Sampling(times=((1.0, 0.4),)))
     seen = model.eval().on(Karras())
-    assert seen.net is model.net and not seen.training and seen.shape == (2,) and len(list(seen.parameters())) == 1
+    assert (
+        seen.net is model.net
+        and not seen.training
+        and seen.shape == (2,)
+        and len(list(seen.parameters())) == 1
+    )
     assert set(seen.state_dict()) == set(model.state_dict())
-    assert seen.on(Cosine()) is model and model.on(Cosine()) is model and seen.on(Karras(t_max=9.0)).model is model
-    assert seen.sampling.times == ()                                            # they are times of the other schedule
+    assert (
+        seen.on(Cosine()) is model
+        and model.on(Cosine()) is model
+        and seen.on(Karras(t_max=9.0)).model is model
+    )
+    assert seen.sampling.times == ()  # they are times of the other schedule
 
 
 def test_a_teacher_of_a_student_on_another_schedule():
@@ -334,7 +364,9 @@ def test_a_teacher_of_a_student_on_another_schedule():
     for teacher in (mixture(Cosine()).on(Flow()), mixture(Flow())):
         batch = Batch(NOISE.repeat(2, 1), None, SampleRng(0, positions), SampleRng(1, positions[:1]))
         student = Denoiser(Recorder(torch.float64), Flow(), "velocity", (2,))
-        losses.append(Progressive(steps=4).loss(("student",), {"student": student, "teacher": teacher}, batch, None)[0])
+        losses.append(
+            Progressive(steps=4).loss(("student",), {"student": student, "teacher": teacher}, batch, None)[0]
+        )
         losses[-1].backward()
         assert student.net.scale.grad.abs() > 0
     torch.testing.assert_close(*losses, rtol=1e-9, atol=0)
@@ -344,6 +376,11 @@ def test_a_teacher_of_a_student_on_another_schedule():
 
 
 def test_times_are_kept_by_their_number():
-    sampling = Sampling(spacing="karras").with_times([1.0, 0.3, 0.0]).with_times((1.0, 0.8, 0.2)).with_times([1, 0.4])
+    sampling = (
+        Sampling(spacing="karras")
+        .with_times([1.0, 0.3, 0.0])
+        .with_times((1.0, 0.8, 0.2))
+        .with_times([1, 0.4])
+    )
     assert sampling.times == ((1.0, 0.4), (1.0, 0.8, 0.2))
     assert [sampling.spacing_for(steps) for steps in (1, 2, 3)] == ["karras", (1.0, 0.4), (1.0, 0.8, 0.2)]

@@ -16,7 +16,8 @@ from fastdiff.runs.run import run
 from fastdiff.training.checkpoint import load_state, states
 
 RECIPE = {
-    "name": "disk", "data": {"name": "toy", "n": 300},
+    "name": "disk",
+    "data": {"name": "toy", "n": 300},
     "model": {"net": {"name": "mlp", "width": 64, "depth": 2}, "schedule": "flow", "predicts": "velocity"},
     "train": {"steps": 30, "batch": 16, "save_every": 10, "log_every": 10, "keep": 3},
     "stages": {"teacher": {"method": "denoising"}},
@@ -32,7 +33,9 @@ def small(tmp_path):
     place.mkdir()
 
     def mount(*options):
-        return subprocess.run(["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", place], capture_output=True)
+        return subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", place], capture_output=True
+        )
 
     if mount("size=700k").returncode:
         pytest.skip("no right to mount a tmpfs")
@@ -49,8 +52,11 @@ def test_a_full_disk_leaves_the_state_before_and_room_lets_the_run_go_on(small, 
     out = place / "run"
     with pytest.raises(FastdiffError) as caught:
         run(recipes.build(RECIPE), out)
-    assert str(caught.value).startswith(str(out)) and "no space left on device: make room; what was saved before is whole" \
-        in str(caught.value) and "\n" not in str(caught.value)
+    assert (
+        str(caught.value).startswith(str(out))
+        and "no space left on device: make room; what was saved before is whole" in str(caught.value)
+        and "\n" not in str(caught.value)
+    )
     _, record = load_state(out / "teacher/state")
     assert record["step"] in (10, 20) and not [*out.rglob(".*.new")] and not [*out.glob("crash-*")]
     mount("size=20m")
@@ -65,7 +71,9 @@ def test_a_directory_that_turns_read_only_is_named(small):
     run(recipes.build(RECIPE | {"stages": {"first": {"method": "denoising"}}}), place / "run", only="first")
     before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
     mount("ro")
-    longer = RECIPE | {"stages": {"first": {"method": "denoising"}, "second": {"method": "denoising", "init": "first"}}}
+    longer = RECIPE | {
+        "stages": {"first": {"method": "denoising"}, "second": {"method": "denoising", "init": "first"}}
+    }
     for recipe, out in ((longer, place / "run"), (RECIPE, place / "other")):
         with pytest.raises(FastdiffError, match=r"[Rr]ead-only file system.*choose another"):
             run(recipes.build(recipe), out)
@@ -77,17 +85,24 @@ def test_a_directory_that_turns_read_only_is_named(small):
 def test_a_second_run_in_a_directory_is_told_who_works_there(tmp_path):
     out = tmp_path / "run"
     out.mkdir()
-    with lock(out), pytest.raises(FastdiffError, match=rf"run is being written by process {os.getpid()} .*another --out"):
+    with (
+        lock(out),
+        pytest.raises(FastdiffError, match=rf"run is being written by process {os.getpid()} .*another --out"),
+    ):
         run(recipes.build(RECIPE), out)
     assert [path.name for path in out.iterdir()] == [".lock"]
-    run(recipes.build(RECIPE), out)                               # the lock's file stays and means nothing
+    run(recipes.build(RECIPE), out)  # the lock's file stays and means nothing
     assert (out / "report.html").exists()
 
 
 def test_what_libraries_tell_as_text_is_understood_and_the_rest_is_passed_on(tmp_path):
     with pytest.raises(FastdiffError, match="no space left on device: make room"), writing(tmp_path):
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
-    for error in (FileNotFoundError(2, "No such file"), ValueError("os error"), PermissionError(13, "no", "/data/a.png")):
+    for error in (
+        FileNotFoundError(2, "No such file"),
+        ValueError("os error"),
+        PermissionError(13, "no", "/data/a.png"),
+    ):
         with pytest.raises(type(error)), writing(tmp_path):
             raise error
 

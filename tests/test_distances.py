@@ -27,9 +27,14 @@ def folder(tmp_path_factory):
     """Weights of both files drawn, under the names that the public ones have."""
     torch.manual_seed(0)
     features, place = make_layers(cfgs["D"]), tmp_path_factory.mktemp("lpips")
-    torch.save({f"features.{k}": v for k, v in features.state_dict().items()} | {"classifier.0.bias": torch.ones(3)},
-               place / VGG)
-    torch.save({f"lin{i}.model.1.weight": torch.rand(1, width, 1, 1) for i, width in enumerate(WIDTHS)}, place / CHANNELS)
+    torch.save(
+        {f"features.{k}": v for k, v in features.state_dict().items()} | {"classifier.0.bias": torch.ones(3)},
+        place / VGG,
+    )
+    torch.save(
+        {f"lin{i}.model.1.weight": torch.rand(1, width, 1, 1) for i, width in enumerate(WIDTHS)},
+        place / CHANNELS,
+    )
     return place
 
 
@@ -43,7 +48,11 @@ def theirs(folder):
     def make(resize=None):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sample_similarity_lpips, "torchvision_load_pretrained_vgg16", lambda: vgg)
-            patch.setattr(sample_similarity_lpips, "load_state_dict_from_url", lambda *a, **k: torch.load(folder / CHANNELS))
+            patch.setattr(
+                sample_similarity_lpips,
+                "load_state_dict_from_url",
+                lambda *a, **k: torch.load(folder / CHANNELS),
+            )
             return sample_similarity_lpips.SampleSimilarityLPIPS("lpips", sample_similarity_resize=resize)
 
     return make
@@ -55,8 +64,10 @@ def images(*shape, seed=0):
     return levels / 127.5 - 1
 
 
-@pytest.mark.parametrize(("shape", "size", "resize"), [
-    ((3, 32, 24), 16, None), ((1, 32, 32), 16, None), ((3, 20, 20), 32, 32), ((1, 8, 8), 32, 32)])
+@pytest.mark.parametrize(
+    ("shape", "size", "resize"),
+    [((3, 32, 24), 16, None), ((1, 32, 32), 16, None), ((3, 20, 20), 32, 32), ((1, 8, 8), 32, 32)],
+)
 def test_the_value_is_torch_fidelitys_on_the_same_pixels(shape, size, resize, folder, theirs):
     a, b = images(2, *shape)
     found = LPIPS(str(folder), size)(a, b)
@@ -73,7 +84,10 @@ def test_the_weights_are_the_public_ones_by_their_addresses():
 
 def test_the_gradient_is_that_of_differences_and_ends_at_the_images(folder):
     a, b = images(1, 1, 16, 16).double()
-    a, way = a.requires_grad_(), torch.randn(1, 1, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    a, way = (
+        a.requires_grad_(),
+        torch.randn(1, 1, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(1)),
+    )
     distance, h = LPIPS(str(folder), 16), 1e-6
     (slope,) = torch.autograd.grad(distance(a, b).sum(), a)
     with torch.no_grad():
@@ -82,7 +96,9 @@ def test_the_gradient_is_that_of_differences_and_ends_at_the_images(folder):
     net = open_lpips(str(folder), a.device, torch.float64)
     assert not net.training and not any(p.requires_grad for p in net.parameters())
     zero = distance(a, a.detach()).sum()
-    assert torch.equal(torch.autograd.grad(zero, a)[0], torch.zeros_like(a))      # and nothing that is not a number
+    assert torch.equal(
+        torch.autograd.grad(zero, a)[0], torch.zeros_like(a)
+    )  # and nothing that is not a number
 
 
 def test_the_gradient_is_finite_where_a_place_has_no_features(folder):
@@ -90,7 +106,7 @@ def test_the_gradient_is_finite_where_a_place_has_no_features(folder):
     broken = open_lpips(str(folder), torch.device("cpu"), torch.float32)
     for layer in broken.stages[0]:
         if isinstance(layer, nn.Conv2d):
-            layer.bias.fill_(-1e6)                                                # every feature is below 0
+            layer.bias.fill_(-1e6)  # every feature is below 0
     a, b = images(1, 3, 16, 16)
     (slope,) = torch.autograd.grad(LPIPS(str(folder), 16)(a.requires_grad_(), b).sum(), a)
     assert slope.isfinite().all()
@@ -109,9 +125,13 @@ def test_half_precision_is_measured_in_float32(folder):
 
 @pytest.mark.parametrize("shape", [(2,), (2, 8, 8), (3, 8)])
 def test_what_is_no_image_is_refused(shape, folder):
-    for ask in (lambda: LPIPS(str(folder)).ready(shape, torch.device("cpu")),
-                lambda: LPIPS(str(folder))(torch.zeros(1, *shape), torch.zeros(1, *shape))):
-        with pytest.raises(FastdiffError, match="lpips is for images of 1 or 3 channels.*choose pseudo_huber"):
+    for ask in (
+        lambda: LPIPS(str(folder)).ready(shape, torch.device("cpu")),
+        lambda: LPIPS(str(folder))(torch.zeros(1, *shape), torch.zeros(1, *shape)),
+    ):
+        with pytest.raises(
+            FastdiffError, match="lpips is for images of 1 or 3 channels.*choose pseudo_huber"
+        ):
             ask()
 
 
@@ -124,6 +144,7 @@ def test_settings_that_cannot_be_are_refused():
 
 def test_weights_that_are_none_are_one_clear_line(folder, tmp_path):
     """A missing file, something else, and either file in the place of the other."""
+
     def complaint(vgg, channels):
         open_lpips.cache_clear()
         for name, content in ((VGG, vgg), (CHANNELS, channels)):
@@ -150,7 +171,7 @@ def test_weights_that_are_none_are_one_clear_line(folder, tmp_path):
 def nowhere(tmp_path, monkeypatch):
     """No network, as fast as it can be said, and an empty cache of torch's."""
     with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))                             # bound and not listening: refuses at once
+        closed.bind(("127.0.0.1", 0))  # bound and not listening: refuses at once
         address = f"http://127.0.0.1:{closed.getsockname()[1]}"
         monkeypatch.setattr(perceptual, "URLS", {file: f"{address}/{file}" for file in (VGG, CHANNELS)})
         monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
@@ -175,16 +196,22 @@ def test_a_stage_asks_for_the_weights_before_it_trains(nowhere, folder, tmp_path
     for part in (VGG, "$TORCH_HOME/hub/checkpoints", "weights: FOLDER of lpips", CHANNELS):
         assert part in line
     assert not (tmp_path / "run/student/log.jsonl").exists()
-    for name in (VGG, CHANNELS):                                  # now they are in the cache
+    for name in (VGG, CHANNELS):  # now they are in the cache
         (nowhere / name).write_bytes((folder / name).read_bytes())
     stages.run(recipe.load(path), tmp_path / "run", only="student")
     assert (tmp_path / "run/student/fastdiff.json").exists()
-    assert all(path.stat().st_size < 2**21 for path in (tmp_path / "run/student").rglob("*"))       # no VGG in its state
+    assert all(
+        path.stat().st_size < 2**21 for path in (tmp_path / "run/student").rglob("*")
+    )  # no VGG in its state
 
 
 def test_vectors_are_refused_before_a_training(tmp_path, refused):
     path = tmp_path / "vectors.yaml"
-    path.write_text(RECIPE.replace("data: digits", "data: toy").replace("{name: unet, channels: [8, 16], layers: 1}", "mlp"))
+    path.write_text(
+        RECIPE.replace("data: digits", "data: toy").replace(
+            "{name: unet, channels: [8, 16], layers: 1}", "mlp"
+        )
+    )
     assert "lpips is for images" in refused("run", path, "--out", tmp_path / "run")
 
 

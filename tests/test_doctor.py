@@ -39,8 +39,9 @@ def test_packages_that_are_missing_or_old(monkeypatch):
     asked = ["torch>=2.7", "nosuchpackage>=3", "rich>=999", 'never; python_version < "3"']
     monkeypatch.setattr(doctor, "requires", lambda name: asked)
     verdict, said = doctor.packages()
-    assert verdict == "FAIL" and said == (f"nosuchpackage is missing, rich is {version('rich')}: "
-                                          "pip install 'nosuchpackage>=3' 'rich>=999'")
+    assert verdict == "FAIL" and said == (
+        f"nosuchpackage is missing, rich is {version('rich')}: pip install 'nosuchpackage>=3' 'rich>=999'"
+    )
 
 
 def test_a_torchvision_of_another_build(monkeypatch):
@@ -64,7 +65,9 @@ def test_folders_that_cannot_be_written_or_are_full(monkeypatch, tmp_path):
     monkeypatch.setenv("FASTDIFF_CACHE", str(tmp_path / "file/cache"))
     (tmp_path / "file").write_text("")
     verdict, said = doctor.cache()
-    assert verdict == "FAIL" and "cannot be written (Not a directory)" in said and "set FASTDIFF_CACHE" in said
+    assert (
+        verdict == "FAIL" and "cannot be written (Not a directory)" in said and "set FASTDIFF_CACHE" in said
+    )
     monkeypatch.setattr(doctor, "ROOM", 2**80)
     assert doctor.room(tmp_path / "not/yet", "go elsewhere")[0] == "note" and not (tmp_path / "not").exists()
 

@@ -52,7 +52,7 @@ def walk(sampler, denoise, x, times):
 @schedules
 def test_an_edit_starts_from_the_noised_image(schedule):
     image, seen = picture().float(), []
-    watch = lambda part, state: seen.append(state)                                                  # noqa: E731
+    watch = lambda part, state: seen.append(state)  # noqa: E731
     model = Denoiser(Still(), schedule, "x0", (2,), time_input="time")
     x = edit(model, image, steps=5, strength=0.4, watch=watch)
     assert len(seen) == 5 and torch.equal(x, torch.zeros_like(image))
@@ -73,8 +73,15 @@ class Still(nn.Module):
 
 def test_a_stronger_edit_moves_further():
     far = torch.full((64, 2), 1.5)
-    moved = [float((edit(pair(Cosine()), far, sampler="ddim", steps=20, strength=strength) - far).square().mean().sqrt())
-             for strength in (0.02, 0.3, 0.6)]
+    moved = [
+        float(
+            (edit(pair(Cosine()), far, sampler="ddim", steps=20, strength=strength) - far)
+            .square()
+            .mean()
+            .sqrt()
+        )
+        for strength in (0.02, 0.3, 0.6)
+    ]
     assert moved[0] < 0.1 < 0.3 < moved[1] < moved[2], moved
 
 
@@ -84,9 +91,15 @@ def test_full_strength_with_nothing_known_is_plain_sampling():
     torch.testing.assert_close(edited, sample(model, "ddim", steps=4, n=8))
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    ({"strength": 0.0}, "strength = 0.0: expected a share"), ({"strength": 1.5}, "strength = 1.5: expected a share"),
-    ({}, "give a mask, or a strength below 1"), ({"strength": 0.5, "resamplings": 3}, "are RePaint's: give a mask")])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"strength": 0.0}, "strength = 0.0: expected a share"),
+        ({"strength": 1.5}, "strength = 1.5: expected a share"),
+        ({}, "give a mask, or a strength below 1"),
+        ({"strength": 0.5, "resamplings": 3}, "are RePaint's: give a mask"),
+    ],
+)
 def test_edits_that_make_no_sense(arguments, message):
     with pytest.raises(FastdiffError, match=message):
         edit(pair(Cosine()), picture().float(), steps=4, **arguments)
@@ -94,7 +107,12 @@ def test_edits_that_make_no_sense(arguments, message):
 
 def test_an_edit_depends_on_its_own_image_alone():
     model, image = pair(Flow()), picture().float()
-    for how in ({"strength": 0.5}, {"mask": MASK}, {"mask": MASK, "resamplings": 3}, {"mask": MASK, "strength": 0.7}):
+    for how in (
+        {"strength": 0.5},
+        {"mask": MASK},
+        {"mask": MASK, "resamplings": 3},
+        {"mask": MASK, "strength": 0.7},
+    ):
         whole = edit(model, image, sampler="ddpm", steps=6, **how)
         torch.testing.assert_close(edit(model, image, sampler="ddpm", steps=6, batch=3, **how), whole)
         if "mask" in how:
@@ -149,7 +167,9 @@ def test_along_ddim_the_known_region_keeps_its_noise():
 def test_an_independent_region_is_drawn_as_if_nothing_were_known():
     model = GaussianMixture(f64([[0.3, -0.2]]), f64([0.7]), f64([1.0]), Cosine())
     x, times = drawing()(picture()), time_grid(Cosine(), 10)
-    plain, painted = (walk("dpmpp_2m", d, x, times).x for d in (Guided(model), Inpaint(Guided(model), picture(), MASK)))
+    plain, painted = (
+        walk("dpmpp_2m", d, x, times).x for d in (Guided(model), Inpaint(Guided(model), picture(), MASK))
+    )
     torch.testing.assert_close(painted[:, 1], plain[:, 1])
 
 
@@ -168,13 +188,18 @@ def test_inpainting_under_guidance_that_moves_its_point():
     alpha, sigma = Cosine().alpha_sigma(t)
     torch.testing.assert_close(alpha * p.x0 + sigma * p.eps, p.x)
     assert torch.equal(p.x[:, 0], x[:, 0]) and (p.x[:, 1] - x[:, 1]).abs().min() > 0.1 and denoise.nfe == 2
-    torch.testing.assert_close(walk("ddim", denoise, x, time_grid(Cosine(), 4)).x[:, 1], f64([0.4 * 3.0]).expand(8))
+    torch.testing.assert_close(
+        walk("ddim", denoise, x, time_grid(Cosine(), 4)).x[:, 1], f64([0.4 * 3.0]).expand(8)
+    )
 
 
 def test_masks_broadcast_and_images_need_no_batch():
     schedule = Flow()
     model = GaussianMixture(torch.zeros(1, 3, 2, 2, dtype=torch.float64), f64([1.0]), f64([1.0]), schedule)
-    image, mask = drawing()(torch.empty(3, 2, 2, dtype=torch.float64)), torch.tensor([[True, False], [False, True]])
+    image, mask = (
+        drawing()(torch.empty(3, 2, 2, dtype=torch.float64)),
+        torch.tensor([[True, False], [False, True]]),
+    )
     x = drawing(1)(torch.empty(5, 3, 2, 2, dtype=torch.float64))
     state = walk("ddim", Inpaint(Guided(model), image, mask), x, times := time_grid(schedule, 3))
     *_, again = repaint(Guided(model), x, times, image=image, mask=mask, resamplings=2, randn=drawing())
@@ -183,10 +208,13 @@ def test_masks_broadcast_and_images_need_no_batch():
         assert (found - image)[..., ~mask].abs().min() > 1e-6
 
 
-@pytest.mark.parametrize(("mask", "line"), [
-    (f64([0.5, 0.0]), "mask: expected 1 where the image is known"),
-    (f64([1.0, 0.0, 1.0]), r"mask \(3,\) does not broadcast to the image \(8, 2\)"),
-])
+@pytest.mark.parametrize(
+    ("mask", "line"),
+    [
+        (f64([0.5, 0.0]), "mask: expected 1 where the image is known"),
+        (f64([1.0, 0.0, 1.0]), r"mask \(3,\) does not broadcast to the image \(8, 2\)"),
+    ],
+)
 def test_masks_that_do_not_fit_are_refused(mask, line):
     with pytest.raises(FastdiffError, match=line):
         Inpaint(Guided(pair(Cosine())), picture(), mask)
@@ -201,7 +229,14 @@ def test_repaint_walks_with_every_sampler(sampler):
     denoise = Guided(pair(Cosine()))
     x = before = drawing(1)(image) * Cosine().alpha_sigma(times[0])[1]
     before = before.clone()
-    options = {"image": image, "mask": MASK, "sampler": sampler, "resamplings": 2, "jump": 2, "randn": drawing()}
+    options = {
+        "image": image,
+        "mask": MASK,
+        "sampler": sampler,
+        "resamplings": 2,
+        "jump": 2,
+        "randn": drawing(),
+    }
     states = list(repaint(denoise, x, times, **options))
     indices = [1, 2, 1, 2, 3, 3]
     assert [float(state.t) for state in states] == [float(times[i]) for i in indices]
@@ -215,7 +250,9 @@ def test_the_known_region_has_the_noise_of_each_level(schedule):
     image = torch.full((n, 2), 0.2, dtype=torch.float64)
     times = time_grid(schedule, 3, "karras")
     x = drawing(1)(image) * schedule.alpha_sigma(times[0])[1]
-    for state in repaint(Guided(pair(schedule)), x, times, image=image, mask=MASK, resamplings=2, randn=drawing()):
+    for state in repaint(
+        Guided(pair(schedule)), x, times, image=image, mask=MASK, resamplings=2, randn=drawing()
+    ):
         alpha, sigma = schedule.alpha_sigma(state.t)
         known = state.x[:, 0]
         assert abs(known.mean() - alpha * 0.2) <= 4 * sigma / n**0.5 + 1e-9
@@ -227,12 +264,20 @@ def test_resampling_finds_the_conditional_law(schedule):
     """p(up | known) is a softmax; without resampling the share of the upper bell is nearly the prior's half."""
     n, known = 2000, 0.2
     image = torch.full((n, 2), known, dtype=torch.float64)
-    up = float(torch.sigmoid(f64(((known + 0.5) ** 2 - (known - 0.5) ** 2) / 2 / 0.5**2)))         # 0.69
+    up = float(torch.sigmoid(f64(((known + 0.5) ** 2 - (known - 0.5) ** 2) / 2 / 0.5**2)))  # 0.69
     spread = (0.5**2 + 4 * up * (1 - up)) ** 0.5
     found = {}
     for resamplings in (1, 8, 50):
-        *_, state = repaint(Guided(pair(schedule)), drawing(1)(image), time_grid(schedule, 20), image=image, mask=MASK,
-                            sampler="ddpm", resamplings=resamplings, randn=drawing())
+        *_, state = repaint(
+            Guided(pair(schedule)),
+            drawing(1)(image),
+            time_grid(schedule, 20),
+            image=image,
+            mask=MASK,
+            sampler="ddpm",
+            resamplings=resamplings,
+            randn=drawing(),
+        )
         found[resamplings] = (state.x[:, 1] > 0).double().mean()
         assert torch.equal(state.x[:, 0], image[:, 0])
     assert found[1] < found[8] - 0.03 and abs(found[50] - up) < 0.05, (found, up)
@@ -241,6 +286,9 @@ def test_resampling_finds_the_conditional_law(schedule):
 
 def test_repaint_refuses_what_it_cannot_walk():
     run = {"image": picture(), "mask": MASK}
-    for options, line in (({"sampler": "dim"}, "'dim' is unknown"), ({"resamplings": 0}, "resamplings = 0, jump = 1")):
+    for options, line in (
+        ({"sampler": "dim"}, "'dim' is unknown"),
+        ({"resamplings": 0}, "resamplings = 0, jump = 1"),
+    ):
         with pytest.raises(FastdiffError, match=line):
             next(repaint(Guided(pair(Cosine())), picture(), time_grid(Cosine(), 3), **run, **options))

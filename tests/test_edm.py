@@ -11,9 +11,20 @@ from fastdiff.core.errors import FastdiffError
 from fastdiff.io.load import load
 from fastdiff.samplers.generate import sample
 
-SETTINGS = {"class_name": "EDMPrecond", "model_type": "DhariwalUNet", "img_resolution": 8, "img_channels": 3, "label_dim": 4,
-            "model_channels": 128, "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [4], "channel_mult_emb": 2,
-            "use_fp16": False, "sigma_min": 0}
+SETTINGS = {
+    "class_name": "EDMPrecond",
+    "model_type": "DhariwalUNet",
+    "img_resolution": 8,
+    "img_channels": 3,
+    "label_dim": 4,
+    "model_channels": 128,
+    "channel_mult": [1, 2],
+    "num_blocks": 1,
+    "attn_resolutions": [4],
+    "channel_mult_emb": 2,
+    "use_fp16": False,
+    "sigma_min": 0,
+}
 
 
 class Written:
@@ -48,18 +59,26 @@ class Written:
         x = h + (x if x.shape[1] == out else self.conv(f"{name}.skip", x, out, 1))
         if attention:
             qkv = self.conv(f"{name}.qkv", self.norm(f"{name}.norm2", x), 3 * out, 1)
-            q, k, v = qkv.flatten(2).unflatten(1, (out // 64, 64, 3)).unbind(3)              # (B, heads, 64, places)
+            q, k, v = qkv.flatten(2).unflatten(1, (out // 64, 64, 3)).unbind(3)  # (B, heads, 64, places)
             share = torch.einsum("bhcq,bhck->bhqk", q, k / 8).softmax(3)
-            x = x + self.conv(f"{name}.proj", torch.einsum("bhqk,bhck->bhcq", share, v).reshape(x.shape), out, 1)
+            x = x + self.conv(
+                f"{name}.proj", torch.einsum("bhqk,bhck->bhcq", share, v).reshape(x.shape), out, 1
+            )
         return x
 
     def denoise(self, x, sigma, labels, said=SETTINGS):
         """x0 of x = x0 + sigma eps by EDM's preconditioning of ADM's network; labels (B, n), one of them 1 or none."""
-        width, levels, side = said["model_channels"], range(len(said["channel_mult"])), lambda i: f"{8 >> i}x{8 >> i}"
+        width, levels, side = (
+            said["model_channels"],
+            range(len(said["channel_mult"])),
+            lambda i: f"{8 >> i}x{8 >> i}",
+        )
         widths = [width * by for by in said["channel_mult"]]
         attends = [8 >> i in said["attn_resolutions"] for i in levels]
         angles = (sigma.log() / 4)[:, None] * 10_000 ** -(torch.arange(width // 2) / (width // 2))
-        emb = self.linear("map_layer0", torch.cat([angles.cos(), angles.sin()], 1), width * said["channel_mult_emb"])
+        emb = self.linear(
+            "map_layer0", torch.cat([angles.cos(), angles.sin()], 1), width * said["channel_mult_emb"]
+        )
         emb = self.linear("map_layer1", silu(emb), emb.shape[1])
         emb = silu(emb + self.linear("map_label", labels, emb.shape[1], bias=False))
         wide = sigma[:, None, None, None]
@@ -76,16 +95,23 @@ class Written:
         h = self.block(f"dec.{side(i)}_in1", h, emb, widths[i])
         for i in reversed(levels):
             if i < len(levels) - 1:
-                h = self.block(f"dec.{side(i)}_up", h, emb, h.shape[1], resample=lambda x: interpolate(x, scale_factor=2))
+                h = self.block(
+                    f"dec.{side(i)}_up", h, emb, h.shape[1], resample=lambda x: interpolate(x, scale_factor=2)
+                )
             for j in range(said["num_blocks"] + 1):
-                h = self.block(f"dec.{side(i)}_block{j}", torch.cat([h, skips.pop()], 1), emb, widths[i], attends[i])
+                h = self.block(
+                    f"dec.{side(i)}_block{j}", torch.cat([h, skips.pop()], 1), emb, widths[i], attends[i]
+                )
         f = self.conv("out_conv", silu(self.norm("out_norm", h)), 3, 3)
         return (0.25 * x + 0.5 * wide * (wide**2 + 0.25).sqrt() * f) / (wide**2 + 0.25)
 
 
 def save(written, said, folder):
-    save_file({f"model.{name}": value for name, value in written.tensors.items()}
-              | {"model.enc.4x4_down.conv0.resample_filter": torch.full((1, 1, 2, 2), 0.25)}, folder / "model.safetensors")
+    save_file(
+        {f"model.{name}": value for name, value in written.tensors.items()}
+        | {"model.enc.4x4_down.conv0.resample_filter": torch.full((1, 1, 2, 2), 0.25)},
+        folder / "model.safetensors",
+    )
     (folder / "edm.json").write_text(json.dumps(said))
     return folder
 
@@ -110,7 +136,9 @@ def test_adm_is_a_unet2dmodel(tmp_path, attends):
     x = x * sigma[:, None, None, None]
     wanted = written.denoise(x, sigma, torch.eye(4)[[3, 0]], said)
     model = load(save(written, said, tmp_path))
-    torch.testing.assert_close(model(x, sigma, cond={"label": torch.tensor([3, 0])}).x0, wanted, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        model(x, sigma, cond={"label": torch.tensor([3, 0])}).x0, wanted, rtol=1e-4, atol=1e-5
+    )
     assert model.net.null_label is None and sample(model, steps=2, n=1, labels=3).shape == (1, 3, 8, 8)
 
 
@@ -122,14 +150,17 @@ def test_labels_dropped_in_training_leave_a_null_class(written, folder):
     assert model.net.null_label == 4
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"model_type": "SongUNet"}, "edm.json.model_type: input should be 'DhariwalUNet', got 'SongUNet'"),
-    ({"class_name": "VPPrecond"}, "edm.json.class_name: input should be 'EDMPrecond'"),
-    ({"model_channels": 64}, "edm.json.model_channels: input should be greater than or equal to 128"),
-    ({"model_channels": 192}, "is .*, expected "),
-    ({"num_blocks": 2}, "model.safetensors lacks enc.8x8_block1"),
-    ({"channel_mult": [2, 2]}, "channel_mult .* expected a first of 1"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model_type": "SongUNet"}, "edm.json.model_type: input should be 'DhariwalUNet', got 'SongUNet'"),
+        ({"class_name": "VPPrecond"}, "edm.json.class_name: input should be 'EDMPrecond'"),
+        ({"model_channels": 64}, "edm.json.model_channels: input should be greater than or equal to 128"),
+        ({"model_channels": 192}, "is .*, expected "),
+        ({"num_blocks": 2}, "model.safetensors lacks enc.8x8_block1"),
+        ({"channel_mult": [2, 2]}, "channel_mult .* expected a first of 1"),
+    ],
+)
 def test_settings_that_do_not_fit_are_one_line(folder, change, message):
     (folder / "edm.json").write_text(json.dumps(SETTINGS | change))
     with pytest.raises(FastdiffError, match=message) as caught:

@@ -35,12 +35,17 @@ def shared(folder):
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core")
 def test_two_processes_that_share_their_work_lose_little(tmp_path, capsys):
     floor, took = ({what: float("inf") for what in AIMS} for _ in range(2))
-    for _ in range(8):                                            # other work on the machine only ever takes time
+    for _ in range(8):  # other work on the machine only ever takes time
         for least, found in ((floor, apart(tmp_path)), (took, shared(tmp_path))):
             least.update({what: min(least[what], found[what]) for what in AIMS})
         shares = {what: floor[what] / (2 * took[what]) for what in AIMS}
         if all(shares[what] >= aim for what, aim in AIMS.items()):
             break
     with capsys.disabled():
-        print("\n" + ", ".join(f"{what} by two processes: {share:.2f} of two alone" for what, share in shares.items()))
+        print(
+            "\n"
+            + ", ".join(
+                f"{what} by two processes: {share:.2f} of two alone" for what, share in shares.items()
+            )
+        )
     assert all(shares[what] >= aim for what, aim in AIMS.items()), shares

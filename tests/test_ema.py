@@ -50,6 +50,6 @@ def test_the_average_is_the_sum_it_says(decay):
     for n in reversed(range(30)):
         shares.append(left * (1 - ema.decay_at(decay, n)))
         left *= ema.decay_at(decay, n)
-    shares[-1] += left                                            # what is left of the initial weights, which were net 0's
+    shares[-1] += left  # what is left of the initial weights, which were net 0's
     wanted = sum(share * net.weight for share, net in zip(shares, reversed(nets), strict=True))
     torch.testing.assert_close(average.weight, wanted)

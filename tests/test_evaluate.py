@@ -61,14 +61,29 @@ def test_figures_are_named_after_their_features(digits, accelerator, tmp_path):
     images, labels = digits
     [evaluator] = open_evaluators(data(images[:300], labels[:300]), None, None, "cpu", tmp_path)
     found = judged(evaluator, images[300:500], accelerator, labels=labels[300:500])
-    assert set(found.values) == {f"{family}_digits" for family in (
-        "fd", "fd_inf", "kd", "kd_se", "precision", "recall", "density", "coverage", "nearest", "diversity", "accuracy",
-        "classes")} - {
-        "fd_inf_digits", "kd_se_digits"} | {"kd_digits_se"}              # 50 a fold in 64 dimensions: no limit
+    assert set(found.values) == {
+        f"{family}_digits"
+        for family in (
+            "fd",
+            "fd_inf",
+            "kd",
+            "kd_se",
+            "precision",
+            "recall",
+            "density",
+            "coverage",
+            "nearest",
+            "diversity",
+            "accuracy",
+            "classes",
+        )
+    } - {"fd_inf_digits", "kd_se_digits"} | {"kd_digits_se"}  # 50 a fold in 64 dimensions: no limit
     assert evaluator.dims == 64 and found.values["accuracy_digits"] > 0.95
     by_class, labels = found.values["classes_digits"], labels[300:500]
     weights = [(labels == label).double().mean().item() for label in range(10)]
-    assert sum(w * a for w, a in zip(weights, by_class)) == pytest.approx(found.values["accuracy_digits"], abs=1e-3)
+    assert sum(w * a for w, a in zip(weights, by_class)) == pytest.approx(
+        found.values["accuracy_digits"], abs=1e-3
+    )
     sizes = {name: len(part) for name, part in found.terms.items()}
     assert sizes == {"kd_digits.generated": 200, "kd_digits.reference": 300}
     assert found.broken == []
@@ -77,13 +92,30 @@ def test_figures_are_named_after_their_features(digits, accelerator, tmp_path):
 def test_agrees_with_torch_fidelity(digits, extractor, accelerator, tmp_path):
     a, b = digits[0][:400], (digits[0][400:800] * 0.8 + 0.1)
     theirs = torch_fidelity.calculate_metrics(
-        input1=Bytes(a), input2=Bytes(b), fid=True, kid=True, prc=True, isc=True, feature_extractor="digits",
-        kid_subset_size=400, kid_subsets=1, feature_extractor_weights_path=FEATURES,
-        cuda=False, cache=False, save_cpu_ram=True, verbose=False)
+        input1=Bytes(a),
+        input2=Bytes(b),
+        fid=True,
+        kid=True,
+        prc=True,
+        isc=True,
+        feature_extractor="digits",
+        kid_subset_size=400,
+        kid_subsets=1,
+        feature_extractor_weights_path=FEATURES,
+        cuda=False,
+        cache=False,
+        save_cpu_ram=True,
+        verbose=False,
+    )
     [evaluator] = open_evaluators(data(b), None, ("fd", "kd", "pr", "score", "sfd"), "cpu", tmp_path)
     ours = judged(evaluator, a, accelerator).values
-    for name, their_name in {"fd": "frechet_inception_distance", "kd": "kernel_inception_distance_mean",
-                             "score": "inception_score_mean", "precision": "precision", "recall": "recall"}.items():
+    for name, their_name in {
+        "fd": "frechet_inception_distance",
+        "kd": "kernel_inception_distance_mean",
+        "score": "inception_score_mean",
+        "precision": "precision",
+        "recall": "recall",
+    }.items():
         assert ours[f"{name}_digits"] == pytest.approx(theirs[their_name], rel=1e-4), name
     assert ours["sfd_digits"] > 0
 
@@ -112,15 +144,19 @@ def test_halves_of_the_digits_are_near_and_noise_is_far(digits, accelerator, tmp
 # ---- the data's side
 
 
-def test_the_reference_is_computed_once_and_a_changed_data_set_is_noticed(digits, accelerator, tmp_path, monkeypatch):
+def test_the_reference_is_computed_once_and_a_changed_data_set_is_noticed(
+    digits, accelerator, tmp_path, monkeypatch
+):
     real = data(digits[0][:300])
     [evaluator] = open_evaluators(real, None, None, "cpu", tmp_path)
     first = judged(evaluator, digits[0][300:500], accelerator).values
     names = sorted(path.name for path in tmp_path.iterdir())
-    assert len(names) == 2 and all(real.fingerprint in name and evaluator.net.fingerprint in name for name in names)
+    assert len(names) == 2 and all(
+        real.fingerprint in name and evaluator.net.fingerprint in name for name in names
+    )
 
     [again] = open_evaluators(real, None, None, "cpu", tmp_path)
-    monkeypatch.setattr(type(real), "get", None)                          # the cache answers: the data are not read again
+    monkeypatch.setattr(type(real), "get", None)  # the cache answers: the data are not read again
     assert judged(again, digits[0][300:500], accelerator).values == first
     monkeypatch.undo()
 
@@ -156,7 +192,9 @@ def test_a_cache_that_cannot_be_written_is_done_without(digits, accelerator, tmp
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_an_empty_or_one_image_reference_is_refused(digits, count):
-    with pytest.raises(FastdiffError, match=f"data digits: {count} example.* as a reference for fd, kd, pr at least 6"):
+    with pytest.raises(
+        FastdiffError, match=f"data digits: {count} example.* as a reference for fd, kd, pr at least 6"
+    ):
         open_evaluators(data(digits[0][:count]), None, None, "cpu")
     with pytest.raises(FastdiffError, match=f"data digits: {count} example.* at least 2 are needed"):
         open_evaluators(data(digits[0][:count]), None, ("fd",), "cpu")
@@ -181,7 +219,9 @@ def test_a_broken_sample_is_named_and_never_averaged_away(digits, accelerator, t
     images[17, 0, 2, 2], images[150] = math.nan, math.inf
     found = judged(evaluator, images, accelerator)
     assert found.broken == [17, 150] and set(found.values.values()) == {math.inf} and found.terms == {}
-    assert math.isfinite(judged(evaluator, digits[0][300:500], accelerator).values["fd_digits"])    # the next is clean
+    assert math.isfinite(
+        judged(evaluator, digits[0][300:500], accelerator).values["fd_digits"]
+    )  # the next is clean
 
 
 def test_a_broken_vector_is_named_too(accelerator, tmp_path):
@@ -209,7 +249,9 @@ def test_vectors_are_judged_without_a_network(accelerator, tmp_path):
     assert (evaluator.extractor, evaluator.reference) == ("none", data(vectors).fingerprint)
     found = judged(evaluator, samples, accelerator)
     drawn = torch.randperm(5000, generator=torch.Generator().manual_seed(0))[:4000].sort().values
-    assert found.values["energy"] == pytest.approx(discrepancy(samples, vectors[drawn], distance).value, rel=1e-9)
+    assert found.values["energy"] == pytest.approx(
+        discrepancy(samples, vectors[drawn], distance).value, rel=1e-9
+    )
     assert found.values["energy_se"] > 0 and found.values["swd"] == pytest.approx(1, abs=0.1)
     assert {"precision", "recall", "coverage", "diversity"} <= set(found.values)
 
@@ -217,13 +259,21 @@ def test_vectors_are_judged_without_a_network(accelerator, tmp_path):
 # ---- what cannot be
 
 
-@pytest.mark.parametrize("images, extractors, metrics, message", [
-    (torch.zeros(4, 3, 32, 32), FEATURES, None, r"digits takes \(1 or 3, 8, 8\)"),
-    (torch.zeros(4, 2), "inception", None, "leave extractor out"),
-    (torch.zeros(4, 2), None, ("score",), "'score' needs a feature network"),
-    (torch.zeros(4, 1, 8, 8), FEATURES, ("fdd",), "'fdd' is unknown, choose from fd, kd"),
-    (torch.zeros(4, 1, 8, 8), FEATURES, ("accuracy",), "'accuracy' is not to be had in digits.* 10 .* the data have 0"),
-])
+@pytest.mark.parametrize(
+    "images, extractors, metrics, message",
+    [
+        (torch.zeros(4, 3, 32, 32), FEATURES, None, r"digits takes \(1 or 3, 8, 8\)"),
+        (torch.zeros(4, 2), "inception", None, "leave extractor out"),
+        (torch.zeros(4, 2), None, ("score",), "'score' needs a feature network"),
+        (torch.zeros(4, 1, 8, 8), FEATURES, ("fdd",), "'fdd' is unknown, choose from fd, kd"),
+        (
+            torch.zeros(4, 1, 8, 8),
+            FEATURES,
+            ("accuracy",),
+            "'accuracy' is not to be had in digits.* 10 .* the data have 0",
+        ),
+    ],
+)
 def test_what_an_evaluator_cannot_do(images, extractors, metrics, message):
     with pytest.raises(FastdiffError, match=message):
         open_evaluators(data(images), extractors, metrics, "cpu")
@@ -258,7 +308,7 @@ def evaluate_on_rank(rank, port, folder, images, vectors):
             evaluator.add(indices, samples[indices])
         out |= evaluator.result(accelerator).values
         broken = torch.full((1, *real.shape), math.nan)
-        for i in range(rank, 8, 2):                                     # one process's sample, known to both
+        for i in range(rank, 8, 2):  # one process's sample, known to both
             evaluator.add(torch.tensor([i]), broken if i == 5 else samples[i : i + 1])
         found = evaluator.result(accelerator)
         assert found.broken == [5] and set(found.values.values()) == {math.inf}
@@ -272,7 +322,9 @@ def test_two_processes_agree_with_one(digits, extractor, accelerator, tmp_path):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     args = port, tmp_path, images, vectors
-    torch.multiprocessing.start_processes(evaluate_on_rank, args, nprocs=2, start_method="fork")  # imports once
+    torch.multiprocessing.start_processes(
+        evaluate_on_rank, args, nprocs=2, start_method="fork"
+    )  # imports once
     ranks = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in range(2)]
     assert ranks[0] == ranks[1]
     alone = {}
@@ -280,6 +332,8 @@ def test_two_processes_agree_with_one(digits, extractor, accelerator, tmp_path):
         [evaluator] = open_evaluators(real, None, None, "cpu", tmp_path / "other")
         alone |= judged(evaluator, samples, accelerator).values
     assert ranks[0] == pytest.approx(alone, rel=1e-4)
-    fd = frechet_distance(statistics(extractor(images[300:])["features"]), statistics(extractor(images[:300])["features"]))
+    fd = frechet_distance(
+        statistics(extractor(images[300:])["features"]), statistics(extractor(images[:300])["features"])
+    )
     assert alone["fd_digits"] == pytest.approx(fd, rel=1e-6)
     assert len(list(tmp_path.glob("digits-*statistics.safetensors"))) == 1

@@ -25,11 +25,20 @@ UNEVEN = Sampling("consistency", "trailing", (3,))
 TCD, FAR = Sampling("gamma", "trailing", (3,)), Sampling("overshoot", "uniform", (4,))
 TEACHERS = {
     "sd": tiny.stable_diffusion,
-    "lcm": lambda at: tiny.stable_diffusion(at, "LatentConsistencyModelPipeline", LCMScheduler(), time_cond_proj_dim=8),
-    "sdxl": tiny.sdxl, "sd3": tiny.sd3, "flux": tiny.flux, "schnell": lambda at: tiny.flux(at, guided=False),
-    "alpha": lambda at: tiny.pixart(), "sigma": lambda at: tiny.pixart("PixArtSigmaPipeline"),
-    "dit": lambda at: tiny.dit(), "ldm": lambda at: tiny.ldm(),
-    "cm": lambda at: tiny.consistency(), "cm by class": lambda at: tiny.consistency(classes=5)}
+    "lcm": lambda at: tiny.stable_diffusion(
+        at, "LatentConsistencyModelPipeline", LCMScheduler(), time_cond_proj_dim=8
+    ),
+    "sdxl": tiny.sdxl,
+    "sd3": tiny.sd3,
+    "flux": tiny.flux,
+    "schnell": lambda at: tiny.flux(at, guided=False),
+    "alpha": lambda at: tiny.pixart(),
+    "sigma": lambda at: tiny.pixart("PixArtSigmaPipeline"),
+    "dit": lambda at: tiny.dit(),
+    "ldm": lambda at: tiny.ldm(),
+    "cm": lambda at: tiny.consistency(),
+    "cm by class": lambda at: tiny.consistency(classes=5),
+}
 
 
 def told(model):
@@ -45,11 +54,13 @@ def decoded(channels=4, **units):
     def changed(model):
         model.latent = Autoencoder.of(tiny.vae(channels, **units))
         return model
+
     return changed
 
 
 BY_CHANNEL = decoded(latents_mean=[0.1, -0.2, 0.0, 0.3], latents_std=[0.5, 2.0, 1.0, 1.5])
-# name: the teacher, how the student is sampled, what of diffusers its script calls, and how it differs from the teacher
+# name: the teacher, how the student is sampled, what of diffusers its script calls, and how it differs from
+# the teacher
 KINDS = {
     "stable diffusion": ("sd", DDIM, "StableDiffusionPipeline"),
     "stable diffusion, consistency": ("sd", LCM, "StableDiffusionPipeline"),
@@ -130,12 +141,20 @@ def ours(model, n, images=None):
         noise = torch.Generator().manual_seed(seed)
         name, times, options = plan(stage, None, None, None, {})
         classes, weight = stage.net.classes_known, usual_guidance(stage)
-        cond = conditions(stage.on_top_of(None), n, torch.arange(n) % classes if classes else None,
-                          ["a cat"] * n if stage.text else None, images if stage.net.image else None, weight)
+        cond = conditions(
+            stage.on_top_of(None),
+            n,
+            torch.arange(n) % classes if classes else None,
+            ["a cat"] * n if stage.text else None,
+            images if stage.net.image else None,
+            weight,
+        )
         x = torch.randn(n, *stage.shape, generator=noise) * float(stage.schedule.alpha_sigma(times[0])[1])
         if name in ("consistency", "gamma", "overshoot"):
             options["randn"] = lambda x, noise=noise: torch.randn(x.shape, generator=noise)
-        *_, last = SAMPLERS[name](Guided(stage, rows_of(cond, torch.arange(n)), None, weight), x, times, **options)
+        *_, last = SAMPLERS[name](
+            Guided(stage, rows_of(cond, torch.arange(n)), None, weight), x, times, **options
+        )
         images = stage.latent.decode(last.x) if stage.latent else last.x
     return images
 
@@ -159,25 +178,29 @@ def test_the_script_of_a_card_makes_our_pixels(student, tmp_path, monkeypatch, k
     assert f"{KINDS[kind][2]}.from_pretrained(folder" in block(tmp_path)
     theirs, model = run(tmp_path, monkeypatch)["images"], load(tmp_path)
     wanted = ours(model, len(theirs))
-    if not torch.is_tensor(theirs):                              # a pipeline's
+    if not torch.is_tensor(theirs):  # a pipeline's
         theirs, wanted = torch.from_numpy(theirs).permute(0, 3, 1, 2), (wanted / 2 + 0.5).clamp(0, 1)
     assert wanted.std() > 0.02
     torch.testing.assert_close(theirs, wanted, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["stable diffusion", "stable diffusion, tcd", "sdxl", "pixart", "sd3", "schnell"])
+@pytest.mark.parametrize(
+    "kind", ["stable diffusion", "stable diffusion, tcd", "sdxl", "pixart", "sd3", "schnell"]
+)
 def test_a_student_with_prompts_is_a_whole_pipeline(student, tmp_path, kind):
     export(student(kind), tmp_path, {})
     assert type(DiffusionPipeline.from_pretrained(tmp_path)).__name__ == KINDS[kind][2]
     assert "pipeline_tag: text-to-image" in (tmp_path / "README.md").read_text()
     again = load(tmp_path)
     (tmp_path / "fastdiff.json").unlink()
-    plain, cond = load(tmp_path), again.text.encode(["a cat"])               # and ours opens it as anyone's
+    plain, cond = load(tmp_path), again.text.encode(["a cat"])  # and ours opens it as anyone's
     assert plain.text.kind == again.text.kind == KINDS[kind][2]
     assert all(torch.equal(value, plain.text.encode(["a cat"])[key]) for key, value in cond.items())
 
 
-@pytest.mark.parametrize("kind", ["stable diffusion, two times", "stable diffusion, shifted latents", "sd3, told guidance"])
+@pytest.mark.parametrize(
+    "kind", ["stable diffusion, two times", "stable diffusion, shifted latents", "sd3, told guidance"]
+)
 def test_what_no_pipeline_samples_is_called_none(student, tmp_path, kind):
     export(student(kind), tmp_path, {})
     assert not (tmp_path / "model_index.json").exists() and (tmp_path / "scheduler").is_dir()
@@ -186,7 +209,9 @@ def test_what_no_pipeline_samples_is_called_none(student, tmp_path, kind):
 
 def test_the_timesteps_are_baked_into_the_scheduler(student, tmp_path):
     model = student("stable diffusion, consistency")
-    model.sampling = replace(LCM, times=((1000.0, 760.0, 500.0, 260.0), (1000.0, 500.0)), steps=(4, 2))   # of 50 points
+    model.sampling = replace(
+        LCM, times=((1000.0, 760.0, 500.0, 260.0), (1000.0, 500.0)), steps=(4, 2)
+    )  # of 50 points
     export(model, tmp_path, {})
     pipeline = DiffusionPipeline.from_pretrained(tmp_path)
     pipeline.scheduler.set_timesteps(4)
@@ -221,7 +246,9 @@ def test_a_script_works_upon_images(tmp_path, monkeypatch, kind):
     image, labels, model = torch.rand(16, 2, 4, 4), torch.arange(16) % 3, load(tmp_path)
     more = {"generator": torch.Generator().manual_seed(0)} if model.sampling == LCM else {}
     noise = torch.randn(16, 1, 8, 8, generator=more.get("generator", torch.Generator().manual_seed(0)))
-    torch.testing.assert_close(names["generate"](noise, labels, image, **more), ours(model, 16, image), rtol=0, atol=1e-4)
+    torch.testing.assert_close(
+        names["generate"](noise, labels, image, **more), ours(model, 16, image), rtol=0, atol=1e-4
+    )
 
 
 def cascaded(student, prompts):
@@ -231,7 +258,9 @@ def cascaded(student, prompts):
         middle = upon(unet((2, 4, 4), channels=(8,), layers=1, groups=4, image=1), below, (2, 4, 4))
         return upper(below=middle)
     below = student("stable diffusion, consistency")
-    net = text_unet((3, 16, 16), text=8, channels=(8, 8), layers=1, attention=(8,), heads=2, groups=4, image=3)
+    net = text_unet(
+        (3, 16, 16), text=8, channels=(8, 8), layers=1, attention=(8,), heads=2, groups=4, image=3
+    )
     return upon(net, below, (3, 16, 16), text=below.text)
 
 
@@ -244,7 +273,10 @@ def test_a_script_samples_a_cascade_from_its_base_on(student, tmp_path, monkeypa
 
 
 def test_what_diffusers_alone_does_not_sample_is_told():
-    assert "no scheduler of diffusers samples by dpmpp_2m" in script(upper(below=upper(sampling=Sampling("dpmpp_2m"))))[1]
+    assert (
+        "no scheduler of diffusers samples by dpmpp_2m"
+        in script(upper(below=upper(sampling=Sampling("dpmpp_2m"))))[1]
+    )
     torch.manual_seed(0)
     assert "fastdiff's own, MLP" in script(Denoiser(mlp((2,), width=8, depth=1), Cosine(), "v", (2,)))[1]
     unread = text_unet((1, 8, 8), text=8, channels=(8,), layers=1, groups=4)

@@ -38,10 +38,13 @@ def test_shipped_network_reproduces_its_stated_accuracy(digits, extractor):
 def test_extractor_says_what_it_is(digits, extractor):
     layers = extractor(digits[0][:70])
     assert {layer: tuple(x.shape) for layer, x in layers.items()} == {
-        "features": (70, 64), "logits": (70, 10), "spatial": (70, 7 * 16)}
+        "features": (70, 64),
+        "logits": (70, 10),
+        "spatial": (70, 7 * 16),
+    }
     assert not layers["features"].requires_grad
     grey = extractor(digits[0][:70].expand(-1, 3, -1, -1))["features"]
-    assert torch.equal(layers["features"], grey)                          # grey is three equal channels
+    assert torch.equal(layers["features"], grey)  # grey is three equal channels
     assert str(extractor) == f"digits@{extractor.fingerprint}" and len(extractor.fingerprint) == 12
     assert [extractor.named(family) for family in ("fd", "precision")] == ["fd_digits", "precision_digits"]
 
@@ -69,7 +72,9 @@ def test_other_weights_and_another_way_to_features_have_another_fingerprint(extr
 def nowhere(tmp_path, monkeypatch):
     """No network, as fast as it can be said, and an empty cache of torch's."""
     with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))  # bound and not listening: refuses at once, as a machine without network does
+        closed.bind(
+            ("127.0.0.1", 0)
+        )  # bound and not listening: refuses at once, as a machine without network does
         address = f"http://127.0.0.1:{closed.getsockname()[1]}"
         offline = {name: f"{address}/{url.rpartition('/')[2]}" for name, url in extractors.URLS.items()}
         monkeypatch.setattr(extractors, "URLS", offline)
@@ -78,9 +83,17 @@ def nowhere(tmp_path, monkeypatch):
         yield tmp_path
 
 
-@pytest.mark.parametrize("spec, file", [
-    ("inception", "weights-inception-2015-12-05-6726825d.pth"), ("vgg16", "vgg16-397923af.pth"),
-    ("clip-vit-b-32", "clip-vit-b-32-40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af.pt")])
+@pytest.mark.parametrize(
+    "spec, file",
+    [
+        ("inception", "weights-inception-2015-12-05-6726825d.pth"),
+        ("vgg16", "vgg16-397923af.pth"),
+        (
+            "clip-vit-b-32",
+            "clip-vit-b-32-40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af.pt",
+        ),
+    ],
+)
 def test_missing_weights_are_one_clear_line(spec, file, nowhere, capfd):
     with pytest.raises(FastdiffError) as error:
         open_extractor(spec, "cpu")
@@ -98,8 +111,10 @@ def test_dinov2_is_opened_from_copies_at_hand_alone(nowhere):
     code.mkdir(parents=True)
     (nowhere / "hub" / "checkpoints").mkdir()
     torch.save({}, nowhere / "hub" / "checkpoints" / "dinov2_vits14_pretrain.pth")
-    (code / "hubconf.py").write_text("import torch\ndef dinov2_vits14():\n    return torch.nn.Sequential(\n"
-                                     "        torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten(), torch.nn.Linear(12, 5))\n")
+    (code / "hubconf.py").write_text(
+        "import torch\ndef dinov2_vits14():\n    return torch.nn.Sequential(\n"
+        "        torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten(), torch.nn.Linear(12, 5))\n"
+    )
     (nowhere / "hub" / "trusted_list").write_text("facebookresearch_dinov2\n")
     net = open_extractor("dinov2-vit-s-14", "cpu")
     assert net(torch.zeros(3, 3, 32, 32))["features"].shape == (3, 5)
@@ -112,7 +127,10 @@ def test_vgg_and_a_registered_network_of_ones_own(nowhere):
     torch.manual_seed(0)
     torch.save(vgg16().state_dict(), nowhere / "v.pth")
     net = open_extractor(f"vgg16:{nowhere}/v.pth", "cpu")
-    assert net(torch.zeros(1, 3, 32, 32))["features"].shape == (1, 4096) and net.named("precision") == "precision_vgg16"
+    assert (
+        net(torch.zeros(1, 3, 32, 32))["features"].shape == (1, 4096)
+        and net.named("precision") == "precision_vgg16"
+    )
 
     class Mean(torch_fidelity.FeatureExtractorBase):
         @staticmethod
@@ -132,13 +150,26 @@ def test_vgg_and_a_registered_network_of_ones_own(nowhere):
     torch_fidelity.register_feature_extractor("mean-colour", Mean)
     try:
         net = open_extractor("mean-colour", "cpu")
-        assert net(torch.ones(2, 3, 4, 4))["features"].tolist() == [[255.0] * 3] * 2 and net.named("fd") == "fd_mean_colour"
+        assert (
+            net(torch.ones(2, 3, 4, 4))["features"].tolist() == [[255.0] * 3] * 2
+            and net.named("fd") == "fd_mean_colour"
+        )
     finally:
         del FEATURE_EXTRACTORS_REGISTRY["mean-colour"]
 
 
-@pytest.mark.parametrize("spec", ["no/such/folder", "inception:/no/such.pth", "{tmp}", "inception:{tmp}/junk.pth",
-                                  "vgg16:{tmp}/junk.pth", "clip-vit-b-32:{tmp}/junk.pth", "incepton"])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "no/such/folder",
+        "inception:/no/such.pth",
+        "{tmp}",
+        "inception:{tmp}/junk.pth",
+        "vgg16:{tmp}/junk.pth",
+        "clip-vit-b-32:{tmp}/junk.pth",
+        "incepton",
+    ],
+)
 def test_bad_extractors_are_the_users_to_mend(spec, tmp_path):
     (tmp_path / "junk.pth").write_text("<html>not found</html>")
     with pytest.raises(FastdiffError, match="no such file|expected a folder|not the weights") as error:

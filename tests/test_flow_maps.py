@@ -28,12 +28,13 @@ from fastdiff.training.loop import TrainConfig, Training
 
 ROOT = Path(__file__).parents[1]
 NAMES = ("meanflow", "imf", "shortcut", "ctm")
-SIZE = 0.5                                                        # of the Gaussian whose flow map is known
+SIZE = 0.5  # of the Gaussian whose flow map is known
 SCHEDULES_HERE = pytest.mark.parametrize("schedule", [Flow(), Cosine(), VP()], **named)
 
 
 def average(t, r):
     """k of the exact average velocity u = k z of N(0, SIZE^2) from t to r, on the straight line: without 0 / 0 at r = t."""
+
     def std(t):
         return ((SIZE * (1 - t)) ** 2 + t**2).sqrt()
 
@@ -58,7 +59,9 @@ def exact(schedule):
 
 
 def gaussian(schedule):
-    return GaussianMixture(*(torch.tensor(v, dtype=torch.float64) for v in ([[0.0]], [SIZE], [1.0])), schedule)
+    return GaussianMixture(
+        *(torch.tensor(v, dtype=torch.float64) for v in ([[0.0]], [SIZE], [1.0])), schedule
+    )
 
 
 def data(n, seed=0):
@@ -73,8 +76,12 @@ def slopes(method, make, tilts=(0.0, 0.05, -0.05), n=4096, batches=16):
         with torch.no_grad():
             student.net.tilt.fill_(tilt)
         nets = {"student": student, "teacher": gaussian(student.schedule), "target": still(make, tilt)}
-        each = [torch.autograd.grad(method.loss(("student",), nets, batch_of(data(n, seed), seed), MIDDLE)[0],
-                                    student.net.tilt)[0] for seed in range(batches)]
+        each = [
+            torch.autograd.grad(
+                method.loss(("student",), nets, batch_of(data(n, seed), seed), MIDDLE)[0], student.net.tilt
+            )[0]
+            for seed in range(batches)
+        ]
         each = torch.stack(each)
         found.append((each.mean(), each.mean() / (each.std() / batches**0.5)))
     return found
@@ -93,9 +100,9 @@ def test_the_closed_form_is_the_flow_map():
     oracle, z = gaussian(Flow()), torch.tensor([[0.7], [-1.0], [2.0]]).double()
     p = oracle(z, t)
     torch.testing.assert_close(like(average(t, t), z) * z, p.eps - p.x0)
-    m, step = (t + r) / 2, lambda z, t, r: z - like((t - r) * average(t, r), z) * z          # noqa: E731
+    m, step = (t + r) / 2, lambda z, t, r: z - like((t - r) * average(t, r), z) * z  # noqa: E731
     torch.testing.assert_close(step(step(z, t, m), m, r), step(z, t, r))
-    schedule = Cosine()                                           # and so it is where a student is on another schedule
+    schedule = Cosine()  # and so it is where a student is on another schedule
     own = [schedule.time_of(u / (1 - u)) for u in (t, r)]
     far, near = (like(sum(schedule.alpha_sigma(time)), z) for time in own)
     torch.testing.assert_close(schedule.mix(*exact(schedule)(far * z, *own), own[1]) / near, step(z, t, r))
@@ -105,8 +112,11 @@ def test_the_closed_form_is_the_flow_map():
 
 
 @SCHEDULES_HERE
-@pytest.mark.parametrize("method", [MeanFlow(p=0.0), IMF(p=0.0), MeanFlow(p=0.0, times=Uniform(), share=0.0)],
-                         ids=["meanflow", "imf", "uniform"])
+@pytest.mark.parametrize(
+    "method",
+    [MeanFlow(p=0.0), IMF(p=0.0), MeanFlow(p=0.0, times=Uniform(), share=0.0)],
+    ids=["meanflow", "imf", "uniform"],
+)
 def test_the_mean_velocity_has_no_gradient_and_others_point_back(method, schedule):
     """With the squared distance (p = 0), whose mean over the data's noise the paper's identity is about."""
     (_, still), (up, high), (down, low) = slopes(method, lambda: exact(schedule))
@@ -134,7 +144,7 @@ def double_student(schedule, predicts="v"):
 def test_the_derivative_is_that_of_central_differences(method, name):
     """Along z = (1 - t) x + t e with r held, whatever schedule the student is on; and the loss is made of it."""
     schedule = SCHEDULES[name]()
-    if name == "karras":                                          # whose clock the network's waves are not made for
+    if name == "karras":  # whose clock the network's waves are not made for
         schedule = Karras(t_max=3.0)
     student, x0 = double_student(schedule), torch.randn(64, 2, dtype=torch.float64)
     batch = batch_of(x0)
@@ -153,13 +163,15 @@ def test_the_derivative_is_that_of_central_differences(method, name):
         wanted = (u(tau + h) - u(tau - h)) / like(2 * h, x0)
         found = method.derivative(student, path, t, r, None)
         smooth = torch.ones(64, dtype=torch.bool)
-        if name == "ddpm":                                        # a table's alpha has corners
+        if name == "ddpm":  # a table's alpha has corners
             smooth = (t - t.round()).abs() > 1e-3
         torch.testing.assert_close(found[smooth], wanted[smooth], rtol=1e-4, atol=1e-5)
         loss, logs = method.loss(("student",), {"student": student}, batch_of(x0), MIDDLE)
         error = u(tau) - (e - x0) + like(tau - rho, x0) * found
         torch.testing.assert_close(loss, error.square().sum(1).mean(), rtol=1e-6, atol=1e-9)
-        torch.testing.assert_close(logs["boundary"], error[tau == rho].square().sum(1).mean(), rtol=1e-6, atol=1e-9)
+        torch.testing.assert_close(
+            logs["boundary"], error[tau == rho].square().sum(1).mean(), rtol=1e-6, atol=1e-9
+        )
         rough = type(method)(p=0.0, differences=1e-4).derivative(student, path, t, r, None)
         inside = (tau - rho > 2e-4) & (tau < schedule.straight(torch.tensor(schedule.t_max)) - 2e-4)
         if name != "ddpm":
@@ -185,14 +197,16 @@ def test_the_adaptive_weight_is_of_the_sum_and_has_no_gradient(p, c):
     parameters = list(student.parameters())
     plain, weighted = MeanFlow(p=0.0), MeanFlow(p=p, c=c)
     total = 0.0
-    for row in range(32):                                         # one sample at a time: its weight is a number
+    for row in range(32):  # one sample at a time: its weight is a number
         rng = SampleRng(0, torch.tensor([row]))
         batch = batch_of(x0[row : row + 1])
         batch.rng = rng
         S = plain.loss(("student",), {"student": student}, batch, MIDDLE)[0]
         total = total + S / (S.detach() + c) ** p / 32
     wanted = torch.autograd.grad(total, parameters)
-    found = torch.autograd.grad(weighted.loss(("student",), {"student": student}, batch_of(x0), MIDDLE)[0], parameters)
+    found = torch.autograd.grad(
+        weighted.loss(("student",), {"student": student}, batch_of(x0), MIDDLE)[0], parameters
+    )
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one, other)
 
@@ -213,7 +227,9 @@ def composed(schedule, steps):
             mid = (t + s) / 2
             line = schedule.straight(mid)
             first, second = k(t, mid), k(mid, s)
-            out[~short] = ((here - line) * first + (line - there) * second * (1 - (here - line) * first)) / (here - there)
+            out[~short] = ((here - line) * first + (line - there) * second * (1 - (here - line) * first)) / (
+                here - there
+            )
         return out
 
     return lambda: of_velocity(k, schedule)
@@ -244,13 +260,19 @@ def test_shortest_jumps_and_their_doubles_on_the_grid():
     assert ((share - 1 / 7).abs() < 4 * (6 / 49 / long.sum()) ** 0.5).all()
     assert t[long & (d == 1)].unique().tolist() == [1.0] and len(t[~long].unique()) == 128
     halves = [first[1] - first[2], second[1] - second[2]]
-    assert torch.equal(first[1], t[long]) and torch.equal(first[2], second[1]) and torch.equal(second[2], s[long])
+    assert (
+        torch.equal(first[1], t[long])
+        and torch.equal(first[2], second[1])
+        and torch.equal(second[2], s[long])
+    )
     assert torch.equal(*halves) and torch.equal(halves[0], d[long] / 2)
 
 
 def test_a_batch_of_shortest_jumps_asks_no_average():
     student = exact(Flow())
-    loss, logs = Shortcut(share=1e-9).loss(("student",), {"student": student, "target": None}, batch_of(data(8)), MIDDLE)
+    loss, logs = Shortcut(share=1e-9).loss(
+        ("student",), {"student": student, "target": None}, batch_of(data(8)), MIDDLE
+    )
     assert loss.isfinite() and set(logs) == {"flow"}
     assert Shortcut().averages()["target"](Progress(10**6, 10**6, 0)) == 0.999
     assert Shortcut().averages()["target"](Progress(0, 100, 0)) == 0.1
@@ -260,8 +282,14 @@ def test_a_batch_of_shortest_jumps_asks_no_average():
 
 
 def agreement(schedule, points):
-    nets = {"student": exact(schedule), "target": exact(schedule).requires_grad_(False), "teacher": gaussian(schedule)}
-    losses = (CTM(points=points).loss(("student",), nets, batch_of(data(512, k), k), MIDDLE) for k in range(12))
+    nets = {
+        "student": exact(schedule),
+        "target": exact(schedule).requires_grad_(False),
+        "teacher": gaussian(schedule),
+    }
+    losses = (
+        CTM(points=points).loss(("student",), nets, batch_of(data(512, k), k), MIDDLE) for k in range(12)
+    )
     found = [logs["agreement"] for _, logs in losses]
     return float(torch.stack(found).detach().mean())
 
@@ -293,7 +321,11 @@ def test_the_times_of_ctm():
     schedule, method = Cosine(), CTM(points=9)
     for other in (Flow(), Karras(), SCHEDULES["ddpm"](), SCHEDULES["sigmoid"](), VP()):
         grid = method.time(other, torch.arange(9).double())
-        assert grid[0].abs() < 1e-9 and abs(grid[-1] - other.t_max) < 1e-6 * other.t_max and (grid.diff() > 0).all()
+        assert (
+            grid[0].abs() < 1e-9
+            and abs(grid[-1] - other.t_max) < 1e-6 * other.t_max
+            and (grid.diff() > 0).all()
+        )
     torch.testing.assert_close(method.time(schedule, torch.arange(9).double()), torch.arange(9).double() / 8)
     lengths = set()
     for seed in range(40):
@@ -304,7 +336,7 @@ def test_the_times_of_ctm():
         ((_, t, s, _),) = student.net.asked
         (t, low), (s, same) = t.split(64), s.split(64)
         assert torch.equal(low, same) and (low > 0).all()
-        steps, u = len(seen) // 2, seen[-1][1]                    # u: where the last step ends
+        steps, u = len(seen) // 2, seen[-1][1]  # u: where the last step ends
         torch.testing.assert_close(t - u, torch.full_like(t, steps / 8))
         assert (s <= u).all() and (s >= 0).all() and (t <= 1).all() and (t == 1).any() and (s == 0).any()
         torch.testing.assert_close(target.net.asked[1][1][u > s], u[u > s])
@@ -323,9 +355,16 @@ def test_a_jump_lands_on_the_trajectory_and_stays_where_it_is(schedule):
         return ((SIZE * alpha) ** 2 + sigma**2).sqrt()
 
     torch.testing.assert_close(jump(exact(schedule), x, t, s, None), x * like(std(s) / std(t), x))
-    errors = [float((heun(gaussian(schedule), schedule, x[:1], t[:1], t[:1] * (1 - h), None)
-                     - x[:1] * std(t[:1] * (1 - h)) / std(t[:1])).abs()) for h in (0.1, 0.05)]
-    assert 6 < errors[0] / errors[1] < 10                         # third order in one step
+    errors = [
+        float(
+            (
+                heun(gaussian(schedule), schedule, x[:1], t[:1], t[:1] * (1 - h), None)
+                - x[:1] * std(t[:1] * (1 - h)) / std(t[:1])
+            ).abs()
+        )
+        for h in (0.1, 0.05)
+    ]
+    assert 6 < errors[0] / errors[1] < 10  # third order in one step
 
 
 # ---- all of them
@@ -347,13 +386,18 @@ def test_at_rest_with_dropout_and_labels(name):
     net, labels = Noisy(), torch.arange(64) % 3
     student = Denoiser(net, Flow(), "x0", (2,), time_input="time", two_times=True).train()
     nets = {"student": student, "target": student, "teacher": constant(POINT, Flow(), "velocity")}
-    loss, _ = METHODS[name]().loss(("student",), nets, batch_of(POINT.repeat(64, 1), cond={"label": labels}), MIDDLE)
+    loss, _ = METHODS[name]().loss(
+        ("student",), nets, batch_of(POINT.repeat(64, 1), cond={"label": labels}), MIDDLE
+    )
     assert abs(loss) < 1e-12
     assert all(n == len(label) for n, label in net.conds) and torch.equal(net.conds[0][1][:64], labels)
 
 
-@pytest.mark.parametrize("method", [MeanFlow(p=0.0, share=0.0), IMF(p=0.0, share=0.0), MeanFlow(p=0.0, differences=0.01)],
-                         ids=["meanflow", "imf", "differences"])
+@pytest.mark.parametrize(
+    "method",
+    [MeanFlow(p=0.0, share=0.0), IMF(p=0.0, share=0.0), MeanFlow(p=0.0, differences=0.01)],
+    ids=["meanflow", "imf", "differences"],
+)
 def test_passes_share_their_dropout_mask(method):
     """u of both passes is of one mask, as the derivative's own value says."""
     torch.manual_seed(0)
@@ -368,13 +412,24 @@ def test_passes_share_their_dropout_mask(method):
     assert not torch.equal(torch.random.get_rng_state(), before)  # and the next step gets another
 
 
-@pytest.mark.parametrize(("make", "message"), [
-    (lambda: MeanFlow(times=Importance()), "importance is for denoising"), (lambda: MeanFlow(share=1.0), "share = 1.0"),
-    (lambda: MeanFlow(p=-1.0), "p = -1.0"), (lambda: IMF(c=0.0), "c = 0.0"), (lambda: IMF(differences=1.0), "differences"),
-    (lambda: Shortcut(steps=100), "steps = 100: expected a power of two"), (lambda: Shortcut(steps=1), "steps = 1"),
-    (lambda: Shortcut(share=0.0), "share = 0.0"), (lambda: Shortcut(mu=1.0), "mu = 1.0"),
-    (lambda: CTM(points=1), "points = 1"), (lambda: CTM(mu=-0.1), "mu = -0.1"), (lambda: CTM(dsm=-1.0), "dsm = -1.0"),
-    (lambda: CTM(times=Importance()), "importance is for denoising")])
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: MeanFlow(times=Importance()), "importance is for denoising"),
+        (lambda: MeanFlow(share=1.0), "share = 1.0"),
+        (lambda: MeanFlow(p=-1.0), "p = -1.0"),
+        (lambda: IMF(c=0.0), "c = 0.0"),
+        (lambda: IMF(differences=1.0), "differences"),
+        (lambda: Shortcut(steps=100), "steps = 100: expected a power of two"),
+        (lambda: Shortcut(steps=1), "steps = 1"),
+        (lambda: Shortcut(share=0.0), "share = 0.0"),
+        (lambda: Shortcut(mu=1.0), "mu = 1.0"),
+        (lambda: CTM(points=1), "points = 1"),
+        (lambda: CTM(mu=-0.1), "mu = -0.1"),
+        (lambda: CTM(dsm=-1.0), "dsm = -1.0"),
+        (lambda: CTM(times=Importance()), "importance is for denoising"),
+    ],
+)
 def test_settings_that_cannot_be_are_refused(make, message):
     with pytest.raises(FastdiffError, match=message) as caught:
         make()
@@ -386,8 +441,13 @@ def test_its_recipe_and_its_sampler(name):
     loaded = recipe.load(ROOT / f"recipes/methods/{name}.yaml")
     (stage,) = loaded.stages
     assert stage.method_name == name and (stage.teacher or stage.init) == "checkpoints/digits-labels/teacher"
-    student = stage.method.student(Denoiser(mlp((2,), width=8), Cosine(), "v", (2,), sampling=stage.method.sampling()))
-    assert student.two_times and [plan(student, None, k, None, {})[0] for k in student.sampling.steps] == ["ddim"] * 4
+    student = stage.method.student(
+        Denoiser(mlp((2,), width=8), Cosine(), "v", (2,), sampling=stage.method.sampling())
+    )
+    assert (
+        student.two_times
+        and [plan(student, None, k, None, {})[0] for k in student.sampling.steps] == ["ddim"] * 4
+    )
 
 
 # ---- learning
@@ -397,16 +457,22 @@ def trained(method, start, folder, steps=300, **settings):
     """The average of a student after some steps from a model."""
     student = method.student(deepcopy(start))
     student.sampling = method.sampling()
-    config = TrainConfig(**{"steps": steps, "batch": 256, "lr": 1e-3, "ema": 0.98} | method.training | settings)
+    config = TrainConfig(
+        **{"steps": steps, "batch": 256, "lr": 1e-3, "ema": 0.98} | method.training | settings
+    )
     teacher = GaussianMixture(*mixture(), start.schedule) if method.teaches else None
-    training = Training(method, Progress, student, teacher, toy(n=4000), config, folder, Accelerator(cpu=True))
+    training = Training(
+        method, Progress, student, teacher, toy(n=4000), config, folder, Accelerator(cpu=True)
+    )
     for _ in training:
         pass
     return training.average
 
 
 def energy(model, steps):
-    return discrepancy(sample(model, "ddim", steps=steps, n=2000), toy(n=2000, seed=1).examples, distance).value
+    return discrepancy(
+        sample(model, "ddim", steps=steps, n=2000), toy(n=2000, seed=1).examples, distance
+    ).value
 
 
 @pytest.fixture(scope="module")
@@ -416,19 +482,29 @@ def starts(tmp_path_factory):
     def start(clock):
         torch.manual_seed(0)
         model = Denoiser(mlp((2,), width=64), Cosine(), "v", (2,), time_input=clock)
-        return trained(METHODS["denoising"](), model, tmp_path_factory.mktemp(clock), 600, lr=2e-3, decay="cosine")
+        return trained(
+            METHODS["denoising"](), model, tmp_path_factory.mktemp(clock), 600, lr=2e-3, decay="cosine"
+        )
 
     return {clock: start(clock) for clock in ("time", "timestep")}
 
 
-@pytest.mark.parametrize(("method", "clock", "share"), [
-    (MeanFlow(), "time", 0.3), (MeanFlow(differences=0.03), "timestep", 0.4),
-    (IMF(times=LogitNormal(-2.0, 2.0), share=0.25, p=0.75, c=1e-3), "time", 0.5),
-    (Shortcut(mu=0.95), "timestep", 0.3), (CTM(points=9, mu=0.95), "timestep", 0.15)],
-    ids=["meanflow", "meanflow-differences", "imf", "shortcut", "ctm"])
+@pytest.mark.parametrize(
+    ("method", "clock", "share"),
+    [
+        (MeanFlow(), "time", 0.3),
+        (MeanFlow(differences=0.03), "timestep", 0.4),
+        (IMF(times=LogitNormal(-2.0, 2.0), share=0.25, p=0.75, c=1e-3), "time", 0.5),
+        (Shortcut(mu=0.95), "timestep", 0.3),
+        (CTM(points=9, mu=0.95), "timestep", 0.15),
+    ],
+    ids=["meanflow", "meanflow-differences", "imf", "shortcut", "ctm"],
+)
 def test_it_learns_the_toy(method, clock, share, starts, tmp_path):
     student = trained(method, starts[clock], tmp_path, lr=2e-3)
     before, (one, two) = energy(starts[clock], 1), (energy(student, k) for k in (1, 2))
     print(type(method).__name__, clock, round(before, 4), round(one / before, 4), round(two / before, 4))
     assert one < share * before
-    assert two < (share * before if isinstance(method, CTM) else one)            # CTM's two steps are as good as its one
+    assert two < (
+        share * before if isinstance(method, CTM) else one
+    )  # CTM's two steps are as good as its one

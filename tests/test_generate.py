@@ -44,9 +44,17 @@ def made(model, indices, batch, sampler="ddpm", steps=3, **options):
 # ---- the same in any company
 
 
-@pytest.mark.parametrize(("indices", "batch"), [
-    (torch.arange(64), 7), (torch.arange(12), 1), (torch.arange(64).flip(0), 13), (torch.tensor([5, 63, 0]), 64),
-    (torch.arange(64)[1::2], 5), (torch.arange(64)[::2], 32)])
+@pytest.mark.parametrize(
+    ("indices", "batch"),
+    [
+        (torch.arange(64), 7),
+        (torch.arange(12), 1),
+        (torch.arange(64).flip(0), 13),
+        (torch.tensor([5, 63, 0]), 64),
+        (torch.arange(64)[1::2], 5),
+        (torch.arange(64)[::2], 32),
+    ],
+)
 @pytest.mark.parametrize("sampler", ["ddpm", "ddim"])
 def test_images_depend_on_their_index_alone(model, sampler, indices, batch):
     whole = made(model, torch.arange(64), 64, sampler)
@@ -57,7 +65,9 @@ def test_images_depend_on_their_index_alone(model, sampler, indices, batch):
 def test_every_sampler_leaves_samples_to_themselves(oracle, sampler):
     whole = made(oracle, torch.arange(12), 12, sampler, 4)
     for indices, batch in ((torch.arange(12), 5), (torch.tensor([11, 2]), 1)):
-        torch.testing.assert_close(made(oracle, indices, batch, sampler, 4), whole[indices], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            made(oracle, indices, batch, sampler, 4), whole[indices], rtol=1e-4, atol=1e-5
+        )
 
 
 @pytest.mark.parametrize("schedule", [kind() for kind in SCHEDULES.values()], ids=repr)
@@ -103,18 +113,30 @@ def test_labels_follow_their_samples(labelled):
     indices, labels = torch.arange(10), torch.arange(10) % 3
     for guidance in (1.0, 2.5):
         whole = made(labelled, indices, 10, "heun", cond={"label": labels}, guidance=guidance)
-        torch.testing.assert_close(made(labelled, indices, 3, "heun", cond={"label": labels}, guidance=guidance), whole)
+        torch.testing.assert_close(
+            made(labelled, indices, 3, "heun", cond={"label": labels}, guidance=guidance), whole
+        )
         for kind in range(3):
-            alone = made(labelled, indices, 4, "heun", cond={"label": torch.full((10,), kind)}, guidance=guidance)
+            alone = made(
+                labelled, indices, 4, "heun", cond={"label": torch.full((10,), kind)}, guidance=guidance
+            )
             torch.testing.assert_close(alone[labels == kind], whole[labels == kind])
             assert not torch.isclose(alone[labels != kind], whole[labels != kind]).all(1).any()
 
 
-@pytest.mark.parametrize(("sampler", "guidance", "cost"), [
-    ("ddim", 1.0, 4), ("ddim", 2.0, 8), ("heun", 1.0, 7), ("heun", 2.0, 14)])
+@pytest.mark.parametrize(
+    ("sampler", "guidance", "cost"), [("ddim", 1.0, 4), ("ddim", 2.0, 8), ("heun", 1.0, 7), ("heun", 2.0, 14)]
+)
 def test_nfe_is_counted_for_each_batch_anew(labelled, sampler, guidance, cost):
-    parts = generate(labelled, sampler, time_grid(labelled.schedule, 4), torch.arange(9), guidance=guidance, batch=4,
-                     cond={"label": torch.zeros(9).long()})
+    parts = generate(
+        labelled,
+        sampler,
+        time_grid(labelled.schedule, 4),
+        torch.arange(9),
+        guidance=guidance,
+        batch=4,
+        cond={"label": torch.zeros(9).long()},
+    )
     assert [part.nfe for part in parts] == [cost] * 3
 
 
@@ -123,7 +145,9 @@ def test_noise_starts_at_the_level_of_the_first_time(schedule, monkeypatch):
     monkeypatch.setitem(SAMPLERS, "still", lambda denoise, x, times: iter([State(times[-1], x, x)]))
     model = Denoiser(nn.Identity(), schedule, "x0", (4,))
     x = sample(model, "still", 1, n=5000, spacing="karras")
-    assert x.std() == pytest.approx(float(schedule.alpha_sigma(schedule.time_of(torch.tensor(80.0).double()))[1]), rel=0.02)
+    assert x.std() == pytest.approx(
+        float(schedule.alpha_sigma(schedule.time_of(torch.tensor(80.0).double()))[1]), rel=0.02
+    )
 
 
 # ---- sample
@@ -142,9 +166,12 @@ def test_samples_are_those_of_the_data():
     means = torch.tensor([[-2.0, 0.0], [2.0, 0.0]])
     oracle = GaussianMixture(means, torch.full((2,), 0.25), torch.tensor([3.0, 1.0]), Cosine())
     for sampler in SAMPLERS:
-        # no jump of a student, and no Langevin step: that is biased in two dimensions, where the norms of its rule vary
+        # no jump of a student, and no Langevin step: that is biased in two dimensions, where the norms of its
+        # rule vary
         if sampler not in ("consistency", "gamma", "predictor_corrector", "langevin"):
-            x = sample(oracle, sampler, steps=40, n=2000, spacing="karras" if sampler == "heun" else "uniform")
+            x = sample(
+                oracle, sampler, steps=40, n=2000, spacing="karras" if sampler == "heun" else "uniform"
+            )
             left = x[:, 0] < 0
             assert left.double().mean() == pytest.approx(0.75, abs=0.03), sampler
             assert x[left].mean(0).tolist() == pytest.approx([-2, 0], abs=0.05), sampler
@@ -152,15 +179,28 @@ def test_samples_are_those_of_the_data():
 
 
 def test_options_may_be_written_with_the_name(oracle):
-    assert torch.equal(sample(oracle, "ddim[eta=0.5]", n=4, steps=3), sample(oracle, "ddim", n=4, steps=3, eta=0.5))
-    assert torch.equal(sample(oracle, "dpmpp_2m", n=4, steps=3, spacing="karras[rho=5]"),
-                       sample(oracle, "dpmpp_2m", n=4, steps=3, spacing={"name": "karras", "rho": 5}))
+    assert torch.equal(
+        sample(oracle, "ddim[eta=0.5]", n=4, steps=3), sample(oracle, "ddim", n=4, steps=3, eta=0.5)
+    )
+    assert torch.equal(
+        sample(oracle, "dpmpp_2m", n=4, steps=3, spacing="karras[rho=5]"),
+        sample(oracle, "dpmpp_2m", n=4, steps=3, spacing={"name": "karras", "rho": 5}),
+    )
 
 
 def test_states_can_be_watched_on_the_way(oracle):
     seen = []
-    x = sample(oracle, "heun", n=5, steps=4, batch=3, watch=lambda part, state: seen.append((part.tolist(), float(state.t))))
-    assert [t for part, t in seen] == [0.75, 0.5, 0.25, 0.0] * 2 and [len(part) for part, t in seen] == [3] * 4 + [2] * 4
+    x = sample(
+        oracle,
+        "heun",
+        n=5,
+        steps=4,
+        batch=3,
+        watch=lambda part, state: seen.append((part.tolist(), float(state.t))),
+    )
+    assert [t for part, t in seen] == [0.75, 0.5, 0.25, 0.0] * 2 and [len(part) for part, t in seen] == [
+        3
+    ] * 4 + [2] * 4
     assert torch.equal(x, sample(oracle, "heun", n=5, steps=4, batch=3)) and not x.is_inference()
 
 
@@ -188,25 +228,31 @@ def test_samples_can_be_learned_from(oracle):
 # ---- what is refused
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    ({"sampler": "dim"}, "sampler 'dim' is unknown, choose from ddpm, ddim, euler"),
-    ({"steps": 0}, "steps = 0: expected at least 1"),
-    ({"steps": -2}, "steps = -2: expected at least 1"),
-    ({"n": 0}, "n = 0: expected at least 1"),
-    ({"spacing": "even"}, "spacing 'even' is unknown"),
-    ({"spacing": "trailing", "steps": 1001}, "1001 steps are too many"),
-    ({"sampler": "ddim", "temperature": 2}, "sampler ddim.temperature is unknown, choose from eta"),
-    ({"sampler": "heun", "eta": 1.0}, "sampler heun.eta is unknown"),
-    ({"sampler": "ddpm", "variance": "medium"}, "ddpm.variance: input should be 'small', 'large' or 'learned', got"),
-    ({"sampler": "ddim", "randn": torch.randn_like}, "sampler ddim.randn is unknown"),
-    ({"sampler": "ddim[eta=0.5"}, "expected a name, or name"),
-    ({"sampler": "ddim[eta]"}, "expected option=value in the brackets, got 'eta'"),
-    ({"sampler": "ddim[eta=much]"}, "sampler ddim.eta: input should be a valid number"),
-    ({"labels": 3}, "labels must be 0 to 2, got 3 to 3"),
-    ({"labels": -1}, "labels must be 0 to 2, got -1 to -1"),
-    ({"labels": torch.tensor([0, 2, 7]), "n": 3}, "labels must be 0 to 2, got 0 to 7"),
-    ({"guidance": 2.0}, "guidance = 2.0 needs labels"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"sampler": "dim"}, "sampler 'dim' is unknown, choose from ddpm, ddim, euler"),
+        ({"steps": 0}, "steps = 0: expected at least 1"),
+        ({"steps": -2}, "steps = -2: expected at least 1"),
+        ({"n": 0}, "n = 0: expected at least 1"),
+        ({"spacing": "even"}, "spacing 'even' is unknown"),
+        ({"spacing": "trailing", "steps": 1001}, "1001 steps are too many"),
+        ({"sampler": "ddim", "temperature": 2}, "sampler ddim.temperature is unknown, choose from eta"),
+        ({"sampler": "heun", "eta": 1.0}, "sampler heun.eta is unknown"),
+        (
+            {"sampler": "ddpm", "variance": "medium"},
+            "ddpm.variance: input should be 'small', 'large' or 'learned', got",
+        ),
+        ({"sampler": "ddim", "randn": torch.randn_like}, "sampler ddim.randn is unknown"),
+        ({"sampler": "ddim[eta=0.5"}, "expected a name, or name"),
+        ({"sampler": "ddim[eta]"}, "expected option=value in the brackets, got 'eta'"),
+        ({"sampler": "ddim[eta=much]"}, "sampler ddim.eta: input should be a valid number"),
+        ({"labels": 3}, "labels must be 0 to 2, got 3 to 3"),
+        ({"labels": -1}, "labels must be 0 to 2, got -1 to -1"),
+        ({"labels": torch.tensor([0, 2, 7]), "n": 3}, "labels must be 0 to 2, got 0 to 7"),
+        ({"guidance": 2.0}, "guidance = 2.0 needs labels"),
+    ],
+)
 def test_what_cannot_be_is_refused_in_one_line(labelled, arguments, message):
     with pytest.raises(FastdiffError, match=message) as caught:
         sample(labelled, **{"n": 2, **arguments})
@@ -220,7 +266,9 @@ def test_labels_for_a_model_without_any_are_refused(oracle):
 
 
 def test_a_student_of_one_grid_is_not_sampled_on_another(labelled):
-    student = Denoiser(labelled.net, Flow(), "velocity", (2,), sampling=Sampling("ddim", "uniform", (4, 2), only=True))
+    student = Denoiser(
+        labelled.net, Flow(), "velocity", (2,), sampling=Sampling("ddim", "uniform", (4, 2), only=True)
+    )
     assert torch.equal(plan(student, None, 4, "uniform", {})[1], plan(student, None, 4, None, {})[1])
     with pytest.raises(FastdiffError, match="trained for the uniform grid alone, not for spacing karras"):
         plan(student, None, 4, "karras", {})
@@ -235,7 +283,7 @@ def test_times_that_were_found_belong_to_their_sampler(oracle):
 
 def test_a_grid_that_stops_early_ends_in_a_clean_prediction(oracle):
     seen = []
-    watch = lambda part, state: seen.append(state)                                                  # noqa: E731
+    watch = lambda part, state: seen.append(state)  # noqa: E731
     x = sample(oracle, "heun", n=4, steps=5, spacing="uniform[stop=0.2]", watch=watch)
     t = torch.tensor(0.2, dtype=torch.float64)
     torch.testing.assert_close(x, oracle(seen[-1].x, t, t).x0)
@@ -250,13 +298,17 @@ def test_guidance_without_a_scale_is_refused(labelled, idle):
 def test_a_student_of_two_times_is_not_asked_for_slopes(labelled):
     student = Denoiser(labelled.net, Flow(), "velocity", (2,), two_times=True)
     for sampler in ("euler", "heun", "dpmpp_2m", "langevin", "ode45"):
-        with pytest.raises(FastdiffError, match=f"sampler {sampler} needs the slope at a time, .* choose from ddim, "):
+        with pytest.raises(
+            FastdiffError, match=f"sampler {sampler} needs the slope at a time, .* choose from ddim, "
+        ):
             plan(student, sampler, 2, None, {})
     assert plan(student, "ddim", 2, None, {})[0] == "ddim"
 
 
 def test_a_student_of_one_step_count_is_not_sampled_at_another(labelled):
-    student = Denoiser(labelled.net, Flow(), "velocity", (2,), sampling=Sampling("ddim", "uniform", (4, 2), only=True))
+    student = Denoiser(
+        labelled.net, Flow(), "velocity", (2,), sampling=Sampling("ddim", "uniform", (4, 2), only=True)
+    )
     for sampler, steps in (("ddim", 3), ("heun", 4), (None, 1)):
         with pytest.raises(FastdiffError, match="this model was trained for ddim at 4 or 2 steps, not for"):
             plan(student, sampler, steps, None, {})
@@ -265,11 +317,14 @@ def test_a_student_of_one_step_count_is_not_sampled_at_another(labelled):
         assert (name, len(times) - 1, options) == ("ddim", wanted, {})
 
 
-@pytest.mark.parametrize(("predicts", "schedule"), [
-    ("eps", Cosine()), ("eps", Flow()), ("eps", Trig()), ("velocity", Sigmoid())])
+@pytest.mark.parametrize(
+    ("predicts", "schedule"), [("eps", Cosine()), ("eps", Flow()), ("eps", Trig()), ("velocity", Sigmoid())]
+)
 def test_a_prediction_that_says_nothing_of_pure_noise_is_refused_there(labelled, predicts, schedule):
     model = Denoiser(labelled.net, schedule, predicts, (2,))
-    with pytest.raises(FastdiffError, match=f"predicts {predicts} cannot start at t = .* choose spacing karras"):
+    with pytest.raises(
+        FastdiffError, match=f"predicts {predicts} cannot start at t = .* choose spacing karras"
+    ):
         sample(model, n=2)
     assert sample(model, n=2, spacing="karras").isfinite().all()
 

@@ -19,12 +19,19 @@ from fastdiff.samplers.generate import generate
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
 TINY = {
-    "name": "tiny", "data": {"name": "toy", "n": 500}, "model": {"net": {"name": "mlp", "width": 32}},
+    "name": "tiny",
+    "data": {"name": "toy", "n": 500},
+    "model": {"net": {"name": "mlp", "width": 32}},
     "train": {"batch": 64, "log_every": 10},
-    "stages": {"teacher": {"method": "denoising", "train": {"steps": 200}},
-               "progressive": {"method": {"name": "progressive", "steps": [2, 1]}, "teacher": "teacher",
-                               "train": {"steps": 50}},
-               "consistency": {"method": "ect", "init": "teacher", "train": {"steps": 50}}},
+    "stages": {
+        "teacher": {"method": "denoising", "train": {"steps": 200}},
+        "progressive": {
+            "method": {"name": "progressive", "steps": [2, 1]},
+            "teacher": "teacher",
+            "train": {"steps": 50},
+        },
+        "consistency": {"method": "ect", "init": "teacher", "train": {"steps": 50}},
+    },
     "bench": {"steps": [1, 2], "baselines": ["ddpm:20"], "n": 200},
 }
 
@@ -38,19 +45,23 @@ def test_noise_is_the_same_as_on_the_cpu():
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_samples_are_the_same_as_on_the_cpu(name):
     model = GaussianMixture(torch.randn(4, 1, 4, 4), torch.full((4,), 0.1), torch.ones(4), Cosine())
-    here, there = (next(generate(model.to(device), name, time_grid(Cosine(), 8), torch.arange(16))).x.cpu()
-                   for device in ("cpu", "cuda"))
+    here, there = (
+        next(generate(model.to(device), name, time_grid(Cosine(), 8), torch.arange(16))).x.cpu()
+        for device in ("cpu", "cuda")
+    )
     torch.testing.assert_close(here, there, atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize("name", [name for name, draw in SAMPLERS.items() if not draw.traits["adaptive"]])
 def test_no_sampler_waits_for_the_device(name):
     """An adaptive solver must: it asks once a round whether all samples have arrived."""
-    model = GaussianMixture(torch.randn(4, 1, 4, 4), torch.full((4,), 0.1), torch.ones(4), Cosine()).to("cuda")
+    model = GaussianMixture(torch.randn(4, 1, 4, 4), torch.full((4,), 0.1), torch.ones(4), Cosine()).to(
+        "cuda"
+    )
     rng, times = SampleRng(0, torch.arange(16), "cuda"), time_grid(Cosine(), 8)
     noise = {"randn": lambda x: rng.normal(x.shape[1:])} if SAMPLERS[name].traits["noise"] != "none" else {}
     x = rng.normal((1, 4, 4))
-    list(SAMPLERS[name](Guided(model), x, times, **noise))                  # what is made once may wait
+    list(SAMPLERS[name](Guided(model), x, times, **noise))  # what is made once may wait
     torch.cuda.set_sync_debug_mode("error")
     try:
         list(SAMPLERS[name](Guided(model), x, times, **noise))

@@ -13,7 +13,9 @@ from fastdiff.core.schedule import SCHEDULES, VP, Cosine, Flow, Karras, like
 from fastdiff.networks.oracle import GaussianMixture
 from fastdiff.samplers import SAMPLERS, time_grid
 
-CENTRES = torch.tensor([[2.0, 0.0], [-1.0, 3.0], [0.25, 0.75]], dtype=torch.float64)      # class 0, class 1, no class
+CENTRES = torch.tensor(
+    [[2.0, 0.0], [-1.0, 3.0], [0.25, 0.75]], dtype=torch.float64
+)  # class 0, class 1, no class
 
 
 class Classes(nn.Module):
@@ -118,10 +120,15 @@ def test_no_condition_is_the_null_class():
 # ---- what guides, where, and how far
 
 MODES = {
-    "plain": {}, "interval": {"interval": (0.5, 2.0)}, "rescale": {"rescale": 0.7}, "clip": {"clip": 1.0},
-    "threshold": {"threshold": 0.4}, "every": {"every": 2},
+    "plain": {},
+    "interval": {"interval": (0.5, 2.0)},
+    "rescale": {"rescale": 0.7},
+    "clip": {"clip": 1.0},
+    "threshold": {"threshold": 0.4},
+    "every": {"every": 2},
     "rescale in an interval": {"rescale": 0.7, "interval": (0.5, 2.0)},
-    "plus": {"guidance": 0.6, "plus": True}, "plus, clip": {"guidance": 0.6, "plus": True, "clip": 1.0},
+    "plus": {"guidance": 0.6, "plus": True},
+    "plus, clip": {"guidance": 0.6, "plus": True, "clip": 1.0},
     "plus in an interval": {"guidance": 0.6, "plus": True, "interval": (0.5, 2.0)},
 }
 modes = pytest.mark.parametrize("mode", MODES.values(), ids=list(MODES))
@@ -158,7 +165,10 @@ def test_every_mode_keeps_x_and_the_dtype(mode, schedule):
 def test_guidance_against_a_weaker_model(guidance):
     """The line from the weaker mixture's prediction through the model's; the weaker sees the same condition."""
     means, weights = CENTRES[:2], torch.ones(2, dtype=torch.float64)
-    good, weak = (GaussianMixture(means, torch.full((2,), std, dtype=torch.float64), weights, VP()) for std in (0.3, 0.8))
+    good, weak = (
+        GaussianMixture(means, torch.full((2,), std, dtype=torch.float64), weights, VP())
+        for std in (0.3, 0.8)
+    )
     denoise = Guided(good, guidance=guidance, against=weak)
     x, t, p = ask(denoise)
     torch.testing.assert_close(p.x0, weak(x, t).x0 + guidance * (good(x, t).x0 - weak(x, t).x0))
@@ -171,7 +181,9 @@ def test_guidance_against_a_weaker_model(guidance):
     assert (strong.net.seen, feeble.net.seen) == (3, 0 if guidance == 1.0 else 3)
 
 
-@pytest.mark.parametrize(("ratio", "inside"), [(0.5, False), (1.0, False), (1.0001, True), (4.0, True), (4.0001, False)])
+@pytest.mark.parametrize(
+    ("ratio", "inside"), [(0.5, False), (1.0, False), (1.0001, True), (4.0, True), (4.0001, False)]
+)
 def test_an_interval_is_open_below_and_closed_above(ratio, inside):
     denoise = guided(3.0, schedule=Karras(), interval=(1.0, 4.0))
     t = torch.tensor(ratio, dtype=torch.float64)
@@ -185,13 +197,17 @@ def test_an_interval_with_a_time_for_each_sample():
     denoise = guided(3.0, schedule=Karras(), interval=(1.0, 4.0))
     times = torch.tensor([1.0, 4.0, 4.5], dtype=torch.float64)
     p = denoise(noise(), times, times)
-    torch.testing.assert_close(p.x0, torch.stack([CENTRES[0], CENTRES[2] + 3 * (CENTRES[1] - CENTRES[2]), CENTRES[1]]))
+    torch.testing.assert_close(
+        p.x0, torch.stack([CENTRES[0], CENTRES[2] + 3 * (CENTRES[1] - CENTRES[2]), CENTRES[1]])
+    )
     assert denoise.nfe == 2
 
 
 @pytest.mark.parametrize("share", [0.3, 1.0])
 def test_rescaling_returns_to_the_unguided_spread(share):
-    given, wild, tame = (ask(guided(w, net=Bells, rescale=phi))[2].x0 for w, phi in ((1.0, 0.0), (4.0, 0.0), (4.0, share)))
+    given, wild, tame = (
+        ask(guided(w, net=Bells, rescale=phi))[2].x0 for w, phi in ((1.0, 0.0), (4.0, 0.0), (4.0, share))
+    )
     torch.testing.assert_close(tame.std(1), share * given.std(1) + (1 - share) * wild.std(1))
     torch.testing.assert_close(tame / tame.norm(dim=1, keepdim=True), wild / wild.norm(dim=1, keepdim=True))
     assert (wild.std(1) / given.std(1) - 1).abs().min() > 0.1
@@ -209,7 +225,9 @@ def test_rescaling_leaves_what_has_no_spread():
 def test_ddim_with_plus_is_the_loop_of_cfg_plus_plus(guidance):
     """Chung et al. 2024, algorithm 2, in eps: the clean sample of the mixed noise, renoised by the unconditional."""
     schedule = VP()
-    denoise, plain = (guided(w, schedule=schedule, net=Bells, plus=plus) for w, plus in ((guidance, True), (1.0, False)))
+    denoise, plain = (
+        guided(w, schedule=schedule, net=Bells, plus=plus) for w, plus in ((guidance, True), (1.0, False))
+    )
     times, x = time_grid(schedule, 7), noise()
     states = list(SAMPLERS["ddim"](denoise, x, times))
     for (t, s), state in zip(pairwise(times), states, strict=True):
@@ -271,21 +289,25 @@ def test_reuse_counts_only_calls_that_guide():
 
 # ---- what is refused
 
+
 def test_guidance_without_a_condition_is_refused():
     with pytest.raises(FastdiffError, match=r"guidance = 2.0 needs both"):
         Guided(guided().model, guidance=2.0)
 
 
-@pytest.mark.parametrize(("settings", "line"), [
-    ({"interval": (4.0, 1.0)}, r"interval = \(4.0, 1.0\): expected"),
-    ({"rescale": 1.5}, "rescale = 1.5: expected a share"),
-    ({"guidance": 3.0, "plus": True}, "plus: CFG.* guidance from 0 to 1, got guidance = 3.0"),
-    ({"clip": 0.0}, "clip = 0.0: expected a bound"),
-    ({"threshold": 1.0}, "threshold = 1.0: expected a quantile"),
-    ({"clip": 1.0, "threshold": 0.9}, "choose one"),
-    ({"every": 0}, "every = 0: expected at least 1"),
-    ({"against": guided().model}, "a weaker model or a null condition, not both"),
-])
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"interval": (4.0, 1.0)}, r"interval = \(4.0, 1.0\): expected"),
+        ({"rescale": 1.5}, "rescale = 1.5: expected a share"),
+        ({"guidance": 3.0, "plus": True}, "plus: CFG.* guidance from 0 to 1, got guidance = 3.0"),
+        ({"clip": 0.0}, "clip = 0.0: expected a bound"),
+        ({"threshold": 1.0}, "threshold = 1.0: expected a quantile"),
+        ({"clip": 1.0, "threshold": 0.9}, "choose one"),
+        ({"every": 0}, "every = 0: expected at least 1"),
+        ({"against": guided().model}, "a weaker model or a null condition, not both"),
+    ],
+)
 def test_settings_that_make_no_sense_are_refused(settings, line):
     with pytest.raises(FastdiffError, match=line):
         guided(**settings)

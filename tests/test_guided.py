@@ -52,8 +52,10 @@ class Classes(nn.Module):
         net = oracle.net
         self.null_label = len(net.means)
         self.none = net
-        self.each = nn.ModuleList(PosteriorMean(net.means[k : k + 1], net.stds[k : k + 1], torch.ones(1), schedule)
-                                  for k in range(self.null_label))
+        self.each = nn.ModuleList(
+            PosteriorMean(net.means[k : k + 1], net.stds[k : k + 1], torch.ones(1), schedule)
+            for k in range(self.null_label)
+        )
 
     def forward(self, x, t, s=None, cond=None):
         none = self.none(x, t)
@@ -125,8 +127,10 @@ def test_the_untouched_teacher_is_unchanged(kind, times):
         for one, other in zip(student(x, t, s, wanted), teacher(x, t, s, wanted), strict=True):
             torch.testing.assert_close(one, other, rtol=0, atol=1e-5 if kind == "unet" else 0)
     assert {p.data_ptr() for p in student.parameters()}.isdisjoint(p.data_ptr() for p in teacher.parameters())
-    again = with_guidance(student, (0.0, 9.0))                    # a wider range goes on from what was learned
-    assert again.guidance == (0.0, 9.0) and [p.shape for p in again.parameters()] == [p.shape for p in student.parameters()]
+    again = with_guidance(student, (0.0, 9.0))  # a wider range goes on from what was learned
+    assert again.guidance == (0.0, 9.0) and [p.shape for p in again.parameters()] == [
+        p.shape for p in student.parameters()
+    ]
 
 
 @kinds
@@ -136,7 +140,7 @@ def test_every_weight_of_it_is_learned_and_each_sample_has_its_own(kind, times):
     student.requires_grad_(True)
     optimizer, (x, t, s, cond) = torch.optim.Adam(student.parameters(), 1e-2), asked(student)
     before = {k: v.clone() for k, v in student.state_dict().items()}
-    for _ in range(2):                                            # the first step lets gradients through to the rest
+    for _ in range(2):  # the first step lets gradients through to the rest
         student(x, t, s, with_weight(cond, 1.0, 2.0, 3.0)).x0.square().sum().backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -146,7 +150,9 @@ def test_every_weight_of_it_is_learned_and_each_sample_has_its_own(kind, times):
         alone = student(x, t, s, with_weight(cond, *[weight] * 3)).x0
         torch.testing.assert_close(mixed[row], alone[row], rtol=1e-4, atol=1e-5)
         assert (mixed - alone).abs().amax(tuple(range(1, x.ndim))).gt(1e-5).sum() == 2
-    torch.testing.assert_close(student(x, t, s, cond).x0, student(x, t, s, with_weight(cond, 1.0, 1.0, 1.0)).x0)
+    torch.testing.assert_close(
+        student(x, t, s, cond).x0, student(x, t, s, with_weight(cond, 1.0, 1.0, 1.0)).x0
+    )
 
 
 @kinds
@@ -174,24 +180,35 @@ def test_a_network_without_labels_or_a_place_for_it_is_refused():
 def test_one_evaluation_makes_what_two_made(weight):
     schedule, cond = Cosine(), {"label": torch.arange(6) % 3}
     times = time_grid(schedule, 4)
-    told, plain = (list(generate(model_of(kind, schedule), "ddim", times, torch.arange(6), cond=cond, guidance=weight,
-                                 batch=4)) for kind in (Told, Classes))
+    told, plain = (
+        list(
+            generate(
+                model_of(kind, schedule), "ddim", times, torch.arange(6), cond=cond, guidance=weight, batch=4
+            )
+        )
+        for kind in (Told, Classes)
+    )
     for one, two in zip(told, plain, strict=True):
         torch.testing.assert_close(one.x, two.x, rtol=1e-5, atol=1e-5)
         assert one.nfe == 4 and two.nfe == (4 if weight == 1 else 8)
-    x = sample(model_of(Told, schedule), steps=2, n=3, labels=1, guidance=weight, clip=0.5)        # bounds go with it
+    x = sample(
+        model_of(Told, schedule), steps=2, n=3, labels=1, guidance=weight, clip=0.5
+    )  # bounds go with it
     assert x.abs().max() <= 0.5
 
 
-@pytest.mark.parametrize(("settings", "message"), [
-    ({"guidance": 4.5}, "guidance = 4.5: this model was trained for guidance from 1 to 4$"),
-    ({"guidance": 0.5}, "guidance = 0.5: this model was trained for guidance from 1 to 4$"),
-    ({"guidance": 2.0, "rescale": 0.5}, "told its guidance and asked once: against, interval"),
-    ({"guidance": 2.0, "every": 2}, "told its guidance and asked once"),
-    ({"guidance": 2.0, "interval": (0.1, 5.0)}, "told its guidance and asked once"),
-    ({"guidance": 1.0, "plus": True}, "told its guidance and asked once"),
-    ({"guidance": 2.0, "labels": None}, "guidance = 2.0 needs labels"),
-])
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"guidance": 4.5}, "guidance = 4.5: this model was trained for guidance from 1 to 4$"),
+        ({"guidance": 0.5}, "guidance = 0.5: this model was trained for guidance from 1 to 4$"),
+        ({"guidance": 2.0, "rescale": 0.5}, "told its guidance and asked once: against, interval"),
+        ({"guidance": 2.0, "every": 2}, "told its guidance and asked once"),
+        ({"guidance": 2.0, "interval": (0.1, 5.0)}, "told its guidance and asked once"),
+        ({"guidance": 1.0, "plus": True}, "told its guidance and asked once"),
+        ({"guidance": 2.0, "labels": None}, "guidance = 2.0 needs labels"),
+    ],
+)
 def test_what_it_was_not_trained_for_is_refused(settings, message):
     with pytest.raises(FastdiffError, match=message):
         sample(model_of(Told, Cosine()), **{"steps": 1, "n": 2, "labels": 1, **settings})
@@ -201,7 +218,9 @@ def test_a_model_told_its_guidance_needs_a_condition_to_follow_it():
     model = model_of(Told, Cosine())
     with pytest.raises(FastdiffError, match="guidance = 2.0 needs both a condition"):
         Guided(model, None, None, 2.0)
-    p = Guided(model)(torch.zeros(2, 2).double(), torch.tensor(0.5).double(), torch.tensor(0.0).double())     # no class
+    p = Guided(model)(
+        torch.zeros(2, 2).double(), torch.tensor(0.5).double(), torch.tensor(0.0).double()
+    )  # no class
     assert torch.equal(p.x0, model(torch.zeros(2, 2).double(), torch.tensor(0.5).double()).x0)
 
 
@@ -215,12 +234,14 @@ def test_no_loss_at_the_truth_and_a_gradient_back_to_it(schedule, weight):
     method = GuidedDistillation((1.0, 4.0), weight)
     for error, sign in ((0.0, 0), (0.1, 1), (-0.1, -1)):
         student = model_of(Told, schedule, error=error)
-        loss, logs = method.loss(("student",), {"student": student, "teacher": teacher}, guided_batch(oracle), START)
+        loss, logs = method.loss(
+            ("student",), {"student": student, "teacher": teacher}, guided_batch(oracle), START
+        )
         loss.backward()
         slope = float(student.net.error.grad)
         assert slope * sign > 1e-3 if sign else loss < 1e-20 and abs(slope) < 1e-9
         assert logs.keys() == {"error", "error_low", "error_mid", "error_high"}
-    plain, batch = model_of(Classes, schedule), guided_batch(oracle)              # the teacher itself is not the answer
+    plain, batch = model_of(Classes, schedule), guided_batch(oracle)  # the teacher itself is not the answer
     plain.net.told = lambda none, given, weight: given
     assert method.loss(("student",), {"student": plain, "teacher": teacher}, batch, START)[0] > 1e-2
 
@@ -229,8 +250,12 @@ def test_at_rest_on_one_point():
     point = torch.tensor([0.3, -0.7]).double()
     student, teacher = (constant(point, Cosine(), "v") for _ in range(2))
     cond = {"label": torch.zeros(64).long(), "guidance": torch.full((64,), 3.0)}
-    loss, _ = GuidedDistillation().loss(("student",), {"student": student, "teacher": teacher},
-                                        batch_of(point.repeat(64, 1), cond=cond), MIDDLE)
+    loss, _ = GuidedDistillation().loss(
+        ("student",),
+        {"student": student, "teacher": teacher},
+        batch_of(point.repeat(64, 1), cond=cond),
+        MIDDLE,
+    )
     loss.backward()
     assert loss < 1e-20 and student.net.point.grad.abs().max() < 1e-9
 
@@ -273,7 +298,9 @@ def test_progressive_of_a_guided_teacher_has_no_loss_at_its_composed_step_under_
             half = schedule.mix(*teacher(x, t, mid, cond), mid)
             late = teacher(half, mid, s, cond)
             end = schedule.mix(*late, s)
-            (alpha_t, sigma_t), (alpha_s, sigma_s) = ((like(c, x) for c in schedule.alpha_sigma(time)) for time in (t, s))
+            (alpha_t, sigma_t), (alpha_s, sigma_s) = (
+                (like(c, x) for c in schedule.alpha_sigma(time)) for time in (t, s)
+            )
             keep = sigma_s / sigma_t
             return torch.where(like(s, x) > 1e-9, (end - keep * x) / (alpha_s - keep * alpha_t), late.x0)
 
@@ -281,7 +308,7 @@ def test_progressive_of_a_guided_teacher_has_no_loss_at_its_composed_step_under_
     nets, batch = {"student": student, "teacher": teacher}, guided_batch(mixture(schedule))
     assert Progressive(steps=steps).loss(("student",), nets, batch, START)[0] < 1e-18
     other = guided_batch(mixture(schedule))
-    other.cond["guidance"] = other.cond["guidance"].flip(0)                       # the weights of others are not the answer
+    other.cond["guidance"] = other.cond["guidance"].flip(0)  # the weights of others are not the answer
     nets["student"] = Denoiser(Swapped(Composed(), other.cond), schedule, "x0", (2,), time_input="time")
     assert Progressive(steps=steps).loss(("student",), nets, guided_batch(mixture(schedule)), START)[0] > 1e-3
 
@@ -302,7 +329,9 @@ class Swapped(nn.Module):
 
 def test_each_example_gets_a_weight_of_the_range_whoever_draws_it():
     data = labelled(400)
-    one, *two = (batch_at(data, 120, 400, 5, rank=r, world=w, guidance=(1.0, 4.0)) for r, w in ((0, 1), (0, 2), (1, 2)))
+    one, *two = (
+        batch_at(data, 120, 400, 5, rank=r, world=w, guidance=(1.0, 4.0)) for r, w in ((0, 1), (0, 2), (1, 2))
+    )
     weights = one.cond["guidance"]
     assert weights.dtype == torch.float32 and 1 <= weights.min() < 1.1 and 3.9 < weights.max() <= 4
     assert weights.double().mean() == pytest.approx(2.5, abs=4 * (9 / 12 / 400) ** 0.5)
@@ -328,13 +357,19 @@ def test_it_is_kept_and_opened(tmp_path, kind, times):
     for one, other in zip(back(x, t, s, cond), student(x, t, s, cond), strict=True):
         assert torch.equal(one, other)
     one, two = (sample(back, steps=2, n=4, labels=1, guidance=weight) for weight in (1, 3))
-    assert torch.equal(two, sample(student, steps=2, n=4, labels=1, guidance=3.0)) and not torch.allclose(one, two)
+    assert torch.equal(two, sample(student, steps=2, n=4, labels=1, guidance=3.0)) and not torch.allclose(
+        one, two
+    )
     said = json.loads((tmp_path / "fastdiff.json").read_text())["guidance"]
     assert said == {"weights": [1.0, 4.0], "means": "null + weight (cond - null)"}
     # diffusers' pipelines cannot say a weight, so none is offered to them; the network itself is a plain one
-    assert not (tmp_path / "model_index.json").exists() and (tmp_path / "scheduler").exists() == (kind == "unet")
+    assert not (tmp_path / "model_index.json").exists() and (tmp_path / "scheduler").exists() == (
+        kind == "unet"
+    )
     if kind == "unet":
-        assert UNet2DModel.from_pretrained(tmp_path / "unet").config.in_channels == 2 + 16 * (1 + student.two_times)
+        assert UNet2DModel.from_pretrained(tmp_path / "unet").config.in_channels == 2 + 16 * (
+            1 + student.two_times
+        )
 
 
 def test_older_files_know_of_none(tmp_path):
@@ -352,7 +387,9 @@ def test_on_another_schedule_it_is_told_the_same():
     assert flow.guidance == student.guidance
     scale = sum(Cosine().alpha_sigma(t))[:, None].float()
     tau, rho = (sigma / (alpha + sigma) for alpha, sigma in map(Cosine().alpha_sigma, (t, s)))
-    torch.testing.assert_close(flow(x / scale, tau, rho, cond).x0, student(x, t, s, cond).x0, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        flow(x / scale, tau, rho, cond).x0, student(x, t, s, cond).x0, rtol=1e-4, atol=1e-5
+    )
 
 
 # ---- learning: on the toy mixture, its components in three classes
@@ -370,8 +407,12 @@ def labelled(n: int = 4000) -> Dataset:
 def learned(method, student, teacher, folder, steps, **settings):
     """The exported average of a short training."""
     torch.set_num_threads(1)
-    config = TrainConfig(**{"steps": steps, "batch": 256, "ema": 0.98, "lr": 3e-3, "log_every": steps, **settings})
-    run = Training(method, Progress, deepcopy(student), teacher, labelled(), config, folder, Accelerator(cpu=True))
+    config = TrainConfig(
+        **{"steps": steps, "batch": 256, "ema": 0.98, "lr": 3e-3, "log_every": steps, **settings}
+    )
+    run = Training(
+        method, Progress, deepcopy(student), teacher, labelled(), config, folder, Accelerator(cpu=True)
+    )
     assert all(math.isfinite(v) for logs in [logs for _, logs in run if logs] for v in logs.values())
     return run.average.requires_grad_(False)
 
@@ -384,7 +425,10 @@ def test_it_learns_the_guided_prediction_of_every_weight(tmp_path):
     student = learned(method, start, teacher, tmp_path, 300)
     x0 = labelled(2048)
     t = torch.linspace(0.05, 1, 2048).double()
-    x, cond = schedule.mix(x0.examples, torch.randn(2048, 2, generator=torch.Generator().manual_seed(1)), t), x0.labels
+    x, cond = (
+        schedule.mix(x0.examples, torch.randn(2048, 2, generator=torch.Generator().manual_seed(1)), t),
+        x0.labels,
+    )
     wanted, found, before = {}, {}, {}
     for weight in (1.0, 2.0, 3.0, 4.0):
         none, some = teacher(x, t).x0, teacher(x, t, t, {"label": cond}).x0
@@ -396,13 +440,17 @@ def test_it_learns_the_guided_prediction_of_every_weight(tmp_path):
         assert error < 0.25 * untrained
     change, truth = found[3.0] - found[1.0], wanted[3.0] - wanted[1.0]
     print(float((change - truth).norm() / truth.norm()))
-    assert (change - truth).norm() < 0.3 * truth.norm()           # what the weight does is what guidance does
+    assert (change - truth).norm() < 0.3 * truth.norm()  # what the weight does is what guidance does
 
 
 def test_a_stochastic_chain_learns_on_the_toy(tmp_path):
     """From the closed form to two steps by way of eight and four, three short stages."""
     torch.manual_seed(0)
-    data, model, teacher = labelled().examples, Denoiser(mlp((2,), width=64), Cosine(), "v", (2,)), mixture(Cosine()).float()
+    data, model, teacher = (
+        labelled().examples,
+        Denoiser(mlp((2,), width=64), Cosine(), "v", (2,)),
+        mixture(Cosine()).float(),
+    )
 
     def far(model):
         return discrepancy(sample(model, "overshoot", 2, n=2000, seed=3), data[:2000], distance).value
@@ -419,14 +467,25 @@ def test_a_stochastic_chain_learns_on_the_toy(tmp_path):
 
 
 RECIPE = {
-    "name": "told", "data": {"name": "labelled", "n": 300},
+    "name": "told",
+    "data": {"name": "labelled", "n": 300},
     "model": {"net": {"name": "mlp", "width": 16, "depth": 1}, "labels": True},
     "train": {"steps": 12, "batch": 32, "save_every": 4, "log_every": 4},
-    "stages": {"teacher": {"method": "denoising"},
-               "guided": {"method": {"name": "guided", "weights": [1, 3]}, "teacher": "teacher"},
-               "progressive": {"method": {"name": "progressive", "steps": [2, 1]}, "teacher": "guided"},
-               "cd": {"method": "cd", "teacher": "guided"}, "ctm": {"method": "ctm", "teacher": "guided"}},
-    "bench": {"steps": [1, 2], "baselines": [], "n": 64, "seeds": [0], "guidance": [1, 2], "metrics": ["energy"]},
+    "stages": {
+        "teacher": {"method": "denoising"},
+        "guided": {"method": {"name": "guided", "weights": [1, 3]}, "teacher": "teacher"},
+        "progressive": {"method": {"name": "progressive", "steps": [2, 1]}, "teacher": "guided"},
+        "cd": {"method": "cd", "teacher": "guided"},
+        "ctm": {"method": "ctm", "teacher": "guided"},
+    },
+    "bench": {
+        "steps": [1, 2],
+        "baselines": [],
+        "n": 64,
+        "seeds": [0],
+        "guidance": [1, 2],
+        "metrics": ["energy"],
+    },
 }
 STUDENTS = ("guided", "progressive-2", "progressive-1", "cd", "ctm")
 
@@ -451,7 +510,9 @@ def test_what_is_learned_after_it_keeps_its_guidance(run):
 
 
 def test_the_benchmark_counts_one_evaluation_a_step(run):
-    nfe = {(row["model"], row["steps"], row["guidance"]): row["nfe"] for row in read_rows(run / "bench.jsonl")}
+    nfe = {
+        (row["model"], row["steps"], row["guidance"]): row["nfe"] for row in read_rows(run / "bench.jsonl")
+    }
     for weight in (1, 2):
         assert nfe["teacher", 2, weight] == 2 * weight
         assert [nfe[stage, 2, weight] for stage in ("guided", "progressive-2", "cd", "ctm")] == [2] * 4
@@ -460,7 +521,9 @@ def test_the_benchmark_counts_one_evaluation_a_step(run):
 
 def test_a_benchmark_beyond_its_range_is_refused_before_the_work(run, tmp_path):
     config = bench.BenchConfig(guidance=(1.0, 5.0), n=64, metrics=("energy",))
-    with pytest.raises(FastdiffError, match="guidance = 5: the model guided was trained for guidance from 1 to 3"):
+    with pytest.raises(
+        FastdiffError, match="guidance = 5: the model guided was trained for guidance from 1 to 3"
+    ):
         next(bench.sweep({"guided": run / "guided"}, labelled(100), config, tmp_path / "out"))
 
 
@@ -475,18 +538,26 @@ def test_on_the_command_line(run, fastdiff, refused, tmp_path):
 
 def test_a_student_that_is_not_told_what_its_teacher_is_told_is_refused(run, monkeypatch):
     monkeypatch.setitem(DATASETS, "labelled", labelled)
-    source = deepcopy(RECIPE) | {"stages": {
-        "cd": {"method": "cd", "teacher": str(run / "guided"), "init": str(run / "teacher")}}}
-    with pytest.raises(FastdiffError, match="stage cd: .*guided is told a weight of guidance, and .*teacher is not told"):
+    source = deepcopy(RECIPE) | {
+        "stages": {"cd": {"method": "cd", "teacher": str(run / "guided"), "init": str(run / "teacher")}}
+    }
+    with pytest.raises(
+        FastdiffError, match="stage cd: .*guided is told a weight of guidance, and .*teacher is not told"
+    ):
         stages.run(recipe.build(source), run.parent / "other")
 
 
-@pytest.mark.parametrize("stage", [{"method": "cd", "teacher": "teacher", "init": "guided"},
-                                   {"method": "ect", "init": "guided"}], ids=["a teacher not told", "no teacher"])
+@pytest.mark.parametrize(
+    "stage",
+    [{"method": "cd", "teacher": "teacher", "init": "guided"}, {"method": "ect", "init": "guided"}],
+    ids=["a teacher not told", "no teacher"],
+)
 def test_a_student_that_would_forget_what_it_is_told_is_refused(run, monkeypatch, tmp_path, stage):
     monkeypatch.setitem(DATASETS, "labelled", labelled)
     stage = stage | {role: str(run / stage[role]) for role in ("teacher", "init") if role in stage}
-    with pytest.raises(FastdiffError, match="stage lost: .*guided is told a weight of guidance, .* not told the same"):
+    with pytest.raises(
+        FastdiffError, match="stage lost: .*guided is told a weight of guidance, .* not told the same"
+    ):
         stages.run(recipe.build(deepcopy(RECIPE) | {"stages": {"lost": stage}}), tmp_path / "lost")
 
 
@@ -494,7 +565,9 @@ def test_weights_that_the_benchmark_lacks_are_told_before_training(run, monkeypa
     monkeypatch.setitem(DATASETS, "labelled", labelled)
     stage = {"method": {"name": "guided", "weights": [2, 3]}, "teacher": str(run / "teacher")}
     source = deepcopy(RECIPE) | {"stages": {"late": stage}, "bench": {"guidance": 1}}
-    with pytest.raises(FastdiffError, match="guidance = 1: the model late was trained for guidance from 2 to 3"):
+    with pytest.raises(
+        FastdiffError, match="guidance = 1: the model late was trained for guidance from 2 to 3"
+    ):
         stages.run(recipe.build(source), tmp_path / "late")
     assert not (tmp_path / "late" / "late" / "log.jsonl").exists()
 
@@ -520,10 +593,19 @@ def test_a_budget_counts_a_model_s_own_evaluations(tmp_path):
 
 def test_the_recipe_of_the_stochastic_variant():
     made = recipe.load(ROOT / "recipes/methods/stochastic.yaml")
-    assert [stage.name for stage in made.stages] == [f"stochastic-{k}" for k in (16, 8, 4, 2)] and made.model.labels
+    assert [stage.name for stage in made.stages] == [
+        f"stochastic-{k}" for k in (16, 8, 4, 2)
+    ] and made.model.labels
 
 
 def test_its_recipe():
     made = recipe.load(ROOT / "recipes/methods/guided.yaml")
-    assert [stage.name for stage in made.stages] == ["guided", *(f"progressive-{k}" for k in (16, 8, 4, 2, 1))]
-    assert made.model.labels and made.stages[0].method.weights == (1.0, 4.0) and made.bench.guidance == (1.0, 2.0, 4.0)
+    assert [stage.name for stage in made.stages] == [
+        "guided",
+        *(f"progressive-{k}" for k in (16, 8, 4, 2, 1)),
+    ]
+    assert (
+        made.model.labels
+        and made.stages[0].method.weights == (1.0, 4.0)
+        and made.bench.guidance == (1.0, 2.0, 4.0)
+    )

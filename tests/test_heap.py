@@ -10,7 +10,7 @@ import torch
 from fastdiff.training import malloc as heap
 
 glibc = pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="not glibc")
-SIZE = 1 << 24                                     # of a block, in float32: 64 MiB
+SIZE = 1 << 24  # of a block, in float32: 64 MiB
 
 
 def faults():

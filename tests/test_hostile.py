@@ -36,8 +36,11 @@ DEEP = "[" * 100_000 + "]" * 100_000
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 INDEX = "unet/diffusion_pytorch_model.safetensors.index.json"
 RECIPE = {
-    "name": "tiny", "data": {"name": "toy", "n": 32}, "model": {"net": {"name": "mlp", "width": 8, "depth": 1}},
-    "train": {"steps": 1, "batch": 8}, "stages": {"teacher": {"method": "denoising"}},
+    "name": "tiny",
+    "data": {"name": "toy", "n": 32},
+    "model": {"net": {"name": "mlp", "width": 8, "depth": 1}},
+    "train": {"steps": 1, "batch": 8},
+    "stages": {"teacher": {"method": "denoising"}},
     "bench": {"steps": [1], "baselines": [], "n": 8},
 }
 
@@ -57,8 +60,11 @@ def trained(tmp_path_factory):
     """A tiny model of 8 x 8 images."""
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("trained")
-    export(Denoiser(unet((1, 8, 8), channels=(8,), layers=1), Cosine(), "v", (1, 8, 8)), folder,
-           {"method": "denoising", "origin": {}, "ema": 0.0, "cost": {}})
+    export(
+        Denoiser(unet((1, 8, 8), channels=(8,), layers=1), Cosine(), "v", (1, 8, 8)),
+        folder,
+        {"method": "denoising", "origin": {}, "ema": 0.0, "cost": {}},
+    )
     return folder
 
 
@@ -109,7 +115,9 @@ def test_weights_beside_those_of_the_checksum_are_refused(model, refused):
 def test_weights_of_another_network_are_named(plain, refused):
     weights = plain / "unet/diffusion_pytorch_model.safetensors"
     tensors = load_file(weights)
-    save_file({name.replace("conv_in.bias", "conv_on.bias"): value for name, value in tensors.items()}, weights)
+    save_file(
+        {name.replace("conv_in.bias", "conv_on.bias"): value for name, value in tensors.items()}, weights
+    )
     assert "the weights and the network differ in conv_in.bias" in refused("sample", plain)
 
 
@@ -135,7 +143,11 @@ def test_a_pickled_file_is_no_model(suffix, made, refused, tmp_path):
         torch.save({"weight": Bomb(tmp_path / "marker")}, path)
     else:
         path.write_bytes(pickle.dumps(Bomb(tmp_path / "marker")))
-    for words in (["sample", path], ["bench", path, "--out", tmp_path / "out"], ["export", path, "--out", tmp_path / "out"]):
+    for words in (
+        ["sample", path],
+        ["bench", path, "--out", tmp_path / "out"],
+        ["export", path, "--out", tmp_path / "out"],
+    ):
         said = refused(*words)
         assert f"{path} is pickled, which could run code" in said and "weights_only=True" in said
     assert not (tmp_path / "marker").exists()
@@ -161,7 +173,9 @@ def follow(line, monkeypatch):
     exec(code, {})
 
 
-def test_the_line_converts_pickled_weights_and_runs_none_of_their_code(plain, fastdiff, refused, monkeypatch, tmp_path):
+def test_the_line_converts_pickled_weights_and_runs_none_of_their_code(
+    plain, fastdiff, refused, monkeypatch, tmp_path
+):
     path = plain / "unet/diffusion_pytorch_model.bin"
     tensors = package.load(plain).net.module.state_dict()
     (plain / WEIGHTS).unlink()
@@ -192,14 +206,23 @@ def test_a_pickle_called_safetensors_is_not_unpickled(model, name, refused, reci
         from fastdiff.core.files import sha256
 
         said = sha256(state / "tensors.safetensors")
-        (state / "state.json").write_text(json.dumps({"step": 1, "images": 8, "seconds": 1, "sha256": said, "scaler": None}))
+        (state / "state.json").write_text(
+            json.dumps({"step": 1, "images": 8, "seconds": 1, "sha256": said, "scaler": None})
+        )
         with suppress(SafetensorError):
             package.run(recipe, tmp_path / "out", only="teacher")
     elif name == "pairs.safetensors":
         (tmp_path / "pairs").mkdir()
         (tmp_path / "pairs" / name).write_bytes(bomb.getvalue())
-        said = refused("run", recipe, "stages.teacher.method=kd", f"stages.teacher.data={tmp_path / 'pairs'}",
-                       f"stages.teacher.teacher={model}", "--out", tmp_path / "out")
+        said = refused(
+            "run",
+            recipe,
+            "stages.teacher.method=kd",
+            f"stages.teacher.data={tmp_path / 'pairs'}",
+            f"stages.teacher.teacher={model}",
+            "--out",
+            tmp_path / "out",
+        )
         assert "pairs.safetensors is damaged" in said
     else:
         (model / name).write_bytes(bomb.getvalue())
@@ -217,7 +240,9 @@ def sharded(model, file):
     (model / WEIGHTS).unlink()
 
 
-@pytest.mark.parametrize("file", ["../../other.safetensors", "{tmp}/other.safetensors", "..", "sub/x.safetensors", "x.bin"])
+@pytest.mark.parametrize(
+    "file", ["../../other.safetensors", "{tmp}/other.safetensors", "..", "sub/x.safetensors", "x.bin"]
+)
 @pytest.mark.parametrize("kind", ["a plain pipeline", "an export"])
 def test_an_index_names_files_beside_it_alone(model, file, kind, refused, tmp_path):
     save_file({"conv_in.weight": torch.ones(1)}, tmp_path / "other.safetensors")
@@ -227,8 +252,9 @@ def test_an_index_names_files_beside_it_alone(model, file, kind, refused, tmp_pa
     assert "weight_map names" in refused("sample", model)
 
 
-@pytest.mark.parametrize("index", ["[]", "{}", '{"weight_map": []}', '{"weight_map": {"a": 1}}', '{"weight_map": {"a": []}}',
-                                   DEEP])
+@pytest.mark.parametrize(
+    "index", ["[]", "{}", '{"weight_map": []}', '{"weight_map": {"a": 1}}', '{"weight_map": {"a": []}}', DEEP]
+)
 def test_an_index_of_another_shape_is_damaged(plain, index, refused):
     sharded(plain, "x.safetensors")
     (plain / INDEX).write_text(index)
@@ -238,13 +264,26 @@ def test_an_index_of_another_shape_is_damaged(plain, index, refused):
 @pytest.mark.parametrize("network", ["../../other", "/etc", "unet/../../x", ["unet"], {}, 7, None, "gan"])
 def test_networks_are_those_that_are_known(model, network, refused):
     change(model / "fastdiff.json", network=network)
-    assert "fastdiff.json is damaged (network: input should be 'unet', 'mlp', 'text_unet'" in refused("sample", model)
+    assert "fastdiff.json is damaged (network: input should be 'unet', 'mlp', 'text_unet'" in refused(
+        "sample", model
+    )
 
 
 @pytest.mark.parametrize("name", ["key", "cell"])
 def test_rows_name_no_file_elsewhere(name, refused, tmp_path):
-    row = {"key": "k", "model": "m", "sampler": "ddim", "spacing": "uniform", "steps": 1, "n": 8, "seed": 0, "fid": 1.0}
-    (tmp_path / "bench.jsonl").write_text(json.dumps(row | {name: "../../secret"}) + "\n" + json.dumps(row) + "\n")
+    row = {
+        "key": "k",
+        "model": "m",
+        "sampler": "ddim",
+        "spacing": "uniform",
+        "steps": 1,
+        "n": 8,
+        "seed": 0,
+        "fid": 1.0,
+    }
+    (tmp_path / "bench.jsonl").write_text(
+        json.dumps(row | {name: "../../secret"}) + "\n" + json.dumps(row) + "\n"
+    )
     assert f"line 1: {name} = '../../secret'" in refused("report", tmp_path)
 
 
@@ -283,12 +322,33 @@ def test_what_fastdiff_json_may_say(model, keys, said, refused):
     assert time.monotonic() - start < 5
 
 
-@pytest.mark.parametrize("keys", [
-    {"block_out_channels": [1 << 20]}, {"block_out_channels": [10**30]}, {"layers_per_block": 10**9}, {"in_channels": 10**6},
-    {"layers_per_block": "many"}, {"norm_num_groups": 0}, {"norm_num_groups": 3}, {"down_block_types": ["os.system"]},
-    {"down_block_types": 7}, {"act_fn": "exec"}, {"class_embed_type": "identity"}, {"num_class_embeds": 10**9},
-    {"dropout": 2}, {"out_channels": 7}, {"time_embedding_type": "x"}, {"block_out_channels": None},
-    {"sample_size": 10**6}, {"sample_size": "x"}, {"sample_size": -1}, {"sample_size": None}], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"block_out_channels": [1 << 20]},
+        {"block_out_channels": [10**30]},
+        {"layers_per_block": 10**9},
+        {"in_channels": 10**6},
+        {"layers_per_block": "many"},
+        {"norm_num_groups": 0},
+        {"norm_num_groups": 3},
+        {"down_block_types": ["os.system"]},
+        {"down_block_types": 7},
+        {"act_fn": "exec"},
+        {"class_embed_type": "identity"},
+        {"num_class_embeds": 10**9},
+        {"dropout": 2},
+        {"out_channels": 7},
+        {"time_embedding_type": "x"},
+        {"block_out_channels": None},
+        # fmt: skip
+        {"sample_size": 10**6},
+        {"sample_size": "x"},
+        {"sample_size": -1},
+        {"sample_size": None},
+    ],
+    ids=str,
+)
 def test_a_network_is_no_larger_than_its_weights(plain, keys, refused):
     change(plain / "unet/config.json", **keys)
     start = time.monotonic()
@@ -310,13 +370,23 @@ def test_what_a_scheduler_may_say(plain, keys, refused):
 # ---- texts
 
 
-TEXTS = {"deep": DEEP, "deep objects": '{"a":' * 100_000, "no JSON": "{", "nothing": "", "no text": "\xff", "a list": "[1]",
-         "a number": "7", "null": "null", "just too deep": "[" * 65 + "]" * 65}
+TEXTS = {
+    "deep": DEEP,
+    "deep objects": '{"a":' * 100_000,
+    "no JSON": "{",
+    "nothing": "",
+    "no text": "\xff",
+    "a list": "[1]",
+    "a number": "7",
+    "null": "null",
+    "just too deep": "[" * 65 + "]" * 65,
+}
 
 
 @pytest.mark.parametrize("text", list(TEXTS))
-@pytest.mark.parametrize("file", ["fastdiff.json", "model_index.json", "unet/config.json",
-                                  "scheduler/scheduler_config.json"])
+@pytest.mark.parametrize(
+    "file", ["fastdiff.json", "model_index.json", "unet/config.json", "scheduler/scheduler_config.json"]
+)
 def test_json_of_a_model(model, file, text, refused, fastdiff, monkeypatch, tmp_path):
     if file != "fastdiff.json":
         (model / "fastdiff.json").unlink()
@@ -336,7 +406,7 @@ def test_json_of_a_run(text, recipe, refused, fastdiff, tmp_path):
     stage = tmp_path / "out/teacher"
     stage.mkdir(parents=True)
     (stage / "origin.json").write_text(bad, "latin1")
-    if text not in ("a list", "a number", "null"):                        # those are another origin: it starts over
+    if text not in ("a list", "a number", "null"):  # those are another origin: it starts over
         assert "origin.json is damaged" in refused(*words, "--only", "teacher")
     (stage / "origin.json").unlink()
     (tmp_path / "out/pins.json").write_text(bad, "latin1")
@@ -346,7 +416,16 @@ def test_json_of_a_run(text, recipe, refused, fastdiff, tmp_path):
     assert "bench.jsonl, line 1" in refused("report", tmp_path / "out")
     (tmp_path / "out/judge.jsonl").write_text(f"{bad}\n{{}}\n", "latin1")
     assert "judge.jsonl, line 1" in refused("judge", tmp_path / "out", "--results")
-    row = {"key": "k", "model": "m", "sampler": "ddim", "spacing": "uniform", "steps": 1, "n": 8, "seed": 0, "fid": 1.0}
+    row = {
+        "key": "k",
+        "model": "m",
+        "sampler": "ddim",
+        "spacing": "uniform",
+        "steps": 1,
+        "n": 8,
+        "seed": 0,
+        "fid": 1.0,
+    }
     (tmp_path / "out/bench.jsonl").write_text(json.dumps(row) + "\n")
     (tmp_path / "out/judge.jsonl").unlink()
     (tmp_path / "out/left-out.json").write_text(bad, "latin1")
@@ -359,8 +438,19 @@ def test_json_of_a_run(text, recipe, refused, fastdiff, tmp_path):
     ("n", "8"), ("versions", 7), ("processes", "x"), ("device", []), ("commit", 7), ("classes_digits", 7), ("teacher", "x"),
     ("train_images", "x"), ("metrics", 7), ("params", "x"), ("peak_mb", "x"), ("dims", "x")])  # fmt: skip
 def test_rows_of_wrong_types_are_refused_or_shown(name, value, fastdiff, tmp_path):
-    row = {"key": "k", "model": "m", "sampler": "ddim", "spacing": "uniform", "steps": 1, "n": 8, "seed": 0, "fid": 1.0}
-    (tmp_path / "bench.jsonl").write_text(json.dumps(row | {name: value}) + "\n" + json.dumps(row | {"key": "l"}) + "\n")
+    row = {
+        "key": "k",
+        "model": "m",
+        "sampler": "ddim",
+        "spacing": "uniform",
+        "steps": 1,
+        "n": 8,
+        "seed": 0,
+        "fid": 1.0,
+    }
+    (tmp_path / "bench.jsonl").write_text(
+        json.dumps(row | {name: value}) + "\n" + json.dumps(row | {"key": "l"}) + "\n"
+    )
     code, _, err = fastdiff("report", tmp_path)
     assert code == 0 or (code == 2 and err.count("\n") == 1 and f"line 1: {name} = " in err)
 
@@ -369,8 +459,15 @@ def test_rows_of_wrong_types_are_refused_or_shown(name, value, fastdiff, tmp_pat
 def test_metadata_of_pairs(value, model, recipe, refused, tmp_path):
     (tmp_path / "pairs").mkdir()
     save_file({"x0": torch.ones(2, 2)}, tmp_path / "pairs/pairs.safetensors", {"origin": value, "nfe": value})
-    said = refused("run", recipe, "stages.teacher.method=kd", f"stages.teacher.data={tmp_path / 'pairs'}",
-                   f"stages.teacher.teacher={model}", "--out", tmp_path / "out")
+    said = refused(
+        "run",
+        recipe,
+        "stages.teacher.method=kd",
+        f"stages.teacher.data={tmp_path / 'pairs'}",
+        f"stages.teacher.teacher={model}",
+        "--out",
+        tmp_path / "out",
+    )
     assert "pairs.safetensors is damaged" in said
 
 
@@ -378,7 +475,20 @@ def test_metadata_of_pairs(value, model, recipe, refused, tmp_path):
 def test_features_of_an_extractor(text, model, refused, tmp_path):
     features = shutil.copytree(HOUSE.parent / "checkpoints/digits/features", tmp_path / "features")
     (features / "features.json").write_text(text)
-    words = ["bench", model, "--extractor", features, "--steps", 1, "--against", "", "--n", 8, "--out", tmp_path / "out"]
+    words = [
+        "bench",
+        model,
+        "--extractor",
+        features,
+        "--steps",
+        1,
+        "--against",
+        "",
+        "--n",
+        8,
+        "--out",
+        tmp_path / "out",
+    ]
     assert f"extractor {features} is damaged" in refused(*words)
 
 
@@ -388,7 +498,7 @@ def test_features_of_an_extractor(text, model, refused, tmp_path):
 CODE = {
     "os.system": "!!python/object/apply:os.system ['mkdir {marker}']",
     "subprocess": "!!python/object/apply:subprocess.check_call [[mkdir, '{marker}']]",
-    "eval": "!!python/object/new:eval ['__import__(\"os\").mkdir(\"{marker}\")']",
+    "eval": '!!python/object/new:eval [\'__import__("os").mkdir("{marker}")\']',
     "name": "!!python/name:os.system",
 }
 
@@ -396,7 +506,11 @@ CODE = {
 @pytest.mark.parametrize("code", list(CODE))
 @pytest.mark.parametrize("place", ["recipe", "override", "include", "the run's recipe"])
 def test_a_recipe_runs_no_code(code, place, recipe, refused, tmp_path):
-    text, words, marker = CODE[code].format(marker=tmp_path / "marker"), ["run", recipe, "--out", tmp_path / "out"], "recipe"
+    text, words, marker = (
+        CODE[code].format(marker=tmp_path / "marker"),
+        ["run", recipe, "--out", tmp_path / "out"],
+        "recipe",
+    )
     if place == "override":
         words.append(f"train.steps={text}")
         marker = "override"
@@ -414,15 +528,27 @@ def test_a_recipe_runs_no_code(code, place, recipe, refused, tmp_path):
 
 
 BILLION = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
-    f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]\n" for a, b in zip("abcdefghi", "bcdefghij", strict=True))
+    f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]\n" for a, b in zip("abcdefghi", "bcdefghij", strict=True)
+)
 MERGED = "a: &a {x: 1}\n" + "".join(
-    f"{b}: &{b} {{<<: [{', '.join([f'*{a}'] * 10)}]}}\n" for a, b in zip("abcdefghi", "bcdefghij", strict=True))
+    f"{b}: &{b} {{<<: [{', '.join([f'*{a}'] * 10)}]}}\n"
+    for a, b in zip("abcdefghi", "bcdefghij", strict=True)
+)
 
 
-@pytest.mark.parametrize("text, said", [
-    (DEEP, "nested too deep"), ("{a: " * 100_000, "nested too deep"), ("- " * 100_000, "nested too deep"),
-    ("a: &a [*a]", "an anchor contains itself"), ("&a {a: *a}", "an anchor contains itself"),
-    (BILLION, "its aliases stand for"), (MERGED, "its aliases stand for")], ids=range(7))
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        (DEEP, "nested too deep"),
+        ("{a: " * 100_000, "nested too deep"),
+        ("- " * 100_000, "nested too deep"),
+        ("a: &a [*a]", "an anchor contains itself"),
+        ("&a {a: *a}", "an anchor contains itself"),
+        (BILLION, "its aliases stand for"),
+        (MERGED, "its aliases stand for"),
+    ],
+    ids=range(7),
+)
 @pytest.mark.parametrize("place", ["recipe", "override", "include"])
 def test_yaml_that_grows(text, said, place, recipe, refused, tmp_path):
     words = ["run", recipe, "--out", tmp_path / "out"]
@@ -439,7 +565,9 @@ def test_yaml_that_grows(text, said, place, recipe, refused, tmp_path):
 
 
 def test_an_override_of_100_000_keys(recipe, refused, tmp_path):
-    assert "no setting lies below" in refused("run", recipe, "bench.n" + ".a" * 100_000 + "=1", "--out", tmp_path / "out")
+    assert "no setting lies below" in refused(
+        "run", recipe, "bench.n" + ".a" * 100_000 + "=1", "--out", tmp_path / "out"
+    )
 
 
 # ---- images
@@ -461,10 +589,20 @@ def eps():
     return file.getvalue()
 
 
-HUGE = (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0))
-        + chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b""))
-IMAGES = {"huge": HUGE, "cut": png()[:100], "text": b"a picture", "svg": b'<svg xmlns="http://www.w3.org/2000/svg"></svg>',
-          "nothing": b"", "a program of PostScript": eps()}
+HUGE = (
+    b"\x89PNG\r\n\x1a\n"
+    + chunk(b"IHDR", struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0))
+    + chunk(b"IDAT", zlib.compress(bytes(100)))
+    + chunk(b"IEND", b"")
+)
+IMAGES = {
+    "huge": HUGE,
+    "cut": png()[:100],
+    "text": b"a picture",
+    "svg": b'<svg xmlns="http://www.w3.org/2000/svg"></svg>',
+    "nothing": b"",
+    "a program of PostScript": eps(),
+}
 
 
 @pytest.mark.parametrize("name", list(IMAGES))
@@ -473,24 +611,33 @@ def test_images_that_are_none(name, model, refused, tmp_path):
     folder = tmp_path / "pictures"
     folder.mkdir()
     (folder / "a.png").write_bytes(IMAGES[name])
-    table = datasets.Dataset.from_dict({"image": [{"bytes": IMAGES[name], "path": None}]},
-                                       features=datasets.Features({"image": datasets.Image(decode=False)}))
+    table = datasets.Dataset.from_dict(
+        {"image": [{"bytes": IMAGES[name], "path": None}]},
+        features=datasets.Features({"image": datasets.Image(decode=False)}),
+    )
     table.cast_column("image", datasets.Image()).to_parquet(tmp_path / "a.parquet")
     Image.new("L", (8, 8)).save(tmp_path / "good.png")
     out = ["--out", tmp_path / "out"]
-    for words in (["bench", model, "--data", folder, *out], ["bench", model, "--data", tmp_path / "a.parquet", *out],
-                  ["sample", model, "--image", folder / "a.png", *out], ["sample", model, "--image", folder, *out],
-                  ["sample", model, "--image", tmp_path / "good.png", "--mask", folder / "a.png", *out],
-                  ["evaluate", folder, "--data", "digits"]):
+    for words in (
+        ["bench", model, "--data", folder, *out],
+        ["bench", model, "--data", tmp_path / "a.parquet", *out],
+        ["sample", model, "--image", folder / "a.png", *out],
+        ["sample", model, "--image", folder, *out],
+        ["sample", model, "--image", tmp_path / "good.png", "--mask", folder / "a.png", *out],
+        ["evaluate", folder, "--data", "digits"],
+    ):
         assert "not a readable image (" in refused(*words), words
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("path", ["{tmp}/none.png", "http://127.0.0.1:9/a.png", None])
 def test_a_table_fetches_nothing(path, model, refused, tmp_path):
-    table = datasets.Dataset.from_dict({"image": [{"bytes": None, "path": path and path.format(tmp=tmp_path)}]},
-                                       features=datasets.Features({"image": {"bytes": datasets.Value("binary"),
-                                                                            "path": datasets.Value("string")}}))
+    table = datasets.Dataset.from_dict(
+        {"image": [{"bytes": None, "path": path and path.format(tmp=tmp_path)}]},
+        features=datasets.Features(
+            {"image": {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}}
+        ),
+    )
     table.to_parquet(tmp_path / "a.parquet")
     data = f"{{name: {tmp_path / 'a.parquet'}, column: image}}"
     recipe = tmp_path / "recipe.yaml"
@@ -500,8 +647,17 @@ def test_a_table_fetches_nothing(path, model, refused, tmp_path):
 
 @pytest.mark.parametrize("name", list(IMAGES))
 def test_sheets_of_a_run_that_are_none(name, refused, tmp_path):
-    row = {"key": "k", "model": "m", "sampler": "ddim", "spacing": "uniform", "steps": 1, "n": 8, "seed": 0, "fid": 1.0,
-           "cell": "m-1"}
+    row = {
+        "key": "k",
+        "model": "m",
+        "sampler": "ddim",
+        "spacing": "uniform",
+        "steps": 1,
+        "n": 8,
+        "seed": 0,
+        "fid": 1.0,
+        "cell": "m-1",
+    }
     (tmp_path / "samples").mkdir()
     (tmp_path / "bench.jsonl").write_text(json.dumps(row) + "\n")
     (tmp_path / "samples/m-1.png").write_bytes(IMAGES[name])
@@ -552,7 +708,9 @@ def test_a_hub_id_is_a_folder_of_the_cache(trained, cache):
 def test_what_the_cache_lacks_is_one_line(trained, cache, name, refused):
     snapshot(cache, trained, OLD)
     assert f"{name}: " in (said := refused("sample", name)) and "not to be had from the hub: " in said
-    assert "no such folder" in refused("sample", f"models/{name}") and "no such folder" in refused("sample", f"./{name}")
+    assert "no such folder" in refused("sample", f"models/{name}") and "no such folder" in refused(
+        "sample", f"./{name}"
+    )
 
 
 def test_pickled_weights_of_the_hub_are_refused(trained, cache, refused, tmp_path):
@@ -568,8 +726,11 @@ def test_a_run_keeps_to_the_commits_that_it_began_with(trained, cache, tmp_path)
     from fastdiff.runs import recipe as recipes
 
     stage = {"method": {"name": "progressive", "steps": 2}, "teacher": "user/model"}
-    source = RECIPE | {"data": {"name": "digits"}, "model": {"net": {"name": "unet", "channels": [8], "layers": 1}},
-                       "stages": {"one": stage, "two": stage}}
+    source = RECIPE | {
+        "data": {"name": "digits"},
+        "model": {"net": {"name": "unet", "channels": [8], "layers": 1}},
+        "stages": {"one": stage, "two": stage},
+    }
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(source))
     first = package.load(snapshot(cache, trained, OLD))
 
@@ -581,7 +742,7 @@ def test_a_run_keeps_to_the_commits_that_it_began_with(trained, cache, tmp_path)
     assert json.loads((tmp_path / "run/pins.json").read_text()) == {"user/model": OLD}
     export(scaled(first, 2), snapshot(cache, trained, NEW), {})
     assert run("two", "run")["teacher"] == f"user/model@{OLD}"
-    assert run("one", "run")["teacher"] == f"user/model@{OLD}"                      # not stale: nothing is trained again
+    assert run("one", "run")["teacher"] == f"user/model@{OLD}"  # not stale: nothing is trained again
     assert json.loads((tmp_path / "run/pins.json").read_text()) == {"user/model": OLD}
     assert run("one", "another")["teacher"] == f"user/model@{NEW}"
 
@@ -596,12 +757,14 @@ def test_data_of_the_hub_are_pinned_too(cache, tmp_path):
     (refs / "main").write_text(OLD)
     for data in ("user/data", {"name": "hub", "path": "user/data"}):
         pinned, pins = pin(build(RECIPE | {"data": data}), tmp_path / "run")
-        assert pins == {"datasets/user/data": OLD} and pinned.revision == OLD and pinned.source["data"] == data
+        assert (
+            pins == {"datasets/user/data": OLD} and pinned.revision == OLD and pinned.source["data"] == data
+        )
     (tmp_path / "run").mkdir()
     (tmp_path / "run/pins.json").write_text(json.dumps({"datasets/user/data": NEW}))
     assert pin(build(RECIPE | {"data": "user/data"}), tmp_path / "run")[0].revision == NEW
     with pytest.raises(FastdiffError, match="user/data"):
-        pinned.dataset()                                                           # asked for, and not prepared here
+        pinned.dataset()  # asked for, and not prepared here
     assert pin(build(RECIPE), tmp_path / "other")[1] == {}
 
 
@@ -626,10 +789,22 @@ def test_nothing_in_the_package_runs_what_it_reads(path):
         if not isinstance(node, ast.Call):
             continue
         name, given = dotted(node.func), {word.arg: ast.unparse(word.value) for word in node.keywords}
-        assert name not in ("eval", "exec", "compile", "__import__", "os.system", "os.popen", "yaml.load", "yaml.full_load",
-                            "yaml.unsafe_load", "torch.hub.load", "torch.jit.load", "runpy.run_path")
+        assert name not in (
+            "eval",
+            "exec",
+            "compile",
+            "__import__",
+            "os.system",
+            "os.popen",
+            "yaml.load",
+            "yaml.full_load",
+            "yaml.unsafe_load",
+            "torch.hub.load",
+            "torch.jit.load",
+            "runpy.run_path",
+        )
         assert name != "torch.load" or given["weights_only"] == "True"
         assert given.get("shell", "False") == "False" and given.get("allow_pickle", "False") == "False"
         assert given.get("use_safetensors", "True") == "True"
         if name.endswith(".from_pretrained"):
-            assert "use_safetensors" in given or name.startswith("tokenizer.")        # which have no weights
+            assert "use_safetensors" in given or name.startswith("tokenizer.")  # which have no weights

@@ -12,10 +12,20 @@ from fastdiff.io import hub
 from fastdiff.io.load import load
 
 COMMIT = "c" * 40
-FILES = dict.fromkeys((
-    "model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors", "vae/model.fp16.safetensors",
-    "tokenizer/merges.txt", "safety_checker/model.safetensors", "v1-5-pruned.safetensors", "unet/model.bin", "run.py"),
-    b"{}")
+FILES = dict.fromkeys(
+    (
+        "model_index.json",
+        "unet/config.json",
+        "unet/diffusion_pytorch_model.safetensors",
+        "vae/model.fp16.safetensors",
+        "tokenizer/merges.txt",
+        "safety_checker/model.safetensors",
+        "v1-5-pruned.safetensors",
+        "unet/model.bin",
+        "run.py",
+    ),
+    b"{}",
+)
 
 
 class Hub(BaseHTTPRequestHandler):
@@ -30,8 +40,13 @@ class Hub(BaseHTTPRequestHandler):
         if name not in ("user/model", "user/gated"):
             self.answer(404, error="RepoNotFound")
         elif parts[0] == "api" and "tree" in parts:
-            tree = [{"type": "file", "path": path, "size": len(data), "oid": "0" * 40} for path, data in FILES.items()]
-            self.answer(200, json.dumps(tree).encode()) if name == "user/model" else self.answer(403, error="GatedRepo")
+            tree = [
+                {"type": "file", "path": path, "size": len(data), "oid": "0" * 40}
+                for path, data in FILES.items()
+            ]
+            self.answer(200, json.dumps(tree).encode()) if name == "user/model" else self.answer(
+                403, error="GatedRepo"
+            )
         elif parts[0] == "api":
             known = "revision" not in parts or parts[-1] in ("main", COMMIT)
             files = [{"rfilename": path} for path in FILES]
@@ -64,18 +79,32 @@ def served(monkeypatch, tmp_path):
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(constants, "ENDPOINT", at)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", at + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(
+        constants, "HUGGINGFACE_CO_URL_TEMPLATE", at + "/{repo_id}/resolve/{revision}/{filename}"
+    )
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     yield at
     server.shutdown()
 
 
-@pytest.mark.parametrize(("name", "said"), [
-    ("user/gated", f"user/gated@{COMMIT}: not to be had from the hub: it is gated: accept its terms on its page"),
-    ("user/nosuch", "user/nosuch: no such folder, and not to be had from the hub: it has none of that name"),
-    ("user/model@nosuch", "user/model@nosuch: no such folder, and not to be had from the hub: it has no such revision"),
-])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (
+            "user/gated",
+            f"user/gated@{COMMIT}: not to be had from the hub: it is gated: accept its terms on its page",
+        ),
+        (
+            "user/nosuch",
+            "user/nosuch: no such folder, and not to be had from the hub: it has none of that name",
+        ),
+        (
+            "user/model@nosuch",
+            "user/model@nosuch: no such folder, and not to be had from the hub: it has no such revision",
+        ),
+    ],
+)
 def test_what_the_hub_refuses_is_one_line(served, name, said):
     with pytest.raises(FastdiffError) as caught:
         load(name)
@@ -86,11 +115,17 @@ def test_of_a_repository_only_a_models_parts_are_fetched(served):
     folder = hub.fetch("user/model")
     assert folder.name == COMMIT
     assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == {
-        "model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors", "tokenizer/merges.txt"}
+        "model_index.json",
+        "unet/config.json",
+        "unet/diffusion_pytorch_model.safetensors",
+        "tokenizer/merges.txt",
+    }
 
 
 def test_a_hub_that_is_gone_is_one_line(served, monkeypatch):
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(FastdiffError, match="user/other: no such folder, and not to be had from the hub: ") as caught:
+    with pytest.raises(
+        FastdiffError, match="user/other: no such folder, and not to be had from the hub: "
+    ) as caught:
         load("user/other")
     assert "\n" not in str(caught.value)

@@ -24,7 +24,9 @@ from fastdiff.runs import recipe
 from fastdiff.samplers.generate import plan
 
 ROOT = Path(__file__).parents[1]
-EVERY = pytest.mark.parametrize("schedule", [Flow(), Cosine(), VP(), DDPM(), Karras(), Sigmoid(), Trig()], **named)
+EVERY = pytest.mark.parametrize(
+    "schedule", [Flow(), Cosine(), VP(), DDPM(), Karras(), Sigmoid(), Trig()], **named
+)
 
 
 def student_of(schedule, seed=3, **options):
@@ -57,12 +59,24 @@ def test_the_loss_is_the_papers_double_sum():
     for g in range(6):
         T, S, rows = float(t[g]), float(s[g]), range(g, 24, 6)
         c_out = (T - S) / (T**2 + (1 - T) ** 2) ** 0.5
-        weight = 0.5 / (1 + math.exp(2 * math.log((1 - T) / T) - 5)) * 2 / (T * (1 - T)) * (1 - T) / (T**2 + (1 - T) ** 2)
+        weight = (
+            0.5
+            / (1 + math.exp(2 * math.log((1 - T) / T) - 5))
+            * 2
+            / (T * (1 - T))
+            * (1 - T)
+            / (T**2 + (1 - T) ** 2)
+        )
 
         def k(a, b, c_out=c_out):
             return math.exp(-max(float((a - b).norm()), 1e-8) / c_out / 2)
 
-        total += weight * sum(k(y[i], y[j]) + k(y_r[i], y_r[j]) - 2 * k(y[i], y_r[j]) for i in rows for j in rows) / 16 / 6
+        total += (
+            weight
+            * sum(k(y[i], y[j]) + k(y_r[i], y_r[j]) - 2 * k(y[i], y_r[j]) for i in rows for j in rows)
+            / 16
+            / 6
+        )
     assert abs(loss.item() - total) < 1e-9 * abs(total) + 1e-12
     assert logs["gap"] > 0 and logs["mmd"] > 0
 
@@ -97,8 +111,15 @@ def slope(method, schedule, tilt, n=4096, batches=12):
     student = exact(schedule)
     with torch.no_grad():
         student.net.tilt.fill_(tilt)
-    each = torch.stack([torch.autograd.grad(method.loss(("student",), {"student": student}, batch_of(data(n, seed), seed),
-                                                        MIDDLE)[0], student.net.tilt)[0] for seed in range(batches)])
+    each = torch.stack(
+        [
+            torch.autograd.grad(
+                method.loss(("student",), {"student": student}, batch_of(data(n, seed), seed), MIDDLE)[0],
+                student.net.tilt,
+            )[0]
+            for seed in range(batches)
+        ]
+    )
     return float(each.mean()), float(each.std() / batches**0.5)
 
 
@@ -154,12 +175,20 @@ def test_labels_reach_both_passes():
     student = exact(Flow())
     labels = torch.arange(8) % 3
     IMM().loss(("student",), {"student": student}, batch_of(data(8), cond={"label": labels}), MIDDLE)
-    assert len(student.net.asked) == 2 and all(torch.equal(cond["label"], labels) for *_, cond in student.net.asked)
+    assert len(student.net.asked) == 2 and all(
+        torch.equal(cond["label"], labels) for *_, cond in student.net.asked
+    )
 
 
-@pytest.mark.parametrize(("make", "message"), [
-    (lambda: IMM(times=Importance()), "importance is for denoising"), (lambda: IMM(M=0), "M = 0"),
-    (lambda: IMM(k=-1), "k = -1"), (lambda: IMM(span=0.0), "span = 0.0")])
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: IMM(times=Importance()), "importance is for denoising"),
+        (lambda: IMM(M=0), "M = 0"),
+        (lambda: IMM(k=-1), "k = -1"),
+        (lambda: IMM(span=0.0), "span = 0.0"),
+    ],
+)
 def test_settings_that_cannot_be_are_refused(make, message):
     with pytest.raises(FastdiffError, match=message) as caught:
         make()
@@ -168,9 +197,18 @@ def test_settings_that_cannot_be_are_refused(make, message):
 
 def test_its_recipe_and_its_sampler():
     (stage,) = recipe.load(ROOT / "recipes/methods/imm.yaml").stages
-    assert METHODS["imm"] is IMM and stage.method == IMM(k=8) and stage.init == "checkpoints/digits-labels/teacher"
-    student = stage.method.student(Denoiser(mlp((2,), width=8), Cosine(), "v", (2,), sampling=stage.method.sampling()))
-    assert student.two_times and [plan(student, None, k, None, {})[0] for k in student.sampling.steps] == ["ddim"] * 4
+    assert (
+        METHODS["imm"] is IMM
+        and stage.method == IMM(k=8)
+        and stage.init == "checkpoints/digits-labels/teacher"
+    )
+    student = stage.method.student(
+        Denoiser(mlp((2,), width=8), Cosine(), "v", (2,), sampling=stage.method.sampling())
+    )
+    assert (
+        student.two_times
+        and [plan(student, None, k, None, {})[0] for k in student.sampling.steps] == ["ddim"] * 4
+    )
 
 
 # ---- learning

@@ -39,7 +39,9 @@ def draws():
 
 @torch.no_grad()
 def ours(model, sampler, steps, spacing="uniform", **options):
-    *_, last = SAMPLERS[sampler](Guided(model), images(), time_grid(model.schedule, steps, spacing), **options)
+    *_, last = SAMPLERS[sampler](
+        Guided(model), images(), time_grid(model.schedule, steps, spacing), **options
+    )
     return last.x
 
 
@@ -78,8 +80,12 @@ def test_an_export_is_a_ddim_pipeline(folder, steps):
     pipeline = quiet(DDIMPipeline.from_pretrained(folder))
     x = ours(load(folder), "ddim", steps)
     torch.testing.assert_close(theirs(pipeline.unet, pipeline.scheduler, steps), x, rtol=1e-4, atol=1e-4)
-    stock = pipeline(2, num_inference_steps=steps, generator=torch.Generator().manual_seed(1), output_type="np").images
-    torch.testing.assert_close(torch.from_numpy(stock).permute(0, 3, 1, 2), (x / 2 + 0.5).clamp(0, 1), rtol=1e-4, atol=1e-4)
+    stock = pipeline(
+        2, num_inference_steps=steps, generator=torch.Generator().manual_seed(1), output_type="np"
+    ).images
+    torch.testing.assert_close(
+        torch.from_numpy(stock).permute(0, 3, 1, 2), (x / 2 + 0.5).clamp(0, 1), rtol=1e-4, atol=1e-4
+    )
 
 
 def test_an_export_is_a_ddpm_pipeline(folder):
@@ -87,23 +93,36 @@ def test_an_export_is_a_ddpm_pipeline(folder):
     pipeline.scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
     wanted = theirs(pipeline.unet, pipeline.scheduler, 50, generator=torch.Generator().manual_seed(5))
     torch.testing.assert_close(ours(load(folder), "ddpm", 50, randn=draws()), wanted, rtol=1e-4, atol=1e-4)
-    stock = pipeline(2, num_inference_steps=50, generator=torch.Generator().manual_seed(1), output_type="np").images
+    stock = pipeline(
+        2, num_inference_steps=50, generator=torch.Generator().manual_seed(1), output_type="np"
+    ).images
     generator = torch.Generator().manual_seed(1)
-    torch.randn(2, *SHAPE, generator=generator)                                       # the pipeline's first draw
+    torch.randn(2, *SHAPE, generator=generator)  # the pipeline's first draw
     x = ours(load(folder), "ddpm", 50, randn=lambda x: torch.randn(x.shape, generator=generator))
-    torch.testing.assert_close(torch.from_numpy(stock).permute(0, 3, 1, 2), (x / 2 + 0.5).clamp(0, 1), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        torch.from_numpy(stock).permute(0, 3, 1, 2), (x / 2 + 0.5).clamp(0, 1), rtol=1e-4, atol=1e-4
+    )
 
 
-@pytest.mark.parametrize(("schedule", "predicts"), [(DDPM(), "eps"), (DDPM(t_max=100), "x0"), (Sigmoid(), "v")], ids=repr)
+@pytest.mark.parametrize(
+    ("schedule", "predicts"), [(DDPM(), "eps"), (DDPM(t_max=100), "x0"), (Sigmoid(), "v")], ids=repr
+)
 def test_other_preserving_schedules_export_too(tmp_path, schedule, predicts):
     export(tiny(schedule, predicts), tmp_path, {})
     pipeline = DDIMPipeline.from_pretrained(tmp_path)
-    torch.testing.assert_close(theirs(pipeline.unet, pipeline.scheduler, 10), ours(load(tmp_path), "ddim", 10, "trailing"),
-                               rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        theirs(pipeline.unet, pipeline.scheduler, 10),
+        ours(load(tmp_path), "ddim", 10, "trailing"),
+        rtol=1e-4,
+        atol=1e-4,
+    )
 
 
-@pytest.mark.parametrize("model", [tiny(Flow(), "velocity"), tiny(Karras(), "edm", time_input="edm"), tiny(Flow(), "v")],
-                         ids=lambda model: type(model.schedule).__name__ + model.predicts)
+@pytest.mark.parametrize(
+    "model",
+    [tiny(Flow(), "velocity"), tiny(Karras(), "edm", time_input="edm"), tiny(Flow(), "v")],
+    ids=lambda model: type(model.schedule).__name__ + model.predicts,
+)
 def test_what_no_stock_pipeline_runs_is_not_called_one(tmp_path, model):
     export(model, tmp_path, {})
     assert not (tmp_path / INDEX).exists() and (tmp_path / WEIGHTS).exists()
@@ -113,9 +132,23 @@ def test_what_no_stock_pipeline_runs_is_not_called_one(tmp_path, model):
 # ---- theirs in fastdiff
 
 
-@pytest.mark.parametrize(("entries", "options"), [
-    (1000, {}), (100, {}), (1000, {"beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"}),
-    (1000, {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "prediction_type": "sample"})])
+@pytest.mark.parametrize(
+    ("entries", "options"),
+    [
+        (1000, {}),
+        (100, {}),
+        (1000, {"beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"}),
+        (
+            1000,
+            {
+                "beta_schedule": "scaled_linear",
+                "beta_start": 0.00085,
+                "beta_end": 0.012,
+                "prediction_type": "sample",
+            },
+        ),
+    ],
+)
 @pytest.mark.parametrize("steps", [1, 4, 10])
 def test_a_diffusers_pipeline_is_a_denoiser(tmp_path, entries, options, steps):
     scheduler = DDPMScheduler(num_train_timesteps=entries, clip_sample=False, **options)
@@ -127,14 +160,18 @@ def test_a_diffusers_pipeline_is_a_denoiser(tmp_path, entries, options, steps):
     torch.testing.assert_close(ours(model, "ddim", steps, "trailing"), wanted, rtol=1e-3, atol=1e-4)
     ddpm = DDPMScheduler.from_config(scheduler.config, timestep_spacing="trailing")
     wanted = theirs(model.net.module, ddpm, steps, generator=torch.Generator().manual_seed(5))
-    torch.testing.assert_close(ours(model, "ddpm", steps, "trailing", randn=draws()), wanted, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(
+        ours(model, "ddpm", steps, "trailing", randn=draws()), wanted, rtol=1e-3, atol=1e-4
+    )
 
 
 def test_only_pipelines_and_networks_that_are_known_are_opened(copy):
     (copy / "fastdiff.json").unlink()
     index = json.loads((copy / INDEX).read_text())
-    for key, value, known in (("unet", ["diffusers", "UNet2DConditionModel"], "only a UNet2DModel"),
-                              ("_class_name", "AudioLDM2Pipeline", "only DDPMPipeline, DDIMPipeline, ")):
+    for key, value, known in (
+        ("unet", ["diffusers", "UNet2DConditionModel"], "only a UNet2DModel"),
+        ("_class_name", "AudioLDM2Pipeline", "only DDPMPipeline, DDIMPipeline, "),
+    ):
         (copy / INDEX).write_text(json.dumps({**index, key: value}))
         with pytest.raises(FastdiffError, match=f"is not supported, {known}"):
             load(copy)
@@ -151,15 +188,38 @@ def test_nothing_is_unpickled(copy):
 # ---- round trips
 
 
-@pytest.mark.parametrize("model", [
-    tiny(), tiny(classes=3, shape=(1, 8, 4)), tiny(DDPM(t_max=3, betas=(0.1, 0.2, 0.5)), "eps"),
-    tiny(Karras(t_max=50.0), "edm", time_input="edm", sigma_data=0.5, scale_input=True, two_times=True,
-         sampling=Sampling("consistency", "karras", (1, 2), only=True))], ids=lambda model: type(model.schedule).__name__)
+@pytest.mark.parametrize(
+    "model",
+    [
+        tiny(),
+        tiny(classes=3, shape=(1, 8, 4)),
+        tiny(DDPM(t_max=3, betas=(0.1, 0.2, 0.5)), "eps"),
+        tiny(
+            Karras(t_max=50.0),
+            "edm",
+            time_input="edm",
+            sigma_data=0.5,
+            scale_input=True,
+            two_times=True,
+            sampling=Sampling("consistency", "karras", (1, 2), only=True),
+        ),
+    ],
+    ids=lambda model: type(model.schedule).__name__,
+)
 def test_a_round_trip_keeps_every_bit(tmp_path, model):
     export(model, tmp_path, {"method": "test", "note": [1, 2]})
     back = load(tmp_path)
-    model.requires_grad_(False)                  # torch picks its matrix products by it, even where no gradient is kept
-    for name in ("schedule", "predicts", "shape", "time_input", "sigma_data", "scale_input", "two_times", "sampling"):
+    model.requires_grad_(False)  # torch picks its matrix products by it, even where no gradient is kept
+    for name in (
+        "schedule",
+        "predicts",
+        "shape",
+        "time_input",
+        "sigma_data",
+        "scale_input",
+        "two_times",
+        "sampling",
+    ):
         assert getattr(back, name) == getattr(model, name), name
     x, t = images(shape=model.shape), torch.tensor([0.3, 0.9]) * model.schedule.t_max
     cond = None if model.net.null_label is None else {"label": torch.tensor([0, 2])}
@@ -186,9 +246,18 @@ def test_exporting_leaves_the_model_alone_and_replaces_what_was_there(copy):
         next(model.parameters()).add_(1)
     before = [p.clone() for p in model.parameters()]
     export(model, copy, {"method": "second"}, torch.float16)
-    assert all(p.dtype == torch.float32 and torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True))
+    assert all(
+        p.dtype == torch.float32 and torch.equal(p, q)
+        for p, q in zip(model.parameters(), before, strict=True)
+    )
     assert json.loads((copy / "fastdiff.json").read_text())["method"] == "second"
-    assert sorted(p.name for p in copy.iterdir()) == ["README.md", "fastdiff.json", INDEX, "scheduler", "unet"]
+    assert sorted(p.name for p in copy.iterdir()) == [
+        "README.md",
+        "fastdiff.json",
+        INDEX,
+        "scheduler",
+        "unet",
+    ]
     torch.testing.assert_close(ours(load(copy), "ddim", 2), ours(model, "ddim", 2), rtol=2e-2, atol=2e-2)
 
 
@@ -228,10 +297,19 @@ DAMAGE = {
     "about in no text": (lambda at: (at / ABOUT).write_bytes(b"\xff\xfe\x00"), "damaged"),
     "plain, weights cut": (lambda at: ((at / ABOUT).unlink(), cut(at / WEIGHTS)), "cannot be loaded"),
     "plain, weights gone": (lambda at: ((at / ABOUT).unlink(), (at / WEIGHTS).unlink()), "cannot be loaded"),
-    "plain, config cut": (lambda at: ((at / ABOUT).unlink(), cut(at / "unet/config.json")), "cannot be loaded"),
-    "plain, scheduler gone": (lambda at: ((at / ABOUT).unlink(), shutil.rmtree(at / "scheduler")), "cannot be loaded"),
+    "plain, config cut": (
+        lambda at: ((at / ABOUT).unlink(), cut(at / "unet/config.json")),
+        "cannot be loaded",
+    ),
+    "plain, scheduler gone": (
+        lambda at: ((at / ABOUT).unlink(), shutil.rmtree(at / "scheduler")),
+        "cannot be loaded",
+    ),
     "plain, index cut": (lambda at: ((at / ABOUT).unlink(), cut(at / INDEX)), "cannot be loaded"),
-    "no model": (lambda at: ((at / ABOUT).unlink(), (at / INDEX).unlink()), "is no model: expected fastdiff.json or"),
+    "no model": (
+        lambda at: ((at / ABOUT).unlink(), (at / INDEX).unlink()),
+        "is no model: expected fastdiff.json or",
+    ),
     "no folder": (lambda at: shutil.rmtree(at), "no such folder"),
 }
 

@@ -31,7 +31,7 @@ from fastdiff.evaluation.judge.votes import (
 )
 from fastdiff.evaluation.rows import append_row
 
-CELLS = {                                                         # cell -> (model, method, sampler, steps, fid)
+CELLS = {  # cell -> (model, method, sampler, steps, fid)
     "teacher-ddim-uniform-1": ("teacher", "denoising", "ddim", 1, 90.0),
     "teacher-ddim-uniform-8": ("teacher", "denoising", "ddim", 8, 7.0),
     "teacher-unipc-uniform-8": ("teacher", "denoising", "unipc", 8, 3.0),
@@ -56,9 +56,24 @@ def sheet(path, side=8, images=32, seed=0):
 @pytest.fixture
 def run_dir(tmp_path):
     for seed, (cell, (model, method, sampler, steps, fid)) in enumerate(CELLS.items()):
-        append_row(tmp_path / "bench.jsonl", {
-            "key": cell, "cell": cell, "model": model, "method": method, "sampler": sampler, "spacing": "uniform",
-            "steps": steps, "nfe": steps, "guidance": 1.0, "seed": 0, "n": 32, "fid": fid, "ms_per_image": 1.0})
+        append_row(
+            tmp_path / "bench.jsonl",
+            {
+                "key": cell,
+                "cell": cell,
+                "model": model,
+                "method": method,
+                "sampler": sampler,
+                "spacing": "uniform",
+                "steps": steps,
+                "nfe": steps,
+                "guidance": 1.0,
+                "seed": 0,
+                "n": 32,
+                "fid": fid,
+                "ms_per_image": 1.0,
+            },
+        )
         sheet(tmp_path / "samples" / f"{cell}.png", seed=seed)
     sheet(tmp_path / "samples" / "real.png", seed=99)
     return tmp_path
@@ -112,21 +127,32 @@ def kept(run_dir):
 
 def test_students_at_their_fewest_steps_meet_the_best_teacher_and_real_data(run_dir):
     assert pairings(run_dir) == [(ONE, BEST), (ONE, "real"), (TWO, BEST), (TWO, "real")]
-    assert pairings(run_dir, b="teacher:1") == [(ONE, "teacher-ddim-uniform-1"), (TWO, "teacher-ddim-uniform-1")]
-    assert pairings(run_dir, a="halved:4") == [("halved-4-ddim-uniform-4", BEST), ("halved-4-ddim-uniform-4", "real")]
+    assert pairings(run_dir, b="teacher:1") == [
+        (ONE, "teacher-ddim-uniform-1"),
+        (TWO, "teacher-ddim-uniform-1"),
+    ]
+    assert pairings(run_dir, a="halved:4") == [
+        ("halved-4-ddim-uniform-4", BEST),
+        ("halved-4-ddim-uniform-4", "real"),
+    ]
     assert pairings(run_dir, "distilled:4", "real") == [("distilled-consistency-uniform-4", "real")]
-    assert pairings(run_dir, "distilled:1", "teacher:8") == [(ONE, BEST)]                    # of two samplers the better
+    assert pairings(run_dir, "distilled:1", "teacher:8") == [(ONE, BEST)]  # of two samplers the better
     (run_dir / "samples" / "real.png").unlink()
     assert pairings(run_dir) == [(ONE, BEST), (TWO, BEST)]
 
 
 def test_both_images_of_a_question_come_from_the_same_noise(run_dir):
-    x = {cell: sheet(run_dir / "samples" / f"{cell}.png", seed=i) for i, cell in enumerate([ONE, TWO, BEST, "real"])}
+    x = {
+        cell: sheet(run_dir / "samples" / f"{cell}.png", seed=i)
+        for i, cell in enumerate([ONE, TWO, BEST, "real"])
+    }
     asked = questions(run_dir, pairings(run_dir), "ann", 10**6)
     assert len({q.key for q in asked}) == len(asked) == 4 * 32
     for q in asked:
         shown = dict(zip(q.sides, q.tiles))
-        assert (np.asarray(shown["a"]) == x[q.a][q.noise]).all() and (np.asarray(shown["b"]) == x[q.b][q.noise]).all()
+        assert (np.asarray(shown["a"]) == x[q.a][q.noise]).all() and (
+            np.asarray(shown["b"]) == x[q.b][q.noise]
+        ).all()
 
 
 def test_order_and_sides_are_the_raters_own_and_always_the_same(run_dir):
@@ -135,10 +161,10 @@ def test_order_and_sides_are_the_raters_own_and_always_the_same(run_dir):
 
     ann, ben = look("ann"), look("ben")
     assert ann == look("ann") and [q[1:4] for q in ann] != [q[1:4] for q in ben]
-    assert 40 < sum(q[4] == ("a", "b") for q in ann) < 88                                     # of 128: 4.2 deviations
+    assert 40 < sum(q[4] == ("a", "b") for q in ann) < 88  # of 128: 4.2 deviations
     assert {q[1:4]: q[4] for q in ann} != {q[1:4]: q[4] for q in ben}
     first = look("ann", 8)
-    assert sorted(q[3] for q in first) == [0] * 4 + [1] * 4 and set(first) <= set(ann)        # all pairs alike
+    assert sorted(q[3] for q in first) == [0] * 4 + [1] * 4 and set(first) <= set(ann)  # all pairs alike
 
 
 def test_sheets_of_one_row_and_half_filled_ones_are_read(run_dir):
@@ -147,19 +173,22 @@ def test_sheets_of_one_row_and_half_filled_ones_are_read(run_dir):
         x = sheet(path, images=images)
         assert (np.stack([np.asarray(tile) for tile in tiles(path)]) == x).all()
     Image.fromarray(sheet(path, images=16)[:, :, :, 0].swapaxes(0, 1).reshape(8, 128)).save(path)
-    assert [tile.mode for tile in tiles(path)] == ["RGB"] * 16                                # grey looks like colour
+    assert [tile.mode for tile in tiles(path)] == ["RGB"] * 16  # grey looks like colour
 
 
-@pytest.mark.parametrize("words, said", [
-    (["--a", "distiled:1"], "--a distiled:1: no such model, did you mean distilled?"),
-    (["--a", "distilled:2"], "--a distilled:2: not measured at that step count, choose from 1, 4"),
-    (["--b", "distilled"], "--b distilled: expected MODEL:STEPS, as in teacher:8"),
-    (["--b", "teacher:x"], "--b teacher:x: expected MODEL:STEPS"),
-    (["--a", "teacher:8", "--b", "teacher:8"], "leaves nothing to compare"),
-    (["--pairs", 0], "--pairs 0: expected at least 1"),
-    (["--rater", " "], "--rater: expected a name"),
-    (["--port", 70000], "--port 70000: cannot be opened"),
-])
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["--a", "distiled:1"], "--a distiled:1: no such model, did you mean distilled?"),
+        (["--a", "distilled:2"], "--a distilled:2: not measured at that step count, choose from 1, 4"),
+        (["--b", "distilled"], "--b distilled: expected MODEL:STEPS, as in teacher:8"),
+        (["--b", "teacher:x"], "--b teacher:x: expected MODEL:STEPS"),
+        (["--a", "teacher:8", "--b", "teacher:8"], "leaves nothing to compare"),
+        (["--pairs", 0], "--pairs 0: expected at least 1"),
+        (["--rater", " "], "--rater: expected a name"),
+        (["--port", 70000], "--port 70000: cannot be opened"),
+    ],
+)
 def test_wishes_that_cannot_be_met(run_dir, refused, words, said):
     assert said in refused("judge", run_dir, *words)
     assert not (run_dir / "judge.jsonl").exists()
@@ -167,7 +196,9 @@ def test_wishes_that_cannot_be_met(run_dir, refused, words, said):
 
 def test_a_port_in_use_is_named(run_dir, refused):
     with served(sitting(run_dir)) as server:
-        assert f"--port {server.server_port}: cannot be opened" in refused("judge", run_dir, "--port", server.server_port)
+        assert f"--port {server.server_port}: cannot be opened" in refused(
+            "judge", run_dir, "--port", server.server_port
+        )
 
 
 def test_directories_that_cannot_be_judged(run_dir, tmp_path, refused):
@@ -188,12 +219,16 @@ def test_directories_that_cannot_be_judged(run_dir, tmp_path, refused):
     (samples / f"{ONE}.png").unlink()
     assert f"no samples in {samples / ONE}.png" in refused("judge", run_dir)
     (samples / "real.png").unlink()
-    assert f"no samples in {samples / 'real.png'}" in refused("judge", run_dir, "--a", "halved:2", "--b", "real")
+    assert f"no samples in {samples / 'real.png'}" in refused(
+        "judge", run_dir, "--a", "halved:2", "--b", "real"
+    )
     shutil.rmtree(samples)
     assert f"no samples in {samples / ONE}.png" in refused("judge", run_dir)
 
 
-@pytest.mark.parametrize("line, said", [('{"key": "k", "choice": "a"}', "answer k has no 'a'"), ("[]\n{}", "line 1")])
+@pytest.mark.parametrize(
+    "line, said", [('{"key": "k", "choice": "a"}', "answer k has no 'a'"), ("[]\n{}", "line 1")]
+)
 def test_a_damaged_answer_is_pointed_at(run_dir, refused, line, said):
     (run_dir / "judge.jsonl").write_text(line + "\n")
     for words in ([], ["--results"]):
@@ -208,24 +243,39 @@ def test_every_answer_is_on_disk_before_the_next_question(run_dir):
     with served(sitting(run_dir)) as server:
         asked = list(server.sitting.questions)
         for number, choice in enumerate(("left", "right", "none", "left", "right", "none")):
-            assert state(server) == {"token": server.sitting.token, "undo": number > 0, "number": number + 1, "total": 6}
+            assert state(server) == {
+                "token": server.sitting.token,
+                "undo": number > 0,
+                "number": number + 1,
+                "total": 6,
+            }
             for place, side in enumerate(("left", "right")):
                 status, headers, data = ask(server, path=f"{server.sitting.token}/{side}.png")
                 assert (status, headers["Content-Type"]) == (200, "image/png")
-                assert (np.asarray(Image.open(io.BytesIO(data))) == np.asarray(asked[number].tiles[place])).all()
+                assert (
+                    np.asarray(Image.open(io.BytesIO(data))) == np.asarray(asked[number].tiles[place])
+                ).all()
             token = server.sitting.token
             assert post(server, choice)[0] == 200
             row, q = kept(run_dir)[-1], asked[number]
             assert len(kept(run_dir)) == number + 1
             assert {name: row[name] for name in ("key", "a", "b", "noise", "left", "choice", "rater")} == {
-                "key": q.key, "a": q.a, "b": q.b, "noise": q.noise, "left": q.sides[0], "rater": "ann",
-                "choice": {"left": q.sides[0], "right": q.sides[1], "none": "none"}[choice]}
+                "key": q.key,
+                "a": q.a,
+                "b": q.b,
+                "noise": q.noise,
+                "left": q.sides[0],
+                "rater": "ann",
+                "choice": {"left": q.sides[0], "right": q.sides[1], "none": "none"}[choice],
+            }
             assert 0 <= row["seconds"] < 60 and row["time"].endswith("+00:00")
-            assert post(server, "left", token)[0] == 409 and len(kept(run_dir)) == number + 1         # asked no more
+            assert post(server, "left", token)[0] == 409 and len(kept(run_dir)) == number + 1  # asked no more
             assert ask(server, path=f"{token}/left.png")[0] == 404
         end = state(server)
-        assert end["headings"][:2] == ["A", "B"] and {line[0] for line in end["lines"]} == {q.a for q in asked}
-        assert post(server, "undo", token) == (409, end) and len(kept(run_dir)) == 6                  # names are shown
+        assert end["headings"][:2] == ["A", "B"] and {line[0] for line in end["lines"]} == {
+            q.a for q in asked
+        }
+        assert post(server, "undo", token) == (409, end) and len(kept(run_dir)) == 6  # names are shown
 
 
 def test_a_restart_goes_on_where_the_rater_was(run_dir):
@@ -251,11 +301,13 @@ def test_undo_asks_again_and_rewrites_nothing(run_dir):
     assert asked.answer(asked.token, "undo") and asked.asked is order[2]
     assert (run_dir / "judge.jsonl").read_bytes().startswith(before)
     assert [(row["key"], row["choice"]) for row in kept(run_dir)[3:]] == [(order[2].key, None)]
-    asked = sitting(run_dir)                                                                  # after a restart as well
+    asked = sitting(run_dir)  # after a restart as well
     assert asked.answer(asked.token, "undo") and asked.asked.key == order[1].key
     assert [a["key"] for a in answers(run_dir)] == [order[0].key]
     assert asked.answer(asked.token, "right") and asked.asked.key == order[2].key
-    assert {a["key"]: a["choice"] for a in answers(run_dir)} == {q.key: q.sides[i] for i, q in enumerate(order[:2])}
+    assert {a["key"]: a["choice"] for a in answers(run_dir)} == {
+        q.key: q.sides[i] for i, q in enumerate(order[:2])
+    }
 
 
 def test_nothing_served_before_the_end_names_a_model(run_dir):
@@ -299,23 +351,38 @@ def test_strangers_are_sent_away(run_dir):
         for method in ("PUT", "DELETE", "OPTIONS", "HEAD"):
             assert ask(server, method)[0] == 501
         host = f"Host: 127.0.0.1:{port}\r\n"
-        for request in (f"GET /{server.session}/ HTTP/1.0\r\n",                               # no Host at all, or two
-                        f"GET /{server.session}/ HTTP/1.0\r\n{host}Host: evil.example\r\n", f"GET /é/ HTTP/1.0\r\n{host}"):
+        for request in (
+            f"GET /{server.session}/ HTTP/1.0\r\n",  # no Host at all, or two
+            f"GET /{server.session}/ HTTP/1.0\r\n{host}Host: evil.example\r\n",
+            f"GET /é/ HTTP/1.0\r\n{host}",
+        ):
             with socket.create_connection(("127.0.0.1", port), timeout=10) as raw:
                 raw.sendall(f"{request}\r\n".encode())
                 assert raw.recv(100).split()[1] == b"403"
         assert not (run_dir / "judge.jsonl").exists()
         for host in (f"127.0.0.1:{port}", f"localhost:{port}"):
             body = json.dumps({"token": server.sitting.token, "choice": "left"})
-            assert ask(server, "POST", "answer", body, Host=host, Origin=f"http://{host}", **HEADERS)[0] == 200
+            assert (
+                ask(server, "POST", "answer", body, Host=host, Origin=f"http://{host}", **HEADERS)[0] == 200
+            )
         assert len(kept(run_dir)) == 2
 
 
 def test_no_file_is_within_reach(run_dir):
     with served(sitting(run_dir)) as server:
         token = server.sitting.token
-        for path in ("bench.jsonl", "samples/real.png", "../bench.jsonl", f"{token}/../../bench.jsonl", f"{token}/real.png",
-                     f"{token}/%2e%2e/bench.jsonl", "x/left.png", f"{token}/left.png/", "?", "answer"):
+        for path in (
+            "bench.jsonl",
+            "samples/real.png",
+            "../bench.jsonl",
+            f"{token}/../../bench.jsonl",
+            f"{token}/real.png",
+            f"{token}/%2e%2e/bench.jsonl",
+            "x/left.png",
+            f"{token}/left.png/",
+            "?",
+            "answer",
+        ):
             assert ask(server, path=path)[0] == 404
         assert ask(server, "POST", "", "{}", **HEADERS)[0] == 404
 
@@ -324,13 +391,42 @@ def test_malformed_posts_are_refused_and_the_server_goes_on(run_dir):
     with served(sitting(run_dir)) as server:
         token = server.sitting.token
         good = {"token": token, "choice": "left"}
-        for body in ("", "{", "[]", "7", "null", '"left"', "{}", "\x00", "[" * 200, b"\xff\xfe\xfa", '{"token": NaN}',
-                     *(json.dumps(good | change) for change in ({"choice": "up"}, {"choice": None}, {"choice": ["left"]},
-                                                                 {"choice": 1}, {"token": 7}, {"token": None}))):
+        for body in (
+            "",
+            "{",
+            "[]",
+            "7",
+            "null",
+            '"left"',
+            "{}",
+            "\x00",
+            "[" * 200,
+            b"\xff\xfe\xfa",
+            '{"token": NaN}',
+            *(
+                json.dumps(good | change)
+                for change in (
+                    {"choice": "up"},
+                    {"choice": None},
+                    {"choice": ["left"]},
+                    {"choice": 1},
+                    {"token": 7},
+                    {"token": None},
+                )
+            ),
+        ):
             assert ask(server, "POST", "answer", body, **HEADERS)[0] == 400, body
-        assert ask(server, "POST", "answer", json.dumps(good), Content_Type="text/plain")[0] == 400    # a form's type
+        assert (
+            ask(server, "POST", "answer", json.dumps(good), Content_Type="text/plain")[0] == 400
+        )  # a form's type
         assert ask(server, "POST", "answer", json.dumps(good | {"more": "x" * BODY}), **HEADERS)[0] == 413
-        for length, status in (("-1", 400), ("x", 400), ("1e1", 400), ("9" * 5000, 413), (str(BODY + 1), 413)):
+        for length, status in (
+            ("-1", 400),
+            ("x", 400),
+            ("1e1", 400),
+            ("9" * 5000, 413),
+            (str(BODY + 1), 413),
+        ):
             assert ask(server, "POST", "answer", "", Content_Length=length, **HEADERS)[0] == status
         assert post(server, "left", "another")[0] == 409
         assert not (run_dir / "judge.jsonl").exists()
@@ -342,7 +438,10 @@ def test_an_answer_that_cannot_be_written_is_asked_again(run_dir, capsys):
         question = server.sitting.asked
         (run_dir / "judge.jsonl").mkdir()
         body = json.dumps({"token": server.sitting.token, "choice": "left"})
-        assert ask(server, "POST", "answer", body, **HEADERS)[::2] == (500, b"not saved, the terminal says why")
+        assert ask(server, "POST", "answer", body, **HEADERS)[::2] == (
+            500,
+            b"not saved, the terminal says why",
+        )
         assert "Is a directory" in capsys.readouterr().err
         (run_dir / "judge.jsonl").rmdir()
         assert server.sitting.asked is question and post(server, "left")[0] == 200
@@ -353,10 +452,14 @@ def test_the_page_may_load_nothing_else(run_dir):
         (_, one, page), (_, two, _) = ask(server), ask(server)
         policy = one["Content-Security-Policy"]
         nonce = policy.partition("script-src 'nonce-")[2].partition("'")[0]
-        assert "default-src 'none'" in policy and "unsafe" not in policy and "frame-ancestors 'none'" in policy
+        assert (
+            "default-src 'none'" in policy and "unsafe" not in policy and "frame-ancestors 'none'" in policy
+        )
         assert policy != two["Content-Security-Policy"]
         text = page.decode()
-        assert text.count("<script") == text.count(f'<script nonce="{nonce}"') and "http" not in text.replace("http-", "")
+        assert text.count("<script") == text.count(f'<script nonce="{nonce}"') and "http" not in text.replace(
+            "http-", ""
+        )
         assert one["Cache-Control"] == "no-store" and "Python" not in one["Server"]
 
 
@@ -372,7 +475,9 @@ def test_wilson_interval_agrees_with_published_values_and_scipy():
     for wins, n in ((0, 1), (1, 1), (3, 7), (50, 100), (999, 1000), (1, 10**6)):
         expected = stats.binomtest(wins, n).proportion_ci(method="wilson")
         low, high = wilson(wins, n)
-        assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-12) and 0 <= low <= wins / n <= high <= 1
+        assert (low, high) == pytest.approx(
+            (expected.low, expected.high), abs=1e-12
+        ) and 0 <= low <= wins / n <= high <= 1
 
 
 def given(a, b, choices):
@@ -380,11 +485,33 @@ def given(a, b, choices):
 
 
 def test_ties_are_counted_beside_the_rate():
-    found = results([*given("y", "real", "=="), *given("x", "real", "++++++++--==="), *given("y", "real", "=")])
+    found = results(
+        [*given("y", "real", "=="), *given("x", "real", "++++++++--==="), *given("y", "real", "=")]
+    )
     low, high = wilson(8, 10)
     assert found == [
-        {"a": "x", "b": "real", "wins": 8, "losses": 2, "ties": 3, "n": 13, "rate": 0.8, "low": low, "high": high},
-        {"a": "y", "b": "real", "wins": 0, "losses": 0, "ties": 3, "n": 3, "rate": None, "low": 0.0, "high": 1.0},
+        {
+            "a": "x",
+            "b": "real",
+            "wins": 8,
+            "losses": 2,
+            "ties": 3,
+            "n": 13,
+            "rate": 0.8,
+            "low": low,
+            "high": high,
+        },
+        {
+            "a": "y",
+            "b": "real",
+            "wins": 0,
+            "losses": 0,
+            "ties": 3,
+            "n": 3,
+            "rate": None,
+            "low": 0.0,
+            "high": 1.0,
+        },
     ]
     text = markdown(found)
     assert "| x | real | 80% (49 to 94) | 8 | 2 | 3 |\n| y | real | – | 0 | 0 | 3 |\n" in text
@@ -416,14 +543,21 @@ def test_results_are_printed_without_serving(run_dir, fastdiff):
 
 
 def test_the_command_serves_until_interrupted_and_ends_with_the_results(run_dir):
-    command = subprocess.Popen([sys.executable, "-m", "fastdiff", "judge", str(run_dir), "--pairs", "2"], text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=Path(__file__).parents[1],
-                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # background jobs ignore it
+    command = subprocess.Popen(
+        [sys.executable, "-m", "fastdiff", "judge", str(run_dir), "--pairs", "2"],
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=Path(__file__).parents[1],
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # background jobs ignore it
     try:
         url, keys = command.stderr.readline().strip(), command.stderr.readline()
         assert url.startswith("http://127.0.0.1:") and "backspace" in keys
         with urllib.request.urlopen(url, timeout=10) as response:
-            token = json.loads(response.read().decode().partition('id="state">')[2].partition("<")[0])["token"]
+            token = json.loads(response.read().decode().partition('id="state">')[2].partition("<")[0])[
+                "token"
+            ]
         body = json.dumps({"token": token, "choice": "none"}).encode()
         urllib.request.urlopen(urllib.request.Request(url + "answer", body, HEADERS), timeout=10).close()
         command.send_signal(signal.SIGINT)
@@ -434,11 +568,15 @@ def test_the_command_serves_until_interrupted_and_ends_with_the_results(run_dir)
 
 
 def test_judging_needs_no_torch(run_dir):
-    code = ("import sys, fastdiff.judge.server as ballot, fastdiff.judge.votes as judge\n"
-            f"ballot.Server(ballot.Sitting({str(run_dir)!r}, judge.questions({str(run_dir)!r}, judge.pairings("
-            f"{str(run_dir)!r}), 'ann', 2), 'ann')).server_close()\n"
-            "print([name for name in ('torch', 'matplotlib', 'datasets') if name in sys.modules])")
-    done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, cwd=Path(__file__).parents[1])
+    code = (
+        "import sys, fastdiff.judge.server as ballot, fastdiff.judge.votes as judge\n"
+        f"ballot.Server(ballot.Sitting({str(run_dir)!r}, judge.questions({str(run_dir)!r}, judge.pairings("
+        f"{str(run_dir)!r}), 'ann', 2), 'ann')).server_close()\n"
+        "print([name for name in ('torch', 'matplotlib', 'datasets') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], text=True, capture_output=True, cwd=Path(__file__).parents[1]
+    )
     assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
 
 
@@ -469,11 +607,30 @@ def browse(server, monkeypatch, tmp_path, keys, size="1000,800"):
     """Open the page in a browser and press keys: what was seen before and after, the page at the end."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome") or pytest.skip("no browser")
     plain, script = ballot.page, PRESS.replace("KEYS_TO_PRESS", json.dumps(keys))
-    monkeypatch.setattr(ballot, "page", lambda state, side, nonce: plain(state, side, nonce).replace(
-        "</body>", f'<script nonce="{nonce}">{script}</script></body>'))
-    done = subprocess.run([chromium, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
-                           f"--user-data-dir={tmp_path / 'browser'}", f"--window-size={size}", "--dump-dom",
-                           "--virtual-time-budget=20000", server.url], text=True, capture_output=True, timeout=120)
+    monkeypatch.setattr(
+        ballot,
+        "page",
+        lambda state, side, nonce: plain(state, side, nonce).replace(
+            "</body>", f'<script nonce="{nonce}">{script}</script></body>'
+        ),
+    )
+    done = subprocess.run(
+        [
+            chromium,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--enable-logging=stderr",
+            f"--user-data-dir={tmp_path / 'browser'}",
+            f"--window-size={size}",
+            "--dump-dom",
+            "--virtual-time-budget=20000",
+            server.url,
+        ],
+        text=True,
+        capture_output=True,
+        timeout=120,
+    )
     assert "CONSOLE" not in done.stderr
     text = done.stdout.partition('data-seen="')[2].partition('"')[0].replace("&quot;", '"')
     return json.loads(text), done.stdout
@@ -488,7 +645,13 @@ def test_a_browser_judges_by_keyboard_alone(run_dir, tmp_path, monkeypatch):
     assert left == right == [8, 192] and (first, no_undo, last) == ("1 of 5", True, "5 of 5")
     assert beyond <= 0 and unused == ["x"]
     assert [row["choice"] for row in kept(run_dir)] == [
-        asked[0].sides[0], asked[1].sides[1], None, asked[1].sides[0], "none", "none"]
+        asked[0].sides[0],
+        asked[1].sides[1],
+        None,
+        asked[1].sides[0],
+        "none",
+        "none",
+    ]
     assert all(row["a"] not in page for row in kept(run_dir)) and "Which looks more real?" in page
 
 

@@ -1,6 +1,7 @@
 """kill -9 at random moments, over all kinds of stage and inside saves: the run ends bit for bit like an unbroken one.
 
-The short form runs with the other tests; `pytest -m long tests/test_crash.py` kills 40 times and says what it met.
+The short form runs with the other tests; `pytest -m long tests/test_crash.py` kills 40 times and says what it
+met.
 """
 
 import json
@@ -32,8 +33,25 @@ stages:
   meanflow: {method: meanflow, init: teacher}
 bench: {steps: [1, 2], baselines: ["ddim:4"], n: 64, seeds: [0, 1]}
 """
-STAGES = ("teacher", "progressive-4", "progressive-2", "pairs", "kd", "reflow", "cd", "ect", "tcm", "scd", "meanflow")
-KEPT = ("mlp/diffusion_pytorch_model.safetensors", "state/00000060/tensors.safetensors", "log.jsonl", "mlp/config.json")
+STAGES = (
+    "teacher",
+    "progressive-4",
+    "progressive-2",
+    "pairs",
+    "kd",
+    "reflow",
+    "cd",
+    "ect",
+    "tcm",
+    "scd",
+    "meanflow",
+)
+KEPT = (
+    "mlp/diffusion_pytorch_model.safetensors",
+    "state/00000060/tensors.safetensors",
+    "log.jsonl",
+    "mlp/config.json",
+)
 
 
 @pytest.mark.parametrize("kills", [6, pytest.param(40, marks=pytest.mark.long)])
@@ -49,7 +67,7 @@ def test_random_kills_change_nothing(tmp_path, kills, capsys):
         process.join(600)
         assert process.exitcode == 0, out.with_suffix(".txt").read_text()
 
-    finish(tmp_path / "warm")                                     # the first fork pays for what is imported late
+    finish(tmp_path / "warm")  # the first fork pays for what is imported late
     shutil.rmtree(tmp_path / "warm")
     start = time.monotonic()
     finish(whole)
@@ -57,8 +75,8 @@ def test_random_kills_change_nothing(tmp_path, kills, capsys):
     luck = random.Random(seed)
     for _ in range(kills):
         process = launch(broken)
-        process.join(luck.uniform(0.2, 1.3 + 2 * pace))            # about a second of it is the start
-        if process.exitcode is not None:                          # it came to the end before
+        process.join(luck.uniform(0.2, 1.3 + 2 * pace))  # about a second of it is the start
+        if process.exitcode is not None:  # it came to the end before
             assert process.exitcode == 0, broken.with_suffix(".txt").read_text()
             break
         process.kill()
@@ -73,12 +91,23 @@ def test_random_kills_change_nothing(tmp_path, kills, capsys):
         print(f"\n{sum(met.values())} kills (seed {seed}), {inside} inside a write, by stage: {met}")
     for stage in STAGES:
         for name in () if stage == "pairs" else KEPT:
-            assert (whole / stage / name).read_bytes() == (broken / stage / name).read_bytes(), (stage, name, seed)
-    one, two = (load_file(out / "pairs/pairs.safetensors") for out in (whole, broken))       # its header's order is chance
+            assert (whole / stage / name).read_bytes() == (broken / stage / name).read_bytes(), (
+                stage,
+                name,
+                seed,
+            )
+    one, two = (
+        load_file(out / "pairs/pairs.safetensors") for out in (whole, broken)
+    )  # its header's order is chance
     assert set(one) == set(two) and all(torch.equal(one[name], two[name]) for name in one), seed
-    rows = [[json.loads(line) for line in (out / "bench.jsonl").read_text().splitlines()] for out in (whole, broken)]
+    rows = [
+        [json.loads(line) for line in (out / "bench.jsonl").read_text().splitlines()]
+        for out in (whole, broken)
+    ]
     names = ("key", "model", "sampler", "steps", "seed", "nfe", "energy", "swd", "weights")
-    assert [[row[name] for name in names] for row in rows[0]] == [[row[name] for name in names] for row in rows[1]]
+    assert [[row[name] for name in names] for row in rows[0]] == [
+        [row[name] for name in names] for row in rows[1]
+    ]
     assert not [*broken.rglob(".*.new"), *broken.rglob("*.damaged*"), *broken.glob("*.before-*")]
 
 

@@ -46,9 +46,16 @@ def test_the_variance_exploding_form(corrections):
             x = x + gain.sqrt() * randn(x)
             for _ in range(corrections):
                 x = corrector(model, x, to, 1.0, randn(x), 0.2)
-        states = walk("predictor_corrector", model, 9 * noise(), levels[: i + 2], corrections=corrections, snr=0.2,
-                      randn=reused())
-        if corrections == 0 or to == 0:                        # a grid's last level is not corrected
+        states = walk(
+            "predictor_corrector",
+            model,
+            9 * noise(),
+            levels[: i + 2],
+            corrections=corrections,
+            snr=0.2,
+            randn=reused(),
+        )
+        if corrections == 0 or to == 0:  # a grid's last level is not corrected
             torch.testing.assert_close(states[-1].x, x)
 
 
@@ -120,37 +127,66 @@ def test_one_level_settles_at_its_own_variance(schedule):
     variance = (alpha * std) ** 2 + sigma**2
     n = 202
     source, count = torch.eye(n, dtype=torch.float64)[:, :, None], iter(range(1, n))
-    states = walk("langevin", gaussian(std, schedule), 5 * source[0], torch.stack([t, 0.9 * t]), corrections=200, snr=snr,
-                  randn=lambda x: source[next(count)])
-    settled = states[0].x.square().sum() * (alpha / schedule.alpha_sigma(0.9 * t)[0]) ** 2      # x / alpha is kept
+    states = walk(
+        "langevin",
+        gaussian(std, schedule),
+        5 * source[0],
+        torch.stack([t, 0.9 * t]),
+        corrections=200,
+        snr=snr,
+        randn=lambda x: source[next(count)],
+    )
+    settled = (
+        states[0].x.square().sum() * (alpha / schedule.alpha_sigma(0.9 * t)[0]) ** 2
+    )  # x / alpha is kept
     torch.testing.assert_close(settled, variance / (1 - snr**2 * sigma**2 / variance))
 
 
 @pytest.mark.parametrize("schedule", [Cosine(), Flow(), Sigmoid()], ids=repr)
 def test_from_pure_noise_the_second_level_starts_as_noise(schedule):
     times = time_grid(schedule, 5)
-    first = next(iter(SAMPLERS["langevin"](Guided(gaussian(0.5, schedule, 2)), noise(20_000), times, randn=reused())))
-    torch.testing.assert_close(first.x.square().mean(), schedule.alpha_sigma(times[1])[1] ** 2, rtol=0.03, atol=0)
+    first = next(
+        iter(SAMPLERS["langevin"](Guided(gaussian(0.5, schedule, 2)), noise(20_000), times, randn=reused()))
+    )
+    torch.testing.assert_close(
+        first.x.square().mean(), schedule.alpha_sigma(times[1])[1] ** 2, rtol=0.03, atol=0
+    )
 
 
 # ---- both
 
 
 @pytest.mark.parametrize("schedule", [Cosine(), VP()], ids=repr)
-@pytest.mark.parametrize(("sampler", "corrections", "nfe"), [
-    ("predictor_corrector", 0, 6), ("predictor_corrector", 1, 11), ("predictor_corrector", 3, 21), ("langevin", 1, 7),
-    ("langevin", 5, 31)])
+@pytest.mark.parametrize(
+    ("sampler", "corrections", "nfe"),
+    [
+        ("predictor_corrector", 0, 6),
+        ("predictor_corrector", 1, 11),
+        ("predictor_corrector", 3, 21),
+        ("langevin", 1, 7),
+        ("langevin", 5, 31),
+    ],
+)
 def test_evaluations_are_counted_and_the_last_is_clean(schedule, sampler, corrections, nfe):
     times, denoise = time_grid(schedule, 6), Guided(mixture(schedule))
     *_, last = SAMPLERS[sampler](denoise, noise(), times, corrections=corrections)
     assert denoise.nfe == nfe and torch.equal(last.x, last.x0)
 
 
-@pytest.mark.parametrize(("sampler", "options"), [
-    ("langevin", {"corrections": 0}), ("predictor_corrector", {"corrections": -1}), ("langevin", {"snr": 0.0}),
-    ("predictor_corrector", {"snr": 1.5}), ("langevin", {"snr": math.nan})])
+@pytest.mark.parametrize(
+    ("sampler", "options"),
+    [
+        ("langevin", {"corrections": 0}),
+        ("predictor_corrector", {"corrections": -1}),
+        ("langevin", {"snr": 0.0}),
+        ("predictor_corrector", {"snr": 1.5}),
+        ("langevin", {"snr": math.nan}),
+    ],
+)
 def test_steps_that_go_nowhere_are_refused(sampler, options):
-    with pytest.raises(FastdiffError, match=rf"sampler {sampler}: snr = .*, corrections = .*; expected snr between 0 and 1"):
+    with pytest.raises(
+        FastdiffError, match=rf"sampler {sampler}: snr = .*, corrections = .*; expected snr between 0 and 1"
+    ):
         walk(sampler, mixture(Cosine()), noise(), time_grid(Cosine(), 2), **options)
 
 
@@ -158,11 +194,19 @@ def test_steps_that_go_nowhere_are_refused(sampler, options):
 def test_the_predictor_keeps_nothing_of_pure_noise(steps):
     """Of alpha = 0 nothing of x is kept: what is predicted of N(0, 1), its mean, and noise of the next level."""
     n = 20000
-    model = GaussianMixture(torch.zeros(1, 1, dtype=torch.float64), torch.ones(1, dtype=torch.float64),
-                            torch.ones(1, dtype=torch.float64), Cosine())
+    model = GaussianMixture(
+        torch.zeros(1, 1, dtype=torch.float64),
+        torch.ones(1, dtype=torch.float64),
+        torch.ones(1, dtype=torch.float64),
+        Cosine(),
+    )
     generator = torch.Generator().manual_seed(0)
-    draw = lambda x: torch.randn(x.shape, generator=generator, dtype=x.dtype)                       # noqa: E731
+    draw = lambda x: torch.randn(x.shape, generator=generator, dtype=x.dtype)  # noqa: E731
     x = draw(torch.empty(n, 1, dtype=torch.float64))
-    first = next(SAMPLERS["predictor_corrector"](Guided(model), x, time_grid(Cosine(), steps), corrections=0, randn=draw))
+    first = next(
+        SAMPLERS["predictor_corrector"](
+            Guided(model), x, time_grid(Cosine(), steps), corrections=0, randn=draw
+        )
+    )
     sigma = float(Cosine().alpha_sigma(first.t)[1])
     assert abs(float(first.x.std()) - sigma) < 3 * sigma / n**0.5

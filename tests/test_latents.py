@@ -32,14 +32,23 @@ from fastdiff.samplers.generate import sample
 
 PIPELINE = Path("checkpoints/digits-latent/pipeline")
 SOURCE = {
-    "name": "prompts", "data": {"name": "digits", "captions": "the digit {class}"},
-    "model": {"net": {"name": "text_unet", "channels": [16, 16], "layers": 1, "attention": [4], "heads": 2},
-              "autoencoder": str(PIPELINE), "text": str(PIPELINE)},
+    "name": "prompts",
+    "data": {"name": "digits", "captions": "the digit {class}"},
+    "model": {
+        "net": {"name": "text_unet", "channels": [16, 16], "layers": 1, "attention": [4], "heads": 2},
+        "autoencoder": str(PIPELINE),
+        "text": str(PIPELINE),
+    },
     "train": {"batch": 16, "save_every": 2, "log_every": 1},
-    "stages": {"teacher": {"method": "denoising", "train": {"steps": 3}},
-               "guided": {"method": "guided", "teacher": "teacher", "train": {"steps": 2}},
-               "progressive": {"method": {"name": "progressive", "steps": [2, 1]}, "teacher": "teacher",
-                               "train": {"steps": 2}}},
+    "stages": {
+        "teacher": {"method": "denoising", "train": {"steps": 3}},
+        "guided": {"method": "guided", "teacher": "teacher", "train": {"steps": 2}},
+        "progressive": {
+            "method": {"name": "progressive", "steps": [2, 1]},
+            "teacher": "teacher",
+            "train": {"steps": 2},
+        },
+    },
     "bench": {"steps": [1, 2], "baselines": [], "n": 64, "batch": 64},
 }
 
@@ -76,7 +85,12 @@ def awake(model):
 def test_the_shipped_autoencoder_knows_the_digits(latent):
     images, _ = digits().get(torch.arange(256))
     mean, spread = latent.encode(images)
-    assert mean.shape == (256, 2, 4, 4) and 0.8 < mean.std() < 1.2 and mean.mean().abs() < 0.2 and (spread > 0).all()
+    assert (
+        mean.shape == (256, 2, 4, 4)
+        and 0.8 < mean.std() < 1.2
+        and mean.mean().abs() < 0.2
+        and (spread > 0).all()
+    )
     assert (latent.decode(mean) - images).square().mean().sqrt() < 0.08
     assert latent.shape_of(latent.latent_shape((1, 8, 8))) == (1, 8, 8)
 
@@ -89,10 +103,14 @@ def test_the_shipped_text_encoder_tells_ten_names_apart(text):
 
 def test_images_are_encoded_once(accelerator, latent):
     calls = []
-    counting = SimpleNamespace(encode=lambda x: calls.append(len(x)) or latent.encode(x), fingerprint="a" * 64)
+    counting = SimpleNamespace(
+        encode=lambda x: calls.append(len(x)) or latent.encode(x), fingerprint="a" * 64
+    )
     data, steps = digits(), []
     one, two = (encoded(data, counting, accelerator, steps.append) for _ in range(2))
-    assert sum(calls) == len(data) and one.fingerprint == two.fingerprint and one.fingerprint != data.fingerprint
+    assert (
+        sum(calls) == len(data) and one.fingerprint == two.fingerprint and one.fingerprint != data.fingerprint
+    )
     rows = torch.tensor([0, PART - 1, PART, len(data) - 1])
     mean, spread = latent.encode(data.get(rows)[0])
     torch.testing.assert_close(one.examples[rows], mean, rtol=0, atol=1e-5)
@@ -117,8 +135,8 @@ def test_a_batch_of_latents_is_drawn_by_its_positions(accelerator, latent):
     whole = batch_at(data, 64, 8, seed=3)
     halves = [batch_at(data, 64, 8, seed=3, rank=rank, world=2) for rank in (0, 1)]
     assert torch.equal(whole.x0[::2], halves[0].x0) and torch.equal(whole.x0[1::2], halves[1].x0)
-    noise = (whole.x0 - batch_at(data, 64, 8, seed=4).x0)
-    assert noise.abs().max() > 0                                       # another seed, other draws and other examples
+    noise = whole.x0 - batch_at(data, 64, 8, seed=4).x0
+    assert noise.abs().max() > 0  # another seed, other draws and other examples
     index = torch.arange(len(data))
     drawn = torch.stack([batch_at(data, start, 599, seed=0).x0 for start in (0, 599, 1198)]).flatten(0, 1)
     spread = data.spread[index]
@@ -158,7 +176,10 @@ def test_a_run_in_latents_makes_images_of_prompts(run):
 def test_guidance_goes_from_the_empty_prompt_to_the_prompt(run):
     teacher = awake(load(run / "teacher"))
     x, t = torch.randn(2, 2, 4, 4), torch.tensor(0.5, dtype=torch.float64)
-    cond = {name: value.expand(2, *value.shape[1:]) for name, value in teacher.text.encode(["the digit two"]).items()}
+    cond = {
+        name: value.expand(2, *value.shape[1:])
+        for name, value in teacher.text.encode(["the digit two"]).items()
+    }
     null = teacher.null(cond)
     told, empty = teacher(x, t, t, cond).x0, teacher(x, t, t).x0
     torch.testing.assert_close(teacher(x, t, t, null).x0, empty)
@@ -180,15 +201,22 @@ def test_what_stands_beside_the_network_identifies_a_model(run, tmp_path):
 
 def test_latents_of_a_teacher_elsewhere_are_not_mirrored(run, tmp_path):
     pixels = {"net": {"name": "unet", "channels": [16, 16]}}
-    source = SOURCE | {"model": pixels, "train": SOURCE["train"] | {"flip": True},
-                       "stages": {"lcm": {"method": "lcm", "teacher": str(run / "teacher"), "train": {"steps": 1}}}}
-    with pytest.raises(FastdiffError, match="stage lcm.train.flip: mirrored latents are not those of the mirrored image"):
+    source = SOURCE | {
+        "model": pixels,
+        "train": SOURCE["train"] | {"flip": True},
+        "stages": {"lcm": {"method": "lcm", "teacher": str(run / "teacher"), "train": {"steps": 1}}},
+    }
+    with pytest.raises(
+        FastdiffError, match="stage lcm.train.flip: mirrored latents are not those of the mirrored image"
+    ):
         stages.run(recipe.build(source), tmp_path)
 
 
 def test_an_image_is_edited_by_a_prompt(run):
     model, image = awake(load(run / "teacher")), digits().get(torch.tensor([3]))[0]
-    two, none = (edit(model, image, strength=0.7, steps=3, prompts=prompt) for prompt in ("the digit two", None))
+    two, none = (
+        edit(model, image, strength=0.7, steps=3, prompts=prompt) for prompt in ("the digit two", None)
+    )
     assert two.shape == (1, 1, 8, 8) and (two - none).abs().max() > 1e-4
 
 
@@ -205,7 +233,7 @@ def test_two_runs_may_fill_one_cache(tmp_path, monkeypatch):
 
     def meanwhile(path):
         monkeypatch.setattr(parts, "synced", inner)
-        parts.store(tmp_path / "0.safetensors", columns, {})                  # another run stores the same
+        parts.store(tmp_path / "0.safetensors", columns, {})  # another run stores the same
         inner(path)
 
     monkeypatch.setattr(parts, "synced", meanwhile)
@@ -218,7 +246,9 @@ def test_a_cache_that_is_not_to_be_had_is_told_in_a_line(tmp_path, accelerator, 
     monkeypatch.setenv("FASTDIFF_CACHE", str(tmp_path / "file"))
     with pytest.raises(FastdiffError, match="set FASTDIFF_CACHE to a folder of yours"):
         encoded(digits(), latent, accelerator, print)
-    far = SimpleNamespace(process_index=0, num_processes=2, main_process_first=nullcontext, wait_for_everyone=lambda: None)
+    far = SimpleNamespace(
+        process_index=0, num_processes=2, main_process_first=nullcontext, wait_for_everyone=lambda: None
+    )
     with pytest.raises(FastdiffError, match="000001.safetensors was made on another machine"):
         parts.fill(tmp_path / "own", 2, lambda number: {"x": torch.zeros(1)}, far, print)
 
@@ -247,33 +277,64 @@ def test_what_was_exchanged_beside_the_network_is_refused(run, what, tmp_path):
 def test_a_benchmark_of_prompts_needs_captions(run, refused, tmp_path):
     said = refused("bench", run / "teacher", "--steps", 1, "-n", 32, "--out", tmp_path)
     assert "draws by prompts, and the data digits have no captions: set `captions`" in said
-    assert "speed is measured of models without prompts" in refused("bench", run / "teacher", "--speed", "--out", tmp_path)
+    assert "speed is measured of models without prompts" in refused(
+        "bench", run / "teacher", "--speed", "--out", tmp_path
+    )
 
 
 def test_the_command_line_takes_prompts(run, fastdiff, refused, tmp_path):
-    assert fastdiff("sample", run / "teacher", "--prompt", "the digit two", "-n", 2, "--out", tmp_path / "a.png")[0] == 0
+    assert (
+        fastdiff(
+            "sample", run / "teacher", "--prompt", "the digit two", "-n", 2, "--out", tmp_path / "a.png"
+        )[0]
+        == 0
+    )
     assert (tmp_path / "a.png").is_file()
-    said = refused("sample", run / "teacher", "--prompt", "a", "--prompt", "b", "-n", 3, "--out", tmp_path / "b.png")
+    said = refused(
+        "sample", run / "teacher", "--prompt", "a", "--prompt", "b", "-n", 3, "--out", tmp_path / "b.png"
+    )
     assert "prompts: 2 of them for n = 3" in said
-    said = refused("sample", "checkpoints/digits-labels/teacher", "--prompt", "a", "--out", tmp_path / "b.png")
+    said = refused(
+        "sample", "checkpoints/digits-labels/teacher", "--prompt", "a", "--out", tmp_path / "b.png"
+    )
     assert "prompts were given, and this model takes none: give labels" in said
-    assert "this model takes none" in refused("sample", run / "teacher", "--labels", 3, "--out", tmp_path / "b.png")
+    assert "this model takes none" in refused(
+        "sample", run / "teacher", "--labels", 3, "--out", tmp_path / "b.png"
+    )
 
 
-@pytest.mark.parametrize(("change", "line"), [
-    ({"data": {"name": "digits"}}, "the data digits have no captions: set `captions`"),
-    ({"data": {"name": "digits", "captions": "{colour}"}}, "captions: {colour} is unknown, choose from class"),
-    ({"data": {"name": "toy"}}, "an autoencoder of images (1, H, W)"),
-    ({"train": {"flip": True}}, "train.flip: mirrored latents are not those of the mirrored image"),
-    ({"data": {"name": "digits", "captions": "a {class"}}, "captions: 'a {class': expected '}'"),
-    ({"data": {"name": "digits", "captions": "a {class:d}"}}, "captions: 'a {class:d}': Unknown format code 'd'"),
-    ({"model": SOURCE["model"] | {"net": {"name": "unet", "channels": [16, 16]}}}, "the network unet takes no text"),
-    ({"model": SOURCE["model"] | {"text": None}}, "the network text_unet is told of text: set model.text"),
-    ({"model": SOURCE["model"] | {"net": SOURCE["model"]["net"] | {"text": 5}}}, "model.net.text: 5, where model.text"),
-    ({"model": SOURCE["model"] | {"autoencoder": "checkpoints/digits"}}, "model.autoencoder: "),
-    ({"model": SOURCE["model"] | {"text": "checkpoints/digits"}}, "model.text: "),
-    ({"model": SOURCE["model"] | {"text": "no/where/at-all"}}, "no such folder"),
-])
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"data": {"name": "digits"}}, "the data digits have no captions: set `captions`"),
+        (
+            {"data": {"name": "digits", "captions": "{colour}"}},
+            "captions: {colour} is unknown, choose from class",
+        ),
+        ({"data": {"name": "toy"}}, "an autoencoder of images (1, H, W)"),
+        ({"train": {"flip": True}}, "train.flip: mirrored latents are not those of the mirrored image"),
+        ({"data": {"name": "digits", "captions": "a {class"}}, "captions: 'a {class': expected '}'"),
+        (
+            {"data": {"name": "digits", "captions": "a {class:d}"}},
+            "captions: 'a {class:d}': Unknown format code 'd'",
+        ),
+        (
+            {"model": SOURCE["model"] | {"net": {"name": "unet", "channels": [16, 16]}}},
+            "the network unet takes no text",
+        ),
+        (
+            {"model": SOURCE["model"] | {"text": None}},
+            "the network text_unet is told of text: set model.text",
+        ),
+        (
+            {"model": SOURCE["model"] | {"net": SOURCE["model"]["net"] | {"text": 5}}},
+            "model.net.text: 5, where model.text",
+        ),
+        ({"model": SOURCE["model"] | {"autoencoder": "checkpoints/digits"}}, "model.autoencoder: "),
+        ({"model": SOURCE["model"] | {"text": "checkpoints/digits"}}, "model.text: "),
+        ({"model": SOURCE["model"] | {"text": "no/where/at-all"}}, "no such folder"),
+    ],
+)
 def test_what_does_not_fit_is_told_in_a_line(change, line, tmp_path):
     with pytest.raises(FastdiffError) as refusal:
         stages.run(recipe.build(SOURCE | change), tmp_path)

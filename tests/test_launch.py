@@ -34,11 +34,17 @@ SLURM = {
 def job(tmp_path):
     """Starts the script in a folder of its own, as Slurm would; returns the process."""
     blocks = re.findall(r"```(?:bash|yaml)\n(.*?)```", README, re.S)
-    [script], [config] = ([block for block in blocks if mark in block] for mark in ("#SBATCH", "num_machines"))
+    [script], [config] = (
+        [block for block in blocks if mark in block] for mark in ("#SBATCH", "num_machines")
+    )
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    assert "num_processes: 16" in config and "main_process_port: 29500" in config and "recipes/digits.yaml" in script
+    assert (
+        "num_processes: 16" in config
+        and "main_process_port: 29500" in config
+        and "recipes/digits.yaml" in script
+    )
     config = config.replace("num_processes: 16", "num_processes: 2").replace("29500", str(port))
     (tmp_path / "two-nodes.yaml").write_text(config)
     (tmp_path / "job.sh").write_text(script.replace("recipes/digits.yaml", "slurm.yaml --out out"))
@@ -48,11 +54,22 @@ def job(tmp_path):
         (tmp_path / "bin" / name).write_text(f"#!/bin/bash\n{body}\n")
         (tmp_path / "bin" / name).chmod(0o755)
     path = f"{tmp_path / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = os.environ | {"PATH": path, "SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "here", "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {
+        "PATH": path,
+        "SLURM_JOB_ID": "7",
+        "SLURM_JOB_NODELIST": "here",
+        "OMP_NUM_THREADS": "1",
+    }
 
     def start():
-        return subprocess.Popen(["bash", "job.sh"], cwd=tmp_path, env=environment, text=True, stdout=subprocess.PIPE,
-                                stderr=subprocess.STDOUT)
+        return subprocess.Popen(
+            ["bash", "job.sh"],
+            cwd=tmp_path,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
 
     return start
 
@@ -70,5 +87,5 @@ def test_the_slurm_script_saves_queues_itself_again_and_ends(job, tmp_path):
     again = job()
     printed = again.communicate(timeout=300)[0]
     assert again.returncode == 0 and (tmp_path / "out/report.html").exists(), printed
-    assert (tmp_path / "requeued").read_text() == "7\n"           # done is done
+    assert (tmp_path / "requeued").read_text() == "7\n"  # done is done
     assert log.read_text().count('"step": 100,') == 1

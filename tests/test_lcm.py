@@ -41,9 +41,17 @@ class Words:
 def text_model(predicts="eps"):
     torch.manual_seed(0)
     module = UNet2DConditionModel(
-        8, 4, 4, block_out_channels=(8, 8), down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"), layers_per_block=1, norm_num_groups=4, attention_head_dim=2,
-        cross_attention_dim=8)
+        8,
+        4,
+        4,
+        block_out_channels=(8, 8),
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        layers_per_block=1,
+        norm_num_groups=4,
+        attention_head_dim=2,
+        cross_attention_dim=8,
+    )
     return Denoiser(TextUNet(module), SD, predicts, (4, 8, 8), text=Words())
 
 
@@ -75,7 +83,7 @@ def test_an_update_of_lcm_is_that_of_the_published_formula(predicts):
     steps = torch.from_numpy(np.arange(1, 51) * 20 - 1)
     start, end = steps[index], (steps[index] - 20).clamp(min=0)
     levels = scheduler.alphas_cumprod
-    before = torch.cat([levels[:1], levels[steps[:-1]]])[index]                   # of the point below
+    before = torch.cat([levels[:1], levels[steps[:-1]]])[index]  # of the point below
 
     def pair(output, x, at):
         alpha, sigma = (level.sqrt()[:, None, None, None] for level in (levels[at], 1 - levels[at]))
@@ -95,7 +103,7 @@ def test_an_update_of_lcm_is_that_of_the_published_formula(predicts):
     with torch.no_grad():
         own = pair(teacher.net.module(noisy, start, cond["text"]).sample, noisy, start)
         apart = pair(teacher.net.module(noisy, start, torch.full((64, 3, 8), 0.25)).sample, noisy, start)
-        w = (cond["guidance"] - 1)[:, None, None, None]                           # their weight is ours less 1
+        w = (cond["guidance"] - 1)[:, None, None, None]  # their weight is ours less 1
         clean, eps = (a + w * (a - b) for a, b in zip(own, apart))
         previous = before.sqrt()[:, None, None, None] * clean + (1 - before).sqrt()[:, None, None, None] * eps
         goal = consistency(target, previous, end)
@@ -109,9 +117,15 @@ def test_an_update_of_lcm_is_that_of_the_published_formula(predicts):
 def test_a_guided_teacher_without_labels_of_the_data_is_refused():
     model = Denoiser(mlp((2,), classes=3), Cosine(), "v", (2,))
     for cond in (None, {"image": torch.zeros(4, 1, 2, 2)}):
-        with pytest.raises(FastdiffError, match=r"guidance needs labels or captions of the data: choose a weight of 1"):
-            PCM().loss(("student",), {"student": model, "teacher": model, "target": model},
-                       batch_of(torch.zeros(4, 2), cond=cond), MIDDLE)
+        with pytest.raises(
+            FastdiffError, match=r"guidance needs labels or captions of the data: choose a weight of 1"
+        ):
+            PCM().loss(
+                ("student",),
+                {"student": model, "teacher": model, "target": model},
+                batch_of(torch.zeros(4, 2), cond=cond),
+                MIDDLE,
+            )
 
 
 @pytest.mark.parametrize("kind", ["LCMScheduler", "TCDScheduler"])
@@ -169,23 +183,31 @@ def test_a_student_that_composes_the_teachers_steps_has_no_loss(name, schedule):
     assert torch.equal(u, again) and (u <= s + 1e-12).all() and torch.allclose(t - s, torch.full_like(t, 0.2))
     ends = {"lcm": {0.0}, "pcm": {0.0, 0.6}}.get(name)
     assert ends is None or {round(end, 9) for end in u.tolist()} == ends
-    if name == "tcd":                                             # anywhere up to s
+    if name == "tcd":  # anywhere up to s
         assert 0.4 < float((u / s)[s > 0].mean()) < 0.6 and len(set(u[s > 0].tolist())) > 150
-    if name == "pcm":                                             # its own phase: from 0.6, which is an edge, to the data
+    if name == "pcm":  # its own phase: from 0.6, which is an edge, to the data
         assert ((t > 0.7) == (u > 0.5)).all()
     nets = {"student": told(lambda x, t, s: teacher(x, t, s).x0, schedule, "v"), "teacher": teacher}
-    assert method.loss(("student",), nets, batch(), MIDDLE)[0] > 1e-3            # the teacher itself is not the answer
+    assert method.loss(("student",), nets, batch(), MIDDLE)[0] > 1e-3  # the teacher itself is not the answer
 
 
 def test_a_pcm_student_is_sampled_from_edge_to_edge():
-    student, method = told(lambda x, t, s: torch.zeros_like(x), Cosine(), "v"), PCM(points=10, phases=4, weights=(1.0, 1.0))
+    student, method = (
+        told(lambda x, t, s: torch.zeros_like(x), Cosine(), "v"),
+        PCM(points=10, phases=4, weights=(1.0, 1.0)),
+    )
     nets = {"student": student, "teacher": mixture(Cosine()), "target": student}
     method.loss(("student",), nets, batch_of(torch.randn(512, 2).double()), MIDDLE)
     trained = {round(10 * u) for u in student.net.asked[0][2].tolist()}
     student.net.asked.clear()
     student.sampling = method.sampling()
     sample(student, n=2)
-    assert [round(10 * float(t[0])) for _, t, _, _ in student.net.asked] == [10, 8, 5, 3] and trained == {8, 5, 3, 0}
+    assert [round(10 * float(t[0])) for _, t, _, _ in student.net.asked] == [10, 8, 5, 3] and trained == {
+        8,
+        5,
+        3,
+        0,
+    }
     with pytest.raises(FastdiffError, match="trained for ddim at 4 steps"):
         sample(student, n=2, steps=2)
 
@@ -196,20 +218,32 @@ def test_a_pcm_student_is_sampled_from_edge_to_edge():
 def test_the_student_is_the_teachers_network_until_it_is_trained():
     model = text_model("v")
     student = LCM().student(model)
-    assert (model.predicts, student.predicts, student.sigma_data, student.guidance) == ("v", "lcm_v", 0.5, (3.0, 15.0))
+    assert (model.predicts, student.predicts, student.sigma_data, student.guidance) == (
+        "v",
+        "lcm_v",
+        0.5,
+        (3.0, 15.0),
+    )
     assert student.net.module.config.time_cond_proj_dim == 256 and student.text is model.text
     x, t, cond = torch.randn(2, 4, 8, 8), torch.tensor(700.0).double(), {"text": torch.randn(2, 3, 8)}
     model.eval(), student.eval()
     with torch.no_grad():
         torch.testing.assert_close(student(x, t, t, cond).x0, model(x, t, t, cond).x0, atol=1e-4, rtol=0)
         one = torch.tensor(1.0).double()
-        assert torch.allclose(student(x, one, one, cond).x0, x, atol=1e-6)       # LCM's function, the identity there
+        assert torch.allclose(
+            student(x, one, one, cond).x0, x, atol=1e-6
+        )  # LCM's function, the identity there
     for method in (TCD(), PCM(weights=(3.0, 5.0))):
         assert method.student(model).predicts == "v" and method.student(model).guidance
     fixed = LCM(weights=(7.5, 7.5)).student(model)
-    assert fixed.guidance is None and fixed.net is model.net and fixed.solved is not model.solved and model.predicts == "v"
+    assert (
+        fixed.guidance is None
+        and fixed.net is model.net
+        and fixed.solved is not model.solved
+        and model.predicts == "v"
+    )
     told = LCM(weights=(2.0, 4.0)).student(student)
-    assert told.guidance == (3.0, 15.0) and told.predicts == "lcm_v"             # a range that it knows already stays
+    assert told.guidance == (3.0, 15.0) and told.predicts == "lcm_v"  # a range that it knows already stays
 
 
 def test_what_cannot_be_distilled_is_refused_in_a_line():
@@ -221,7 +255,9 @@ def test_what_cannot_be_distilled_is_refused_in_a_line():
         LCM().student(Denoiser(plain.net, Cosine(), "x0", (2,)))
     with pytest.raises(FastdiffError, match=r"set weights to \[1, 1\], which is none"):
         PCM().extras(plain, plain)
-    with pytest.raises(FastdiffError, match="points = 30: expected a divisor of the schedule's 1000 timesteps"):
+    with pytest.raises(
+        FastdiffError, match="points = 30: expected a divisor of the schedule's 1000 timesteps"
+    ):
         LCM(points=30).extras(plain, plain)
     for wrong in ({"points": 0}, {"mu": 1.0}, {"weights": (5.0, 3.0)}, {"weights": (-1.0, 3.0)}):
         with pytest.raises(FastdiffError, match=next(iter(wrong))):

@@ -81,15 +81,22 @@ def tiny(predicts="eps", schedule=None):
 def test_its_ends_are_the_fixed_variances(schedule, share, variance):
     times = time_grid(schedule, 7)
     x = noise(16, 2) * schedule.alpha_sigma(times[0])[1]
-    for got, wanted in zip(walk(says(schedule, share), x, times, variance="learned"),
-                           walk(says(schedule, 0.5), x, times, variance=variance), strict=True):
+    for got, wanted in zip(
+        walk(says(schedule, share), x, times, variance="learned"),
+        walk(says(schedule, 0.5), x, times, variance=variance),
+        strict=True,
+    ):
         torch.testing.assert_close(got, wanted)
 
 
 def test_halfway_is_the_geometric_mean():
     x, times = noise(16, 2), time_grid(DDPM(), 7)[:2]
-    small, learned, large = (walk(says(DDPM(), 0.5), x, times, variance=v)[0] for v in ("small", "learned", "large"))
-    mean = walk(says(DDPM(), 0.5), x, times, variance="small")[0] - small          # the same noise: only its size differs
+    small, learned, large = (
+        walk(says(DDPM(), 0.5), x, times, variance=v)[0] for v in ("small", "learned", "large")
+    )
+    mean = (
+        walk(says(DDPM(), 0.5), x, times, variance="small")[0] - small
+    )  # the same noise: only its size differs
     assert (mean == 0).all()
     beta = 1 - (DDPM().alpha_sigma(times[0])[0] / DDPM().alpha_sigma(times[1])[0]) ** 2
     z, tilde = reused()(x), beta * (DDPM().alpha_sigma(times[1])[1] / DDPM().alpha_sigma(times[0])[1]) ** 2
@@ -102,8 +109,12 @@ def test_halfway_is_the_geometric_mean():
 def test_ancestral_steps_are_diffusers(predicts, steps):
     """The first steps. (Their last one adds noise to the finished sample unless it starts from timestep 0.)"""
     model = tiny(predicts)
-    scheduler = DDPMScheduler(variance_type="learned_range", clip_sample=False, timestep_spacing="trailing",
-                              prediction_type={"eps": "epsilon", "v": "v_prediction"}[predicts])
+    scheduler = DDPMScheduler(
+        variance_type="learned_range",
+        clip_sample=False,
+        timestep_spacing="trailing",
+        prediction_type={"eps": "epsilon", "v": "v_prediction"}[predicts],
+    )
     scheduler.set_timesteps(steps)
     x, generator = noise(2, *SHAPE).float(), torch.Generator().manual_seed(5)
     times = time_grid(model.schedule, steps)[:-1][:20]
@@ -116,7 +127,9 @@ def test_ancestral_steps_are_diffusers(predicts, steps):
 
 def test_a_network_without_the_channels_is_refused():
     model = Denoiser(mlp((2,)), Cosine(), "v", (2,))
-    with pytest.raises(FastdiffError, match="variance learned needs a network with twice the data's channels"):
+    with pytest.raises(
+        FastdiffError, match="variance learned needs a network with twice the data's channels"
+    ):
         walk(model, noise(4, 2).float(), time_grid(Cosine(), 2), variance="learned")
 
 
@@ -128,15 +141,19 @@ def test_the_bound_is_the_divergence_of_two_gaussians(schedule):
     i = torch.tensor([2, 3, 40, 500, 999, 1000], dtype=torch.float64)
     t, s = i * schedule.t_max / 1000, (i - 1) * schedule.t_max / 1000
     x0, guess, share = noise(6, 2), noise(6, 2, seed=2), noise(6, 2, seed=3).sigmoid()
-    (alpha_t, sigma_t), (alpha_s, sigma_s) = ([c[:, None] for c in schedule.alpha_sigma(time)] for time in (t, s))
+    (alpha_t, sigma_t), (alpha_s, sigma_s) = (
+        [c[:, None] for c in schedule.alpha_sigma(time)] for time in (t, s)
+    )
     keep = alpha_t / alpha_s
     beta = sigma_t**2 - (keep * sigma_s) ** 2
     tilde = beta * sigma_s**2 / sigma_t**2
     x = noise(6, 2, seed=4)
-    mean = lambda clean: (keep * sigma_s**2 * x + alpha_s * beta * clean) / sigma_t**2              # noqa: E731
+    mean = lambda clean: (keep * sigma_s**2 * x + alpha_s * beta * clean) / sigma_t**2  # noqa: E731
     normal = torch.distributions.Normal
     wanted = torch.distributions.kl_divergence(
-        normal(mean(x0), tilde.sqrt()), normal(mean(guess), (share * beta.log() + (1 - share) * tilde.log()).exp().sqrt()))
+        normal(mean(x0), tilde.sqrt()),
+        normal(mean(guess), (share * beta.log() + (1 - share) * tilde.log()).exp().sqrt()),
+    )
     got = variational_bits(schedule, Prediction(x, guess, lambda: None, 2 * share - 1), x0, t)
     torch.testing.assert_close(got, wanted.mean(1) / math.log(2), rtol=1e-6, atol=1e-9)
 
@@ -145,7 +162,9 @@ def test_the_last_step_is_the_likelihood_of_eight_bits():
     """The masses of all 256 values sum to 1, and are a Gaussian's, whose variance lies between both ends."""
     schedule, level = DDPM(), torch.arange(256, dtype=torch.float64)[:, None] / 127.5 - 1
     for share, guess in ((0.0, 0.1), (0.7, -0.99), (1.0, 1.02)):
-        p = Prediction(level, torch.full_like(level, guess), lambda: None, torch.full_like(level, 2 * share - 1))
+        p = Prediction(
+            level, torch.full_like(level, guess), lambda: None, torch.full_like(level, 2 * share - 1)
+        )
         mass = 2 ** -variational_bits(schedule, p, level, torch.ones(256, dtype=torch.float64))
         assert mass.sum() == pytest.approx(1, abs=1e-9)
         sigmas = schedule.alpha_sigma(torch.tensor([1.0, 2.0], dtype=torch.float64))
@@ -157,15 +176,16 @@ def test_the_last_step_is_the_likelihood_of_eight_bits():
         torch.testing.assert_close(mass[inside], wanted[:, 0], rtol=1e-6, atol=1.1e-12)
 
 
-@pytest.mark.parametrize(("schedule", "i"), [(DDPM(), 2), (DDPM(), 10), (Cosine(), 5), (Cosine(), 100), (Karras(), 3)],
-                         ids=str)
+@pytest.mark.parametrize(
+    ("schedule", "i"), [(DDPM(), 2), (DDPM(), 10), (Cosine(), 5), (Cosine(), 100), (Karras(), 3)], ids=str
+)
 def test_the_bound_is_least_at_the_variance_of_the_reverse_step(schedule, i):
     """N(0, std^2): the variance of x_s given x_t is known, and the gradient vanishes there and nowhere near."""
     std, t, s = 0.5, *(torch.tensor([j * schedule.t_max / 1000], dtype=torch.float64) for j in (i, i - 1))
     (alpha_t, sigma_t), (alpha_s, sigma_s) = schedule.alpha_sigma(t), schedule.alpha_sigma(s)
     beta = sigma_t**2 - (alpha_t / alpha_s * sigma_s) ** 2
     tilde = beta * (sigma_s / sigma_t) ** 2
-    left = std**2 * sigma_t**2 / ((alpha_t * std) ** 2 + sigma_t**2)              # of x0 given x_t
+    left = std**2 * sigma_t**2 / ((alpha_t * std) ** 2 + sigma_t**2)  # of x0 given x_t
     exact = tilde + (alpha_s * beta / sigma_t**2) ** 2 * left
     share = float((exact / tilde).log() / (beta / tilde).log())
     assert 0.02 < share < 1.01
@@ -192,7 +212,9 @@ def test_the_mean_learns_from_the_simple_loss_alone(predicts):
     gradients, losses = [], []
     for vlb in (0.0, 0.5):
         net.zero_grad()
-        loss, logs = Denoising(variance="learned", vlb=vlb).loss(("student",), {"student": model}, batch_of(x0), START)
+        loss, logs = Denoising(variance="learned", vlb=vlb).loss(
+            ("student",), {"student": model}, batch_of(x0), START
+        )
         loss.backward()
         gradients.append(net.last.weight.grad.clone())
         losses.append(loss.detach())
@@ -209,7 +231,9 @@ def test_the_bound_is_just_above_the_entropy():
     x, bits = schedule.mix(x0, noise(len(t), 2, seed=2), t), {}
     for share in (0.0, 0.5, 1.0):
         with torch.no_grad():
-            bits[share] = 1000 * float(variational_bits(schedule, says(schedule, share, std)(x, t), x0, t).mean())
+            bits[share] = 1000 * float(
+                variational_bits(schedule, says(schedule, share, std)(x, t), x0, t).mean()
+            )
     entropy = math.log2(std * 127.5 * math.sqrt(2 * math.pi * math.e))
     assert entropy < min(bits.values()) < entropy + 0.3, (entropy, bits)
 
@@ -227,14 +251,20 @@ def test_the_bound_is_the_sum_over_all_timesteps():
     rng = batch_of(x0).rng
     t = on_timesteps(model.schedule, Uniform().draw(rng, model.schedule)[0])
     x = model.schedule.mix(x0, rng.normal((2,)).double(), t)
-    torch.testing.assert_close(logs["vlb"], 1000 * variational_bits(model.schedule, model(x, t), x0, t).mean())
+    torch.testing.assert_close(
+        logs["vlb"], 1000 * variational_bits(model.schedule, model(x, t), x0, t).mean()
+    )
 
 
 def test_importance_sampling_sees_the_whole_loss():
     method, model = Denoising(times=Importance(bins=4), variance="learned"), says(Cosine(), 0.5)
     nets = {"student": model} | method.extras(model, None)
     loss, logs = method.loss(("student",), nets, batch_of(0.5 * noise(32, 2)), START)
-    assert loss.isfinite() and logs["unweighted"] > logs["vlb"] * method.vlb > 0 and nets["memory"].count.sum() == 32
+    assert (
+        loss.isfinite()
+        and logs["unweighted"] > logs["vlb"] * method.vlb > 0
+        and nets["memory"].count.sum() == 32
+    )
 
 
 @pytest.mark.parametrize(("variance", "doubled"), [("learned", False), ("fixed", True)])
@@ -249,10 +279,19 @@ def test_method_and_network_must_agree(variance, doubled):
 
 
 def test_a_recipe_doubles_the_network():
-    recipe = build({
-        "name": "doubled", "data": {"name": "toy", "n": 64},
-        "model": {"net": {"name": "mlp", "width": 8, "depth": 1, "learned_variance": True}, "schedule": "ddpm"},
-        "stages": {"teacher": {"method": {"name": "denoising", "variance": "learned"}, "train": {"steps": 2}}}})
+    recipe = build(
+        {
+            "name": "doubled",
+            "data": {"name": "toy", "n": 64},
+            "model": {
+                "net": {"name": "mlp", "width": 8, "depth": 1, "learned_variance": True},
+                "schedule": "ddpm",
+            },
+            "stages": {
+                "teacher": {"method": {"name": "denoising", "variance": "learned"}, "train": {"steps": 2}}
+            },
+        }
+    )
     model = recipe.fresh_model(recipe.dataset())
     assert model(torch.randn(3, 2), torch.tensor(5.0)).extra.shape == (3, 2)
     method = recipe.stages[0].method
@@ -282,19 +321,28 @@ def test_an_export_is_a_stock_ddpm_pipeline(tmp_path, predicts):
     pipeline = DDPMPipeline.from_pretrained(tmp_path)
     pipeline.set_progress_bar_config(disable=True)
     assert pipeline.scheduler.config.variance_type == "learned_range"
-    stock = pipeline(2, num_inference_steps=20, generator=torch.Generator().manual_seed(1), output_type="np").images
+    stock = pipeline(
+        2, num_inference_steps=20, generator=torch.Generator().manual_seed(1), output_type="np"
+    ).images
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(2, *SHAPE, generator=generator)
     with torch.no_grad():
-        *_, last = SAMPLERS["ddpm"](Guided(load(tmp_path)), x, time_grid(schedule, 20), variance="learned",
-                                    randn=lambda x: torch.randn(x.shape, generator=generator))
+        *_, last = SAMPLERS["ddpm"](
+            Guided(load(tmp_path)),
+            x,
+            time_grid(schedule, 20),
+            variance="learned",
+            randn=lambda x: torch.randn(x.shape, generator=generator),
+        )
     ours = (last.x / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
     torch.testing.assert_close(torch.from_numpy(stock), ours, rtol=1e-4, atol=1e-4)
 
 
 def test_a_foreign_pipeline_with_learned_variance_is_read(tmp_path):
     model = tiny()
-    DDPMPipeline(unet=model.net.module, scheduler=DDPMScheduler(variance_type="learned_range")).save_pretrained(tmp_path)
+    DDPMPipeline(
+        unet=model.net.module, scheduler=DDPMScheduler(variance_type="learned_range")
+    ).save_pretrained(tmp_path)
     again, x, t = load(tmp_path), noise(2, *SHAPE).float(), torch.tensor(400.0)
     assert again.net.learned_variance
     torch.testing.assert_close(again(x, t).extra, model(x, t).extra)

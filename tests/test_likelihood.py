@@ -13,7 +13,9 @@ from fastdiff.networks.mlp import MLP
 from fastdiff.networks.oracle import GaussianMixture
 from fastdiff.samplers.likelihood import nll
 
-schedules = pytest.mark.parametrize("schedule", [*(kind() for kind in SCHEDULES.values()), Trig(sigma_data=0.7)], ids=repr)
+schedules = pytest.mark.parametrize(
+    "schedule", [*(kind() for kind in SCHEDULES.values()), Trig(sigma_data=0.7)], ids=repr
+)
 
 
 def f64(x):
@@ -41,7 +43,9 @@ def in_mixture(n=16):
 
 
 def bell(dims, std=0.5, schedule=None, mean=0.4):
-    return GaussianMixture(torch.full((1, dims), mean, dtype=torch.float64), f64([std]), f64([1.0]), schedule or Flow())
+    return GaussianMixture(
+        torch.full((1, dims), mean, dtype=torch.float64), f64([std]), f64([1.0]), schedule or Flow()
+    )
 
 
 def bell_bits(x, std=0.5, mean=0.4):
@@ -75,7 +79,9 @@ def test_a_schedule_that_ends_early():
 def test_tolerances_are_kept():
     x, errors = in_mixture(), []
     for tolerance in (1e-4, 1e-6, 1e-8):
-        found = nll(GaussianMixture(*MIXTURE, Flow()), x, exact=True, rtol=tolerance, atol=tolerance, ratio_min=1e-4)
+        found = nll(
+            GaussianMixture(*MIXTURE, Flow()), x, exact=True, rtol=tolerance, atol=tolerance, ratio_min=1e-4
+        )
         errors.append(float((found - bits(x, *MIXTURE)).abs().max()))
     assert errors[1] < errors[0] / 10 and errors[2] < 1e-6, errors
 
@@ -84,7 +90,11 @@ def test_probes_are_unbiased_and_scatter_less_when_many():
     x, model = in_mixture(3)[:1].expand(400, 2), GaussianMixture(*MIXTURE, VP())
     exact = bits(x[:1], *MIXTURE)
     one, eight = (nll(model, x, probes=probes, rtol=1e-3, atol=1e-4) - exact for probes in (1, 8))
-    assert one.std() > 0.01 and abs(one.mean()) < 4 * one.std() / 20 and abs(eight.mean()) < 4 * eight.std() / 20 + 1e-3
+    assert (
+        one.std() > 0.01
+        and abs(one.mean()) < 4 * one.std() / 20
+        and abs(eight.mean()) < 4 * eight.std() / 20 + 1e-3
+    )
     assert 0.2 < eight.std() / one.std() < 0.55
 
 
@@ -97,7 +107,9 @@ def test_a_sample_draws_by_its_place_and_steps_by_itself():
 
 def test_ratio_is_noise_of_the_data():
     x = 0.4 + 0.5 * noise(16, 2)
-    torch.testing.assert_close(nll(bell(2), x, exact=True, ratio_min=0.5), bell_bits(x, 0.5 * 2**0.5), atol=2e-4, rtol=0)
+    torch.testing.assert_close(
+        nll(bell(2), x, exact=True, ratio_min=0.5), bell_bits(x, 0.5 * 2**0.5), atol=2e-4, rtol=0
+    )
 
 
 def test_float32():
@@ -114,7 +126,10 @@ def test_levels_add_uniform_noise_of_one_and_its_bits(levels):
     x = torch.full((400, 3), 1.0, dtype=torch.float64)
     found = nll(bell(3, std=width, mean=1.0), x, levels=levels, ratio_min=1e-2 * width, rtol=1e-4)
     spread = 1 / 12 / 2 / math.log(2)
-    assert abs(found.mean() - (bell_bits(x[:1], width, 1.0) - math.log2(width) + spread)) < 4 * found.std() / 20 + 2e-4
+    assert (
+        abs(found.mean() - (bell_bits(x[:1], width, 1.0) - math.log2(width) + spread))
+        < 4 * found.std() / 20 + 2e-4
+    )
     assert found.min() > bell_bits(x[:1], width, 1.0) - math.log2(width) - 1e-3 and found.std() > spread / 4
     assert found.max() < bell_bits(x[:1] + width / 2, width, 1.0) - math.log2(width) + 1e-3
 
@@ -167,7 +182,9 @@ def test_what_cannot_be_walked_is_refused():
         with pytest.raises(FastdiffError, match=f"{setting} = {value}"):
             nll(bell(2), noise(2, 2), **{setting: value})
     broken = bell(2, mean=math.nan)
-    with pytest.raises(FastdiffError, match="no step is short enough: the model's predictions are not finite"):
+    with pytest.raises(
+        FastdiffError, match="no step is short enough: the model's predictions are not finite"
+    ):
         nll(broken, noise(2, 2))
 
 

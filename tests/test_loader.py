@@ -22,7 +22,10 @@ def readers() -> list[str]:
 def same(a, b) -> bool:
     return torch.equal(a.x0, b.x0) and all(
         [torch.equal(a.cond[key], b.cond[key]) for key in a.cond]
-        + [torch.equal(getattr(a, rng).normal((3,)), getattr(b, rng).normal((3,))) for rng in ("rng", "shared")]
+        + [
+            torch.equal(getattr(a, rng).normal((3,)), getattr(b, rng).normal((3,)))
+            for rng in ("rng", "shared")
+        ]
     )
 
 
@@ -63,7 +66,9 @@ def test_parts_and_processes_are_shares_of_one_batch(tars, kind, parts, world): 
         for i in range(parts):
             for rank, loader in enumerate(loaders):
                 share, deal = loader.next(), slice(i * world + rank, None, parts * world)
-                assert torch.equal(share.x0, one.x0[deal]) and torch.equal(share.rng.normal((3,)), noise[deal])
+                assert torch.equal(share.x0, one.x0[deal]) and torch.equal(
+                    share.rng.normal((3,)), noise[deal]
+                )
                 assert all(torch.equal(share.cond[key], one.cond[key][deal]) for key in one.cond)
                 assert torch.equal(share.shared.normal((3,)), shared)
     for loader in loaders:
@@ -99,7 +104,9 @@ def test_marks_taken_beside_the_reader_resume_the_stream(tars):  # noqa: F811
 def test_only_a_few_batches_are_read_ahead():
     asked = []
     data = slow()
-    object.__setattr__(data, "read", lambda position, *args: asked.append(position) or Dataset.read(data, position, *args))
+    object.__setattr__(
+        data, "read", lambda position, *args: asked.append(position) or Dataset.read(data, position, *args)
+    )
     with Loader(data, 0, 10) as loader:
         time.sleep(0.3)
         assert asked == [10 * i for i in range(3)]
@@ -131,7 +138,9 @@ def test_what_is_in_memory_is_read_without_a_thread():
                 loader.next()
 
 
-@pytest.mark.parametrize("error", [FastdiffError("a shard is gone"), ZeroDivisionError("a bug"), SystemExit(3)])
+@pytest.mark.parametrize(
+    "error", [FastdiffError("a shard is gone"), ZeroDivisionError("a bug"), SystemExit(3)]
+)
 def test_what_stops_the_reader_is_raised_at_its_batch_and_ever_after(error):
     with Loader(slow(fails_at=20, error=error), 0, 10) as loader:
         assert [len(loader.next().x0) for _ in range(2)] == [10, 10]

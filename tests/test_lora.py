@@ -66,8 +66,12 @@ def run_of(folder, teacher, data, config, method, student=None):
 def distilled(pipeline, tmp_path_factory):
     """An LCM-LoRA of that pipeline after two steps: its run, its export."""
     folder, teacher = tmp_path_factory.mktemp("lcm-lora"), load(pipeline)
-    data = embedded(Dataset("latents", torch.randn(16, 4, 8, 8), captions=PROMPTS * 4), teacher.text, Accelerator(cpu=True),
-                    lambda done: None)
+    data = embedded(
+        Dataset("latents", torch.randn(16, 4, 8, 8), captions=PROMPTS * 4),
+        teacher.text,
+        Accelerator(cpu=True),
+        lambda done: None,
+    )
     config = TrainConfig(steps=2, batch=8, lr=0.05, ema=0.0, optimizer="adamw", lora=Lora(rank=4, alpha=8.0))
     run = run_of(folder / "run", teacher, data, config, LCM(weights=(7.5, 7.5), mu=0.0))
     list(run)
@@ -79,8 +83,14 @@ def drawn(pipe, steps):
     pipe.set_progress_bar_config(disable=True)
     pipe.scheduler = LCMScheduler.from_config(pipe.scheduler.config)
     noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
-    return pipe("a cat", num_inference_steps=steps, guidance_scale=1.0, latents=noise, output_type="pt",
-                generator=torch.Generator().manual_seed(2)).images
+    return pipe(
+        "a cat",
+        num_inference_steps=steps,
+        guidance_scale=1.0,
+        latents=noise,
+        output_type="pt",
+        generator=torch.Generator().manual_seed(2),
+    ).images
 
 
 def test_diffusers_draws_with_the_adapter_what_it_draws_with_the_merged_model(distilled, pipeline):
@@ -88,13 +98,19 @@ def test_diffusers_draws_with_the_adapter_what_it_draws_with_the_merged_model(di
     with_adapter = StableDiffusionPipeline.from_pretrained(pipeline)
     before = drawn(with_adapter, 4)
     with_adapter.load_lora_weights(folder / "lora")
-    fused = StableDiffusionPipeline.from_pretrained(pipeline, unet=UNet2DConditionModel.from_pretrained(folder / "unet"))
+    fused = StableDiffusionPipeline.from_pretrained(
+        pipeline, unet=UNet2DConditionModel.from_pretrained(folder / "unet")
+    )
     found = drawn(with_adapter, 4)
     torch.testing.assert_close(found, drawn(fused, 4), atol=1e-4, rtol=0)
-    assert (found - before).abs().max() > 0.01                    # of which two steps were enough to make another model
+    assert (found - before).abs().max() > 0.01  # of which two steps were enough to make another model
     assert [path.name for path in (folder / "lora").iterdir()] == ["pytorch_lora_weights.safetensors"]
     note = about(folder)["lora"]
-    assert (note["rank"], note["alpha"], note["read_by"]) == (4, 8.0, "diffusers StableDiffusionPipeline.load_lora_weights")
+    assert (note["rank"], note["alpha"], note["read_by"]) == (
+        4,
+        8.0,
+        "diffusers StableDiffusionPipeline.load_lora_weights",
+    )
 
 
 def test_an_export_is_the_model_that_was_trained(distilled):
@@ -113,18 +129,39 @@ def test_a_recipe_makes_an_adapter_of_a_pipeline_and_a_folder_of_pictures(pipeli
     for name, level in (("cat", 40), ("dog", 200)):
         (tmp_path / "pictures" / name).mkdir(parents=True)
         for number in range(4):
-            Image.new("RGB", (16, 16), (level, 20 * number, level)).save(tmp_path / f"pictures/{name}/{number}.png")
-    settings = {"steps": 2, "batch": 4, "lr": 0.01, "lora": {"rank": 2, "targets": ["attn2", "time_emb_proj"]}}
-    source = {"name": "adapter", "data": {"name": str(tmp_path / "pictures"), "captions": "a {class}"},
-              "model": {"net": "text_unet"}, "train": settings,
-              "stages": {"lcm": {"method": {"name": "lcm", "weights": [7.5, 7.5]}, "teacher": str(pipeline)},
-                         "told": {"method": "lcm", "teacher": str(pipeline)}}}
+            Image.new("RGB", (16, 16), (level, 20 * number, level)).save(
+                tmp_path / f"pictures/{name}/{number}.png"
+            )
+    settings = {
+        "steps": 2,
+        "batch": 4,
+        "lr": 0.01,
+        "lora": {"rank": 2, "targets": ["attn2", "time_emb_proj"]},
+    }
+    source = {
+        "name": "adapter",
+        "data": {"name": str(tmp_path / "pictures"), "captions": "a {class}"},
+        "model": {"net": "text_unet"},
+        "train": settings,
+        "stages": {
+            "lcm": {"method": {"name": "lcm", "weights": [7.5, 7.5]}, "teacher": str(pipeline)},
+            "told": {"method": "lcm", "teacher": str(pipeline)},
+        },
+    }
     stages.run(recipe.build(source), tmp_path / "run", only="lcm")
     made = load_file(tmp_path / "run/lcm/lora/pytorch_lora_weights.safetensors")
-    assert {part for name in made for part in name.split(".")} >= {"unet", "attn2", "to_k", "time_emb_proj", "lora_A"}
+    assert {part for name in made for part in name.split(".")} >= {
+        "unet",
+        "attn2",
+        "to_k",
+        "time_emb_proj",
+        "lora_A",
+    }
     assert max(float(value.abs().max()) for name, value in made.items() if "lora_B" in name) > 0
     assert sample(load(tmp_path / "run/lcm"), steps=4, n=2, prompts="a cat").shape == (2, 3, 16, 16)
-    with pytest.raises(FastdiffError, match=r"told: train.lora: lcm gives the network an input .* number, \[w, w\]"):
+    with pytest.raises(
+        FastdiffError, match=r"told: train.lora: lcm gives the network an input .* number, \[w, w\]"
+    ):
         stages.run(recipe.build(source), tmp_path / "run", only="told")
 
 
@@ -165,7 +202,9 @@ def test_the_adapter_alone_is_trained_averaged_and_saved(distilled):
     state = load_file(run.folder / "state/00000002/tensors.safetensors")
     assert {name for name in state if name.startswith("student.")} == {f"student.{name}" for name in names}
     assert {name for name in state if name.startswith("ema.")} == {f"ema.{name}" for name in names}
-    assert "net.module.mid_block.attentions.0.transformer_blocks.0.attn2.to_out.0.lora_A.default.weight" in names
+    assert (
+        "net.module.mid_block.attentions.0.transformer_blocks.0.attn2.to_out.0.lora_A.default.weight" in names
+    )
     assert len(run.roles["student"].optimizer.state) == len(names)
     shared = dict(run.average.named_parameters())
     for name, p in run.student.named_parameters():
@@ -180,8 +219,20 @@ def points():
 
 
 def settings(**more):
-    return TrainConfig(**({"steps": 6, "batch": 16, "log_every": 2, "save_every": 3, "lr": 0.01, "ema": 0.9,
-                           "lora": Lora(rank=2)} | more))
+    return TrainConfig(
+        **(
+            {
+                "steps": 6,
+                "batch": 16,
+                "log_every": 2,
+                "save_every": 3,
+                "lr": 0.01,
+                "ema": 0.9,
+                "lora": Lora(rank=2),
+            }
+            | more
+        )
+    )
 
 
 @pytest.mark.parametrize("name", ["cd", "progressive", "ect", "scd", "lcm"])
@@ -190,7 +241,9 @@ def test_any_method_trains_an_adapter_of_a_teacher_that_stays_as_it_is(name, tmp
     begun = points()
     teacher, first = lora.twin(begun), weights(begun)
     assert all(own is other for own, other in zip(begun.parameters(), teacher.parameters()))
-    run = run_of(tmp_path, teacher if method.teaches else None, toy(n=64), settings(), method, method.student(begun))
+    run = run_of(
+        tmp_path, teacher if method.teaches else None, toy(n=64), settings(), method, method.student(begun)
+    )
     list(run)
     for own, old in weights(teacher).items():
         assert torch.equal(old, first[own]), own
@@ -198,7 +251,7 @@ def test_any_method_trains_an_adapter_of_a_teacher_that_stays_as_it_is(name, tmp
     moved = [name for name, value in changed.items() if not torch.equal(value, first[f"net.{name}"])]
     assert {name.split(".")[0] for name in moved} == {"blocks"}
     if run.targets:
-        assert 0 < run.drifts()["drift"] < 1                      # of the adapter alone
+        assert 0 < run.drifts()["drift"] < 1  # of the adapter alone
 
 
 def test_an_average_keeps_its_hands_off_what_it_shares(tmp_path):
@@ -230,7 +283,10 @@ def test_an_adapter_that_is_not_trained_yet_changes_nothing(tmp_path):
                 p.add_(torch.randn_like(p), alpha=0.1)
         after = model(x, t, t, cond).x0
     export(model, tmp_path / "student", {})
-    assert {p.name for p in (tmp_path / "student/lora").iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
+    assert {p.name for p in (tmp_path / "student/lora").iterdir()} == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    }
     assert about(tmp_path / "student")["lora"]["read_by"] == "peft PeftModel.from_pretrained"
     plain = UNet2DModel.from_pretrained(tmp_path / "teacher/unet")
     theirs = peft.PeftModel.from_pretrained(plain, tmp_path / "student/lora")
@@ -241,29 +297,43 @@ def test_an_adapter_that_is_not_trained_yet_changes_nothing(tmp_path):
         assert (after - before).abs().max() > 0.01
 
 
-@pytest.mark.parametrize(("targets", "layers"), [
-    ((), ("blocks.0.1", "blocks.0.3", "blocks.1.1", "blocks.1.3")), (("last",), ("last",)),
-    (("blocks.1", "first"), ("blocks.1.1", "blocks.1.3", "first")),
-    (("time", "3"), ("blocks.0.3", "blocks.1.3", "time.0", "time.2")),
-])
+@pytest.mark.parametrize(
+    ("targets", "layers"),
+    [
+        ((), ("blocks.0.1", "blocks.0.3", "blocks.1.1", "blocks.1.3")),
+        (("last",), ("last",)),
+        (("blocks.1", "first"), ("blocks.1.1", "blocks.1.3", "first")),
+        (("time", "3"), ("blocks.0.3", "blocks.1.3", "time.0", "time.2")),
+    ],
+)
 def test_targets_are_parts_of_names(targets, layers):
     model = points()
     lora.adapt(model, Lora(rank=2, targets=targets))
-    assert sorted(name for name, layer in model.net.named_modules() if hasattr(layer, "base_layer")) == list(layers)
+    assert sorted(name for name, layer in model.net.named_modules() if hasattr(layer, "base_layer")) == list(
+        layers
+    )
 
 
 # ---- refusals
 
 
 def test_targets_that_are_no_layers_are_refused():
-    with pytest.raises(FastdiffError, match="lora.targets: no layer of the network is called block, did you mean blocks"):
+    with pytest.raises(
+        FastdiffError, match="lora.targets: no layer of the network is called block, did you mean blocks"
+    ):
         lora.adapt(points(), Lora(targets=("block",)))
-    with pytest.raises(FastdiffError, match="no layer of the network is called to_q, choose from blocks, first, last, time"):
+    with pytest.raises(
+        FastdiffError, match="no layer of the network is called to_q, choose from blocks, first, last, time"
+    ):
         lora.adapt(points(), Lora(targets=("last", "to_q")))
 
 
-SOURCE = {"name": "r", "data": {"name": "toy", "n": 64}, "model": {"net": {"name": "mlp", "width": 8, "depth": 1}},
-          "stages": {"teacher": {"method": "denoising"}, "cd": {"method": "cd", "teacher": "teacher"}}}
+SOURCE = {
+    "name": "r",
+    "data": {"name": "toy", "n": 64},
+    "model": {"net": {"name": "mlp", "width": 8, "depth": 1}},
+    "stages": {"teacher": {"method": "denoising"}, "cd": {"method": "cd", "teacher": "teacher"}},
+}
 
 
 def built(stage="cd", **train):
@@ -273,15 +343,22 @@ def built(stage="cd", **train):
 
 
 def test_settings_of_an_adapter_are_checked():
-    assert built(lora={"rank": 8}).stages[1].train.lora == Lora(rank=8) and built().stages[1].train.lora is None
-    for wrong, message in (({"rnk": 8}, "stages.cd.train.lora.rnk is unknown, did you mean rank"),
-                           ({"rank": 0}, "stages.cd.train.lora.rank: .* got 0"), ({"alpha": -1}, "lora.alpha"),
-                           ({"targets": "to_q"}, "lora.targets")):
+    assert (
+        built(lora={"rank": 8}).stages[1].train.lora == Lora(rank=8) and built().stages[1].train.lora is None
+    )
+    for wrong, message in (
+        ({"rnk": 8}, "stages.cd.train.lora.rnk is unknown, did you mean rank"),
+        ({"rank": 0}, "stages.cd.train.lora.rank: .* got 0"),
+        ({"alpha": -1}, "lora.alpha"),
+        ({"targets": "to_q"}, "lora.targets"),
+    ):
         with pytest.raises(FastdiffError, match=message):
             built(lora=wrong)
     with pytest.raises(FastdiffError, match="stages.cd.train.lora: .*got 64"):
         built(lora=64)
-    with pytest.raises(FastdiffError, match="stages.teacher.train.lora: an adapter needs a model to be put on"):
+    with pytest.raises(
+        FastdiffError, match="stages.teacher.train.lora: an adapter needs a model to be put on"
+    ):
         built("teacher", lora={})
 
 
@@ -332,10 +409,19 @@ def test_a_killed_run_of_an_adapter_ends_with_the_same_bits(tmp_path):
     assert launch(killed, path, broken) == -signal.SIGKILL
     assert not (broken / "cd/fastdiff.json").exists()
     assert launch(command, broken.with_suffix(".txt"), "run", path, "--out", broken, "--only", "cd") == 0
-    for name in ("mlp/diffusion_pytorch_model.safetensors", "lora/adapter_model.safetensors", "lora/adapter_config.json",
-                 "state/00000020/tensors.safetensors", "log.jsonl"):
+    for name in (
+        "mlp/diffusion_pytorch_model.safetensors",
+        "lora/adapter_model.safetensors",
+        "lora/adapter_config.json",
+        "state/00000020/tensors.safetensors",
+        "log.jsonl",
+    ):
         assert (whole / "cd" / name).read_bytes() == (broken / "cd" / name).read_bytes(), name
-    small, large = (os.path.getsize(whole / stage / "state/00000020/tensors.safetensors") for stage in ("cd", "teacher"))
+    small, large = (
+        os.path.getsize(whole / stage / "state/00000020/tensors.safetensors") for stage in ("cd", "teacher")
+    )
     assert small < large / 2
     launch(command, whole.with_suffix(".txt"), "run", path, "--out", whole, "--only", "meanflow")
-    assert "train.lora: meanflow gives the network an input of its own" in whole.with_suffix(".txt").read_text()
+    assert (
+        "train.lora: meanflow gives the network an input of its own" in whole.with_suffix(".txt").read_text()
+    )

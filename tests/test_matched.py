@@ -27,7 +27,12 @@ from fastdiff.training.config import TrainConfig
 from fastdiff.training.loop import Training
 
 COSINE, NONE = Cosine(), Adversary()
-WITHOUT = [DMD2(gan=NONE), DMD2(gan=NONE, steps=(1, 2, 4)), SiD(), DiffInstruct()]          # methods that need no images
+WITHOUT = [
+    DMD2(gan=NONE),
+    DMD2(gan=NONE, steps=(1, 2, 4)),
+    SiD(),
+    DiffInstruct(),
+]  # methods that need no images
 
 
 def drawn(seed=0, schedule=COSINE, predicts="v", **options):
@@ -74,14 +79,18 @@ def test_a_student_is_taught_on_the_walk_that_samples(schedule, predicts, spacin
 
 def test_only_the_last_jump_has_a_gradient():
     method, student, asked = DMD2(steps=(4,)), drawn(), []
-    hook = student.net.register_forward_pre_hook(lambda net, inputs: asked.append((torch.is_grad_enabled(), inputs[0])))
+    hook = student.net.register_forward_pre_hook(
+        lambda net, inputs: asked.append((torch.is_grad_enabled(), inputs[0]))
+    )
     x = made(student, method, batch_said(0, 3))[0]
     hook.remove()
     assert [graded for graded, _ in asked] == [False, False, False, True] and not asked[-1][1].requires_grad
     grid = torch.tensor([1.0, 0.75, 0.5, 0.25]).double()
     alone = student(asked[-1][1], grid[-1], torch.zeros(()).double()).x0
     torch.testing.assert_close(x, alone)
-    for own, other in zip(*(torch.autograd.grad(v.square().sum(), list(student.net.parameters())) for v in (x, alone))):
+    for own, other in zip(
+        *(torch.autograd.grad(v.square().sum(), list(student.net.parameters())) for v in (x, alone))
+    ):
         torch.testing.assert_close(own, other)
 
 
@@ -99,7 +108,12 @@ class Watched(nn.Module):
 
 def test_every_step_of_every_number_of_steps_is_drawn_and_alike_on_every_rank():
     """A number of steps uniformly, then one of its jumps; the samples of a rank are its share of the whole."""
-    method, student, points, seen = DMD2(steps=(1, 2, 4)), Denoiser(Watched(), Cosine(), "x0", (2,), "time"), toy(n=64), []
+    method, student, points, seen = (
+        DMD2(steps=(1, 2, 4)),
+        Denoiser(Watched(), Cosine(), "x0", (2,), "time"),
+        toy(n=64),
+        [],
+    )
     for position in range(0, 8 * 1200, 8):
         walks, parts = [], []
         for rank, world in ((0, 1), (0, 2), (1, 2)) if position < 200 else ((0, 2),):
@@ -110,7 +124,11 @@ def test_every_step_of_every_number_of_steps_is_drawn_and_alike_on_every_rank():
         seen.append(walks[0])
         if len(parts) == 3:
             torch.testing.assert_close(torch.stack(parts[1:], 1).flatten(0, 1), parts[0])
-    expected = {(1.0,): 1 / 3 + 1 / 6 + 1 / 12, (1.0, 0.5): 1 / 6, **{(1.0, 0.75, 0.5, 0.25)[:n]: 1 / 12 for n in (2, 3, 4)}}
+    expected = {
+        (1.0,): 1 / 3 + 1 / 6 + 1 / 12,
+        (1.0, 0.5): 1 / 6,
+        **{(1.0, 0.75, 0.5, 0.25)[:n]: 1 / 12 for n in (2, 3, 4)},
+    }
     found = Counter(seen)
     assert set(found) == set(expected)
     for walk, share in expected.items():
@@ -130,7 +148,7 @@ class Pair(nn.Module):
         self.shift = nn.Parameter(torch.zeros(2))
 
     def forward(self, x, t, s=None, cond=None):
-        share = torch.special.ndtr(x[:, 0].double())              # uniform: it chooses, and what is left of it is uniform
+        share = torch.special.ndtr(x[:, 0].double())  # uniform: it chooses, and what is left of it is uniform
         second = share > self.weights[0]
         left = torch.where(second, (share - self.weights[0]) / self.weights[1], share / self.weights[0])
         own = torch.stack([torch.special.ndtri(left.clamp(1e-9, 1 - 1e-9)).to(x), x[:, 1]], 1)
@@ -150,9 +168,19 @@ def followed(tmp_path_factory):
     """A student, and a fake that was trained on its samples alone."""
     torch.manual_seed(0)
     student = Denoiser(Pair(), Cosine(), "x0", (2,), "time")
-    config = TrainConfig(steps=800, batch=256, lr=3e-3, betas=(0.9, 0.99), decay="cosine", log_every=800, save_every=800)
-    training = Training(Follower(gan=NONE), Progress, student, Denoiser(MLP(2, 64, 2), Cosine(), "v", (2,)), toy(n=300),
-                        config, tmp_path_factory.mktemp("fake"), Accelerator(cpu=True))
+    config = TrainConfig(
+        steps=800, batch=256, lr=3e-3, betas=(0.9, 0.99), decay="cosine", log_every=800, save_every=800
+    )
+    training = Training(
+        Follower(gan=NONE),
+        Progress,
+        student,
+        Denoiser(MLP(2, 64, 2), Cosine(), "v", (2,)),
+        toy(n=300),
+        config,
+        tmp_path_factory.mktemp("fake"),
+        Accelerator(cpu=True),
+    )
     for _ in training:
         pass
     return student, training.trained["fake"].eval()
@@ -160,7 +188,7 @@ def followed(tmp_path_factory):
 
 def test_a_fake_trained_alone_has_the_students_score(followed):
     student, fake = followed
-    assert not student.net.shift.any()                            # it did not learn
+    assert not student.net.shift.any()  # it did not learn
     truth = GaussianMixture(Pair.means, torch.full((2,), Pair.std), Pair.weights, Cosine())
     torch.manual_seed(0)
     x = student(torch.randn(4000, 2), torch.tensor(1.0).double()).x0.detach()
@@ -169,7 +197,7 @@ def test_a_fake_trained_alone_has_the_students_score(followed):
         y = Cosine().mix(x, torch.randn(4000, 2), at)
         with torch.no_grad():
             own, other = fake(y, at).x0, truth(y, at).x0
-        assert (own - other).norm() < 0.1 * x.norm(), t           # measured: 0.03 to 0.07
+        assert (own - other).norm() < 0.1 * x.norm(), t  # measured: 0.03 to 0.07
 
 
 def test_its_lag_is_none_until_the_student_moves(followed):
@@ -177,15 +205,22 @@ def test_its_lag_is_none_until_the_student_moves(followed):
     student, fake = followed
     aim = torch.tensor([0.5, 0.5])
     teacher = GaussianMixture(Pair.means + aim, torch.full((2,), Pair.std), Pair.weights, Cosine())
-    nets, nothing = {"student": student, "teacher": teacher, "fake": fake}, batch_of(torch.full((4000, 2), torch.nan))
+    nets, nothing = (
+        {"student": student, "teacher": teacher, "fake": fake},
+        batch_of(torch.full((4000, 2), torch.nan)),
+    )
     found = []
     for shift in (0.0, 0.1, 0.2, -0.1):
         with torch.no_grad():
             student.net.shift.copy_(shift * aim)
-        logs = DMD2(gan=NONE).loss(("student",), nets, replace(nothing, rng=batch_of(nothing.x0).rng), MIDDLE)[1]
+        logs = DMD2(gan=NONE).loss(
+            ("student",), nets, replace(nothing, rng=batch_of(nothing.x0).rng), MIDDLE
+        )[1]
         found.append(float(logs["lag"]))
     student.net.shift.data.zero_()
-    assert abs(found[0]) < 0.04 and 0.08 < found[1] < found[2] / 1.5 and found[3] < -0.08          # 0, 0.13, 0.26, -0.14
+    assert (
+        abs(found[0]) < 0.04 and 0.08 < found[1] < found[2] / 1.5 and found[3] < -0.08
+    )  # 0, 0.13, 0.26, -0.14
 
 
 # ---- without data
@@ -198,11 +233,13 @@ def test_without_a_critic_nothing_depends_on_the_data(method):
     for turn in (("fake",), ("student",)):
         found = []
         for x0 in (torch.randn(64, 2), torch.full((64, 2), torch.nan)):
-            torch.manual_seed(5)                                          # of the layers that a second time needs
+            torch.manual_seed(5)  # of the layers that a second time needs
             nets = {"student": student, "teacher": teacher, **method.extras(student, teacher)}
             loss, logs = method.loss(turn, nets, batch_of(x0), MIDDLE)
             weights = list(nets[turn[0]].parameters())
-            found.append([loss, *torch.autograd.grad(loss, weights), *(v for k, v in logs.items() if k != "coverage")])
+            found.append(
+                [loss, *torch.autograd.grad(loss, weights), *(v for k, v in logs.items() if k != "coverage")]
+            )
         assert all(torch.equal(*pair) and pair[0].isfinite().all() for pair in zip(*found, strict=True))
         assert any(v.abs().max() > 0 for v in found[0][1:])
     assert logs["coverage"].isnan() and logs["spread"].isfinite()
@@ -238,9 +275,13 @@ def test_at_rest_on_one_point(method, schedule, predicts):
     assert nets["teacher"].net.point.grad is None and nets["fake"].net.point.grad is None
     assert logs["spread"] < 1e-6 and logs["lag"].abs() <= 1 and logs["coverage"] == 1
     moved = constant(POINT + 0.1, schedule, predicts)
-    method.loss(("student",), nets | {"student": moved, "fake": constant(POINT + 0.1, schedule, predicts)},
-                batch_of(POINT.repeat(256, 1)), MIDDLE)[0].backward()
-    assert (moved.net.point.grad > 0).all()                       # downhill is back to the point
+    method.loss(
+        ("student",),
+        nets | {"student": moved, "fake": constant(POINT + 0.1, schedule, predicts)},
+        batch_of(POINT.repeat(256, 1)),
+        MIDDLE,
+    )[0].backward()
+    assert (moved.net.point.grad > 0).all()  # downhill is back to the point
 
 
 # ---- coverage
@@ -251,7 +292,7 @@ def test_coverage_of_ten_numbers_in_a_row():
     real = torch.arange(10.0)[:, None]
     for made_at, share in (([-1.0], 0.3), ([-3.0], 0.2), ([100.0], 0.0), ([-1.0, 12.0], 0.5), ([4.5], 1.0)):
         assert coverage(real, torch.tensor(made_at)[:, None]) == pytest.approx(share), made_at
-    assert coverage(real[:7], torch.tensor([[3.5]])).isnan()                      # so few say nothing
+    assert coverage(real[:7], torch.tensor([[3.5]])).isnan()  # so few say nothing
     assert coverage(torch.where(real == 3, torch.nan, real), real).isnan()
     assert spread(torch.tensor([[0.0, 1.0], [2.0, 3.0]])) == 1 and spread(torch.zeros(3, 1, 2, 2)) == 0
 

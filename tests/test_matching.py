@@ -22,8 +22,8 @@ COSINE = Cosine()
 TRUTH = torch.tensor([[0.3, -0.5, 0.1, 0.4], [0.6, 0.5, 0.7, 0.4]]).double()
 OWN = torch.tensor([[0.0, -0.2, 0.4, 0.5], [0.5, 0.6, 0.5, 0.3]]).double()
 SEEN = Adversary(weight=1e-9, features=("seen",))
-PLANE = slice(0, 2)                                               # two dimensions, where densities are summed on a grid
-LEVELS = (0.4, 1.0, 2.5)                                          # sigma / alpha where both are compared
+PLANE = slice(0, 2)  # two dimensions, where densities are summed on a grid
+LEVELS = (0.4, 1.0, 2.5)  # sigma / alpha where both are compared
 
 
 @dataclass(frozen=True)
@@ -84,11 +84,16 @@ def model(net, schedule):
     return Denoiser(net, schedule, "x0", (4,), time_input="time")
 
 
-def slope(method, schedule=COSINE, dims=slice(None), late=(1.0, 1.0), scale=1.0, truth=TRUTH, n=4096, batches=16):
+def slope(
+    method, schedule=COSINE, dims=slice(None), late=(1.0, 1.0), scale=1.0, truth=TRUTH, n=4096, batches=16
+):
     """Mean gradient of a student's loss in its numbers (2, D), and its standard error. The data are not there."""
     own, each = OWN[:, dims], []
-    nets = {"teacher": model(Normal(truth[:, dims], schedule, late[0]), schedule),
-            "fake": model(Normal(own, schedule, late[1]), schedule), "critic": Ratio(TRUTH[:, dims], own, schedule, scale)}
+    nets = {
+        "teacher": model(Normal(truth[:, dims], schedule, late[0]), schedule),
+        "fake": model(Normal(own, schedule, late[1]), schedule),
+        "critic": Ratio(TRUTH[:, dims], own, schedule, scale),
+    }
     for seed in range(batches):
         student = model(Affine(own, schedule), schedule)
         nets |= {"student": student, "ratios": LossMemory(20, 0.99)}
@@ -109,7 +114,9 @@ def agree(found, expected):
 @pytest.fixture(autouse=True)
 def large_batches(monkeypatch):
     """The coverage of the data, which are not there, takes the square of a batch."""
-    monkeypatch.setattr("fastdiff.methods.distribution_matching.coverage", lambda real, made: torch.tensor(torch.nan))
+    monkeypatch.setattr(
+        "fastdiff.methods.distribution_matching.coverage", lambda real, made: torch.tensor(torch.nan)
+    )
 
 
 def flipped(kind):
@@ -141,7 +148,9 @@ def kullback_leibler(power=0.0, truth=TRUTH):
     """Of the samples' noised distribution from the data's, times (sigma / alpha)^power."""
 
     def divergence(numbers, ratio):
-        (m, v), (n, w) = ((p.mean, p.variance) for p in (noised(which, 1.0, ratio) for which in (numbers, truth)))
+        (m, v), (n, w) = (
+            (p.mean, p.variance) for p in (noised(which, 1.0, ratio) for which in (numbers, truth))
+        )
         return ratio**power * ((v + (m - n) ** 2) / w - 1 - (v / w).log()).sum() / 2
 
     return divergence
@@ -151,18 +160,29 @@ def on_the_plane(numbers, ratio, points=200):
     """A grid: log density of the noised data, that of the samples with these numbers, and the area of a place."""
     axis = torch.linspace(-5, 5, points).double() * (ratio + 0.6)
     y = torch.cartesian_prod(axis, axis)
-    return *(noised(which, 1.0, ratio).log_prob(y).sum(1) for which in (TRUTH[:, PLANE], numbers)), (axis[1] - axis[0]) ** 2
+    return *(noised(which, 1.0, ratio).log_prob(y).sum(1) for which in (TRUTH[:, PLANE], numbers)), (
+        axis[1] - axis[0]
+    ) ** 2
 
 
 # f of D(p, q) = E_q f(p / q); times (sigma / alpha)^2, which DMD2's gradient is of.
-F = {"reverse_kl": lambda r: -r.log(), "forward_kl": lambda r: r * r.log(), "neyman": lambda r: (1 - r) ** 2 / r,
-     "jensen_shannon": lambda r: r * r.log() - (r + 1) * ((r + 1) / 2).log(), "jeffreys": lambda r: (r - 1) * r.log(),
-     "softened": lambda r: (r + 1) * ((r + 1) / (2 * r)).log(), "hellinger": lambda r: (1 - r.sqrt()) ** 2}
+F = {
+    "reverse_kl": lambda r: -r.log(),
+    "forward_kl": lambda r: r * r.log(),
+    "neyman": lambda r: (1 - r) ** 2 / r,
+    "jensen_shannon": lambda r: r * r.log() - (r + 1) * ((r + 1) / 2).log(),
+    "jeffreys": lambda r: (r - 1) * r.log(),
+    "softened": lambda r: (r + 1) * ((r + 1) / (2 * r)).log(),
+    "hellinger": lambda r: (1 - r.sqrt()) ** 2,
+}
 
 
 def weight_of(f, r):
     """f''(r) r^2."""
-    return torch.autograd.grad(torch.autograd.grad(f(r).sum(), r, create_graph=True)[0].sum(), r)[0] * r.detach() ** 2
+    return (
+        torch.autograd.grad(torch.autograd.grad(f(r).sum(), r, create_graph=True)[0].sum(), r)[0]
+        * r.detach() ** 2
+    )
 
 
 def f_divergence(f):
@@ -191,11 +211,12 @@ def fooled(loss):
 def divided(terms, truth=TRUTH, points=141, nodes=16):
     """The mean over levels of a sample's slope over its mean of |x - teacher|, in the student's numbers (2, D).
 
-    terms(x, real, fake, dreal, dfake) -> slopes, dreal being d real / d x. One over a sum of independent numbers is the
-    integral of exp(-rate x sum) over all rates: of products of integrals over the plane of a dimension's noises.
+    terms(x, real, fake, dreal, dfake) -> slopes, dreal being d real / d x. One over a sum of independent
+    numbers is the integral of exp(-rate x sum) over all rates: of products of integrals over the plane of a
+    dimension's noises.
     """
     z = torch.linspace(-7, 7, points).double()
-    mass = torch.exp(-z**2 / 2) / torch.exp(-z**2 / 2).sum()
+    mass = torch.exp(-(z**2) / 2) / torch.exp(-(z**2) / 2).sum()
     mass, z, e = mass[:, None] * mass, z[:, None], z[None]
     (m, r), (n, s) = truth[..., None, None], OWN[..., None, None]
     total = torch.zeros_like(OWN)
@@ -208,7 +229,12 @@ def divided(terms, truth=TRUTH, points=141, nodes=16):
         for share, length in zip(*legendre(nodes)):
             small = mass * torch.exp(-share / (1 - share) * (x - real).abs())
             others = small.sum((1, 2)).prod() / small.sum((1, 2))
-            total += length / (1 - share) ** 2 * others * torch.stack([(small * slopes * v).sum((1, 2)) for v in (z**0, z)])
+            total += (
+                length
+                / (1 - share) ** 2
+                * others
+                * torch.stack([(small * slopes * v).sum((1, 2)) for v in (z**0, z)])
+            )
     return total / len(LEVELS)
 
 
@@ -220,8 +246,12 @@ def legendre(nodes):
 
 # ---- wrong variants, which must not pass
 
-WRONG = {"right": {}, "flipped": {"change": flipped},
-         "teacher late": {"late": (1.2, 1.0)}, "fake late": {"late": (1.0, 1.2)}}          # asked at another level of noise
+WRONG = {
+    "right": {},
+    "flipped": {"change": flipped},
+    "teacher late": {"late": (1.2, 1.0)},
+    "fake late": {"late": (1.0, 1.2)},
+}  # asked at another level of noise
 VARIANTS = pytest.mark.parametrize("wrong", WRONG)
 
 
@@ -238,7 +268,9 @@ def judged(kind, expected, wrong, settings, **options):
 @pytest.mark.parametrize("schedule", [Flow(), Cosine(), VP(), Karras()], **named)
 def test_diff_instruct_has_the_gradient_of_the_integral_of_the_divergence(schedule):
     for power in (0.0, 1.0):
-        assert agree(slope(DiffInstruct(times=At(), power=power), schedule), mean_slope(kullback_leibler(power)) / 4)
+        assert agree(
+            slope(DiffInstruct(times=At(), power=power), schedule), mean_slope(kullback_leibler(power)) / 4
+        )
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -289,8 +321,10 @@ def test_dmd2_without_the_units_has_that_of_the_divergence_alone(monkeypatch):
 
 def score_identity(alpha):
     """The derivative in x of <real - fake, real - x - alpha (real - fake)>, whose networks are frozen."""
-    return lambda x, real, fake, dreal, dfake: ((dreal - dfake) * (real - x - alpha * (real - fake))
-                                                + (real - fake) * (dreal - 1 - alpha * (dreal - dfake)))
+    return lambda x, real, fake, dreal, dfake: (
+        (dreal - dfake) * (real - x - alpha * (real - fake))
+        + (real - fake) * (dreal - 1 - alpha * (dreal - dfake))
+    )
 
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 1.2])
@@ -318,6 +352,7 @@ def test_sid_pulls_the_mean_with_half_of_fishers_divergence_whatever_alpha(alpha
             (m, r), (n, s) = truth, numbers
             gain, own = (width**2 / (width**2 + ratio**2) for width in (r, s))
             return (((1 - gain) * (m - n)) ** 2 + (gain - own) ** 2 * (s**2 + ratio**2)).sum()
+
         return divergence
 
     for truth in [torch.stack([TRUTH[0], OWN[1]]), *([TRUTH] if alpha == 0.5 else [])]:
@@ -332,7 +367,10 @@ def test_sid_pulls_the_mean_with_half_of_fishers_divergence_whatever_alpha(alpha
 def test_f_distill_has_the_gradient_of_its_f_divergence(divergence, monkeypatch):
     whole(monkeypatch)
     found = slope(FDistill(times=At(), divergence=divergence, gan=SEEN), dims=PLANE, n=8192, batches=16)
-    expected = {name: mean_slope(f_divergence(F[name]), dims=PLANE) / 2 for name in {divergence, "forward_kl", "neyman"}}
+    expected = {
+        name: mean_slope(f_divergence(F[name]), dims=PLANE) / 2
+        for name in {divergence, "forward_kl", "neyman"}
+    }
     assert [name for name in expected if agree(found, expected[name])] == [divergence]
 
 
@@ -344,8 +382,16 @@ def test_its_weight_of_a_ratio_is_the_second_derivative_times_its_square(diverge
     torch.testing.assert_close(share, share[:1].expand_as(share), rtol=1e-6, atol=0)
 
 
-@pytest.mark.parametrize(("wrong", "options"), [
-    ("flipped", {}), ("teacher late", {}), ("fake late", {}), ("right", {"scale": -1.0}), ("right", {"scale": 0.0})])
+@pytest.mark.parametrize(
+    ("wrong", "options"),
+    [
+        ("flipped", {}),
+        ("teacher late", {}),
+        ("fake late", {}),
+        ("right", {"scale": -1.0}),
+        ("right", {"scale": 0.0}),
+    ],
+)
 def test_no_wrong_f_distill_has_that_gradient(wrong, options, monkeypatch):
     """Nor has one whose critic mistakes the data for the samples, or knows nothing."""
     whole(monkeypatch)
@@ -357,8 +403,10 @@ def test_no_wrong_f_distill_has_that_gradient(wrong, options, monkeypatch):
 
 def test_f_distill_of_the_reverse_divergence_is_dmd2():
     """Whose weight is 1, in each sample's own unit."""
-    first, second = (slope(method, dims=PLANE, batches=2) for method in (
-        FDistill(times=At(), divergence="reverse_kl", gan=SEEN), DMD2(times=At(), gan=SEEN)))
+    first, second = (
+        slope(method, dims=PLANE, batches=2)
+        for method in (FDistill(times=At(), divergence="reverse_kl", gan=SEEN), DMD2(times=At(), gan=SEEN))
+    )
     torch.testing.assert_close(first, second)
 
 
@@ -370,11 +418,16 @@ LOSSES = {"softplus": lambda logit: softplus(-logit), "hinge": lambda logit: -lo
 @pytest.mark.parametrize("loss", LOSSES)
 def test_the_critics_term_has_the_gradient_of_the_loss_of_its_logits(loss):
     """Alone: of a student that the fake and the teacher cannot tell apart. The critic tells."""
-    gan, expected = Adversary(weight=0.5, loss=loss, features=("seen",)), mean_slope(fooled(LOSSES[loss]), dims=PLANE) / 2
+    gan, expected = (
+        Adversary(weight=0.5, loss=loss, features=("seen",)),
+        mean_slope(fooled(LOSSES[loss]), dims=PLANE) / 2,
+    )
     found = slope(SiDA(times=At(), gan=gan), dims=PLANE, truth=OWN)
     assert agree(found, expected)
     assert not agree(found, 2 * expected) and not agree(found, -expected)
-    assert not agree(found, mean_slope(fooled(LOSSES["hinge" if loss == "softplus" else "softplus"]), dims=PLANE) / 2)
+    assert not agree(
+        found, mean_slope(fooled(LOSSES["hinge" if loss == "softplus" else "softplus"]), dims=PLANE) / 2
+    )
     torch.testing.assert_close(slope(DMD2(times=At(), gan=gan), dims=PLANE, truth=OWN), found)
     assert not agree(slope(SiDA(times=At(), gan=gan), dims=PLANE, truth=OWN, scale=0.7), expected)
 
@@ -384,4 +437,7 @@ def test_both_terms_add_up(weight, right, monkeypatch):
     whole(monkeypatch)
     expected = mean_slope(kullback_leibler(2.0, TRUTH[:, PLANE]), dims=PLANE) / 2
     expected += 0.3 * mean_slope(fooled(LOSSES["softplus"]), dims=PLANE)
-    assert agree(slope(DMD2(times=At(), gan=Adversary(weight=weight, features=("seen",))), dims=PLANE), expected) == right
+    assert (
+        agree(slope(DMD2(times=At(), gan=Adversary(weight=weight, features=("seen",))), dims=PLANE), expected)
+        == right
+    )

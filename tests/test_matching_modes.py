@@ -35,10 +35,20 @@ class Corrected(nn.Module):
         return self.exact(x, t) + self.mlp(x, 1000 * t - 1)
 
 
-# Of score identities: above a sigma / alpha of 5 this student runs away, to spreads of a hundred, at these learning rates.
-IDENTITY = {"alpha": 1.0, "spacing": "karras[ratio_max=1]", "times": KarrasIndex(points=100, sigma_min=0.02, sigma_max=5.0)}
-SETTINGS = {"dmd2": {"fake_turns": 2}, "f_distill": {"fake_turns": 2},
-            "sid": IDENTITY, "sida": IDENTITY, "diff_instruct": {}}
+# Of score identities: above a sigma / alpha of 5 this student runs away, to spreads of a hundred, at these
+# learning rates.
+IDENTITY = {
+    "alpha": 1.0,
+    "spacing": "karras[ratio_max=1]",
+    "times": KarrasIndex(points=100, sigma_min=0.02, sigma_max=5.0),
+}
+SETTINGS = {
+    "dmd2": {"fake_turns": 2},
+    "f_distill": {"fake_turns": 2},
+    "sid": IDENTITY,
+    "sida": IDENTITY,
+    "diff_instruct": {},
+}
 
 
 def learned(name, folder, updates, rate, ema=0.995, **settings):
@@ -48,9 +58,21 @@ def learned(name, folder, updates, rate, ema=0.995, **settings):
     method = METHODS[name](**SETTINGS[name], **settings)
     torch.manual_seed(0)
     teacher = Denoiser(Corrected(), Cosine(), "x0", (2,), "time", sampling=method.sampling()).eval()
-    config = TrainConfig(**method.training | {"steps": updates, "batch": 256, "lr": rate, "decay": "cosine", "ema": ema,
-                                              "log_every": updates, "save_every": updates})
-    training = Training(method, Progress, deepcopy(teacher), teacher, toy(n=20_000), config, folder, Accelerator(cpu=True))
+    config = TrainConfig(
+        **method.training
+        | {
+            "steps": updates,
+            "batch": 256,
+            "lr": rate,
+            "decay": "cosine",
+            "ema": ema,
+            "log_every": updates,
+            "save_every": updates,
+        }
+    )
+    training = Training(
+        method, Progress, deepcopy(teacher), teacher, toy(n=20_000), config, folder, Accelerator(cpu=True)
+    )
     for _ in training:
         pass
     return training.result().eval()
@@ -77,15 +99,25 @@ def test_one_step_finds_every_mode(name, tmp_path):
 
     Measured: 1.7 to 2.3 times its truth, the others within 0.22, energies of 0.008 to 0.010.
     """
-    updates, rate = 800 if name in ("dmd2", "f_distill") else 1000, 3e-3 if SETTINGS[name] is IDENTITY else 5e-3
+    updates, rate = (
+        800 if name in ("dmd2", "f_distill") else 1000,
+        3e-3 if SETTINGS[name] is IDENTITY else 5e-3,
+    )
     ratios, off, energy = figures(name, learned(name, tmp_path, updates, rate))
     assert 0.4 < ratios[0] < 3 and (ratios[1:] - 1).abs().max() < 0.35 and off < 0.35 and energy < 0.015
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("name", "rate", "rarest", "others"), [
-    ("dmd2", 5e-3, 0.2, 0.2), ("f_distill", 5e-3, 1.0, 0.2), ("diff_instruct", 5e-3, 1.0, 0.2),
-    ("sid", 1e-3, 1.0, 0.2), ("sida", 1e-3, 1.0, 0.3)])
+@pytest.mark.parametrize(
+    ("name", "rate", "rarest", "others"),
+    [
+        ("dmd2", 5e-3, 0.2, 0.2),
+        ("f_distill", 5e-3, 1.0, 0.2),
+        ("diff_instruct", 5e-3, 1.0, 0.2),
+        ("sid", 1e-3, 1.0, 0.2),
+        ("sida", 1e-3, 1.0, 0.3),
+    ],
+)
 def test_one_step_has_the_weights(name, rate, rarest, others, tmp_path):
     """All but the rarest within a fifth of the truth, but for sida, and all by dmd2.
 
@@ -94,4 +126,6 @@ def test_one_step_has_the_weights(name, rate, rarest, others, tmp_path):
     apart have, and a rate of 3e-3, which does for 1,000 updates of sid, throws it off to infinity in these.
     """
     ratios, off, energy = figures(name, learned(name, tmp_path, 4000, rate, 0.999))
-    assert abs(ratios[0] - 1) < rarest and (ratios[1:] - 1).abs().max() < others and off < 0.35 and energy < 0.01
+    assert (
+        abs(ratios[0] - 1) < rarest and (ratios[1:] - 1).abs().max() < others and off < 0.35 and energy < 0.01
+    )

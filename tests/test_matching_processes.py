@@ -10,10 +10,19 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 from test_processes import distance, together
 
-TURNS, STEPS, HALF = 3, 20, 10                                    # 10 is no multiple of 3
-JOBS = {name: {"method": name, "settings": {"fake_turns": TURNS, "steps": [1, 2], "critic_weight": 1.0},
-               "train": {"steps": STEPS, "save_every": 1000, "lr": 3e-3, "ema": 0.9}} for name in ("dmd2", "f_distill")}
-HALVES = {f"{name}-half": job | {"until": HALF, "train": job["train"] | {"save_every": HALF}} for name, job in JOBS.items()}
+TURNS, STEPS, HALF = 3, 20, 10  # 10 is no multiple of 3
+JOBS = {
+    name: {
+        "method": name,
+        "settings": {"fake_turns": TURNS, "steps": [1, 2], "critic_weight": 1.0},
+        "train": {"steps": STEPS, "save_every": 1000, "lr": 3e-3, "ema": 0.9},
+    }
+    for name in ("dmd2", "f_distill")
+}
+HALVES = {
+    f"{name}-half": job | {"until": HALF, "train": job["train"] | {"save_every": HALF}}
+    for name, job in JOBS.items()
+}
 RESTS = {f"{name}-rest": job for name, job in JOBS.items()}
 
 
@@ -49,11 +58,15 @@ def test_two_processes_train_the_three_networks_of_one(two, one, name):
     assert steps == {"student": STEPS // TURNS, "fake": STEPS, "critic": STEPS}
     begun = many.training(JOBS[name], two / "begun", Accelerator(cpu=True)).tensors()
     for role in ("student.", "fake.", "critic."):
-        assert distance(*({k: v for k, v in of.items() if k.startswith(role)} for of in (begun, tensors))) > 0.01, role
+        assert (
+            distance(*({k: v for k, v in of.items() if k.startswith(role)} for of in (begun, tensors))) > 0.01
+        ), role
 
 
 @pytest.mark.parametrize("name", JOBS)
-def test_what_is_stopped_in_the_middle_of_a_cycle_ends_alike_on_two_processes_and_on_one(two, one, name, tmp_path):
+def test_what_is_stopped_in_the_middle_of_a_cycle_ends_alike_on_two_processes_and_on_one(
+    two, one, name, tmp_path
+):
     assert HALF % TURNS and STEPS % TURNS
     assert distance(load_file(two / f"{name}-rest.safetensors"), one[name]) < 1e-4
     shutil.copytree(two / f"{name}-half", tmp_path / "rest")

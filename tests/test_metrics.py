@@ -63,9 +63,12 @@ def test_frechet_distance_of_known_gaussians():
     assert frechet_distance(a, a) == pytest.approx(0, abs=1e-9)
 
 
-@pytest.mark.parametrize("n", [20, 300])                 # fewer samples than dimensions, and more
+@pytest.mark.parametrize("n", [20, 300])  # fewer samples than dimensions, and more
 def test_frechet_distance_equals_the_square_root_of_the_product(n):
-    x, y = torch.randn(n, 40, generator=rng()), torch.randn(n, 40, generator=rng(1)) * torch.linspace(0.1, 3, 40) + 0.5
+    x, y = (
+        torch.randn(n, 40, generator=rng()),
+        torch.randn(n, 40, generator=rng(1)) * torch.linspace(0.1, 3, 40) + 0.5,
+    )
     a, b = statistics(x), statistics(y)
     product = scipy.linalg.sqrtm((a.cov @ b.cov).numpy()).real.trace()
     direct = (a.mean - b.mean).square().sum() + a.cov.trace() + b.cov.trace() - 2 * product
@@ -90,7 +93,7 @@ def test_extrapolation_takes_the_bias_of_few_samples_away():
 
 def test_there_is_no_extrapolation_where_a_fold_has_too_few():
     x = torch.randn(64, 16, generator=rng())
-    assert at_infinity(folds(x), statistics(x)) is None                # 16 a fold in 16 dimensions
+    assert at_infinity(folds(x), statistics(x)) is None  # 16 a fold in 16 dimensions
     assert at_infinity(folds(torch.cat([x, x + 0.1])), statistics(x)) is not None
 
 
@@ -118,15 +121,21 @@ def test_energy_distance_by_hand():
 def test_the_polynomial_kernels_discrepancy_is_torch_fidelitys():
     x, y = torch.randn(80, 6, generator=rng()), torch.randn(80, 6, generator=rng(1)) + 0.3
     settings = {"kid_kernel_poly_degree": 3, "kid_kernel_poly_gamma": None, "kid_kernel_poly_coef0": 1.0}
-    gram = [kernel_poly(a.double().numpy(), b.double().numpy(), **settings) for a, b in ((x, x), (x, y), (y, y))]
+    gram = [
+        kernel_poly(a.double().numpy(), b.double().numpy(), **settings) for a, b in ((x, x), (x, y), (y, y))
+    ]
     assert discrepancy(x, y, polynomial).value == pytest.approx(mmd2(*gram), rel=1e-9)
 
 
 @pytest.mark.parametrize("kernel", [distance, polynomial])
 def test_a_discrepancy_is_unbiased_and_its_error_is_its_spread(kernel):
     def drawn(shift):
-        return [discrepancy(*(torch.randn(60, 3, generator=rng(2 * seed + i)) + shift * i for i in (0, 1)), kernel)
-                for seed in range(300)]
+        return [
+            discrepancy(
+                *(torch.randn(60, 3, generator=rng(2 * seed + i)) + shift * i for i in (0, 1)), kernel
+            )
+            for seed in range(300)
+        ]
 
     same, apart = drawn(0.0), drawn(1.0)
     values = torch.tensor([found.value for found in same])
@@ -140,7 +149,9 @@ def test_terms_sum_to_the_value_and_belong_to_their_samples():
     x, y = torch.randn(70, 3, generator=rng()), torch.randn(90, 3, generator=rng(1)) + 1
     found = discrepancy(x, y, distance)
     assert (found.x_terms.mean() + found.y_terms.mean()).item() == pytest.approx(2 * found.value, rel=1e-5)
-    without = discrepancy(torch.cat([x[:10], x[11:]]), y, distance)       # what leaving sample 10 out does, to first order
+    without = discrepancy(
+        torch.cat([x[:10], x[11:]]), y, distance
+    )  # what leaving sample 10 out does, to first order
     change = -(found.x_terms[10] - found.x_terms.mean()).item() / len(x)
     assert without.value - found.value == pytest.approx(change, abs=0.1 * abs(change) + 2e-3)
 
@@ -150,7 +161,7 @@ def test_chunks_do_not_change_anything(monkeypatch):
     whole = discrepancy(x, y, distance), neighbourhood(x, y)
     for module in (kernels, neighbours):
         monkeypatch.setattr(module, "ENTRIES", 500)
-    x, y = x.clone(), y.clone()                                           # what is known of y is remembered
+    x, y = x.clone(), y.clone()  # what is known of y is remembered
     parts = discrepancy(x, y, distance), neighbourhood(x, y)
     assert parts[0].value == pytest.approx(whole[0].value, rel=1e-9)
     torch.testing.assert_close(parts[0].y_terms, whole[0].y_terms)
@@ -160,11 +171,11 @@ def test_chunks_do_not_change_anything(monkeypatch):
 def test_sliced_wasserstein_of_gaussians():
     n, d, generator = 8_000, 4, rng()
     x, y = torch.randn(n, d, generator=generator), 2 * torch.randn(n, d, generator=generator)
-    assert sliced_wasserstein(x, y) == pytest.approx(1, rel=0.03)                     # |2 - 1| in every direction
+    assert sliced_wasserstein(x, y) == pytest.approx(1, rel=0.03)  # |2 - 1| in every direction
     moved = x + torch.tensor([3.0, 0, 0, 0])
-    assert sliced_wasserstein(x, moved) == pytest.approx(1.5, rel=0.1)                 # 3 sqrt(E u^2), u^2 = 1/4
+    assert sliced_wasserstein(x, moved) == pytest.approx(1.5, rel=0.1)  # 3 sqrt(E u^2), u^2 = 1/4
     assert sliced_wasserstein(x, x) == 0
-    assert sliced_wasserstein(x, x[: n // 2]) < 0.05                                   # unequal counts
+    assert sliced_wasserstein(x, x[: n // 2]) < 0.05  # unequal counts
 
 
 # ---- neighbours
@@ -184,7 +195,9 @@ def test_density_and_coverage_by_their_definition():
     between, within = torch.cdist(y, x), torch.cdist(y, y)
     radius = within.sort(1).values[:, 5]
     ours = neighbourhood(x, y)
-    assert ours["density"] == pytest.approx(((between < radius[:, None]).sum(0).float() / 5).mean().item(), rel=1e-5)
+    assert ours["density"] == pytest.approx(
+        ((between < radius[:, None]).sum(0).float() / 5).mean().item(), rel=1e-5
+    )
     assert ours["coverage"] == pytest.approx((between.amin(1) < radius).float().mean().item(), rel=1e-5)
 
 

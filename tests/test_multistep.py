@@ -14,9 +14,18 @@ from fastdiff.core.guidance import Guided
 from fastdiff.core.schedule import SCHEDULES, VP, Cosine, Flow, Karras
 from fastdiff.samplers import SAMPLERS, time_grid
 
-MULTISTEP = [("dpmpp_2m", {}), ("dpmpp_3m", {}), ("dpmpp_3m", {"compat": True}), ("unipc", {"order": 1}), ("unipc", {}),
-             ("unipc", {"solver": "bh1"}), ("unipc", {"order": 3}), ("ipndm", {}), ("deis", {})]
-GRID = f64([0.9, 0.82, 0.76, 0.63, 0.55, 0.5, 0.38, 0.31])                 # uneven, of VP and Flow
+MULTISTEP = [
+    ("dpmpp_2m", {}),
+    ("dpmpp_3m", {}),
+    ("dpmpp_3m", {"compat": True}),
+    ("unipc", {"order": 1}),
+    ("unipc", {}),
+    ("unipc", {"solver": "bh1"}),
+    ("unipc", {"order": 3}),
+    ("ipndm", {}),
+    ("deis", {}),
+]
+GRID = f64([0.9, 0.82, 0.76, 0.63, 0.55, 0.5, 0.38, 0.31])  # uneven, of VP and Flow
 schedules = pytest.mark.parametrize("schedule", [kind() for kind in SCHEDULES.values()], ids=repr)
 
 
@@ -52,7 +61,7 @@ def step(schedule, kind, f, x, t, s):
 def defects(sampler, kind, degree, schedule=None, times=GRID, **options):
     """How far each step of a solver is from the exact one, started where the solver stands."""
     schedule = schedule or VP()
-    f = lambda u: (0.7 * u - 0.4) ** degree                                                          # noqa: E731
+    f = lambda u: (0.7 * u - 0.4) ** degree  # noqa: E731
     x, found = noise(4), []
     states = SAMPLERS[sampler](Given(schedule, kind, lambda t: f(log_snr(schedule, t))), x, times, **options)
     for (t, s), state in zip(pairwise(times), states, strict=True):
@@ -62,14 +71,22 @@ def defects(sampler, kind, degree, schedule=None, times=GRID, **options):
 
 
 @pytest.mark.parametrize("schedule", [VP(), Flow(), Cosine()], ids=repr)
-@pytest.mark.parametrize(("sampler", "options", "kind", "order"), [
-    ("dpmpp_2m", {}, "x0", 1), ("dpmpp_3m", {}, "x0", 3), ("unipc", {"order": 3}, "x0", 3),
-    ("deis", {"order": 1}, "eps", 1), ("deis", {"order": 2}, "eps", 2), ("deis", {}, "eps", 3)])
+@pytest.mark.parametrize(
+    ("sampler", "options", "kind", "order"),
+    [
+        ("dpmpp_2m", {}, "x0", 1),
+        ("dpmpp_3m", {}, "x0", 3),
+        ("unipc", {"order": 3}, "x0", 3),
+        ("deis", {"order": 1}, "eps", 1),
+        ("deis", {"order": 2}, "eps", 2),
+        ("deis", {}, "eps", 3),
+    ],
+)
 def test_a_polynomial_below_the_order_is_integrated_exactly(sampler, options, kind, order, schedule):
     """Once there is history; and one of the order's degree is not. (dpmpp_2m is the midpoint form, exact on constants.)"""
     for degree in range(order):
-        assert max(defects(sampler, kind, degree, schedule, **options)[order + 1:]) < 1e-12
-    assert min(defects(sampler, kind, order, schedule, **options)[order + 1:]) > 1e-6
+        assert max(defects(sampler, kind, degree, schedule, **options)[order + 1 :]) < 1e-12
+    assert min(defects(sampler, kind, order, schedule, **options)[order + 1 :]) > 1e-6
 
 
 @pytest.mark.parametrize("order", [2, 3])
@@ -86,11 +103,16 @@ def test_the_public_third_order_is_not_exact_on_a_parabola():
 
 @pytest.mark.parametrize("order", [1, 2, 3, 4])
 def test_ipndm_is_exact_on_a_polynomial_of_sigma_on_an_even_grid(order):
-    times, f = torch.linspace(5.0, 1.0, 9, dtype=torch.float64), np.polynomial.Polynomial([0.3, -1.0, 0.5, 0.25][:order])
+    times, f = (
+        torch.linspace(5.0, 1.0, 9, dtype=torch.float64),
+        np.polynomial.Polynomial([0.3, -1.0, 0.5, 0.25][:order]),
+    )
     denoise = Given(Karras(), "eps", lambda t: f(float(t)))
     states = [noise(4), *(state.x for state in SAMPLERS["ipndm"](denoise, noise(4), times, order=order))]
-    for i, (t, s) in list(enumerate(pairwise(times.tolist())))[order - 1:]:
-        torch.testing.assert_close(states[i + 1] - states[i], torch.full_like(noise(4), f.integ()(s) - f.integ()(t)))
+    for i, (t, s) in list(enumerate(pairwise(times.tolist())))[order - 1 :]:
+        torch.testing.assert_close(
+            states[i + 1] - states[i], torch.full_like(noise(4), f.integ()(s) - f.integ()(t))
+        )
 
 
 @pytest.mark.parametrize("degree", [0, 1, 2])
@@ -119,7 +141,9 @@ def test_the_corrector_of_unipc_is_exact_one_degree_higher(degree):
 def test_first_order_is_ddim(sampler, options, schedule):
     times = time_grid(schedule, 7, "karras")
     x = noise() * schedule.alpha_sigma(times[0])[1]
-    for a, b in zip(walk(sampler, mixture(schedule), x, times, **options), walk("ddim", mixture(schedule), x, times)):
+    for a, b in zip(
+        walk(sampler, mixture(schedule), x, times, **options), walk("ddim", mixture(schedule), x, times)
+    ):
         torch.testing.assert_close(a.x, b.x, rtol=1e-9, atol=1e-9)
 
 
@@ -129,8 +153,14 @@ def test_pure_noise_and_data_are_first_order(sampler, options, schedule):
     """Two steps are DDIM's both; from alpha = 0, whose log-SNR is infinite, so is the second of three."""
     times = time_grid(schedule, 3)
     x, singular = noise() * schedule.alpha_sigma(times[0])[1], schedule.alpha_sigma(times[0])[0] == 0
-    for grid, same in ((times[[0, 3]], 1), (times, 1 if singular else 0), (times[[0, 1, 3]], 2 if singular else 0)):
-        ours, ddim = (walk(name, mixture(schedule), x, grid, **how) for name, how in ((sampler, options), ("ddim", {})))
+    for grid, same in (
+        (times[[0, 3]], 1),
+        (times, 1 if singular else 0),
+        (times[[0, 1, 3]], 2 if singular else 0),
+    ):
+        ours, ddim = (
+            walk(name, mixture(schedule), x, grid, **how) for name, how in ((sampler, options), ("ddim", {}))
+        )
         for a, b in list(zip(ours, ddim))[:same]:
             torch.testing.assert_close(a.x, b.x, rtol=1e-9, atol=1e-9)
         assert torch.equal(ours[-1].x, ours[-1].x0)
@@ -156,9 +186,18 @@ def test_a_single_step_costs_its_order(order, schedule):
     assert seen == [first, *(first + order * i for i in (1, 2, 3)), first + 3 * order + 1]
 
 
-@pytest.mark.parametrize(("sampler", "options", "kept"), [
-    ("dpmpp_2m", {}, 1), ("dpmpp_3m", {}, 2), ("unipc", {"order": 2}, 2), ("unipc", {"order": 3}, 3),
-    ("ipndm", {"order": 1}, 0), ("ipndm", {}, 3), ("deis", {}, 2)])
+@pytest.mark.parametrize(
+    ("sampler", "options", "kept"),
+    [
+        ("dpmpp_2m", {}, 1),
+        ("dpmpp_3m", {}, 2),
+        ("unipc", {"order": 2}, 2),
+        ("unipc", {"order": 3}, 3),
+        ("ipndm", {"order": 1}, 0),
+        ("ipndm", {}, 3),
+        ("deis", {}, 2),
+    ],
+)
 def test_history_is_let_go(sampler, options, kept):
     model, made, alive = mixture(VP()), [], []
 
@@ -176,12 +215,16 @@ def test_history_is_let_go(sampler, options, kept):
     assert max(alive) <= max(kept, 1) and alive[-1] <= 1
 
 
-@pytest.mark.parametrize(("sampler", "options", "line"), [
-    ("unipc", {"order": 5}, "unipc: order = 5, expected one of 1, 2, 3"),
-    ("unipc", {"solver": "bh3"}, "unipc: solver = 'bh3', expected one of bh1, bh2"),
-    ("ipndm", {"order": 0}, "ipndm: order = 0, expected one of 1, 2, 3, 4"),
-    ("deis", {"order": 4}, "deis: order = 4, expected one of 1, 2, 3"),
-    ("dpm_solver", {"order": 1}, "dpm_solver: order = 1, expected one of 2, 3")])
+@pytest.mark.parametrize(
+    ("sampler", "options", "line"),
+    [
+        ("unipc", {"order": 5}, "unipc: order = 5, expected one of 1, 2, 3"),
+        ("unipc", {"solver": "bh3"}, "unipc: solver = 'bh3', expected one of bh1, bh2"),
+        ("ipndm", {"order": 0}, "ipndm: order = 0, expected one of 1, 2, 3, 4"),
+        ("deis", {"order": 4}, "deis: order = 4, expected one of 1, 2, 3"),
+        ("dpm_solver", {"order": 1}, "dpm_solver: order = 1, expected one of 2, 3"),
+    ],
+)
 def test_unknown_options_are_refused(sampler, options, line):
     denoise = Guided(mixture(Cosine()))
     with pytest.raises(FastdiffError, match=line):

@@ -15,7 +15,9 @@ from fastdiff.networks.oracle import GaussianMixture, Points
 from fastdiff.samplers import SAMPLERS, time_grid
 from fastdiff.training.placement import halve
 
-schedules = pytest.mark.parametrize("schedule", [*(kind() for kind in SCHEDULES.values()), Trig(sigma_data=0.5)], ids=repr)
+schedules = pytest.mark.parametrize(
+    "schedule", [*(kind() for kind in SCHEDULES.values()), Trig(sigma_data=0.5)], ids=repr
+)
 SMALL = {"channels": (8, 16), "layers": 1, "groups": 4}
 
 
@@ -47,14 +49,20 @@ def test_no_label_is_the_null_label(make):
         torch.nn.init.normal_(net.last.weight)
     x, t = torch.randn(4, *((2,) if isinstance(net, MLP) else (1, 8, 8))), torch.full((4,), 10.0)
     assert net.null_label == 3
-    say = lambda label: net(x, t, None, {"label": torch.full((4,), label)})          # noqa: E731
+    say = lambda label: net(x, t, None, {"label": torch.full((4,), label)})  # noqa: E731
     assert torch.equal(net(x, t), say(3))
     assert all(not torch.allclose(net(x, t), say(label), atol=1e-4) for label in range(3))
 
 
-@pytest.mark.parametrize("make", [
-    lambda: mlp((2,), 3, width=32), lambda: unet((1, 8, 8), 3, **SMALL),
-    lambda: dit((1, 8, 8), 3, depth=2, width=16, heads=2)], ids=["mlp", "unet", "dit"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: mlp((2,), 3, width=32),
+        lambda: unet((1, 8, 8), 3, **SMALL),
+        lambda: dit((1, 8, 8), 3, depth=2, width=16, heads=2),
+    ],
+    ids=["mlp", "unet", "dit"],
+)
 @pytest.mark.parametrize("more", [(), ("two",), ("guided",), ("two", "guided")], ids=" ".join)
 def test_a_network_kept_in_bfloat16_answers_nearly_the_same(make, more):
     """Half of the memory, its times apart, and a gradient of x."""
@@ -70,7 +78,10 @@ def test_a_network_kept_in_bfloat16_answers_nearly_the_same(make, more):
     halve(half)
     assert sum(p.nbytes for p in half.parameters()) * 2 == sum(p.nbytes for p in whole.parameters())
     assert {p.dtype for p in half.parameters()} == {torch.bfloat16}
-    x, cond = torch.randn(4, *shape), {"label": torch.arange(4), "guidance": torch.tensor([1.0, 2.0, 3.0, 4.0])}
+    x, cond = (
+        torch.randn(4, *shape),
+        {"label": torch.arange(4), "guidance": torch.tensor([1.0, 2.0, 3.0, 4.0])},
+    )
     near = []
     for t in (f64(1000.0), f64(999.0), f64([3.0, 500.0, 998.0, 999.0])):
         one, two = (model.raw(x, t, t / 2, cond) for model in (whole, half))
@@ -78,7 +89,9 @@ def test_a_network_kept_in_bfloat16_answers_nearly_the_same(make, more):
         near.append(two)
     assert not torch.equal(*near[:2])
     x.requires_grad_()
-    slope, other = (torch.autograd.grad(model(x, t, t / 2, cond).x0.square().sum(), x)[0] for model in (whole, half))
+    slope, other = (
+        torch.autograd.grad(model(x, t, t / 2, cond).x0.square().sum(), x)[0] for model in (whole, half)
+    )
     assert (slope - other).norm() < 0.1 * slope.norm()
 
 
@@ -92,14 +105,17 @@ def test_mlp_sees_the_time_and_starts_at_zero():
     assert all((a - b).abs().max() > 1e-4 for i, a in enumerate(apart) for b in apart[:i])
 
 
-@pytest.mark.parametrize(("build", "message"), [
-    (lambda: unet((2,)), r"unet expects images \(C, H, W\), the data have shape \(2,\); use mlp"),
-    (lambda: unet((1, 28, 28), channels=(8, 8, 8, 8)), "4 resolutions cannot halve images of 28 x 28"),
-    (lambda: unet((1, 8, 6), channels=(8, 8, 8)), "3 resolutions cannot halve images of 8 x 6"),
-    (lambda: unet((1, 8, 8), channels=(8, 12)), "12 is no multiple of the 8 groups"),
-    (lambda: unet((1, 8, 8), channels=(8, 16), head=12), "head: 16 channels are no heads of 12"),
-    (lambda: mlp((1, 8, 8)), r"mlp expects vectors \(D,\), the data have shape \(1, 8, 8\); use unet"),
-])
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: unet((2,)), r"unet expects images \(C, H, W\), the data have shape \(2,\); use mlp"),
+        (lambda: unet((1, 28, 28), channels=(8, 8, 8, 8)), "4 resolutions cannot halve images of 28 x 28"),
+        (lambda: unet((1, 8, 6), channels=(8, 8, 8)), "3 resolutions cannot halve images of 8 x 6"),
+        (lambda: unet((1, 8, 8), channels=(8, 12)), "12 is no multiple of the 8 groups"),
+        (lambda: unet((1, 8, 8), channels=(8, 16), head=12), "head: 16 channels are no heads of 12"),
+        (lambda: mlp((1, 8, 8)), r"mlp expects vectors \(D,\), the data have shape \(1, 8, 8\); use unet"),
+    ],
+)
 def test_misfits_are_refused(build, message):
     with pytest.raises(FastdiffError, match=message):
         build()
@@ -118,10 +134,15 @@ def test_an_image_is_told_from_planes(image, classes):
     x, t, s = torch.randn(3, 2, 8, 8), torch.tensor([999.0, 340.0, 1.5]), torch.tensor([500.0, 0.0, 0.0])
     cond = {"image": torch.randn(3, image, 8, 8), "guidance": torch.tensor([1.0, 2.0, 9.0])}
     told = {"class_labels": torch.full((3,), 3)} if classes else {}
-    torch.testing.assert_close(net(x, t, None, cond), net.module(torch.cat([x, cond["image"]], 1), t, **told).sample)
-    for student, two, guided in ((net.with_second_time(), True, False), (net.with_guidance(), False, True),
-                                 (net.with_second_time().with_guidance(), True, True),
-                                 (net.with_guidance().with_second_time(), True, True)):
+    torch.testing.assert_close(
+        net(x, t, None, cond), net.module(torch.cat([x, cond["image"]], 1), t, **told).sample
+    )
+    for student, two, guided in (
+        (net.with_second_time(), True, False),
+        (net.with_guidance(), False, True),
+        (net.with_second_time().with_guidance(), True, True),
+        (net.with_guidance().with_second_time(), True, True),
+    ):
         assert (student.image, student.channels, student.learned_variance) == (image, 2, False)
         torch.testing.assert_close(student(x, t, s, cond), net(x, t, None, cond), rtol=0, atol=1e-5)
         for p in student.parameters():
@@ -138,26 +159,37 @@ def test_an_image_is_told_from_planes(image, classes):
 @torch.no_grad()
 def test_an_image_is_brought_to_the_size_of_x():
     net, x, t = unet((1, 8, 8), **SMALL, image=1).eval(), torch.randn(2, 1, 8, 8), torch.tensor([3.0, 999.0])
-    say = lambda image: net(x, t, None, {"image": image})                              # noqa: E731
+    say = lambda image: net(x, t, None, {"image": image})  # noqa: E731
     image = torch.randn(2, 1, 4, 4)
-    torch.testing.assert_close(say(image), say(torch.nn.functional.interpolate(image, (8, 8), mode="bilinear")))
+    torch.testing.assert_close(
+        say(image), say(torch.nn.functional.interpolate(image, (8, 8), mode="bilinear"))
+    )
     torch.testing.assert_close(say(torch.full((2, 1, 16, 16), 0.3)), say(torch.full((2, 1, 8, 8), 0.3)))
-    torch.testing.assert_close(net.bfloat16()(x.bfloat16(), t.bfloat16(), None, {"image": image}).float(),
-                               net.float()(x, t, None, {"image": image}), rtol=0.3, atol=0.3)
+    torch.testing.assert_close(
+        net.bfloat16()(x.bfloat16(), t.bfloat16(), None, {"image": image}).float(),
+        net.float()(x, t, None, {"image": image}),
+        rtol=0.3,
+        atol=0.3,
+    )
     for wrong, got in ((None, "none"), ({"image": torch.randn(2, 3, 4, 4)}, "3")):
         with pytest.raises(FastdiffError, match=f"conditioned on an image of 1 channels, got {got}"):
             net(x, t, None, wrong)
 
 
 def test_scales_residual_resampling_and_heads():
-    net = unet((1, 8, 8), **SMALL, scale_shift=True, resampling="resnet", head=8, embedding=20, attention=(8,))
+    net = unet(
+        (1, 8, 8), **SMALL, scale_shift=True, resampling="resnet", head=8, embedding=20, attention=(8,)
+    )
     config = net.module.config
-    assert config.down_block_types == ("AttnDownBlock2D", "ResnetDownsampleBlock2D") and config.attention_head_dim == 8
+    assert (
+        config.down_block_types == ("AttnDownBlock2D", "ResnetDownsampleBlock2D")
+        and config.attention_head_dim == 8
+    )
     x = torch.randn(2, 1, 8, 8)
     (net(x, torch.tensor([3.0, 999.0])) - x).square().sum().backward()
     assert all(p.grad.isfinite().all() for p in net.parameters())
     assert net.module.time_embedding.linear_2.weight.shape == (20, 20)
-    assert net.module.mid_block.resnets[0].time_emb_proj.weight.shape == (32, 20)          # scales and shifts
+    assert net.module.mid_block.resnets[0].time_emb_proj.weight.shape == (32, 20)  # scales and shifts
 
 
 # ---- oracle
@@ -172,8 +204,10 @@ def test_mixture_is_the_posterior_mean(schedule):
     """Bayes by the trapezoid rule on a fine grid of clean data."""
     model = mixture(schedule)
     grid = torch.linspace(-4, 5, 40_001, dtype=torch.float64)
-    prior = sum(w / std * (-((grid - mean) ** 2) / (2 * std**2)).exp()
-                for w, mean, std in [(2, -1.0, 0.2), (1, 0.3, 0.5), (1, 2.0, 0.05)])
+    prior = sum(
+        w / std * (-((grid - mean) ** 2) / (2 * std**2)).exp()
+        for w, mean, std in [(2, -1.0, 0.2), (1, 0.3, 0.5), (1, 2.0, 0.05)]
+    )
     t = f64([0.05, 0.3, 0.6, 0.95]) * schedule.t_max
     x = f64([-0.7, 0.9, 1.4, -0.2])[:, None] * schedule.alpha_sigma(t)[1][:, None].clamp(min=1)
     alpha, sigma = schedule.alpha_sigma(t)
@@ -187,7 +221,11 @@ def test_mixture_is_the_posterior_mean(schedule):
 def test_images_are_vectors_to_the_mixture():
     g = torch.Generator().manual_seed(0)
     means, x = torch.randn(4, 2, 3, 4, generator=g).double(), torch.randn(5, 2, 3, 4, generator=g).double()
-    stds, weights, t = f64([0.1, 0.5, 1.0, 0.2]), torch.ones(4).double(), torch.linspace(0.2, 0.9, 5, dtype=torch.float64)
+    stds, weights, t = (
+        f64([0.1, 0.5, 1.0, 0.2]),
+        torch.ones(4).double(),
+        torch.linspace(0.2, 0.9, 5, dtype=torch.float64),
+    )
     image = GaussianMixture(means, stds, weights, Flow())
     vector = GaussianMixture(means.flatten(1), stds, weights, Flow())
     assert image.shape == (2, 3, 4) and vector.shape == (24,)
@@ -199,7 +237,9 @@ def test_a_mixture_is_unbiased():
     g, n = torch.Generator().manual_seed(0), 200_000
     model = mixture(Cosine())
     kind = torch.multinomial(f64([0.5, 0.25, 0.25]), n, replacement=True, generator=g)
-    x0 = (f64([-1.0, 0.3, 2.0])[kind] + f64([0.2, 0.5, 0.05])[kind] * torch.randn(n, generator=g).double())[:, None]
+    x0 = (f64([-1.0, 0.3, 2.0])[kind] + f64([0.2, 0.5, 0.05])[kind] * torch.randn(n, generator=g).double())[
+        :, None
+    ]
     t = f64(0.45)
     x = Cosine().mix(x0, torch.randn(n, 1, generator=g).double(), t)
     error = x0 - model(x, t).x0
@@ -217,7 +257,7 @@ def test_points_lands_on_the_data(schedule, sampler):
     x = x * schedule.alpha_sigma(times[0])[1]
     *_, last = SAMPLERS[sampler](Guided(model), x, times)
     distance = torch.cdist(last.x, data)
-    loose = 1e-2 if sampler in ("euler", "heun") else 1e-6                          # no straight paths in most schedules
+    loose = 1e-2 if sampler in ("euler", "heun") else 1e-6  # no straight paths in most schedules
     assert distance.min(1).values.max() < loose and distance.argmin(1).unique().numel() == 5
 
 

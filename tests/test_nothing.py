@@ -59,22 +59,37 @@ def models(tmp_path_factory):
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("models")
     export(Denoiser(mlp((2,), width=8, depth=1), Flow(), "velocity", (2,)), folder / "points", {})
-    export(Denoiser(unet((1, 8, 8), 10, channels=(8,), layers=1), Flow(), "velocity", (1, 8, 8)), folder / "digits", {})
+    export(
+        Denoiser(unet((1, 8, 8), 10, channels=(8,), layers=1), Flow(), "velocity", (1, 8, 8)),
+        folder / "digits",
+        {},
+    )
     return folder
 
 
 def source(models, **stage):
     """A recipe with a stage of points."""
-    return {"name": "tiny", "data": {"name": "toy", "n": 64}, "model": {"net": {"name": "mlp", "width": 8, "depth": 1}},
-            "train": {"steps": 4, "batch": 8, "sample_every": 2, "log_every": 2},
-            "bench": {"steps": [1], "baselines": [], "n": 8},
-            "stages": {"student": {"method": "jump", "teacher": str(models / "points")} | stage}}
+    return {
+        "name": "tiny",
+        "data": {"name": "toy", "n": 64},
+        "model": {"net": {"name": "mlp", "width": 8, "depth": 1}},
+        "train": {"steps": 4, "batch": 8, "sample_every": 2, "log_every": 2},
+        "bench": {"steps": [1], "baselines": [], "n": 8},
+        "stages": {"student": {"method": "jump", "teacher": str(models / "points")} | stage},
+    }
 
 
 def test_nothing_has_a_shape_and_labels_of_all_classes_in_turn_and_no_memory():
     data = open_dataset("nothing", shape=(3, 512, 512), classes=1000)
-    assert (data.shape, data.classes, len(data), data.examples.dtype) == ((3, 512, 512), 1000, 4000, torch.float32)
-    assert data.examples.untyped_storage().nbytes() == 4 and torch.bincount(data.labels).tolist() == [4] * 1000
+    assert (data.shape, data.classes, len(data), data.examples.dtype) == (
+        (3, 512, 512),
+        1000,
+        4000,
+        torch.float32,
+    )
+    assert (
+        data.examples.untyped_storage().nbytes() == 4 and torch.bincount(data.labels).tolist() == [4] * 1000
+    )
     assert len(data.fingerprint) == 16 and data.fingerprint != nothing((3, 512, 512)).fingerprint
     assert len({nothing(shape, classes).fingerprint for shape in ((2,), (3,)) for classes in (0, 3)}) == 4
     assert nothing((2,)).labels is None and len(nothing((2,), 5000)) == 5000
@@ -98,17 +113,30 @@ def test_a_stage_without_images_is_trained_as_with_them_and_judged_by_the_data_o
 
 
 def test_a_run_without_images_trains_exports_and_is_not_measured(models, tmp_path, fastdiff, capsys):
-    told = source(models) | {"data": {"name": "nothing", "shape": [1, 8, 8], "classes": 10},
-                             "model": {"net": {"name": "unet", "channels": [8], "layers": 1}, "labels": True}}
-    told["stages"] = {"student": {"method": "jump", "teacher": str(models / "digits")},
-                      "pairs": {"pairs": {"n": 16, "steps": 2}, "teacher": "student"},
-                      "kd": {"method": "kd", "data": "pairs", "teacher": "student", "train": {"sample_every": 0}}}
+    told = source(models) | {
+        "data": {"name": "nothing", "shape": [1, 8, 8], "classes": 10},
+        "model": {"net": {"name": "unet", "channels": [8], "layers": 1}, "labels": True},
+    }
+    told["stages"] = {
+        "student": {"method": "jump", "teacher": str(models / "digits")},
+        "pairs": {"pairs": {"n": 16, "steps": 2}, "teacher": "student"},
+        "kd": {"method": "kd", "data": "pairs", "teacher": "student", "train": {"sample_every": 0}},
+    }
     folder = stages.run(recipe.build(told), tmp_path / "run")
     printed = capsys.readouterr().out.replace("\n", " ")
-    assert "3 stages on no images, of shape (1, 8, 8)" in printed and printed.count("has no images to judge samples by") == 1
+    assert (
+        "3 stages on no images, of shape (1, 8, 8)" in printed
+        and printed.count("has no images to judge samples by") == 1
+    )
     assert not (folder / "bench.jsonl").exists() and load(folder / "kd").classes == 10
-    assert sorted(path.name for path in (folder / "student/samples").iterdir()) == ["00000002.png", "00000004.png"]
-    assert all(line["loss"] is not None for line in map(json.loads, (folder / "kd/log.jsonl").read_text().splitlines()))
+    assert sorted(path.name for path in (folder / "student/samples").iterdir()) == [
+        "00000002.png",
+        "00000004.png",
+    ]
+    assert all(
+        line["loss"] is not None
+        for line in map(json.loads, (folder / "kd/log.jsonl").read_text().splitlines())
+    )
     assert fastdiff("status", folder)[1].splitlines()[-1].split() == ["done"]
     before = {path: path.stat().st_mtime_ns for path in folder.glob("*/*.json")}
     stages.run(recipe.build(told), folder)
@@ -126,19 +154,38 @@ def test_a_model_of_latents_learns_without_images(tmp_path):
     assert (student.shape, student.image_shape) == ((2, 4, 4), (1, 8, 8))
 
 
-@pytest.mark.parametrize("change, message", [
-    ({"data": {"name": "nothing", "shape": [2]}, "method": {"name": "jump", "images": True}},
-     "stages.student.data: `nothing` has no images, and method jump as it is set learns from images"),
-    ({"data": {"name": "nothing", "shape": [2]}, "method": "ect"}, "and method ect as it is set learns from images"),
-    ({"data": "nothing"}, "'nothing' is no earlier stage of pairs and no path"),
-    ({"data": {"name": "nothing"}}, "stages.student.data.shape is missing"),
-    ({"data": {"name": "nothing", "shape": [0]}}, "stages.student.data.shape: value error, expected"),
-    ({"data": {"name": "nothing", "shape": [2], "classes": -1}}, "stages.student.data.classes: input should be greater"),
-    ({"data": {"name": "nothing", "shape": [2], "clases": 3}}, "stages.student.data.clases is unknown, did you mean"),
-    ({"data": {"name": "nothing", "shape": [3]}},
-     r"stages.student.data: nothing of shape \(3,\) and 0 classes, where the run's data toy, .* have \(2,\) and 0"),
-    ({"data": {"name": "nothing", "shape": [2], "classes": 4}}, r"nothing of shape \(2,\) and 4 classes, where"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (
+            {"data": {"name": "nothing", "shape": [2]}, "method": {"name": "jump", "images": True}},
+            "stages.student.data: `nothing` has no images, and method jump as it is set learns from images",
+        ),
+        (
+            {"data": {"name": "nothing", "shape": [2]}, "method": "ect"},
+            "and method ect as it is set learns from images",
+        ),
+        ({"data": "nothing"}, "'nothing' is no earlier stage of pairs and no path"),
+        ({"data": {"name": "nothing"}}, "stages.student.data.shape is missing"),
+        ({"data": {"name": "nothing", "shape": [0]}}, "stages.student.data.shape: value error, expected"),
+        (
+            {"data": {"name": "nothing", "shape": [2], "classes": -1}},
+            "stages.student.data.classes: input should be greater",
+        ),
+        (
+            {"data": {"name": "nothing", "shape": [2], "clases": 3}},
+            "stages.student.data.clases is unknown, did you mean",
+        ),
+        (
+            {"data": {"name": "nothing", "shape": [3]}},
+            r"stages.student.data: nothing of shape \(3,\) and 0 classes, where the run's data toy, .* have \(2,\) and 0",
+        ),
+        (
+            {"data": {"name": "nothing", "shape": [2], "classes": 4}},
+            r"nothing of shape \(2,\) and 4 classes, where",
+        ),
+    ],
+)
 def test_what_does_not_fit_is_refused_before_anything_is_trained(models, tmp_path, change, message):
     with pytest.raises(FastdiffError, match=message) as caught:
         stages.run(recipe.build(source(models, **change)), tmp_path / "run")
@@ -149,12 +196,19 @@ def test_a_run_on_nothing_with_a_method_of_images_is_refused(models):
     told = source(models) | {"data": {"name": "nothing", "shape": [2]}}
     recipe.build(told)
     told["stages"]["teacher"] = {"method": "denoising"}
-    with pytest.raises(FastdiffError, match="stages.teacher.data: `nothing` has no images, and method denoising"):
+    with pytest.raises(
+        FastdiffError, match="stages.teacher.data: `nothing` has no images, and method denoising"
+    ):
         recipe.build(told)
 
 
 def test_nothing_judges_no_samples(models, tmp_path, refused):
     with pytest.raises(FastdiffError, match="data: nothing has no images to judge samples by"):
-        list(sweep({"points": models / "points"}, nothing((2,)), BenchConfig(baselines=(), n=8), tmp_path / "out"))
+        list(
+            sweep(
+                {"points": models / "points"}, nothing((2,)), BenchConfig(baselines=(), n=8), tmp_path / "out"
+            )
+        )
     assert "data set 'nothing': missing a required argument: 'shape'" in refused(
-        "bench", models / "points", "--data", "nothing", "--out", tmp_path / "out")
+        "bench", models / "points", "--data", "nothing", "--out", tmp_path / "out"
+    )

@@ -28,8 +28,18 @@ VALUES = {
     ("broken", "ddim"): {1: math.inf, 2: 700.0},
 }
 FINITE = sum(math.isfinite(value) for at in VALUES.values() for value in at.values())
-DIFFERENCES = [{"a": "consistency", "b": ODD, "steps": s, "metric": "kid", "difference": d, "low": d - 0.2, "high": d + 0.2}
-               for s, d in ((1, 0.3), (2, 0.1))]
+DIFFERENCES = [
+    {
+        "a": "consistency",
+        "b": ODD,
+        "steps": s,
+        "metric": "kid",
+        "difference": d,
+        "low": d - 0.2,
+        "high": d + 0.2,
+    }
+    for s, d in ((1, 0.3), (2, 0.1))
+]
 KEYS = {"Tab": 9, "Enter": 13, "Escape": 27, " ": 32, "ArrowLeft": 37, "ArrowRight": 39}
 
 
@@ -42,18 +52,41 @@ def plausible(seeds=3):
         for steps, value in at.items():
             for seed in range(seeds):
                 fid = value * (1 + 0.01 * seed)
-                what = {"model": model, "sampler": sampler, "spacing": "uniform", "steps": steps, "guidance": 1.0, "n": 64}
+                what = {
+                    "model": model,
+                    "sampler": sampler,
+                    "spacing": "uniform",
+                    "steps": steps,
+                    "guidance": 1.0,
+                    "n": 64,
+                }
                 cost = {"nfe": steps, "ms_per_image": 0.4 * steps, "flops_per_image": 6e9 * steps}
-                figures = {"fid": fid, "fid_inf": 0.9 * fid, "is": 10 - math.log(fid) if math.isfinite(fid) else None}
-                made = {"method": "denoising" if model == "teacher" else "cd", "cell": f"{model}-{sampler}-uniform-{steps}"}
+                figures = {
+                    "fid": fid,
+                    "fid_inf": 0.9 * fid,
+                    "is": 10 - math.log(fid) if math.isfinite(fid) else None,
+                }
+                made = {
+                    "method": "denoising" if model == "teacher" else "cd",
+                    "cell": f"{model}-{sampler}-uniform-{steps}",
+                }
                 rows.append({"key": f"{made['cell']}-{seed}", "seed": seed} | what | cost | figures | made)
     return rows
 
 
 def written(run_dir, rows):
     """The page of these rows as a file, and as text."""
-    text = page.html(run_dir, summary(rows), metrics_of(rows), f"{ODD} is best.", ["a < b"], ["few & noisy"],
-                     (["Model", "Images"], [["teacher", "1,000"]]), DIFFERENCES, {"device": "<cpu>"})
+    text = page.html(
+        run_dir,
+        summary(rows),
+        metrics_of(rows),
+        f"{ODD} is best.",
+        ["a < b"],
+        ["few & noisy"],
+        (["Model", "Images"], [["teacher", "1,000"]]),
+        DIFFERENCES,
+        {"device": "<cpu>"},
+    )
     path = run_dir / "page.html"
     path.write_text(text, encoding="utf-8")
     return path, text
@@ -77,7 +110,9 @@ def cells():
 
 
 def embedded(text):
-    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[1])
+    return json.loads(
+        re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[1]
+    )
 
 
 def test_the_page_is_whole_in_itself_and_escapes_what_it_shows(tmp_path):
@@ -87,7 +122,11 @@ def test_the_page_is_whole_in_itself_and_escapes_what_it_shows(tmp_path):
     assert "<h1>&lt;b&gt;&amp;&#34;odd&#39;</h1>" in text and ODD not in text
     assert "few &amp; noisy" in text and "a &lt; b" in text and "&lt;cpu&gt;" in text
     assert "http://" not in text and "https://" not in text and "Content-Security-Policy" in text
-    assert not re.findall(r'(?:src|href)="(?!data:image/)', text) and "@import" not in text and "url(" not in text
+    assert (
+        not re.findall(r'(?:src|href)="(?!data:image/)', text)
+        and "@import" not in text
+        and "url(" not in text
+    )
     assert ODD in {line["name"] for line in embedded(text)["lines"]}
 
 
@@ -131,7 +170,10 @@ def test_small_pictures_are_kept_to_the_byte(tmp_path):
 @pytest.mark.parametrize("side, count", [(64, 60), (256, 4)])
 def test_a_page_stays_below_five_megabytes_whatever_its_pictures(tmp_path, side, count):
     rng = np.random.default_rng(0)
-    rows = [row | {"model": f"m{i}", "cell": f"m{i}", "key": f"{i}"} for i, row in enumerate(plausible(1)[:1] * count)]
+    rows = [
+        row | {"model": f"m{i}", "cell": f"m{i}", "key": f"{i}"}
+        for i, row in enumerate(plausible(1)[:1] * count)
+    ]
     for folder, (high, wide) in {"samples": (4, 16), "trajectory": (8, 10)}.items():
         (tmp_path / folder).mkdir()
         pixels = rng.integers(0, 256, (high * side, wide * side, 3), dtype=np.uint8)
@@ -166,10 +208,18 @@ class Browser:
         self.pipe.settimeout(60)
         # The browser reads commands from descriptor 3 and answers on 4.
         start = "import os, sys; [os.dup2(int(sys.argv[1]), to) for to in (3, 4)]; os.execvp(sys.argv[2], sys.argv[2:])"
-        options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-pipe"]
+        options = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--remote-debugging-pipe",
+        ]
         self.process = subprocess.Popen(
             [sys.executable, "-c", start, str(theirs.fileno()), program, *options, f"--user-data-dir={home}"],
-            pass_fds=[theirs.fileno()], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         theirs.close()
         self.sent, self.received, self.tab, self.events = 0, b"", {}, []
@@ -180,7 +230,9 @@ class Browser:
 
     def __call__(self, method, **params):
         self.sent += 1
-        self.pipe.sendall(json.dumps({"id": self.sent, "method": method, "params": params} | self.tab).encode() + b"\0")
+        self.pipe.sendall(
+            json.dumps({"id": self.sent, "method": method, "params": params} | self.tab).encode() + b"\0"
+        )
         while (answer := self._read()).get("id") != self.sent:
             self.events.append(answer)
         assert "error" not in answer, answer
@@ -193,15 +245,28 @@ class Browser:
         return json.loads(message)
 
     def open(self, path, width=1280, dark=False):
-        self("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 600)
-        self("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
+        self(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=900,
+            deviceScaleFactor=1,
+            mobile=width < 600,
+        )
+        self(
+            "Emulation.setEmulatedMedia",
+            features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}],
+        )
         self.events.clear()
         self("Page.navigate", url=path.as_uri())
         while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
             self.events.append(self._read())
-        self("Runtime.evaluate", awaitPromise=True, expression="""new Promise((done) => {
+        self(
+            "Runtime.evaluate",
+            awaitPromise=True,
+            expression="""new Promise((done) => {
             const wait = () => !find("cards") || find("cards").children.length ? done() : setTimeout(wait, 5);
-            wait(); })""")
+            wait(); })""",
+        )
 
     def js(self, expression):
         answer = self("Runtime.evaluate", expression=expression, returnByValue=True)
@@ -213,7 +278,9 @@ class Browser:
 
     def press(self, key, times=1):
         typed = {"Enter": "\r", " ": " "}.get(key)
-        code = {"key": key, "windowsVirtualKeyCode": KEYS[key]} | ({"code": "Space"} if key == " " else {"code": key})
+        code = {"key": key, "windowsVirtualKeyCode": KEYS[key]} | (
+            {"code": "Space"} if key == " " else {"code": key}
+        )
         for _ in range(times):
             self("Input.dispatchKeyEvent", type="keyDown", **code, **({"text": typed} if typed else {}))
             self("Input.dispatchKeyEvent", type="keyUp", **code)
@@ -226,7 +293,9 @@ class Browser:
             self("Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], button="left", clickCount=1)
 
     def texts(self, selector):
-        return self.js(f"[...document.querySelectorAll({json.dumps(selector)})].map((node) => node.textContent)")
+        return self.js(
+            f"[...document.querySelectorAll({json.dumps(selector)})].map((node) => node.textContent)"
+        )
 
     def count(self, selector):
         return self.js(f"document.querySelectorAll({json.dumps(selector)}).length")
@@ -239,7 +308,7 @@ class Browser:
         return np.array(found[2], np.uint8).reshape(found[1], found[0])
 
     def complaints(self):
-        self.js("0")                                                   # what was still under way arrives before the answer
+        self.js("0")  # what was still under way arrives before the answer
         kinds = ("Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded")
         return [event for event in self.events if event.get("method") in kinds]
 
@@ -248,7 +317,9 @@ class Browser:
 def chromium(tmp_path_factory):
     program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if program is None:
-        pytest.skip("no chromium, chromium-browser or google-chrome on the path: the page is not tried in a browser")
+        pytest.skip(
+            "no chromium, chromium-browser or google-chrome on the path: the page is not tried in a browser"
+        )
     browser = Browser(program, tmp_path_factory.mktemp("browser"))
     yield browser
     browser.pipe.close()
@@ -286,15 +357,26 @@ def test_the_plots_hold_every_finite_point_and_the_line_to_aim_at(browser, digit
         assert browser.count(f"{svg} .point") == FINITE
         assert browser.count(f"{svg} .error") == FINITE
         assert any(text.startswith("teacher ddpm, 1000 steps: 3.23") for text in browser.texts(f"{svg} text"))
-    assert [text for text in browser.texts(f"{NFE} text") if text.isdigit()][:5] == ["1", "2", "4", "50", "1000"]
+    assert [text for text in browser.texts(f"{NFE} text") if text.isdigit()][:5] == [
+        "1",
+        "2",
+        "4",
+        "50",
+        "1000",
+    ]
     places = browser.js(f"""[...document.querySelectorAll('{NFE} .point')].map((node) => [node.getAttribute("aria-label"),
         node.transform.baseVal[0].matrix.e, node.transform.baseVal[0].matrix.f])""")
     at = {label.split(",")[0] + label.split(",")[1].split(" ·")[0]: (x, y) for label, x, y in places}
-    assert at["teacher · ddim 1 step"][0] < at["teacher · ddim 2 steps"][0] < at["teacher · ddpm 1000 steps"][0]
-    assert at["teacher · ddim 1 step"][1] < at["teacher · ddim 2 steps"][1] < at["teacher · ddpm 1000 steps"][1]
+    assert (
+        at["teacher · ddim 1 step"][0] < at["teacher · ddim 2 steps"][0] < at["teacher · ddpm 1000 steps"][0]
+    )
+    assert (
+        at["teacher · ddim 1 step"][1] < at["teacher · ddim 2 steps"][1] < at["teacher · ddpm 1000 steps"][1]
+    )
     ratio = (at["teacher · ddim 4 steps"][0] - at["teacher · ddim 1 step"][0]) / (
-        at["teacher · ddim 2 steps"][0] - at["teacher · ddim 1 step"][0])
-    assert ratio == pytest.approx(2, abs=0.01)                         # logarithmic
+        at["teacher · ddim 2 steps"][0] - at["teacher · ddim 1 step"][0]
+    )
+    assert ratio == pytest.approx(2, abs=0.01)  # logarithmic
 
 
 def test_points_speak_to_keyboard_and_pointer(browser, digits):
@@ -336,7 +418,7 @@ def test_another_metric_changes_plots_and_pictures(browser, digits):
     assert "is (higher is better)" in browser.texts(f"{NFE} text")
     place = "[...document.querySelectorAll('" + NFE + " .point')].map((p) => p.transform.baseVal[0].matrix.f)"
     worst, *_, best = browser.js(place)[:5]
-    assert worst > best                                                # higher is above
+    assert worst > best  # higher is above
     words = browser.texts("#cards .figure")
     assert words[0] == "for comparison" and words[-1] == "–" and words[1].startswith("4.51")
 
@@ -345,20 +427,29 @@ def test_slider_and_noises_show_the_very_tiles(browser, digits):
     path, pixels = digits
     browser.open(path)
     assert browser.texts("#chosen") == ["1 step"] and browser.count("#noises input") == 64
-    assert browser.texts("#cards strong") == ["real data", "teacher ddim", "teacher ddpm", "consistency", ODD, "broken"]
-    assert browser.count("#cards .absent") == 1                        # no teacher's ddpm at one step
+    assert browser.texts("#cards strong") == [
+        "real data",
+        "teacher ddim",
+        "teacher ddpm",
+        "consistency",
+        ODD,
+        "broken",
+    ]
+    assert browser.count("#cards .absent") == 1  # no teacher's ddpm at one step
 
     def shown(steps, noise):
         assert (browser.pixels("#cards figure:nth-child(1) canvas") == tile(pixels["real"], noise)).all()
         student = pixels[f"consistency-consistency-uniform-{steps}"]
         assert (browser.pixels("#cards figure:nth-child(4) canvas") == tile(student, noise)).all()
-        named = f"""canvas[aria-label="consistency, {steps} step{'s' * (steps > 1)}, noise {noise}"]"""
+        named = f"""canvas[aria-label="consistency, {steps} step{"s" * (steps > 1)}, noise {noise}"]"""
         assert browser.count(f"#cards {named}") == browser.count(f"#matrix .now {named}") == 1
 
     shown(1, 0)
     browser.focus("#steps")
     browser.press("ArrowRight", 2)
-    assert browser.js("find('steps').getAttribute('aria-valuetext')") == "4 steps" == browser.texts("#chosen")[0]
+    assert (
+        browser.js("find('steps').getAttribute('aria-valuetext')") == "4 steps" == browser.texts("#chosen")[0]
+    )
     shown(4, 0)
     browser.focus("#noises input:checked")
     browser.press("ArrowRight", 3)
@@ -367,15 +458,17 @@ def test_slider_and_noises_show_the_very_tiles(browser, digits):
     shown(4, 41)
     browser.press("ArrowLeft")
     shown(4, 40)
-    browser.click("#matrix tbody tr:nth-child(4) td:nth-child(3) canvas")     # the odd one at two steps
+    browser.click("#matrix tbody tr:nth-child(4) td:nth-child(3) canvas")  # the odd one at two steps
     shown(2, 40)
     assert browser.texts("#line option:checked") == [ODD] and browser.texts("#seen") == ["at 2 steps"]
-    assert (browser.pixels("#noises label:nth-child(6) canvas") == tile(pixels[f"{ODD}-ddim-uniform-2"], 5)).all()
+    assert (
+        browser.pixels("#noises label:nth-child(6) canvas") == tile(pixels[f"{ODD}-ddim-uniform-2"], 5)
+    ).all()
     assert browser.texts("#matrix thead .now") == ["2"]
     browser.focus("#steps")
     browser.press("ArrowRight", 9)
     assert browser.texts("#chosen") == ["1000 steps"] and browser.count("#cards .absent") == 4
-    assert browser.texts("#seen") == ["at 4 steps"]                    # the nearest it has
+    assert browser.texts("#seen") == ["at 4 steps"]  # the nearest it has
 
 
 def test_the_best_of_a_step_count_is_marked_among_pictures_and_in_the_table(browser, digits):
@@ -397,7 +490,9 @@ def test_points_in_the_plane_have_scatter_plots_and_no_noise(browser, tmp_path):
     pixels = sheets(tmp_path, (60, 60))
     browser.open(written(tmp_path, plausible())[0])
     assert browser.js("find('noise').hidden")
-    assert (browser.pixels("#cards figure:nth-child(4) canvas") == pixels["consistency-consistency-uniform-1"]).all()
+    assert (
+        browser.pixels("#cards figure:nth-child(4) canvas") == pixels["consistency-consistency-uniform-1"]
+    ).all()
     assert browser.count('#cards canvas[aria-label="consistency, 1 step"]') == 1
 
 
@@ -407,7 +502,10 @@ def test_headings_sort_by_number_with_what_is_missing_last(browser, digits):
     column = heads.index("fid") + 1
     before = browser.texts("#benchmark ~ div tbody tr")
     assert before[0].split()[0] == "teacher"
-    head, cells = f"#benchmark ~ div th:nth-child({column})", f"#benchmark ~ div tbody tr > :nth-child({column})"
+    head, cells = (
+        f"#benchmark ~ div th:nth-child({column})",
+        f"#benchmark ~ div tbody tr > :nth-child({column})",
+    )
     browser.focus(f"{head} button")
     for key, order in (("Enter", "ascending"), (" ", "descending")):
         browser.press(key)
@@ -434,14 +532,25 @@ def test_trajectories_open_on_request(browser, digits):
 def test_the_tab_key_reaches_every_control(browser, digits):
     browser.open(digits[0])
     met = []
-    while met.count("metric") < 2 and len(met) < 200:                  # round to where it began
+    while met.count("metric") < 2 and len(met) < 200:  # round to where it began
         browser.press("Tab")
-        met.append(browser.js("""(({ id, tagName, parentNode: { id: above, tagName: around }, type, className }) =>
-            id || `${above || around} ${type || className.baseVal || tagName}`)(document.activeElement)"""))
+        met.append(
+            browser.js("""(({ id, tagName, parentNode: { id: above, tagName: around }, type, className }) =>
+            id || `${above || around} ${type || className.baseVal || tagName}`)(document.activeElement)""")
+        )
     text = "\n".join(met)
-    for control in ("metric", "svg point", "legend button", "steps", "line", "LABEL radio", "DETAILS SUMMARY", "TH button"):
+    for control in (
+        "metric",
+        "svg point",
+        "legend button",
+        "steps",
+        "line",
+        "LABEL radio",
+        "DETAILS SUMMARY",
+        "TH button",
+    ):
         assert control in text, control
-    assert text.count("svg point") == 2 and text.count("LABEL radio") == 1     # the arrows do the rest
+    assert text.count("svg point") == 2 and text.count("LABEL radio") == 1  # the arrows do the rest
 
 
 @pytest.mark.parametrize("kind", ["digits", "bare"])
@@ -451,7 +560,9 @@ def test_a_phone_scrolls_down_and_never_sideways(browser, digits, tmp_path, kind
     tables = browser.js("""[...document.querySelectorAll(".scroll")].map((box) => { box.scrollLeft = 99;
         const [outer, inner] = [box, box.querySelector("tbody th")].map((node) => node.getBoundingClientRect().left);
         return [box.scrollWidth > box.clientWidth, inner - outer]; })""")
-    assert any(wide for wide, _ in tables) and all(abs(left) < 2 for _, left in tables)      # the first column stays
+    assert any(wide for wide, _ in tables) and all(
+        abs(left) < 2 for _, left in tables
+    )  # the first column stays
     assert browser.js(f"document.querySelector('{NFE}').viewBox.baseVal.width") < 375
 
 

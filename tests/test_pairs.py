@@ -63,26 +63,30 @@ def model_of(classes=0, schedule=None):
 @pytest.mark.parametrize("schedule", [Cosine(), DDPM(), Karras(t_max=10.0)], **named)
 def test_a_pair_is_the_noise_and_what_sampling_makes_of_it(tmp_path, schedule):
     model = model_of(schedule=schedule)
-    kept = stored(tmp_path, model, n=700, steps=4, seed=3)                        # more than a batch of generate's
+    kept = stored(tmp_path, model, n=700, steps=4, seed=3)  # more than a batch of generate's
     wanted = sample(model, "heun", 4, n=700, seed=3 ^ STREAM)
     assert torch.equal(kept.examples, wanted) and kept.examples.dtype == kept.noise.dtype == torch.float32
     seen = []
     times = plan(model, "heun", 4, None, {})[1]
-    ask = lambda denoise, x, times: (seen.append(x.clone()), *SAMPLERS["heun"](denoise, x, times))[1:]    # noqa: E731
+    ask = lambda denoise, x, times: (seen.append(x.clone()), *SAMPLERS["heun"](denoise, x, times))[1:]  # noqa: E731
     list(generate(model, ask, times, torch.arange(700), seed=3 ^ STREAM, batch=700))
     torch.testing.assert_close(kept.noise * float(schedule.alpha_sigma(times[0])[1]), seen[0], rtol=0, atol=0)
-    assert pairs.about(tmp_path) == {"origin": {"who": "test"}, "nfe": 7 * 700} and os.listdir(tmp_path) == [FILE]
+    assert pairs.about(tmp_path) == {"origin": {"who": "test"}, "nfe": 7 * 700} and os.listdir(tmp_path) == [
+        FILE
+    ]
 
 
 def test_a_pair_is_a_function_of_its_number_and_seed(tmp_path):
     model = model_of()
-    few, many, other = (stored(tmp_path / str(i), model, n=n, steps=3, seed=seed)
-                        for i, (n, seed) in enumerate([(20, 0), (50, 0), (50, 1)]))
+    few, many, other = (
+        stored(tmp_path / str(i), model, n=n, steps=3, seed=seed)
+        for i, (n, seed) in enumerate([(20, 0), (50, 0), (50, 1)])
+    )
     assert torch.equal(few.noise, many.noise[:20]) and not torch.equal(many.noise, other.noise)
     torch.testing.assert_close(few.examples, many.examples[:20], rtol=1e-5, atol=1e-6)
     assert few.fingerprint != many.fingerprint != other.fingerprint
     assert replace(few, noise=-few.noise).fingerprint != few.fingerprint
-    judged = SampleRng(0, torch.arange(20)).normal((2,))                          # a benchmark's noise of the same seed
+    judged = SampleRng(0, torch.arange(20)).normal((2,))  # a benchmark's noise of the same seed
     assert not torch.equal(few.noise, judged)
 
 
@@ -102,7 +106,7 @@ def test_batches_carry_the_noise_of_their_examples():
     for rank in (0, 1):
         assert torch.equal(batch_at(plain, 12, 20, 5, rank=rank, world=2).eps, batch.eps[rank::2])
     both = replace(plain, noise=plain.examples.clone())
-    flipped = batch_at(both, 0, 30, 5, flip=True)                                 # the two are mirrored together
+    flipped = batch_at(both, 0, 30, 5, flip=True)  # the two are mirrored together
     assert torch.equal(flipped.x0, flipped.eps) and not torch.equal(flipped.x0, batch_at(both, 0, 30, 5).x0)
     assert batch_at(toy(n=8), 0, 4, 0).eps is None
 
@@ -162,8 +166,10 @@ def test_a_run_makes_its_pairs_once_and_again_for_another_teacher(tmp_path):
     before = stamps(out)
     kept = load_file(out / "pairs" / FILE)
     assert {k: len(v) for k, v in kept.items()} == {"x0": 101, "eps": 101}
-    cost = {name: json.loads((out / name / "fastdiff.json").read_text())["cost"]["teacher_nfe"]
-            for name in ("teacher", "reflow", "kd", "ect")}
+    cost = {
+        name: json.loads((out / name / "fastdiff.json").read_text())["cost"]["teacher_nfe"]
+        for name in ("teacher", "reflow", "kd", "ect")
+    }
     assert cost == {"teacher": 0} | dict.fromkeys(("reflow", "kd", "ect"), 101 * 5)
     models = {json.loads(line)["model"] for line in (out / "bench.jsonl").read_text().splitlines()}
     assert models == {"teacher", "reflow", "kd", "ect"}
@@ -171,12 +177,16 @@ def test_a_run_makes_its_pairs_once_and_again_for_another_teacher(tmp_path):
 
     other = stages.run(loaded(tmp_path / "a"), tmp_path / "other", only="teacher")
     weights = next((other / "teacher").glob("*/*.safetensors"))
-    assert torch.equal(*(load_file(p)["first.weight"] for p in (weights, next((out / "teacher").glob("*/*.safetensors")))))
-    (out / "pairs" / FILE).unlink()                                # what a kill leaves behind: made again, byte for byte
+    assert torch.equal(
+        *(load_file(p)["first.weight"] for p in (weights, next((out / "teacher").glob("*/*.safetensors"))))
+    )
+    (out / "pairs" / FILE).unlink()  # what a kill leaves behind: made again, byte for byte
     stages.run(loaded(tmp_path / "a"), out, only="pairs")
     assert all(torch.equal(v, kept[k]) for k, v in load_file(out / "pairs" / FILE).items())
 
-    notes = json.loads((out / "teacher" / "fastdiff.json").read_text())          # another teacher: all that follows is stale
+    notes = json.loads(
+        (out / "teacher" / "fastdiff.json").read_text()
+    )  # another teacher: all that follows is stale
     (out / "teacher" / "fastdiff.json").write_text(json.dumps(notes | {"weights": "0" * 64}))
     with pytest.raises(FastdiffError, match="damaged weights"):
         stages.run(loaded(tmp_path / "a"), out, only="pairs")
@@ -188,24 +198,36 @@ def test_pairs_of_another_run_are_named_by_their_path(tmp_path):
     stages.run(loaded(tmp_path / "a"), out, only="pairs")
     elsewhere = loaded(tmp_path / "b", f"stages.kd={{method: kd, data: {out}/pairs, init: {out}/teacher}}")
     assert (stages.run(elsewhere, tmp_path / "there", only="kd") / "kd" / "fastdiff.json").exists()
-    with pytest.raises(FastdiffError, match="pairs holds no pairs.safetensors: name a stage with pairs, and run it first"):
+    with pytest.raises(
+        FastdiffError, match="pairs holds no pairs.safetensors: name a stage with pairs, and run it first"
+    ):
         stages.run(loaded(tmp_path / "c", f"stages.kd.init={out}/teacher"), tmp_path / "empty", only="kd")
 
 
-@pytest.mark.parametrize(("overrides", "message"), [
-    (["stages.kd.data=null"], "stages.kd.data is missing: method kd learns from stored pairs"),
-    (["stages.kd.data=teacher"], "stages.kd.data: 'teacher' is no earlier stage of pairs and no path, choose from pairs"),
-    (["stages.kd.data=pears"], "stages.kd.data: 'pears' is no earlier stage of pairs and no path, did you mean pairs?"),
-    (["stages.kd.init=pairs"], "stages.kd.init: 'pairs' is no earlier stage"),
-    (["stages.pairs.teacher=null"], "stages.pairs.teacher is missing"),
-    (["stages.pairs.teacher=kd"], "stages.pairs.teacher: 'kd' is no earlier stage"),
-    (["stages.pairs.method=kd"], "stages.pairs.method: a stage of pairs trains nothing"),
-    (["stages.pairs.train.steps=3"], "stages.pairs.train: a stage of pairs trains nothing"),
-    (["stages.pairs.pairs.m=3"], "stages.pairs.pairs.m is unknown"),
-    (["stages.pairs.pairs.n=0"], "pairs.n = 0"),
-    (["stages.pairs.pairs.n=many"], "stages.pairs.pairs.n: "),
-    (["bench.teacher=pairs"], "bench.teacher: 'pairs' is no stage"),
-    (["stages.samples={pairs: {}, teacher: teacher}"], "stages.samples: 'samples' names a folder")])
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["stages.kd.data=null"], "stages.kd.data is missing: method kd learns from stored pairs"),
+        (
+            ["stages.kd.data=teacher"],
+            "stages.kd.data: 'teacher' is no earlier stage of pairs and no path, choose from pairs",
+        ),
+        (
+            ["stages.kd.data=pears"],
+            "stages.kd.data: 'pears' is no earlier stage of pairs and no path, did you mean pairs?",
+        ),
+        (["stages.kd.init=pairs"], "stages.kd.init: 'pairs' is no earlier stage"),
+        (["stages.pairs.teacher=null"], "stages.pairs.teacher is missing"),
+        (["stages.pairs.teacher=kd"], "stages.pairs.teacher: 'kd' is no earlier stage"),
+        (["stages.pairs.method=kd"], "stages.pairs.method: a stage of pairs trains nothing"),
+        (["stages.pairs.train.steps=3"], "stages.pairs.train: a stage of pairs trains nothing"),
+        (["stages.pairs.pairs.m=3"], "stages.pairs.pairs.m is unknown"),
+        (["stages.pairs.pairs.n=0"], "pairs.n = 0"),
+        (["stages.pairs.pairs.n=many"], "stages.pairs.pairs.n: "),
+        (["bench.teacher=pairs"], "bench.teacher: 'pairs' is no stage"),
+        (["stages.samples={pairs: {}, teacher: teacher}"], "stages.samples: 'samples' names a folder"),
+    ],
+)
 def test_recipes_that_cannot_be_are_refused(tmp_path, overrides, message):
     with pytest.raises(FastdiffError) as caught:
         loaded(tmp_path, *overrides)
@@ -221,9 +243,27 @@ def test_two_processes_make_the_pairs_of_one(tmp_path):
         port = free.getsockname()[1]
     overrides = [f"stages.pairs.teacher={one}/teacher"]
     made = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}", "-m", "fastdiff",
-         "run", tmp_path / "a" / "recipe.yaml", *overrides, "--only", "pairs", "--out", tmp_path / "two"],
-        capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"})
+        [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--nproc_per_node=2",
+            f"--master_port={port}",
+            "-m",
+            "fastdiff",
+            "run",
+            tmp_path / "a" / "recipe.yaml",
+            *overrides,
+            "--only",
+            "pairs",
+            "--out",
+            tmp_path / "two",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"},
+    )
     assert made.returncode == 0, made.stdout + made.stderr
     alone, shared = (load_file(out / "pairs" / FILE) for out in (one, tmp_path / "two"))
     assert torch.equal(alone["eps"], shared["eps"])
@@ -247,14 +287,16 @@ def straight(schedule):
 
 
 @pytest.mark.parametrize("schedule", [Flow(), Cosine(), VP()], **named)
-@pytest.mark.parametrize(("method", "make"), [
-    (KD(), exact), (KD(PseudoHuber()), exact), (Reflow(), straight), (Reflow(times=Uniform()), straight)],
-    ids=["kd", "kd-huber", "reflow", "reflow-uniform"])
+@pytest.mark.parametrize(
+    ("method", "make"),
+    [(KD(), exact), (KD(PseudoHuber()), exact), (Reflow(), straight), (Reflow(times=Uniform()), straight)],
+    ids=["kd", "kd-huber", "reflow", "reflow-uniform"],
+)
 def test_the_truth_has_no_loss_and_others_point_back(method, make, schedule):
     found = []
     for tilt in (0.0, 0.05, -0.05):
         student, batch = make(schedule), paired()
-        if isinstance(method, KD):                                # what the exact flow makes of the noise at t_max
+        if isinstance(method, KD):  # what the exact flow makes of the noise at t_max
             t = torch.tensor([schedule.t_max]).double()
             x = schedule.alpha_sigma(t)[1] * batch.eps
             batch.x0 = student(x, t.expand(len(x)), torch.zeros(len(x)).double()).x0.detach()
@@ -284,7 +326,7 @@ def test_the_u_shaped_law():
     mass = torch.sinh(4 * (edges - 0.5)).diff() / (2 * torch.sinh(torch.tensor(2.0)))
     share = torch.histc(t.float(), 10, 0, 1) / len(t)
     assert ((share - mass).abs() < 4 * (mass * (1 - mass) / len(t)).sqrt()).all()
-    assert UShaped().draw(SampleRng(0, torch.arange(9)), Karras())[0].max() > 1   # in units of t_max
+    assert UShaped().draw(SampleRng(0, torch.arange(9)), Karras())[0].max() > 1  # in units of t_max
 
 
 @pytest.mark.parametrize("name", ["kd", "reflow"])
@@ -297,8 +339,11 @@ def test_data_without_noise_are_refused(name):
 
 
 def test_settings_that_cannot_be_are_refused():
-    for make, message in ((lambda: Reflow(times=Importance()), "importance is for denoising"),
-                          (lambda: UShaped(0.0), "u_shaped needs a above 0"), (lambda: Pairs(steps=0), "steps = 0")):
+    for make, message in (
+        (lambda: Reflow(times=Importance()), "importance is for denoising"),
+        (lambda: UShaped(0.0), "u_shaped needs a above 0"),
+        (lambda: Pairs(steps=0), "steps = 0"),
+    ):
         with pytest.raises(FastdiffError, match=message):
             make()
 
@@ -330,8 +375,11 @@ def test_pairs_teach_the_toy(starts, drawn, tmp_path):  # noqa: F811
     before = energy(starts["timestep"], 1)
     kd = trained(KD(), starts["timestep"], drawn, tmp_path / "kd")
     flow = trained(Reflow(), starts["timestep"], drawn, tmp_path / "reflow")
-    figures = {"kd": energy(kd, 1), **{f"reflow-{k}": energy(flow, k) for k in (1, 2, 4)},
-               "start-2": energy(starts["timestep"], 2)}
+    figures = {
+        "kd": energy(kd, 1),
+        **{f"reflow-{k}": energy(flow, k) for k in (1, 2, 4)},
+        "start-2": energy(starts["timestep"], 2),
+    }
     print({name: round(value / before, 4) for name, value in figures.items()}, round(before, 4))
     assert figures["kd"] < 0.1 * before and figures["reflow-1"] < 0.3 * before
     assert figures["reflow-2"] < figures["reflow-1"] and figures["reflow-2"] < figures["start-2"]

@@ -12,10 +12,14 @@ from fastdiff.networks import NETWORKS, PRESETS
 CIFAR, LATENT = (3, 32, 32), (4, 32, 32)
 # shape, classes, parameters, how far off by the share of them: the papers give millions
 COUNTS = {
-    "ddpm-cifar10": (CIFAR, 0, 35_746_307, 0), "edm-cifar10": (CIFAR, 0, 55.7e6, 0.03),
-    "adm-64": ((3, 64, 64), 1000, 296e6, 0.002), "sd15": ((4, 64, 64), 0, 859_520_964, 0),
-    "dit-s/2": (LATENT, 1000, 33e6, 0.005), "dit-b/2": (LATENT, 1000, 130.5e6, 0.005),
-    "dit-l/2": (LATENT, 1000, 458e6, 0.001), "dit-xl/2": (LATENT, 1000, 675e6, 0.001),
+    "ddpm-cifar10": (CIFAR, 0, 35_746_307, 0),
+    "edm-cifar10": (CIFAR, 0, 55.7e6, 0.03),
+    "adm-64": ((3, 64, 64), 1000, 296e6, 0.002),
+    "sd15": ((4, 64, 64), 0, 859_520_964, 0),
+    "dit-s/2": (LATENT, 1000, 33e6, 0.005),
+    "dit-b/2": (LATENT, 1000, 130.5e6, 0.005),
+    "dit-l/2": (LATENT, 1000, 458e6, 0.001),
+    "dit-xl/2": (LATENT, 1000, 675e6, 0.001),
 }
 
 
@@ -34,7 +38,7 @@ def count(module):
 def test_parameters_are_as_many_as_in_the_paper(name):
     net, (_, _, wanted, loose) = built(name), COUNTS[name]
     whole = found = count(net.module)
-    if name.startswith("dit"):                           # whose blocks share one embedding
+    if name.startswith("dit"):  # whose blocks share one embedding
         found -= sum(count(block.norm1.emb) for block in net.module.transformer_blocks[1:])
     assert found == pytest.approx(wanted, rel=loose or 1e-12)
     first, *_, last = re.findall(r"([\d.]+)M", said(PRESETS[name])) * 2
@@ -46,9 +50,13 @@ def test_parameters_are_as_many_as_in_the_paper(name):
 def test_a_recipe_overrides_what_it_likes(name):
     deep = {"depth": 1} if name.startswith("dit") else {"layers": 1}
     assert count(built(name, **deep, learned_variance=True).module) < count(built(name).module)
-    assert built(name, **deep, learned_variance=True).learned_variance and not built(name, **deep).learned_variance
-    assert check(NETWORKS, name, {}, "net", ("shape", "classes")) == check(NETWORKS, name, PRESETS[name].keywords, "net",
-                                                                            ("shape", "classes"))
+    assert (
+        built(name, **deep, learned_variance=True).learned_variance
+        and not built(name, **deep).learned_variance
+    )
+    assert check(NETWORKS, name, {}, "net", ("shape", "classes")) == check(
+        NETWORKS, name, PRESETS[name].keywords, "net", ("shape", "classes")
+    )
 
 
 def test_adm_is_built_as_the_paper_says():

@@ -48,15 +48,25 @@ def together(folder, count, module, *words):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     said = [folder / f"said-{port}-{rank}.txt" for rank in range(count)]
-    # As torchrun sets them; without the last two accelerate would give every process the threads of the whole machine.
-    same = {"WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
-            "OMP_NUM_THREADS": 1}
+    # As torchrun sets them; without the last two accelerate would give every process the threads of the whole
+    # machine.
+    same = {
+        "WORLD_SIZE": count,
+        "LOCAL_WORLD_SIZE": count,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+        "OMP_NUM_THREADS": 1,
+    }
     environments = [same | {"RANK": rank, "LOCAL_RANK": rank} for rank in range(count)] if count > 1 else [{}]
-    processes = [fork(one, environment, path, module, [str(word) for word in words])
-                 for environment, path in zip(environments, said)]
+    processes = [
+        fork(one, environment, path, module, [str(word) for word in words])
+        for environment, path in zip(environments, said)
+    ]
     for process in processes:
         process.join(600)
-    assert [process.exitcode for process in processes] == [0] * count, "\n".join(path.read_text() for path in said)
+    assert [process.exitcode for process in processes] == [0] * count, "\n".join(
+        path.read_text() for path in said
+    )
     return said[0].read_text()
 
 
@@ -85,7 +95,11 @@ def pair(tmp_path_factory):
     folder = tmp_path_factory.mktemp("processes")
     path = folder / "pair.yaml"
     path.write_text(RECIPE)
-    return recipes.load(path), folder / "two", together(folder, 2, "fastdiff.cli", "run", path, "--out", folder / "two")
+    return (
+        recipes.load(path),
+        folder / "two",
+        together(folder, 2, "fastdiff.cli", "run", path, "--out", folder / "two"),
+    )
 
 
 def rows_of(folder):
@@ -110,9 +124,14 @@ def test_training_on_two_processes_follows_the_run_on_one(pair, tmp_path):
     torch.set_num_threads(1)
     run(recipe, tmp_path / "one")
     for stage in STAGES:
-        a, b = (load_file(out / stage / "mlp/diffusion_pytorch_model.safetensors") for out in (tmp_path / "one", two))
+        a, b = (
+            load_file(out / stage / "mlp/diffusion_pytorch_model.safetensors")
+            for out in (tmp_path / "one", two)
+        )
         assert max((a[k] - b[k]).abs().max() for k in a) < 1e-4, stage
-    memory = [load_file(out / "teacher/state/00000020/tensors.safetensors") for out in (tmp_path / "one", two)]
+    memory = [
+        load_file(out / "teacher/state/00000020/tensors.safetensors") for out in (tmp_path / "one", two)
+    ]
     assert torch.equal(*(m["memory.count"] for m in memory))
     torch.testing.assert_close(*(m["memory.moment"] for m in memory), rtol=1e-4, atol=0)
 
@@ -133,17 +152,25 @@ def test_figures_of_two_processes_are_those_of_one(pair, tmp_path):
 
 # ---- trainings, DDP and in shards
 
-METHODS = ("denoising", "duel", "cd", "scd", "meanflow", "gan", "add")     # one network, three in two turns, ...
-JOBS = {name: {"method": name} for name in METHODS} | {"lora": {"method": "cd", "lora": {"rank": 2}, "train": {"lr": 0.01}}}
+METHODS = ("denoising", "duel", "cd", "scd", "meanflow", "gan", "add")  # one network, three in two turns, ...
+JOBS = {name: {"method": name} for name in METHODS} | {
+    "lora": {"method": "cd", "lora": {"rank": 2}, "train": {"lr": 0.01}}
+}
 SHARDS = {f"{name}-shard": {"method": name, "train": {"shard": True}} for name in ("duel", "scd", "meanflow")}
-PARTS = {"parts": {"method": "duel", "train": {"accumulate": 2}},
-         "parts-shard": {"method": "duel", "train": {"accumulate": 4, "shard": True}}}
-AWAY = {"away": {"method": "cd", "train": {"offload": True}},
-        "away-shard": {"method": "cd", "train": {"offload": True, "shard": True}}}
-PALE = {"pale": {"method": "cd", "train": {"teacher": "bfloat16"}},
-        "pale-shard": {"method": "cd", "train": {"teacher": "bfloat16", "offload": True, "shard": True}}}
+PARTS = {
+    "parts": {"method": "duel", "train": {"accumulate": 2}},
+    "parts-shard": {"method": "duel", "train": {"accumulate": 4, "shard": True}},
+}
+AWAY = {
+    "away": {"method": "cd", "train": {"offload": True}},
+    "away-shard": {"method": "cd", "train": {"offload": True, "shard": True}},
+}
+PALE = {
+    "pale": {"method": "cd", "train": {"teacher": "bfloat16"}},
+    "pale-shard": {"method": "cd", "train": {"teacher": "bfloat16", "offload": True, "shard": True}},
+}
 HALF = {"half": {"method": "duel", "train": {"save_every": 23}, "until": 23}}
-REST = {"rest": {"method": "duel", "train": {"shard": True}}}                     # it goes on in shards
+REST = {"rest": {"method": "duel", "train": {"shard": True}}}  # it goes on in shards
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +216,9 @@ def test_a_teacher_in_bfloat16_teaches_two_processes_nearly_the_same(trained, al
 def test_ranks_end_equal_to_the_last_bit(trained, name):
     one, two = (load_file(trained / f"{name}-{rank}.safetensors") for rank in (0, 1))
     assert set(one) == set(two) and all(torch.equal(one[k], two[k]) for k in one)
-    assert any(k.startswith("student.net.first.") for k in one) == ("shard" not in name)        # in shards none has it whole
+    assert any(k.startswith("student.net.first.") for k in one) == (
+        "shard" not in name
+    )  # in shards none has it whole
 
 
 def test_what_two_processes_began_one_and_four_finish(trained, alone, tmp_path):
@@ -216,7 +245,7 @@ def test_two_and_four_processes_draw_the_samples_of_one(tmp_path, fastdiff):
         assert sorted(path.name for path in (tmp_path / count).iterdir()) == names
         for name in names:
             a, b = (np.asarray(Image.open(tmp_path / k / name), int) for k in ("1", count))
-            assert abs(a - b).max() <= 1, (count, name)                           # one level of 256: rounding
+            assert abs(a - b).max() <= 1, (count, name)  # one level of 256: rounding
 
 
 def test_a_share_of_the_samples_is_their_part(tmp_path):

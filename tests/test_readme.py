@@ -21,8 +21,12 @@ from fastdiff.runs import run as stages
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
 PYTHON = re.findall(r"```python\n(.*?)```", TEXT, re.S)
-COMMANDS = [line.split("  #")[0].strip() for block in re.findall(r"```bash\n(.*?)```", TEXT, re.S)
-            for line in block.splitlines() if line.startswith("fastdiff ")]
+COMMANDS = [
+    line.split("  #")[0].strip()
+    for block in re.findall(r"```bash\n(.*?)```", TEXT, re.S)
+    for line in block.splitlines()
+    if line.startswith("fastdiff ")
+]
 
 
 @pytest.fixture
@@ -92,14 +96,20 @@ def test_the_method_has_no_loss_where_jumps_compose(tract, schedule):
         alpha, sigma = schedule.alpha_sigma(t)
         return ((size * alpha) ** 2 + sigma**2).sqrt()
 
-    def exact(x, t, s):                                           # the x0 with which DDIM lands on the trajectory at s
+    def exact(x, t, s):  # the x0 with which DDIM lands on the trajectory at s
         return implied(schedule, x, t, like(std(s) / std(t), x) * x, s)
 
     method, x0 = tract(steps=2, group=4), torch.randn(512, 2, dtype=torch.float64)
-    right, wrong = (told(lambda x, t, s, k=k: exact(x, t, torch.where(t > s, s, t / 2)) * k, schedule, "x0")
-                    for k in (1.0, 1.1))
+    right, wrong = (
+        told(lambda x, t, s, k=k: exact(x, t, torch.where(t > s, s, t / 2)) * k, schedule, "x0")
+        for k in (1.0, 1.1)
+    )
     for student, low, high in ((right, 0, 1e-20), (wrong, 1e-3, 1)):
-        loss, _ = method.loss(("student",), {"student": student, "target": right, "teacher": right}, batch_of(x0), None)
+        loss, _ = method.loss(
+            ("student",), {"student": student, "target": right, "teacher": right}, batch_of(x0), None
+        )
         assert low <= loss < high
     (_, t, s, _), *_ = wrong.net.asked
-    assert set((t * 8).tolist()) == set(range(1, 9)) and set(s.tolist()) == {0.0, 0.5} and (t - s <= 0.5).all()
+    assert (
+        set((t * 8).tolist()) == set(range(1, 9)) and set(s.tolist()) == {0.0, 0.5} and (t - s <= 0.5).all()
+    )

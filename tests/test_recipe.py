@@ -70,8 +70,18 @@ def complaint(source: dict) -> str:
 
 def test_plain_recipe():
     recipe = build(PLAIN)
-    assert [stage.name for stage in recipe.stages] == ["teacher", "progressive-4", "progressive-2", "consistency"]
-    assert [stage.method_name for stage in recipe.stages] == ["denoising", "progressive", "progressive", "ect"]
+    assert [stage.name for stage in recipe.stages] == [
+        "teacher",
+        "progressive-4",
+        "progressive-2",
+        "consistency",
+    ]
+    assert [stage.method_name for stage in recipe.stages] == [
+        "denoising",
+        "progressive",
+        "progressive",
+        "ect",
+    ]
     assert recipe.bench.steps == (1, 2) and recipe.bench.n == 8
     data = recipe.dataset()
     model = recipe.fresh_model(data)
@@ -81,11 +91,23 @@ def test_plain_recipe():
 
 
 def test_a_list_is_a_chain_with_the_teacher_handed_down():
-    source = changed("stages.progressive.init=consistency", "stages.progressive.train={steps: [5, 6], betas: [0.5, 0.9]}")
+    source = changed(
+        "stages.progressive.init=consistency", "stages.progressive.train={steps: [5, 6], betas: [0.5, 0.9]}"
+    )
     source["stages"] = {k: source["stages"][k] for k in ("teacher", "consistency", "progressive")}
     *_, first, second = build(source).stages
-    assert (first.teacher, first.init, first.method.steps, first.train.steps) == ("teacher", "consistency", 4, 5)
-    assert (second.teacher, second.init, second.method.steps, second.train.steps) == ("progressive-4", None, 2, 6)
+    assert (first.teacher, first.init, first.method.steps, first.train.steps) == (
+        "teacher",
+        "consistency",
+        4,
+        5,
+    )
+    assert (second.teacher, second.init, second.method.steps, second.train.steps) == (
+        "progressive-4",
+        None,
+        2,
+        6,
+    )
     assert first.train.betas == second.train.betas == (0.5, 0.9)
 
 
@@ -100,23 +122,37 @@ def test_defaults_give_way_from_the_outside_in():
 
     brings = METHODS["progressive"].training
     assert brings["ema"] != TrainConfig.ema and "warmup" not in brings and "decay" in brings
-    assert train().warmup == TrainConfig.warmup                                          # TrainConfig
-    assert train("train.warmup=7").warmup == 7                                           # < the recipe's train
-    assert train("train.ema=0.5").ema == brings["ema"]                                   # < the method's training
-    assert train("train.ema=0.5", "stages.progressive.train.ema=0.25").ema == 0.25       # < the stage's train
-    assert build(changed("train.ema=0.5")).stages[0].train.ema == 0.5                    # other methods bring none
+    assert train().warmup == TrainConfig.warmup  # TrainConfig
+    assert train("train.warmup=7").warmup == 7  # < the recipe's train
+    assert train("train.ema=0.5").ema == brings["ema"]  # < the method's training
+    assert train("train.ema=0.5", "stages.progressive.train.ema=0.25").ema == 0.25  # < the stage's train
+    assert build(changed("train.ema=0.5")).stages[0].train.ema == 0.5  # other methods bring none
 
 
 def test_settings_of_roles_give_way_key_by_key(monkeypatch):
     brings = {"roles": {"fake": {"lr": 1.0, "clip": 5}, "critic": {"lr": 2.0}}}
     monkeypatch.setattr(METHODS["ect"], "training", brings)
-    found = build(changed("stages.consistency.train.roles={fake: {lr: 1e-4}, student: {betas: [0, 0.99], optimizer: radam}}",
-                          "train.weight_decay=0.5"))
+    found = build(
+        changed(
+            "stages.consistency.train.roles={fake: {lr: 1e-4}, student: {betas: [0, 0.99], optimizer: radam}}",
+            "train.weight_decay=0.5",
+        )
+    )
     roles = {role: found.stages[-1].train.of(role) for role in ("fake", "critic", "student", "other")}
     assert {role: (own.lr, own.clip) for role, own in roles.items()} == {
-        "fake": (1e-4, 5), "critic": (2.0, 1), "student": (0.001, 1), "other": (0.001, 1)}
-    assert (roles["student"].betas, roles["student"].optimizer, roles["fake"].optimizer) == ((0, 0.99), "radam", "adam")
-    assert {own.weight_decay for own in roles.values()} == {0.5} and found.stages[0].train.of("fake").lr == 0.001
+        "fake": (1e-4, 5),
+        "critic": (2.0, 1),
+        "student": (0.001, 1),
+        "other": (0.001, 1),
+    }
+    assert (roles["student"].betas, roles["student"].optimizer, roles["fake"].optimizer) == (
+        (0, 0.99),
+        "radam",
+        "adam",
+    )
+    assert {own.weight_decay for own in roles.values()} == {0.5} and found.stages[0].train.of(
+        "fake"
+    ).lr == 0.001
     assert METHODS["ect"].training is brings and brings["roles"]["fake"] == {"lr": 1.0, "clip": 5}
 
 
@@ -126,7 +162,11 @@ def test_settings_of_roles_fix_a_run():
 
 
 def test_methods_take_nested_names():
-    times = build(changed("stages.teacher.method.times={name: lognormal, mean: -1, std: 2}")).stages[0].method.times
+    times = (
+        build(changed("stages.teacher.method.times={name: lognormal, mean: -1, std: 2}"))
+        .stages[0]
+        .method.times
+    )
     assert times == LogNormal(-1.0, 2.0)
     assert build(changed("stages.teacher.method.times=lognormal")).stages[0].method.times == LogNormal()
 
@@ -147,9 +187,13 @@ def test_a_folder_can_be_the_data_and_reports_its_options(tmp_path):
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda p: p.stem)
 def test_shipped_recipes_build(path):
     recipe = load(path)
-    assert recipe.stages and recipe.name == {"digits": "digits-quick", "digits-full": "digits"}.get(path.stem, path.stem)
+    assert recipe.stages and recipe.name == {"digits": "digits-quick", "digits-full": "digits"}.get(
+        path.stem, path.stem
+    )
     opening = path.read_text().split("\n")
-    assert opening[0].startswith("# ") and any(f"fastdiff run recipes/{path.name}" in line for line in opening)
+    assert opening[0].startswith("# ") and any(
+        f"fastdiff run recipes/{path.name}" in line for line in opening
+    )
 
 
 # Overrides
@@ -187,8 +231,20 @@ def test_1e_4_is_a_number_in_the_file_too(tmp_path):
     assert not differences(recipe.source, load(written(tmp_path, text.replace("1e-4", "0.0001"))).source)
 
 
-@pytest.mark.parametrize("assignment", ["train.lr", "=3", "train..lr=3", ".lr=3", "train.=3", "train.lr=[1", "train.lr.x=3",
-                                        "bench.steps.0=3", "train.lr=2024-99-99"])
+@pytest.mark.parametrize(
+    "assignment",
+    [
+        "train.lr",
+        "=3",
+        "train..lr=3",
+        ".lr=3",
+        "train.=3",
+        "train.lr=[1",
+        "train.lr.x=3",
+        "bench.steps.0=3",
+        "train.lr=2024-99-99",
+    ],
+)
 def test_bad_overrides(assignment):
     with pytest.raises(FastdiffError) as caught:
         override(copy.deepcopy(PLAIN), assignment)
@@ -306,11 +362,15 @@ def test_wrong_types_and_values(assignment, message):
 def test_settings_below_their_least(setting, least):
     build(changed(f"stages.teacher.train.{setting}={least}"))
     said = complaint(changed(f"stages.teacher.train.{setting}={least - 1}"))
-    assert said.replace(".0:", ":") == f"stages.teacher.train.{setting} = {least - 1}: expected at least {least}"
+    assert (
+        said.replace(".0:", ":") == f"stages.teacher.train.{setting} = {least - 1}: expected at least {least}"
+    )
 
 
-@pytest.mark.parametrize("value", ["ema=1", "betas=[0.9, 1]", "betas=[-0.1, 0.9]", "lr=1e4", "batch=1e12",
-                                   "seed=99999999999999999999"])
+@pytest.mark.parametrize(
+    "value",
+    ["ema=1", "betas=[0.9, 1]", "betas=[-0.1, 0.9]", "lr=1e4", "batch=1e12", "seed=99999999999999999999"],
+)
 def test_settings_out_of_range(value):
     assert f"train.{value.partition('=')[0]} = " in complaint(changed(f"train.{value}"))
 
@@ -404,14 +464,19 @@ def test_complaints_name_the_file(tmp_path):
 
 def test_differences():
     assert differences(PLAIN, copy.deepcopy(PLAIN)) == []
-    assert differences({}, {"train": {}}) == [] and differences({"train": {"keep": 1}}, {}) == [("train.keep", 1, None)]
+    assert differences({}, {"train": {}}) == [] and differences({"train": {"keep": 1}}, {}) == [
+        ("train.keep", 1, None)
+    ]
     assert differences(PLAIN, changed("train.lr=2")) == [("train.lr", 0.001, 2)]
     assert differences(PLAIN, changed("train.ema=0.5")) == [("train.ema", None, 0.5)]
     assert differences(changed("train.ema=0.5"), PLAIN) == [("train.ema", 0.5, None)]
     assert differences(PLAIN, changed("stages.progressive.method.steps=[4]", "name=other")) == [
-        ("name", "plain", "other"), ("stages.progressive.method.steps", [4, 2], [4])]
+        ("name", "plain", "other"),
+        ("stages.progressive.method.steps", [4, 2], [4]),
+    ]
     assert differences(PLAIN, changed("stages.consistency.method.start=1")) == [
-        ("stages.consistency.method", "ect", {"name": "ect", "start": 1})]
+        ("stages.consistency.method", "ect", {"name": "ect", "start": 1})
+    ]
 
 
 # ---- include
@@ -427,12 +492,18 @@ def files(folder, **recipes) -> Path:
 def test_included_stages_are_those_of_their_own_recipes(tmp_path):
     (tmp_path / "parts").mkdir()
     files(tmp_path / "parts", one=PLAIN, two=PLAIN | {"stages": {"other": {"method": "ect"}}})
-    path = files(tmp_path, all={"name": "all", "include": ["parts/one.yaml", "parts/two.yaml"],
-                                  "stages": {"mine": {"method": "cd", "teacher": "teacher"}}})
+    path = files(
+        tmp_path,
+        all={
+            "name": "all",
+            "include": ["parts/one.yaml", "parts/two.yaml"],
+            "stages": {"mine": {"method": "cd", "teacher": "teacher"}},
+        },
+    )
     found, one = load(path), load(tmp_path / "parts" / "one.yaml")
     assert [stage.name for stage in found.stages] == [*(stage.name for stage in one.stages), "other", "mine"]
     assert found.stages[: len(one.stages)] == one.stages and found.model == one.model
-    assert build(found.source).stages == found.stages            # what a run's directory keeps says the same by itself
+    assert build(found.source).stages == found.stages  # what a run's directory keeps says the same by itself
     assert load(path, ["stages.teacher.train.steps=3"]).stages[0].train.steps == 3
 
 
@@ -441,18 +512,25 @@ def test_one_stage_may_come_in_by_two_recipes(tmp_path):
     assert load(path).stages == build(PLAIN).stages
 
 
-@pytest.mark.parametrize(("all_", "one", "message"), [
-    ({"include": ["one.yaml"], "data": {"name": "digits"}}, PLAIN, "one.yaml has data.name = toy"),
-    ({"include": ["one.yaml"], "train": {"batch": 8}}, PLAIN, "one.yaml has train.batch = 16"),
-    ({"include": ["one.yaml"], "stages": {"teacher": {"method": "ect"}}}, PLAIN, "one.yaml has a stage teacher"),
-    ({"include": ["one.yaml"]}, PLAIN | {"stages": [1]}, "one.yaml: expected stages"),
-    ({"include": "one.yaml"}, PLAIN, "include: expected a list"),
-    ({"include": ["all.yaml"]}, PLAIN, "it includes itself"),
-    ({"include": ["none.yaml"]}, PLAIN, "none.yaml: cannot be read"),
-    ({"include": ["a\0.yaml"]}, PLAIN, "cannot be read"),
-    ({"include": ["one.yaml"]}, PLAIN | {"trian": {"steps": 9}}, "trian is unknown, did you mean train"),
-    ({"include": ["one.yaml"], "train": {3: 1}}, PLAIN, "one.yaml has train.3 = None"),
-])
+@pytest.mark.parametrize(
+    ("all_", "one", "message"),
+    [
+        ({"include": ["one.yaml"], "data": {"name": "digits"}}, PLAIN, "one.yaml has data.name = toy"),
+        ({"include": ["one.yaml"], "train": {"batch": 8}}, PLAIN, "one.yaml has train.batch = 16"),
+        (
+            {"include": ["one.yaml"], "stages": {"teacher": {"method": "ect"}}},
+            PLAIN,
+            "one.yaml has a stage teacher",
+        ),
+        ({"include": ["one.yaml"]}, PLAIN | {"stages": [1]}, "one.yaml: expected stages"),
+        ({"include": "one.yaml"}, PLAIN, "include: expected a list"),
+        ({"include": ["all.yaml"]}, PLAIN, "it includes itself"),
+        ({"include": ["none.yaml"]}, PLAIN, "none.yaml: cannot be read"),
+        ({"include": ["a\0.yaml"]}, PLAIN, "cannot be read"),
+        ({"include": ["one.yaml"]}, PLAIN | {"trian": {"steps": 9}}, "trian is unknown, did you mean train"),
+        ({"include": ["one.yaml"], "train": {3: 1}}, PLAIN, "one.yaml has train.3 = None"),
+    ],
+)
 def test_includes_that_do_not_fit(tmp_path, all_, one, message):
     path = files(tmp_path, all={"name": "all", **all_}, one=one)
     with pytest.raises(FastdiffError, match=message):
@@ -460,10 +538,14 @@ def test_includes_that_do_not_fit(tmp_path, all_, one, message):
 
 
 def test_aliases_are_copies(tmp_path):
-    text = ("name: two\ndata: toy\nmodel: {net: mlp}\nstages:\n  one: {method: denoising, train: &t {steps: 5}}\n"
-            "  two: {method: denoising, train: *t}\n")
+    text = (
+        "name: two\ndata: toy\nmodel: {net: mlp}\nstages:\n  one: {method: denoising, train: &t {steps: 5}}\n"
+        "  two: {method: denoising, train: *t}\n"
+    )
     (tmp_path / "two.yaml").write_text(text)
-    assert [stage.train.steps for stage in load(tmp_path / "two.yaml", ["stages.one.train.steps=7"]).stages] == [7, 5]
+    assert [
+        stage.train.steps for stage in load(tmp_path / "two.yaml", ["stages.one.train.steps=7"]).stages
+    ] == [7, 5]
     (tmp_path / "two.yaml").write_text("model: &m {x: *m}\n")
     with pytest.raises(FastdiffError, match="an anchor contains itself"):
         load(tmp_path / "two.yaml")

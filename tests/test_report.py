@@ -28,7 +28,10 @@ TEACHER = {
     "ddpm": {1000: 3.5},
     "dpmpp_2m": {4: 118.0, 8: 9.0},
 }
-STUDENTS = {"consistency": {1: 38.0, 2: 14.0, 4: 9.4, 8: 8.8}, "distilled": {1: 31.0, 2: 19.0, 4: 16.2, 8: 17.5}}
+STUDENTS = {
+    "consistency": {1: 38.0, 2: 14.0, 4: 9.4, 8: 8.8},
+    "distilled": {1: 31.0, 2: 19.0, 4: 16.2, 8: 17.5},
+}
 
 
 def row(model, sampler, steps, value, seed=0, **more):
@@ -42,8 +45,21 @@ def row(model, sampler, steps, value, seed=0, **more):
         "params": 412_233,
         "train_images": 1_000_000,
     }
-    made = {"extractor": "digits", "reference": "9f3a", "device": "cpu", "processes": 1, "versions": {"torch": "2.15"}}
-    what = {"key": f"{cell}-{seed}", "model": model, "method": method, "sampler": sampler, "steps": steps, "seed": seed}
+    made = {
+        "extractor": "digits",
+        "reference": "9f3a",
+        "device": "cpu",
+        "processes": 1,
+        "versions": {"torch": "2.15"},
+    }
+    what = {
+        "key": f"{cell}-{seed}",
+        "model": model,
+        "method": method,
+        "sampler": sampler,
+        "steps": steps,
+        "seed": seed,
+    }
     return (
         what
         | fixed
@@ -55,9 +71,15 @@ def row(model, sampler, steps, value, seed=0, **more):
 
 def plausible(seeds=(0, 1, 2)):
     found = [("teacher", sampler, steps, v) for sampler, at in TEACHER.items() for steps, v in at.items()]
-    found += [(f"progressive-{steps}", "ddim", steps, v) for steps, v in {8: 9.1, 4: 11.2, 2: 15.4, 1: 24.1}.items()]
+    found += [
+        (f"progressive-{steps}", "ddim", steps, v) for steps, v in {8: 9.1, 4: 11.2, 2: 15.4, 1: 24.1}.items()
+    ]
     found += [(model, "consistency", steps, v) for model, at in STUDENTS.items() for steps, v in at.items()]
-    return [row(model, sampler, steps, v + 0.1 * seed, seed) for model, sampler, steps, v in found for seed in seeds]
+    return [
+        row(model, sampler, steps, v + 0.1 * seed, seed)
+        for model, sampler, steps, v in found
+        for seed in seeds
+    ]
 
 
 def test_one_figure_by_steps():
@@ -68,7 +90,13 @@ def test_one_figure_by_steps():
     lines = dict(found)
     assert [*lines] == list(dict.fromkeys(group["line"] for group in groups)) and len(lines) == 6
     assert [group and group["model"] for group in lines["progressive"]] == [
-        "progressive-1", "progressive-2", "progressive-4", "progressive-8", None, None]
+        "progressive-1",
+        "progressive-2",
+        "progressive-4",
+        "progressive-8",
+        None,
+        None,
+    ]
     assert [group and group["steps"] for group in lines["teacher ddim"]] == [1, 2, 4, 8, 50, None]
     _, found = by_steps(summary([*plausible(), row("consistency", "consistency", 1, 30.0, n=1797)]))
     assert {name for name, _ in found} >= {"consistency consistency n=512", "consistency consistency n=1797"}
@@ -82,7 +110,9 @@ def test_report_by_steps(tmp_path):
     assert "## fd_digits by steps\n\n| Model | 1 | 2 | 4 | 8 | 50 | 1000 |" in text
     assert "| progressive | **24.2 ± 0.2** | 15.5 ± 0.2 | 11.3 ± 0.2 | 9.20 ± 0.25 |  |  |" in text
     page = (tmp_path / "report.html").read_text()
-    assert page.count('<td class="number best" data-value="24.2">24.2 ± 0.2</td>') == 2     # by steps and among all figures
+    assert (
+        page.count('<td class="number best" data-value="24.2">24.2 ± 0.2</td>') == 2
+    )  # by steps and among all figures
 
 
 def strip(side, images):
@@ -100,7 +130,9 @@ def run_dir(tmp_path):
 
 
 def find(groups, model, steps, sampler=None):
-    [group] = [g for g in groups if (g["model"], g["steps"]) == (model, steps) and sampler in (None, g["sampler"])]
+    [group] = [
+        g for g in groups if (g["model"], g["steps"]) == (model, steps) and sampler in (None, g["sampler"])
+    ]
     return group
 
 
@@ -108,11 +140,13 @@ def find(groups, model, steps, sampler=None):
 
 
 def test_seeds_become_mean_and_interval():
-    [group] = summary([row("consistency", "consistency", 2, v, seed) for seed, v in enumerate((10.0, 13.0, 19.0))])
+    [group] = summary(
+        [row("consistency", "consistency", 2, v, seed) for seed, v in enumerate((10.0, 13.0, 19.0))]
+    )
     assert group["seeds"] == [0, 1, 2]
     assert group["fd_digits"] == 14.0
     assert group["fd_digits_std"] == pytest.approx(statistics.stdev((10, 13, 19)))
-    assert group["figure"] == "14.0 ± 11.4"                      # 4.30 times the standard error
+    assert group["figure"] == "14.0 ± 11.4"  # 4.30 times the standard error
     assert summary([row("consistency", "consistency", 2, 10.0)])[0]["figure"] == "10.0"
 
 
@@ -147,7 +181,9 @@ def test_best_is_the_lowest_of_several_at_equal_steps_and_n():
 
 
 def test_rows_of_a_former_generation_are_left_out():
-    old = [row("distilled", "consistency", 1, 90.0, seed, weights="old", key=f"old-{seed}") for seed in (0, 1, 2)]
+    old = [
+        row("distilled", "consistency", 1, 90.0, seed, weights="old", key=f"old-{seed}") for seed in (0, 1, 2)
+    ]
     new = [row("distilled", "consistency", 1, 30.0, seed, weights="new") for seed in (0, 1)]
     [group] = summary([*old, *new])
     assert (group["fd_digits"], group["seeds"]) == (30.0, [0, 1])
@@ -213,10 +249,16 @@ def test_the_verdict_sets_the_best_of_few_steps_against_the_teacher():
 
 
 def test_the_verdict_takes_the_fewest_steps_of_what_is_as_good():
-    rows = [row("distilled", "consistency", steps, value) for steps, value in ((1, 12.0), (2, 10.9), (4, 10.0), (8, 1.0))]
+    rows = [
+        row("distilled", "consistency", steps, value)
+        for steps, value in ((1, 12.0), (2, 10.9), (4, 10.0), (8, 1.0))
+    ]
     assert said(rows) == "distilled at 2 steps: fd_digits 10.9."
     assert said(rows[-1:]) == "distilled at 8 steps: fd_digits 1.00."
-    assert said([*rows, row("consistency", "consistency", 4, 50.0, n=2000)]) == "consistency at 4 steps: fd_digits 50.0."
+    assert (
+        said([*rows, row("consistency", "consistency", 4, 50.0, n=2000)])
+        == "consistency at 4 steps: fd_digits 50.0."
+    )
 
 
 def test_the_verdict_does_with_what_there_is():
@@ -225,7 +267,7 @@ def test_the_verdict_does_with_what_there_is():
     assert said([student, solver]) == (
         "distilled at 2 steps: fd_digits 20.0, 2.0 x the 10.0 of the teacher's best, heun at 4 steps, at 2.0 x its time."
     )
-    elsewhere = solver | {"device": "another"}                    # times of two machines do not compare
+    elsewhere = solver | {"device": "another"}  # times of two machines do not compare
     assert said([student, elsewhere]).endswith("of the teacher's best, heun at 4 steps.")
     assert "No student" in said([solver]) and "best is heun at 4 steps, fd_digits 10.0" in said([solver])
     assert "No finite" in said([row("distilled", "consistency", 2, float("nan"))])
@@ -239,16 +281,25 @@ def test_warnings_name_what_speaks_against_the_figures():
 
     assert warned(plausible()) == []
     [few] = warned([r | {"dims": 2048, "extractor": "inception"} for r in plausible()])
-    assert few == ("n = 512 is below the 2048 dimensions of inception: the covariance is singular and the figure is mostly "
-                   "bias.")
+    assert few == (
+        "n = 512 is below the 2048 dimensions of inception: the covariance is singular and the figure is mostly "
+        "bias."
+    )
     assert warned([r | {"dims": 511} for r in plausible()]) == []
-    assert warned([r | {"dims": 512} for r in plausible()])[0].startswith("n = 512 is only the 512 dimensions")
-    [biased] = warned([r | {"fd_digits_inf": r["fd_digits"] * (0.6 if r["steps"] == 2 else 0.95)} for r in plausible()])
+    assert warned([r | {"dims": 512} for r in plausible()])[0].startswith(
+        "n = 512 is only the 512 dimensions"
+    )
+    [biased] = warned(
+        [r | {"fd_digits_inf": r["fd_digits"] * (0.6 if r["steps"] == 2 else 0.95)} for r in plausible()]
+    )
     assert biased.startswith("At n = 512 up to 40 % of fd_digits is bias (") and "at 2 steps" in biased
     assert warned(plausible(seeds=(0,))) == ["Every cell has a single seed: no interval for fd_digits."]
     one = [r for r in plausible() if r["seed"] == 0 or r["model"] == "teacher"]
     assert warned(one) == ["12 of 20 cells have a single seed: no interval for fd_digits."]
-    rows = [row("distilled", "consistency", 2, 3.0, 0), row("distilled", "consistency", 2, float("inf"), 1, broken=[17])]
+    rows = [
+        row("distilled", "consistency", 2, 3.0, 0),
+        row("distilled", "consistency", 2, float("inf"), 1, broken=[17]),
+    ]
     assert warned(rows) == ["distilled at 2 steps made values that are not finite: sample 17 of seed 1."]
 
 
@@ -256,16 +307,26 @@ def test_the_interval_is_explained_where_there_is_one():
     def noted(rows):
         return "\n".join(notes(summary(rows), ["fd_digits"]))
 
-    assert "95 % t-interval over seeds, disjoint sets of samples; it does not contain the" in noted(plausible())
+    assert "95 % t-interval over seeds, disjoint sets of samples; it does not contain the" in noted(
+        plausible()
+    )
     assert "±" not in noted(plausible(seeds=(0,)))
 
 
 def rich(seeds=(0, 1, 2)):
     """Rows with metrics and costs beyond the main ones."""
     costs = {"batch": 256, "kd_digits_se": 1e-4}
-    return [r | costs | {"kd_digits": r["fd_digits"] / 1000, "recall_digits": 1 / (1 + r["steps"]),
-                         "fd_digits_inf": 0.95 * r["fd_digits"], "flops_per_image": 2.5e9 * r["steps"]}
-            for r in plausible(seeds)]
+    return [
+        r
+        | costs
+        | {
+            "kd_digits": r["fd_digits"] / 1000,
+            "recall_digits": 1 / (1 + r["steps"]),
+            "fd_digits_inf": 0.95 * r["fd_digits"],
+            "flops_per_image": 2.5e9 * r["steps"],
+        }
+        for r in plausible(seeds)
+    ]
 
 
 def shown(rows, width):
@@ -285,16 +346,35 @@ def test_the_table_fills_the_terminal_and_cuts_nothing(width):
     text = re.sub(r"\x1b\[[\d;]*m", "", shown(rich(), width))
     assert max(map(len, text.splitlines())) <= width and "…" not in text
     heads = [head.strip() for head in text.splitlines()[1].strip("┃").split("┃")]
-    every = ["Model", "Sampler", "Steps", "NFE", "fd_digits ↓", "fd_digits n→∞", "kd ↓", "recall ↑", "vs DDIM", "ms/image"]
+    every = [
+        "Model",
+        "Sampler",
+        "Steps",
+        "NFE",
+        "fd_digits ↓",
+        "fd_digits n→∞",
+        "kd ↓",
+        "recall ↑",
+        "vs DDIM",
+        "ms/image",
+    ]
     assert heads == [head for head in every if head in heads]
-    assert set(heads) >= {"Model", "Sampler", "Steps", "fd_digits ↓"} and len(heads) == {60: 4, 80: 6}.get(width, len(heads))
+    assert set(heads) >= {"Model", "Sampler", "Steps", "fd_digits ↓"} and len(heads) == {60: 4, 80: 6}.get(
+        width, len(heads)
+    )
     assert width < 160 or heads == every
 
 
 def test_columns_that_say_nothing_are_left_out():
     rows = [r | {"nfe": None, "ms_per_image": None} for r in plausible() if r["model"] == "teacher"]
     assert [column.head for column in columns(summary(rows), ["fd_digits"])] == [
-        "Model", "Sampler", "Steps", "fd_digits ↓", "n", "seeds"]
+        "Model",
+        "Sampler",
+        "Steps",
+        "fd_digits ↓",
+        "n",
+        "seeds",
+    ]
 
 
 def test_the_table_needs_neither_torch_nor_matplotlib():
@@ -339,8 +419,14 @@ def test_markdown_has_all_metrics_costs_differences_and_warnings(run_dir):
         Image.fromarray(strip(8, 9)).save(run_dir / "trajectory" / f"{cell}.png")
     report.write(run_dir)
     text = (run_dir / "report.md").read_text(encoding="utf-8")
-    assert "| Model | Sampler | Steps | NFE | fd_digits ↓ | fd_digits n→∞ | kd ↓ | recall ↑ | vs DDIM | ms/image |" in text
-    assert "| progressive-1 | ddim | 1 | 1 | **24.2 ± 0.2** | 23.0 | **0.0242 ± 0.0002** | 0.500 ± 0.000 | 145x |" in text
+    assert (
+        "| Model | Sampler | Steps | NFE | fd_digits ↓ | fd_digits n→∞ | kd ↓ | recall ↑ | vs DDIM | ms/image |"
+        in text
+    )
+    assert (
+        "| progressive-1 | ddim | 1 | 1 | **24.2 ± 0.2** | 23.0 | **0.0242 ± 0.0002** | 0.500 ± 0.000 | 145x |"
+        in text
+    )
     assert "| Model | Sampler | Steps | NFE | ms/image | Batch | GFLOPs/image | Parameters |" in text
     assert "| distilled | consistency | 8 | 8 | 3.20 | 256 | 20.0 | 412,233 |" in text
     assert "| Steps | A | B | kd_digits: A − B | 95 % interval | told apart |" in text
@@ -350,22 +436,28 @@ def test_markdown_has_all_metrics_costs_differences_and_warnings(run_dir):
 
 
 def test_latex_is_a_tabular_of_booktabs():
-    lines = report.latex([r | {"model": "a_b & 50 %\\"} if r["model"] == "distilled" else r for r in rich()]).splitlines()
+    lines = report.latex(
+        [r | {"model": "a_b & 50 %\\"} if r["model"] == "distilled" else r for r in rich()]
+    ).splitlines()
     assert lines[0].startswith("% needs \\usepackage{booktabs}; extractor digits; n 512; seed 0, 1, 2")
     assert lines[1] == "\\begin{tabular}{llrrrrrrrr}" and lines[-1] == "\\end{tabular}"
-    assert lines[3].startswith("Model & Sampler & Steps & NFE & fd\\_digits $\\downarrow$ & fd\\_digits n$\\to$$\\infty$")
+    assert lines[3].startswith(
+        "Model & Sampler & Steps & NFE & fd\\_digits $\\downarrow$ & fd\\_digits n$\\to$$\\infty$"
+    )
     assert "recall $\\uparrow$" in lines[3]
     body = [line for line in lines[5:-2] if line != "\\midrule"]
-    assert len(body) == 20 and all(len(re.findall(r"(?<!\\)&", line)) == 9 and line.endswith(r" \\") for line in body)
+    assert len(body) == 20 and all(
+        len(re.findall(r"(?<!\\)&", line)) == 9 and line.endswith(r" \\") for line in body
+    )
     assert any(line.startswith(r"a\_b \& 50 \%\textbackslash{} & consistency & 1 &") for line in body)
     assert any(r"& \textbf{24.2 $\pm$ 0.2} &" in line for line in body)
-    assert lines.count("\\midrule") == 1 + 3                          # under the headings, and between families
+    assert lines.count("\\midrule") == 1 + 3  # under the headings, and between families
     assert re.sub(r"[\x00-\x7f]", "", "".join(lines)) == ""
 
 
 def test_csv_comes_back_whole():
     pandas = pytest.importorskip("pandas")
-    rows = [*rich(), row("new", "ddim, \"x\"", 1, float("inf"), broken=[3], note="line\nbreak")]
+    rows = [*rich(), row("new", 'ddim, "x"', 1, float("inf"), broken=[3], note="line\nbreak")]
     table = pandas.read_csv(io.StringIO(report.csv(rows)), float_precision="round_trip")
     assert list(table.columns) == list(dict.fromkeys(name for r in rows for name in r))
     for name in ("model", "steps", "fd_digits", "flops_per_image", "n"):
@@ -373,7 +465,7 @@ def test_csv_comes_back_whole():
         assert [None if pandas.isna(v) else v for v in table[name]] == values
     assert [json.loads(text) for text in table["versions"]] == [r["versions"] for r in rows]
     last = table.iloc[-1]
-    assert (last["sampler"], json.loads(last["broken"]), last["note"]) == ("ddim, \"x\"", [3], "line\nbreak")
+    assert (last["sampler"], json.loads(last["broken"]), last["note"]) == ('ddim, "x"', [3], "line\nbreak")
 
 
 # ---- pictures -------------------------------------------------------------------------------------------------------
@@ -384,7 +476,11 @@ def test_pictures_are_functions_of_the_rows(run_dir):
     first = {name: (run_dir / name).read_bytes() for name in files.PLOTS}
     report.write(run_dir)
     assert all((run_dir / name).read_bytes() == data for name, data in first.items())
-    assert all(ElementTree.fromstring(data).tag.endswith("svg") for name, data in first.items() if name.endswith("svg"))
+    assert all(
+        ElementTree.fromstring(data).tag.endswith("svg")
+        for name, data in first.items()
+        if name.endswith("svg")
+    )
     assert Image.open(run_dir / "quality-nfe.png").size == (1056, 864)
 
 
@@ -400,7 +496,9 @@ def drawn_grid(run_dir):
 
 def test_the_grid_enlarges_strips_by_whole_pixels(run_dir):
     grid = drawn_grid(run_dir)
-    digit = np.repeat(np.repeat(strip(8, 16)[:, -8:], 6, 0), 6, 1)  # the last image of the first strip, flush right
+    digit = np.repeat(
+        np.repeat(strip(8, 16)[:, -8:], 6, 0), 6, 1
+    )  # the last image of the first strip, flush right
     assert (grid[14 : 14 + 48, -14 - 48 : -14] == digit[..., None]).all()
     assert grid.shape[0] == 2 * 14 + 20 * 48 + 19 * 8  # a strip for each of twenty cells
 
@@ -443,6 +541,8 @@ def test_figures_that_cannot_be_drawn_do_not_stop_the_report(tmp_path, value):
 
 
 def test_without_rows_the_error_says_what_to_run(tmp_path):
-    with pytest.raises(FastdiffError, match=r"no rows in .*bench\.jsonl: run `fastdiff bench` or `fastdiff run` first"):
+    with pytest.raises(
+        FastdiffError, match=r"no rows in .*bench\.jsonl: run `fastdiff bench` or `fastdiff run` first"
+    ):
         report.write(tmp_path)
     assert read_rows(tmp_path / "bench.jsonl") == [] and not list(tmp_path.iterdir())

@@ -52,7 +52,7 @@ def damage(state, how):
 
 @pytest.mark.parametrize("how", ["cut", "flipped", "gone", "record"])
 def test_a_damaged_state_is_set_aside_and_the_one_before_used(tmp_path, capsys, how):
-    for attempt in range(2):                                      # the second time there is one set aside already
+    for attempt in range(2):  # the second time there is one set aside already
         save_state(tmp_path, 10, tensors(1), {"images": 640})
         save_state(tmp_path, 20, tensors(2), {"images": 1280})
         damage(tmp_path / "00000020", how)
@@ -88,11 +88,11 @@ def test_only_the_newest_states_stay(tmp_path):
 
 # A file or folder of the run, and the text in it, whose appearance is the moment of a kill.
 MOMENTS = (
-    ("teacher/log.jsonl", '"step": 5,'),                          # no state yet
+    ("teacher/log.jsonl", '"step": 5,'),  # no state yet
     ("teacher/state/00000040", ""),
     ("progressive/log.jsonl", '"step": 35,'),
     ("ect/log.jsonl", '"step": 65,'),
-    ("cd/state/.*.new", ""),                                      # a state half written
+    ("cd/state/.*.new", ""),  # a state half written
     ("bench.jsonl", "\n"),
 )
 
@@ -136,7 +136,12 @@ def runs(tmp_path_factory):
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_killed_run_ends_with_the_same_weights_to_the_last_bit(runs, stage):
     _, whole, broken = runs
-    kept = ("mlp/diffusion_pytorch_model.safetensors", "mlp/config.json", "state/00000100/tensors.safetensors", "log.jsonl")
+    kept = (
+        "mlp/diffusion_pytorch_model.safetensors",
+        "mlp/config.json",
+        "state/00000100/tensors.safetensors",
+        "log.jsonl",
+    )
     for name in kept:
         assert (whole / stage / name).read_bytes() == (broken / stage / name).read_bytes(), name
     notes = [json.loads((out / stage / "fastdiff.json").read_text()) for out in (whole, broken)]
@@ -147,9 +152,24 @@ def test_a_killed_run_ends_with_the_same_weights_to_the_last_bit(runs, stage):
 
 def test_a_killed_benchmark_has_every_row_once_and_alike(runs):
     _, whole, broken = runs
-    rows = [[json.loads(line) for line in (out / "bench.jsonl").read_text().splitlines()] for out in (whole, broken)]
+    rows = [
+        [json.loads(line) for line in (out / "bench.jsonl").read_text().splitlines()]
+        for out in (whole, broken)
+    ]
     assert len(rows[0]) == len({row["key"] for row in rows[0]}) == 27
-    kept = ("key", "model", "sampler", "spacing", "steps", "seed", "nfe", "energy", "train_images", "teacher_nfe", "cell")
+    kept = (
+        "key",
+        "model",
+        "sampler",
+        "spacing",
+        "steps",
+        "seed",
+        "nfe",
+        "energy",
+        "train_images",
+        "teacher_nfe",
+        "cell",
+    )
     assert [[row[k] for k in kept] for row in rows[0]] == [[row[k] for k in kept] for row in rows[1]]
 
 
@@ -157,8 +177,14 @@ def test_the_same_command_on_a_finished_run_does_nothing_and_says_so(runs):
     recipe, _, broken = runs
     before = {p: p.stat().st_mtime_ns for p in broken.rglob("*") if p.is_file() and p.parent != broken}
     rows = (broken / "bench.jsonl").read_bytes()
-    again = subprocess.run([sys.executable, "-m", "fastdiff", "run", recipe, "--out", broken],
-                           capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "300"})
+    again = subprocess.run(
+        [sys.executable, "-m", "fastdiff", "run", recipe, "--out", broken],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "300"},
+    )
     assert again.returncode == 0 and f"{broken.name}: done" in again.stdout, again.stdout + again.stderr
-    assert {p: p.stat().st_mtime_ns for p in broken.rglob("*") if p.is_file() and p.parent != broken} == before
+    assert {
+        p: p.stat().st_mtime_ns for p in broken.rglob("*") if p.is_file() and p.parent != broken
+    } == before
     assert (broken / "bench.jsonl").read_bytes() == rows

@@ -32,8 +32,10 @@ def correlation(a, b):
 def test_uniform_is_uniform(seed):
     u = rng(seed).uniform()
     assert u.dtype == torch.float64 and u.shape == (N,) and u.min() > 0 and u.max() < 1
-    assert kolmogorov(u, lambda x: x) < 1.8                  # passed by chance alone with probability 0.997
-    assert u.mean() == pytest.approx(0.5, abs=5 / math.sqrt(12 * N)) and u.var() == pytest.approx(1 / 12, rel=0.03)
+    assert kolmogorov(u, lambda x: x) < 1.8  # passed by chance alone with probability 0.997
+    assert u.mean() == pytest.approx(0.5, abs=5 / math.sqrt(12 * N)) and u.var() == pytest.approx(
+        1 / 12, rel=0.03
+    )
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (3,), (2, 3)])
@@ -61,9 +63,17 @@ def test_integers_cover_their_range_evenly():
 def test_positions_calls_seeds_and_components_are_independent():
     first, other = rng(), rng(1)
     z = first.normal((2,))
-    for a, b in [(z[1:, 0], z[:-1, 0]), (z[:, 0], z[:, 1]), (z, first.normal((2,))), (z, other.normal((2,))),
-                 (z[:, 0], z[:, 1].square()), (z[:, 0].abs(), z[:, 1].abs()), (z[: N // 2], z[N // 2 :]),
-                 (z, rng(start=N).normal((2,))), (z, rng(2**32).normal((2,)))]:
+    for a, b in [
+        (z[1:, 0], z[:-1, 0]),
+        (z[:, 0], z[:, 1]),
+        (z, first.normal((2,))),
+        (z, other.normal((2,))),
+        (z[:, 0], z[:, 1].square()),
+        (z[:, 0].abs(), z[:, 1].abs()),
+        (z[: N // 2], z[N // 2 :]),
+        (z, rng(start=N).normal((2,))),
+        (z, rng(2**32).normal((2,))),
+    ]:
         assert correlation(a, b) < 4
 
 

@@ -29,9 +29,14 @@ def one_thread():
 
 def source(**stage):
     """A recipe of one stage of points."""
-    return {"name": "tiny", "data": {"name": "toy", "n": 64}, "model": {"net": {"name": "mlp", "width": 8, "depth": 1}},
-            "train": {"steps": 12, "batch": 8, "log_every": 1}, "stages": {"student": stage},
-            "bench": {"steps": [1], "baselines": [], "n": 8}}
+    return {
+        "name": "tiny",
+        "data": {"name": "toy", "n": 64},
+        "model": {"net": {"name": "mlp", "width": 8, "depth": 1}},
+        "train": {"steps": 12, "batch": 8, "log_every": 1},
+        "stages": {"student": stage},
+        "bench": {"steps": [1], "baselines": [], "n": 8},
+    }
 
 
 # ---- frozen networks
@@ -53,8 +58,12 @@ def test_what_is_frozen_has_no_gradient_no_optimizer_and_no_place_in_the_state(t
 
     run.method.loss = watched
     for name, role in run.roles.items():
-        role.clipped = lambda name=name: (reached[-1][1].update(
-            other for other, one in run.roles.items() if any(p.grad is not None for p in one.weights)), clipped[name]())[1]
+        role.clipped = lambda name=name: (
+            reached[-1][1].update(
+                other for other, one in run.roles.items() if any(p.grad is not None for p in one.weights)
+            ),
+            clipped[name](),
+        )[1]
     for _ in run:
         for net in run.frozen.values():
             assert all(p.grad is None and not p.requires_grad for p in net.parameters())
@@ -83,7 +92,9 @@ class Fading(Duel):
 
     def loss(self, turn, nets, batch, progress):
         loss, _ = super().loss(turn, nets, batch, progress)
-        return loss, {"coverage": torch.tensor(self.best - 0.75 * progress.fraction)} if "student" in turn else {}
+        return loss, {
+            "coverage": torch.tensor(self.best - 0.75 * progress.fraction)
+        } if "student" in turn else {}
 
 
 def test_a_collapsed_run_says_so_everywhere(tmp_path, monkeypatch, capsys, fastdiff):
@@ -113,4 +124,5 @@ def test_a_line_is_told_without_a_loss_and_with_a_collapse():
     pace = {"images_per_s": 1234.5, "wait": 0.0, "memory_mb": 1.0}
     assert told({"lr": 1.0}, pace, None).startswith("loss –, 1,23")
     assert "loss 0.5, " in told({"loss": 0.5}, pace, 0.314) and told({}, pace, 0.314).endswith(
-        ", COLLAPSED: 31% of the data covered")
+        ", COLLAPSED: 31% of the data covered"
+    )

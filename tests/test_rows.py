@@ -16,7 +16,12 @@ def test_identity_depends_on_every_value_and_not_on_order_or_number_type():
     name = identity(weights="ab", times=[3.5, 0.0], guidance=1.0, options={"eta": 0, "rho": 7})
     assert name == identity(options={"rho": 7.0, "eta": 0.0}, guidance=1, times=(3.5, 0), weights="ab")
     assert len(name) == 16 and int(name, 16) >= 0
-    changes = [{"weights": "ac"}, {"times": [3.5, 1e-9]}, {"guidance": 1.5}, {"options": {"eta": 1, "rho": 7}}]
+    changes = [
+        {"weights": "ac"},
+        {"times": [3.5, 1e-9]},
+        {"guidance": 1.5},
+        {"options": {"eta": 1, "rho": 7}},
+    ]
     same = {"weights": "ab", "times": [3.5, 0.0], "guidance": 1.0, "options": {"eta": 0, "rho": 7}}
     assert len({name, *(identity(**(same | change)) for change in changes)}) == 5
 
@@ -41,7 +46,9 @@ def test_a_broken_last_line_is_ignored_then_kept_aside(tmp_path, before, last):
     path.write_bytes(before + last)
     rows = [{"key": "a"}] if before else []
     assert read_rows(path) == rows
-    assert path.read_bytes() == before + last and not (tmp_path / "bench.jsonl.broken").exists()  # a reader changes nothing
+    assert (
+        path.read_bytes() == before + last and not (tmp_path / "bench.jsonl.broken").exists()
+    )  # a reader changes nothing
     append_row(path, {"key": "c"})
     assert read_rows(path) == [*rows, {"key": "c"}]
     assert path.read_bytes() == before + b'{"key": "c"}\n'
@@ -82,16 +89,30 @@ def test_a_row_that_is_no_json_leaves_the_file_alone(tmp_path):
 
 def row(model="consistency", seed=0, steps=2, **figures):
     sampler = "ddim" if model == "teacher" else "consistency"
-    return {"key": f"{model}{steps}{seed}", "model": model, "sampler": sampler, "spacing": "uniform", "steps": steps,
-            "guidance": 1.0, "n": 64, "seed": seed, "method": None if model == "teacher" else "ect"} | figures
+    return {
+        "key": f"{model}{steps}{seed}",
+        "model": model,
+        "sampler": sampler,
+        "spacing": "uniform",
+        "steps": steps,
+        "guidance": 1.0,
+        "n": 64,
+        "seed": seed,
+        "method": None if model == "teacher" else "ect",
+    } | figures
 
 
 def test_metrics_are_found_by_family_the_main_one_first():
-    rows = [row(recall_a=0.5, kd_a=0.1, kd_a_se=0.01, fd_b=3.0, fd_b_inf=2.0), row(seed=1, nearest_a=1.0, fd_a=2.0)]
+    rows = [
+        row(recall_a=0.5, kd_a=0.1, kd_a_se=0.01, fd_b=3.0, fd_b_inf=2.0),
+        row(seed=1, nearest_a=1.0, fd_a=2.0),
+    ]
     assert metrics_of(rows) == ["fd_b", "fd_a", "kd_a", "recall_a", "nearest_a"]
     assert metrics_of([row(fd_a=1.0, fid=2.0, fid_inf=1.0, energy=None)]) == ["fid", "fd_a"]
     assert metrics_of([row(swd=1.0, energy=2.0)]) == ["energy", "swd"]
-    assert [better(name) for name in ("fid", "kd_digits", "is", "precision_inception")] == ["lower"] * 2 + ["higher"] * 2
+    assert [better(name) for name in ("fid", "kd_digits", "is", "precision_inception")] == ["lower"] * 2 + [
+        "higher"
+    ] * 2
     with pytest.raises(FastdiffError, match="no metric"):
         metric_of([row(recall_a=1.0)])
 
@@ -99,7 +120,9 @@ def test_metrics_are_found_by_family_the_main_one_first():
 def test_the_interval_is_students_over_seeds():
     values = (10.0, 13.0, 19.0)
     [group] = summary([row(seed=seed, fd_a=value, fd_a_inf=value - 1) for seed, value in enumerate(values)])
-    half = 4.302652729911275 * statistics.stdev(values) / math.sqrt(3)  # t of two degrees of freedom, from a table
+    half = (
+        4.302652729911275 * statistics.stdev(values) / math.sqrt(3)
+    )  # t of two degrees of freedom, from a table
     assert group["fd_a_ci"] == pytest.approx(half, rel=1e-9)
     assert (group["fd_a"], group["fd_a_min"], group["fd_a_inf"]) == (14.0, 10.0, 13.0)
     assert group["figure"] == group["figures"]["fd_a"] == f"14.0 ± {half:.1f}"
@@ -128,5 +151,7 @@ def test_bests_follow_each_metrics_direction_among_equal_steps_and_n():
 
 
 def test_costs_are_averaged_over_seeds():
-    [group] = summary([row(seed=i, energy=1.0, ms_per_image=v, peak_mb=10 * v) for i, v in enumerate((1.0, 3.0))])
+    [group] = summary(
+        [row(seed=i, energy=1.0, ms_per_image=v, peak_mb=10 * v) for i, v in enumerate((1.0, 3.0))]
+    )
     assert (group["ms_per_image"], group["peak_mb"], group["flops_per_image"]) == (2.0, 20.0, None)

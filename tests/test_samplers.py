@@ -15,10 +15,12 @@ from fastdiff.core.schedule import DDPM, SCHEDULES, VP, Cosine, Flow, Karras, Tr
 from fastdiff.networks.oracle import GaussianMixture
 from fastdiff.samplers import SAMPLERS, SPACINGS, time_grid
 
-schedules = pytest.mark.parametrize("schedule", [*(kind() for kind in SCHEDULES.values()), Trig(sigma_data=0.7)], ids=repr)
+schedules = pytest.mark.parametrize(
+    "schedule", [*(kind() for kind in SCHEDULES.values()), Trig(sigma_data=0.7)], ids=repr
+)
 samplers = pytest.mark.parametrize("sampler", list(SAMPLERS))
 ADAPTIVE = [name for name, f in SAMPLERS.items() if f.traits["adaptive"]]
-RATES = ("euler", "heun")                          # in the schedule's own time: where its rates are infinite they refuse
+RATES = ("euler", "heun")  # in the schedule's own time: where its rates are infinite they refuse
 
 
 def f64(x):
@@ -70,7 +72,10 @@ def test_few_steps_are_finite_and_counted(sampler, spacing, schedule):
         else:
             assert reached == times[1:].tolist()
         assert all(state.x.isfinite().all() and state.x0.isfinite().all() for state in states)
-        assert all(state.t.device.type == "cpu" and state.t.dtype == torch.float64 and not state.t.ndim for state in states)
+        assert all(
+            state.t.device.type == "cpu" and state.t.dtype == torch.float64 and not state.t.ndim
+            for state in states
+        )
         each = SAMPLERS[sampler].traits["nfe"]
         assert denoise.nfe == steps if each == "1" else denoise.nfe >= steps
 
@@ -101,14 +106,19 @@ def test_float32_in_float32_out_and_the_noise_is_left_alone(sampler):
     x = noise().float()
     before = x.clone()
     states = walk(sampler, mixture(Cosine()), x, time_grid(Cosine(), 4))
-    assert all(state.x.dtype == state.x0.dtype == torch.float32 for state in states) and torch.equal(x, before)
+    assert all(state.x.dtype == state.x0.dtype == torch.float32 for state in states) and torch.equal(
+        x, before
+    )
 
 
 @pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name not in ADAPTIVE])
 @schedules
 def test_states_say_what_was_predicted(sampler, schedule):
     """State.x0 is the prediction at the time before, of a multistep solver too."""
-    if SAMPLERS[sampler].traits["nfe"] not in ("1", "2, the last 1") and SAMPLERS[sampler].traits["noise"] != "none":
+    if (
+        SAMPLERS[sampler].traits["nfe"] not in ("1", "2, the last 1")
+        and SAMPLERS[sampler].traits["noise"] != "none"
+    ):
         pytest.skip("what it predicts last is of a state that it moved on the way")
     model, times = mixture(schedule), time_grid(schedule, 6, "karras")
     x = noise() * schedule.alpha_sigma(times[0])[1]
@@ -124,7 +134,7 @@ def test_states_say_what_was_predicted(sampler, schedule):
 def reference(schedule, start, end, steps):
     """The end of noise() sigma(start) by Runge-Kutta 4 on dx/dt, in log t."""
     model, x = mixture(schedule), noise() * schedule.alpha_sigma(f64(start))[1]
-    slope = lambda x, u: schedule.velocity(*model(x, u.exp()), u.exp()) * u.exp()                   # noqa: E731
+    slope = lambda x, u: schedule.velocity(*model(x, u.exp()), u.exp()) * u.exp()  # noqa: E731
     grid = torch.linspace(math.log(start), math.log(end), steps + 1, dtype=torch.float64)
     for u, w in pairwise(grid):
         h, mid = w - u, (u + w) / 2
@@ -141,29 +151,48 @@ def slopes(sampler, schedule, x, grids, exact, **options):
     return [math.log2(a / b) for a, b in pairwise(errors)], errors
 
 
-ORDERS = [("euler", {}, 1), ("ddim", {}, 1), ("heun", {}, 2), ("dpmpp_2m", {}, 2), ("dpmpp_3m", {}, 3),
-          ("dpmpp_3m", {"compat": True}, 2), ("unipc", {"order": 1}, 2), ("unipc", {}, 3), ("unipc", {"solver": "bh1"}, 3),
-          ("ipndm", {}, 2), ("deis", {"order": 1}, 1), ("deis", {"order": 2}, 2), ("deis", {}, 3),
-          ("dpm_solver", {}, 2), ("dpm_solver", {"order": 3}, 3)]
+ORDERS = [
+    ("euler", {}, 1),
+    ("ddim", {}, 1),
+    ("heun", {}, 2),
+    ("dpmpp_2m", {}, 2),
+    ("dpmpp_3m", {}, 3),
+    ("dpmpp_3m", {"compat": True}, 2),
+    ("unipc", {"order": 1}, 2),
+    ("unipc", {}, 3),
+    ("unipc", {"solver": "bh1"}, 3),
+    ("ipndm", {}, 2),
+    ("deis", {"order": 1}, 1),
+    ("deis", {"order": 2}, 2),
+    ("deis", {}, 3),
+    ("dpm_solver", {}, 2),
+    ("dpm_solver", {"order": 3}, 3),
+]
 
 
 @pytest.mark.parametrize(("sampler", "options", "order"), ORDERS)
 def test_order_of_convergence(sampler, options, order):
     """Of the third order's public form too, which is second; and ipndm's, whose weights are an even grid's."""
     grids = [time_grid(Karras(), steps, "karras")[:-1] for steps in (257, 513)]
-    found, errors = slopes(sampler, Karras(), 80 * noise(), grids, reference(Karras(), 80.0, 0.002, 1500), **options)
+    found, errors = slopes(
+        sampler, Karras(), 80 * noise(), grids, reference(Karras(), 80.0, 0.002, 1500), **options
+    )
     assert order - 0.15 <= found[-1] <= order + 0.5, (found, errors)
     assert errors[-1] < {1: 2e-2, 2: 1e-3, 3: 2e-5}[order]
 
 
 def test_the_third_order_of_unipc_is_its_fourth():
     grids = [time_grid(Karras(), steps, "karras")[:-1] for steps in (257, 513)]
-    found, errors = slopes("unipc", Karras(), 80 * noise(), grids, reference(Karras(), 80.0, 0.002, 1500), order=3)
+    found, errors = slopes(
+        "unipc", Karras(), 80 * noise(), grids, reference(Karras(), 80.0, 0.002, 1500), order=3
+    )
     assert found[-1] > 3.7 and errors[-1] < 1e-7
 
 
 @pytest.mark.parametrize("schedule", [VP(), Cosine(), Flow(), Trig(sigma_data=0.7)], ids=repr)
-@pytest.mark.parametrize(("sampler", "options", "order"), [row for row in ORDERS if row[2] < 3 or "dpm_solver" in row])
+@pytest.mark.parametrize(
+    ("sampler", "options", "order"), [row for row in ORDERS if row[2] < 3 or "dpm_solver" in row]
+)
 def test_order_of_convergence_in_the_schedules_own_time(sampler, options, order, schedule):
     """(From a moderate ratio, where the first-order start of a multistep solver holds it at second.)"""
     start, end = 0.9 * schedule.t_max, 0.1 * schedule.t_max
@@ -175,14 +204,18 @@ def test_order_of_convergence_in_the_schedules_own_time(sampler, options, order,
 
 def test_heun_keeps_its_order_into_the_data():
     """From pure noise to t = 0, where the last step is Euler's."""
-    runs = [walk("heun", mixture(Flow()), noise(), time_grid(Flow(), steps))[-1].x for steps in (32, 64, 128, 256)]
+    runs = [
+        walk("heun", mixture(Flow()), noise(), time_grid(Flow(), steps))[-1].x for steps in (32, 64, 128, 256)
+    ]
     gaps = [(a - b).square().mean().sqrt() for a, b in pairwise(runs)]
     assert math.log2(gaps[-2] / gaps[-1]) > 1.85
 
 
 @schedules
-@pytest.mark.parametrize("sampler", [name for name, f in SAMPLERS.items()
-                                     if f.traits["noise"] == "none" and name not in (*RATES, *ADAPTIVE)])
+@pytest.mark.parametrize(
+    "sampler",
+    [name for name, f in SAMPLERS.items() if f.traits["noise"] == "none" and name not in (*RATES, *ADAPTIVE)],
+)
 def test_the_ode_of_a_gaussian_is_a_straight_rescaling(sampler, schedule):
     mean, std = 0.6, 0.4
     times = time_grid(schedule, 100, "karras")
@@ -228,8 +261,8 @@ def test_full_noise_from_pure_noise_is_finite():
 def variances(sampler, model, start, times, **options):
     """Of every state, exactly: samplers are linear on a centred Gaussian, so each source of noise is sent through alone."""
     n, count = len(times) + 1, iter(range(1, len(times) + 1))
-    source = torch.eye(n, dtype=torch.float64)[:, :, None]                   # source[k]: 1 for sample k alone
-    draws = lambda x: source[next(count)]                                    # noqa: E731
+    source = torch.eye(n, dtype=torch.float64)[:, :, None]  # source[k]: 1 for sample k alone
+    draws = lambda x: source[next(count)]  # noqa: E731
     states = walk(sampler, model, start * source[0], times, randn=draws, **options)
     return f64([float(state.x.square().sum()) for state in states])
 
@@ -252,8 +285,16 @@ def test_small_variance_is_exact_on_one_point(schedule, steps):
 
 
 @schedules
-@pytest.mark.parametrize(("sampler", "options"), [("ddpm", {"variance": "small"}), ("ddpm", {"variance": "large"}),
-                                                  ("ddim", {"eta": 0.0}), ("ddim", {"eta": 0.5}), ("ddim", {"eta": 1.0})])
+@pytest.mark.parametrize(
+    ("sampler", "options"),
+    [
+        ("ddpm", {"variance": "small"}),
+        ("ddpm", {"variance": "large"}),
+        ("ddim", {"eta": 0.0}),
+        ("ddim", {"eta": 0.5}),
+        ("ddim", {"eta": 1.0}),
+    ],
+)
 def test_many_steps_keep_the_variance_of_the_data(schedule, sampler, options):
     times = time_grid(schedule, 400, "karras")
     start = (schedule.alpha_sigma(times[0])[0] * 0.5) ** 2 + schedule.alpha_sigma(times[0])[1] ** 2

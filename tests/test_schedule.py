@@ -9,10 +9,22 @@ import torch
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.schedule import DDPM, SCHEDULES, VP, Cosine, Flow, Karras, Sigmoid, Trig, like
 
-ALL = [*(kind() for kind in SCHEDULES.values()), Trig(sigma_data=0.5), VP(beta_min=0.2, beta_max=12.0), Karras(t_max=10.0),
-       Sigmoid(start=0.0, end=3.0, tau=0.7), DDPM(t_max=4, betas=(0.1, 0.2, 0.3, 0.4)), Flow(t_max=0.9),
-       Flow(shift=3.0), Flow(shift=0.1), DDPM(kind="cosine"), DDPM(kind="scaled_linear", beta_start=8.5e-4, beta_end=1.2e-2),
-       DDPM(kind="sigmoid"), DDPM(zero_terminal_snr=True), DDPM(t_max=50, kind="cosine", zero_terminal_snr=True)]
+ALL = [
+    *(kind() for kind in SCHEDULES.values()),
+    Trig(sigma_data=0.5),
+    VP(beta_min=0.2, beta_max=12.0),
+    Karras(t_max=10.0),
+    Sigmoid(start=0.0, end=3.0, tau=0.7),
+    DDPM(t_max=4, betas=(0.1, 0.2, 0.3, 0.4)),
+    Flow(t_max=0.9),
+    Flow(shift=3.0),
+    Flow(shift=0.1),
+    DDPM(kind="cosine"),
+    DDPM(kind="scaled_linear", beta_start=8.5e-4, beta_end=1.2e-2),
+    DDPM(kind="sigmoid"),
+    DDPM(zero_terminal_snr=True),
+    DDPM(t_max=50, kind="cosine", zero_terminal_snr=True),
+]
 every = pytest.mark.parametrize("schedule", ALL, ids=repr)
 PRESERVING = (DDPM, Cosine, Sigmoid, VP)
 
@@ -58,9 +70,17 @@ def test_variance_is_preserved_where_it_should_be(schedule):
     assert kept == (isinstance(schedule, PRESERVING) or schedule == Trig())
 
 
-NOISE_AT_LAST = [Cosine(), Sigmoid(), Flow(), Flow(shift=0.1), Flow(shift=3.3), Trig(), DDPM(zero_terminal_snr=True),
-                 DDPM(t_max=50, kind="cosine", zero_terminal_snr=True),
-                 DDPM(t_max=4, betas=(0.1, 0.2, 0.3, 0.4), zero_terminal_snr=True)]
+NOISE_AT_LAST = [
+    Cosine(),
+    Sigmoid(),
+    Flow(),
+    Flow(shift=0.1),
+    Flow(shift=3.3),
+    Trig(),
+    DDPM(zero_terminal_snr=True),
+    DDPM(t_max=50, kind="cosine", zero_terminal_snr=True),
+    DDPM(t_max=4, betas=(0.1, 0.2, 0.3, 0.4), zero_terminal_snr=True),
+]
 
 
 @pytest.mark.parametrize("schedule", NOISE_AT_LAST, ids=repr)
@@ -68,7 +88,11 @@ def test_pure_noise_is_exact(schedule):
     alpha, sigma = schedule.alpha_sigma(f64(schedule.t_max))
     assert alpha == 0 and sigma == 1
     last = float(schedule.time_of(f64(math.inf)))
-    assert last == pytest.approx(schedule.t_max, rel=1e-14) if isinstance(schedule, Sigmoid) else last == schedule.t_max
+    assert (
+        last == pytest.approx(schedule.t_max, rel=1e-14)
+        if isinstance(schedule, Sigmoid)
+        else last == schedule.t_max
+    )
 
 
 @pytest.mark.parametrize("schedule", [VP(), Karras(), DDPM(), DDPM(kind="cosine")], ids=repr)
@@ -82,9 +106,13 @@ def test_closed_forms():
     assert [float(c) for c in Cosine().alpha_sigma(f64(1 / 3))] == pytest.approx([math.cos(math.pi / 6), 0.5])
     assert [float(c) for c in Flow().alpha_sigma(f64(0.25))] == [0.75, 0.25]
     assert [float(c) for c in Karras().alpha_sigma(f64(7.0))] == [1, 7]
-    assert [float(c) for c in Trig(sigma_data=0.5).alpha_sigma(f64(1.0))] == pytest.approx([math.cos(1), 0.5 * math.sin(1)])
-    assert float(VP().alpha_sigma(f64(1.0))[0]) == pytest.approx(math.exp(-(0.1 + 20.0) / 4))       # Song et al., eq. 33
-    sigmoid = lambda x: 1 / (1 + math.exp(-x))                                                      # noqa: E731
+    assert [float(c) for c in Trig(sigma_data=0.5).alpha_sigma(f64(1.0))] == pytest.approx(
+        [math.cos(1), 0.5 * math.sin(1)]
+    )
+    assert float(VP().alpha_sigma(f64(1.0))[0]) == pytest.approx(
+        math.exp(-(0.1 + 20.0) / 4)
+    )  # Song et al., eq. 33
+    sigmoid = lambda x: 1 / (1 + math.exp(-x))  # noqa: E731
     gamma = (sigmoid(3) - sigmoid(0.3 * 6 - 3)) / (sigmoid(3) - sigmoid(-3))
     assert float(Sigmoid().alpha_sigma(f64(0.3))[0]) ** 2 == pytest.approx(gamma)
 
@@ -98,8 +126,12 @@ def test_the_table_is_diffusers():
     torch.testing.assert_close((sigma**2).float(), 1 - table, rtol=0, atol=1e-6)
     other = DDPMScheduler(beta_schedule="squaredcos_cap_v2")
     mine = DDPM(betas=tuple(other.betas.double().tolist()))
-    torch.testing.assert_close(mine.alpha_sigma(torch.arange(1, 1001.0))[0].square().float(), other.alphas_cumprod,
-                               rtol=1e-4, atol=1e-9)
+    torch.testing.assert_close(
+        mine.alpha_sigma(torch.arange(1, 1001.0))[0].square().float(),
+        other.alphas_cumprod,
+        rtol=1e-4,
+        atol=1e-9,
+    )
 
 
 @pytest.mark.parametrize("entries", [1000, 20])
@@ -110,21 +142,44 @@ def test_every_kind_of_table_is_diffusers(kind, zero, entries):
 
     given = tuple((4 / entries * torch.rand(entries, generator=torch.Generator().manual_seed(0))).tolist())
     theirs = {"cosine": "squaredcos_cap_v2", "given": "linear"}.get(kind, kind)
-    wanted = DDPMScheduler(entries, beta_start=8.5e-4, beta_end=1.2e-2, beta_schedule=theirs, rescale_betas_zero_snr=zero,
-                           trained_betas=given if kind == "given" else None).alphas_cumprod.double()
-    mine = DDPM(entries, 8.5e-4, 1.2e-2, **({"betas": given} if kind == "given" else {"kind": kind}), zero_terminal_snr=zero)
+    wanted = DDPMScheduler(
+        entries,
+        beta_start=8.5e-4,
+        beta_end=1.2e-2,
+        beta_schedule=theirs,
+        rescale_betas_zero_snr=zero,
+        trained_betas=given if kind == "given" else None,
+    ).alphas_cumprod.double()
+    mine = DDPM(
+        entries,
+        8.5e-4,
+        1.2e-2,
+        **({"betas": given} if kind == "given" else {"kind": kind}),
+        zero_terminal_snr=zero,
+    )
     alpha, _ = mine.alpha_sigma(torch.arange(1, entries + 1, dtype=torch.float64))
     plain = replace(mine, zero_terminal_snr=False).table
-    stretch = float(plain[1] / (plain[1] - plain[-1])) if zero else 1.0        # of diffusers' float32 rounding, too
+    stretch = float(plain[1] / (plain[1] - plain[-1])) if zero else 1.0  # of diffusers' float32 rounding, too
     torch.testing.assert_close(alpha**2, wanted, rtol=0, atol=1e-6 * stretch)
     assert (alpha[-1] == 0) == zero
-    first, last, middle = plain[1], plain[-1], plain[entries // 2]             # Lin et al. 2023, algorithm 1
-    assert not zero or float(mine.table[entries // 2]) == pytest.approx(float((middle - last) * first / (first - last)))
+    first, last, middle = plain[1], plain[-1], plain[entries // 2]  # Lin et al. 2023, algorithm 1
+    assert not zero or float(mine.table[entries // 2]) == pytest.approx(
+        float((middle - last) * first / (first - last))
+    )
 
 
-@pytest.mark.parametrize("schedule", [
-    DDPM(), DDPM(zero_terminal_snr=True), DDPM(50, 1e-3, 0.2, kind="scaled_linear"), DDPM(kind="cosine"),
-    DDPM(kind="sigmoid", zero_terminal_snr=True), DDPM(t_max=3, betas=(0.1, 0.2, 0.5))], ids=repr)
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        DDPM(),
+        DDPM(zero_terminal_snr=True),
+        DDPM(50, 1e-3, 0.2, kind="scaled_linear"),
+        DDPM(kind="cosine"),
+        DDPM(kind="sigmoid", zero_terminal_snr=True),
+        DDPM(t_max=3, betas=(0.1, 0.2, 0.5)),
+    ],
+    ids=repr,
+)
 def test_a_table_keeps_its_name_in_files(tmp_path, schedule):
     from diffusers import DDIMScheduler
 
@@ -139,7 +194,7 @@ def test_a_table_keeps_its_name_in_files(tmp_path, schedule):
     torch.testing.assert_close(theirs, schedule.table[1:] ** 2, rtol=0, atol=2e-6)
     assert load(tmp_path).schedule == schedule
     (tmp_path / "fastdiff.json").unlink()
-    read = load(tmp_path).schedule                        # DDIMScheduler has no sigmoid: its betas are written out
+    read = load(tmp_path).schedule  # DDIMScheduler has no sigmoid: its betas are written out
     torch.testing.assert_close(read.table, schedule.table, rtol=0, atol=1e-7)
     assert read == schedule or schedule.kind == "sigmoid"
 
@@ -152,7 +207,9 @@ def test_every_table_of_a_ddpm_pipeline_is_read(tmp_path):
     from fastdiff.networks import unet
 
     net = unet((1, 8, 8), channels=(8,), layers=1, groups=4).module
-    scheduler = DDPMScheduler(beta_schedule="sigmoid", rescale_betas_zero_snr=True, prediction_type="v_prediction")
+    scheduler = DDPMScheduler(
+        beta_schedule="sigmoid", rescale_betas_zero_snr=True, prediction_type="v_prediction"
+    )
     DDPMPipeline(net, scheduler).save_pretrained(tmp_path)
     assert load(tmp_path).schedule == DDPM(kind="sigmoid", zero_terminal_snr=True)
     DDPMPipeline(net, DDPMScheduler(beta_schedule="laplace")).save_pretrained(tmp_path)
@@ -163,7 +220,9 @@ def test_every_table_of_a_ddpm_pipeline_is_read(tmp_path):
 def test_a_shift_moves_times_and_nothing_else():
     """Esser et al. 2024, equation 23: t of the shifted line is t' of the plain one; 1 changes not a bit."""
     t = torch.linspace(0, 1, 101, dtype=torch.float64)
-    for mine, plain in zip(Flow(shift=3.0).alpha_sigma(t), Flow().alpha_sigma(3 * t / (1 + 2 * t)), strict=True):
+    for mine, plain in zip(
+        Flow(shift=3.0).alpha_sigma(t), Flow().alpha_sigma(3 * t / (1 + 2 * t)), strict=True
+    ):
         torch.testing.assert_close(mine, plain, rtol=0, atol=1e-15)
     assert torch.equal(Flow().alpha_sigma(t)[0], 1 - t) and torch.equal(Flow().alpha_sigma(t)[1], t)
     for bad in (0.0, -1.0, math.nan, math.inf):
@@ -172,7 +231,9 @@ def test_a_shift_moves_times_and_nothing_else():
 
 
 def test_an_unknown_kind_of_table_is_refused():
-    with pytest.raises(FastdiffError, match="kind 'squared' is unknown, choose from linear, scaled_linear, cosine, sigmoid"):
+    with pytest.raises(
+        FastdiffError, match="kind 'squared' is unknown, choose from linear, scaled_linear, cosine, sigmoid"
+    ):
         DDPM(kind="squared")
 
 

@@ -19,9 +19,16 @@ from fastdiff.methods.scm import SCD, SCT, Weighting, angle, flow
 from fastdiff.networks import mlp, unet
 from fastdiff.networks.oracle import GaussianMixture
 
-MODELS = [(Flow(), "velocity"), (Cosine(), "v"), (Karras(), "edm"), (Trig(), "velocity"), (VP(), "v"), (Sigmoid(), "v"),
-          (DDPM(), "v")]
-WARM = Progress(50, 100, 10**9)                                   # r = 1
+MODELS = [
+    (Flow(), "velocity"),
+    (Cosine(), "v"),
+    (Karras(), "edm"),
+    (Trig(), "velocity"),
+    (VP(), "v"),
+    (Sigmoid(), "v"),
+    (DDPM(), "v"),
+]
+WARM = Progress(50, 100, 10**9)  # r = 1
 
 
 def smooth(schedule, predicts, sigma_data=1.0, time_input="time"):
@@ -29,7 +36,9 @@ def smooth(schedule, predicts, sigma_data=1.0, time_input="time"):
     torch.manual_seed(0)
     net = mlp((2,), width=16, depth=1)
     nn.init.normal_(net.last.weight)
-    model = Denoiser(net.double(), schedule, predicts, (2,), time_input, sigma_data, scale_input=predicts == "edm")
+    model = Denoiser(
+        net.double(), schedule, predicts, (2,), time_input, sigma_data, scale_input=predicts == "edm"
+    )
     ratio = torch.tensor([0.05, 0.3, 1.0, 2.5, 20.0], dtype=torch.float64)
     return model, schedule.time_of(ratio), torch.randn(2, 5, 2, dtype=torch.float64)
 
@@ -44,7 +53,7 @@ def test_f_is_cos_x_minus_sin_F_at_the_angle_of_the_same_noise(sigma_data, sched
     p, theta = model(x, t), angle(model, t)
     cos, sin = like(theta.cos(), x), like(theta.sin(), x)
     torch.testing.assert_close(sigma_data * theta.tan(), ratio_of(schedule, t))
-    inside = cos * p.x0 / sigma_data + sin * p.eps                # TrigFlow's x_t / sigma_data
+    inside = cos * p.x0 / sigma_data + sin * p.eps  # TrigFlow's x_t / sigma_data
     torch.testing.assert_close(sigma_data * (cos * inside - sin * flow(model, *p, t)), p.x0)
     if isinstance(schedule, Cosine) and predicts == "v" and sigma_data == 1:
         torch.testing.assert_close(flow(model, *p, t), model.raw(x, t))
@@ -73,15 +82,24 @@ def test_the_tangent_is_cos_times_the_derivative_of_f_along_the_path(sigma_data,
 @pytest.mark.parametrize(("schedule", "predicts"), MODELS, **named)
 def test_the_derivative_is_that_of_central_differences(schedule, predicts):
     model, t, path = smooth(schedule, predicts, time_input="timestep")
-    exact, near, nearer = (SCT(differences=h).derivative(model, tuple(path), t, None) for h in (0.0, 1e-4, 1e-5))
+    exact, near, nearer = (
+        SCT(differences=h).derivative(model, tuple(path), t, None) for h in (0.0, 1e-4, 1e-5)
+    )
     torch.testing.assert_close(nearer, exact, rtol=1e-5, atol=1e-5)
-    if not isinstance(schedule, DDPM):                            # a table's schedule has corners
-        assert (near - exact).abs().max() > 20 * (nearer - exact).abs().max()     # the error falls with the square
+    if not isinstance(schedule, DDPM):  # a table's schedule has corners
+        assert (near - exact).abs().max() > 20 * (
+            nearer - exact
+        ).abs().max()  # the error falls with the square
 
 
-@pytest.mark.parametrize("make", [
-    lambda: mlp((3,), width=16, depth=1), lambda: unet((1, 8, 8), channels=(8, 16), layers=1, attention=(8,))],
-    ids=["mlp", "unet"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: mlp((3,), width=16, depth=1),
+        lambda: unet((1, 8, 8), channels=(8, 16), layers=1, attention=(8,)),
+    ],
+    ids=["mlp", "unet"],
+)
 def test_the_forward_derivative_of_our_networks(make):
     """In float64, the time's embedding too; against the other way of torch to one."""
     torch.manual_seed(0)
@@ -131,7 +149,9 @@ def test_the_gradient_vanishes_at_the_truth_and_points_back_to_it(method):
             student = exact(Cosine())
             student.net.tilt.data.fill_(tilt)
             nets = {"student": student, "teacher": gaussian(Cosine()), **method.extras(student, None)}
-            loss, _ = method.loss(("student", "weighting"), nets, batch_of(data(1 << 14, seed), seed + 100), WARM)
+            loss, _ = method.loss(
+                ("student", "weighting"), nets, batch_of(data(1 << 14, seed), seed + 100), WARM
+            )
             found.append(torch.autograd.grad(loss, student.net.tilt)[0])
         found = torch.stack(found)
         slopes[tilt] = found.mean(), found.std() / 8**0.5
@@ -140,11 +160,17 @@ def test_the_gradient_vanishes_at_the_truth_and_points_back_to_it(method):
     assert truth.abs() < 3 * error + 1e-9
 
 
-@pytest.mark.parametrize(("schedule", "predicts"), [p for p in PARAMETERISATIONS if p[1] not in ("x0", "eps")], **named)
+@pytest.mark.parametrize(
+    ("schedule", "predicts"), [p for p in PARAMETERISATIONS if p[1] not in ("x0", "eps")], **named
+)
 @pytest.mark.parametrize("name", ["sct", "scd"])
 def test_at_rest_on_one_point(name, schedule, predicts):
     method, student = METHODS[name](), constant(POINT, schedule, predicts)
-    nets = {"student": student, "teacher": constant(POINT, schedule, predicts), **method.extras(student, None)}
+    nets = {
+        "student": student,
+        "teacher": constant(POINT, schedule, predicts),
+        **method.extras(student, None),
+    }
     for progress in (MIDDLE, WARM):
         loss, logs = method.loss(("student", "weighting"), nets, batch_of(POINT.repeat(256, 1)), progress)
         loss.backward()
@@ -179,12 +205,14 @@ def test_the_loss_is_the_papers():
     nets = {"student": model, **method.extras(model, None)}
     nn.init.normal_(nets["weighting"].series.weight, std=0.3)
     loss, _ = method.loss(("student", "weighting"), nets, batch_of(path[0]), WARM)
-    ((_, F, _, t, _, _), g), = kept
+    (((_, F, _, t, _, _), g),) = kept
     norm, w = g.norm(dim=1), nets["weighting"](angle(model, t))
     torch.testing.assert_close(loss, (w.exp() / 2 * (norm / (norm + 0.1)) ** 2 - w).mean())
     direction = g / (norm + 0.1)[:, None]
     grads = torch.autograd.grad(loss, list(model.parameters()), retain_graph=True)
-    wanted = torch.autograd.grad(-(like(w.exp().detach(), F) * F * direction).sum() / 5, list(model.parameters()))
+    wanted = torch.autograd.grad(
+        -(like(w.exp().detach(), F) * F * direction).sum() / 5, list(model.parameters())
+    )
     torch.testing.assert_close(grads, wanted)
 
 
@@ -209,7 +237,9 @@ def test_all_passes_share_their_dropout_mask(method):
     nets = {"student": student, **method.extras(student, None)}
     method.loss(("student", "weighting"), nets, batch_of(torch.randn(64, 2, dtype=torch.float64)), MIDDLE)
     masks = student.net.seen
-    assert len(masks) == (3 if method.differences else 2) and all(torch.equal(mask, masks[0]) for mask in masks)
+    assert len(masks) == (3 if method.differences else 2) and all(
+        torch.equal(mask, masks[0]) for mask in masks
+    )
     assert not torch.equal(torch.random.get_rng_state(), before)
 
 
@@ -233,10 +263,16 @@ def starts(tmp_path_factory):
     return {clock: denoiser(tmp_path_factory.mktemp(clock), clock) for clock in ("time", "timestep")}
 
 
-@pytest.mark.parametrize(("clock", "method", "share"), [
-    ("time", SCT(warmup=20_000), 0.15), ("time", SCD(warmup=20_000), 0.1),
-    ("timestep", SCT(warmup=20_000, differences=0.1), 0.2), ("timestep", SCD(warmup=20_000, differences=0.1), 0.2)],
-    ids=["sct", "scd", "sct-differences", "scd-differences"])
+@pytest.mark.parametrize(
+    ("clock", "method", "share"),
+    [
+        ("time", SCT(warmup=20_000), 0.15),
+        ("time", SCD(warmup=20_000), 0.1),
+        ("timestep", SCT(warmup=20_000, differences=0.1), 0.2),
+        ("timestep", SCD(warmup=20_000, differences=0.1), 0.2),
+    ],
+    ids=["sct", "scd", "sct-differences", "scd-differences"],
+)
 def test_it_learns(clock, method, share, starts, tmp_path):
     oracle = GaussianMixture(*(v.float() for v in mixture()), Cosine()) if method.teaches else None
     student = trained(method, starts[clock], oracle, tmp_path)

@@ -15,11 +15,21 @@ from fastdiff.core.schedule import DDPM, SCHEDULES, VP, Cosine, Flow, Karras, Si
 from fastdiff.networks.oracle import GaussianMixture
 from fastdiff.samplers import SAMPLERS, time_grid
 
-schedules = pytest.mark.parametrize("schedule", [*(kind() for kind in SCHEDULES.values()), Trig(sigma_data=0.7)], ids=repr)
+schedules = pytest.mark.parametrize(
+    "schedule", [*(kind() for kind in SCHEDULES.values()), Trig(sigma_data=0.7)], ids=repr
+)
 # Every sampler that draws noise, with the options that make it do so.
 NOISY = {
-    "ddpm": {}, "ddpm large": {"variance": "large"}, "ddim": {"eta": 1.0}, "euler_ancestral": {}, "edm": {"churn": 100.0},
-    "dpmpp_2m_sde": {}, "predictor_corrector": {}, "langevin": {}, "gamma": {"gamma": 0.5}, "consistency": {},
+    "ddpm": {},
+    "ddpm large": {"variance": "large"},
+    "ddim": {"eta": 1.0},
+    "euler_ancestral": {},
+    "edm": {"churn": 100.0},
+    "dpmpp_2m_sde": {},
+    "predictor_corrector": {},
+    "langevin": {},
+    "gamma": {"gamma": 0.5},
+    "consistency": {},
 }
 noisy = pytest.mark.parametrize("name", NOISY)
 
@@ -46,7 +56,11 @@ def ratios(schedule, start, end, steps):
 
 # ---- a mixture in many dimensions, all of whose modes lie in the first two
 
-MEANS, STDS, WEIGHTS = f64([[-1.0, 0.2], [0.8, 1.0], [0.5, -1.2]]), f64([0.2, 0.15, 0.18]), f64([0.2, 0.5, 0.3])
+MEANS, STDS, WEIGHTS = (
+    f64([[-1.0, 0.2], [0.8, 1.0], [0.5, -1.2]]),
+    f64([0.2, 0.15, 0.18]),
+    f64([0.2, 0.5, 0.3]),
+)
 
 
 def centres(dims):
@@ -59,7 +73,9 @@ def mixture(schedule, dims=2):
 
 def draws(n, dims, generator):
     kind = torch.multinomial(WEIGHTS, n, True, generator=generator)
-    return centres(dims)[kind] + STDS[kind, None] * torch.randn(n, dims, generator=generator, dtype=torch.float64)
+    return centres(dims)[kind] + STDS[kind, None] * torch.randn(
+        n, dims, generator=generator, dtype=torch.float64
+    )
 
 
 def surprise(x):
@@ -72,17 +88,26 @@ def surprise(x):
     spread = distance.gather(1, nearest[:, None]) / (x.shape[1] * STDS[nearest, None] ** 2)
     a, b = x[:, :1], x[:, 1:2]
     found = torch.cat([torch.nn.functional.one_hot(nearest, 3), a, b, a * a, a * b, b * b, spread], 1)
-    second = (WEIGHTS[:, None, None] * (MEANS[:, :, None] * MEANS[:, None] + STDS[:, None, None] ** 2 * torch.eye(2))).sum(0)
-    wanted = torch.cat([WEIGHTS, WEIGHTS @ MEANS, second[[0, 0, 1], [0, 1, 1]], torch.ones(1, dtype=torch.float64)])
+    second = (
+        WEIGHTS[:, None, None]
+        * (MEANS[:, :, None] * MEANS[:, None] + STDS[:, None, None] ** 2 * torch.eye(2))
+    ).sum(0)
+    wanted = torch.cat(
+        [WEIGHTS, WEIGHTS @ MEANS, second[[0, 0, 1], [0, 1, 1]], torch.ones(1, dtype=torch.float64)]
+    )
     return float(((found.mean(0) - wanted) / (found.std(0) / len(x) ** 0.5)).abs().max())
 
 
-# Samples, steps, dimensions: enough that what the steps lose is small beside 5 % of noise. euler_ancestral is ddim at eta 1.
-# The corrector needs the dimensions: its norms scatter in few.
+# Samples, steps, dimensions: enough that what the steps lose is small beside 5 % of noise. euler_ancestral is
+# ddim at eta 1. The corrector needs the dimensions: its norms scatter in few.
 LONG_WALKS = [
-    ("ddpm", 4000, 500, 2, {}), ("euler_ancestral", 4000, 500, 2, {}), ("dpmpp_2m_sde", 4000, 60, 2, {}),
-    ("edm", 4000, 60, 2, {"churn": 100.0}), ("predictor_corrector", 4000, 500, 2, {"corrections": 0}),
-    ("predictor_corrector", 150, 150, 256, {"snr": 0.08}), ("langevin", 4000, 60, 2, {"snr": 0.5, "corrections": 8}),
+    ("ddpm", 4000, 500, 2, {}),
+    ("euler_ancestral", 4000, 500, 2, {}),
+    ("dpmpp_2m_sde", 4000, 60, 2, {}),
+    ("edm", 4000, 60, 2, {"churn": 100.0}),
+    ("predictor_corrector", 4000, 500, 2, {"corrections": 0}),
+    ("predictor_corrector", 150, 150, 256, {"snr": 0.08}),
+    ("langevin", 4000, 60, 2, {"snr": 0.5, "corrections": 8}),
 ]
 
 
@@ -95,7 +120,8 @@ def test_the_distribution_is_kept_and_too_much_noise_is_seen(sampler, n, steps, 
     x = alpha * draws(n, dims, seeded) + sigma * torch.randn(n, dims, generator=seeded, dtype=torch.float64)
     right, wrong = (
         surprise(walk(sampler, mixture(schedule, dims), x, times, randn=reused(7, scale), **options)[-1].x)
-        for scale in (1.0, 1.05))
+        for scale in (1.0, 1.05)
+    )
     assert right < 4 < wrong, (right, wrong)
 
 
@@ -111,7 +137,14 @@ def variances(sampler, schedule, std, start, times, **options):
     """Of every state, exactly: each source of noise is sent through alone."""
     n, count = 2 * len(times), iter(range(1, 2 * len(times)))
     source = torch.eye(n, dtype=torch.float64)[:, :, None]
-    states = walk(sampler, gaussian(std, schedule), start * source[0], times, randn=lambda x: source[next(count)], **options)
+    states = walk(
+        sampler,
+        gaussian(std, schedule),
+        start * source[0],
+        times,
+        randn=lambda x: source[next(count)],
+        **options,
+    )
     return f64([float(state.x.square().sum()) for state in states])
 
 
@@ -141,14 +174,23 @@ def test_edm_variance_is_the_recursion(schedule):
     for now, to in pairwise(r):
         peak = now * 1.25 if 0.1 < now < 3 else now
         variance += noise_scale**2 * (peak**2 - now**2)
-        slope = peak / (std**2 + peak**2)                                    # of y: (y - D(y)) / peak
+        slope = peak / (std**2 + peak**2)  # of y: (y - D(y)) / peak
         ahead = 1 + (to - peak) * slope
         gain = 1 + (to - peak) * (slope + ahead * to / (std**2 + to**2)) / 2 if to else ahead
         variance *= gain**2
         wanted.append(variance)
     alpha, _ = schedule.alpha_sigma(times)
-    got = variances("edm", schedule, std, alpha[0] * math.sqrt(std**2 + r[0] ** 2), times, churn=3.0, churn_min=0.1,
-                    churn_max=3.0, noise_scale=noise_scale)
+    got = variances(
+        "edm",
+        schedule,
+        std,
+        alpha[0] * math.sqrt(std**2 + r[0] ** 2),
+        times,
+        churn=3.0,
+        churn_min=0.1,
+        churn_max=3.0,
+        noise_scale=noise_scale,
+    )
     torch.testing.assert_close(got, alpha[1:] ** 2 * f64(wanted))
 
 
@@ -162,20 +204,22 @@ def test_dpmpp_2m_sde_keeps_the_variance_of_the_data(schedule, eta):
         exact = (0.5 * alpha) ** 2 + sigma**2
         got = variances("dpmpp_2m_sde", schedule, 0.5, exact[0].sqrt(), times, eta=eta)
         errors.append(float((got / exact[1:] - 1)[:-1].abs().max()))
-    assert errors[1] < 4e-3 and errors[1] < errors[0] / 3                      # second order in the mean
+    assert errors[1] < 4e-3 and errors[1] < errors[0] / 3  # second order in the mean
 
 
 # ---- the papers
 
 
-@pytest.mark.parametrize("options", [{}, {"churn_min": 0.05, "churn_max": 50.0, "noise_scale": 1.003}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"churn_min": 0.05, "churn_max": 50.0, "noise_scale": 1.003}], ids=str
+)
 @pytest.mark.parametrize("churn", [4.0, 40.0])
 def test_edm_is_algorithm_2_of_karras(churn, options):
     """Except that the network is never asked above t_max, where theirs goes if churn_max allows it."""
     model, n, randn = mixture(Karras()), 18, reused()
     ramp = [(80 ** (1 / 7) + i / (n - 1) * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7 for i in range(n)] + [0.0]
     x = start = 80 * noise()
-    clean = lambda x, level: model(x, f64([level] * len(x))).x0                                      # noqa: E731
+    clean = lambda x, level: model(x, f64([level] * len(x))).x0  # noqa: E731
     for now, to in pairwise(ramp):
         inside = options.get("churn_min", 0) <= now <= options.get("churn_max", math.inf)
         peak = min(80.0, now * (1 + min(churn / n, math.sqrt(2) - 1))) if inside else now
@@ -206,7 +250,10 @@ def test_churn_asks_at_the_raised_level_and_not_above_the_last(schedule):
     denoise = Asked(mixture(schedule))
     for _ in SAMPLERS["edm"](denoise, noise() * schedule.alpha_sigma(times[0])[1], times, churn=1.0):
         pass
-    (alpha, sigma), (alphas, sigmas) = schedule.alpha_sigma(f64(denoise.times[::2])), schedule.alpha_sigma(times[:-1])
+    (alpha, sigma), (alphas, sigmas) = (
+        schedule.alpha_sigma(f64(denoise.times[::2])),
+        schedule.alpha_sigma(times[:-1]),
+    )
     top_alpha, top_sigma = schedule.alpha_sigma(f64(schedule.t_max))
     assert max(denoise.times) <= schedule.t_max
     torch.testing.assert_close(sigma / alpha, (1.125 * sigmas / alphas).clamp(max=top_sigma / top_alpha))
@@ -220,15 +267,28 @@ def test_edm_without_churn_is_heun():
         torch.testing.assert_close(one.x0, other.x0)
 
 
-@pytest.mark.parametrize("schedule", [VP(), Cosine(), Flow(), DDPM(), Sigmoid(), Trig(sigma_data=0.7)], ids=repr)
-@pytest.mark.parametrize(("sampler", "options"), [
-    ("edm", {"churn": 5.0}), ("dpmpp_2m_sde", {}), ("euler_ancestral", {}), ("langevin", {}), ("gamma", {"gamma": 0.4}),
-    ("ddim", {"eta": 0.7})], ids=str)
+@pytest.mark.parametrize(
+    "schedule", [VP(), Cosine(), Flow(), DDPM(), Sigmoid(), Trig(sigma_data=0.7)], ids=repr
+)
+@pytest.mark.parametrize(
+    ("sampler", "options"),
+    [
+        ("edm", {"churn": 5.0}),
+        ("dpmpp_2m_sde", {}),
+        ("euler_ancestral", {}),
+        ("langevin", {}),
+        ("gamma", {"gamma": 0.4}),
+        ("ddim", {"eta": 0.7}),
+    ],
+    ids=str,
+)
 def test_every_schedule_walks_the_same_way(schedule, sampler, options):
     """In x / alpha against sigma / alpha they are one."""
     start = noise() * math.sqrt(10)
-    runs = [walk(sampler, mixture(kind), kind.levels(times)[0][0] * start, times, randn=reused(), **options)
-            for kind, times in ((kind, ratios(kind, 10.0, 0.05, 9)) for kind in (schedule, Karras()))]
+    runs = [
+        walk(sampler, mixture(kind), kind.levels(times)[0][0] * start, times, randn=reused(), **options)
+        for kind, times in ((kind, ratios(kind, 10.0, 0.05, 9)) for kind in (schedule, Karras()))
+    ]
     for one, other in zip(*runs, strict=True):
         torch.testing.assert_close(one.x / schedule.alpha_sigma(one.t)[0], other.x, rtol=1e-6, atol=1e-6)
 
@@ -247,7 +307,9 @@ def test_dpmpp_2m_sde_without_noise_is_dpmpp_2m(schedule, spacing):
     times = time_grid(schedule, 9, spacing)
     x = noise() * schedule.alpha_sigma(times[0])[1]
     model = mixture(schedule)
-    for a, b in zip(walk("dpmpp_2m_sde", model, x, times, eta=0.0), walk("dpmpp_2m", model, x, times), strict=True):
+    for a, b in zip(
+        walk("dpmpp_2m_sde", model, x, times, eta=0.0), walk("dpmpp_2m", model, x, times), strict=True
+    ):
         torch.testing.assert_close(a.x, b.x)
 
 
@@ -283,12 +345,16 @@ def test_euler_ancestral_goes_down_and_up(schedule):
         up = min(to, 0.6 * math.sqrt(to**2 * (now**2 - to**2) / now**2))
         y = y + (math.sqrt(to**2 - up**2) - now) * (y - model(alphas[i] * y, times[i]).x0) / now
         y = y + up * randn(y) if to else y
-    ours = lambda sampler="euler_ancestral", **options: walk(                                        # noqa: E731
-        sampler, model, alphas[0] * start, times, randn=reused(), **options)[-1].x
+    def ours(sampler="euler_ancestral", **options):
+        return (
+            walk(  # noqa: E731
+                sampler, model, alphas[0] * start, times, randn=reused(), **options
+            )[-1].x
+        )
     torch.testing.assert_close(ours(eta=0.6), y)
     torch.testing.assert_close(ours(eta=0.0), ours("ddim"))
     torch.testing.assert_close(ours(), ours("ddpm"))
-    assert ours(eta=5.0).isfinite().all()                                      # up is at most the level itself
+    assert ours(eta=5.0).isfinite().all()  # up is at most the level itself
 
 
 def test_a_negative_eta_is_refused():
@@ -323,12 +389,20 @@ def test_euler_ancestral_is_diffusers(net, steps):
 
 
 @pytest.mark.parametrize("steps", [1, 2, 10, 25])
-@pytest.mark.parametrize(("predicts", "theirs"), [("eps", "epsilon"), ("v", "v_prediction"), ("x0", "sample")])
+@pytest.mark.parametrize(
+    ("predicts", "theirs"), [("eps", "epsilon"), ("v", "v_prediction"), ("x0", "sample")]
+)
 def test_dpmpp_2m_sde_is_diffusers(net, predicts, theirs, steps):
     from diffusers import DPMSolverMultistepScheduler
 
-    scheduler = exact(DPMSolverMultistepScheduler(
-        timestep_spacing="trailing", final_sigmas_type="zero", algorithm_type="sde-dpmsolver++", prediction_type=theirs))
+    scheduler = exact(
+        DPMSolverMultistepScheduler(
+            timestep_spacing="trailing",
+            final_sigmas_type="zero",
+            algorithm_type="sde-dpmsolver++",
+            prediction_type=theirs,
+        )
+    )
     scheduler.set_timesteps(steps)
     times = torch.cat([scheduler.timesteps.double() + 1, torch.zeros(1)])
     alpha, sigma = DDPM().alpha_sigma(times)
@@ -343,7 +417,8 @@ def test_dpmpp_2m_sde_is_diffusers(net, predicts, theirs, steps):
 def test_churn_is_not_diffusers():
     """Theirs adds the noise after the network was asked (SAMPLERS: a step(output) API cannot ask again at the raised level).
 
-    Without churn their EDM scheduler is our euler_ancestral at eta 0; with it, it is not the sampler of the paper.
+    Without churn their EDM scheduler is our euler_ancestral at eta 0; with it, it is not the sampler of the
+    paper.
     """
     from diffusers import EDMEulerScheduler
 
@@ -378,7 +453,9 @@ def test_a_sample_does_not_depend_on_its_neighbours(name, schedule):
     def run(positions):
         rng = SampleRng(4, positions)
         x = rng.normal((2,)).double() * schedule.alpha_sigma(times[0])[1]
-        return walk(name, mixture(schedule), x, times, randn=lambda x: rng.normal((2,)).to(x), **NOISY[name])[-1].x
+        return walk(name, mixture(schedule), x, times, randn=lambda x: rng.normal((2,)).to(x), **NOISY[name])[
+            -1
+        ].x
 
     together, alone = run(torch.arange(8)), torch.cat([run(torch.tensor([i])) for i in range(8)])
     torch.testing.assert_close(alone, together, rtol=1e-9, atol=1e-9)

@@ -20,12 +20,17 @@ from fastdiff.samplers import time_grid
 from fastdiff.samplers.generate import generate
 from fastdiff.samplers.time_search import search_times
 
-CENTRES, STDS = torch.tensor([[-0.8, 0.1], [0.6, 0.7], [0.4, -0.9]]).double(), torch.tensor([0.15, 0.1, 0.2]).double()
+CENTRES, STDS = (
+    torch.tensor([[-0.8, 0.1], [0.6, 0.7], [0.4, -0.9]]).double(),
+    torch.tensor([0.15, 0.1, 0.2]).double(),
+)
 SHARES = torch.tensor([0.3, 0.4, 0.3]).double()
 
 
 def gaussian(std, schedule):
-    return GaussianMixture(torch.zeros(1, 1).double(), torch.tensor([std]).double(), torch.ones(1).double(), schedule)
+    return GaussianMixture(
+        torch.zeros(1, 1).double(), torch.tensor([std]).double(), torch.ones(1).double(), schedule
+    )
 
 
 class Blurred(nn.Module):
@@ -42,7 +47,9 @@ class Blurred(nn.Module):
 
 
 def student(sampler="consistency"):
-    return Denoiser(Blurred(Flow()), Flow(), "x0", (2,), time_input="time", sampling=Sampling(sampler, "uniform", (2, 3)))
+    return Denoiser(
+        Blurred(Flow()), Flow(), "x0", (2,), time_input="time", sampling=Sampling(sampler, "uniform", (2, 3))
+    )
 
 
 def data(n=400):
@@ -51,9 +58,11 @@ def data(n=400):
     return (CENTRES[kind] + STDS[kind, None] * rng.normal((2,))).float()
 
 
-def energy(x, reference=data()):                                # noqa: B008
+def energy(x, reference=data()):  # noqa: B008
     """Energy distance to draws of the mixture (Szekely & Rizzo 2013), V-statistic."""
-    across, within, theirs = (torch.cdist(*both).mean() for both in ((x, reference), (x, x), (reference, reference)))
+    across, within, theirs = (
+        torch.cdist(*both).mean() for both in ((x, reference), (x, x), (reference, reference))
+    )
     return float(2 * across - within - theirs)
 
 
@@ -67,11 +76,17 @@ def test_the_best_time_of_a_gaussian(schedule):
 
     The least shrunk is at r = sqrt(s^2 + d^2) - d: at r = s from pure noise, whose R is infinite.
     """
-    found = list(search_times(gaussian(0.6, schedule), 2, lambda x: float((x.std() - 0.6).abs()), sampler="ddim", n=64,
-                              tries=24))
-    (top, r), d = ratio_of(schedule, found[-1].times[:2]).tolist(), 0.36 / float(ratio_of(schedule, found[-1].times[0]))
+    found = list(
+        search_times(
+            gaussian(0.6, schedule), 2, lambda x: float((x.std() - 0.6).abs()), sampler="ddim", n=64, tries=24
+        )
+    )
+    (top, r), d = (
+        ratio_of(schedule, found[-1].times[:2]).tolist(),
+        0.36 / float(ratio_of(schedule, found[-1].times[0])),
+    )
     assert (top == math.inf) == (schedule != Karras())
-    assert r == pytest.approx(math.sqrt(0.36 + d**2) - d, rel=2e-3)         # a flat minimum, seen in float32
+    assert r == pytest.approx(math.sqrt(0.36 + d**2) - d, rel=2e-3)  # a flat minimum, seen in float32
     assert torch.equal(found[-1].times[[0, 2]], time_grid(schedule, 2)[[0, 2]])
     assert found[-1].value < found[0].value
 
@@ -80,7 +95,10 @@ def test_the_best_time_of_a_gaussian(schedule):
 def test_brute_force_finds_no_better_second_step(sampler):
     model, n = student(sampler), 300
     *_, best = search_times(model, 2, energy, n=n, tries=12)
-    brute = min(value_of(model, torch.tensor([1.0, t, 0.0]).double(), n, sampler) for t in torch.linspace(0.01, 0.99, 99))
+    brute = min(
+        value_of(model, torch.tensor([1.0, t, 0.0]).double(), n, sampler)
+        for t in torch.linspace(0.01, 0.99, 99)
+    )
     start = value_of(model, time_grid(Flow(), 2), n, sampler)
     assert best.value <= brute + 0.02 * (start - brute) and brute < start
     assert value_of(model, best.times, n, sampler) == best.value
@@ -105,10 +123,15 @@ def test_never_worse_than_it_began(schedule):
     assert [found.value for found in first] == [1.0]
     asked = iter(range(10_000))
     assert len(list(search_times(model, 2, lambda x: next(asked), sampler="ddim", n=4, tries=4))) == 1
-    senseless = [value for _, value in search_times(model, 4, lambda x: float((1e5 * x.sum()).sin()), sampler="ddim", n=4)]
+    senseless = [
+        value
+        for _, value in search_times(model, 4, lambda x: float((1e5 * x.sum()).sin()), sampler="ddim", n=4)
+    ]
     assert senseless == sorted(senseless, reverse=True)
     once = iter([1.0])
-    assert len(list(search_times(model, 2, lambda x: next(once, math.nan), sampler="ddim", n=4, tries=4))) == 1
+    assert (
+        len(list(search_times(model, 2, lambda x: next(once, math.nan), sampler="ddim", n=4, tries=4))) == 1
+    )
 
 
 def test_a_single_step_has_nothing_to_search():
@@ -120,13 +143,20 @@ def test_a_single_step_has_nothing_to_search():
 def test_the_cost_is_known():
     asked = []
     list(search_times(student(), 3, lambda x: asked.append(1) or 0.0, n=4, tries=5, rounds=9))
-    assert len(asked) == 1 + 2 * 5                                  # the first round changes nothing: it is the last
+    assert len(asked) == 1 + 2 * 5  # the first round changes nothing: it is the last
 
 
-@pytest.mark.parametrize(("options", "message"), [
-    ({"tries": 1}, "tries = 1: expected at least 2"), ({"rounds": 0}, "rounds = 0"), ({"n": 0}, "n = 0"),
-    ({"steps": 0}, "steps = 0"), ({"metric": lambda x: math.nan}, "the metric of the first grid is not finite"),
-    ({"sampler": "dim"}, "sampler 'dim' is unknown")])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tries": 1}, "tries = 1: expected at least 2"),
+        ({"rounds": 0}, "rounds = 0"),
+        ({"n": 0}, "n = 0"),
+        ({"steps": 0}, "steps = 0"),
+        ({"metric": lambda x: math.nan}, "the metric of the first grid is not finite"),
+        ({"sampler": "dim"}, "sampler 'dim' is unknown"),
+    ],
+)
 def test_bad_searches_are_refused(options, message):
     with pytest.raises(FastdiffError, match=message):
         list(search_times(student(), options.pop("steps", 2), options.pop("metric", energy), **options))
@@ -140,7 +170,11 @@ def exported(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
     torch.manual_seed(0)
     sampling = Sampling("ddim", "quadratic", (2, 3))
-    export(Denoiser(mlp((2,), width=8, depth=1), Cosine(), "v", (2,), sampling=sampling), folder, {"method": "ect"})
+    export(
+        Denoiser(mlp((2,), width=8, depth=1), Cosine(), "v", (2,), sampling=sampling),
+        folder,
+        {"method": "ect"},
+    )
     return folder
 
 
@@ -151,7 +185,7 @@ def test_found_times_are_stored_with_the_model(exported, tmp_path):
     record_times(folder, best.times)
     record_times(str(folder), [0.9, 0.7, 1 / 3])
     sampling = load(folder).sampling
-    assert sampling.spacing_for(2) == tuple(best.times[:-1].tolist())         # to the last bit
+    assert sampling.spacing_for(2) == tuple(best.times[:-1].tolist())  # to the last bit
     assert sampling.spacing_for(3) == (0.9, 0.7, 1 / 3) and sampling.spacing_for(4) == "quadratic"
     assert torch.equal(time_grid(Cosine(), 2, sampling.spacing_for(2)), best.times)
     after = about(folder)

@@ -88,8 +88,11 @@ def test_a_run_that_is_told_to_stop_saves_and_goes_on_bit_for_bit(recipe, unbrok
     os.kill(process.pid, number)
     code, printed = wait(process, out)
     assert code == 75, printed
-    told = re.search(rf"\nfastdiff: stopped by {number.name} and saved at step (\d+) of 1200 in .*/teacher: "
-                        r"the same command goes on\n$", printed)
+    told = re.search(
+        rf"\nfastdiff: stopped by {number.name} and saved at step (\d+) of 1200 in .*/teacher: "
+        r"the same command goes on\n$",
+        printed,
+    )
     assert told and [int(state.name) for state in states(out / "teacher/state")] == [int(told[1])]
     assert wait(begin(recipe, out), out)[0] == 0
     for name in (LAST, "teacher/log.jsonl"):
@@ -121,13 +124,17 @@ def test_two_processes_agree_to_stop_and_one_goes_on(recipe, unbroken, tmp_path)
     assert 100 <= step < 1100
     assert wait(begin(recipe, out), out)[0] == 0
     one, two = (load_file(folder / LAST) for folder in (unbroken, out))
-    assert max(float((one[k] - two[k]).abs().max()) for k in one) < 1e-3          # two sum in another order, 1200 times
+    assert (
+        max(float((one[k] - two[k]).abs().max()) for k in one) < 1e-3
+    )  # two sum in another order, 1200 times
 
 
 def test_when_a_process_dies_its_kin_ends_and_the_state_before_holds(recipe, tmp_path):
     out = tmp_path / "out"
     (tmp_path / "often.yaml").write_text(RECIPE.replace("save_every: 1100", "save_every: 50"))
-    process = launch(tmp_path / "often.yaml", out, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+    process = launch(
+        tmp_path / "often.yaml", out, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"
+    )
     at_step(out, 100)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     os.kill(int(children[1]), signal.SIGKILL)
@@ -154,16 +161,23 @@ with heard() as signals:
 """
 
 
-@pytest.mark.parametrize(("heeds", "again", "code"), [
-    ("signals.heeded()", True, -signal.SIGTERM), ("open('/dev/null')", False, 75)], ids=["a second one", "unheeded"])
+@pytest.mark.parametrize(
+    ("heeds", "again", "code"),
+    [("signals.heeded()", True, -signal.SIGTERM), ("open('/dev/null')", False, 75)],
+    ids=["a second one", "unheeded"],
+)
 def test_an_end_that_cannot_wait(heeds, again, code):
-    process = subprocess.Popen([sys.executable, "-c", WAIT.format(heeds=heeds)], stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAIT.format(heeds=heeds)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     assert process.stdout.readline() == "here\n"
     process.send_signal(signal.SIGTERM)
     if again:
         time.sleep(AGAIN / 4)
-        process.send_signal(signal.SIGTERM)                       # so soon it is the same
+        process.send_signal(signal.SIGTERM)  # so soon it is the same
         time.sleep(2 * AGAIN)
         assert process.poll() is None
         process.send_signal(signal.SIGTERM)
@@ -171,7 +185,11 @@ def test_an_end_that_cannot_wait(heeds, again, code):
 
 
 def test_what_comes_too_late_to_be_seen_holds_at_the_end():
-    with pytest.raises(Interrupted, match="stopped by SIGTERM") as caught, heard() as signals, signals.heeded():
+    with (
+        pytest.raises(Interrupted, match="stopped by SIGTERM") as caught,
+        heard() as signals,
+        signals.heeded(),
+    ):
         os.kill(os.getpid(), signal.SIGTERM)
     assert caught.value.code == 75
 
@@ -193,10 +211,14 @@ def test_settings_of_how_a_run_goes_may_change(recipe, unbroken, tmp_path):
     assert wait(process, out)[0] == 75
     code, printed = wait(begin(recipe, out, "train.lr=0.5"), out)
     assert code == 2 and "was made with train.lr = None, the recipe now says 0.5" in printed
-    code, printed = wait(begin(recipe, out, "train.accumulate=2", "train.save_every=500", "train.keep=1"), out)
+    code, printed = wait(
+        begin(recipe, out, "train.accumulate=2", "train.save_every=500", "train.keep=1"), out
+    )
     assert code == 0, printed
     assert [state.name for state in states(out / "teacher/state")] == ["00001200"]
     one, two = (load_file(folder / LAST) for folder in (unbroken, out))
     assert max(float((one[k] - two[k]).abs().max()) for k in one) < 1e-3
     lines = [json.loads(line) for line in (out / "teacher/log.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == list(range(25, 1201, 25)) and torch.isfinite(torch.tensor(lines[-1]["loss"]))
+    assert [line["step"] for line in lines] == list(range(25, 1201, 25)) and torch.isfinite(
+        torch.tensor(lines[-1]["loss"])
+    )

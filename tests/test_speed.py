@@ -21,7 +21,9 @@ pytestmark = pytest.mark.alone
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    return Denoiser(unet((1, 8, 8), channels=(32, 64), layers=1).eval().requires_grad_(False), Cosine(), "v", (1, 8, 8))
+    return Denoiser(
+        unet((1, 8, 8), channels=(32, 64), layers=1).eval().requires_grad_(False), Cosine(), "v", (1, 8, 8)
+    )
 
 
 def least(measure, enough, tries=12):

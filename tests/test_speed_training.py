@@ -65,14 +65,24 @@ def test_passes_are_counted(name, points, tmp_path):
 
 
 def test_a_gradient_that_passes_through_a_frozen_network_is_a_pass_of_its_own(points, tmp_path):
-    found = counted("ctm[points=2]", points, tmp_path)                    # one step of the teacher, whatever is drawn
-    assert found == {"student fwd+bwd 16": 1, "target fwd+bwd to x 8": 1, "teacher fwd 8": 2, "target fwd 8": 2}
+    found = counted("ctm[points=2]", points, tmp_path)  # one step of the teacher, whatever is drawn
+    assert found == {
+        "student fwd+bwd 16": 1,
+        "target fwd+bwd to x 8": 1,
+        "teacher fwd 8": 2,
+        "target fwd 8": 2,
+    }
 
 
 def test_the_gradient_of_a_penalty_on_a_gradient_leads_back_twice(points, tmp_path):
     found = counted("gan", points, tmp_path)
-    assert found == {"student fwd 8": 1, "critic fwd+2 bwd of bwd 16": 1, "student fwd+bwd 8": 1, "critic fwd+bwd to x 8": 1}
-    training = begun(GAN(gan=Adversary(weight=1.0)), points, 8, tmp_path)          # and without the penalty once
+    assert found == {
+        "student fwd 8": 1,
+        "critic fwd+2 bwd of bwd 16": 1,
+        "student fwd+bwd 8": 1,
+        "critic fwd+bwd to x 8": 1,
+    }
+    training = begun(GAN(gan=Adversary(weight=1.0)), points, 8, tmp_path)  # and without the penalty once
     assert {"critic fwd+bwd 16"} < set(map(str, passes_of(training, training.advance)))
 
 
@@ -104,15 +114,25 @@ class Match(Method):
         return (("fake", "critic"), ("student",)) if progress.step % 3 == 2 else (("fake", "critic"),)
 
     def loss(self, turn, nets, batch, progress):
-        features, x, t = [], batch.rng.normal(batch.x0.shape[1:]), torch.ones(len(batch.x0), dtype=torch.float64)
+        features, x, t = (
+            [],
+            batch.rng.normal(batch.x0.shape[1:]),
+            torch.ones(len(batch.x0), dtype=torch.float64),
+        )
         with torch.set_grad_enabled("student" in turn):
             x = nets["student"](x, t).x0
-        with nets["fake"].net.blocks[0].register_forward_hook(lambda net, inputs, output: features.append(output)):
+        with (
+            nets["fake"]
+            .net.blocks[0]
+            .register_forward_hook(lambda net, inputs, output: features.append(output))
+        ):
             said = nets["fake"](x, t / 2).x0
         told = nets["critic"](features, cond=None).square().mean()
         if "student" not in turn:
             return told + said.square().mean(), {}
-        slope = sum(torch.autograd.grad(term, x, retain_graph=True)[0] for term in (told, said.square().mean()))
+        slope = sum(
+            torch.autograd.grad(term, x, retain_graph=True)[0] for term in (told, said.square().mean())
+        )
         with torch.no_grad():
             slope = slope + nets["teacher"](x, t / 2).x0
         return (x * slope).mean(), {}
@@ -126,8 +146,14 @@ def test_the_passes_of_several_networks_are_counted_over_a_cycle(points, tmp_pat
     training = begun(Match(), points, 8, tmp_path)
     found = passes_of(training, lambda: [training.advance() for _ in range(3)])
     assert Counter(map(str, found)) == {
-        "student fwd 8": 3, "fake fwd+bwd 8": 3, "critic fwd+bwd 8": 3, "student fwd+bwd 8": 1, "fake fwd+2 bwd to x 8": 1,
-        "critic fwd+bwd to x 8": 1, "teacher fwd 8": 1}
+        "student fwd 8": 3,
+        "fake fwd+bwd 8": 3,
+        "critic fwd+bwd 8": 3,
+        "student fwd+bwd 8": 1,
+        "fake fwd+2 bwd to x 8": 1,
+        "critic fwd+bwd to x 8": 1,
+        "teacher fwd 8": 1,
+    }
     fake = training.trained["fake"].net
     (both,) = (one for one in found if one.kind == "fwd+2 bwd to x")
     assert [layer for layer, _ in both.ways] == [fake.blocks[0][-1], fake.last]
@@ -137,7 +163,7 @@ def test_the_passes_of_several_networks_are_counted_over_a_cycle(points, tmp_pat
     Match.seen.clear()
     row = cost(Match(), points, 8, 2)
     assert (row["cycle"], row["parts"].count(",")) == (3, 6)
-    assert Match.seen == [498, 499, 500] * 4                              # once for its memory, once watched, twice timed
+    assert Match.seen == [498, 499, 500] * 4  # once for its memory, once watched, twice timed
 
 
 def test_layers_that_branch_meet_and_do_nothing_are_one_way_back(tmp_path):
@@ -161,9 +187,11 @@ def test_a_pass_made_again_is_the_pass(points, tmp_path):
     """On the same input, the same output; it leaves no gradient behind."""
     training = begun(made("meanflow"), points, 8, tmp_path)
     seen = []
-    hook = training.student.net.register_forward_hook(lambda net, inputs, output: seen.append(output.detach().clone()))
+    hook = training.student.net.register_forward_hook(
+        lambda net, inputs, output: seen.append(output.detach().clone())
+    )
     passes = passes_of(training, training.advance)
-    for net in training.trained.values():                                 # the weights that the step began with
+    for net in training.trained.values():  # the weights that the step began with
         net.load_state_dict(begun(made("meanflow"), points, 8, tmp_path).trained["student"].state_dict())
     for one in passes:
         one()
@@ -191,7 +219,7 @@ class Sleeper(nn.Module):
 def test_what_a_step_does_besides_is_in_the_ratio(monkeypatch):
     """Of a step with one more pass's time than its two passes."""
     model, ect = Denoiser(Sleeper(), Cosine(), "v", (2,)), made("ect")
-    monkeypatch.setattr(clock, "processor_alone", lambda: False)          # sleep is no work of the processor's
+    monkeypatch.setattr(clock, "processor_alone", lambda: False)  # sleep is no work of the processor's
     assert 1 <= cost(ect, model, 8, 3)["over_parts"] < 1.25
     loss = ect.loss
     ect.loss = lambda *given: (time.sleep(0.03), loss(*given))[1]
@@ -212,7 +240,7 @@ def test_every_method_has_a_row_or_a_reason(points, monkeypatch):
     assert list(rows) == distinct() and {"ect", "ctm", "kd"} <= set(rows) and "consistency" not in rows
     left = {name for name, row in rows.items() if "left_out" in row}
     assert left == {"guided", "lcm", "tcd", "pcm"}
-    assert all("labels" in rows[name]["left_out"] for name in left)       # points have none
+    assert all("labels" in rows[name]["left_out"] for name in left)  # points have none
     for name in set(rows) - left:
         assert rows[name]["over_parts"] == pytest.approx(rows[name]["step_ms"] / rows[name]["parts_ms"]), name
 
@@ -229,7 +257,9 @@ def test_the_command_prints_and_writes_rows(fastdiff, refused, tmp_path, monkeyp
     teacher = Path(__file__).parents[1] / "checkpoints/digits/teacher"
     words = ["bench", teacher, "--speed", "--training", "--methods", "ect,meanflow[differences=0.03],guided"]
     code, out, err = fastdiff(*words, "--out", tmp_path / "s")
-    assert code == 0 and "1 student fwd+bwd 16" in out and "2 student fwd 16" in out and "ms of its parts" in out
+    assert (
+        code == 0 and "1 student fwd+bwd 16" in out and "2 student fwd 16" in out and "ms of its parts" in out
+    )
     assert "guided is left out: guidance needs a model with labels" in err
     rows = [json.loads(line) for line in (tmp_path / "s/speed.jsonl").read_text().splitlines()]
     assert [row["method"] for row in rows] == ["ect", "meanflow[differences=0.03]", "guided"]

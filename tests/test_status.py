@@ -14,8 +14,18 @@ import yaml
 from fastdiff.runs.status import FILE, SILENT, lines, note, span, status
 
 ROOT = Path(__file__).parents[1]
-SAID = {"stage": "student", "number": "2/3", "step": 1200, "steps": 8000, "loss": 0.1234, "images_per_s": 812.3,
-        "seconds_left": 340.4, "wait": 0.012, "memory_mb": 5120.0, "processes": 2}
+SAID = {
+    "stage": "student",
+    "number": "2/3",
+    "step": 1200,
+    "steps": 8000,
+    "loss": 0.1234,
+    "images_per_s": 812.3,
+    "seconds_left": 340.4,
+    "wait": 0.012,
+    "memory_mb": 5120.0,
+    "processes": 2,
+}
 
 
 @pytest.fixture
@@ -66,7 +76,8 @@ def test_what_goes_on(run, fastdiff):
         "state   student at step 1,000",
         "rows    2 measured",
         f"heard   0 s ago, of process {os.getpid()} on {found['host']}",
-        "        running"]
+        "        running",
+    ]
 
 
 def test_a_collapse_is_told_of_the_stage_in_training_and_of_those_that_are_done(run, fastdiff):
@@ -74,12 +85,18 @@ def test_a_collapse_is_told_of_the_stage_in_training_and_of_those_that_are_done(
     (run / "teacher/fastdiff.json").write_text('{"collapsed": 0.25}')
     code, out, err = fastdiff("status", run)
     assert (code, err) == (0, "")
-    assert "health  teacher COLLAPSED: 25% of the data covered, student COLLAPSED: 31% of the data covered" in out
-    assert json.loads(fastdiff("status", run, "--json")[1])["collapsed"] == {"teacher": 0.25, "student": 0.314}
+    assert (
+        "health  teacher COLLAPSED: 25% of the data covered, student COLLAPSED: 31% of the data covered"
+        in out
+    )
+    assert json.loads(fastdiff("status", run, "--json")[1])["collapsed"] == {
+        "teacher": 0.25,
+        "student": 0.314,
+    }
     for text in ("[3]", "{", '{"collapsed": "x"}'):
         (run / "teacher/fastdiff.json").write_text(text)
         assert status(run)["collapsed"] == {"student": 0.314}
-    note(run, **SAID | {"loss": None}, collapsed=None)                    # and the student has not learned yet
+    note(run, **SAID | {"loss": None}, collapsed=None)  # and the student has not learned yet
     assert not {"loss", "health"} & lines(status(run)).keys()
 
 
@@ -88,7 +105,9 @@ def test_what_is_not_known_is_left_out(run):
     told = lines(status(run))
     assert told["now"] == "benchmark, step 3 of 24 (12%)" and not {"loss", "speed", "memory"} & told.keys()
     (run / FILE).unlink()
-    assert lines(status(run)).keys() == {"done", "state", "rows", ""} and "not running" in lines(status(run))[""]
+    assert (
+        lines(status(run)).keys() == {"done", "state", "rows", ""} and "not running" in lines(status(run))[""]
+    )
 
 
 def test_the_end(run):
@@ -107,10 +126,10 @@ def test_a_dead_process_is_told_from_a_living_one(run):
     assert lines(status(run))[""] == f"not running; {again}"
     (run / "crash-20260101T000000Z.txt").write_text("")
     assert lines(status(run))[""] == f"crashed, see crash-20260101T000000Z.txt; {again}"
-    note(run, **SAID)                                        # it went on since
+    note(run, **SAID)  # it went on since
     said_by(run, time=time.time() + 5)
     assert lines(status(run))[""] == "running"
-    said_by(run, time=1.0)                                   # another process has the number since
+    said_by(run, time=1.0)  # another process has the number since
     assert status(run)["alive"] is False
     said_by(run, time=time.time(), host="elsewhere")
     assert lines(status(run))[""] == "running on elsewhere, as far as can be told from here"
@@ -151,8 +170,10 @@ def test_a_note_that_is_none_is_passed_over(text, run, fastdiff):
         assert fastdiff("status", run)[0] == 0
 
 
-@pytest.mark.parametrize("seconds, text", [
-    (0.4, "0 s"), (59.6, "1 min 0 s"), (3599, "59 min 59 s"), (11520, "3 h 12 min"), (191000, "2 days 5 h")])
+@pytest.mark.parametrize(
+    "seconds, text",
+    [(0.4, "0 s"), (59.6, "1 min 0 s"), (3599, "59 min 59 s"), (11520, "3 h 12 min"), (191000, "2 days 5 h")],
+)
 def test_lengths_of_time(seconds, text):
     assert span(seconds) == text
 

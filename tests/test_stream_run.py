@@ -20,14 +20,29 @@ LAST = "teacher/state/00000020/tensors.safetensors"
 
 def recipe(shards, **more):
     """Ten steps of 24 examples are more than an epoch of any lane."""
-    return recipes.build({
-        "name": "streamed",
-        "data": {"name": "stream", "path": str(shards), "resolution": 8, "colour": "grey", "classes": 1797, "buffer": 24,
-                 "reference": 40},
-        "model": {"net": {"name": "unet", "channels": [8], "layers": 1}, "schedule": "flow", "predicts": "velocity"},
-        "train": {"steps": 20, "batch": 24, "save_every": 10, "log_every": 5, "flip": True},
-        "stages": {"teacher": {"method": "denoising"}},
-        "bench": {"steps": [1], "baselines": [], "n": 20, "extractor": "checkpoints/digits/features"}} | more)
+    return recipes.build(
+        {
+            "name": "streamed",
+            "data": {
+                "name": "stream",
+                "path": str(shards),
+                "resolution": 8,
+                "colour": "grey",
+                "classes": 1797,
+                "buffer": 24,
+                "reference": 40,
+            },
+            "model": {
+                "net": {"name": "unet", "channels": [8], "layers": 1},
+                "schedule": "flow",
+                "predicts": "velocity",
+            },
+            "train": {"steps": 20, "batch": 24, "save_every": 10, "log_every": 5, "flip": True},
+            "stages": {"teacher": {"method": "denoising"}},
+            "bench": {"steps": [1], "baselines": [], "n": 20, "extractor": "checkpoints/digits/features"},
+        }
+        | more
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -57,24 +72,30 @@ def test_a_run_on_a_stream_resumes_bit_for_bit(tars, tmp_path, monkeypatch, caps
     _, record = load_state(tmp_path / "broken/teacher/state")
     assert record["step"] == 10 and set(record["data"]) == {"0", "1", "2", "3"}
     seen = []
-    monkeypatch.setattr(Stream, "rows", lambda self, shard, start=0, rows=Stream.rows: seen.append(start) or rows(
-        self, shard, start))
+    monkeypatch.setattr(
+        Stream,
+        "rows",
+        lambda self, shard, start=0, rows=Stream.rows: seen.append(start) or rows(self, shard, start),
+    )
     broken = run(recipe(tars), tmp_path / "broken")
-    assert any(start > 0 for start in seen)                       # it went on inside of a shard
+    assert any(start > 0 for start in seen)  # it went on inside of a shard
     one, two = (load_file(out / LAST) for out in (whole, broken))
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert (whole / "teacher/log.jsonl").read_text() == (broken / "teacher/log.jsonl").read_text()
-    rows = [[json.loads(line)["fd_digits"] for line in (out / "bench.jsonl").read_text().splitlines()] for out in
-            (whole, broken)]
+    rows = [
+        [json.loads(line)["fd_digits"] for line in (out / "bench.jsonl").read_text().splitlines()]
+        for out in (whole, broken)
+    ]
     assert rows[0] == rows[1] and len(rows[0]) == 1
 
-    found = status(whole)                                         # and who was told
+    found = status(whole)  # and who was told
     assert found["stage"] == "done" and found["done"] == ["teacher"] and found["rows"] == 1
     events = EventAccumulator(str(whole / "trackers/streamed"))
     events.Reload()
     lines = [json.loads(line) for line in (whole / "teacher/log.jsonl").read_text().splitlines()]
     assert [(event.step, round(event.value, 5)) for event in events.Scalars("teacher/loss")] == [
-        (line["step"], round(line["loss"], 5)) for line in lines]
+        (line["step"], round(line["loss"], 5)) for line in lines
+    ]
     assert {"teacher/grad", "teacher/images_per_s", "teacher/wait"} <= set(events.Tags()["scalars"])
 
 
@@ -83,7 +104,7 @@ def test_a_shard_that_vanishes_ends_the_run_in_one_line_and_it_goes_on_when_it_i
     for shard in range(4):
         pack(shards / f"{shard}.tar", [{"png": _png(shard), "cls": b"0"} for _ in range(30)])
     made = recipe(shards)
-    made.dataset()                                                # opened while all are there
+    made.dataset()  # opened while all are there
     (shards / "2.tar").rename(tmp_path / "away.tar")
     opened = recipes.Recipe.dataset
 
@@ -92,7 +113,7 @@ def test_a_shard_that_vanishes_ends_the_run_in_one_line_and_it_goes_on_when_it_i
         (tmp_path / "away.tar").rename(shards / "2.tar")
         try:
             data = opened(self)
-            data.fingerprint, data.reference                      # noqa: B018 - read now
+            data.fingerprint, data.reference  # noqa: B018 - read now
         finally:
             (shards / "2.tar").rename(tmp_path / "away.tar")
         return data
@@ -112,9 +133,13 @@ def _png(value):
     return png(np.full((1, 8, 8), value * 40, np.uint8))
 
 
-@pytest.mark.parametrize(("name", "said"), [
-    ("tensorbord", "trackers: 'tensorbord' is unknown, did you mean tensorboard?"),
-    ("wandb", "trackers: wandb is not installed: pip install wandb, or leave it out")])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("tensorbord", "trackers: 'tensorbord' is unknown, did you mean tensorboard?"),
+        ("wandb", "trackers: wandb is not installed: pip install wandb, or leave it out"),
+    ],
+)
 def test_trackers_that_are_not_there(tars, name, said):  # noqa: F811
     with pytest.raises(FastdiffError) as caught:
         recipe(tars, trackers=[name])

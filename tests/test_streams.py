@@ -104,7 +104,9 @@ def test_a_lane_reads_every_example_once_an_epoch(tars):
 def test_rows_are_shuffled_in_blocks_and_shards_in_epochs(tars):
     lane = np.array(seen(opened(tars), 0, 720))[::4]  # lane 0: shards 0 and 4, 71 examples
     blocks = lane.reshape(-1, 6)
-    assert (np.sort(blocks) != blocks).any(1).mean() > 0.9 and (np.ptp(np.sort(blocks[:5]), axis=1) == 5).all()
+    assert (np.sort(blocks) != blocks).any(1).mean() > 0.9 and (
+        np.ptp(np.sort(blocks[:5]), axis=1) == 5
+    ).all()
     epochs = [lane[:71].tolist(), lane[71:142].tolist()]
     assert epochs[0] != epochs[1]
     firsts = {seen(opened(tars), 0, 12, seed=seed)[0] // 31 for seed in range(8)}
@@ -123,7 +125,11 @@ def test_processes_together_see_what_one_sees(tars, world):
 def test_a_batch_of_a_stream_is_an_ordinary_batch(tars):
     stream = opened(tars, classes=1797)
     batch = batch_at(stream, 24, 12, 5, flip=True, guidance=(1.0, 3.0))
-    assert batch.x0.dtype == torch.float32 and batch.x0.shape == (12, 1, 8, 8) and set(batch.cond) == {"label", "guidance"}
+    assert (
+        batch.x0.dtype == torch.float32
+        and batch.x0.shape == (12, 1, 8, 8)
+        and set(batch.cond) == {"label", "guidance"}
+    )
     plain = torch.from_numpy(ORIGIN[batch.cond["label"].numpy()]) / 127.5 - 1
     mirrored = (batch.x0 != plain).flatten(1).any(1)
     assert 0 < mirrored.sum() < 12
@@ -170,7 +176,9 @@ def test_marks_are_kept_for_what_lies_behind_and_then_forgotten(tars):
         again.seek(marks)
         assert seen(again, position, 24) == seen(opened(tars), 0, 504)[position : position + 24]
     assert all(len(lane.marks) <= 2 for lane in stream._lanes.values())
-    assert opened(tars).marks(0) == {} and streams.merged([{"0": [3, 1, 0, 2]}, {"0": [2, 0, 1, 9]}]) == {"0": [3, 1, 0, 2]}
+    assert opened(tars).marks(0) == {} and streams.merged([{"0": [3, 1, 0, 2]}, {"0": [2, 0, 1, 9]}]) == {
+        "0": [3, 1, 0, 2]
+    }
 
 
 def test_another_seed_or_an_earlier_position_begins_anew(tars):
@@ -193,7 +201,9 @@ def test_no_more_rows_are_held_than_the_buffer(tars):
 
 
 def test_parquet_shards_with_named_classes(tmp_path):
-    kinds = datasets.Features({"img": datasets.Image(), "digit": datasets.ClassLabel(names=[str(i) for i in range(10)])})
+    kinds = datasets.Features(
+        {"img": datasets.Image(), "digit": datasets.ClassLabel(names=[str(i) for i in range(10)])}
+    )
     target = load_digits().target
     for shard in range(3):
         some = range(50 * shard, 50 * (shard + 1))
@@ -218,16 +228,25 @@ def test_a_folder_of_images_is_mixed(tmp_path):
     stream = opened(tmp_path, classes=0, reference=20)
     rows = stream.read(0, 88, 0)
     assert (stream.classes, stream.lanes) == (3, 4) and stream.reference.labels.unique().tolist() == [0, 1, 2]
-    assert len({image.numpy().tobytes() for image in rows.x0}) > 80  # blocks at an epoch's end mix two of them
+    assert (
+        len({image.numpy().tobytes() for image in rows.x0}) > 80
+    )  # blocks at an epoch's end mix two of them
     in_memory = open_dataset(str(tmp_path), colour="grey")
-    known = {image.numpy().tobytes(): int(label) for image, label in zip(in_memory.examples, in_memory.labels)}
+    known = {
+        image.numpy().tobytes(): int(label) for image, label in zip(in_memory.examples, in_memory.labels)
+    }
     assert [known[image.numpy().tobytes()] for image in rows.x0] == rows.labels.tolist()
 
 
 def test_labels_in_json_images_of_all_sizes_and_no_labels(tmp_path):
-    some = [{"jpg": png(np.full((8 + i, 20, 3), 10 * i, np.uint8)), "json": b'{"kind": %d, "w": 20}' % i} for i in range(9)]
+    some = [
+        {"jpg": png(np.full((8 + i, 20, 3), 10 * i, np.uint8)), "json": b'{"kind": %d, "w": 20}' % i}
+        for i in range(9)
+    ]
     pack(tmp_path / "tars" / "0.tar", some)
-    stream = opened(tmp_path / "tars", label_column="json.kind", classes=9, colour="rgb", resolution=5, buffer=9)
+    stream = opened(
+        tmp_path / "tars", label_column="json.kind", classes=9, colour="rgb", resolution=5, buffer=9
+    )
     rows = stream.read(0, 9, 0)
     assert stream.shape == (3, 5, 5) and torch.equal(rows.x0.amax((1, 2, 3)).long(), 10 * rows.labels)
     assert sorted(rows.labels.tolist()) == list(range(9))
@@ -242,11 +261,20 @@ def test_what_stands_for_a_stream(tars, tmp_path):
     assert torch.equal(stream.reference.examples, torch.from_numpy(ORIGIN[:50]))
     assert len(opened(tars, reference=9999).reference) == sum(SIZES)
     memory = open_dataset("digits")
-    assert memory.reference is memory and memory.marks(7) == {} and memory.described == "1,797 examples of digits"
+    assert (
+        memory.reference is memory
+        and memory.marks(7) == {}
+        and memory.described == "1,797 examples of digits"
+    )
     moved = shutil.copytree(tars, tmp_path / "moved")
     assert opened(moved).fingerprint == stream.fingerprint == opened(tars, reference=3).fingerprint
     (moved / "06.tar").unlink()
-    others = [opened(moved, reference=4), opened(tars, resolution=7), opened(tars, buffer=99), opened(tars, classes=2000)]
+    others = [
+        opened(moved, reference=4),
+        opened(tars, resolution=7),
+        opened(tars, buffer=99),
+        opened(tars, classes=2000),
+    ]
     assert len({stream.fingerprint, *(other.fingerprint for other in others)}) == 5
 
 
@@ -279,8 +307,14 @@ def test_options_are_refused_in_one_line(tars, tmp_path):
 @pytest.mark.parametrize(
     ("sixth", "words"),
     [
-        ({"png": b"hello", "cls": b"3"}, r"shard 1 of 1, row 6 \(0-0006\.png of .*0\.tar\): not a readable image"),
-        ({"png": png(ORIGIN[0]), "cls": b"12"}, r"row 6 \(.*\): label 12, expected 0 to 9 in 'cls' \(`classes: 10`\)"),
+        (
+            {"png": b"hello", "cls": b"3"},
+            r"shard 1 of 1, row 6 \(0-0006\.png of .*0\.tar\): not a readable image",
+        ),
+        (
+            {"png": png(ORIGIN[0]), "cls": b"12"},
+            r"row 6 \(.*\): label 12, expected 0 to 9 in 'cls' \(`classes: 10`\)",
+        ),
         ({"png": png(ORIGIN[0])}, r"row 6 \(.*\): no label, expected 0 to 9"),
         ({"cls": b"3"}, r"row 6 \(.*0\.tar\): not a readable image"),
         ({"png": png(ORIGIN[0]), "cls": b"cat"}, r"row 6: cannot be read on \(invalid literal"),
@@ -299,7 +333,9 @@ def test_a_shard_that_vanished_or_is_cut_short_is_named(tars, tmp_path):
         stream = opened(folder)
         seen(stream, 0, 24)
         damage(folder / "05.tar")
-        with pytest.raises(FastdiffError, match=rf"shard 6 of 7, row \d+: cannot be read on \(.*{words}.*mend it"):
+        with pytest.raises(
+            FastdiffError, match=rf"shard 6 of 7, row \d+: cannot be read on \(.*{words}.*mend it"
+        ):
             seen(stream, 24, 480)
 
 

@@ -10,16 +10,31 @@ from fastdiff.core.schedule import DDPM
 from fastdiff.methods.jvp import jvp
 from fastdiff.networks import TextUNet, text_unet
 
-SDXL = {"addition_embed_type": "text_time", "addition_time_embed_dim": 4, "projection_class_embeddings_input_dim": 6 + 24}
+SDXL = {
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 4,
+    "projection_class_embeddings_input_dim": 6 + 24,
+}
 
 
 def small(**options):
     """A tiny module with every weight drawn."""
     torch.manual_seed(0)
-    return UNet2DConditionModel(**{
-        "sample_size": 8, "block_out_channels": (8, 16), "layers_per_block": 1, "norm_num_groups": 4,
-        "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"), "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
-        "cross_attention_dim": 12, "attention_head_dim": 4, "in_channels": 4, "out_channels": 4, **options}).eval()
+    return UNet2DConditionModel(
+        **{
+            "sample_size": 8,
+            "block_out_channels": (8, 16),
+            "layers_per_block": 1,
+            "norm_num_groups": 4,
+            "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+            "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+            "cross_attention_dim": 12,
+            "attention_head_dim": 4,
+            "in_channels": 4,
+            "out_channels": 4,
+            **options,
+        }
+    ).eval()
 
 
 def drawn(*shape, seed=1):
@@ -29,14 +44,21 @@ def drawn(*shape, seed=1):
 X, TEXT = drawn(3, 4, 8, 8), drawn(3, 5, 12, seed=2)
 T, S = torch.tensor([999.0, 340.0, 1.5]), torch.tensor([500.0, 0.0, 0.0])
 KINDS = {"text": {}, "labels": {"num_class_embeds": 4}, "sdxl": SDXL, "image": {"in_channels": 7}}
-BESIDE = {"text": {}, "labels": {"label": torch.tensor([0, 2, 1])}, "sdxl": {"pooled": drawn(3, 6)},
-          "image": {"image": drawn(3, 3, 8, 8)}}
+BESIDE = {
+    "text": {},
+    "labels": {"label": torch.tensor([0, 2, 1])},
+    "sdxl": {"pooled": drawn(3, 6)},
+    "image": {"image": drawn(3, 3, 8, 8)},
+}
 kinds = pytest.mark.parametrize("kind", KINDS)
 
 
 def of(kind, **options):
     """A network of this kind, and what it is asked under."""
-    return TextUNet.of(small(**KINDS[kind], **options), (4, 8, 8), False).eval(), {"text": TEXT, **BESIDE[kind]}
+    return TextUNet.of(small(**KINDS[kind], **options), (4, 8, 8), False).eval(), {
+        "text": TEXT,
+        **BESIDE[kind],
+    }
 
 
 # ---- diffusers' own call
@@ -51,14 +73,28 @@ def test_text_and_mask_are_what_the_module_attends_to():
     masked = net(X, T, None, cond | {"mask": mask})
     assert torch.equal(masked, theirs(X, T, TEXT, encoder_attention_mask=mask).sample)
     torch.testing.assert_close(masked[:1], theirs(X[:1], T[:1], TEXT[:1, :2]).sample, rtol=1e-4, atol=1e-5)
-    assert (masked[2] - net(X, T, None, cond)[2]).abs().max() < 1e-5 < (masked[0] - net(X, T, None, cond)[0]).abs().max()
+    assert (
+        (masked[2] - net(X, T, None, cond)[2]).abs().max()
+        < 1e-5
+        < (masked[0] - net(X, T, None, cond)[0]).abs().max()
+    )
 
 
 @torch.no_grad()
 def test_sdxl_sees_the_pooled_text_and_the_size_in_pixels():
     net, cond = of("sdxl")
-    theirs = lambda *sizes: net.module(X, T, TEXT, added_cond_kwargs={                # noqa: E731
-        "text_embeds": cond["pooled"], "time_ids": torch.tensor([sizes] * 3)}).sample
+    def theirs(*sizes):
+        return (
+            net.module(
+                X,
+                T,
+                TEXT,
+                added_cond_kwargs={  # noqa: E731
+                    "text_embeds": cond["pooled"],
+                    "time_ids": torch.tensor([sizes] * 3),
+                },
+            ).sample
+        )
     assert torch.equal(net(X, T, None, cond), theirs(64, 64, 0, 0, 64, 64))
     cut = net(X, T, None, cond | {"time_ids": torch.tensor([[96, 64, 8, 0, 64, 64]] * 3)})
     assert torch.equal(cut, theirs(96, 64, 8, 0, 64, 64)) and (cut - net(X, T, None, cond)).abs().max() > 1e-5
@@ -72,7 +108,9 @@ def test_labels_and_images_reach_the_module():
     net, cond = of("labels")
     assert net.null_label == 3
     assert torch.equal(net(X, T, None, cond), net.module(X, T, TEXT, class_labels=cond["label"]).sample)
-    assert torch.equal(net(X, T, None, {"text": TEXT}), net.module(X, T, TEXT, class_labels=torch.full((3,), 3)).sample)
+    assert torch.equal(
+        net(X, T, None, {"text": TEXT}), net.module(X, T, TEXT, class_labels=torch.full((3,), 3)).sample
+    )
     net, cond = of("image")
     assert net.image == 3 and net.channels == 4 and not net.learned_variance
     assert torch.equal(net(X, T, None, cond), net.module(torch.cat([X, cond["image"]], 1), T, TEXT).sample)
@@ -81,10 +119,12 @@ def test_labels_and_images_reach_the_module():
 @torch.no_grad()
 def test_a_small_image_is_enlarged_and_a_flat_one_stays_flat():
     net, cond = of("image")
-    say = lambda image: net(X, T, None, cond | {"image": image})                      # noqa: E731
+    say = lambda image: net(X, T, None, cond | {"image": image})  # noqa: E731
     torch.testing.assert_close(say(torch.full((3, 3, 4, 4), 0.3)), say(torch.full((3, 3, 8, 8), 0.3)))
     little = drawn(3, 3, 4, 4)
-    torch.testing.assert_close(say(little), say(torch.nn.functional.interpolate(little, (8, 8), mode="bilinear")))
+    torch.testing.assert_close(
+        say(little), say(torch.nn.functional.interpolate(little, (8, 8), mode="bilinear"))
+    )
 
 
 def test_a_latent_of_any_size_passes():
@@ -132,8 +172,12 @@ def test_a_network_of_two_times_begins_as_it_was(kind):
     for s in (S, T, None):
         torch.testing.assert_close(student(X, T, s, cond), net(X, T, None, cond), rtol=0, atol=1e-5)
     both = student.with_guidance()
-    torch.testing.assert_close(both(X, T, S, cond | {"guidance": torch.tensor([1.0, 2.0, 9.0])}), net(X, T, None, cond),
-                               rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        both(X, T, S, cond | {"guidance": torch.tensor([1.0, 2.0, 9.0])}),
+        net(X, T, None, cond),
+        rtol=0,
+        atol=1e-5,
+    )
 
 
 @kinds
@@ -142,7 +186,7 @@ def test_every_weight_of_a_student_is_learned(kind):
     student, cond = net.with_second_time().with_guidance(), cond | {"guidance": torch.tensor([1.0, 2.0, 9.0])}
     optimizer = torch.optim.Adam(student.parameters(), 1e-2)
     before = {k: v.clone() for k, v in student.state_dict().items()}
-    for _ in range(2):                                            # the first step lets gradients through to the rest
+    for _ in range(2):  # the first step lets gradients through to the rest
         student(X, T, S, cond).square().sum().backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -177,9 +221,14 @@ def test_the_forward_derivative(kind):
     student, x = net.with_second_time().double(), X.double()
     for p in student.parameters():
         torch.nn.init.normal_(p, std=0.1)
-    t, s, one, dx = T.double() / 10, S.double() / 10, torch.ones(3, dtype=torch.float64), drawn(3, 4, 8, 8, seed=4).double()
+    t, s, one, dx = (
+        T.double() / 10,
+        S.double() / 10,
+        torch.ones(3, dtype=torch.float64),
+        drawn(3, 4, 8, 8, seed=4).double(),
+    )
     value, derivative = jvp(lambda x, t, s: student(x, t, s, cond), (x, t, s), (dx, one, one / 2))
-    at = lambda h: student(x + h * dx, t + h, s + h / 2, cond)                        # noqa: E731
+    at = lambda h: student(x + h * dx, t + h, s + h / 2, cond)  # noqa: E731
     with torch.no_grad():
         torch.testing.assert_close(value, at(0))
         torch.testing.assert_close(derivative, (at(1e-4) - at(-1e-4)) / 2e-4, rtol=1e-3, atol=1e-3)
@@ -205,15 +254,28 @@ def test_a_denoiser_is_made_of_it():
     assert model(X, torch.tensor(500.0, dtype=torch.float64), None, cond).x0.shape == X.shape
 
 
-@pytest.mark.parametrize(("options", "shape", "guided", "message"), [
-    ({}, (3, 8, 8), False, r"4 to 4 channels.*no samples of shape \(3, 8, 8\)"),
-    ({}, (4,), False, r"no samples of shape \(4,\)"),
-    ({"in_channels": 40}, (4, 8, 8), False, "40 to 4 channels"),
-    ({}, (4, 8, 8), True, "time_cond_proj_dim None"),
-    ({"time_cond_proj_dim": 16}, (4, 8, 8), False, "time_cond_proj_dim 16"),
-    ({"class_embed_type": "projection", "projection_class_embeddings_input_dim": 8}, (4, 8, 8), False, "class_embed_type p"),
-    ({"addition_embed_type": "text", "addition_embed_type_num_heads": 4}, (4, 8, 8), False, "addition_embed_type text"),
-])
+@pytest.mark.parametrize(
+    ("options", "shape", "guided", "message"),
+    [
+        ({}, (3, 8, 8), False, r"4 to 4 channels.*no samples of shape \(3, 8, 8\)"),
+        ({}, (4,), False, r"no samples of shape \(4,\)"),
+        ({"in_channels": 40}, (4, 8, 8), False, "40 to 4 channels"),
+        ({}, (4, 8, 8), True, "time_cond_proj_dim None"),
+        ({"time_cond_proj_dim": 16}, (4, 8, 8), False, "time_cond_proj_dim 16"),
+        (
+            {"class_embed_type": "projection", "projection_class_embeddings_input_dim": 8},
+            (4, 8, 8),
+            False,
+            "class_embed_type p",
+        ),
+        (
+            {"addition_embed_type": "text", "addition_embed_type_num_heads": 4},
+            (4, 8, 8),
+            False,
+            "addition_embed_type text",
+        ),
+    ],
+)
 def test_modules_of_another_kind_are_refused(options, shape, guided, message):
     with pytest.raises(ValueError, match=message):
         TextUNet.of(small(**options), shape, guided)
@@ -221,9 +283,12 @@ def test_modules_of_another_kind_are_refused(options, shape, guided, message):
 
 def test_what_is_missing_is_named():
     net, cond = of("image")
-    for lacking, message in ((None, "conditioned on text"), ({"image": cond["image"]}, "conditioned on text"),
-                             ({"text": TEXT}, "image of 3 channels, got none"),
-                             (cond | {"image": drawn(3, 1, 8, 8)}, "image of 3 channels, got 1")):
+    for lacking, message in (
+        (None, "conditioned on text"),
+        ({"image": cond["image"]}, "conditioned on text"),
+        ({"text": TEXT}, "image of 3 channels, got none"),
+        (cond | {"image": drawn(3, 1, 8, 8)}, "image of 3 channels, got 1"),
+    ):
         with pytest.raises(FastdiffError, match=message):
             net(X, T, None, lacking)
 
@@ -253,12 +318,15 @@ def test_labels_images_and_variance_of_a_fresh_one():
     assert (back.null_label, back.image, back.channels, back.learned_variance) == (3, 1, 2, True)
 
 
-@pytest.mark.parametrize(("shape", "options", "message"), [
-    ((2,), {}, r"text_unet expects images \(C, H, W\), the data have shape \(2,\)"),
-    ((1, 8, 6), {"channels": (8, 8, 8)}, "3 resolutions cannot halve images of 8 x 6"),
-    ((1, 8, 8), {"heads": 3}, "heads: 16 channels do not part into 3"),
-    ((1, 8, 8), {"groups": 5}, "8 is no multiple of the 5 groups"),
-])
+@pytest.mark.parametrize(
+    ("shape", "options", "message"),
+    [
+        ((2,), {}, r"text_unet expects images \(C, H, W\), the data have shape \(2,\)"),
+        ((1, 8, 6), {"channels": (8, 8, 8)}, "3 resolutions cannot halve images of 8 x 6"),
+        ((1, 8, 8), {"heads": 3}, "heads: 16 channels do not part into 3"),
+        ((1, 8, 8), {"groups": 5}, "8 is no multiple of the 5 groups"),
+    ],
+)
 def test_misfits_are_refused(shape, options, message):
     with pytest.raises(FastdiffError, match=message):
         text_unet(shape, **SMALL | options)

@@ -23,7 +23,11 @@ def energy(folder: Path) -> dict[tuple[str, str, int], float]:
 
 def test_students_beat_the_teacher_at_few_steps(folder):
     figures = energy(folder)
-    for student, steps, least in (("progressive-1", 1, 30), ("progressive-2", 2, 10), ("progressive-4", 4, 3)):
+    for student, steps, least in (
+        ("progressive-1", 1, 30),
+        ("progressive-2", 2, 10),
+        ("progressive-4", 4, 3),
+    ):
         assert figures[student, "ddim", steps] * least < figures["teacher", "ddim", steps]
     for student in ("consistency", "distilled"):
         assert figures[student, "consistency", 1] * 8 < figures["teacher", "ddim", 1]
@@ -39,13 +43,17 @@ def test_everything_is_written(folder):
     for name in ("recipe.yaml", "bench.jsonl", "report.md", "report.html", "quality-nfe.png", "grid.png"):
         assert (folder / name).stat().st_size > 100, name
     for stage in ("teacher", "progressive-8", "progressive-1", "consistency", "distilled"):
-        assert (folder / stage / "fastdiff.json").exists() and list((folder / stage / "samples").glob("*.png"))
+        assert (folder / stage / "fastdiff.json").exists() and list(
+            (folder / stage / "samples").glob("*.png")
+        )
         assert (folder / stage / "log.jsonl").exists() and list((folder / stage / "state").iterdir())
 
 
 def test_the_same_command_again_only_shows_the_table(folder, monkeypatch, capsys):
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("*.safetensors")}
-    monkeypatch.setattr("sys.argv", ["fastdiff", "run", str(ROOT / "recipes" / "toy.yaml"), "--out", str(folder)])
+    monkeypatch.setattr(
+        "sys.argv", ["fastdiff", "run", str(ROOT / "recipes" / "toy.yaml"), "--out", str(folder)]
+    )
     with pytest.raises(SystemExit) as end:
         cli.main()
     assert end.value.code == 0 and "done" in capsys.readouterr().out

@@ -41,7 +41,9 @@ def tiny(seed=0):
 
 def training(folder, method=None, student=None, data=DATA, **settings):
     config = TrainConfig(**{"steps": 20, "batch": 32, "save_every": 5, "log_every": 5} | settings)
-    return Training(method or Denoising(), Progress, student or tiny(), None, data, config, folder, Accelerator(cpu=True))
+    return Training(
+        method or Denoising(), Progress, student or tiny(), None, data, config, folder, Accelerator(cpu=True)
+    )
 
 
 def weights_of(run):
@@ -64,14 +66,20 @@ def log_of(folder):
 # ---- the learning rate
 
 
-@pytest.mark.parametrize(("decay", "law"), [
-    ("constant", lambda u: 1.0), ("linear", lambda u: 1 - u), ("cosine", lambda u: math.cos(math.pi * u / 2) ** 2)])
+@pytest.mark.parametrize(
+    ("decay", "law"),
+    [
+        ("constant", lambda u: 1.0),
+        ("linear", lambda u: 1 - u),
+        ("cosine", lambda u: math.cos(math.pi * u / 2) ** 2),
+    ],
+)
 def test_the_rate_warms_up_and_falls(decay, law):
     config = TrainConfig(steps=100, lr=0.2, warmup=9, decay=decay)
     rates = [config.rate(step) for step in range(101)]
     assert rates[:9] == pytest.approx([0.2 * (k + 1) / 10 * law(k / 100) for k in range(9)])
     assert rates[9:] == pytest.approx([0.2 * law(k / 100) for k in range(9, 101)])
-    assert rates[100] == pytest.approx(0.2 if decay == "constant" else 0.0)       # one step after the last
+    assert rates[100] == pytest.approx(0.2 if decay == "constant" else 0.0)  # one step after the last
     assert TrainConfig(lr=0.2).rate(0) == 0.2
 
 
@@ -128,7 +136,9 @@ class Duel(Method):
 
     def loss(self, turn, nets, batch, progress):
         t = batch.rng.uniform()
-        value = nets["critic"](nets["student"](batch.x0, t, t).x0).mean() - nets["slow"](batch.x0, t, t).x0.mean()
+        value = (
+            nets["critic"](nets["student"](batch.x0, t, t).x0).mean() - nets["slow"](batch.x0, t, t).x0.mean()
+        )
         self.__dict__.setdefault("seen", []).append((turn, nets))
         return (value - 1).square(), {"value": value}
 
@@ -146,7 +156,9 @@ def test_only_the_roles_of_a_turn_receive_gradients(tmp_path, monkeypatch):
         before = {r: torch.cat([p.detach().flatten() for p in own]) for r, own in weights_of(run).items()}
         logs = learn(turn, progress)
         for role, own in weights_of(run).items():
-            assert torch.equal(before[role], torch.cat([p.detach().flatten() for p in own])) == (role not in turn)
+            assert torch.equal(before[role], torch.cat([p.detach().flatten() for p in own])) == (
+                role not in turn
+            )
         return logs
 
     monkeypatch.setattr(nn.utils, "clip_grad_norm_", spy)
@@ -158,9 +170,16 @@ def test_only_the_roles_of_a_turn_receive_gradients(tmp_path, monkeypatch):
     assert [turn for turn, _ in method.seen] == [("student",), ("critic",)] * 2
     assert all(p.requires_grad for own in weights_of(run).values() for p in own)
     assert all(p.grad is None for net in (run.average, run.targets["slow"]) for p in net.parameters())
-    assert not torch.equal(slow, weights(run.targets["slow"]))                    # the target average followed
+    assert not torch.equal(slow, weights(run.targets["slow"]))  # the target average followed
     logged = ("loss", "value", "grad")
-    assert set(log_of(tmp_path)[0]) == {"step", "images", "lr", "drift", *logged, *(f"critic/{name}" for name in logged)}
+    assert set(log_of(tmp_path)[0]) == {
+        "step",
+        "images",
+        "lr",
+        "drift",
+        *logged,
+        *(f"critic/{name}" for name in logged),
+    }
 
 
 def test_roles_of_one_turn_learn_together(tmp_path):
@@ -185,8 +204,16 @@ def test_a_role_learns_by_its_own_settings_and_the_common_schedule(tmp_path):
     student, critic = (run.roles[role] for role in ("student", "critic"))
     rates = [role.optimizer.param_groups[0]["lr"] for role in (student, critic)]
     assert rates == pytest.approx([0.01 * 7 / 8, 0.03 * 7 / 8])
-    assert (type(student.optimizer), student.config.betas, student.config.clip) == (torch.optim.Adam, (0.9, 0.999), 0.5)
-    assert (type(critic.optimizer), critic.config.betas, critic.config.clip) == (torch.optim.AdamW, (0.0, 0.99), 1e-3)
+    assert (type(student.optimizer), student.config.betas, student.config.clip) == (
+        torch.optim.Adam,
+        (0.9, 0.999),
+        0.5,
+    )
+    assert (type(critic.optimizer), critic.config.betas, critic.config.clip) == (
+        torch.optim.AdamW,
+        (0.0, 0.99),
+        1e-3,
+    )
     for p in critic.weights:
         p.grad = torch.ones_like(p)
     assert critic.clipped() == pytest.approx(3**0.5)
@@ -194,19 +221,25 @@ def test_a_role_learns_by_its_own_settings_and_the_common_schedule(tmp_path):
 
 
 def test_settings_of_a_role_that_the_method_has_not_are_refused(tmp_path):
-    with pytest.raises(FastdiffError, match="^train.roles.critik: the method trains no such role, did you mean critic.$"):
+    with pytest.raises(
+        FastdiffError, match="^train.roles.critik: the method trains no such role, did you mean critic.$"
+    ):
         training(tmp_path / "a", Duel(), roles={"critik": Own(lr=1.0)})
-    with pytest.raises(FastdiffError, match="^train.roles.fake: the method trains no such role, choose from student$"):
+    with pytest.raises(
+        FastdiffError, match="^train.roles.fake: the method trains no such role, choose from student$"
+    ):
         training(tmp_path / "b", Denoising(), roles={"fake": Own(lr=1.0)})
     assert not (tmp_path / "a").exists()
 
 
-@pytest.mark.parametrize("method", [Duel, lambda: Denoising(Importance(bins=4))], ids=["two roles", "a memory"])
+@pytest.mark.parametrize(
+    "method", [Duel, lambda: Denoising(Importance(bins=4))], ids=["two roles", "a memory"]
+)
 def test_all_that_changes_is_saved_and_restored(tmp_path, method):
     whole, broken = (training(tmp_path / name, method(), log_every=3) for name in "ab")
     finish(whole)
     for step, _ in broken:
-        if step == 13:                                            # three steps after the last state, one after a line
+        if step == 13:  # three steps after the last state, one after a line
             break
     resumed = training(tmp_path / "b", method(), student=tiny(9), log_every=3)
     assert (resumed.step, resumed.images) == (10, broken.images * 10 // 13)
@@ -257,7 +290,7 @@ def test_the_average_follows_the_student_by_the_ramp(tmp_path):
     run = training(tmp_path, ema=0.6, steps=12)
     average = weights(run.average)
     for step, _ in run:
-        decay = min(0.6, step / (9 + step))                       # (1 + n) / (10 + n) after n = step - 1 updates
+        decay = min(0.6, step / (9 + step))  # (1 + n) / (10 + n) after n = step - 1 updates
         assert decay == ema.decay_at(0.6, step - 1)
         average = decay * average + (1 - decay) * weights(run.student)
         torch.testing.assert_close(weights(run.average), average, rtol=1e-5, atol=1e-7)
@@ -312,14 +345,20 @@ class Spoilt(Denoising):
         loss, logs = super().loss(turn, nets, batch, progress)
         if progress.step + 1 != self.at or (self.how == "first part" and progress.images % 32):
             return loss, logs
-        if self.how == "gradient":                                # a root at zero: finite, with an infinite slope
+        if self.how == "gradient":  # a root at zero: finite, with an infinite slope
             return loss + (0 * sum(p.sum() for p in nets["student"].parameters())).square().sqrt(), logs
         return loss * float("nan"), logs
 
 
-@pytest.mark.parametrize(("how", "at", "settings", "named"), [
-    ("loss", 13, {}, "loss, grad"), ("loss", 10, {}, "loss, grad"), ("gradient", 10, {}, "grad"),
-    ("first part", 10, {"accumulate": 2}, "loss, grad")])
+@pytest.mark.parametrize(
+    ("how", "at", "settings", "named"),
+    [
+        ("loss", 13, {}, "loss, grad"),
+        ("loss", 10, {}, "loss, grad"),
+        ("gradient", 10, {}, "grad"),
+        ("first part", 10, {"accumulate": 2}, "loss, grad"),
+    ],
+)
 def test_a_bad_loss_stops_at_its_step_and_leaves_the_last_good_state(tmp_path, how, at, settings, named):
     good = training(tmp_path / "good", **settings)
     finish(good)
@@ -345,8 +384,11 @@ class Sick(Duel):
         loss, logs = super().loss(turn, nets, batch, progress)
         nan, step = torch.tensor(float("nan")), progress.step + 1
         if turn == ("critic",):
-            tangent = by_level("tangent", torch.where(torch.arange(3) == 1, nan if step == 3 else 0.5, 1.0),
-                               torch.tensor([0.1, 0.5, 0.9]))
+            tangent = by_level(
+                "tangent",
+                torch.where(torch.arange(3) == 1, nan if step == 3 else 0.5, 1.0),
+                torch.tensor([0.1, 0.5, 0.9]),
+            )
             logs = logs | tangent | ({} if step % 2 else {"often": loss.detach()})
             if step == 7 and not self.mended:
                 loss = loss + (0 * sum(p.sum() for p in nets["critic"].parameters())).square().sqrt()
@@ -357,7 +399,9 @@ def test_the_complaint_names_the_turn_and_what_was_bad_before(tmp_path):
     """A figure that is only logged stops nothing, but it is told; and by its level of noise."""
     with pytest.raises(FastdiffError) as caught:
         finish(training(tmp_path / "sick", Sick()))
-    assert str(caught.value).startswith("critic/tangent, critic/tangent_mid, critic/grad: not finite at step 7: ")
+    assert str(caught.value).startswith(
+        "critic/tangent, critic/tangent_mid, critic/grad: not finite at step 7: "
+    )
     assert "\n" not in str(caught.value) and load_state(tmp_path / "sick/state")[1]["step"] == 5
     finish(training(tmp_path / "mended", Sick(mended=True)))
     lines = log_of(tmp_path / "mended")
@@ -398,7 +442,9 @@ def test_too_many_in_a_row_stop_with_the_indices_of_the_batch(tmp_path):
     assert record["step"] == 8 and record["positions"] == [7 * 32, 8 * 32]
     assert record["examples"] == order(300, 0, 7 * 32, 32).tolist()
     first = ", ".join(map(str, record["examples"][:8]))
-    assert str(caught.value).startswith("grad, loss: not finite at step 8, the 3. step in a row (train.max_skips = 2): ")
+    assert str(caught.value).startswith(
+        "grad, loss: not finite at step 8, the 3. step in a row (train.max_skips = 2): "
+    )
     assert f"its batch was examples {first}, ..." in str(caught.value)
     tensors, state = load_state(tmp_path / "state")
     assert state["step"] == 5 and all(torch.isfinite(v).all() for v in tensors.values())
@@ -426,7 +472,11 @@ class Fading(Denoising):
 
 def test_a_collapse_is_the_median_coverage_of_the_latest_lines_of_the_second_half(tmp_path):
     settings = {"steps": 40, "log_every": 1, "save_every": 33}
-    seen = {step: run.health.collapsed for run in [training(tmp_path / "a", Fading(), **settings)] for step, _ in run}
+    seen = {
+        step: run.health.collapsed
+        for run in [training(tmp_path / "a", Fading(), **settings)]
+        for step, _ in run
+    }
     for step, found in seen.items():
         shares = sorted(1 - 0.75 * (k - 1) / 40 for k in range(max(21, step - 9), step + 1))
         wanted = (shares[len(shares) // 2] + shares[(len(shares) - 1) // 2]) / 2 if shares else 1.0
@@ -438,7 +488,11 @@ def test_a_collapse_is_the_median_coverage_of_the_latest_lines_of_the_second_hal
     resumed = training(tmp_path / "b", Fading(), **settings)
     assert resumed.step == 33 and resumed.health.collapsed == seen[33]
     finish(resumed)
-    assert resumed.health.collapsed == seen[40] == training(tmp_path / "a", Fading(), **settings).health.collapsed
+    assert (
+        resumed.health.collapsed
+        == seen[40]
+        == training(tmp_path / "a", Fading(), **settings).health.collapsed
+    )
 
 
 # ---- arithmetic
@@ -447,6 +501,7 @@ def test_a_collapse_is_the_median_coverage_of_the_latest_lines_of_the_second_hal
 @pytest.fixture
 def precise():
     """Makes an accelerator of a precision; each process has one precision, which is taken back."""
+
     def make(precision):
         AcceleratorState._reset_state(True)
         return Accelerator(cpu=True, mixed_precision=precision)
@@ -459,12 +514,16 @@ def precise():
 def test_derivatives_stay_in_float32_where_the_network_is_in_bf16(tmp_path, precise, monkeypatch, name):
     seen = []
     waves = MLP.waves
-    monkeypatch.setattr(MLP, "waves", lambda self, t: seen.append(self.last(torch.zeros(1, 16)).dtype) or waves(self, t))
+    monkeypatch.setattr(
+        MLP, "waves", lambda self, t: seen.append(self.last(torch.zeros(1, 16)).dtype) or waves(self, t)
+    )
     method = METHODS[name]()
     config = TrainConfig(steps=3, batch=32, save_every=3, log_every=3)
     run = Training(method, Progress, method.student(tiny()), tiny(1), DATA, config, tmp_path, precise("bf16"))
     finish(run)
-    assert {torch.float32, torch.bfloat16} == set(seen) and all(line["loss"] is not None for line in log_of(tmp_path))
+    assert {torch.float32, torch.bfloat16} == set(seen) and all(
+        line["loss"] is not None for line in log_of(tmp_path)
+    )
 
 
 def scaled(folder, method, **settings):
@@ -497,14 +556,16 @@ def test_what_a_scaler_skips_moves_nothing_and_without_end_stops(tmp_path):
     assert still == [False, True, True, False, False]
     run = scaled(tmp_path / "none", Ill(at=(3,)), steps=6)
     try:
-        with pytest.raises(FastdiffError, match="loss: not finite at step 3"):           # where none may be skipped
+        with pytest.raises(FastdiffError, match="loss: not finite at step 3"):  # where none may be skipped
             finish(run)
     finally:
         run.accelerator.scaler = None
     run = scaled(tmp_path / "ever", Spoilt(how="gradient", at=0), steps=200)
     run.method.loss = lambda turn, nets, batch, progress, loss=Denoising.loss: (
         loss(run.method, turn, nets, batch, progress)[0]
-        + (0 * sum(p.sum() for p in nets["student"].parameters())).square().sqrt(), {})
+        + (0 * sum(p.sum() for p in nets["student"].parameters())).square().sqrt(),
+        {},
+    )
     try:
         with pytest.raises(FastdiffError, match="grad: not finite at step 45, as in the 40 before.*bf16"):
             finish(run)
@@ -528,10 +589,17 @@ def test_activations_computed_again_give_the_same_weights_and_are_not_kept(tmp_p
         torch.manual_seed(0)
         net = unet((1, 8, 8), channels=(16, 16), layers=2)
         nn.init.normal_(net.module.conv_out.weight, std=0.05)
-        run = training(tmp_path / str(again), student=Denoiser(net, Flow(), "velocity", (1, 8, 8)), data=data, steps=3,
-                       gradient_checkpointing=again)
+        run = training(
+            tmp_path / str(again),
+            student=Denoiser(net, Flow(), "velocity", (1, 8, 8)),
+            data=data,
+            steps=3,
+            gradient_checkpointing=again,
+        )
         count = []
-        with torch.autograd.graph.saved_tensors_hooks(lambda x, count=count: count.append(x.numel()) or x, lambda x: x):
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda x, count=count: count.append(x.numel()) or x, lambda x: x
+        ):
             finish(run)
         results.append(weights(run.average))
         kept.append(sum(count))
@@ -560,7 +628,9 @@ def test_a_teacher_kept_in_bfloat16_takes_half_the_memory_and_teaches_the_same(t
         teacher = tiny(1)
         nn.init.normal_(teacher.net.last.weight, std=0.3)
         config = TrainConfig(steps=20, batch=32, log_every=5, **settings)
-        return Training(Copied(), Progress, tiny(), teacher, DATA, config, tmp_path / name, Accelerator(cpu=True))
+        return Training(
+            Copied(), Progress, tiny(), teacher, DATA, config, tmp_path / name, Accelerator(cpu=True)
+        )
 
     whole, half = made("whole"), made("half", teacher="bfloat16", offload=offload)
     size = [sum(p.nbytes for p in run.frozen["teacher"].parameters()) for run in (whole, half)]
@@ -578,8 +648,13 @@ def test_the_pace_is_told_beside_the_log(tmp_path):
     run = training(tmp_path, steps=20, log_every=5)
     finish(run)
     lines = [json.loads(line) for line in (tmp_path / "pace.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [5, 10, 15, 20] and all(line["images_per_s"] > 0 for line in lines)
-    assert all(0 <= line["wait"] <= 1 and line["memory_mb"] > 10 for line in lines) and run.pace.items() <= lines[-1].items()
+    assert [line["step"] for line in lines] == [5, 10, 15, 20] and all(
+        line["images_per_s"] > 0 for line in lines
+    )
+    assert (
+        all(0 <= line["wait"] <= 1 and line["memory_mb"] > 10 for line in lines)
+        and run.pace.items() <= lines[-1].items()
+    )
 
 
 def test_a_log_cut_by_a_kill_goes_on_from_the_state(tmp_path):

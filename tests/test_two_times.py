@@ -26,7 +26,11 @@ def small(kind, classes, schedule=None, **options):
     """A model whose every weight is drawn, in evaluation mode."""
     torch.manual_seed(0)
     shape = (2, 8, 8) if kind == "unet" else (3,)
-    net = unet(shape, classes, channels=(8, 16), layers=1, groups=4) if kind == "unet" else mlp(shape, classes, width=16)
+    net = (
+        unet(shape, classes, channels=(8, 16), layers=1, groups=4)
+        if kind == "unet"
+        else mlp(shape, classes, width=16)
+    )
     for p in net.parameters():
         nn.init.normal_(p, std=0.2)
     return Denoiser(net, schedule or Cosine(), "v", shape, **options).eval()
@@ -34,7 +38,10 @@ def small(kind, classes, schedule=None, **options):
 
 def asked(model, gap=0.3):
     """x, t, s and cond for a model, of three samples."""
-    x, t = torch.randn(3, *model.shape, generator=torch.Generator().manual_seed(1)), torch.tensor([0.35, 0.6, 1.0]).double()
+    x, t = (
+        torch.randn(3, *model.shape, generator=torch.Generator().manual_seed(1)),
+        torch.tensor([0.35, 0.6, 1.0]).double(),
+    )
     cond = None if model.net.null_label is None else {"label": torch.tensor([0, 2, 1])}
     return x, t, t - gap, cond
 
@@ -57,7 +64,9 @@ def test_the_untouched_teacher_is_unchanged(kind, classes):
     teacher = small(kind, classes)
     student = with_second_time(teacher)
     assert student.two_times and not teacher.two_times and with_second_time(student) is student
-    assert student.net.null_label == teacher.net.null_label and not student.training and not student.net.training
+    assert (
+        student.net.null_label == teacher.net.null_label and not student.training and not student.net.training
+    )
     x, t, s, cond = asked(teacher)
     for jump in (s, t, torch.zeros_like(t), None):
         for one, other in zip(student(x, t, jump, cond), teacher(x, t, jump, cond), strict=True):
@@ -71,7 +80,7 @@ def test_every_weight_of_the_second_time_is_learned(kind, classes):
     student = with_second_time(small(kind, classes))
     optimizer, (x, t, s, cond) = torch.optim.Adam(student.parameters(), 1e-2), asked(student)
     before = {k: v.clone() for k, v in student.state_dict().items()}
-    for _ in range(2):                                            # the first step lets gradients through to the rest
+    for _ in range(2):  # the first step lets gradients through to the rest
         student(x, t, s, cond).x0.square().sum().backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -135,11 +144,16 @@ def test_a_student_of_two_times_is_kept_and_opened(tmp_path, kind, classes):
     assert back.two_times and back.net.null_label == student.net.null_label
     for one, other in zip(back(x, t, s, cond), student(x, t, s, cond), strict=True):
         assert torch.equal(one, other)
-    assert with_second_time(back) is back                         # a student that goes on from here keeps what it learned
+    assert with_second_time(back) is back  # a student that goes on from here keeps what it learned
     labels = 1 if classes else None
-    assert torch.equal(sample(back, steps=2, n=4, labels=labels), sample(student, steps=2, n=4, labels=labels))
-    # diffusers' pipelines know one time, so none is offered to them; its schedulers are called by the card's own loop
-    assert not (tmp_path / "model_index.json").exists() and (tmp_path / "scheduler").exists() == (kind == "unet")
+    assert torch.equal(
+        sample(back, steps=2, n=4, labels=labels), sample(student, steps=2, n=4, labels=labels)
+    )
+    # diffusers' pipelines know one time, so none is offered to them; its schedulers are called by the card's
+    # own loop
+    assert not (tmp_path / "model_index.json").exists() and (tmp_path / "scheduler").exists() == (
+        kind == "unet"
+    )
 
 
 @pytest.mark.parametrize("classes", [0, 3])
@@ -148,7 +162,11 @@ def test_diffusers_alone_opens_the_network(tmp_path, classes):
     student = trained(with_second_time(small("unet", classes)))
     export(student, tmp_path, {})
     x, t, s, cond = asked(student)
-    theirs, clock, gap = UNet2DModel.from_pretrained(tmp_path / "unet"), (1000 * t - 1).float(), (1000 * (t - s)).float()
+    theirs, clock, gap = (
+        UNet2DModel.from_pretrained(tmp_path / "unet"),
+        (1000 * t - 1).float(),
+        (1000 * (t - s)).float(),
+    )
     if classes:
         angles = gap[:, None] * 10.0 ** -torch.arange(0, 4, 0.5)
         waves = torch.cat([angles.sin(), angles.cos()], 1)
@@ -173,7 +191,9 @@ def test_samplers_that_jump_are_the_ones_allowed(sampler):
 
 def test_ddim_tells_where_it_jumps():
     student, seen = with_second_time(small("mlp", 0)), []
-    student.net.register_forward_pre_hook(lambda net, args: seen.append((float(args[1][0]), float(args[2][0]))))
+    student.net.register_forward_pre_hook(
+        lambda net, args: seen.append((float(args[1][0]), float(args[2][0])))
+    )
     sample(student, "ddim", steps=4, n=2)
     assert seen == [pytest.approx((1000 * t - 1, 1000 * t - 251)) for t in (1.0, 0.75, 0.5, 0.25)]
 
@@ -182,11 +202,15 @@ def test_ddim_tells_where_it_jumps():
 
 
 RECIPE = {
-    "name": "two", "data": {"name": "toy", "n": 200}, "model": {"net": {"name": "mlp", "width": 16, "depth": 1}},
+    "name": "two",
+    "data": {"name": "toy", "n": 200},
+    "model": {"net": {"name": "mlp", "width": 16, "depth": 1}},
     "train": {"steps": 12, "batch": 32, "save_every": 4, "log_every": 4},
-    "stages": {"teacher": {"method": "denoising"},
-               "jumping": {"method": {"name": "progressive", "steps": 2}, "teacher": "teacher"},
-               "again": {"method": {"name": "progressive", "steps": 1}, "teacher": "jumping", "init": "jumping"}},
+    "stages": {
+        "teacher": {"method": "denoising"},
+        "jumping": {"method": {"name": "progressive", "steps": 2}, "teacher": "teacher"},
+        "again": {"method": {"name": "progressive", "steps": 1}, "teacher": "jumping", "init": "jumping"},
+    },
     "bench": {"steps": [1], "baselines": [], "n": 64, "seeds": [0]},
 }
 
@@ -211,7 +235,7 @@ def test_a_method_makes_its_student_of_what_it_starts_from(tmp_path, monkeypatch
 
     def stopped(self):
         calls.append(self.step)
-        if len(calls) == 12 + 7:                                  # in the second stage, between two states
+        if len(calls) == 12 + 7:  # in the second stage, between two states
             raise KeyboardInterrupt
         return advance(self)
 
@@ -222,7 +246,9 @@ def test_a_method_makes_its_student_of_what_it_starts_from(tmp_path, monkeypatch
     assert not (broken / "jumping/fastdiff.json").exists()
     stages.run(recipe, broken)
     for stage in ("jumping", "again"):
-        kept = [(out / stage / "mlp/diffusion_pytorch_model.safetensors").read_bytes() for out in (whole, broken)]
+        kept = [
+            (out / stage / "mlp/diffusion_pytorch_model.safetensors").read_bytes() for out in (whole, broken)
+        ]
         assert kept[0] == kept[1]
     gap = load(whole / "jumping").net.gap[-1].weight
     assert gap.abs().max() > 0

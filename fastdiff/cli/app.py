@@ -20,7 +20,7 @@ from .run import run
 from .sample import sample
 from .search import search
 
-UsageError = typer.BadParameter.__base__               # click's, or that of the copy which newer versions of typer keep
+UsageError = typer.BadParameter.__base__  # click's, or that of the copy which newer versions of typer keep
 
 
 class Verbs(TyperGroup):
@@ -44,11 +44,19 @@ def in_one_line() -> Iterator[None]:
         if len(sys.argv) == 1:
             raise
         where = error.ctx.command_path if error.ctx else "fastdiff"
-        raise FastdiffError(f"{' '.join(error.format_message().split()).rstrip('.')}; see {where} --help") from None
+        raise FastdiffError(
+            f"{' '.join(error.format_message().split()).rstrip('.')}; see {where} --help"
+        ) from None
 
 
-app = typer.Typer(cls=Verbs, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-                  rich_markup_mode=None, help="Distil diffusion models and sample them in few steps.")
+app = typer.Typer(
+    cls=Verbs,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Distil diffusion models and sample them in few steps.",
+)
 for verb in (run, status, sample, bench, report, judge, evaluate, search, export, list_, doctor):
     app.command(verb.__name__.rstrip("_"))(verb)
 
@@ -66,7 +74,7 @@ def main() -> None:
     except SystemExit as stop:
         if isinstance(stop, Interrupted):
             sys.stderr.write(f"fastdiff: {stop}\n")
-        if stop.code == 130:                                             # what typer makes of Ctrl-C
+        if stop.code == 130:  # what typer makes of Ctrl-C
             sys.stderr.write("fastdiff: interrupted; the same command goes on from the last state\n")
         if not stop.code or isinstance(stop, Interrupted):
             part()

@@ -13,11 +13,20 @@ from .options import Colour, Extractors, Json, Metrics, Resolution, given, integ
 
 
 def bench(
-    models: Annotated[list[str], typer.Argument(help="Models; the first is the teacher that --against is drawn with.")],
+    models: Annotated[
+        list[str], typer.Argument(help="Models; the first is the teacher that --against is drawn with.")
+    ],
     steps: Annotated[str, typer.Option(help="Step counts, separated by commas.")] = "1,2,4,8",
-    against: Annotated[str, typer.Option(help="The teacher's baselines, sampler:steps.")] = "ddpm:1000,ddim:50",
-    samplers: Annotated[str, typer.Option(help="At every step count, of all models that take them, besides their own; "
-                                               "else ddim, of the teacher.")] = "",
+    against: Annotated[
+        str, typer.Option(help="The teacher's baselines, sampler:steps.")
+    ] = "ddpm:1000,ddim:50",
+    samplers: Annotated[
+        str,
+        typer.Option(
+            help="At every step count, of all models that take them, besides their own; "
+            "else ddim, of the teacher."
+        ),
+    ] = "",
     spacings: Annotated[str, typer.Option(help="Grids of those samplers; else uniform.")] = "",
     guidance: Annotated[str, typer.Option(help="Weights, separated by commas; 1 is none.")] = "1",
     clip: Annotated[float | None, typer.Option(help="Bound of the clean prediction while sampling.")] = None,
@@ -26,21 +35,35 @@ def bench(
     data: Annotated[str, typer.Option(help="A data set's name or path.")] = "digits",
     resolution: Resolution = None,
     colour: Colour = None,
-    captions: Annotated[str | None, typer.Option(help="Prompts of the data: 'a photo of a {class}' or '{column}'.")] = None,
+    captions: Annotated[
+        str | None, typer.Option(help="Prompts of the data: 'a photo of a {class}' or '{column}'.")
+    ] = None,
     extractor: Extractors = None,
     metrics: Metrics = "",
     batch: int = 512,
-    budget: Annotated[str | None, typer.Option(help="90s, 10m or 2h: what would take longer is left out.")] = None,
-    speed: Annotated[bool, typer.Option("--speed", help="Measure the samplers' own time on the first model.")] = False,
-    training: Annotated[bool, typer.Option("--training", help="With --speed: that of the methods' training steps.")] = False,
-    methods: Annotated[str, typer.Option(help="With --speed --training, separated by commas; else all.")] = "",
-    out: Annotated[Path, typer.Option(help="Where bench.jsonl and the report go.")] = Path("checkpoints/bench"),
+    budget: Annotated[
+        str | None, typer.Option(help="90s, 10m or 2h: what would take longer is left out.")
+    ] = None,
+    speed: Annotated[
+        bool, typer.Option("--speed", help="Measure the samplers' own time on the first model.")
+    ] = False,
+    training: Annotated[
+        bool, typer.Option("--training", help="With --speed: that of the methods' training steps.")
+    ] = False,
+    methods: Annotated[
+        str, typer.Option(help="With --speed --training, separated by commas; else all.")
+    ] = "",
+    out: Annotated[Path, typer.Option(help="Where bench.jsonl and the report go.")] = Path(
+        "checkpoints/bench"
+    ),
     as_json: Json = False,
 ) -> None:
     """Measure quality, cost and time of models against the teacher's baselines."""
     counts, draws = integers("--steps", steps), integers("--seeds", seeds)
     if (training and not speed) or (methods and not training):
-        raise FastdiffError("--training goes with --speed, and --methods with both: they measure training steps")
+        raise FastdiffError(
+            "--training goes with --speed, and --methods with both: they measure training steps"
+        )
     if speed:
         return bench_speed(models[0], words(methods) if training else None, max(counts), out, as_json)
     from rich.console import Console
@@ -51,9 +74,20 @@ def bench(
     from ..evaluation.config import BenchConfig
     from ..evaluation.sweep import sweep
 
-    config = BenchConfig(steps=counts, baselines=words(against), samplers=words(samplers), spacings=words(spacings),
-                         guidance=numbers("--guidance", guidance), clip=clip, n=n, seeds=draws, batch=batch,
-                         extractor=extractor, metrics=words(metrics) or None, budget=budget)
+    config = BenchConfig(
+        steps=counts,
+        baselines=words(against),
+        samplers=words(samplers),
+        spacings=words(spacings),
+        guidance=numbers("--guidance", guidance),
+        clip=clip,
+        n=n,
+        seeds=draws,
+        batch=batch,
+        extractor=extractor,
+        metrics=words(metrics) or None,
+        budget=budget,
+    )
     names = names_of(models)
     dataset = open_dataset(data, **given(resolution=resolution, colour=colour, captions=captions))
     console = Console(stderr=True)
@@ -62,7 +96,9 @@ def bench(
         for row in sweep(names, dataset, config, out, teacher=next(iter(names))):
             rows.append(row)
             if main and not as_json:
-                console.print(f"{row['cell']}  seed {row['seed']}  {row[reports.metric_of([row])]:.4g}", markup=False)
+                console.print(
+                    f"{row['cell']}  seed {row['seed']}  {row[reports.metric_of([row])]:.4g}", markup=False
+                )
     if main and as_json:
         typer.echo("\n".join(map(written, rows)))
     elif main:

@@ -34,4 +34,6 @@ def evaluate(
         shown = {name: value for name, value in figures.items() if isinstance(value, int | float)}
         typer.echo("\n".join(f"{name:{width}}  {value:.6g}" for name, value in shown.items()))
         if figures["n"] <= figures["dims"]:
-            typer.echo("n is not above dims: the covariance is singular and a Frechet distance mostly bias", err=True)
+            typer.echo(
+                "n is not above dims: the covariance is singular and a Frechet distance mostly bias", err=True
+            )

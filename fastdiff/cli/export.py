@@ -33,7 +33,9 @@ def export(
     folder = Path(model).expanduser()
     source, notes = load(model), about(folder)
     if notes is None:
-        notes = lineage({"weights": (folder.name if folder.is_dir() else model, folder if folder.is_dir() else model)})
+        notes = lineage(
+            {"weights": (folder.name if folder.is_dir() else model, folder if folder.is_dir() else model)}
+        )
     try:
         out.mkdir(parents=True)
     except OSError as error:
@@ -43,4 +45,8 @@ def export(
     write(source, out, kept, **(beside(folder) if folder.is_dir() else {"name": model}))
     python, why = script(source)
     typer.echo(f"{model} as {to.value} in {out}")
-    typer.echo(f"{out / CARD} has the script that samples it by diffusers alone" if python else f"{out / CARD}: {why}")
+    typer.echo(
+        f"{out / CARD} has the script that samples it by diffusers alone"
+        if python
+        else f"{out / CARD}: {why}"
+    )

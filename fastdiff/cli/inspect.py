@@ -30,7 +30,9 @@ def status(
 
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run's directory.")],
-    latex: Annotated[bool, typer.Option("--latex", help="Write report.tex too, a table for a paper.")] = False,
+    latex: Annotated[
+        bool, typer.Option("--latex", help="Write report.tex too, a table for a paper.")
+    ] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Write bench.csv too, all rows.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -54,8 +56,12 @@ def report(
 
 def judge(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run's directory.")],
-    a: Annotated[str | None, typer.Option(metavar="MODEL:STEPS", help="Instead of every student at its fewest.")] = None,
-    b: Annotated[str | None, typer.Option(metavar="MODEL:STEPS|real", help="Instead of the teacher's best, real.")] = None,
+    a: Annotated[
+        str | None, typer.Option(metavar="MODEL:STEPS", help="Instead of every student at its fewest.")
+    ] = None,
+    b: Annotated[
+        str | None, typer.Option(metavar="MODEL:STEPS|real", help="Instead of the teacher's best, real.")
+    ] = None,
     pairs: Annotated[int, typer.Option(help="How many to ask.")] = 64,
     port: Annotated[int, typer.Option(help="Of 127.0.0.1; 0 for a free one.")] = 0,
     rater: Annotated[str, typer.Option(help="Who judges; nobody is asked the same twice.")] = "rater",

@@ -51,8 +51,10 @@ def models() -> dict[str, str]:
 
 
 LISTS = {
-    Listed.samplers: lambda: registry("samplers", "SAMPLERS"), Listed.methods: lambda: registry("methods", "METHODS"),
+    Listed.samplers: lambda: registry("samplers", "SAMPLERS"),
+    Listed.methods: lambda: registry("methods", "METHODS"),
     Listed.schedules: lambda: registry("core.schedule", "SCHEDULES"),
     Listed.datasets: lambda: registry("data.registry", "DATASETS"),
-    Listed.recipes: recipes, Listed.models: models,
+    Listed.recipes: recipes,
+    Listed.models: models,
 }

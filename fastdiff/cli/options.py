@@ -9,13 +9,23 @@ import typer
 
 from ..core.errors import FastdiffError
 
-Extractors = Annotated[str | None, typer.Option(
-    "--extractor", help="inception, vgg16, clip-..., dinov2-... (name:/path gives its weights), or the folder of a feature "
-                        "network; several separated by commas.")]
+Extractors = Annotated[
+    str | None,
+    typer.Option(
+        "--extractor",
+        help="inception, vgg16, clip-..., dinov2-... (name:/path gives its weights), or the folder of a feature "
+        "network; several separated by commas.",
+    ),
+]
 Resolution = Annotated[int | None, typer.Option(help="Resize and crop the data's images.")]
 Colour = Annotated[str | None, typer.Option(help="rgb or grey, of images in files.")]
-Metrics = Annotated[str, typer.Option("--metrics", help="fd, kd, pr, score, sfd, accuracy, energy, swd, nll; separated by "
-                                                        "commas, else the usual ones.")]
+Metrics = Annotated[
+    str,
+    typer.Option(
+        "--metrics",
+        help="fd, kd, pr, score, sfd, accuracy, energy, swd, nll; separated by commas, else the usual ones.",
+    ),
+]
 
 Model = Annotated[str, typer.Argument(help="A stage of a run, a diffusers folder, or a hub id.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
@@ -23,7 +33,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to 
 
 def names_of(models: list[str]) -> dict[str, str]:
     """Models by the shortest ends of their paths that tell them apart."""
-    found = {Path(model).expanduser().resolve().parts[1:]: model for model in models}     # one given twice is one
+    found = {
+        Path(model).expanduser().resolve().parts[1:]: model for model in models
+    }  # one given twice is one
     paths = {model: parts for parts, model in found.items()}
     for depth in range(1, 1 + max(map(len, paths.values()))):
         names = {"-".join(parts[-depth:]): model for model, parts in paths.items()}
@@ -41,7 +53,9 @@ def bounds(text: str | None) -> dict[str, object]:
         raise FastdiffError(f"--guide {text}: expected setting=value, separated by commas")
     _, given = spelled(f"guide[{text}]", "--guide") if text else ("", {})
     lists = {key: value.split(":") if ":" in value else value for key, value in given.items()}
-    checked = check({"guide": Guided}, "guide", lists, "--guide", skip=("model", "cond", "null", "guidance", "against"))
+    checked = check(
+        {"guide": Guided}, "guide", lists, "--guide", skip=("model", "cond", "null", "guidance", "against")
+    )
     return {key: checked[key] for key in given}
 
 

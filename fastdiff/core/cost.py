@@ -31,7 +31,7 @@ def forget_peak(device: torch.device) -> None:
     """Let the peak of memory begin anew."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    with suppress(OSError):                              # Linux alone can forget a process's peak
+    with suppress(OSError):  # Linux alone can forget a process's peak
         Path("/proc/self/clear_refs").write_text("5")
 
 

@@ -16,8 +16,8 @@ from .schedule import Schedule, like
 
 Cond = dict[str, Tensor] | None
 
-TEXT = ("text", "pooled", "mask")        # of a condition: what a prompt is embedded as
-REMEMBERED = 4096      # times whose solution a model keeps: an adaptive solver's never end
+TEXT = ("text", "pooled", "mask")  # of a condition: what a prompt is embedded as
+REMEMBERED = 4096  # times whose solution a model keeps: an adaptive solver's never end
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,11 @@ class Sampling:
 
     sampler: str = "ddim"
     spacing: str = "uniform"
-    steps: tuple[int, ...] = (50,)      # the step counts it was trained for
-    only: bool = False                  # other step counts are refused
-    times: tuple[tuple[float, ...], ...] = ()       # grids found for this very model, one a step count, without the 0
+    steps: tuple[int, ...] = (50,)  # the step counts it was trained for
+    only: bool = False  # other step counts are refused
+    times: tuple[
+        tuple[float, ...], ...
+    ] = ()  # grids found for this very model, one a step count, without the 0
 
     def spacing_for(self, steps: int) -> str | tuple[float, ...]:
         """What time_grid makes the model's own grid of: the times found for that many steps, else the spacing."""
@@ -60,18 +62,35 @@ class Denoiser(nn.Module):
     base: the model whose samples are its cond["image"], of a cascade. The three are no children: copies share them.
     """
 
-    def __init__(self, net: nn.Module, schedule: Schedule, predicts: str, shape: tuple[int, ...] | None = None,
-                 time_input: str = "timestep", sigma_data: float = 1.0, scale_input: bool = False, two_times: bool = False,
-                 sampling: Sampling = Sampling(), guidance: tuple[float, float] | None = None, latent: Any = None,
-                 text: Any = None, base: "Denoiser | None" = None):
+    def __init__(
+        self,
+        net: nn.Module,
+        schedule: Schedule,
+        predicts: str,
+        shape: tuple[int, ...] | None = None,
+        time_input: str = "timestep",
+        sigma_data: float = 1.0,
+        scale_input: bool = False,
+        two_times: bool = False,
+        sampling: Sampling = Sampling(),
+        guidance: tuple[float, float] | None = None,
+        latent: Any = None,
+        text: Any = None,
+        base: "Denoiser | None" = None,
+    ):
         super().__init__()
         for what, name, known in (("predicts", predicts, ROWS), ("time_input", time_input, TIME_INPUTS)):
             if name not in known:
                 raise FastdiffError(f"{what}: {name!r} is unknown, choose from {', '.join(known)}")
         self.net, self.schedule, self.predicts, self.shape = net, schedule, predicts, shape
-        self.time_input, self.sigma_data, self.scale_input, self.two_times = time_input, sigma_data, scale_input, two_times
+        self.time_input, self.sigma_data, self.scale_input, self.two_times = (
+            time_input,
+            sigma_data,
+            scale_input,
+            two_times,
+        )
         self.sampling, self.guidance = sampling, guidance
-        self.latent, self.text, self._base = latent, text, Apart((base,))        # where a model is no child
+        self.latent, self.text, self._base = latent, text, Apart((base,))  # where a model is no child
         self.solved: dict[float, Solution] = {}
 
     def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, cond: Cond = None) -> Prediction:
@@ -100,7 +119,11 @@ class Denoiser(nn.Module):
     def entrance(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """What x is multiplied by on its way into the network, and the time as the network reads it."""
         alpha, sigma = self.schedule.alpha_sigma(t)
-        scale = ((self.sigma_data * alpha) ** 2 + sigma**2).rsqrt() if self.scale_input else torch.ones_like(alpha)
+        scale = (
+            ((self.sigma_data * alpha) ** 2 + sigma**2).rsqrt()
+            if self.scale_input
+            else torch.ones_like(alpha)
+        )
         return scale, TIME_INPUTS[self.time_input](t, self.schedule)
 
     def solve(self, t: Tensor) -> Solution:
@@ -118,7 +141,9 @@ class Denoiser(nn.Module):
 
     def split(self, x: Tensor, output: Tensor, at: Solution) -> Prediction:
         """The pair (x0, eps) that the network's output stands for."""
-        output, extra = (output[:, : x.shape[1]], output[:, x.shape[1]:]) if output.shape != x.shape else (output, None)
+        output, extra = (
+            (output[:, : x.shape[1]], output[:, x.shape[1] :]) if output.shape != x.shape else (output, None)
+        )
         return RawPrediction(x, output, at, extra)
 
     def target(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
@@ -173,7 +198,11 @@ class Denoiser(nn.Module):
 def clock(at: Solution, x: Tensor, dtype: torch.dtype) -> Tensor:
     """The time (B,) as a network of this dtype reads it: never below float32, where 999 and 1000 would be one."""
     dtype = torch.promote_types(dtype, torch.float32)
-    return x.new_full((len(x),), at.clock, dtype=dtype) if isinstance(at.clock, float) else at.clock.to(x.device, dtype)
+    return (
+        x.new_full((len(x),), at.clock, dtype=dtype)
+        if isinstance(at.clock, float)
+        else at.clock.to(x.device, dtype)
+    )
 
 
 def with_second_time(model: Denoiser) -> Denoiser:
@@ -181,7 +210,9 @@ def with_second_time(model: Denoiser) -> Denoiser:
     if model.two_times:
         return model
     if not hasattr(model.net, "with_second_time"):
-        raise FastdiffError(f"{type(model.net).__name__} takes no second time: only fastdiff.networks can be given one")
+        raise FastdiffError(
+            f"{type(model.net).__name__} takes no second time: only fastdiff.networks can be given one"
+        )
     student = deepcopy(model)
     student.net, student.two_times = model.net.with_second_time(), True
     return student
@@ -190,9 +221,13 @@ def with_second_time(model: Denoiser) -> Denoiser:
 def with_guidance(model: Denoiser, weights: tuple[float, float]) -> Denoiser:
     """A copy that is told a guidance weight of this range; until it is trained, its output is the model's."""
     if getattr(model.net, "null_label", None) is None and not model.text:
-        raise FastdiffError("guidance needs a model with labels and a null class, or with prompts: this one takes none")
+        raise FastdiffError(
+            "guidance needs a model with labels and a null class, or with prompts: this one takes none"
+        )
     if not hasattr(model.net, "with_guidance"):
-        raise FastdiffError(f"{type(model.net).__name__} takes no guidance weight: only fastdiff.networks can be given one")
+        raise FastdiffError(
+            f"{type(model.net).__name__} takes no guidance weight: only fastdiff.networks can be given one"
+        )
     student = deepcopy(model)
     student.net, student.guidance = student.net if model.guidance else model.net.with_guidance(), weights
     return student
@@ -203,24 +238,38 @@ def told(x: Tensor, cond: Cond) -> Tensor:
     return 100 * (cond["guidance"].to(x) if cond and "guidance" in cond else torch.ones_like(x))
 
 
-BEYOND = 1e-5          # of t_max: how far past its end a matched time still counts as the end
+BEYOND = 1e-5  # of t_max: how far past its end a matched time still counts as the end
 
 
 class Matched(Denoiser):
     """A model seen on another schedule: its network is asked at the time where its own sigma / alpha is the same.
 
-    x differs from the network's own x by a factor, so both hold one x0 and one eps (Karras et al. 2022, section 2).
-    More noise than at the network's own t_max is refused: it was never trained there.
+    x differs from the network's own x by a factor, so both hold one x0 and one eps (Karras et al. 2022,
+    section 2). More noise than at the network's own t_max is refused: it was never trained there.
     """
 
     def __init__(self, model: Denoiser, schedule: Schedule):
-        super().__init__(model.net, schedule, model.predicts, model.shape, model.time_input, model.sigma_data, True,
-                         model.two_times, replace(model.sampling, times=()), model.guidance, model.latent, model.text,
-                         model.base)
-        object.__setattr__(self, "model", model)       # not a child: its weights are already this one's
+        super().__init__(
+            model.net,
+            schedule,
+            model.predicts,
+            model.shape,
+            model.time_input,
+            model.sigma_data,
+            True,
+            model.two_times,
+            replace(model.sampling, times=()),
+            model.guidance,
+            model.latent,
+            model.text,
+            model.base,
+        )
+        object.__setattr__(self, "model", model)  # not a child: its weights are already this one's
         self.train(model.training)
         top = torch.tensor(schedule.t_max, dtype=torch.float64)
-        self.outreaches = bool(model.schedule.time_of(ratio_of(schedule, top)) > model.schedule.t_max * (1 + BEYOND))
+        self.outreaches = bool(
+            model.schedule.time_of(ratio_of(schedule, top)) > model.schedule.t_max * (1 + BEYOND)
+        )
 
     def on(self, schedule):
         return self.model.on(schedule)
@@ -229,7 +278,9 @@ class Matched(Denoiser):
         """The time of equal sigma / alpha on the network's own schedule."""
         own = self.model.schedule
         u = own.time_of(ratio_of(self.schedule, t))
-        if self.outreaches and (u > own.t_max * (1 + BEYOND)).any():    # a GPU is kept waiting only where it can be so
+        if (
+            self.outreaches and (u > own.t_max * (1 + BEYOND)).any()
+        ):  # a GPU is kept waiting only where it can be so
             raise FastdiffError(self.refusal(t.max()))
         return u.clamp(0, own.t_max)
 
@@ -238,15 +289,20 @@ class Matched(Denoiser):
         last = ratio_of(self.model.schedule, torch.tensor(self.model.schedule.t_max, dtype=torch.float64))
         start = floor(float(self.schedule.time_of(last)) / self.schedule.t_max * 1e4) / 1e4
         asked = float(ratio_of(self.schedule, t))
-        return (f"t = {float(t):.6g} of {self.schedule} has sigma / alpha = {asked:.4g}, more than the {float(last):.4g} "
-                f"where this network's own schedule ends: start the grid there (start={start:g}), or choose a schedule "
-                "that ends no later")
+        return (
+            f"t = {float(t):.6g} of {self.schedule} has sigma / alpha = {asked:.4g}, more than the {float(last):.4g} "
+            f"where this network's own schedule ends: start the grid there (start={start:g}), or choose a schedule "
+            "that ends no later"
+        )
 
     def row(self, t):
         return self.model.row(self.own_time(t))
 
     def entrance(self, t):
         u = self.own_time(t)
-        (alpha, sigma), (own_alpha, own_sigma) = self.schedule.alpha_sigma(t), self.model.schedule.alpha_sigma(u)
+        (alpha, sigma), (own_alpha, own_sigma) = (
+            self.schedule.alpha_sigma(t),
+            self.model.schedule.alpha_sigma(u),
+        )
         scale, clock = self.model.entrance(u)
         return scale * own_alpha.hypot(own_sigma) / alpha.hypot(sigma), clock

@@ -28,5 +28,7 @@ def drift(average: nn.Module, net: nn.Module) -> torch.Tensor:
 
 def apart(average: nn.Module, net: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """The weights of an average and its network, without those that they have in common."""
-    pairs = [(old, own) for old, own in zip(average.parameters(), net.parameters(), strict=True) if old is not own]
+    pairs = [
+        (old, own) for old, own in zip(average.parameters(), net.parameters(), strict=True) if old is not own
+    ]
     return [old for old, _ in pairs], [own for _, own in pairs]

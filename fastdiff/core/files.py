@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-LEVELS = 64         # of lists and objects in one another: nothing of ours has ten
+LEVELS = 64  # of lists and objects in one another: nothing of ours has ten
 
 
 def sha256(path: Path) -> str:
@@ -18,7 +18,7 @@ def sha256(path: Path) -> str:
 
 def read_json(path: Path) -> Any:
     """What a file says; ValueError where that is no JSON, or nested too deep."""
-    if path.exists() and not path.is_file():                              # a pipe would keep us waiting
+    if path.exists() and not path.is_file():  # a pipe would keep us waiting
         raise ValueError("no file")
     return parse_json(path.read_bytes())
 
@@ -38,8 +38,12 @@ def parse_json(text: str | bytes) -> Any:
     except RecursionError:
         raise ValueError("nested too deep") from None
     for _ in range(LEVELS):
-        level = [part for whole in level if isinstance(whole, dict | list)
-                 for part in (whole.values() if isinstance(whole, dict) else whole)]
+        level = [
+            part
+            for whole in level
+            if isinstance(whole, dict | list)
+            for part in (whole.values() if isinstance(whole, dict) else whole)
+        ]
     if level:
         raise ValueError(f"nested deeper than {LEVELS} levels")
     return data
@@ -66,7 +70,9 @@ def synced(path: Path) -> None:
 def identity(**what) -> str:
     """16 hex digits that name everything a figure depends on; equal values give equal names, whatever their order."""
     # 1 and 1.0 are the same guidance, wherever they were read from
-    same = json.loads(json.dumps(what), parse_float=lambda x: int(float(x)) if float(x).is_integer() else float(x))
+    same = json.loads(
+        json.dumps(what), parse_float=lambda x: int(float(x)) if float(x).is_integer() else float(x)
+    )
     return hashlib.sha256(json.dumps(same, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
 
 

@@ -14,7 +14,8 @@ from .validation import Bound
 class Guided:
     """What a sampler calls: denoise(x, t, s) -> Prediction, t 0-dim or (B,); made anew for each batch.
 
-    A model that is told its guidance (model.guidance) is told this one and asked once; it has no use for null.
+    A model that is told its guidance (model.guidance) is told this one and asked once; it has no use for
+    null.
 
     cond, null: conditions of the two branches of classifier-free guidance (Ho & Salimans 2022).
     guidance: 1 is none; x0 = null + guidance (cond - null). clip: bound of |x0|, None for none.
@@ -27,9 +28,21 @@ class Guided:
     nfe: network evaluations so far: 2 where the weaker branch is asked too, else 1. With t (B,) an interval saves none.
     """
 
-    def __init__(self, model: Denoiser, cond: Cond = None, null: Cond = None, guidance: float = 1.0,
-                 clip: float | None = None, *, against: Denoiser | None = None, interval: tuple[float, Bound] | None = None,
-                 rescale: float = 0.0, plus: bool = False, threshold: float | None = None, every: int = 1):
+    def __init__(
+        self,
+        model: Denoiser,
+        cond: Cond = None,
+        null: Cond = None,
+        guidance: float = 1.0,
+        clip: float | None = None,
+        *,
+        against: Denoiser | None = None,
+        interval: tuple[float, Bound] | None = None,
+        rescale: float = 0.0,
+        plus: bool = False,
+        threshold: float | None = None,
+        every: int = 1,
+    ):
         self.model, self.cond, self.null, self.guidance, self.clip = model, cond, null, guidance, clip
         self.against, self.interval, self.rescale, self.plus = against, interval, rescale, plus
         self.threshold, self.every = threshold, every
@@ -39,23 +52,40 @@ class Guided:
         paired = cond is not None and (null is not None or self.told)
         for wrong, line in (
             (not math.isfinite(guidance), f"guidance = {guidance}: expected a number, 1 for none"),
-            (self.told and not low <= guidance <= high,
-             f"guidance = {guidance:g}: this model was trained for guidance from {low:g} to {high:g}"),
-            (self.told and (against or interval or rescale or plus or every != 1),
-             "this model is told its guidance and asked once: against, interval, rescale, plus and every are not for it"),
-            (guidance != 1 and against is None and not paired,
-             f"guidance = {guidance} needs both a condition and a null condition, or a weaker model to guide against"),
-            (against is not None and null is not None, "against: give a weaker model or a null condition, not both"),
-            (against is not None and against.schedule != model.schedule,
-             f"against: the weaker model must be on the model's own schedule, {model.schedule}: see Denoiser.on"),
-            (interval is not None and not 0 <= interval[0] < interval[1],
-             f"interval = {interval}: expected (low, high) of sigma / alpha with 0 <= low < high"),
+            (
+                self.told and not low <= guidance <= high,
+                f"guidance = {guidance:g}: this model was trained for guidance from {low:g} to {high:g}",
+            ),
+            (
+                self.told and (against or interval or rescale or plus or every != 1),
+                "this model is told its guidance and asked once: against, interval, rescale, plus and every are not for it",
+            ),
+            (
+                guidance != 1 and against is None and not paired,
+                f"guidance = {guidance} needs both a condition and a null condition, or a weaker model to guide against",
+            ),
+            (
+                against is not None and null is not None,
+                "against: give a weaker model or a null condition, not both",
+            ),
+            (
+                against is not None and against.schedule != model.schedule,
+                f"against: the weaker model must be on the model's own schedule, {model.schedule}: see Denoiser.on",
+            ),
+            (
+                interval is not None and not 0 <= interval[0] < interval[1],
+                f"interval = {interval}: expected (low, high) of sigma / alpha with 0 <= low < high",
+            ),
             (not 0 <= rescale <= 1, f"rescale = {rescale}: expected a share, 0 to 1"),
-            (plus and not (paired and 0 <= guidance <= 1),
-             f"plus: CFG++ needs a condition, a null condition and guidance from 0 to 1, got guidance = {guidance}"),
+            (
+                plus and not (paired and 0 <= guidance <= 1),
+                f"plus: CFG++ needs a condition, a null condition and guidance from 0 to 1, got guidance = {guidance}",
+            ),
             (clip is not None and not clip > 0, f"clip = {clip}: expected a bound above 0, or None"),
-            (threshold is not None and not 0 < threshold < 1,
-             f"threshold = {threshold}: expected a quantile between 0 and 1"),
+            (
+                threshold is not None and not 0 < threshold < 1,
+                f"threshold = {threshold}: expected a quantile between 0 and 1",
+            ),
             (clip is not None and threshold is not None, "clip and threshold both bound x0: choose one"),
             (every < 1, f"every = {every}: expected at least 1"),
         ):
@@ -87,7 +117,7 @@ class Guided:
         self.guided_calls += 1
         if due and self.against is None:
             p = self.ask_both(x, t, s)
-            p, self.lead = self.half(p, len(x)), p.x0[: len(x)] - p.x0[len(x):]
+            p, self.lead = self.half(p, len(x)), p.x0[: len(x)] - p.x0[len(x) :]
         else:
             p = self.ask(self.model, x, t, s)
             self.lead = p.x0 - self.ask(self.against, x, t, s).x0 if due else self.lead

@@ -13,21 +13,27 @@ from .schedule import Schedule, blend
 TIME_INPUTS: dict[str, Callable[[Tensor, Schedule], Tensor]] = {
     # DDPM's 0..999, whatever the schedule's own clock
     "timestep": lambda t, schedule: schedule.timesteps * t / schedule.t_max - 1,
-    "thousand": lambda t, schedule: 1000 * t,                       # flow-matching transformers
+    "thousand": lambda t, schedule: 1000 * t,  # flow-matching transformers
     "time": lambda t, schedule: t,
     "edm": lambda t, schedule: log_ratio(schedule, t) / 4,
-    "cm": lambda t, schedule: 250 * log_ratio(schedule, t),         # what diffusers' consistency scheduler sends
+    "cm": lambda t, schedule: 250 * log_ratio(schedule, t),  # what diffusers' consistency scheduler sends
 }
 
 
 class Prediction:
     """What a model thinks of x: clean data x0 and noise eps, with x = alpha x0 + sigma eps exactly.
 
-    x0 and eps may be given as functions, evaluated when first asked for. extra: output channels beyond the data's.
+    x0 and eps may be given as functions, evaluated when first asked for. extra: output channels beyond the
+    data's.
     """
 
-    def __init__(self, x: Tensor, x0: Tensor | Callable[[], Tensor], eps: Tensor | Callable[[], Tensor],
-                 extra: Tensor | None = None):
+    def __init__(
+        self,
+        x: Tensor,
+        x0: Tensor | Callable[[], Tensor],
+        eps: Tensor | Callable[[], Tensor],
+        extra: Tensor | None = None,
+    ):
         self.x, self._x0, self._eps, self.extra = x, x0, eps, extra
 
     @cached_property
@@ -50,8 +56,12 @@ class RawPrediction(Prediction):
     """A prediction that is still the network's output: what a sampler makes of it costs no x0 in between."""
 
     def __init__(self, x: Tensor, output: Tensor, at: "Solution", extra: Tensor | None = None):
-        super().__init__(x, lambda: blend(at.x_x0, x, at.out_x0, output),
-                         lambda: blend(at.x_eps, x, at.out_eps, output), extra)
+        super().__init__(
+            x,
+            lambda: blend(at.x_x0, x, at.out_x0, output),
+            lambda: blend(at.x_eps, x, at.out_eps, output),
+            extra,
+        )
         self.output, self.at = output, at
 
     def blend(self, a: float, b: float) -> Tensor:
@@ -80,7 +90,8 @@ def log_ratio(schedule: Schedule, t: Tensor) -> Tensor:
     return ratio_of(schedule, t).clamp(min=1e-5).log()
 
 
-# A prediction type is a row (a, b): the network's output is a(t) x0 + b(t) eps. (schedule, t, sigma_data) -> a, b
+# A prediction type is a row (a, b): the network's output is a(t) x0 + b(t) eps. (schedule, t, sigma_data) ->
+# a, b
 ROWS: dict[str, Callable[[Schedule, Tensor, float], tuple[Tensor, Tensor]]] = {
     "x0": lambda schedule, t, sigma_data: (torch.ones_like(t), torch.zeros_like(t)),
     "eps": lambda schedule, t, sigma_data: (torch.zeros_like(t), torch.ones_like(t)),
@@ -93,13 +104,13 @@ ROWS: dict[str, Callable[[Schedule, Tensor, float], tuple[Tensor, Tensor]]] = {
 }
 
 
-SIGMA_MIN = 0.002         # of consistency models: below, they are the identity
+SIGMA_MIN = 0.002  # of consistency models: below, they are the identity
 
 
-LCM_SCALE = 10            # by which LCM multiplies its timesteps
+LCM_SCALE = 10  # by which LCM multiplies its timesteps
 
 
-LEAST = 1e-12             # that x0 owes to the network, where it owes it nothing: a row has no zeros
+LEAST = 1e-12  # that x0 owes to the network, where it owes it nothing: a row has no zeros
 
 
 def v_row(schedule: Schedule, t: Tensor) -> tuple[Tensor, Tensor]:

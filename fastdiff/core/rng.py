@@ -1,7 +1,8 @@
 """Noise by sample: every draw is a function of (seed, sample position, draw number) and of nothing else.
 
-A counter-based generator (a SplitMix64 hash of the counter, Steele et al. 2014), so that sample i sees the same noise in
-any batch, on any process and (its cosines up to rounding) on any device, and no state is saved to resume a run.
+A counter-based generator (a SplitMix64 hash of the counter, Steele et al. 2014), so that sample i sees the
+same noise in any batch, on any process and (its cosines up to rounding) on any device, and no state is saved
+to resume a run.
 """
 
 import math
@@ -27,7 +28,8 @@ def scramble(z: Tensor) -> Tensor:
 class SampleRng:
     """Independent streams, one a sample position; each call draws anew for all of them.
 
-    positions: (n,) int64, e.g. images seen or sample indices. Two objects with equal seed and position draw alike.
+    positions: (n,) int64, e.g. images seen or sample indices. Two objects with equal seed and position draw
+    alike.
     """
 
     def __init__(self, seed: int, positions: Tensor, device: torch.device | str = "cpu"):

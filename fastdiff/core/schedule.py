@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .errors import FastdiffError
 
-LONGEST = 100_000          # entries of a table
+LONGEST = 100_000  # entries of a table
 
 
 def like(coefficient: Tensor | float, x: Tensor) -> Tensor | float:
@@ -28,6 +28,7 @@ def blend(a: Tensor | float, x: Tensor, b: Tensor | float, y: Tensor) -> Tensor:
         return (x * a).add_(y, alpha=b)
     return like(a, x) * x + like(b, y) * y
 
+
 Beta = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -41,10 +42,18 @@ class Schedule:
     t_max: Annotated[float, Field(gt=0, le=1)] = 1.0
 
     def __post_init__(self):
-        numbers = {f.name: value for f in fields(self) if isinstance(value := getattr(self, f.name), float | int)}
-        if bad := [name for name, value in numbers.items() if not math.isfinite(value) or (name == "t_max" and value <= 0)]:
-            raise FastdiffError(f"schedule {type(self).__name__.lower()}: {bad[0]} = {numbers[bad[0]]}, expected a finite "
-                                "number, and t_max above 0")
+        numbers = {
+            f.name: value for f in fields(self) if isinstance(value := getattr(self, f.name), float | int)
+        }
+        if bad := [
+            name
+            for name, value in numbers.items()
+            if not math.isfinite(value) or (name == "t_max" and value <= 0)
+        ]:
+            raise FastdiffError(
+                f"schedule {type(self).__name__.lower()}: {bad[0]} = {numbers[bad[0]]}, expected a finite "
+                "number, and t_max above 0"
+            )
 
     @property
     def timesteps(self) -> int:
@@ -86,7 +95,8 @@ class Schedule:
 class Flow(Schedule):
     """Flow matching's straight line, alpha = 1 - t and sigma = t (Lipman et al. 2023).
 
-    shift: sigma = shift t / (1 + (shift - 1) t), more noise at every t where it is above 1 (Esser et al. 2024, equation 23).
+    shift: sigma = shift t / (1 + (shift - 1) t), more noise at every t where it is above 1 (Esser et al.
+    2024, equation 23).
     """
 
     shift: float = 1.0
@@ -97,7 +107,7 @@ class Flow(Schedule):
         super().__post_init__()
 
     def alpha_sigma(self, t):
-        whole = (1 - t) + self.shift * t                     # so that alpha is exactly 0, and sigma 1, at t = 1
+        whole = (1 - t) + self.shift * t  # so that alpha is exactly 0, and sigma 1, at t = 1
         return (1 - t) / whole, self.shift * t / whole
 
     def rates(self, t):
@@ -133,8 +143,10 @@ class Sigmoid(Schedule):
 
     def __post_init__(self):
         if not (-100 <= self.start < self.end <= 100 and 0.1 <= self.tau <= 10):
-            raise FastdiffError(f"schedule sigmoid: start = {self.start}, end = {self.end}, tau = {self.tau}, expected "
-                                "-100 <= start < end <= 100 and tau from 0.1 to 10")
+            raise FastdiffError(
+                f"schedule sigmoid: start = {self.start}, end = {self.end}, tau = {self.tau}, expected "
+                "-100 <= start < end <= 100 and tau from 0.1 to 10"
+            )
 
     @cached_property
     def ends(self) -> tuple[float, float]:
@@ -163,7 +175,7 @@ class VP(Schedule):
     """Variance preserving with beta(t) linear in continuous time (Song et al. 2021)."""
 
     beta_min: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    beta_max: Annotated[float, Field(ge=1, le=1000)] = 20.0              # beyond, alpha is 0 well before t = 1
+    beta_max: Annotated[float, Field(ge=1, le=1000)] = 20.0  # beyond, alpha is 0 well before t = 1
 
     def alpha_sigma(self, t):
         integral = 0.5 * (self.beta_max - self.beta_min) * t**2 + self.beta_min * t
@@ -222,10 +234,14 @@ def cosine_betas(count: int) -> Tensor:
 BETAS: dict[str, Callable[[int, float, float], Tensor]] = {
     "linear": lambda count, start, end: torch.linspace(start, end, count, dtype=torch.float64),
     # of latent diffusion (Rombach et al. 2022)
-    "scaled_linear": lambda count, start, end: torch.linspace(start**0.5, end**0.5, count, dtype=torch.float64) ** 2,
+    "scaled_linear": lambda count, start, end: (
+        torch.linspace(start**0.5, end**0.5, count, dtype=torch.float64) ** 2
+    ),
     "cosine": lambda count, start, end: cosine_betas(count),
     # of molecules (Xu et al. 2022, GeoDiff)
-    "sigmoid": lambda count, start, end: torch.linspace(-6, 6, count, dtype=torch.float64).sigmoid() * (end - start) + start,
+    "sigmoid": lambda count, start, end: (
+        torch.linspace(-6, 6, count, dtype=torch.float64).sigmoid() * (end - start) + start
+    ),
 }
 
 
@@ -238,8 +254,9 @@ def to_zero(alpha: Tensor) -> Tensor:
 class DDPM(Schedule):
     """The training table of Ho et al. 2020: t = i + 1 is training timestep i, and t = 0 is clean data.
 
-    alpha is linear between neighbours of the table, which is built once. kind: a key of BETAS; cosine has no beta_start
-    and beta_end. betas, where given, stand in place of those. zero_terminal_snr: alpha is 0 at t_max.
+    alpha is linear between neighbours of the table, which is built once. kind: a key of BETAS; cosine has no
+    beta_start and beta_end. betas, where given, stand in place of those. zero_terminal_snr: alpha is 0 at
+    t_max.
     """
 
     t_max: Annotated[float, Field(ge=1, le=1e6, multiple_of=1)] = 1000.0
@@ -251,11 +268,15 @@ class DDPM(Schedule):
 
     def __post_init__(self):
         if self.kind not in BETAS:
-            raise FastdiffError(f"schedule ddpm: kind {self.kind!r} is unknown, choose from {', '.join(BETAS)}")
+            raise FastdiffError(
+                f"schedule ddpm: kind {self.kind!r} is unknown, choose from {', '.join(BETAS)}"
+            )
         super().__post_init__()
         if not 1 <= self.t_max <= LONGEST or not all(0 <= beta <= 1 for beta in self.betas):
-            raise FastdiffError(f"schedule ddpm: t_max = {self.t_max:g} with {len(self.betas)} betas, expected 1 to "
-                                f"{LONGEST:,} entries, and betas of 0 to 1")
+            raise FastdiffError(
+                f"schedule ddpm: t_max = {self.t_max:g} with {len(self.betas)} betas, expected 1 to "
+                f"{LONGEST:,} entries, and betas of 0 to 1"
+            )
 
     @property
     def timesteps(self) -> int:
@@ -263,10 +284,15 @@ class DDPM(Schedule):
 
     @cached_property
     def table(self) -> Tensor:
-        betas = torch.tensor(self.betas, dtype=torch.float64) if self.betas else BETAS[self.kind](
-            int(self.t_max), self.beta_start, self.beta_end)
+        betas = (
+            torch.tensor(self.betas, dtype=torch.float64)
+            if self.betas
+            else BETAS[self.kind](int(self.t_max), self.beta_start, self.beta_end)
+        )
         if len(betas) != self.t_max:
-            raise FastdiffError(f"schedule ddpm: {len(betas)} betas, expected t_max = {int(self.t_max)} of them")
+            raise FastdiffError(
+                f"schedule ddpm: {len(betas)} betas, expected t_max = {int(self.t_max)} of them"
+            )
         alpha = (1 - betas).cumprod(0).sqrt()
         return torch.cat([alpha.new_ones(1), to_zero(alpha) if self.zero_terminal_snr else alpha])
 
@@ -291,5 +317,11 @@ class DDPM(Schedule):
 
 
 SCHEDULES: dict[str, type[Schedule]] = {
-    "ddpm": DDPM, "cosine": Cosine, "sigmoid": Sigmoid, "vp": VP, "flow": Flow, "karras": Karras, "trig": Trig,
+    "ddpm": DDPM,
+    "cosine": Cosine,
+    "sigmoid": Sigmoid,
+    "vp": VP,
+    "flow": Flow,
+    "karras": Karras,
+    "trig": Trig,
 }

@@ -20,13 +20,15 @@ from pydantic import (
 
 from .errors import FastdiffError
 
-LARGEST = 1 << 26          # numbers of one sample, 4096 x 4096 pixels of four channels
+LARGEST = 1 << 26  # numbers of one sample, 4096 x 4096 pixels of four channels
 
 # A name, or {name: ..., its options}.
-Named = Annotated[dict[str, Any], BeforeValidator(lambda value: {"name": value} if isinstance(value, str) else value)]
+Named = Annotated[
+    dict[str, Any], BeforeValidator(lambda value: {"name": value} if isinstance(value, str) else value)
+]
 
-Bound = Annotated[float, Field(allow_inf_nan=True)]            # a number, or inf for none
-Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]            # what torch takes
+Bound = Annotated[float, Field(allow_inf_nan=True)]  # a number, or inf for none
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]  # what torch takes
 
 
 class Strict(BaseModel):
@@ -54,8 +56,13 @@ def spelled(text: str, path: str) -> tuple[str, dict[str, Any]]:
     return found[1], {key.strip(): value.strip() for key, _, value in pairs}
 
 
-def check(registry: Mapping[str, Callable], name: str, options: dict[str, Any], path: str,
-          skip: tuple[str, ...] = ()) -> dict[str, Any]:
+def check(
+    registry: Mapping[str, Callable],
+    name: str,
+    options: dict[str, Any],
+    path: str,
+    skip: tuple[str, ...] = (),
+) -> dict[str, Any]:
     """The options, converted to the types that registry[name] declares."""
     if name not in registry:
         raise FastdiffError(f"{path}: {name!r} is unknown, choose from {', '.join(registry)}")
@@ -68,7 +75,7 @@ def call(registry: Mapping[str, Callable], name: str, options: dict[str, Any], p
     options = check(registry, name, options, path, skip=parameters[: len(first)])
     try:
         return registry[name](*first, **options)
-    except FastdiffError as error:                                        # it names a parameter, or speaks of the whole
+    except FastdiffError as error:  # it names a parameter, or speaks of the whole
         named_first = re.match(r"\w*", str(error))[0] in parameters
         raise FastdiffError(f"{path}{'.' if named_first else ': '}{error}") from None
 
@@ -78,9 +85,12 @@ def schema(kind: Callable, path: str, skip: tuple[str, ...] = ()) -> type[BaseMo
     """A strict pydantic model of a function's or dataclass's parameters."""
     parameters = {n: p for n, p in inspect.signature(kind).parameters.items() if n not in skip}
     described = {
-        n: (completed(nested(p.annotation, dotted(path, n)), p.default),
-            ... if p.default is p.empty else Field(default_factory=lambda default=p.default: default))
-        for n, p in parameters.items()}
+        n: (
+            completed(nested(p.annotation, dotted(path, n)), p.default),
+            ... if p.default is p.empty else Field(default_factory=lambda default=p.default: default),
+        )
+        for n, p in parameters.items()
+    }
     return create_model(kind.__name__, __base__=Strict, **described)
 
 
@@ -88,7 +98,9 @@ def completed(annotation: Any, default: Any) -> Any:
     """A parameter whose default is itself settings keeps those of it that are not given."""
     if not isinstance(default, BaseModel):
         return annotation
-    return Annotated[annotation, BeforeValidator(lambda own: default.model_dump() | own if isinstance(own, dict) else own)]
+    return Annotated[
+        annotation, BeforeValidator(lambda own: default.model_dump() | own if isinstance(own, dict) else own)
+    ]
 
 
 def nested(annotation: Any, path: str) -> Any:
@@ -104,7 +116,9 @@ def validate(kind: type[BaseModel], data: dict[str, Any], path: str) -> Any:
     try:
         return kind.model_validate(data)
     except ValidationError as error:
-        first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")     # a misspelt key is also missing
+        first = min(
+            error.errors(), key=lambda e: e["type"] != "extra_forbidden"
+        )  # a misspelt key is also missing
         where = dotted(path, *map(str, first["loc"]))
         if first["type"] == "extra_forbidden":
             near = suggestion(str(first["loc"][-1]), known_keys(kind, first["loc"]))
@@ -119,7 +133,9 @@ def validate(kind: type[BaseModel], data: dict[str, Any], path: str) -> Any:
 def known_keys(kind: type[BaseModel], loc: tuple) -> list[str]:
     """The keys allowed where an unknown one was found."""
     for key in loc[:-1]:
-        kind = kind.model_fields[key].annotation if hasattr(kind, "model_fields") else get_args(kind)[-1]    # dict[str, ...]
+        kind = (
+            kind.model_fields[key].annotation if hasattr(kind, "model_fields") else get_args(kind)[-1]
+        )  # dict[str, ...]
         kind = get_args(kind)[0] if type(None) in get_args(kind) else kind
     return list(kind.model_fields)
 
@@ -132,13 +148,17 @@ def dotted(*parts: str) -> str:
 def suggestion(name: str, known: Any) -> str:
     """The end of a complaint: the nearest of the known names, or all of them."""
     near = difflib.get_close_matches(name, list(known), n=1)
-    return f", did you mean {near[0]}?" if near else f", choose from {', '.join(sorted(known))}" if known else ""
+    return (
+        f", did you mean {near[0]}?" if near else f", choose from {', '.join(sorted(known))}" if known else ""
+    )
 
 
 def sized(shape: tuple[int, ...]) -> tuple[int, ...]:
     """A sample's shape, where that is (D,), (C, L), (C, H, W) or (C, T, H, W) and fits into memory."""
     if not 1 <= len(shape) <= 4 or min(shape) < 1 or prod(shape) > LARGEST:
-        raise ValueError(f"expected (C, H, W), (D,), (C, L) or (C, T, H, W), all above 0, of at most {LARGEST:,} numbers")
+        raise ValueError(
+            f"expected (C, H, W), (D,), (C, L) or (C, T, H, W), all above 0, of at most {LARGEST:,} numbers"
+        )
     return shape
 
 

@@ -59,25 +59,36 @@ class Rows:
         image = image if image is None else as_floats(image)
         if flip and x0.ndim == 4:
             mirrored = SampleRng(seed ^ FLIP, positions, device).uniform()[:, None, None, None] < 0.5
-            x0, eps, image = (x if x is None else torch.where(mirrored, x.flip(-1), x) for x in (x0, eps, image))
+            x0, eps, image = (
+                x if x is None else torch.where(mirrored, x.flip(-1), x) for x in (x0, eps, image)
+            )
         cond = {"label": here.labels, "image": image, **here.told}
         cond = {name: value for name, value in cond.items() if value is not None} or None
         rng = SampleRng(seed, positions, device)
         if here.spread is not None:
-            x0 = x0.float() + here.spread.float() * SampleRng(seed ^ DRAWN, positions, device).normal(x0.shape[1:]).float()
+            x0 = (
+                x0.float()
+                + here.spread.float()
+                * SampleRng(seed ^ DRAWN, positions, device).normal(x0.shape[1:]).float()
+            )
         shared = SampleRng(seed ^ SHARED, torch.full((1,), self.start, device=device), device)
         if guidance:
             if cond is None or eps is not None:
                 lack = "have no labels or captions" if cond is None else "were made at a single one"
-                raise FastdiffError(f"this student is told a weight of guidance, and the data {self.name} {lack}")
+                raise FastdiffError(
+                    f"this student is told a weight of guidance, and the data {self.name} {lack}"
+                )
             low, high = guidance
             cond |= {"guidance": (low + (high - low) * rng.uniform()).float()}
         return Batch(x0, cond, rng, shared, eps)
 
     def _with(self, change: Callable[[Tensor], Tensor]) -> "Rows":
         tensors = {one.name: getattr(self, one.name) for one in fields(self)}
-        return replace(self, **{name: change(x) for name, x in tensors.items() if isinstance(x, Tensor)},
-                       told={name: change(x) for name, x in self.told.items()})
+        return replace(
+            self,
+            **{name: change(x) for name, x in tensors.items() if isinstance(x, Tensor)},
+            told={name: change(x) for name, x in self.told.items()},
+        )
 
 
 def as_floats(x0: Tensor) -> Tensor:

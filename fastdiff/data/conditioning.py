@@ -35,8 +35,10 @@ class Low(Derived):
 
     def __call__(self, examples):
         if any(side % self.size for side in examples.shape[2:]):
-            raise FastdiffError(f"image: low, size {self.size}: expected a divisor of {examples.shape[2]} x "
-                                f"{examples.shape[3]}")
+            raise FastdiffError(
+                f"image: low, size {self.size}: expected a divisor of {examples.shape[2]} x "
+                f"{examples.shape[3]}"
+            )
         return pooled(examples, self.size)
 
 
@@ -46,8 +48,15 @@ class Grey(Derived):
 
     def __call__(self, examples):
         if examples.shape[1] != 3:
-            raise FastdiffError(f"image: grey: expected images of three channels, the data have {examples.shape[1]}")
-        return (examples.float() * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True).round().byte()
+            raise FastdiffError(
+                f"image: grey: expected images of three channels, the data have {examples.shape[1]}"
+            )
+        return (
+            (examples.float() * torch.tensor([0.299, 0.587, 0.114])[:, None, None])
+            .sum(1, keepdim=True)
+            .round()
+            .byte()
+        )
 
 
 def pooled(examples: Tensor, size: int) -> Tensor:
@@ -55,14 +64,18 @@ def pooled(examples: Tensor, size: int) -> Tensor:
     return adaptive_avg_pool2d(examples.float(), size).round().byte()
 
 
-def captions_of(template: str, count: int, columns: Mapping[str, Callable[[], Sequence[Any]]]) -> tuple[str, ...]:
+def captions_of(
+    template: str, count: int, columns: Mapping[str, Callable[[], Sequence[Any]]]
+) -> tuple[str, ...]:
     """A caption for each of count examples: "a photo of a {class}", in which names of columns stand for what those say."""
     try:
         names = [name for _, name, _, _ in Formatter().parse(template) if name is not None]
     except ValueError as error:
         raise FastdiffError(f"captions: {template!r}: {error}") from None
     if unknown := [name for name in names if name not in columns]:
-        raise FastdiffError(f"captions: {{{unknown[0]}}} is unknown, choose from {', '.join(columns) or 'none'}")
+        raise FastdiffError(
+            f"captions: {{{unknown[0]}}} is unknown, choose from {', '.join(columns) or 'none'}"
+        )
     held = {name: columns[name]() for name in names}
     try:
         return tuple(template.format(**{name: held[name][i] for name in names}) for i in range(count))
@@ -70,10 +83,14 @@ def captions_of(template: str, count: int, columns: Mapping[str, Callable[[], Se
         raise FastdiffError(f"captions: {template!r}: {error}") from None
 
 
-def told(name: str, read: Examples, image: Derived | None, captions: str | None, other: Tensor | None = None) -> Dataset:
+def told(
+    name: str, read: Examples, image: Derived | None, captions: str | None, other: Tensor | None = None
+) -> Dataset:
     """What was read, with what it is conditioned on: an image made of each example, or another, and captions."""
     if image and other is not None:
-        raise FastdiffError(f"data set {name!r}: image and image_column both say what it is conditioned on: choose one")
+        raise FastdiffError(
+            f"data set {name!r}: image and image_column both say what it is conditioned on: choose one"
+        )
     texts = captions_of(captions, len(read.images), read.columns) if captions else None
     made = image(read.images) if image else other
     return Dataset(name, read.images, read.labels, read.classes, captions=texts, image=made)

@@ -32,7 +32,9 @@ class Readable(Protocol):
     @property
     def described(self) -> str: ...  # one phrase for the terminal
     def read(self, position: int, size: int, seed: int, rank: int = 0, world: int = 1) -> Rows: ...
-    def marks(self, position: int) -> dict[str, list[int]]: ...  # what goes on at `position` sooner than from the start
+    def marks(
+        self, position: int
+    ) -> dict[str, list[int]]: ...  # what goes on at `position` sooner than from the start
     def seek(self, marks: dict[str, list[int]]) -> None: ...
 
 
@@ -40,7 +42,8 @@ class Readable(Protocol):
 class Dataset:
     """A data set in memory: images as uint8 (N, C, H, W), or anything else as float32 (N, ...).
 
-    examples, spread and what is told may be anything with a length that is indexed by a LongTensor, as shards on disk are.
+    examples, spread and what is told may be anything with a length that is indexed by a LongTensor, as shards
+    on disk are.
     """
 
     name: str
@@ -50,7 +53,9 @@ class Dataset:
     noise: Tensor | None = None  # of stored pairs: what each example was made from, float32 (N, ...)
     captions: tuple[str, ...] | None = None
     image: Tensor | None = None  # what each example is conditioned on, uint8 or float32 (N, C, H, W)
-    told: dict[str, Tensor] = field(default_factory=dict)  # other conditions by name, (N, ...): embedded captions
+    told: dict[str, Tensor] = field(
+        default_factory=dict
+    )  # other conditions by name, (N, ...): embedded captions
     spread: Tensor | None = None  # of latents: the standard deviation of each
     ahead = 0
 
@@ -85,14 +90,17 @@ class Dataset:
 
     def get(self, indices: LongTensor) -> tuple[Tensor, dict[str, Tensor] | None]:
         """Examples as float32 x0 (images in [-1, 1], vectors as they are) and their condition, {"label": ...} or None."""
-        return as_floats(self.examples[indices]), None if self.labels is None else {"label": self.labels[indices]}
+        return as_floats(self.examples[indices]), None if self.labels is None else {
+            "label": self.labels[indices]
+        }
 
     def read(self, position: int, size: int, seed: int, rank: int = 0, world: int = 1) -> Rows:
         """The host side of batch_at."""
         positions = share(position, size, rank, world)
         indices = order(len(self), seed, position, size)[rank::world]
-        labels, eps, image, spread = (None if of is None else of[indices]
-                                      for of in (self.labels, self.noise, self.image, self.spread))
+        labels, eps, image, spread = (
+            None if of is None else of[indices] for of in (self.labels, self.noise, self.image, self.spread)
+        )
         told = {name: of[indices] for name, of in self.told.items()}
         return Rows(self.name, position, positions, self.examples[indices], labels, eps, image, told, spread)
 
@@ -137,14 +145,19 @@ def order(length: int, seed: int, start: int, count: int) -> LongTensor:
     Epoch e of the stream is a permutation drawn from (seed, e) alone.
     """
     first, last, stop = start // length, (start + count - 1) // length, start + count
-    spans = [_epoch(length, seed, e)[max(0, start - e * length) : stop - e * length] for e in range(first, last + 1)]
+    spans = [
+        _epoch(length, seed, e)[max(0, start - e * length) : stop - e * length]
+        for e in range(first, last + 1)
+    ]
     return torch.cat(spans)
 
 
 def share(position: int, size: int, rank: int, world: int) -> LongTensor:
     """The positions that rank r of w takes of a batch: position + r, position + r + w, ..."""
     if size % world:
-        raise FastdiffError(f"a batch of {size} cannot be shared by {world} processes; choose a multiple of {world}")
+        raise FastdiffError(
+            f"a batch of {size} cannot be shared by {world} processes; choose a multiple of {world}"
+        )
     return torch.arange(position + rank, position + size, world)
 
 

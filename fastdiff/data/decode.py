@@ -7,7 +7,15 @@ from PIL import Image, ImageOps
 
 from ..core.errors import FastdiffError
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")       # told by content: others may start programs to be read
+FORMATS = (
+    "PNG",
+    "JPEG",
+    "WEBP",
+    "BMP",
+    "GIF",
+    "TIFF",
+    "PPM",
+)  # told by content: others may start programs to be read
 
 
 def read_picture(file: Path | str | BinaryIO) -> Image.Image:
@@ -19,7 +27,7 @@ def read_picture(file: Path | str | BinaryIO) -> Image.Image:
         with Image.open(file, formats=FORMATS) as picture:
             picture.load()
             return ImageOps.exif_transpose(picture)
-    except Exception as error:                                        # a broken file can fail anywhere in its decoder
+    except Exception as error:  # a broken file can fail anywhere in its decoder
         raise ValueError((str(error).strip().splitlines() or [type(error).__name__])[0]) from None
 
 
@@ -28,5 +36,6 @@ def drawn(path: Path) -> Image.Image:
     try:
         return read_picture(path)
     except ValueError as error:
-        raise FastdiffError(f"{path}: expected a PNG picture ({error}); delete it and "
-                            "bench again with a new --out") from None
+        raise FastdiffError(
+            f"{path}: expected a PNG picture ({error}); delete it and bench again with a new --out"
+        ) from None

@@ -42,7 +42,9 @@ def list_folder(path: str, split: str) -> tuple[Path, list[Path], list[str]]:
     if split in folders and folders <= SPLITS:
         root = root / split
     elif split != "train":
-        raise FastdiffError(f"{path}: no subfolder {split!r} among its splits; name the folder of images itself")
+        raise FastdiffError(
+            f"{path}: no subfolder {split!r} among its splits; name the folder of images itself"
+        )
     files = sorted(Path(file) for file in glob.glob("**/*", root_dir=root, recursive=True))
     files = [file for file in files if file.suffix.lower() in SUFFIXES]
     if not files:
@@ -57,7 +59,9 @@ def read_folder(path: str, split: str, resolution: int | None, colour: Colour, l
     files = files[: at_least_one("limit", limit)]
     examples = decode(map(_file, (root / file for file in files)), len(files), resolution, colour)
     labels = torch.tensor([names.index(file.parts[0]) for file in files]) if names else None
-    return Examples(examples, labels, len(names), {"class": lambda: [file.parts[0] for file in files]} if names else {})
+    return Examples(
+        examples, labels, len(names), {"class": lambda: [file.parts[0] for file in files]} if names else {}
+    )
 
 
 def read_images(path: Path, shape: tuple[int, ...]) -> Tensor:
@@ -65,10 +69,18 @@ def read_images(path: Path, shape: tuple[int, ...]) -> Tensor:
     if len(shape) != 3:
         raise FastdiffError(f"{path}: an image, but the model makes samples of shape {tuple(shape)}")
     channels, height, width = shape
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
+    files = (
+        sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+        if path.is_dir()
+        else [path]
+    )
     if not files or not files[0].is_file():
-        raise FastdiffError(f"{path}: expected an image file, or a folder of them ({', '.join(sorted(SUFFIXES))})")
-    pixels = decode(map(_file, files), len(files), height if height == width else None, "grey" if channels == 1 else "rgb")
+        raise FastdiffError(
+            f"{path}: expected an image file, or a folder of them ({', '.join(sorted(SUFFIXES))})"
+        )
+    pixels = decode(
+        map(_file, files), len(files), height if height == width else None, "grey" if channels == 1 else "rgb"
+    )
     return pixels.float() / 127.5 - 1
 
 
@@ -81,7 +93,9 @@ def open_table(name: str, *args: Any, **options: Any) -> "datasets.Dataset":
     try:
         return datasets.load_dataset(*args, **options)
     except Exception as error:
-        raise FastdiffError(f"data set {name!r}: cannot be loaded: {first_line(error.__cause__ or error)}") from error
+        raise FastdiffError(
+            f"data set {name!r}: cannot be loaded: {first_line(error.__cause__ or error)}"
+        ) from error
 
 
 def image_columns(
@@ -115,7 +129,11 @@ def read_table(
     if not count:
         raise FastdiffError(f"data set {name!r} is empty")
     try:
-        table = rows.select(range(count)).select_columns([column]).cast_column(column, datasets.Image(decode=False))
+        table = (
+            rows.select(range(count))
+            .select_columns([column])
+            .cast_column(column, datasets.Image(decode=False))
+        )
     except Exception as error:  # arrow has an error of its own for every kind of column that cannot be cast
         raise FastdiffError(f"data set {name!r}: column {column!r} does not hold images") from error
     sources = ((f"row {i} of {name}", row[column]) for i, row in enumerate(table))
@@ -142,7 +160,9 @@ def _labels(name: str, rows: "datasets.Dataset", column: str) -> tuple[Tensor | 
         raise FastdiffError(f"data set {name!r}: labels in column {column!r} must be integers or strings")
     if not values or min(values) < 0:
         return None, []
-    return torch.tensor(values), kind.names if isinstance(kind, datasets.ClassLabel) else [*map(str, range(max(values) + 1))]
+    return torch.tensor(values), kind.names if isinstance(kind, datasets.ClassLabel) else [
+        *map(str, range(max(values) + 1))
+    ]
 
 
 def _file(path: Path) -> Source:
@@ -173,7 +193,8 @@ def decode(sources: Iterable[Source], count: int, resolution: int | None, colour
 def decode_one(where: str, source: dict[str, Any], resolution: int | None, colour: Colour) -> np.ndarray:
     """An encoded image {"path", "bytes"} as uint8 (C, H, W); transparency is dropped. where names it in an error.
 
-    resolution: None keeps the image as it is, else the shorter side is resized to it and the middle square kept.
+    resolution: None keeps the image as it is, else the shorter side is resized to it and the middle square
+    kept.
     """
     from PIL import ImageOps
     from PIL.Image import Resampling

@@ -13,7 +13,7 @@ from ..core.files import cache_folder, identity
 from .registry import Dataset, Readable
 from .shards import Columns, Lookup, Shards, fill
 
-PART, BATCH = 1024, 64          # examples in a part, which is what a kill can cost; and encoded at once
+PART, BATCH = 1024, 64  # examples in a part, which is what a kill can cost; and encoded at once
 
 
 class Latents(Dataset):
@@ -27,7 +27,9 @@ class Latents(Dataset):
 def encoded(data: Readable, latent: Any, accelerator: Accelerator, advance: Callable[[int], None]) -> Dataset:
     """The data with each image as mean and spread of its latent, by networks.latent.Autoencoder."""
     if not isinstance(data, Dataset):
-        raise FastdiffError(f"data {data.name}: a stream is not encoded into latents; read it as hub, parquet or images")
+        raise FastdiffError(
+            f"data {data.name}: a stream is not encoded into latents; read it as hub, parquet or images"
+        )
     what = {"data": data.fingerprint, "autoencoder": latent.fingerprint}
 
     def make(number: int) -> Columns:
@@ -35,8 +37,13 @@ def encoded(data: Readable, latent: Any, accelerator: Accelerator, advance: Call
         pairs = [latent.encode(data.get(some)[0].to(accelerator.device)) for some in rows.split(BATCH)]
         return {name: torch.cat(column) for name, column in zip(("mean", "spread"), zip(*pairs))}
 
-    parts = fill(cache_folder("latents") / identity(**what), ceil(len(data) / PART), make, accelerator,
-                 lambda number: advance(min(number * PART, len(data))))
+    parts = fill(
+        cache_folder("latents") / identity(**what),
+        ceil(len(data) / PART),
+        make,
+        accelerator,
+        lambda number: advance(min(number * PART, len(data))),
+    )
     mean, spread = (Shards([part[name] for part in parts]) for name in ("mean", "spread"))
     return named(data, what, examples=mean, spread=spread)
 
@@ -44,7 +51,9 @@ def encoded(data: Readable, latent: Any, accelerator: Accelerator, advance: Call
 def embedded(data: Readable, text: Any, accelerator: Accelerator, advance: Callable[[int], None]) -> Dataset:
     """The data with their captions as networks.text.TextEncoder embeds them, each different one once."""
     if not isinstance(data, Dataset) or data.captions is None:
-        raise FastdiffError(f"data {data.name} have no captions, which this model learns from: set `captions`")
+        raise FastdiffError(
+            f"data {data.name} have no captions, which this model learns from: set `captions`"
+        )
     text, different = text.to(accelerator.device), list(dict.fromkeys(data.captions))
     what = {"captions": different, "text": text.fingerprint}
 
@@ -53,8 +62,13 @@ def embedded(data: Readable, text: Any, accelerator: Accelerator, advance: Calla
         some = [text.encode(prompts[i : i + BATCH]) for i in range(0, len(prompts), BATCH)]
         return {name: torch.cat([one[name] for one in some]) for name in some[0]}
 
-    parts = fill(cache_folder("captions") / identity(**what), ceil(len(different) / PART), make, accelerator,
-                 lambda number: advance(len(data) * min(number * PART, len(different)) // len(different)))
+    parts = fill(
+        cache_folder("captions") / identity(**what),
+        ceil(len(different) / PART),
+        make,
+        accelerator,
+        lambda number: advance(len(data) * min(number * PART, len(different)) // len(different)),
+    )
     number = {caption: i for i, caption in enumerate(different)}
     index = torch.tensor([number[caption] for caption in data.captions])
     told = {name: Lookup(Shards([part[name] for part in parts]), index) for name in parts[0]}

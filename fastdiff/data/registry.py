@@ -34,8 +34,8 @@ def images(
 ) -> Dataset:  # fmt: skip
     """A folder of images; when all of them lie in direct subfolders, these are the classes, in sorted order.
 
-    A folder whose subfolders are all splits (train, test, ...) is entered at `split`. Hidden files are passed over.
-    limit keeps the first so many, in order of their paths.
+    A folder whose subfolders are all splits (train, test, ...) is entered at `split`. Hidden files are passed
+    over. limit keeps the first so many, in order of their paths.
     """
     return told(path, read_folder(path, split, resolution, colour, limit), image, captions)
 
@@ -47,8 +47,8 @@ def parquet(
 ) -> Dataset:  # fmt: skip
     """A parquet file, a glob pattern of them, or a folder of them (split by file name, as on the hub).
 
-    image: what is made of each example to condition it on (super-resolution, colourisation); image_column: a column that
-    holds it (segmentation). captions: "a photo of a {class}", or "{text}" for what a column says.
+    image: what is made of each example to condition it on (super-resolution, colourisation); image_column: a
+    column that holds it (segmentation). captions: "a photo of a {class}", or "{text}" for what a column says.
     """
     rows = open_table(path, "parquet", **_files_at(path), split=split)
     return table(path, rows, resolution, colour, column, label_column, limit, image, image_column, captions)
@@ -60,7 +60,9 @@ def table(
 ) -> Dataset:  # fmt: skip
     """A table's examples, with what they are conditioned on."""
     read = read_table(path, rows, resolution, colour, column, label_column, limit)
-    other = read_table(path, rows, resolution, colour, image_column, None, limit).images if image_column else None
+    other = (
+        read_table(path, rows, resolution, colour, image_column, None, limit).images if image_column else None
+    )
     return told(path, read, image, captions, other)
 
 
@@ -71,12 +73,17 @@ def hub(
 ) -> Dataset:  # fmt: skip
     """A data set of images on the Hugging Face hub; offline (HF_HUB_OFFLINE=1) a copy already downloaded.
 
-    revision: a branch, tag or commit; a run keeps to the commit that it began with. The others are as in parquet.
+    revision: a branch, tag or commit; a run keeps to the commit that it began with. The others are as in
+    parquet.
     """
     from huggingface_hub import constants
 
     rows = open_table(path, _on_hub(path, revision), split=split, revision=revision)
-    if constants.HF_HUB_OFFLINE and revision and not all(revision in file["filename"] for file in rows.cache_files):
+    if (
+        constants.HF_HUB_OFFLINE
+        and revision
+        and not all(revision in file["filename"] for file in rows.cache_files)
+    ):
         raise FastdiffError(f"data set {path!r}: the copy already downloaded is not of revision {revision}")
     return table(path, rows, resolution, colour, column, label_column, limit, image, image_column, captions)
 
@@ -88,8 +95,8 @@ def stream(
 ) -> Stream:  # fmt: skip
     """Tar shards (WebDataset), parquet files or a folder of images, by path or pattern, or a hub id: read while trained on.
 
-    Examples are shuffled within `buffer` of them; the first `reference` are kept in memory for figures. classes: where
-    the data do not tell how many there are.
+    Examples are shuffled within `buffer` of them; the first `reference` are kept in memory for figures.
+    classes: where the data do not tell how many there are.
     """
     kind = _kind(path)
     if kind == "images":
@@ -154,7 +161,9 @@ def _loader(name: str) -> Callable[..., Dataset]:
     """What reads this path or hub id into memory."""
     kind = _kind(name)
     if kind == "webdataset":
-        raise FastdiffError(f"{name}: tar shards are not read into memory: use `data: {{name: stream, path: {name}, ...}}`")
+        raise FastdiffError(
+            f"{name}: tar shards are not read into memory: use `data: {{name: stream, path: {name}, ...}}`"
+        )
     return {"images": images, "parquet": parquet, "hub": hub}[kind]
 
 
@@ -171,6 +180,10 @@ def _kind(name: str) -> str:
             return kind
     if matches:
         raise FastdiffError(f"{name}: expected a folder of images, parquet files or tar shards")
-    if name.startswith((".", "/", "~")) or path.suffix.lower() in {*SUFFIXES, ".parquet", ".tar"} or name.count("/") > 1:
+    if (
+        name.startswith((".", "/", "~"))
+        or path.suffix.lower() in {*SUFFIXES, ".parquet", ".tar"}
+        or name.count("/") > 1
+    ):
         raise FastdiffError(f"{name}: no such file or folder")
     return "hub"

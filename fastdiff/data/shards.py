@@ -22,16 +22,21 @@ Columns = dict[str, Tensor]
 def store(path: Path, columns: Columns, notes: dict[str, Any]) -> None:
     """Written to a temporary name, synced and renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{uuid4().hex}")             # another run may write the same
-    save_file({name: column.cpu().contiguous() for name, column in columns.items()}, scratch,
-              {name: json.dumps(note) for name, note in notes.items()})
+    scratch = path.with_name(f".{path.name}.{uuid4().hex}")  # another run may write the same
+    save_file(
+        {name: column.cpu().contiguous() for name, column in columns.items()},
+        scratch,
+        {name: json.dumps(note) for name, note in notes.items()},
+    )
     synced(scratch)
     scratch.replace(path)
 
 
 def checksum(columns: Columns) -> int:
     """Of the columns' bytes."""
-    return zlib.crc32(b"".join(columns[name].cpu().contiguous().numpy().tobytes() for name in sorted(columns)))
+    return zlib.crc32(
+        b"".join(columns[name].cpu().contiguous().numpy().tobytes() for name in sorted(columns))
+    )
 
 
 def said(path: Path) -> dict[str, Any]:
@@ -52,13 +57,20 @@ def forget_damaged(folder: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def fill(folder: Path, count: int, make: Callable[[int], Columns], accelerator: Accelerator,
-         advance: Callable[[int], None]) -> list[Columns]:
+def fill(
+    folder: Path,
+    count: int,
+    make: Callable[[int], Columns],
+    accelerator: Accelerator,
+    advance: Callable[[int], None],
+) -> list[Columns]:
     """Parts 0 to count - 1, those that are not in the folder made first, each by one process. Their columns stay on disk."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FastdiffError(f"{folder} cannot be made ({error.strerror}): set FASTDIFF_CACHE to a folder of yours") from None
+        raise FastdiffError(
+            f"{folder} cannot be made ({error.strerror}): set FASTDIFF_CACHE to a folder of yours"
+        ) from None
     with accelerator.main_process_first():
         forget_damaged(folder)
     paths = [folder / f"{number:06d}.safetensors" for number in range(count)]
@@ -69,8 +81,10 @@ def fill(folder: Path, count: int, make: Callable[[int], Columns], accelerator: 
         advance(number + 1)
     accelerator.wait_for_everyone()
     if lost := [path for path in paths if not path.exists()]:
-        raise FastdiffError(f"{lost[0]} was made on another machine: set FASTDIFF_CACHE to a folder that all of them share")
-    return [load_file(path) for path in paths]                            # mapped into memory, not read
+        raise FastdiffError(
+            f"{lost[0]} was made on another machine: set FASTDIFF_CACHE to a folder that all of them share"
+        )
+    return [load_file(path) for path in paths]  # mapped into memory, not read
 
 
 class Shards:
@@ -85,7 +99,7 @@ class Shards:
 
     def __getitem__(self, rows: LongTensor) -> Tensor:
         which = torch.bucketize(rows.contiguous(), self.ends, right=True)
-        places = zip(which.tolist(), (rows - self.ends[which]).tolist())            # counted from a part's end
+        places = zip(which.tolist(), (rows - self.ends[which]).tolist())  # counted from a part's end
         return torch.stack([self.parts[part][place] for part, place in places])
 
 

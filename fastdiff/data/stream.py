@@ -40,8 +40,8 @@ class _Row:
 class Stream:
     """Images and labels read from shards in an order that is a function of (seed, position) alone.
 
-    Shard s belongs to lane s mod L; position p is item p // L of lane p mod L. A lane reads its shards endlessly, in
-    an order of each epoch's own, and shuffles its rows within blocks of ceil(buffer / L).
+    Shard s belongs to lane s mod L; position p is item p // L of lane p mod L. A lane reads its shards
+    endlessly, in an order of each epoch's own, and shuffles its rows within blocks of ceil(buffer / L).
     """
 
     noise = image = None
@@ -60,13 +60,18 @@ class Stream:
         nested = {f"{outer}.{inner}": (outer, inner) for outer, kind in features.items() if isinstance(kind, dict)
                   for inner in kind}  # fmt: skip
         self._paths = {key: (key,) for key in features} | nested
-        kinds = {key: features[path[0]][path[1]] if len(path) > 1 else features[key] for key, path in self._paths.items()}
+        kinds = {
+            key: features[path[0]][path[1]] if len(path) > 1 else features[key]
+            for key, path in self._paths.items()
+        }
         self.column, self.label_column = image_columns(name, kinds, column, label_column)
         self.classes = _classes(name, kinds, self.label_column, classes)
 
         used = {self.column, *self._paths.get(self.label_column, ())[:1], "__url__"} & set(features)
         try:
-            self._base = base.select_columns(sorted(used)).cast_column(self.column, datasets.Image(decode=False))
+            self._base = base.select_columns(sorted(used)).cast_column(
+                self.column, datasets.Image(decode=False)
+            )
         except Exception as error:
             raise FastdiffError(f"data set {name!r}: column {self.column!r} does not hold images") from error
         self.shards = base.num_shards
@@ -122,7 +127,10 @@ class Stream:
 
         position: not beyond what was read, nor below that of an earlier call.
         """
-        lanes = {number: lane.mark(-((number - position) // self.lanes)) for number, lane in list(self._lanes.items())}
+        lanes = {
+            number: lane.mark(-((number - position) // self.lanes))
+            for number, lane in list(self._lanes.items())
+        }
         return {str(number): mark for number, mark in lanes.items() if mark}
 
     def seek(self, marks: dict[str, list[int]]) -> None:
@@ -166,7 +174,9 @@ class Stream:
             value = value and value.get(key)
         if self.classes and (not isinstance(value, int) or not 0 <= value < self.classes):
             wanted = f"expected 0 to {self.classes - 1} in {self.label_column!r} (`classes: {self.classes}`)"
-            raise FastdiffError(f"{self._source(row)[0]}: {'no label' if value is None else f'label {value!r}'}, {wanted}")
+            raise FastdiffError(
+                f"{self._source(row)[0]}: {'no label' if value is None else f'label {value!r}'}, {wanted}"
+            )
         return value
 
     def _example(self, row: _Row) -> tuple[np.ndarray, int]:
@@ -191,9 +201,15 @@ class _Lane:
     def __init__(self, stream: Stream, number: int, seed: int, mark: list[int]):
         self.stream, self.number, self.seed = stream, number, seed
         self.shards = range(number, stream.shards, stream.lanes)
-        self.shift = number * stream.block // stream.lanes  # the lanes reach their next blocks one by one, not all at once
+        self.shift = (
+            number * stream.block // stream.lanes
+        )  # the lanes reach their next blocks one by one, not all at once
         self.marks = [mark]  # where the blocks in use begin, and the next
-        self.block, self.start, self.block_rows = mark[0] - 1, 0, []  # the block in memory, and its first item
+        self.block, self.start, self.block_rows = (
+            mark[0] - 1,
+            0,
+            [],
+        )  # the block in memory, and its first item
         self.walk = self._walk(*mark[1:])
 
     def item(self, index: int) -> _Row:
@@ -246,7 +262,9 @@ class _Lane:
 
 def _spread(pool: ThreadPoolExecutor, work: Callable[[Any], Any], things: list[Any]) -> list[Any]:
     """work of each thing: one job a thread, as a job costs about what a small image does."""
-    jobs = [pool.submit(lambda some: [work(thing) for thing in some], things[i::THREADS]) for i in range(THREADS)]
+    jobs = [
+        pool.submit(lambda some: [work(thing) for thing in some], things[i::THREADS]) for i in range(THREADS)
+    ]
     done = [job.result() for job in jobs]
     return [done[i % THREADS][i // THREADS] for i in range(len(things))]
 
@@ -266,7 +284,9 @@ def stream_folder(path: str, split: str) -> "datasets.IterableDataset":
     root, files, names = list_folder(path, split)
     mixed = [files[i] for i in permutation(len(files), "files").tolist()]
     shards = max(min(len(files), LANES), len(files) // 1024)
-    features = {"image": datasets.Image(decode=False)} | ({"label": datasets.ClassLabel(names=names)} if names else {})
+    features = {"image": datasets.Image(decode=False)} | (
+        {"label": datasets.ClassLabel(names=names)} if names else {}
+    )
     dealt = [[(str(root / file), file.parts[0]) for file in mixed[i::shards]] for i in range(shards)]
     options = {"dealt": dealt, "names": tuple(names)}
     return datasets.IterableDataset.from_generator(_files, datasets.Features(features), options)
@@ -282,11 +302,15 @@ def _classes(name: str, kinds: dict[str, Any], label_column: str | None, classes
     if label_column is None:
         if classes:
             others = ", ".join(kinds)
-            raise FastdiffError(f"data set {name!r}: {classes} classes, but no labels found; set `label_column`: {others}")
+            raise FastdiffError(
+                f"data set {name!r}: {classes} classes, but no labels found; set `label_column`: {others}"
+            )
         return 0
     kind = kinds[label_column]
     if not hasattr(kind, "num_classes") and "int" not in getattr(kind, "dtype", ""):
         raise FastdiffError(f"data set {name!r}: labels in column {label_column!r} must be integers")
     if classes < 0 or not (classes or getattr(kind, "num_classes", 0)):
-        raise FastdiffError(f"data set {name!r}: set `classes` to how many kinds of label {label_column!r} has")
+        raise FastdiffError(
+            f"data set {name!r}: set `classes` to how many kinds of label {label_column!r} has"
+        )
     return classes or kind.num_classes

@@ -22,7 +22,9 @@ def digits(size: Literal[2, 4, 8] = 8, image: Derived = None, captions: str | No
     raw = load_digits()  # 0 .. 16
     pixels = torch.from_numpy(raw.images * 255 / 16).round().to(torch.uint8)[:, None]
     columns = {"class": lambda: [NAMES[label] for label in raw.target]}
-    read = Examples(pixels if size == 8 else pooled(pixels, size), torch.from_numpy(raw.target).long(), 10, columns)
+    read = Examples(
+        pixels if size == 8 else pooled(pixels, size), torch.from_numpy(raw.target).long(), 10, columns
+    )
     return told("digits", read, image, captions)
 
 
@@ -57,7 +59,9 @@ def _moons(n: int, rng: torch.Generator) -> Tensor:
 
 
 def _spiral(n: int, rng: torch.Generator) -> Tensor:
-    radius = torch.rand(n, generator=rng).sqrt()  # sqrt: even along the arm, whose length grows with its radius
+    radius = torch.rand(
+        n, generator=rng
+    ).sqrt()  # sqrt: even along the arm, whose length grows with its radius
     angle = 3 * math.pi * radius
     arm = 0.9 * radius[:, None] * torch.stack([angle.cos(), angle.sin()], 1)
     return arm + 0.02 * torch.randn(n, 2, generator=rng)

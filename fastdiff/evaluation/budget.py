@@ -16,18 +16,24 @@ class Budget:
     def __init__(self, seconds: float, out: Path):
         self.start, self.seconds, self.path = time.monotonic(), seconds, out / "left-out.json"
         self.left_out: list[str] = []
-        self.judging = 0.0                               # seconds a cell takes besides sampling
-        self.pace: dict[str, float] = {}                 # of a model: seconds an evaluation of all samples
-        self.evaluations: dict[tuple[str, str, float], float] = {}    # a step of a model's sampler, under a guidance
+        self.judging = 0.0  # seconds a cell takes besides sampling
+        self.pace: dict[str, float] = {}  # of a model: seconds an evaluation of all samples
+        self.evaluations: dict[
+            tuple[str, str, float], float
+        ] = {}  # a step of a model's sampler, under a guidance
         self.path.unlink(missing_ok=True)
 
     def needed(self, cell: Any) -> float:
         """Seconds that a cell should take; 0 before anything is known."""
         pace = self.pace.get(cell.model, max(self.pace.values(), default=0))
         # A model that is told its guidance has one evaluation where others have two: theirs bound its own.
-        others = [count for (_, *way), count in self.evaluations.items() if way == [cell.sampler, cell.guidance]]
+        others = [
+            count for (_, *way), count in self.evaluations.items() if way == [cell.sampler, cell.guidance]
+        ]
         usual = max(others, default=1 if cell.guidance == 1 else 2)
-        return self.judging + pace * cell.steps * self.evaluations.get((cell.model, cell.sampler, cell.guidance), usual)
+        return self.judging + pace * cell.steps * self.evaluations.get(
+            (cell.model, cell.sampler, cell.guidance), usual
+        )
 
     def spent(self, cell: Any, row: dict[str, Any], n: int) -> None:
         """What a cell took, by which the next are judged."""

@@ -46,10 +46,14 @@ class BenchConfig:
     def __post_init__(self):
         for what, least, most in (("n", 2, 10**7), ("batch", 1, 10**6)):
             if not least <= getattr(self, what) <= most:
-                raise FastdiffError(f"bench.{what} = {getattr(self, what)}: expected at least {least}, and at most {most}")
+                raise FastdiffError(
+                    f"bench.{what} = {getattr(self, what)}: expected at least {least}, and at most {most}"
+                )
         if not self.steps or min(self.steps) < 1 or max(self.steps) > MOST_STEPS:
-            raise FastdiffError(f"bench.steps = {list(self.steps)}: expected step counts of at least 1, and at most "
-                                f"{MOST_STEPS}")
+            raise FastdiffError(
+                f"bench.steps = {list(self.steps)}: expected step counts of at least 1, and at most "
+                f"{MOST_STEPS}"
+            )
         if beyond := [seed for seed in self.seeds if not -(2**63) <= seed < 2**63]:
             raise FastdiffError(f"bench.seeds: {beyond[0]} does not fit into 64 bits")
         if isinstance(self.guidance, int | float):
@@ -60,18 +64,22 @@ class BenchConfig:
         if self.clip is not None and not self.clip > 0:
             raise FastdiffError(f"bench.clip = {self.clip}: expected a bound above 0, or null for none")
         if unknown := set(self.metrics or ()) - {*METRICS, "nll"}:
-            raise FastdiffError(f"bench.metrics: {min(unknown)!r} is unknown, choose from {', '.join(METRICS)}, nll")
+            raise FastdiffError(
+                f"bench.metrics: {min(unknown)!r} is unknown, choose from {', '.join(METRICS)}, nll"
+            )
         distances = [metric for metric in METRICS if metric in MAIN]
         if (named := set(self.metrics or ()) - {"nll"}) and not named.intersection(distances):
-            raise FastdiffError(f"bench.metrics = {list(self.metrics)}: expected a distance among them, by which rows are "
-                                f"compared: {', '.join(distances)}")
+            raise FastdiffError(
+                f"bench.metrics = {list(self.metrics)}: expected a distance among them, by which rows are "
+                f"compared: {', '.join(distances)}"
+            )
         for what, known in (("samplers", SAMPLERS), ("spacings", SPACINGS)):
             for text in getattr(self, what):
                 if text.partition("[")[0] not in known:
                     raise FastdiffError(f"bench.{what}: {text!r} is unknown, choose from {', '.join(known)}")
         for text in self.baselines:
             baseline(text)
-        self.seconds                                                      # noqa: B018 - complains of a budget it cannot read
+        self.seconds  # noqa: B018 - complains of a budget it cannot read
 
     @property
     def ways(self) -> list[tuple[str, str, int]]:
@@ -106,12 +114,19 @@ class Cell(NamedTuple):
 
 
 def baseline(text: str) -> tuple[str, str, int]:
-    """"ddpm:1000", "dpmpp_2m/karras:8" or "ode45[rtol=0.001]:1" -> sampler with its options, spacing, steps."""
+    """ "ddpm:1000", "dpmpp_2m/karras:8" or "ode45[rtol=0.001]:1" -> sampler with its options, spacing, steps."""
     how, _, steps = text.rpartition(":")
     sampler, _, spacing = how.partition("/")
     name = sampler.partition("[")[0]
     grid = (spacing or "uniform").partition("[")[0]
-    if name not in SAMPLERS or grid not in SPACINGS or not steps.isdecimal() or not 1 <= int(steps) <= MOST_STEPS:
-        raise FastdiffError(f"bench.baselines: {text!r}: expected sampler:steps or sampler/spacing:steps with a sampler of "
-                            f"{', '.join(SAMPLERS)} and a spacing of {', '.join(SPACINGS)}")
+    if (
+        name not in SAMPLERS
+        or grid not in SPACINGS
+        or not steps.isdecimal()
+        or not 1 <= int(steps) <= MOST_STEPS
+    ):
+        raise FastdiffError(
+            f"bench.baselines: {text!r}: expected sampler:steps or sampler/spacing:steps with a sampler of "
+            f"{', '.join(SAMPLERS)} and a spacing of {', '.join(SPACINGS)}"
+        )
     return sampler, spacing or "uniform", int(steps)

@@ -19,25 +19,31 @@ from ..core.errors import FastdiffError
 def lock(out: str | Path) -> Iterator[None]:
     """Hold `out`/.lock, in an existing directory; FastdiffError at once where another sweep holds it.
 
-    The file stays and means nothing by itself: the kernel's lock on it ends with its process, however that ends. A file
-    system that knows no locks is written without one.
+    The file stays and means nothing by itself: the kernel's lock on it ends with its process, however that
+    ends. A file system that knows no locks is written without one.
     """
     try:
-        opened = open(Path(out) / ".lock", "a+", encoding="utf-8")        # noqa: SIM115 - closed below
+        opened = open(Path(out) / ".lock", "a+", encoding="utf-8")  # noqa: SIM115 - closed below
     except OSError as error:
-        raise FastdiffError(f"{out} cannot be written ({error.strerror}): choose another directory with --out") from None
+        raise FastdiffError(
+            f"{out} cannot be written ({error.strerror}): choose another directory with --out"
+        ) from None
     with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
             holder = file.read().strip() or "another process"
-            raise FastdiffError(f"{out} is being written by {holder}: wait for it, or choose another --out") from None
+            raise FastdiffError(
+                f"{out} is being written by {holder}: wait for it, or choose another --out"
+            ) from None
         except OSError as error:
             if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
                 raise
         file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()} since {datetime.now(UTC):%Y-%m-%d %H:%M} UTC\n")
+        file.write(
+            f"process {os.getpid()} on {socket.gethostname()} since {datetime.now(UTC):%Y-%m-%d %H:%M} UTC\n"
+        )
         file.flush()
         yield
 

@@ -2,12 +2,23 @@
 
 from typing import Literal
 
-MAIN = ("fid", "fd", "energy", "kid", "kd", "sfid", "sfd", "swd")     # distances, the one a report is about first
+MAIN = (
+    "fid",
+    "fd",
+    "energy",
+    "kid",
+    "kd",
+    "sfid",
+    "sfd",
+    "swd",
+)  # distances, the one a report is about first
 LOWER = ("fid", "fd", "kid", "kd", "sfid", "sfd", "energy", "swd", "nll")
 HIGHER = ("is", "score", "precision", "recall", "density", "coverage", "accuracy", "diversity", "nearest")
-FAMILIES: dict[str, Literal["lower", "higher"]] = dict.fromkeys(LOWER, "lower") | dict.fromkeys(HIGHER, "higher")
-UNRANKED = ("diversity", "nearest")                  # more is better up to what data have; noise has the most
-SUFFIXES = ("_se", "_std", "_ci", "_min", "_inf")    # of what goes with a metric and is none itself
+FAMILIES: dict[str, Literal["lower", "higher"]] = dict.fromkeys(LOWER, "lower") | dict.fromkeys(
+    HIGHER, "higher"
+)
+UNRANKED = ("diversity", "nearest")  # more is better up to what data have; noise has the most
+SUFFIXES = ("_se", "_std", "_ci", "_min", "_inf")  # of what goes with a metric and is none itself
 
 
 def family(name: str) -> str:

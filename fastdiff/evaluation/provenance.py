@@ -17,12 +17,19 @@ def provenance(notes: dict[str, Any], accelerator: Accelerator) -> dict[str, Any
     cost = notes.get("cost", {})
     gpu = accelerator.device.type == "cuda"
     return {
-        "method": notes.get("method"), "params": notes.get("params"), "ema": notes.get("ema"),
-        "train_images": cost.get("images"), "train_seconds": cost.get("seconds"), "teacher_nfe": cost.get("teacher_nfe"),
-        "device": torch.cuda.get_device_name() if gpu else f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
+        "method": notes.get("method"),
+        "params": notes.get("params"),
+        "ema": notes.get("ema"),
+        "train_images": cost.get("images"),
+        "train_seconds": cost.get("seconds"),
+        "teacher_nfe": cost.get("teacher_nfe"),
+        "device": torch.cuda.get_device_name()
+        if gpu
+        else f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
         "processes": accelerator.num_processes,
         "versions": {p: version(p) for p in ("fastdiff", "torch", "diffusers", "torch-fidelity")},
-        "commit": commit(), "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": commit(),
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
@@ -33,8 +40,10 @@ def commit() -> str | None:
     git = ["git", "-C", str(here.parents[1])]
     try:
         subprocess.run([*git, "ls-files", "--error-unmatch", str(here)], capture_output=True, check=True)
-        head, changes = (subprocess.run([*git, *words], capture_output=True, text=True, check=True).stdout.strip()
-                         for words in (("rev-parse", "--short=10", "HEAD"), ("status", "--porcelain", "--", ".")))
+        head, changes = (
+            subprocess.run([*git, *words], capture_output=True, text=True, check=True).stdout.strip()
+            for words in (("rev-parse", "--short=10", "HEAD"), ("status", "--porcelain", "--", "."))
+        )
     except (OSError, subprocess.CalledProcessError):
         return None
     return head + ("+" if changes else "")

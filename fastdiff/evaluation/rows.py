@@ -9,10 +9,15 @@ from ..core.files import parse_json, written
 from .metric_names import is_metric
 from .summary import COSTS
 
-FILES = ("key", "cell", "a", "b")                    # what names files beside the rows
-KINDS = dict.fromkeys((*FILES, "model", "sampler", "spacing", "method", "extractor", "reference", "weights", "time"), str) \
-    | dict.fromkeys(("steps", "seed", "n", "noise", "params"), int) \
-    | dict.fromkeys((*COSTS, "guidance", "clip", "train_images", "train_seconds"), int | float) | {"broken": list}
+FILES = ("key", "cell", "a", "b")  # what names files beside the rows
+KINDS = (
+    dict.fromkeys(
+        (*FILES, "model", "sampler", "spacing", "method", "extractor", "reference", "weights", "time"), str
+    )
+    | dict.fromkeys(("steps", "seed", "n", "noise", "params"), int)
+    | dict.fromkeys((*COSTS, "guidance", "clip", "train_images", "train_seconds"), int | float)
+    | {"broken": list}
+)
 
 
 # ---- the file -------------------------------------------------------------------------------------------------------
@@ -21,8 +26,8 @@ KINDS = dict.fromkeys((*FILES, "model", "sampler", "spacing", "method", "extract
 def read_rows(path: str | Path) -> list[dict]:
     """All rows of a file, none if it does not exist; of rows that share a key the last one holds.
 
-    A last line that a kill cut off, or that is no row, is ignored; one before it is an error. Rows are in the order of
-    their last lines.
+    A last line that a kill cut off, or that is no row, is ignored; one before it is an error. Rows are in the
+    order of their last lines.
     """
     path = Path(path)
     if not path.exists():
@@ -31,11 +36,15 @@ def read_rows(path: str | Path) -> list[dict]:
     for number, line in enumerate(_whole(path.read_bytes()).splitlines(), start=1):
         row = _row(line)
         if row is None:
-            raise FastdiffError(f'{path}, line {number}: expected a JSON object with a "key"; mend or delete that line')
+            raise FastdiffError(
+                f'{path}, line {number}: expected a JSON object with a "key"; mend or delete that line'
+            )
         for name, value in row.items():
             kind = KINDS.get(name, int | float if is_metric(name) else object)
             if value is not None and not isinstance(value, kind) or name in FILES and "/" in str(value):
-                raise FastdiffError(f"{path}, line {number}: {name} = {value!r:.80}; mend or delete that line")
+                raise FastdiffError(
+                    f"{path}, line {number}: {name} = {value!r:.80}; mend or delete that line"
+                )
         rows.pop(row["key"], None)
         rows[row["key"]] = row
     return list(rows.values())
@@ -73,7 +82,11 @@ def _row(line):
         return None
     if not (isinstance(row, dict) and isinstance(row.get("key"), str)):
         return None
-    diverged = {name: math.inf for name, value in row.items() if value is None and row.get("broken") and is_metric(name)}
+    diverged = {
+        name: math.inf
+        for name, value in row.items()
+        if value is None and row.get("broken") and is_metric(name)
+    }
     return row | diverged
 
 

@@ -7,8 +7,16 @@ from ..core.errors import FastdiffError
 from .metric_names import FAMILIES, MAIN, UNRANKED, better, family, is_metric
 
 MADE = ("weights", "reference", "extractor")  # what must be alike for rows of a cell to be averaged
-CELL = ("model", "sampler", "spacing", "steps", "guidance", "clip", "n")  # what rows share that differ in their seed alone
-ALIKE = ("n", "reference", "extractor")                           # what figures must share to be compared
+CELL = (
+    "model",
+    "sampler",
+    "spacing",
+    "steps",
+    "guidance",
+    "clip",
+    "n",
+)  # what rows share that differ in their seed alone
+ALIKE = ("n", "reference", "extractor")  # what figures must share to be compared
 COSTS = ("nfe", "ms_per_image", "images_per_s", "peak_mb", "flops_per_image")
 
 
@@ -16,8 +24,10 @@ def metric_of(rows: list[dict]) -> str:
     """The figure that a report is about: fid, else the first fd_<extractor>, else energy, else another distance."""
     present = [name for name in _present(current_rows(rows)) if family(name) in MAIN]
     if not present:
-        raise FastdiffError("no metric in these rows: expected fid, fd_<extractor>, energy or another distance; bench again "
-                            "with one")
+        raise FastdiffError(
+            "no metric in these rows: expected fid, fd_<extractor>, energy or another distance; bench again "
+            "with one"
+        )
     return min(present, key=lambda name: MAIN.index(family(name)))
 
 
@@ -25,7 +35,12 @@ def metrics_of(rows: list[dict]) -> list[str]:
     """Every metric that some row has, the one of `metric_of` first, then in the order of FAMILIES."""
     main = metric_of(rows)
     order = list(FAMILIES)
-    return [main, *sorted(_present(current_rows(rows)).keys() - {main}, key=lambda name: (order.index(family(name)), name))]
+    return [
+        main,
+        *sorted(
+            _present(current_rows(rows)).keys() - {main}, key=lambda name: (order.index(family(name)), name)
+        ),
+    ]
 
 
 def _present(rows):
@@ -45,18 +60,21 @@ def current_rows(rows: list[dict]) -> list[dict]:
 def summary(rows: list[dict]) -> list[dict]:
     """One group a cell: means over seeds, teachers first, then students by model in row order, by NFE.
 
-    Beside the fields of a row a group has `seeds`; of each metric m: m, its mean over them, `m_std`, `m_ci`, the half
-    of its 95 % interval, both None where unknown, `m_min`; `figures`, each m and its interval as text, and `figure`, the
-    main one's; `bests`, the metrics in which it leads those of its steps and n, and `best`, whether in the main one;
-    `broken`, the samples that were not finite; `teacher`; `family`, the model without its step count (progressive-4 ->
-    progressive); `solver`, the sampler and what tells it from its like; `line`, the name of its curve; `gain`, how many
-    times the teacher's DDIM at the same steps and n is worse (students only).
+    Beside the fields of a row a group has `seeds`; of each metric m: m, its mean over them, `m_std`, `m_ci`,
+    the half of its 95 % interval, both None where unknown, `m_min`; `figures`, each m and its interval as
+    text, and `figure`, the main one's; `bests`, the metrics in which it leads those of its steps and n, and
+    `best`, whether in the main one; `broken`, the samples that were not finite; `teacher`; `family`, the
+    model without its step count (progressive-4 -> progressive); `solver`, the sampler and what tells it from
+    its like; `line`, the name of its curve; `gain`, how many times the teacher's DDIM at the same steps and n
+    is worse (students only).
     """
     metrics = metrics_of(rows)
     cells = {}
     for row in current_rows(rows):
         if missing := [name for name in ("model", "sampler", "steps", "n") if row.get(name) is None]:
-            raise FastdiffError(f"row {row.get('key')}: {missing[0]} is missing; delete that line and bench again")
+            raise FastdiffError(
+                f"row {row.get('key')}: {missing[0]} is missing; delete that line and bench again"
+            )
         cells.setdefault(_cell(row), []).append(row)
     groups = [_mean(cell, metrics) for cell in cells.values()]
     for group in groups:
@@ -65,19 +83,23 @@ def summary(rows: list[dict]) -> list[dict]:
         group["family"] = group["model"].removesuffix(f"-{group['steps']}") if single else group["model"]
         group["solver"] = _solver(group, [other for other in kin if other["sampler"] == group["sampler"]])
         alike = group["model"] == "teacher" or group.get("method") in (None, "denoising")
-        group["teacher"] = group.get("teacher", alike)                   # rows of earlier days do not say
+        group["teacher"] = group.get("teacher", alike)  # rows of earlier days do not say
     for group in groups:
         solvers = {other["solver"] for other in groups if other["family"] == group["family"]}
         named = group["teacher"] or len(solvers) > 1
         group["line"] = f"{group['family']} {group['solver']}" if named else group["family"]
         group |= _standing(group, groups, metrics)
     order = {family: place for place, family in enumerate(dict.fromkeys(group["family"] for group in groups))}
-    return sorted(groups, key=lambda g: (not g["teacher"], order[g["family"]], g["solver"], g["nfe"] or 0, g["steps"]))
+    return sorted(
+        groups, key=lambda g: (not g["teacher"], order[g["family"]], g["solver"], g["nfe"] or 0, g["steps"])
+    )
 
 
 def reference(groups: list[dict], metric: str, group: dict) -> dict | None:
     """What a group aims at: the teacher's DDPM with the most steps, judged alike; of several guidances the best."""
-    ddpm = [g for g in groups if g["teacher"] and g["sampler"] == "ddpm" and alike(g, group) and finite(g[metric])]
+    ddpm = [
+        g for g in groups if g["teacher"] and g["sampler"] == "ddpm" and alike(g, group) and finite(g[metric])
+    ]
     return min(ddpm, key=lambda g: (-g["steps"], g[metric]), default=None)
 
 
@@ -101,7 +123,9 @@ def figure(mean: float | None, spread: float | None = None) -> str:
         return "–"
     if not math.isfinite(mean):
         return "diverged"
-    exponents = [(digits, int(f"{x:.{digits - 1}e}".split("e")[1])) for x, digits in ((mean, 3), (spread, 1)) if x]
+    exponents = [
+        (digits, int(f"{x:.{digits - 1}e}".split("e")[1])) for x, digits in ((mean, 3), (spread, 1)) if x
+    ]
     decimals = min(max([0, *(digits - 1 - exponent for digits, exponent in exponents)]), 6)
     if 0 < abs(mean) < 10**-5 and not (spread and spread > 10**-5):
         return f"{mean:.2e}" + ("" if spread is None else f" ± {spread:.0e}")
@@ -156,7 +180,9 @@ def _solver(group, kin):
     parts = [group["sampler"]]
     parts += [group["spacing"]] if len({other["spacing"] for other in kin}) > 1 else []
     parts += [f"w={group['guidance']:g}"] if group["guidance"] not in (None, 1) else []
-    parts += [f"clip={group['clip']:g}"] if group["clip"] and len({other["clip"] for other in kin}) > 1 else []
+    parts += (
+        [f"clip={group['clip']:g}"] if group["clip"] and len({other["clip"] for other in kin}) > 1 else []
+    )
     parts += [f"n={group['n']}"] if len({other["n"] for other in kin}) > 1 else []
     return " ".join(map(str, parts))
 
@@ -173,6 +199,6 @@ def _standing(group, groups, metrics):
 
 
 def _leads(group, rivals, name):
-    values = {g[name] for g in rivals if finite(g[name])}    # alike in all, it tells none apart
+    values = {g[name] for g in rivals if finite(g[name])}  # alike in all, it tells none apart
     first = min if better(name) == "lower" else max
     return family(name) not in UNRANKED and len(values) > 1 and group[name] == first(values)

@@ -7,10 +7,15 @@ import torch
 from ..core.schedule import DDPM, Schedule
 
 DIFFUSERS_NAMES = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}
-LCM_NAMES = {"lcm_eps": "epsilon", "lcm_v": "v_prediction"}         # LCM's own boundary condition around them
+LCM_NAMES = {"lcm_eps": "epsilon", "lcm_v": "v_prediction"}  # LCM's own boundary condition around them
 INDEX = "model_index.json"
 
-DIFFUSERS_BETAS = {"linear": "linear", "scaled_linear": "scaled_linear", "cosine": "squaredcos_cap_v2", "sigmoid": "sigmoid"}
+DIFFUSERS_BETAS = {
+    "linear": "linear",
+    "scaled_linear": "scaled_linear",
+    "cosine": "squaredcos_cap_v2",
+    "sigmoid": "sigmoid",
+}
 
 
 def variance_preserving(schedule: Schedule) -> bool:
@@ -21,10 +26,14 @@ def variance_preserving(schedule: Schedule) -> bool:
 
 def table_config(schedule: Schedule) -> dict[str, Any]:
     """The schedule as the scheduler of diffusers takes it: by its name there, or as betas."""
-    if isinstance(schedule, DDPM) and schedule.kind != "sigmoid":                 # which its DDIMScheduler does not know
-        return {"beta_schedule": DIFFUSERS_BETAS[schedule.kind], "trained_betas": list(schedule.betas) or None,
-                "beta_start": schedule.beta_start, "beta_end": schedule.beta_end,
-                "rescale_betas_zero_snr": schedule.zero_terminal_snr}
+    if isinstance(schedule, DDPM) and schedule.kind != "sigmoid":  # which its DDIMScheduler does not know
+        return {
+            "beta_schedule": DIFFUSERS_BETAS[schedule.kind],
+            "trained_betas": list(schedule.betas) or None,
+            "beta_start": schedule.beta_start,
+            "beta_end": schedule.beta_end,
+            "rescale_betas_zero_snr": schedule.zero_terminal_snr,
+        }
     return {"trained_betas": table_betas(schedule)}
 
 

@@ -8,11 +8,18 @@ from ..networks.pretrained import PICKLED, WARNING
 
 ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w-][\w./-]*)?")
 COMMIT = re.compile(r"[0-9a-f]{40}")
-# Of a repository, and nothing else is fetched: what a pipeline's parts are made of. At its root may lie copies of them all.
-FILES = ["*.json", "*/*.safetensors", "diffusion_pytorch_model*.safetensors", "model.safetensors", "*/merges.txt",
-         "*/spiece.model"]
+# Of a repository, and nothing else is fetched: what a pipeline's parts are made of. At its root may lie
+# copies of them all.
+FILES = [
+    "*.json",
+    "*/*.safetensors",
+    "diffusion_pytorch_model*.safetensors",
+    "model.safetensors",
+    "*/merges.txt",
+    "*/spiece.model",
+]
 SKIPPED = ["*.fp16.*", "*.bf16.*", "*.non_ema.*", "*.onnx*", "safety_checker/*", "image_encoder/*"]
-SECONDS = 10                                   # within which the hub is to answer
+SECONDS = 10  # within which the hub is to answer
 
 
 def is_id(reference: str) -> bool:
@@ -36,10 +43,12 @@ def commit(reference: str, kind: str = "model") -> str:
     if not constants.HF_HUB_OFFLINE:
         try:
             return HfApi().repo_info(name, repo_type=kind, revision=revision or None, timeout=SECONDS).sha
-        except Exception as error:                                        # of the network's many kinds, or the hub's own
+        except Exception as error:  # of the network's many kinds, or the hub's own
             said = said_of(error)
     try:
-        return Path(snapshot_download(name, repo_type=kind, revision=revision or None, local_files_only=True)).name
+        return Path(
+            snapshot_download(name, repo_type=kind, revision=revision or None, local_files_only=True)
+        ).name
     except (OSError, ValueError):
         raise FastdiffError(f"{reference}: no such folder, and not to be had from the hub: {said}") from None
 
@@ -50,7 +59,9 @@ def folder(reference: str) -> Path:
     if path.is_dir():
         return path
     if not is_id(reference):
-        raise FastdiffError(f"{reference}: no such folder; a model is a run's stage, a diffusers folder or a hub id")
+        raise FastdiffError(
+            f"{reference}: no such folder; a model is a run's stage, a diffusers folder or a hub id"
+        )
     return fetch(reference)
 
 
@@ -60,14 +71,21 @@ def fetch(reference: str) -> Path:
 
     name, at = reference.partition("@")[0], commit(reference)
     try:
-        folder = Path(snapshot_download(name, revision=at, allow_patterns=FILES, ignore_patterns=SKIPPED,
-                                        etag_timeout=SECONDS))
+        folder = Path(
+            snapshot_download(
+                name, revision=at, allow_patterns=FILES, ignore_patterns=SKIPPED, etag_timeout=SECONDS
+            )
+        )
     except Exception as error:
         raise FastdiffError(f"{name}@{at}: not to be had from the hub: {said_of(error)}") from None
-    if not any(folder.rglob("*.safetensors")) and (pickled := [file for file in listed(name, at) if file.endswith(PICKLED)]):
+    if not any(folder.rglob("*.safetensors")) and (
+        pickled := [file for file in listed(name, at) if file.endswith(PICKLED)]
+    ):
         where = f"'{name}', revision='{at}', use_safetensors=False"
-        raise FastdiffError(f"{name}@{at}: {pickled[0]} {WARNING} python -c \"from diffusers import DiffusionPipeline as P; "
-                            f"P.from_pretrained({where}).save_pretrained('model')\"")
+        raise FastdiffError(
+            f'{name}@{at}: {pickled[0]} {WARNING} python -c "from diffusers import DiffusionPipeline as P; '
+            f"P.from_pretrained({where}).save_pretrained('model')\""
+        )
     return folder
 
 
@@ -88,5 +106,5 @@ def listed(name: str, at: str) -> list[str]:
 
     try:
         return HfApi().list_repo_files(name, revision=at)
-    except Exception:                                                     # it is asked only to say something better
+    except Exception:  # it is asked only to say something better
         return []

@@ -13,7 +13,7 @@ from ..core.schedule import SCHEDULES, Schedule
 from ..core.validation import Finite, Shape, Strict, call, named, validate
 
 ABOUT = "fastdiff.json"
-MOST = 100_000             # steps that a model is sampled in
+MOST = 100_000  # steps that a model is sampled in
 
 
 def working(told: Any) -> Schedule:
@@ -86,20 +86,20 @@ class About(BaseModel):
     two_times: bool
     sampling: Sampled
     weights: Sha
-    guidance: Guidance | None = None                     # older files know of none
-    latent: Sha | None = None                            # fingerprints of what lies beside the network
+    guidance: Guidance | None = None  # older files know of none
+    latent: Sha | None = None  # fingerprints of what lies beside the network
     text: Text | None = None
     base: Sha | None = None
-    files: dict[str, Sha] = {}                           # of the autoencoder and the text encoders
+    files: dict[str, Sha] = {}  # of the autoencoder and the text encoders
     params: int | None = None
     method: str | None = None
     ema: Finite | None = None
     cost: Cost = Cost()
-    collapsed: Finite | None = None                      # the share of the data that its samples cover, where too small
+    collapsed: Finite | None = None  # the share of the data that its samples cover, where too small
     lora: Adapter | None = None
-    sources: dict[str, str] = {}                         # by role, what it was made from
-    licences: dict[str, str] = {}                        # by role, what the card of that says
-    card: dict[str, Any] = {}                            # front matter that its own card has besides
+    sources: dict[str, str] = {}  # by role, what it was made from
+    licences: dict[str, str] = {}  # by role, what the card of that says
+    card: dict[str, Any] = {}  # front matter that its own card has besides
 
     def how(self) -> Sampling:
         """How the model is to be sampled."""
@@ -116,7 +116,8 @@ def about(folder: Path) -> dict[str, Any] | None:
         return None
     except (FastdiffError, ValueError, OSError) as error:
         raise FastdiffError(
-            f"{path} is damaged ({error}): copy it again, or remove the folder and run its stage again") from None
+            f"{path} is damaged ({error}): copy it again, or remove the folder and run its stage again"
+        ) from None
     return notes
 
 

@@ -36,7 +36,9 @@ class LADD(Method):
 
     def __post_init__(self):
         if self.times.memory() is not None:
-            raise FastdiffError("times: importance is for denoising, choose logit_normal, uniform or lognormal")
+            raise FastdiffError(
+                "times: importance is for denoising, choose logit_normal, uniform or lognormal"
+            )
         numbers_of_steps(self.steps)
         if self.critic_turns < 1:
             raise FastdiffError(f"critic_turns = {self.critic_turns}: expected at least 1")
@@ -48,7 +50,9 @@ class LADD(Method):
         return self.critic_turns
 
     def extras(self, student, teacher):
-        return {"critic": self.critic(student, teacher, len(torch.cat(self.grids(student.schedule)).unique()))}
+        return {
+            "critic": self.critic(student, teacher, len(torch.cat(self.grids(student.schedule)).unique()))
+        }
 
     def turns(self, progress):
         return after(("critic",), self.critic_turns, progress)
@@ -62,7 +66,10 @@ class LADD(Method):
             return self.gan.telling(partial(nets["critic"], kind=kind.repeat(2)), real, made)
         leaf = x.detach().requires_grad_()
         loss, logs = pulled(x, leaf, self.terms(nets, batch, leaf, kind))
-        return loss, logs | {"coverage": coverage(batch.x0[drawn], leaf[drawn]), "spread": spread(leaf[drawn])}
+        return loss, logs | {
+            "coverage": coverage(batch.x0[drawn], leaf[drawn]),
+            "spread": spread(leaf[drawn]),
+        }
 
     def grids(self, schedule):
         """The times where the student is asked, by number of steps."""
@@ -93,7 +100,7 @@ class LADD(Method):
         return {"gan": self.gan.weight * self.gan.fooling(nets["critic"](features, kind))}
 
     def teacher_nfe(self):
-        return (2 * self.critic_turns + 1) / (self.critic_turns + 1)              # two in a critic's turn, one in its own
+        return (2 * self.critic_turns + 1) / (self.critic_turns + 1)  # two in a critic's turn, one in its own
 
     def sampling(self):
         return Sampling("consistency", self.spacing, self.steps, only=True)
@@ -103,8 +110,8 @@ class LADD(Method):
 class ADD(LADD):
     """The critic sees clean samples, by the network features_of; and samples are drawn to what the teacher sees in them.
 
-    times: law of the levels where the teacher is asked; distill: weight of the squared distance, times alpha there (the
-    paper's exponential weighting). guidance: of the teacher, 1 being none.
+    times: law of the levels where the teacher is asked; distill: weight of the squared distance, times alpha
+    there (the paper's exponential weighting). guidance: of the teacher, 1 being none.
     """
 
     times: Law = Uniform(0.02, 0.98)

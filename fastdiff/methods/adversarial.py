@@ -19,9 +19,9 @@ Weight = Annotated[float, Field(ge=0, le=1e6)]
 class Adversary(Strict):
     """weight: of its term in the student's loss; 0: there is none.
 
-    loss: softplus, the non-saturating one; minimax, the saturating one, ln(1 - D) (Goodfellow et al. 2014); or hinge. r1:
-    weight of the penalty on the gradient of real logits by features (Mescheder et al. 2018). features: names of the
-    network's modules, its middle one if none is given. hidden: a head's width.
+    loss: softplus, the non-saturating one; minimax, the saturating one, ln(1 - D) (Goodfellow et al. 2014);
+    or hinge. r1: weight of the penalty on the gradient of real logits by features (Mescheder et al. 2018).
+    features: names of the network's modules, its middle one if none is given. hidden: a head's width.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -49,7 +49,12 @@ class Adversary(Strict):
         """A network's features of batches of noised samples (B, ...), each at times (B,): a list a batch, by one pass."""
         t, n = torch.cat(times), len(parts)
         with tapped(net, self.features) as found:
-            net(torch.cat(parts), t, t, cond and {name: torch.cat([value] * n) for name, value in cond.items()})
+            net(
+                torch.cat(parts),
+                t,
+                t,
+                cond and {name: torch.cat([value] * n) for name, value in cond.items()},
+            )
         return apart(found, n)
 
     def seen_noised(self, net: Denoiser, t: Tensor, batch: Batch, *parts: Tensor) -> list[list[Tensor]]:
@@ -61,14 +66,22 @@ class Adversary(Strict):
         """Inside, a pass through this network leaves its features there; none where there is no term."""
         return tapped(net, self.features) if self.weight else nullcontext([])
 
-    def telling(self, critic: nn.Module, real: list[Tensor], made: list[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    def telling(
+        self, critic: nn.Module, real: list[Tensor], made: list[Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """The critic's loss on features of real and of made samples, told apart in one pass; and what to log."""
         if self.r1:
-            real = [feature if feature.requires_grad else feature.detach().requires_grad_() for feature in real]
+            real = [
+                feature if feature.requires_grad else feature.detach().requires_grad_() for feature in real
+            ]
         true, false = critic([torch.cat(pair) for pair in zip(real, made, strict=True)]).float().chunk(2)
         punish, margin = (relu, 1.0) if self.loss == "hinge" else (softplus, 0.0)
         loss = (punish(margin - true) + punish(margin + false)).mean()
-        logs = {"critic": loss, "critic_real": (true > 0).float().mean(), "critic_fake": (false < 0).float().mean()}
+        logs = {
+            "critic": loss,
+            "critic_real": (true > 0).float().mean(),
+            "critic_fake": (false < 0).float().mean(),
+        }
         if self.r1:
             slopes = torch.autograd.grad(true.mean(1).sum(), real, create_graph=True)
             logs["r1"] = sum(slope.flatten(1).square().sum(1).mean() for slope in slopes)

@@ -35,11 +35,11 @@ class Progress(NamedTuple):
 class Method:
     """Fields are hyperparameters: they are the recipe's schema and defaults."""
 
-    training: ClassVar[dict[str, Any]] = {}       # the method's own defaults of the training settings
-    teaches: ClassVar[bool] = False               # a teacher is needed
-    paired: ClassVar[bool] = False                # stored pairs of noise and sample are needed: batch.eps
-    needs_images: ClassVar[bool] = True           # or only the shape of batch.x0 and the labels; may be a property
-    cycle: ClassVar[int] = 1                      # steps after which the turns repeat; may be a property
+    training: ClassVar[dict[str, Any]] = {}  # the method's own defaults of the training settings
+    teaches: ClassVar[bool] = False  # a teacher is needed
+    paired: ClassVar[bool] = False  # stored pairs of noise and sample are needed: batch.eps
+    needs_images: ClassVar[bool] = True  # or only the shape of batch.x0 and the labels; may be a property
+    cycle: ClassVar[int] = 1  # steps after which the turns repeat; may be a property
 
     def ready(self, shape: tuple[int, ...], device: torch.device) -> None:
         """Refuse, before a training, data that are not for a distance, or one whose weights are not there."""
@@ -67,7 +67,9 @@ class Method:
         """The roles that learn from one loss, turn after turn, at this step."""
         return (("student",),)
 
-    def loss(self, turn: tuple[str, ...], nets: Nets, batch: Batch, progress: Progress) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(
+        self, turn: tuple[str, ...], nets: Nets, batch: Batch, progress: Progress
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """A scalar, and what to log."""
         raise NotImplementedError
 
@@ -106,13 +108,17 @@ def after(telling: tuple[str, ...], turns: int, progress: Progress) -> tuple[tup
     return (telling, ("student",)) if (progress.step + 1) % turns == 0 else (telling,)
 
 
-def guided(model: Denoiser, x: Tensor, t: Tensor, s: Tensor, cond: Cond, weight: float | Tensor) -> Prediction:
+def guided(
+    model: Denoiser, x: Tensor, t: Tensor, s: Tensor, cond: Cond, weight: float | Tensor
+) -> Prediction:
     """A model's (x0, eps) under classifier-free guidance: both are null + weight (cond - null); a weight of 1 is none."""
     own = model(x, t, s, cond)
     if not isinstance(weight, Tensor) and weight == 1:
         return own
     if not {"label", "text"} & set(cond or ()):
-        raise FastdiffError("guidance needs labels or captions of the data: choose a weight of 1, which is none")
+        raise FastdiffError(
+            "guidance needs labels or captions of the data: choose a weight of 1, which is none"
+        )
     null = model(x, t, s, model.null(cond))
     return Prediction(x, *(apart + weight * (mine - apart) for mine, apart in zip(own, null, strict=True)))
 
@@ -123,5 +129,7 @@ def heun(teacher: Denoiser, schedule: Schedule, x: Tensor, t: Tensor, s: Tensor,
     near = schedule.mix(*here, s)
     there = teacher(near, s, s, cond)
     (alpha_t, sigma_t), (alpha_s, sigma_s) = schedule.alpha_sigma(t), schedule.alpha_sigma(s)
-    turn = like(alpha_s - alpha_t, x) * (there.x0 - here.x0) + like(sigma_s - sigma_t, x) * (there.eps - here.eps)
+    turn = like(alpha_s - alpha_t, x) * (there.x0 - here.x0) + like(sigma_s - sigma_t, x) * (
+        there.eps - here.eps
+    )
     return torch.where(like(s > 0, x) > 0, near + turn / 2, near)

@@ -14,19 +14,23 @@ from .distances import per_sample
 from .jvp import alike
 from .time_sampling import KarrasIndex, LogNormalIndex
 
-# Few steps, of which the first is at sigma / alpha = 80 and the last at 0.8, about where iCT and sCM have their second.
+# Few steps, of which the first is at sigma / alpha = 80 and the last at 0.8, about where iCT and sCM have
+# their second.
 FEW = Sampling("consistency", "karras[ratio_min=0.8]", (1, 2, 4, 8))
 
 
 class Consistency(Method):
     """The student agrees with itself a little nearer the data, on the straight path of (x0, eps).
 
-    A kind of it says at which pairs of times, and what it takes for x_s, for the target and for the loss's unit.
+    A kind of it says at which pairs of times, and what it takes for x_s, for the target and for the loss's
+    unit.
     """
 
     def __post_init__(self):
         if self.times.memory() is not None:
-            raise FastdiffError("times: importance is for denoising, choose uniform, lognormal or logit_normal")
+            raise FastdiffError(
+                "times: importance is for denoising, choose uniform, lognormal or logit_normal"
+            )
 
     def extras(self, student, teacher):
         identity_at_data(student)
@@ -38,15 +42,19 @@ class Consistency(Method):
         t, s = self.pair(batch.rng, schedule, progress)
         eps = batch.rng.normal(batch.x0.shape[1:]).to(batch.x0)
         x = schedule.mix(batch.x0, eps, t)
-        # The pass with gradients comes first: older autocasts keep the weights that one without has cast, and lose them.
-        with alike(x):                                                            # the same dropout mask for both
+        # The pass with gradients comes first: older autocasts keep the weights that one without has cast, and
+        # lose them.
+        with alike(x):  # the same dropout mask for both
             f = nets["student"](x, t, torch.zeros_like(t), batch.cond).x0
         with torch.no_grad():
             target = self.target(nets, self.nearer(nets, batch, x, eps, t, s), s, batch.cond)
             error = per_sample((f - target).square()).sqrt()
         loss = (self.distance(f, target) / self.width(schedule, t, s)).mean()
-        return loss, {"gap": ((t - s) / schedule.t_max).mean(), **boundary(schedule, t, f, batch.x0),
-                      **self.health(schedule, t, error)}
+        return loss, {
+            "gap": ((t - s) / schedule.t_max).mean(),
+            **boundary(schedule, t, f, batch.x0),
+            **self.health(schedule, t, error),
+        }
 
     def pair(self, rng, schedule, progress):
         """Times t and s < t."""
@@ -77,17 +85,20 @@ class Consistency(Method):
 def identity_at_data(student):
     """Refuse a student that has no f(x, 0) = x by itself."""
     if student.predicts in ("x0", "eps"):
-        raise FastdiffError(f"consistency needs f(x, 0) = x, which a model that predicts {student.predicts} does not "
-                            "have: choose v, velocity or edm")
+        raise FastdiffError(
+            f"consistency needs f(x, 0) = x, which a model that predicts {student.predicts} does not "
+            "have: choose v, velocity or edm"
+        )
 
 
 @dataclass
 class ECT(Consistency):
     """Consistency training with a gap that shrinks.
 
-    The gap t - s starts at `start` of t and halves `halvings` times over training. The paper's r(t) is k = 8: near the data
-    the gap is n(t) = 1 + k sigmoid(-b sigma / alpha) times as wide. images: seen between two halvings, the paper has
-    3,200,000; 0 for equal shares of the training. On a grid (times: karras) s is the point below t, whatever the gap.
+    The gap t - s starts at `start` of t and halves `halvings` times over training. The paper's r(t) is k = 8:
+    near the data the gap is n(t) = 1 + k sigmoid(-b sigma / alpha) times as wide. images: seen between two
+    halvings, the paper has 3,200,000; 0 for equal shares of the training. On a grid (times: karras) s is the
+    point below t, whatever the gap.
     """
 
     times: Law = field(default_factory=Uniform)
@@ -116,7 +127,9 @@ class ECT(Consistency):
 
     def gap(self, progress) -> float:
         """The share of t between t and s, before n(t)."""
-        stage = progress.images // self.images if self.images else int(progress.fraction * (self.halvings + 1))
+        stage = (
+            progress.images // self.images if self.images else int(progress.fraction * (self.halvings + 1))
+        )
         return self.start * 2.0 ** -min(stage, self.halvings)
 
     def width(self, schedule, t, s):
@@ -130,7 +143,8 @@ class ECT(Consistency):
 class CD(ECT):
     """Consistency distillation: x_s is one step of the teacher from x_t. mu: decay of the target average; 0, the student.
 
-    The paper's ImageNet setting is times: {name: karras, points: 40}, solver: heun, mu: 0.95; on a grid all pairs weigh 1.
+    The paper's ImageNet setting is times: {name: karras, points: 40}, solver: heun, mu: 0.95; on a grid all
+    pairs weigh 1.
     """
 
     solver: Literal["euler", "heun"] = "euler"
@@ -195,7 +209,9 @@ class CT(Growing):
 
     def points(self, progress) -> int:
         """N(k)."""
-        return math.ceil(math.sqrt(progress.fraction * ((self.s1 + 1) ** 2 - self.s0**2) + self.s0**2) - 1) + 1
+        return (
+            math.ceil(math.sqrt(progress.fraction * ((self.s1 + 1) ** 2 - self.s0**2) + self.s0**2) - 1) + 1
+        )
 
     def mu(self, progress) -> float:
         """mu(k) = mu0^(s0 / intervals)."""

@@ -18,12 +18,13 @@ from .diagnostics import boundary, by_level
 class CTM(Method):
     """The jump G(x, t, s) agrees with that from u, between s and t, where the teacher's Heun steps lead from t.
 
-    Both ends are compared as data, after a further jump from s to 0 by the running average of decay mu. points: of the
-    teacher's grid, whose steps are equal in the angle of tangent sigma / alpha and begin anywhere: on a grid that stays in
-    its place (the paper's is Karras') a student knows no other jumps than those. dsm: weight of denoising score matching of
-    g(x, t, t), at times half of a law and half of any angle (the paper balances the terms by their gradients). gan: a critic
-    on the teacher's features of the data that the jumps lead to, noised to a level of gan_times; it comes when a share
-    gan_start of the training is done.
+    Both ends are compared as data, after a further jump from s to 0 by the running average of decay mu.
+    points: of the teacher's grid, whose steps are equal in the angle of tangent sigma / alpha and begin
+    anywhere: on a grid that stays in its place (the paper's is Karras') a student knows no other jumps than
+    those. dsm: weight of denoising score matching of g(x, t, t), at times half of a law and half of any angle
+    (the paper balances the terms by their gradients). gan: a critic on the teacher's features of the data
+    that the jumps lead to, noised to a level of gan_times; it comes when a share gan_start of the training is
+    done.
     """
 
     points: int = 18
@@ -42,10 +43,14 @@ class CTM(Method):
         if self.points < 2:
             raise FastdiffError(f"points = {self.points}: expected at least 2")
         if not (0 <= self.mu < 1 and self.dsm >= 0):
-            raise FastdiffError(f"mu = {self.mu}, dsm = {self.dsm}: expected a decay below 1 and a weight of 0 or more")
+            raise FastdiffError(
+                f"mu = {self.mu}, dsm = {self.dsm}: expected a decay below 1 and a weight of 0 or more"
+            )
         for what in ("times", "gan_times"):
             if getattr(self, what).memory() is not None:
-                raise FastdiffError(f"{what}: importance is for denoising, choose lognormal, uniform or logit_normal")
+                raise FastdiffError(
+                    f"{what}: importance is for denoising, choose lognormal, uniform or logit_normal"
+                )
         if not 0 <= self.gan_start <= 1:
             raise FastdiffError(f"gan_start = {self.gan_start}: expected a share of the training, 0 to 1")
 
@@ -70,7 +75,10 @@ class CTM(Method):
 
     def path(self, schedule, batch):
         """Times of the teacher's steps from t to u, and s, between u and 0."""
-        steps, rng = int(batch.shared.integers(1, self.points)), batch.rng        # of the teacher: alike for the batch
+        steps, rng = (
+            int(batch.shared.integers(1, self.points)),
+            batch.rng,
+        )  # of the teacher: alike for the batch
         # Places on the grid are real numbers, but its two ends are as likely as any of its points.
         i = (steps + rng.uniform() * (self.points - steps)).clamp(max=self.points - 1)
         j = (rng.uniform() * (i - steps + 1) - 1).clamp(min=0)
@@ -83,13 +91,17 @@ class CTM(Method):
         with torch.no_grad():
             x = schedule.mix(x0, batch.rng.normal(x0.shape[1:]).to(x0), t)
             near = schedule.mix(*nets["student"](x, t, s, batch.cond), s)
-            real, made = self.seen(nets, batch, x0, jump(nets["target"], near, s, torch.zeros_like(s), batch.cond))
+            real, made = self.seen(
+                nets, batch, x0, jump(nets["target"], near, s, torch.zeros_like(s), batch.cond)
+            )
         return self.gan.telling(nets["critic"], real, made)
 
     def seen(self, nets, batch, *parts):
         """What the critic sees of batches of clean samples."""
         teacher = nets["teacher"]
-        return self.gan.seen_noised(teacher, self.gan_times.draw(batch.rng, teacher.schedule)[0], batch, *parts)
+        return self.gan.seen_noised(
+            teacher, self.gan_times.draw(batch.rng, teacher.schedule)[0], batch, *parts
+        )
 
     def agree(self, nets, batch, judged):
         """The student's jump agrees with that from where the teacher leads, denoises, and pleases the critic."""
@@ -97,8 +109,11 @@ class CTM(Method):
         schedule, x0, rng, n = model.schedule, batch.x0, batch.rng, len(batch.x0)
         path, s = self.path(schedule, batch)
         t, u = path[0], path[-1]
-        low = torch.where(rng.uniform() < 0.5, self.times.draw(rng, schedule)[0],
-                          self.time(schedule, rng.uniform() * (self.points - 1)))
+        low = torch.where(
+            rng.uniform() < 0.5,
+            self.times.draw(rng, schedule)[0],
+            self.time(schedule, rng.uniform() * (self.points - 1)),
+        )
         eps, noise = (rng.normal(x0.shape[1:]).to(x0) for _ in range(2))
         x, y = schedule.mix(x0, eps, t), schedule.mix(x0, noise, low)
         # Both terms in one pass: a wrapped student counts them.
@@ -118,9 +133,13 @@ class CTM(Method):
             (features,) = self.seen(nets, batch, leaf)
             terms["gan"] = self.gan.weight * self.gan.fooling(nets["critic"](features))
         loss, logs = pulled(found, leaf, terms)
-        return loss + self.dsm * denoising, {**logs, "dsm": denoising, "gap": ((t - s) / schedule.t_max).mean(),
-                                             **boundary(schedule, low, p.x0[n:], x0),
-                                             **by_level("self_error", error, t / schedule.t_max)}
+        return loss + self.dsm * denoising, {
+            **logs,
+            "dsm": denoising,
+            "gap": ((t - s) / schedule.t_max).mean(),
+            **boundary(schedule, low, p.x0[n:], x0),
+            **by_level("self_error", error, t / schedule.t_max),
+        }
 
     def time(self, schedule, place):
         """The time at a place of the grid, 0 for clean data to points - 1 for t_max."""
@@ -128,8 +147,8 @@ class CTM(Method):
         return schedule.time_of((place / (self.points - 1) * top).tan()).clamp(0, schedule.t_max)
 
     def teacher_nfe(self):
-        alone = self.gan_start if self.gan.weight else 1.0                        # steps of one turn, the others are of two
-        return (self.points + 3 * (1 - alone)) / (2 - alone)                      # two evaluations a step, points / 2 steps
+        alone = self.gan_start if self.gan.weight else 1.0  # steps of one turn, the others are of two
+        return (self.points + 3 * (1 - alone)) / (2 - alone)  # two evaluations a step, points / 2 steps
 
     def sampling(self):
         return Sampling("ddim", "uniform", (1, 2, 4, 8))

@@ -18,8 +18,9 @@ class Denoising(Method):
     """Mean squared error of the network's own output. label_dropout: share of examples that learn the null
     class, or the empty prompt.
 
-    variance: learned trains the second half of a doubled network's channels (net.learned_variance) by the bound on the
-    likelihood, added to the loss vlb times (Nichol & Dhariwal 2021, equation 16); times are then training timesteps.
+    variance: learned trains the second half of a doubled network's channels (net.learned_variance) by the
+    bound on the likelihood, added to the loss vlb times (Nichol & Dhariwal 2021, equation 16); times are then
+    training timesteps.
     """
 
     times: Law = Uniform()
@@ -29,8 +30,10 @@ class Denoising(Method):
 
     def extras(self, student, teacher):
         if (self.variance == "learned") != getattr(student.net, "learned_variance", False):
-            raise FastdiffError(f"denoising: variance {self.variance} and the network disagree; the method's variance: "
-                                "learned and model.net's learned_variance: true go together")
+            raise FastdiffError(
+                f"denoising: variance {self.variance} and the network disagree; the method's variance: "
+                "learned and model.net's learned_variance: true go together"
+            )
         memory = self.times.memory()
         return {} if memory is None else {"memory": memory}
 
@@ -56,8 +59,12 @@ class Denoising(Method):
         if not labelled and "text" not in (batch.cond or {}):
             return batch.cond
         drop, null = batch.rng.uniform() < self.label_dropout, model.null(batch.cond)
-        return {name: torch.where(drop.reshape(-1, *[1] * (told.ndim - 1)), null[name], told) if name in null else told
-                for name, told in batch.cond.items()}
+        return {
+            name: torch.where(drop.reshape(-1, *[1] * (told.ndim - 1)), null[name], told)
+            if name in null
+            else told
+            for name, told in batch.cond.items()
+        }
 
     def sampling(self):
         return Sampling("ddim", "uniform", (50,))
@@ -72,8 +79,9 @@ def on_timesteps(schedule: Schedule, t: Tensor) -> Tensor:
 def variational_bits(schedule: Schedule, p: Prediction, x0: Tensor, t: Tensor) -> Tensor:
     """A term of the bound on the likelihood at timesteps t (B,), in bits a dimension (B,); only the variance learns.
 
-    KL(q(x_s | x_t, x0), p(x_s | x_t)) of the step from t to the timestep s before; the last, into data, is the negative
-    log-likelihood of 8-bit data in [-1, 1] (Ho et al. 2020, equation 13; Nichol & Dhariwal 2021, section 3).
+    KL(q(x_s | x_t, x0), p(x_s | x_t)) of the step from t to the timestep s before; the last, into data, is
+    the negative log-likelihood of 8-bit data in [-1, 1] (Ho et al. 2020, equation 13; Nichol & Dhariwal 2021,
+    section 3).
     """
     stride = schedule.t_max / schedule.timesteps
     last = t < 1.5 * stride
@@ -84,8 +92,8 @@ def variational_bits(schedule: Schedule, p: Prediction, x0: Tensor, t: Tensor) -
     (alpha_t, sigma_t), (alpha_s, sigma_s) = schedule.alpha_sigma(t), schedule.alpha_sigma(t - stride)
     beta = sigma_t**2 - (alpha_t / alpha_s * sigma_s) ** 2
     small = beta * (sigma_s / sigma_t) ** 2
-    gained = (alpha_s / sigma_s) ** 2 - (alpha_t / sigma_t) ** 2                  # signal-to-noise ratio of the step
-    growth = 2 * share * like((sigma_t / sigma_s).log(), error)                   # log of the variance over the small one
+    gained = (alpha_s / sigma_s) ** 2 - (alpha_t / sigma_t) ** 2  # signal-to-noise ratio of the step
+    growth = 2 * share * like((sigma_t / sigma_s).log(), error)  # log of the variance over the small one
     divergence = (growth + (1 + like(gained, error) * error.square()) * (-growth).exp() - 1) / 2
     small, large = small.log(), 2 * schedule.alpha_sigma(end)[1].log()
     log_variance = like(small, error) + share * like(large - small, error)
@@ -96,7 +104,9 @@ def variational_bits(schedule: Schedule, p: Prediction, x0: Tensor, t: Tensor) -
 def decoder_nats(x0: Tensor, error: Tensor, log_variance: Tensor) -> Tensor:
     """-log of a Gaussian's mass in the bin of x0 among 256 in [-1, 1]; its mean is x0 + error, the end bins are open."""
     rise, reach = torch.exp(-log_variance / 2), 1 / 255
-    inner = torch.special.ndtr((reach - error.abs()) * rise) - torch.special.ndtr((-reach - error.abs()) * rise)
+    inner = torch.special.ndtr((reach - error.abs()) * rise) - torch.special.ndtr(
+        (-reach - error.abs()) * rise
+    )
     lowest, highest = torch.special.ndtr((reach - error) * rise), torch.special.ndtr((reach + error) * rise)
     mass = torch.where(x0 < -0.999, lowest, torch.where(x0 > 0.999, highest, inner))
     return -mass.clamp(min=1e-12).log()

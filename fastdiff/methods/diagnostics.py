@@ -8,20 +8,22 @@ from ..core.schedule import Schedule
 from .distances import per_sample
 
 NEAREST = 5
-FEWEST = 8             # examples that say anything
+FEWEST = 8  # examples that say anything
 
 
 @torch.no_grad()
 def coverage(real: Tensor, made: Tensor) -> Tensor:
     """The share of real examples (B, ...) with a sample within the ball of their nearest NEAREST real neighbours.
 
-    (Naeem et al. 2020.) About 0.97 where both are of one distribution and as many; NaN where there are too few, or no real
-    examples.
+    (Naeem et al. 2020.) About 0.97 where both are of one distribution and as many; NaN where there are too
+    few, or no real examples.
     """
     if len(real) < FEWEST:
         return torch.tensor(torch.nan)
     a, b = (x.flatten(1).float() for x in (real, made))
-    radius = torch.cdist(a, a).kthvalue(min(NEAREST + 1, len(a)), dim=1).values           # the first neighbour is itself
+    radius = (
+        torch.cdist(a, a).kthvalue(min(NEAREST + 1, len(a)), dim=1).values
+    )  # the first neighbour is itself
     inside = (torch.cdist(a, b) <= radius[:, None]).any(1).float().mean()
     return torch.where(a.isfinite().all(), inside, torch.nan)
 
@@ -35,8 +37,12 @@ def spread(made: Tensor) -> Tensor:
 def by_level(name: str, value: Tensor, share: Tensor) -> dict[str, Tensor]:
     """What to log of a value (B,): its mean, and that of each third of the times, as shares of t_max (0 where none is)."""
     inside = (3 * share).long().clamp(0, 2).to(value.device)[:, None] == torch.arange(3, device=value.device)
-    parts = torch.where(inside, value[:, None], 0).sum(0) / inside.sum(0).clamp(min=1)      # what is not finite stays apart
-    return {name: value.mean()} | {f"{name}_{level}": part for level, part in zip(("low", "mid", "high"), parts)}
+    parts = torch.where(inside, value[:, None], 0).sum(0) / inside.sum(0).clamp(
+        min=1
+    )  # what is not finite stays apart
+    return {name: value.mean()} | {
+        f"{name}_{level}": part for level, part in zip(("low", "mid", "high"), parts)
+    }
 
 
 def boundary(schedule: Schedule, t: Tensor, f: Tensor, x0: Tensor) -> dict[str, Tensor]:

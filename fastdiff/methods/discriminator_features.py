@@ -75,11 +75,15 @@ class Pictures(FeatureNetwork):
 
     def critic(self, gan, student, teacher, kinds):
         if gan.features:
-            raise FastdiffError("gan: features name modules of the teacher, and features_of is another network: leave them "
-                                "out")
+            raise FastdiffError(
+                "gan: features name modules of the teacher, and features_of is another network: leave them "
+                "out"
+            )
         if len(student.image_shape) != 3 or student.image_shape[0] not in (1, 3):
-            raise FastdiffError("features_of is a network of pictures of 1 or 3 channels, the samples have shape "
-                                f"{tuple(student.image_shape)}: choose teacher")
+            raise FastdiffError(
+                "features_of is a network of pictures of 1 or 3 channels, the samples have shape "
+                f"{tuple(student.image_shape)}: choose teacher"
+            )
         nets = {"student": student, **self.frozen(student)}
         with torch.no_grad():
             (features,) = self.seen(gan, nets, None, torch.zeros(1, *student.shape, device=student.device))
@@ -88,7 +92,9 @@ class Pictures(FeatureNetwork):
     def seen(self, gan, nets, batch, *parts):
         images = bare(nets["student"]).decoded(torch.cat(parts))
         with torch.autocast(images.device.type, enabled=False):
-            return apart([tokens(maps) for maps in nets["features"].seen(self.shown(images.float()))], len(parts))
+            return apart(
+                [tokens(maps) for maps in nets["features"].seen(self.shown(images.float()))], len(parts)
+            )
 
 
 @dataclass(frozen=True)
@@ -99,7 +105,7 @@ class VGG16(Pictures):
     size: int = 224
 
     def __post_init__(self):
-        LPIPS(self.weights, self.size)                                            # what it refuses is refused here too
+        LPIPS(self.weights, self.size)  # what it refuses is refused here too
 
     def open(self, device):
         return open_lpips(self.weights, device, torch.float32).to(device)
@@ -117,17 +123,23 @@ class Classifier(Pictures):
     def open(self, device):
         folder = Path(self.folder).expanduser()
         if not all((folder / file).is_file() for file in ("model.safetensors", "features.json")):
-            raise FastdiffError(f"features_of: {folder}: expected a folder with model.safetensors and features.json")
+            raise FastdiffError(
+                f"features_of: {folder}: expected a folder with model.safetensors and features.json"
+            )
         try:
             return load_features(folder)[0].to(device)
         except (OSError, RuntimeError, SafetensorError, ValueError, TypeError) as error:
-            raise FastdiffError(f"features_of: {folder} is damaged ({str(error).splitlines()[0]}): copy it again") from None
+            raise FastdiffError(
+                f"features_of: {folder} is damaged ({str(error).splitlines()[0]}): copy it again"
+            ) from None
 
     def critic(self, gan, student, teacher, kinds):
         size = self.open(student.device).size
         if tuple(student.image_shape[1:]) != (size, size):
-            raise FastdiffError(f"features_of: {self.folder} is of pictures of {size} x {size}, the samples have shape "
-                                f"{tuple(student.image_shape)}")
+            raise FastdiffError(
+                f"features_of: {self.folder} is of pictures of {size} x {size}, the samples have shape "
+                f"{tuple(student.image_shape)}"
+            )
         return super().critic(gan, student, teacher, kinds)
 
 

@@ -62,7 +62,9 @@ class PseudoHuber(Distance):
 
     def __post_init__(self):
         if not self.c > 0:
-            raise FastdiffError(f"distance: c = {self.c}, expected above 0: at 0 two equal samples have no gradient")
+            raise FastdiffError(
+                f"distance: c = {self.c}, expected above 0: at 0 two equal samples have no gradient"
+            )
 
     def __call__(self, a, b):
         return pseudo_huber(a - b, self.c * math.sqrt(a[0].numel()))
@@ -76,7 +78,9 @@ class Huber(Distance):
 
     def __post_init__(self):
         if not self.c > 0:
-            raise FastdiffError(f"distance: c = {self.c}, expected above 0: at 0 two equal samples have no gradient")
+            raise FastdiffError(
+                f"distance: c = {self.c}, expected above 0: at 0 two equal samples have no gradient"
+            )
 
     def __call__(self, a, b):
         error = (a - b).to(torch.promote_types(a.dtype, torch.float32))
@@ -96,7 +100,9 @@ class LPIPS(Distance):
 
     def __post_init__(self):
         if self.size < 16:
-            raise FastdiffError(f"distance: size = {self.size}, expected at least 16, which VGG16 halves four times")
+            raise FastdiffError(
+                f"distance: size = {self.size}, expected at least 16, which VGG16 halves four times"
+            )
 
     def __call__(self, a, b):
         self.refuse_but_images(a.shape[1:])
@@ -114,8 +120,10 @@ class LPIPS(Distance):
 
     def refuse_but_images(self, shape: tuple[int, ...]) -> None:
         if len(shape) != 3 or shape[0] not in (1, 3):
-            raise FastdiffError(f"distance lpips is for images of 1 or 3 channels, the samples have shape {tuple(shape)}: "
-                                "choose pseudo_huber, squared_l2 or l1")
+            raise FastdiffError(
+                f"distance lpips is for images of 1 or 3 channels, the samples have shape {tuple(shape)}: "
+                "choose pseudo_huber, squared_l2 or l1"
+            )
 
 
 DISTANCES |= {"squared_l2": SquaredL2, "l1": L1, "pseudo_huber": PseudoHuber, "huber": Huber, "lpips": LPIPS}

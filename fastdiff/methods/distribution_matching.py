@@ -23,10 +23,11 @@ from .diagnostics import coverage, spread
 class Matching(Method):
     """A kind of it says what two predictions of a noised sample, the teacher's and the fake's, make of the loss.
 
-    steps: numbers of steps that the student is trained for; it learns one jump of a walk of its own at a time, and the fake
-    is told which by a second time, where there are several. spacing: of its grids. times: law of the noise levels where
-    both are compared; fake_times: where fake and critic learn. fake_turns: of these, a turn of the student. guidance: of
-    the teacher, 1 being none. gan: a critic on the fake's features; critic_weight: of its loss beside the fake's own.
+    steps: numbers of steps that the student is trained for; it learns one jump of a walk of its own at a
+    time, and the fake is told which by a second time, where there are several. spacing: of its grids. times:
+    law of the noise levels where both are compared; fake_times: where fake and critic learn. fake_turns: of
+    these, a turn of the student. guidance: of the teacher, 1 being none. gan: a critic on the fake's
+    features; critic_weight: of its loss beside the fake's own.
     """
 
     steps: tuple[int, ...] = (1,)
@@ -40,16 +41,20 @@ class Matching(Method):
 
     training: ClassVar[dict] = {"betas": (0.0, 0.999)}
     teaches: ClassVar[bool] = True
-    through: ClassVar[bool] = False               # the loss leads back through the teacher and the fake
+    through: ClassVar[bool] = False  # the loss leads back through the teacher and the fake
 
     def __post_init__(self):
         for what in ("times", "fake_times"):
             if getattr(self, what).memory() is not None:
-                raise FastdiffError(f"{what}: importance is for denoising, choose uniform, lognormal or karras")
+                raise FastdiffError(
+                    f"{what}: importance is for denoising, choose uniform, lognormal or karras"
+                )
         numbers_of_steps(self.steps)
         if self.fake_turns < 1 or not self.critic_weight >= 0:
-            raise FastdiffError(f"fake_turns = {self.fake_turns}, critic_weight = {self.critic_weight}: expected at least "
-                                "1, and a weight of 0 or more")
+            raise FastdiffError(
+                f"fake_turns = {self.fake_turns}, critic_weight = {self.critic_weight}: expected at least "
+                "1, and a weight of 0 or more"
+            )
 
     @property
     def needs_images(self) -> bool:
@@ -61,8 +66,9 @@ class Matching(Method):
 
     def extras(self, student, teacher):
         for steps in self.steps:
-            time_grid(student.schedule, steps, self.spacing)                      # refused now
-        # Samples of different jumps differ: pooled, they could be shared out between them, and each alone be wrong.
+            time_grid(student.schedule, steps, self.spacing)  # refused now
+        # Samples of different jumps differ: pooled, they could be shared out between them, and each alone be
+        # wrong.
         fake = with_second_time(copied(teacher)) if sum(self.steps) > 1 else copied(teacher)
         return {"fake": fake} | self.gan.extras(fake)
 
@@ -81,9 +87,13 @@ class Matching(Method):
             x, jump = made(nets["student"], self, batch)
         t, eps, cond = self.fake_times.draw(rng, model.schedule)[0], rng.normal(x.shape[1:]).to(x), batch.cond
         y, at, told = model.schedule.mix(x, eps, t), t, cond
-        if self.gan.weight:                                                       # one pass: a wrapped network counts them
+        if self.gan.weight:  # one pass: a wrapped network counts them
             other, noise = self.fake_times.draw(rng, model.schedule)[0], rng.normal(x.shape[1:]).to(x)
-            y, at, told = torch.cat([y, model.schedule.mix(batch.x0, noise, other)]), torch.cat([t, other]), twice(cond)
+            y, at, told = (
+                torch.cat([y, model.schedule.mix(batch.x0, noise, other)]),
+                torch.cat([t, other]),
+                twice(cond),
+            )
         with self.gan.tapped(model) as features:
             p = nets["fake"](y, at, self.second(at, jump), told)
         n = len(x)
@@ -114,15 +124,26 @@ class Matching(Method):
         if self.gan.weight:
             terms["gan"] = self.gan.weight * self.gan.fooling(logits)
         loss, logs = pulled(x, leaf, terms)
-        return loss, logs | {"lag": lag(leaf, real, mine), "coverage": coverage(batch.x0, leaf), "spread": spread(leaf)}
+        return loss, logs | {
+            "lag": lag(leaf, real, mine),
+            "coverage": coverage(batch.x0, leaf),
+            "spread": spread(leaf),
+        }
 
-    def matching(self, nets: dict[str, nn.Module], x: Tensor, real: Tensor, fake: Tensor, t: Tensor,
-                 logits: Tensor | None) -> Tensor:
+    def matching(
+        self,
+        nets: dict[str, nn.Module],
+        x: Tensor,
+        real: Tensor,
+        fake: Tensor,
+        t: Tensor,
+        logits: Tensor | None,
+    ) -> Tensor:
         """The loss of samples x (B, ...) by what teacher and fake see in them at times t (B,)."""
         raise NotImplementedError
 
     def teacher_nfe(self):
-        return (1 if self.guidance == 1 else 2) / (self.fake_turns + 1)           # in one of these batches
+        return (1 if self.guidance == 1 else 2) / (self.fake_turns + 1)  # in one of these batches
 
     def sampling(self):
         return Sampling("consistency", self.spacing, self.steps, only=True)
@@ -131,7 +152,8 @@ class Matching(Method):
 def made(student: nn.Module, method: Matching, batch: Batch) -> tuple[Tensor, Tensor]:
     """Samples (B, ...) of the student, with a gradient through the last jump alone (backward simulation), and its time ().
 
-    They come of a walk of one of its numbers of steps, which ends at any of its points, alike for the whole batch.
+    They come of a walk of one of its numbers of steps, which ends at any of its points, alike for the whole
+    batch.
     """
     model, rng, cond = bare(student), batch.rng, batch.cond
     steps = method.steps[int(batch.shared.integers(0, len(method.steps)))]
@@ -142,7 +164,7 @@ def made(student: nn.Module, method: Matching, batch: Batch) -> tuple[Tensor, Te
     with torch.no_grad():
         for t, s in zip(grid[:last], grid[1:]):
             x = model.schedule.mix(model(x, t, zero, cond).x0, rng.normal(x.shape[1:]).to(x), s)
-    torch.clear_autocast_cache()                                                  # older ones keep casts without a way back
+    torch.clear_autocast_cache()  # older ones keep casts without a way back
     return student(x, grid[last], zero, cond).x0, grid[last].to(x.device)
 
 

@@ -13,7 +13,7 @@ from .base import per_sample
 from .distribution_matching import Matching
 from .time_sampling import LossMemory
 
-MOST = 10.0            # of |ln r|: where a critic is sure
+MOST = 10.0  # of |ln r|: where a critic is sure
 
 
 @dataclass
@@ -32,8 +32,13 @@ class DMD2(Matching):
 
 # h(r) = f''(r) r^2 of the divergence f, r the density of the data by that of the samples (Xu et al. 2025).
 DIVERGENCES = {
-    "reverse_kl": torch.ones_like, "forward_kl": lambda r: r, "jensen_shannon": lambda r: r / (1 + r),
-    "softened": lambda r: 1 / (1 + r), "hellinger": torch.sqrt, "neyman": lambda r: 1 / r, "jeffreys": lambda r: 1 + r,
+    "reverse_kl": torch.ones_like,
+    "forward_kl": lambda r: r,
+    "jensen_shannon": lambda r: r / (1 + r),
+    "softened": lambda r: 1 / (1 + r),
+    "hellinger": torch.sqrt,
+    "neyman": lambda r: 1 / r,
+    "jeffreys": lambda r: 1 + r,
 }
 
 
@@ -44,15 +49,18 @@ class FDistill(DMD2):
     h is divided by its root mean square at that level of noise, as remembered.
     """
 
-    divergence: Literal["reverse_kl", "forward_kl", "jensen_shannon", "softened", "hellinger", "neyman", "jeffreys"] = (
-        "jensen_shannon")
+    divergence: Literal[
+        "reverse_kl", "forward_kl", "jensen_shannon", "softened", "hellinger", "neyman", "jeffreys"
+    ] = "jensen_shannon"
     gan: Adversary = Adversary(weight=1e-3)
 
     def __post_init__(self):
         super().__post_init__()
         if not self.gan.weight or self.gan.loss != "softplus":
-            raise FastdiffError("gan: f_distill reads the ratio of densities from a critic: expected a weight above 0 and "
-                                "loss softplus")
+            raise FastdiffError(
+                "gan: f_distill reads the ratio of densities from a critic: expected a weight above 0 and "
+                "loss softplus"
+            )
 
     def extras(self, student, teacher):
         return super().extras(student, teacher) | {"ratios": LossMemory(bins=20, decay=0.99)}

@@ -18,8 +18,8 @@ from .diagnostics import coverage, spread
 class GAN(Method):
     """Generator and critic from scratch: the generator is a network that is asked at t_max alone, for clean data.
 
-    critic_turns: of the critic, a turn of the student. gan: with loss minimax the original; its penalty r1 is on the
-    gradient by the data themselves. The critic has a trunk of its own, as wide as its head.
+    critic_turns: of the critic, a turn of the student. gan: with loss minimax the original; its penalty r1 is
+    on the gradient by the data themselves. The critic has a trunk of its own, as wide as its head.
     """
 
     critic_turns: int = 1
@@ -31,8 +31,10 @@ class GAN(Method):
         if self.critic_turns < 1:
             raise FastdiffError(f"critic_turns = {self.critic_turns}: expected at least 1")
         if not self.gan.weight or self.gan.features:
-            raise FastdiffError("gan: its critic is all that this method learns from, and looks at samples alone: expected "
-                                "a weight above 0, and no features of a network")
+            raise FastdiffError(
+                "gan: its critic is all that this method learns from, and looks at samples alone: expected "
+                "a weight above 0, and no features of a network"
+            )
 
     @property
     def cycle(self) -> int:
@@ -53,7 +55,9 @@ class GAN(Method):
         if "critic" in turn:
             return self.gan.telling(partial(nets["critic"], cond=twice(batch.cond)), [batch.x0], [x])
         leaf = x.detach().requires_grad_()
-        loss, logs = pulled(x, leaf, {"gan": self.gan.weight * self.gan.fooling(nets["critic"]([leaf], batch.cond))})
+        loss, logs = pulled(
+            x, leaf, {"gan": self.gan.weight * self.gan.fooling(nets["critic"]([leaf], batch.cond))}
+        )
         return loss, logs | {"coverage": coverage(batch.x0, leaf), "spread": spread(leaf)}
 
     def sampling(self):

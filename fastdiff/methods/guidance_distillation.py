@@ -30,7 +30,9 @@ class GuidedDistillation(Method):
     def __post_init__(self):
         low, high = self.weights
         if not 0 <= low <= high < math.inf:
-            raise FastdiffError(f"weights = {low:g}, {high:g}: expected a range of guidance, of which 1 is none")
+            raise FastdiffError(
+                f"weights = {low:g}, {high:g}: expected a range of guidance, of which 1 is none"
+            )
 
     def student(self, model):
         return with_guidance(model, self.weights)
@@ -38,7 +40,9 @@ class GuidedDistillation(Method):
     def extras(self, student, teacher):
         if teacher.guidance or (teacher.net.null_label is None and not teacher.text):
             lack = "is told its guidance already" if teacher.guidance else "takes no labels"
-            raise FastdiffError(f"guided: the teacher {lack}: choose one with labels, model.labels: true, or with prompts")
+            raise FastdiffError(
+                f"guided: the teacher {lack}: choose one with labels, model.labels: true, or with prompts"
+            )
         return {}
 
     def loss(self, turn, nets, batch, progress):

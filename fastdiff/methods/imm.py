@@ -18,9 +18,9 @@ LINE = Flow()
 class IMM(Method):
     """Algorithm 1, on the straight line of (x0, eps) whatever the student's schedule.
 
-    M samples share (s, r, t); those landed from t and those from r are held together by the kernel's discrepancy (M = 1 is
-    consistency training). times: law of t; s is uniform below. r is where sigma / alpha is less by `span` / 2^k, but never
-    before s. a, b: of the weight sigmoid(b - logSNR) alpha^a.
+    M samples share (s, r, t); those landed from t and those from r are held together by the kernel's
+    discrepancy (M = 1 is consistency training). times: law of t; s is uniform below. r is where sigma / alpha
+    is less by `span` / 2^k, but never before s. a, b: of the weight sigmoid(b - logSNR) alpha^a.
     """
 
     times: Law = Uniform(0.006)
@@ -32,7 +32,9 @@ class IMM(Method):
 
     def __post_init__(self):
         if self.times.memory() is not None:
-            raise FastdiffError("times: importance is for denoising, choose uniform, logit_normal or lognormal")
+            raise FastdiffError(
+                "times: importance is for denoising, choose uniform, logit_normal or lognormal"
+            )
         if self.M < 1 or self.k < 0:
             raise FastdiffError(f"M = {self.M}, k = {self.k}: expected M at least 1 and k at least 0")
         if not self.span > 0:
@@ -45,27 +47,37 @@ class IMM(Method):
         model, x0 = bare(nets["student"]), batch.x0
         schedule, groups = model.schedule, len(x0) // self.M
         if len(x0) % self.M:
-            raise FastdiffError(f"imm: {len(x0)} samples make no groups of M = {self.M}: choose a train.batch that divides "
-                                "by M, accumulate and the processes")
+            raise FastdiffError(
+                f"imm: {len(x0)} samples make no groups of M = {self.M}: choose a train.batch that divides "
+                "by M, accumulate and the processes"
+            )
         # A group is every groups-th sample, so that one process has it whole however many share the batch.
         t, s, r = (time[:groups].repeat(self.M) for time in self.draw(batch.rng, schedule))
         eps = batch.rng.normal(x0.shape[1:]).to(x0)
-        x_t, x_r = schedule.mix(x0, eps, t), schedule.mix(x0, eps, r)             # x_r: DDIM from x_t by this very x0
-        with alike(x_t):                                                          # the same dropout mask for both
+        x_t, x_r = schedule.mix(x0, eps, t), schedule.mix(x0, eps, r)  # x_r: DDIM from x_t by this very x0
+        with alike(x_t):  # the same dropout mask for both
             y_t = landed(schedule, nets["student"](x_t, t, s, batch.cond), s)
         with torch.no_grad():
             y_r = landed(schedule, model(x_r, r, s, batch.cond), s)
         far, near, end = (schedule.straight(time[:groups]) for time in (t, r, s))
         one, other = (y.reshape(self.M, groups, -1).transpose(0, 1) for y in (y_t, y_r))
-        reach = (far - end).clamp(min=1e-9) / (far**2 + (1 - far) ** 2).sqrt()    # |c_out|: of y per unit of the network
-        mmd = sum(sign * laplace(a, b, reach).mean((1, 2))
-                  for sign, a, b in ((1, one, one), (1, other, other), (-2, one, other)))
+        reach = (far - end).clamp(min=1e-9) / (
+            far**2 + (1 - far) ** 2
+        ).sqrt()  # |c_out|: of y per unit of the network
+        mmd = sum(
+            sign * laplace(a, b, reach).mean((1, 2))
+            for sign, a, b in ((1, one, one), (1, other, other), (-2, one, other))
+        )
         error = per_sample((y_t - y_r).detach().square()).sqrt()
-        return (self.weight(far).to(mmd) * mmd).mean(), {"mmd": mmd.mean(), "gap": (far - near).mean(),
-                                                         **by_level("self_error", error, schedule.straight(t))}
+        return (self.weight(far).to(mmd) * mmd).mean(), {
+            "mmd": mmd.mean(),
+            "gap": (far - near).mean(),
+            **by_level("self_error", error, schedule.straight(t)),
+        }
 
     def draw(self, rng, schedule):
         """t, s < t, and r between them, on the schedule's own clock."""
+
         def own(ratio):
             return schedule.time_of(ratio).clamp(0, schedule.t_max)
 
@@ -90,5 +102,5 @@ def landed(schedule, p, s):
 def laplace(a, b, reach):
     """exp(-|a - b| / (reach D)) of every pair in a group: (G, M, D) twice, (G,) -> (G, M, M)."""
     apart = torch.promote_types(a.dtype, torch.float32)
-    distance = (a.to(apart)[:, :, None] - b.to(apart)[:, None]).norm(dim=-1)      # no gradient where it is 0
+    distance = (a.to(apart)[:, :, None] - b.to(apart)[:, None]).norm(dim=-1)  # no gradient where it is 0
     return (-distance.clamp(min=1e-8) / like(reach * a.shape[-1], distance)).exp()

@@ -24,7 +24,9 @@ class KD(Method):
         eps, schedule = noise_of(batch, "kd"), bare(nets["student"]).schedule
         t = torch.full((len(eps),), schedule.t_max, dtype=torch.float64, device=eps.device)
         f = nets["student"](schedule.alpha_sigma(t[0])[1] * eps, t, torch.zeros_like(t), batch.cond).x0
-        return self.distance(f, batch.x0).mean(), {"error": per_sample((f - batch.x0).detach().square()).mean().sqrt()}
+        return self.distance(f, batch.x0).mean(), {
+            "error": per_sample((f - batch.x0).detach().square()).mean().sqrt()
+        }
 
     def sampling(self):
         return Sampling("ddim", "uniform", (1,), only=True)
@@ -33,6 +35,8 @@ class KD(Method):
 def noise_of(batch: Batch, name: str) -> Tensor:
     """The noise that a batch of pairs was made from."""
     if batch.eps is None:
-        raise FastdiffError(f"method {name} learns from stored pairs of noise and sample, and these data have no noise: "
-                            "make a stage with pairs and name it as data")
+        raise FastdiffError(
+            f"method {name} learns from stored pairs of noise and sample, and these data have no noise: "
+            "make a stage with pairs and name it as data"
+        )
     return batch.eps

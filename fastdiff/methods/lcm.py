@@ -17,7 +17,7 @@ from .diagnostics import by_level
 from .jvp import alike
 
 NO_GUIDANCE = (1.0, 1.0)
-BOUNDED = {"eps": "lcm_eps", "v": "lcm_v"}         # rows that LCM puts its boundary condition around
+BOUNDED = {"eps": "lcm_eps", "v": "lcm_v"}  # rows that LCM puts its boundary condition around
 
 
 @dataclass
@@ -42,10 +42,14 @@ class OnGrid(Method):
     def __post_init__(self):
         low, high = self.weights
         if not 0 <= low <= high < math.inf:
-            raise FastdiffError(f"weights = {low:g}, {high:g}: expected a range of guidance, of which 1 is none")
+            raise FastdiffError(
+                f"weights = {low:g}, {high:g}: expected a range of guidance, of which 1 is none"
+            )
         if self.points < 1 or not 0 <= self.mu < 1:
-            raise FastdiffError(f"points = {self.points}, mu = {self.mu}: expected at least 1 point, and a decay, 0 to less "
-                                "than 1")
+            raise FastdiffError(
+                f"points = {self.points}, mu = {self.mu}: expected at least 1 point, and a decay, 0 to less "
+                "than 1"
+            )
 
     def student(self, model):
         low, high = self.weights
@@ -53,11 +57,20 @@ class OnGrid(Method):
 
     def extras(self, student, teacher):
         if student.schedule.timesteps % self.points:
-            raise FastdiffError(f"points = {self.points}: expected a divisor of the schedule's {student.schedule.timesteps} "
-                                "timesteps")
-        if not (self.weights == NO_GUIDANCE or teacher.guidance or teacher.text or teacher.net.null_label is not None):
-            raise FastdiffError("guidance needs a teacher with labels, model.labels: true, or with prompts: set weights to "
-                                "[1, 1], which is none")
+            raise FastdiffError(
+                f"points = {self.points}: expected a divisor of the schedule's {student.schedule.timesteps} "
+                "timesteps"
+            )
+        if not (
+            self.weights == NO_GUIDANCE
+            or teacher.guidance
+            or teacher.text
+            or teacher.net.null_label is not None
+        ):
+            raise FastdiffError(
+                "guidance needs a teacher with labels, model.labels: true, or with prompts: set weights to "
+                "[1, 1], which is none"
+            )
         return {}
 
     def averages(self):
@@ -70,12 +83,12 @@ class OnGrid(Method):
         t, s = (self.time(schedule, place).clamp(min=bottom) for place in (n, n - 1))
         x = schedule.mix(batch.x0, rng.normal(batch.x0.shape[1:]).to(batch.x0), t)
         u = self.end(schedule, t, s, rng)
-        with alike(x):                                                            # the same dropout mask for both
+        with alike(x):  # the same dropout mask for both
             found = schedule.mix(*nets["student"](x, t, u, cond), u)
         with torch.no_grad():
             near = self.step(nets["teacher"], schedule, x, t, s, cond)
             net = nets["target"].train(student.training) if "target" in nets else student
-            further = like(s > u.clamp(min=bottom), x) > 0                        # else x_s is where the jump ends
+            further = like(s > u.clamp(min=bottom), x) > 0  # else x_s is where the jump ends
             wanted = torch.where(further, schedule.mix(*net(near, s, u, cond), u), near)
         return self.compared(turn, nets, batch, found, wanted, t, u)
 
@@ -98,7 +111,13 @@ class OnGrid(Method):
 
     def step(self, teacher, schedule, x, t, s, cond):
         """x_s, a DDIM step of the guided teacher from x_t."""
-        weight = 1.0 if teacher.guidance else like(cond["guidance"], x) if "guidance" in (cond or ()) else self.weights[0]
+        weight = (
+            1.0
+            if teacher.guidance
+            else like(cond["guidance"], x)
+            if "guidance" in (cond or ())
+            else self.weights[0]
+        )
         return schedule.mix(*guided(teacher, x, t, s, cond, weight), s)
 
     def teacher_nfe(self):
@@ -114,12 +133,15 @@ class OnGrid(Method):
 class LCM(OnGrid):
     """Latent consistency distillation: the jump ends at clean data.
 
-    Of a teacher that predicts eps or v the student is LCM's, which is the identity at the first timestep (lcm_eps, lcm_v).
+    Of a teacher that predicts eps or v the student is LCM's, which is the identity at the first timestep
+    (lcm_eps, lcm_v).
     """
 
     def student(self, model):
         if model.predicts == "x0":
-            raise FastdiffError("lcm needs a model that predicts eps, v, velocity or edm: one of x0 has no f(x, 0) = x")
+            raise FastdiffError(
+                "lcm needs a model that predicts eps, v, velocity or edm: one of x0 has no f(x, 0) = x"
+            )
         student = super().student(model)
         return bounded(student) if student.predicts in BOUNDED else student
 
@@ -134,8 +156,9 @@ class LCM(OnGrid):
 class TCD(OnGrid):
     """Trajectory consistency distillation: the jump ends anywhere between the data and s.
 
-    That is (1 - gamma) s of every gamma, so that one student serves all of the sampler's. The network is not told the end:
-    the jump is the DDIM form of its prediction at t (the paper's semi-linear function of first order).
+    That is (1 - gamma) s of every gamma, so that one student serves all of the sampler's. The network is not
+    told the end: the jump is the DDIM form of its prediction at t (the paper's semi-linear function of first
+    order).
     """
 
     def end(self, schedule, t, s, rng):
@@ -149,8 +172,9 @@ class TCD(OnGrid):
 class PCM(OnGrid):
     """Phased consistency distillation: the jump ends where t's own phase does.
 
-    phases: parts of the grid, and the steps of a deterministic sampling; another number needs another student. gan: a critic
-    on the teacher's features of the student's jump and its target, noised within the phase; 0.1 is the paper's weight.
+    phases: parts of the grid, and the steps of a deterministic sampling; another number needs another
+    student. gan: a critic on the teacher's features of the student's jump and its target, noised within the
+    phase; 0.1 is the paper's weight.
     """
 
     phases: int = 4
@@ -164,7 +188,7 @@ class PCM(OnGrid):
 
     def end(self, schedule, t, s, rng):
         edges = time_grid(schedule, self.phases, self.spacing).flip(0).to(t)
-        half = self.time(schedule, 0.5)                                           # an edge is the end of the phase above it
+        half = self.time(schedule, 0.5)  # an edge is the end of the phase above it
         return edges[torch.searchsorted(edges, t - half) - 1]
 
     def extras(self, student, teacher):
@@ -179,7 +203,10 @@ class PCM(OnGrid):
         level = u + batch.rng.uniform() * (t - u)
 
         def seen(*parts):
-            raised = [noised(nets["teacher"].schedule, x, u, level, batch.rng.normal(x.shape[1:]).to(x)) for x in parts]
+            raised = [
+                noised(nets["teacher"].schedule, x, u, level, batch.rng.normal(x.shape[1:]).to(x))
+                for x in parts
+            ]
             return self.gan.seen(nets["teacher"], raised, [level] * len(parts), batch.cond)
 
         if "critic" in turn:
@@ -188,12 +215,18 @@ class PCM(OnGrid):
             return self.gan.telling(nets["critic"], real, made)
         leaf = found.detach().requires_grad_()
         logits = nets["critic"](*seen(leaf))
-        loss, logs = pulled(found, leaf, {"agreement": self.distance(leaf, wanted).mean(),
-                                          "gan": self.gan.weight * self.gan.fooling(logits)})
+        loss, logs = pulled(
+            found,
+            leaf,
+            {
+                "agreement": self.distance(leaf, wanted).mean(),
+                "gan": self.gan.weight * self.gan.fooling(logits),
+            },
+        )
         return loss, logs | self.health(nets, leaf, wanted, t)
 
     def teacher_nfe(self):
-        return super().teacher_nfe() + 1.5 * (self.gan.weight > 0)                # two in the critic's turn, one in its own
+        return super().teacher_nfe() + 1.5 * (self.gan.weight > 0)  # two in the critic's turn, one in its own
 
     def sampling(self):
         return Sampling("ddim", self.spacing, (self.phases,), only=True)
@@ -203,12 +236,15 @@ def noised(schedule, x, t, u, eps):
     """x_u of x_t, of data that are noised further from t to u."""
     (alpha_t, sigma_t), (alpha_u, sigma_u) = schedule.alpha_sigma(t), schedule.alpha_sigma(u)
     shrink = alpha_u / alpha_t
-    return like(shrink, x) * x + like((sigma_u.square() - (shrink * sigma_t).square()).clamp(min=0).sqrt(), x) * eps
+    return (
+        like(shrink, x) * x
+        + like((sigma_u.square() - (shrink * sigma_t).square()).clamp(min=0).sqrt(), x) * eps
+    )
 
 
 def bounded(model: Denoiser) -> Denoiser:
     """The same network, of eps or v, as LCM's consistency function; the weights are shared."""
     student = deepcopy(model, {id(part): part for part in (model.net, model.base)})
     student.predicts, student.solved = BOUNDED[model.predicts], {}
-    student.sigma_data = model.sigma_data if model.scale_input else 0.5           # scaled inputs depend on it
+    student.sigma_data = model.sigma_data if model.scale_input else 0.5  # scaled inputs depend on it
     return student

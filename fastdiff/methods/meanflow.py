@@ -35,7 +35,9 @@ class MeanFlow(Method):
 
     def __post_init__(self):
         if self.times.memory() is not None:
-            raise FastdiffError("times: importance is for denoising, choose logit_normal, uniform or lognormal")
+            raise FastdiffError(
+                "times: importance is for denoising, choose logit_normal, uniform or lognormal"
+            )
         if not 0 <= self.share < 1:
             raise FastdiffError(f"share = {self.share}: expected a share of examples, 0 to less than 1")
         if not (self.p >= 0 and self.c > 0):
@@ -52,18 +54,21 @@ class MeanFlow(Method):
         t, r = self.pair(batch.rng, schedule)
         e = batch.rng.normal(x0.shape[1:]).to(x0)
         x, gap = schedule.mix(x0, e, t), schedule.straight(t) - schedule.straight(r)
-        with alike(x):                                                            # the same dropout mask for all passes
+        with alike(x):  # the same dropout mask for all passes
             u = average_velocity(nets["student"](x, t, r, cond))
         with torch.no_grad():
             with alike(x):
                 path = self.path(model, x, t, cond, (x0, e))
-            slope = like(gap, x) * self.derivative(model, path, t, r, cond)       # (t - r) du/dt
-        error = (u - (e - x0 - slope)).flatten(1).square().sum(1)                 # S
+            slope = like(gap, x) * self.derivative(model, path, t, r, cond)  # (t - r) du/dt
+        error = (u - (e - x0 - slope)).flatten(1).square().sum(1)  # S
         loss = (error / (error.detach() + self.c) ** self.p).mean()
         at_rest = (gap == 0).to(error)
-        return loss, {"tangent": slope.flatten(1).norm(dim=1).mean(), "gap": gap.mean(),
-                      "boundary": (error.detach() * at_rest).sum() / at_rest.sum().clamp(min=1),
-                      **by_level("error", error.detach(), schedule.straight(t))}
+        return loss, {
+            "tangent": slope.flatten(1).norm(dim=1).mean(),
+            "gap": gap.mean(),
+            "boundary": (error.detach() * at_rest).sum() / at_rest.sum().clamp(min=1),
+            **by_level("error", error.detach(), schedule.straight(t)),
+        }
 
     def pair(self, rng, schedule):
         """t and r <= t, on the schedule's own clock."""
@@ -85,18 +90,24 @@ class MeanFlow(Method):
 
         if not self.differences:
             (alpha, sigma), (alpha_rate, sigma_rate) = schedule.alpha_sigma(t), schedule.rates(t)
-            rate = (alpha + sigma) ** 2 / (sigma_rate * alpha - sigma * alpha_rate)      # dt / d(the line's clock)
+            rate = (alpha + sigma) ** 2 / (
+                sigma_rate * alpha - sigma * alpha_rate
+            )  # dt / d(the line's clock)
             velocity = schedule.velocity(*path, t)
             return jvp(u, (schedule.mix(*path, t), t), (like(rate, velocity) * velocity, rate))[1]
         here, top = schedule.straight(t), schedule.straight(t.new_tensor(schedule.t_max))
         late = torch.minimum(here + self.differences, top)
-        early = torch.maximum(here - self.differences, schedule.straight(r))      # a jump from before r was never asked for
-        after, before = (schedule.time_of(line / (1 - line)).clamp(max=schedule.t_max) for line in (late, early))
+        early = torch.maximum(
+            here - self.differences, schedule.straight(r)
+        )  # a jump from before r was never asked for
+        after, before = (
+            schedule.time_of(line / (1 - line)).clamp(max=schedule.t_max) for line in (late, early)
+        )
         with torch.autocast(t.device.type, enabled=False):
             with alike(t):
                 rise = u(schedule.mix(*path, after), after)
             rise = rise - u(schedule.mix(*path, before), before)
-        return rise / like((late - early).clamp(min=1e-9), rise)                  # at the top r may be t: no rise
+        return rise / like((late - early).clamp(min=1e-9), rise)  # at the top r may be t: no rise
 
     def sampling(self):
         return Sampling("ddim", "uniform", (1, 2, 4, 8))

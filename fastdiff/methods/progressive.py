@@ -20,9 +20,9 @@ from .base import Method, bare, per_sample
 class Progressive(Method):
     """One round (algorithm 2). steps: N of the student's grid t = i / N; the teacher walks it in 2 N.
 
-    weight: of the squared error in x0, truncated SNR max(alpha^2 / sigma^2, 1) or SNR + 1, which is the error in v.
-    A round starts with a fresh optimizer, ends at learning rate zero, and keeps no average of weights. gan: a critic on the
-    teacher's features of where a jump ends, beside those of where it began.
+    weight: of the squared error in x0, truncated SNR max(alpha^2 / sigma^2, 1) or SNR + 1, which is the error
+    in v. A round starts with a fresh optimizer, ends at learning rate zero, and keeps no average of weights.
+    gan: a critic on the teacher's features of where a jump ends, beside those of where it began.
     """
 
     steps: int = 8
@@ -45,12 +45,16 @@ class Progressive(Method):
     def loss(self, turn, nets, batch, progress):
         model, teacher = bare(nets["student"]), nets["teacher"]
         schedule, i = model.schedule, batch.rng.integers(1, self.steps + 1).double()
-        t, mid, s = (schedule.t_max * place / self.steps for place in self.walk(i))       # t_max, of zero SNR, is included
+        t, mid, s = (
+            schedule.t_max * place / self.steps for place in self.walk(i)
+        )  # t_max, of zero SNR, is included
         x = schedule.mix(batch.x0, batch.rng.normal(batch.x0.shape[1:]).to(batch.x0), t)
         with torch.no_grad():
             half = schedule.mix(*teacher(x, t, mid, batch.cond), mid)
             late = teacher(half, mid, s, batch.cond)
-            target = torch.where(like(s > 0, x) > 0, implied(schedule, x, t, schedule.mix(*late, s), s), late.x0)
+            target = torch.where(
+                like(s > 0, x) > 0, implied(schedule, x, t, schedule.mix(*late, s), s), late.x0
+            )
         if "critic" in turn:
             with torch.no_grad():
                 made = nets["student"](x, t, s, batch.cond).x0
@@ -62,12 +66,16 @@ class Progressive(Method):
         if not self.gan.weight:
             return error, {}
         (features,) = self.seen(teacher, batch.cond, x, t, s, leaf)
-        return pulled(found, leaf, {"error": error, "gan": self.gan.weight * self.gan.fooling(nets["critic"](features))})
+        return pulled(
+            found, leaf, {"error": error, "gan": self.gan.weight * self.gan.fooling(nets["critic"](features))}
+        )
 
     def seen(self, teacher, cond, x, t, s, *parts):
         """What the critic sees of jumps from (x, t) to s by the clean data that they are led by."""
         ends = [led(teacher.schedule, x, t, x0, s) for x0 in parts]
-        told = s.clamp(min=teacher.schedule.t_max / teacher.schedule.timesteps)   # at 0 a teacher was never trained
+        told = s.clamp(
+            min=teacher.schedule.t_max / teacher.schedule.timesteps
+        )  # at 0 a teacher was never trained
         *there, here = self.gan.seen(teacher, [*ends, x], [told] * len(ends) + [t], cond)
         return [[torch.cat(pair, -1) for pair in zip(features, here, strict=True)] for features in there]
 
@@ -76,7 +84,7 @@ class Progressive(Method):
         return i, i - 0.5, i - 1
 
     def teacher_nfe(self):
-        return 4.5 if self.gan.weight else 2                                      # two more here, three in the other turn
+        return 4.5 if self.gan.weight else 2  # two more here, three in the other turn
 
     def sampling(self):
         return Sampling("ddim", "uniform", (self.steps,), only=True)
@@ -86,16 +94,18 @@ class Progressive(Method):
 class Stochastic(Progressive):
     """A round for the sampler overshoot (Meng et al. 2023, section 3.3): a jump of 2 / N, then noise back up by 1 / N.
 
-    steps: N, the student's evaluations. A teacher of 2 N such steps jumps by 1 / N, and two of its jumps are the student's;
-    from the last point, 1 / N, there is room for one.
+    steps: N, the student's evaluations. A teacher of 2 N such steps jumps by 1 / N, and two of its jumps are
+    the student's; from the last point, 1 / N, there is room for one.
     """
 
     def __post_init__(self):
         if self.steps < 2:
-            raise FastdiffError(f"steps = {self.steps}: expected at least 2, as one step has no noise; choose progressive")
+            raise FastdiffError(
+                f"steps = {self.steps}: expected at least 2, as one step has no noise; choose progressive"
+            )
 
     def walk(self, i):
-        return i, torch.where(i > 1, i - 1, i), (i - 2).clamp(min=0)              # from i = 1 the first step stays there
+        return i, torch.where(i > 1, i - 1, i), (i - 2).clamp(min=0)  # from i = 1 the first step stays there
 
     def sampling(self):
         return Sampling("overshoot", "uniform", (self.steps,), only=True)

@@ -45,9 +45,13 @@ class Reflow(Method):
 
     def __post_init__(self):
         if self.times.memory() is not None:
-            raise FastdiffError("times: importance is for denoising, choose u_shaped, uniform or logit_normal")
+            raise FastdiffError(
+                "times: importance is for denoising, choose u_shaped, uniform or logit_normal"
+            )
         if isinstance(self.distance, LPIPS):
-            raise FastdiffError("distance: reflow's is one of velocities, lpips is for images; choose squared_l2 or l1")
+            raise FastdiffError(
+                "distance: reflow's is one of velocities, lpips is for images; choose squared_l2 or l1"
+            )
 
     def loss(self, turn, nets, batch, progress):
         x0, eps, schedule = batch.x0, noise_of(batch, "reflow"), bare(nets["student"]).schedule

@@ -20,11 +20,12 @@ from .jvp import alike, jvp
 class SCT(Method):
     """Consistency training at gap zero (algorithm 1), for a model of any schedule.
 
-    TrigFlow's x = cos x0 / sigma_data + sin eps and F = cos eps - sin x0 / sigma_data are the same pair (x0, eps) at the
-    angle tan = sigma / (alpha sigma_data), and cos sin d/d(angle) = d/d ln(sigma / alpha). warmup: images over which the
-    second half of the tangent g comes in. c: of its normalisation. differences: stride in ln(sigma / alpha) of central
-    differences in the place of the exact derivative; 0 for that. A network that sees its time through fast waves
-    (time_input: timestep) has a wild derivative: give it differences, 0.1 say, or time_input: time.
+    TrigFlow's x = cos x0 / sigma_data + sin eps and F = cos eps - sin x0 / sigma_data are the same pair (x0,
+    eps) at the angle tan = sigma / (alpha sigma_data), and cos sin d/d(angle) = d/d ln(sigma / alpha).
+    warmup: images over which the second half of the tangent g comes in. c: of its normalisation. differences:
+    stride in ln(sigma / alpha) of central differences in the place of the exact derivative; 0 for that. A
+    network that sees its time through fast waves (time_input: timestep) has a wild derivative: give it
+    differences, 0.1 say, or time_input: time.
     """
 
     times: Law = LogNormal(-1.0, 1.4)
@@ -36,7 +37,9 @@ class SCT(Method):
 
     def __post_init__(self):
         if self.times.memory() is not None:
-            raise FastdiffError("times: importance is for denoising, choose lognormal, uniform or logit_normal")
+            raise FastdiffError(
+                "times: importance is for denoising, choose lognormal, uniform or logit_normal"
+            )
         for name, least in (("warmup", 0), ("differences", 0)):
             if not getattr(self, name) >= least:
                 raise FastdiffError(f"{name} = {getattr(self, name)}: expected at least {least}")
@@ -54,7 +57,7 @@ class SCT(Method):
         t, _ = self.times.draw(batch.rng, schedule)
         eps = batch.rng.normal(batch.x0.shape[1:]).to(batch.x0)
         x = schedule.mix(batch.x0, eps, t)
-        with alike(x):                                                            # the same dropout mask for all passes
+        with alike(x):  # the same dropout mask for all passes
             p = nets["student"](x, t, torch.zeros_like(t), batch.cond)
         F, r = flow(model, *p, t), min(1.0, progress.images / self.warmup) if self.warmup else 1.0
         with torch.no_grad():
@@ -63,8 +66,11 @@ class SCT(Method):
             target = F + g / like(norm + self.c, g)
         w = nets["weighting"](angle(model, t))
         loss = (w.exp() * per_sample((F - target).square()) - w).mean()
-        return loss, {"weighting": w.mean(), **boundary(schedule, t, p.x0, batch.x0),
-                      **by_level("tangent", norm, t / schedule.t_max)}
+        return loss, {
+            "weighting": w.mean(),
+            **boundary(schedule, t, p.x0, batch.x0),
+            **by_level("tangent", norm, t / schedule.t_max),
+        }
 
     def path(self, nets, batch, x, eps, t):
         """The pair (x0, eps) that x moves along."""
@@ -74,7 +80,9 @@ class SCT(Method):
         """cos df/dt of f = cos x - sin F, its second half r times."""
         cos, sin = (like(wave, F) for wave in (angle(model, t).cos(), angle(model, t).sin()))
         x = cos * path[0] / model.sigma_data + sin * path[1]
-        return -(cos**2) * (F - flow(model, *path, t)) - r * (cos * sin * x + self.derivative(model, path, t, cond))
+        return -(cos**2) * (F - flow(model, *path, t)) - r * (
+            cos * sin * x + self.derivative(model, path, t, cond)
+        )
 
     def derivative(self, model, path, t, cond):
         """dF / d ln(sigma / alpha) along a path of constant (x0, eps)."""
@@ -85,11 +93,13 @@ class SCT(Method):
 
         if not self.differences:
             (alpha, sigma), (alpha_rate, sigma_rate) = schedule.alpha_sigma(t), schedule.rates(t)
-            rate = alpha * sigma / (alpha * sigma_rate - sigma * alpha_rate)      # dt / d ln(sigma / alpha)
+            rate = alpha * sigma / (alpha * sigma_rate - sigma * alpha_rate)  # dt / d ln(sigma / alpha)
             x = schedule.mix(*path, t)
             return jvp(F, (x, t), (schedule.velocity(*path, t) * like(rate, x), rate))[1]
         stride, ratio = math.exp(self.differences), ratio_of(schedule, t)
-        after, before = (schedule.time_of(ratio * by).clamp(max=schedule.t_max) for by in (stride, 1 / stride))
+        after, before = (
+            schedule.time_of(ratio * by).clamp(max=schedule.t_max) for by in (stride, 1 / stride)
+        )
         with torch.no_grad(), torch.autocast(t.device.type, enabled=False):
             with alike(t):
                 rise = F(schedule.mix(*path, after), after)

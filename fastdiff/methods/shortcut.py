@@ -18,8 +18,9 @@ from .meanflow import average_velocity
 class Shortcut(Method):
     """Jumps d = 1, 1/2, 1/4, ... 1 / steps of the student's clock, which is told d by where it lands: s = t - d.
 
-    share: of examples that learn a longer jump from two by the running average of decay mu; the others learn the shortest
-    one, by flow matching. Errors are those of the average velocity on the straight line, eps - x0.
+    share: of examples that learn a longer jump from two by the running average of decay mu; the others learn
+    the shortest one, by flow matching. Errors are those of the average velocity on the straight line, eps -
+    x0.
     """
 
     steps: int = 128
@@ -30,7 +31,9 @@ class Shortcut(Method):
         if self.steps < 2 or self.steps & (self.steps - 1):
             raise FastdiffError(f"steps = {self.steps}: expected a power of two, at least 2")
         if not 0 < self.share < 1:
-            raise FastdiffError(f"share = {self.share}: expected a share of examples, above 0 and less than 1")
+            raise FastdiffError(
+                f"share = {self.share}: expected a share of examples, above 0 and less than 1"
+            )
         if not 0 <= self.mu < 1:
             raise FastdiffError(f"mu = {self.mu}: expected a decay, 0 to less than 1")
 
@@ -38,13 +41,15 @@ class Shortcut(Method):
         return with_second_time(model)
 
     def averages(self):
-        return {"target": lambda progress: decay_at(self.mu, progress.step)}      # no memory of an untrained student
+        return {
+            "target": lambda progress: decay_at(self.mu, progress.step)
+        }  # no memory of an untrained student
 
     def loss(self, turn, nets, batch, progress):
         schedule, x0, rng = bare(nets["student"]).schedule, batch.x0, batch.rng
         halved = rng.uniform() < self.share
         d = torch.where(halved, 2.0 ** -rng.integers(0, int(math.log2(self.steps))).double(), 1 / self.steps)
-        t = d * (1 + (rng.uniform() / d).floor())                                 # d, 2 d, ... 1
+        t = d * (1 + (rng.uniform() / d).floor())  # d, 2 d, ... 1
         t, mid, s = (schedule.t_max * time for time in (t, t - d / 2, t - d))
         eps = rng.normal(x0.shape[1:]).to(x0)
         x = schedule.mix(x0, eps, t)

@@ -19,9 +19,9 @@ from .time_sampling import StudentT
 class TCM(ECT):
     """Consistency training above t', where sigma / alpha is `truncation`; the teacher is the consistency model of stage one.
 
-    Below t' it stands for the student, frozen. A `boundary_share` of the batch lies on t' itself, to learn its answer there
-    with `boundary_weight` times the weight of the others: without them a constant would do. The gap is the one that stage
-    one ended with. Sampled above t' only.
+    Below t' it stands for the student, frozen. A `boundary_share` of the batch lies on t' itself, to learn
+    its answer there with `boundary_weight` times the weight of the others: without them a constant would do.
+    The gap is the one that stage one ended with. Sampled above t' only.
     """
 
     times: Law = StudentT()
@@ -36,19 +36,27 @@ class TCM(ECT):
     def __post_init__(self):
         super().__post_init__()
         if not 0 < self.truncation <= getattr(self.times, "low", 0):
-            raise FastdiffError(f"truncation = {self.truncation}: expected times above it, {{name: student_t, low: "
-                                f"{self.truncation}}}")
+            raise FastdiffError(
+                f"truncation = {self.truncation}: expected times above it, {{name: student_t, low: "
+                f"{self.truncation}}}"
+            )
         if not (0 < self.boundary_share < 1 and self.boundary_weight > 0):
-            raise FastdiffError(f"boundary_share = {self.boundary_share}, boundary_weight = {self.boundary_weight}: "
-                                "expected a share above 0 and below 1, and a weight above 0")
+            raise FastdiffError(
+                f"boundary_share = {self.boundary_share}, boundary_weight = {self.boundary_weight}: "
+                "expected a share above 0 and below 1, and a weight above 0"
+            )
 
     def frozen(self, student, teacher):
         if teacher.sampling.sampler != "consistency":
-            raise FastdiffError("tcm is a second stage: its teacher is to be a consistency model, as of ect, not one "
-                                f"that {teacher.sampling.sampler} samples")
+            raise FastdiffError(
+                "tcm is a second stage: its teacher is to be a consistency model, as of ect, not one "
+                f"that {teacher.sampling.sampler} samples"
+            )
         if teacher.guidance:
-            raise FastdiffError("tcm learns from the data, which know no guidance: its teacher must not be told any")
-        return {"stage_one": deepcopy(teacher).train(student.training)}            # not eval, to share the dropout mask
+            raise FastdiffError(
+                "tcm learns from the data, which know no guidance: its teacher must not be told any"
+            )
+        return {"stage_one": deepcopy(teacher).train(student.training)}  # not eval, to share the dropout mask
 
     def edge(self, schedule):
         """t'."""

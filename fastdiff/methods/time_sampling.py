@@ -48,7 +48,9 @@ class Uniform(Law):
 
     def __post_init__(self):
         if not 0 <= self.t_min < self.t_top <= 1:
-            raise FastdiffError(f"times: uniform needs 0 <= t_min < t_top <= 1, got {self.t_min} and {self.t_top}")
+            raise FastdiffError(
+                f"times: uniform needs 0 <= t_min < t_top <= 1, got {self.t_min} and {self.t_top}"
+            )
 
     def draw(self, rng, schedule, memory=None):
         return level(schedule, self.t_min + (self.t_top - self.t_min) * rng.uniform()), None
@@ -89,12 +91,15 @@ class StudentT(Law):
 
     def __post_init__(self):
         if not (0 < self.low < self.high < math.inf and self.scale > 0 and self.df > 0):
-            raise FastdiffError(f"times: student_t needs 0 < low < high, scale and df above 0, got low = {self.low}, "
-                                f"high = {self.high}, scale = {self.scale}, df = {self.df}")
+            raise FastdiffError(
+                f"times: student_t needs 0 < low < high, scale and df above 0, got low = {self.low}, "
+                f"high = {self.high}, scale = {self.scale}, df = {self.df}"
+            )
 
     def draw(self, rng, schedule, memory=None):
         u, width = rng.uniform(), self.scale * math.sqrt(self.df)
-        # In z with ln ratio = loc + width sinh z the density is cosh(z)^-df, smooth however heavy the tail: invert its sum.
+        # In z with ln ratio = loc + width sinh z the density is cosh(z)^-df, smooth however heavy the tail:
+        # invert its sum.
         ends = [math.asinh((math.log(end) - self.loc) / width) for end in (self.low, self.high)]
         z = torch.linspace(*ends, 4097, dtype=torch.float64, device=u.device)
         mass = torch.cat([z.new_zeros(1), torch.cumulative_trapezoid(z.cosh() ** -self.df, z)])
@@ -120,12 +125,16 @@ class KarrasIndex(Law):
         if self.points < 2:
             raise FastdiffError(f"times: points = {self.points}, expected at least 2")
         if not (0 < self.sigma_min < self.sigma_max < math.inf and self.rho > 0):
-            raise FastdiffError(f"times: sigma_min = {self.sigma_min}, sigma_max = {self.sigma_max}, rho = {self.rho}: "
-                                "expected 0 < sigma_min < sigma_max and rho above 0")
+            raise FastdiffError(
+                f"times: sigma_min = {self.sigma_min}, sigma_max = {self.sigma_max}, rho = {self.rho}: "
+                "expected 0 < sigma_min < sigma_max and rho above 0"
+            )
 
     def ratios(self, schedule) -> Tensor:
         """sigma / alpha of the grid, rising."""
-        top = min(self.sigma_max, float(ratio_of(schedule, torch.tensor(schedule.t_max, dtype=torch.float64))))
+        top = min(
+            self.sigma_max, float(ratio_of(schedule, torch.tensor(schedule.t_max, dtype=torch.float64)))
+        )
         ends = (end ** (1 / self.rho) for end in (self.sigma_min, top))
         return torch.linspace(*ends, self.points, dtype=torch.float64) ** self.rho
 
@@ -156,7 +165,9 @@ class LogNormalIndex(KarrasIndex):
     def index(self, rng, ratios):
         u = rng.uniform()
         below = torch.erf((ratios.log() - self.mean) / (math.sqrt(2) * self.std)).to(u.device)
-        return torch.searchsorted(below[1:].contiguous(), torch.lerp(below[0], below[-1], u)).clamp(max=self.points - 2)
+        return torch.searchsorted(below[1:].contiguous(), torch.lerp(below[0], below[-1], u)).clamp(
+            max=self.points - 2
+        )
 
 
 @dataclass(frozen=True)
@@ -187,7 +198,7 @@ class LossMemory(nn.Module):
         self.register_buffer("count", torch.zeros(bins, dtype=torch.int64))
 
     def shares(self, uniform_share: float) -> Tensor:
-        if self.count.min() < 10:                                # until every bin is known
+        if self.count.min() < 10:  # until every bin is known
             return torch.full_like(self.moment, 1 / len(self.moment))
         root = self.moment.sqrt()
         return (1 - uniform_share) * root / root.sum() + uniform_share / len(root)
@@ -202,11 +213,15 @@ class LossMemory(nn.Module):
     @torch.no_grad()
     def record(self, loss: Tensor, fraction: Tensor) -> None:
         """loss (B,) at times fraction (B,) of t_max."""
-        known = loss.isfinite()                                  # one bad example would be remembered for ever
+        known = loss.isfinite()  # one bad example would be remembered for ever
         loss, fraction = loss[known], fraction[known]
         bins = self.bin_of(fraction)
-        sums = torch.stack([torch.zeros_like(self.moment).index_add_(0, bins, v) for v in
-                            (loss.double().square(), torch.ones_like(loss, dtype=torch.float64))])
+        sums = torch.stack(
+            [
+                torch.zeros_like(self.moment).index_add_(0, bins, v)
+                for v in (loss.double().square(), torch.ones_like(loss, dtype=torch.float64))
+            ]
+        )
         if torch.distributed.is_initialized():
             torch.distributed.all_reduce(sums)
         total, seen = sums
@@ -217,6 +232,11 @@ class LossMemory(nn.Module):
 
 
 TIME_LAWS |= {
-    "uniform": Uniform, "lognormal": LogNormal, "logit_normal": LogitNormal, "student_t": StudentT, "karras": KarrasIndex,
-    "karras_lognormal": LogNormalIndex, "importance": Importance,
+    "uniform": Uniform,
+    "lognormal": LogNormal,
+    "logit_normal": LogitNormal,
+    "student_t": StudentT,
+    "karras": KarrasIndex,
+    "karras_lognormal": LogNormalIndex,
+    "importance": Importance,
 }

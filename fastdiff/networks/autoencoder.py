@@ -13,13 +13,14 @@ from ..core.files import read_object
 from .pretrained import check_weights, digest, opened
 
 KINDS = ("AutoencoderKL", "VQModel", "AutoencoderTiny")
-PIXELS = 1 << 20           # of the images that are encoded or decoded at once: four of 512 x 512
+PIXELS = 1 << 20  # of the images that are encoded or decoded at once: four of 512 x 512
 
 
 class Autoencoder:
     """One of diffusers' KINDS with the model's units: latents = scale (its own latents - shift), of numbers or (C, 1, 1).
 
-    No child of the model that it belongs to: never trained, averaged or copied. It follows its input to a device.
+    No child of the model that it belongs to: never trained, averaged or copied. It follows its input to a
+    device.
     """
 
     folder = "vae"
@@ -27,7 +28,7 @@ class Autoencoder:
     def __init__(self, module: ModelMixin, scale: Tensor | float = 1.0, shift: Tensor | float = 0.0):
         self.module, self.scale, self.shift = module.eval().requires_grad_(False), scale, shift
         if type(module).__name__ == "VQModel":
-            self.folder = "vqvae"                                             # as their pipelines call it
+            self.folder = "vqvae"  # as their pipelines call it
 
     @classmethod
     def of(cls, module: ModelMixin) -> "Autoencoder":
@@ -42,8 +43,14 @@ class Autoencoder:
     @classmethod
     def open(cls, folder: Path) -> "Autoencoder":
         """That of a pipeline's folder, or its own; ValueError or FastdiffError where it cannot be read."""
-        place = next((place for place in (folder / "vae", folder / "vqvae", folder)
-                      if (place / "config.json").is_file()), None)
+        place = next(
+            (
+                place
+                for place in (folder / "vae", folder / "vqvae", folder)
+                if (place / "config.json").is_file()
+            ),
+            None,
+        )
         if place is None:
             raise FastdiffError(f"{folder} has no vae: copy it again, whole")
         import diffusers
@@ -56,7 +63,9 @@ class Autoencoder:
 
     def save(self, folder: Path) -> None:
         """Write it into a pipeline's folder."""
-        self.module.register_to_config(_name_or_path="")        # or diffusers writes down the folder that it came from
+        self.module.register_to_config(
+            _name_or_path=""
+        )  # or diffusers writes down the folder that it came from
         self.module.save_pretrained(folder / self.folder, max_shard_size="10000GB")
 
     def __deepcopy__(self, memo: Any) -> "Autoencoder":
@@ -66,8 +75,10 @@ class Autoencoder:
         """The shape of the image behind latents of a shape; FastdiffError where they are none of its own."""
         said = self.module.config
         if len(latent) != 3 or latent[0] != said.latent_channels:
-            raise FastdiffError(f"an autoencoder of {said.latent_channels} latent channels does not fit a network whose "
-                                f"samples are {tuple(latent)}: expected ({said.latent_channels}, H, W)")
+            raise FastdiffError(
+                f"an autoencoder of {said.latent_channels} latent channels does not fit a network whose "
+                f"samples are {tuple(latent)}: expected ({said.latent_channels}, H, W)"
+            )
         side = 1 << (len(said.block_out_channels) - 1)
         return (said.out_channels, latent[1] * side, latent[2] * side)
 
@@ -76,8 +87,10 @@ class Autoencoder:
         said = self.module.config
         side = 1 << (len(said.block_out_channels) - 1)
         if len(image) != 3 or image[0] != said.in_channels or any(pixels % side for pixels in image[1:]):
-            raise FastdiffError(f"an autoencoder of images ({said.in_channels}, H, W) that it halves to a {side}th does not "
-                                f"take {tuple(image)}: choose a resolution, a colour, or another autoencoder")
+            raise FastdiffError(
+                f"an autoencoder of images ({said.in_channels}, H, W) that it halves to a {side}th does not "
+                f"take {tuple(image)}: choose a resolution, a colour, or another autoencoder"
+            )
         return (said.latent_channels, image[1] // side, image[2] // side)
 
     @cached_property
@@ -104,7 +117,9 @@ class Autoencoder:
         """Images (B, C, H, W) of latents (B, C', h, w); gradients pass."""
         scale, shift = self.units(x)
         own, pixels = x / scale + shift, self.shape_of(tuple(x.shape[1:]))[1:]
-        return torch.cat([self.module.decode(part).sample for part in self.slices(own, pixels[0] * pixels[1])]).to(x)
+        return torch.cat(
+            [self.module.decode(part).sample for part in self.slices(own, pixels[0] * pixels[1])]
+        ).to(x)
 
     def slices(self, x: Tensor, pixels: int) -> tuple[Tensor, ...]:
         """Batches for the module, which follows them to their device; pixels: of one image."""
@@ -112,4 +127,6 @@ class Autoencoder:
 
     def units(self, x: Tensor) -> tuple[Tensor | float, Tensor | float]:
         """Scale and shift for latents."""
-        return tuple(number.to(x) if isinstance(number, Tensor) else number for number in (self.scale, self.shift))
+        return tuple(
+            number.to(x) if isinstance(number, Tensor) else number for number in (self.scale, self.shift)
+        )

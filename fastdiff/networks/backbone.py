@@ -12,15 +12,16 @@ from ..core.denoiser import Cond, told
 from ..core.errors import FastdiffError
 from ..core.schedule import like
 
-PLANES = 16         # input channels that say one number, the second time or the weight of guidance
+PLANES = 16  # input channels that say one number, the second time or the weight of guidance
 
 
 class Backbone(nn.Module):
     """A module of diffusers for images (B, C, H, W), whose first convolution, `stem`, may see more than x.
 
-    After the C channels of the data come those of an image that x is conditioned on, fewer than PLANES; then PLANES of
-    sines and cosines of t - s, of a network of two times; then PLANES of the weight of guidance, of one that is told it
-    (guided). channels: of the data, where they are not the module's. each: of the module's channels, what is one of ours.
+    After the C channels of the data come those of an image that x is conditioned on, fewer than PLANES; then
+    PLANES of sines and cosines of t - s, of a network of two times; then PLANES of the weight of guidance, of
+    one that is told it (guided). channels: of the data, where they are not the module's. each: of the
+    module's channels, what is one of ours.
     """
 
     stem, each = "conv_in", 1
@@ -36,10 +37,15 @@ class Backbone(nn.Module):
     @classmethod
     def of(cls, module: ModelMixin, shape: tuple[int, ...], guided: bool) -> Self:
         """A stored module for samples of a shape; ValueError where it is one of others."""
-        beyond, made = module.config.in_channels // cls.each - shape[0] - PLANES * guided, outputs(module) // cls.each
+        beyond, made = (
+            module.config.in_channels // cls.each - shape[0] - PLANES * guided,
+            outputs(module) // cls.each,
+        )
         if len(shape) != 3 or not 0 <= beyond < 2 * PLANES or made not in (shape[0], 2 * shape[0]):
-            raise ValueError(f"{module.config.in_channels} to {outputs(module)} channels, guided {guided}: "
-                             f"it makes no samples of shape {tuple(shape)}")
+            raise ValueError(
+                f"{module.config.in_channels} to {outputs(module)} channels, guided {guided}: "
+                f"it makes no samples of shape {tuple(shape)}"
+            )
         return cls(module, shape[0], guided)
 
     @property
@@ -82,11 +88,15 @@ class Backbone(nn.Module):
 
     def with_second_time(self) -> Self:
         """A copy that also sees s; until it is trained it does what this one does."""
-        return self.around(widened(self.module, self.stem, self.channels + self.image, self.each), self.guided)
+        return self.around(
+            widened(self.module, self.stem, self.channels + self.image, self.each), self.guided
+        )
 
     def with_guidance(self) -> Self:
         """A copy that is also told a weight of guidance; until it is trained it does what this one does."""
-        return self.around(widened(self.module, self.stem, self.module.config.in_channels // self.each, self.each), True)
+        return self.around(
+            widened(self.module, self.stem, self.module.config.in_channels // self.each, self.each), True
+        )
 
 
 def outputs(module: ModelMixin) -> int:
@@ -101,13 +111,21 @@ def fitted(cond: Cond, channels: int, x: Tensor) -> Tensor:
         got = "none" if image is None else f"{image.shape[1]}"
         raise FastdiffError(f"the network is conditioned on an image of {channels} channels, got {got}")
     same = image.shape[2:] == x.shape[2:]
-    return image.to(x) if same else interpolate(image.float(), x.shape[2:], mode="bilinear", antialias=True).to(x)
+    return (
+        image.to(x)
+        if same
+        else interpolate(image.float(), x.shape[2:], mode="bilinear", antialias=True).to(x)
+    )
 
 
 def remade(module: ModelMixin, **change: Any) -> ModelMixin:
     """A module with newly drawn weights, alike but for a change of its settings."""
-    config = {k: v for k, v in module.config.items() if not k.startswith("_")}           # the others are diffusers' notes
-    return type(module).from_config(config | change).to(module.device).type(module.dtype).train(module.training)
+    config = {
+        k: v for k, v in module.config.items() if not k.startswith("_")
+    }  # the others are diffusers' notes
+    return (
+        type(module).from_config(config | change).to(module.device).type(module.dtype).train(module.training)
+    )
 
 
 def grown(module: ModelMixin, still: str, **change: Any) -> ModelMixin:
@@ -124,6 +142,6 @@ def widened(module: ModelMixin, stem: str, place: int, each: int) -> ModelMixin:
     kernel = module.get_submodule(stem).weight.detach()
     wide = remade(module, in_channels=module.config.in_channels + PLANES * each, out_channels=outputs(module))
     empty = kernel.new_zeros(len(kernel), PLANES * each, *kernel.shape[2:])
-    kernel = torch.cat([kernel[:, : place * each], empty, kernel[:, place * each:]], 1)
+    kernel = torch.cat([kernel[:, : place * each], empty, kernel[:, place * each :]], 1)
     wide.load_state_dict(module.state_dict() | {f"{stem}.weight": kernel})
     return wide

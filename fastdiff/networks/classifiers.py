@@ -50,7 +50,9 @@ class PictureFeatures(nn.Module):
     Two convolutions a width, the size halved between two widths; features are the mean over the last maps.
     """
 
-    def __init__(self, size: int = 32, channels: int = 3, widths: tuple[int, ...] = (64, 128, 256), classes: int = 10):
+    def __init__(
+        self, size: int = 32, channels: int = 3, widths: tuple[int, ...] = (64, 128, 256), classes: int = 10
+    ):
         super().__init__()
         self.size, self.channels, self.classes, self.dims = size, channels, classes, widths[-1]
         pairs = zip((channels, *widths), widths)
@@ -69,7 +71,7 @@ class PictureFeatures(nn.Module):
         for layer in self.trunk:
             x = layer(x)
             found.append(x)
-        return found[::2]                                                         # between two of them the size is halved
+        return found[::2]  # between two of them the size is halved
 
 
 def load_features(folder: str | Path) -> tuple[DigitFeatures | PictureFeatures, dict]:

@@ -11,41 +11,47 @@ from ..core.denoiser import Cond, Denoiser
 from ..core.errors import FastdiffError
 from ..core.schedule import like
 
-SMALL = 4                                         # a side of an image that is not halved further
-BLOCKS = ("transformer_blocks", "blocks")         # of networks without a middle block: their lists of blocks
+SMALL = 4  # a side of an image that is not halved further
+BLOCKS = ("transformer_blocks", "blocks")  # of networks without a middle block: their lists of blocks
 
 
 class Critic(nn.Module):
     """Features [(B, C, ...) or (B, N, C)], as `tapped` collects them -> logits (B, heads): above 0 for real.
 
-    A head is a layer norm and two layers on every place of a feature; its logit is their mean. kinds: of samples that are
-    judged each among its own; forward is told the kind (B,) of each.
+    A head is a layer norm and two layers on every place of a feature; its logit is their mean. kinds: of
+    samples that are judged each among its own; forward is told the kind (B,) of each.
     """
 
     def __init__(self, widths: list[int], hidden: int = 128, kinds: int = 1):
         super().__init__()
         self.heads = nn.ModuleList(
             nn.Sequential(nn.LayerNorm(width), nn.Linear(width, hidden), nn.SiLU(), nn.Linear(hidden, kinds))
-            for width in widths)
+            for width in widths
+        )
 
     def forward(self, features: list[Tensor], kind: Tensor | None = None) -> Tensor:
-        own = self.heads[0][1].weight.dtype                                       # a teacher's features may be in half of it
+        own = self.heads[0][1].weight.dtype  # a teacher's features may be in half of it
         pairs = zip(self.heads, features, strict=True)
         logits = torch.stack([head(feature.to(own)).mean(1) for head, feature in pairs], 1)
-        return logits[..., 0] if kind is None else logits[torch.arange(len(kind), device=kind.device), :, kind]
+        return (
+            logits[..., 0] if kind is None else logits[torch.arange(len(kind), device=kind.device), :, kind]
+        )
 
 
 class Discriminator(nn.Module):
     """Samples [(B, C, H, W) or (B, D)], and their classes where there are -> logits (B, 1): a critic with a trunk.
 
-    Convolutions halve images to 4 x 4 or less, of which the head sees all places at once; vectors pass an MLP.
+    Convolutions halve images to 4 x 4 or less, of which the head sees all places at once; vectors pass an
+    MLP.
     """
 
     def __init__(self, shape: tuple[int, ...], classes: int = 0, hidden: int = 128):
         super().__init__()
         if len(shape) not in (1, 3):
-            raise FastdiffError("a critic with a trunk of its own is for vectors (D,) and images (C, H, W), the samples "
-                                f"have shape {tuple(shape)}")
+            raise FastdiffError(
+                "a critic with a trunk of its own is for vectors (D,) and images (C, H, W), the samples "
+                f"have shape {tuple(shape)}"
+            )
         sides = list(shape[1:])
         self.first = nn.Conv2d(shape[0], hidden, 3, padding=1) if sides else nn.Linear(shape[0], hidden)
         self.label = nn.Embedding(classes, hidden) if classes else None
@@ -91,6 +97,7 @@ def tapped(model: Denoiser, names: tuple[str, ...] = ()) -> Iterator[list[Tensor
     def keep(place: int) -> Callable:
         def hook(_: nn.Module, inputs: tuple, output: Tensor | tuple) -> None:
             found[place] = tokens(output, len(model.shape))
+
         return hook
 
     hooks = [named(model.net, name).register_forward_hook(keep(place)) for place, name in enumerate(names)]
@@ -121,7 +128,9 @@ def named(net: nn.Module, name: str) -> nn.Module:
         return net.get_submodule(name)
     except AttributeError:
         some = ", ".join([own for own, _ in net.named_modules() if own][:12])
-        raise FastdiffError(f"features: {name!r} is no module of {type(net).__name__}: choose from {some}, ...") from None
+        raise FastdiffError(
+            f"features: {name!r} is no module of {type(net).__name__}: choose from {some}, ..."
+        ) from None
 
 
 def middle(net: nn.Module) -> str:

@@ -15,8 +15,8 @@ from .backbone import PLANES, Backbone
 class DiT(Backbone):
     """Square images or latents (B, C, N, N). The class after the last is the null class of guidance.
 
-    A network without labels has no class but that one. t - s and the weight of guidance are said by planes. The module would
-    drop labels itself, in every block others; here they are the method's to drop.
+    A network without labels has no class but that one. t - s and the weight of guidance are said by planes.
+    The module would drop labels itself, in every block others; here they are the method's to drop.
     """
 
     kind, folder, stem = "dit", "transformer", "pos_embed.proj"
@@ -49,23 +49,40 @@ class DiT(Backbone):
         return super().spoken(x, t, {"label": "torch.zeros(len(x), dtype=torch.long)"} | told)
 
 
-def dit(shape: tuple[int, ...], classes: int = 0, *, depth: Annotated[int, Field(ge=1, le=1000)] = 12,
-        width: Annotated[int, Field(ge=4, le=2**16)] = 384, heads: Annotated[int, Field(ge=1)] = 6,
-        patch: Annotated[int, Field(ge=1)] = 2, dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
-        image: Annotated[int, Field(ge=0, lt=PLANES)] = 0, learned_variance: bool = False) -> DiT:
+def dit(
+    shape: tuple[int, ...],
+    classes: int = 0,
+    *,
+    depth: Annotated[int, Field(ge=1, le=1000)] = 12,
+    width: Annotated[int, Field(ge=4, le=2**16)] = 384,
+    heads: Annotated[int, Field(ge=1)] = 6,
+    patch: Annotated[int, Field(ge=1)] = 2,
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+    image: Annotated[int, Field(ge=0, lt=PLANES)] = 0,
+    learned_variance: bool = False,
+) -> DiT:
     """A fresh DiTTransformer2DModel of `depth` blocks. patch: the side of the squares of pixels that it attends among;
-    image: channels of an image that x is conditioned on; learned_variance: twice the output channels, for the variance of a
-    reverse step."""
+    image: channels of an image that x is conditioned on; learned_variance: twice the output channels, for the
+    variance of a reverse step."""
     if len(shape) != 3 or shape[1] != shape[2]:
-        raise FastdiffError(f"dit expects square images (C, N, N), the data have shape {shape}; use unet or mlp")
+        raise FastdiffError(
+            f"dit expects square images (C, N, N), the data have shape {shape}; use unet or mlp"
+        )
     if shape[1] % patch:
         raise FastdiffError(f"patch: {patch} x {patch} does not divide images of {shape[1]} x {shape[2]}")
     if width % heads or width % 4:
         raise FastdiffError(f"width: {width} is no multiple of 4 and of the {heads} heads")
     module = DiTTransformer2DModel(
-        num_attention_heads=heads, attention_head_dim=width // heads, in_channels=shape[0] + image,
-        out_channels=shape[0] * (2 if learned_variance else 1), num_layers=depth, dropout=dropout, sample_size=shape[1],
-        patch_size=patch, num_embeds_ada_norm=classes)
+        num_attention_heads=heads,
+        attention_head_dim=width // heads,
+        in_channels=shape[0] + image,
+        out_channels=shape[0] * (2 if learned_variance else 1),
+        num_layers=depth,
+        dropout=dropout,
+        sample_size=shape[1],
+        patch_size=patch,
+        num_embeds_ada_norm=classes,
+    )
     draw(module)
     return DiT(module, shape[0])
 
@@ -79,8 +96,11 @@ def draw(module: DiTTransformer2DModel) -> None:
     nn.init.xavier_uniform_(module.pos_embed.proj.weight.flatten(1))
     nn.init.zeros_(module.pos_embed.proj.bias)
     for norm in (block.norm1 for block in module.transformer_blocks):
-        for small in (norm.emb.timestep_embedder.linear_1, norm.emb.timestep_embedder.linear_2,
-                      norm.emb.class_embedder.embedding_table):
+        for small in (
+            norm.emb.timestep_embedder.linear_1,
+            norm.emb.timestep_embedder.linear_2,
+            norm.emb.class_embedder.embedding_table,
+        ):
             nn.init.normal_(small.weight, std=0.02)
         nn.init.zeros_(norm.linear.weight)
     for last in (module.proj_out_1, module.proj_out_2):

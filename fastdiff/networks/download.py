@@ -20,8 +20,10 @@ def cached(url: str, file: str, what: str, setting: str) -> Path:
             with socket_timeout(10):
                 torch.hub.download_url_to_file(url, path, progress=False)
         except (OSError, HTTPException):  # no network, a timeout, a full disk, a proxy's odd answer
-            raise FastdiffError(f"the weights of {what} cannot be fetched: put {file} into $TORCH_HOME/hub/checkpoints "
-                                f"({path.parent}) or say {setting}") from None
+            raise FastdiffError(
+                f"the weights of {what} cannot be fetched: put {file} into $TORCH_HOME/hub/checkpoints "
+                f"({path.parent}) or say {setting}"
+            ) from None
     return path
 
 

@@ -12,11 +12,13 @@ Precision = Literal["no", "bf16", "fp16"]
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def tune(model: Denoiser, precision: Precision = "no", channels_last: bool = False, compile: bool = False) -> Denoiser:
+def tune(
+    model: Denoiser, precision: Precision = "no", channels_last: bool = False, compile: bool = False
+) -> Denoiser:
     """The same model, its network made faster in place; the state between evaluations stays float32.
 
-    precision: of the network's autocast. channels_last: for convolutions. compile: torch.compile, with CUDA graphs on a GPU;
-    the first evaluation of each batch size then takes a minute.
+    precision: of the network's autocast. channels_last: for convolutions. compile: torch.compile, with CUDA
+    graphs on a GPU; the first evaluation of each batch size then takes a minute.
     """
     net = model.net
     if precision not in ("no", *DTYPES):

@@ -19,13 +19,18 @@ ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 TARGETS = {"unet": (*ATTENTION, "conv1", "conv2", "conv_shortcut", "time_emb_proj"), "mlp": ("blocks",)}
 ADAPTABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 # Pipelines whose load_lora_weights takes an adapter of a kind of network.
-PIPELINES = {"text_unet": "StableDiffusionPipeline", "sd3": "StableDiffusion3Pipeline", "flux": "FluxPipeline"}
+PIPELINES = {
+    "text_unet": "StableDiffusionPipeline",
+    "sd3": "StableDiffusion3Pipeline",
+    "flux": "FluxPipeline",
+}
 
 
 class Lora(Strict):
     """A low-rank adapter, the student's only weights that are trained. alpha: what it counts for, rank if not given.
 
-    targets: parts of the names of the layers it is on, such as to_q; if none are given, attention, of unet convolutions too.
+    targets: parts of the names of the layers it is on, such as to_q; if none are given, attention, of unet
+    convolutions too.
     """
 
     rank: Annotated[int, Field(ge=1, le=2**16)] = 64
@@ -46,7 +51,9 @@ def adapt(model: Denoiser, spec: Lora) -> None:
 
     net = model.net.requires_grad_(False)
     layers = matching(net.module, spec.targets or TARGETS.get(net.kind, ATTENTION), bool(spec.targets))
-    inject_adapter_in_model(LoraConfig(r=spec.rank, lora_alpha=spec.alpha or spec.rank, target_modules=layers), net.module)
+    inject_adapter_in_model(
+        LoraConfig(r=spec.rank, lora_alpha=spec.alpha or spec.rank, target_modules=layers), net.module
+    )
 
 
 def matching(module: nn.Module, targets: tuple[str, ...], all_of_them: bool) -> list[str]:
@@ -56,8 +63,10 @@ def matching(module: nn.Module, targets: tuple[str, ...], all_of_them: bool) -> 
     missing = [target for target in targets if not found[target]]
     if missing and (all_of_them or len(missing) == len(targets)):
         parts = {part for name in layers for part in name.split(".") if not part.isdigit()}
-        raise FastdiffError(f"train.lora.targets: no layer of the network is called {missing[0]}"
-                            f"{suggestion(missing[0], parts)}")
+        raise FastdiffError(
+            f"train.lora.targets: no layer of the network is called {missing[0]}"
+            f"{suggestion(missing[0], parts)}"
+        )
     return [name for name in layers if any(name in own for own in found.values())]
 
 
@@ -89,15 +98,26 @@ def save(net: nn.Module, folder: Path, dtype: torch.dtype) -> dict[str, Any]:
 
     config, pipeline = net.module.peft_config["default"], PIPELINES.get(net.kind)
     size = {"lora_B": config.lora_alpha / config.r, "lora_A": 1.0}
-    layers = {name: (value * size[name.split(".")[-2]]).cpu().type(dtype).contiguous()
-              for name, value in get_peft_model_state_dict(net.module).items()}
+    layers = {
+        name: (value * size[name.split(".")[-2]]).cpu().type(dtype).contiguous()
+        for name, value in get_peft_model_state_dict(net.module).items()
+    }
     if pipeline:
         getattr(diffusers, pipeline).save_lora_weights(folder, **{f"{net.folder}_lora_layers": layers})
     else:
         plain = copy(config)
         plain.lora_alpha, plain.target_modules = config.r, sorted(config.target_modules)
         plain.save_pretrained(str(folder))
-        save_file({f"base_model.model.{name}": value for name, value in layers.items()},
-                  folder / "adapter_model.safetensors", {"format": "pt"})
-    return {"rank": config.r, "alpha": config.lora_alpha, "layers": len(config.target_modules),
-            "read_by": f"diffusers {pipeline}.load_lora_weights" if pipeline else "peft PeftModel.from_pretrained"}
+        save_file(
+            {f"base_model.model.{name}": value for name, value in layers.items()},
+            folder / "adapter_model.safetensors",
+            {"format": "pt"},
+        )
+    return {
+        "rank": config.r,
+        "alpha": config.lora_alpha,
+        "layers": len(config.target_modules),
+        "read_by": f"diffusers {pipeline}.load_lora_weights"
+        if pipeline
+        else "peft PeftModel.from_pretrained",
+    }

@@ -13,16 +13,18 @@ from .download import cached
 
 # torchvision's VGG16, and the weights of its channels (version 0.1) as torch-fidelity publishes them.
 VGG, CHANNELS = "vgg16-397923af.pth", "weights-vgg16-lpips.pth"
-URLS = {VGG: f"https://download.pytorch.org/models/{VGG}",
-        CHANNELS: f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{CHANNELS}"}
-STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))       # of VGG16: width and number of convolutions
+URLS = {
+    VGG: f"https://download.pytorch.org/models/{VGG}",
+    CHANNELS: f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{CHANNELS}",
+}
+STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # of VGG16: width and number of convolutions
 
 
 class Perceptual(nn.Module):
     """Two batches of images (B, 1 or 3, H, W) in [-1, 1] -> (B,); a frozen network, through which gradients pass.
 
-    After every stage the features of a place are scaled to length 1; their squared differences, weighted by channel and
-    averaged over places, are summed over stages.
+    After every stage the features of a place are scaled to length 1; their squared differences, weighted by
+    channel and averaged over places, are summed over stages.
     """
 
     def __init__(self):
@@ -47,7 +49,7 @@ class Perceptual(nn.Module):
 
     def seen(self, images: Tensor) -> list[Tensor]:
         """What its stages make of images (B, 1 or 3, H, W) in [-1, 1]."""
-        x, found = (images - self.mean) / self.std, []                            # grey becomes three equal channels
+        x, found = (images - self.mean) / self.std, []  # grey becomes three equal channels
         for stage in self.stages:
             x = stage(x)
             found.append(x)
@@ -58,16 +60,20 @@ class Perceptual(nn.Module):
 def open_lpips(folder: str | None, device: torch.device, dtype: torch.dtype) -> Perceptual:
     """The network with the weights of a folder, or else of torch's cache, where they are fetched to; made once."""
     net, setting = Perceptual(), f"weights: FOLDER of lpips or vgg16, a folder of {VGG} and {CHANNELS}"
-    at = {file: Path(folder).expanduser() / file if folder else cached(url, file, "lpips", setting)
-          for file, url in URLS.items()}
+    at = {
+        file: Path(folder).expanduser() / file if folder else cached(url, file, "lpips", setting)
+        for file, url in URLS.items()
+    }
     stored = {file: read(path) for file, path in at.items()}
     try:
         layers = {k.removeprefix("features."): v for k, v in stored[VGG].items() if k.startswith("features.")}
-        nn.Sequential(*chain(*net.stages)).load_state_dict(layers)                # numbered as torchvision's
+        nn.Sequential(*chain(*net.stages)).load_state_dict(layers)  # numbered as torchvision's
     except (RuntimeError, AttributeError):
         raise not_weights(at[VGG]) from None
     try:
-        net.channels.load_state_dict({str(i): stored[CHANNELS][f"lin{i}.model.1.weight"] for i in range(len(STAGES))})
+        net.channels.load_state_dict(
+            {str(i): stored[CHANNELS][f"lin{i}.model.1.weight"] for i in range(len(STAGES))}
+        )
     except (RuntimeError, TypeError, KeyError):
         raise not_weights(at[CHANNELS]) from None
     return net.to(device, dtype).eval().requires_grad_(False)

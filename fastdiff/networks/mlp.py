@@ -22,17 +22,29 @@ class MLP(ModelMixin, ConfigMixin):
     kind = folder = "mlp"
 
     @register_to_config
-    def __init__(self, dims: int = 2, width: int = 128, depth: int = 3, classes: int = 0,
-                 learned_variance: bool = False, two_times: bool = False, guided: bool = False):
+    def __init__(
+        self,
+        dims: int = 2,
+        width: int = 128,
+        depth: int = 3,
+        classes: int = 0,
+        learned_variance: bool = False,
+        two_times: bool = False,
+        guided: bool = False,
+    ):
         super().__init__()
         self.time = from_waves(width)
         self.gap = from_waves(width) if two_times else None
         self.guidance = from_waves(width) if guided else None
         self.label = nn.Embedding(classes + 1, width) if classes else None
-        self.first, self.last = nn.Linear(dims, width), nn.Linear(width, dims * (2 if learned_variance else 1))
+        self.first, self.last = (
+            nn.Linear(dims, width),
+            nn.Linear(width, dims * (2 if learned_variance else 1)),
+        )
         self.blocks = nn.ModuleList(
             nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
-            for _ in range(depth))
+            for _ in range(depth)
+        )
         nn.init.zeros_(self.last.weight)
         for added in filter(None, (self.gap, self.guidance)):
             nn.init.zeros_(added[-1].weight)
@@ -42,8 +54,10 @@ class MLP(ModelMixin, ConfigMixin):
     def of(cls, module: "MLP", shape: tuple[int, ...], guided: bool) -> "MLP":
         """A stored module for samples of a shape; ValueError where it is one of others."""
         if (module.config.dims,) != tuple(shape) or module.config.guided != guided:
-            raise ValueError(f"an MLP of {module.config.dims} dimensions, guided {module.config.guided}, makes no samples "
-                             f"of shape {tuple(shape)}, guided {guided}")
+            raise ValueError(
+                f"an MLP of {module.config.dims} dimensions, guided {module.config.guided}, makes no samples "
+                f"of shape {tuple(shape)}, guided {guided}"
+            )
         return module
 
     @property
@@ -84,7 +98,9 @@ class MLP(ModelMixin, ConfigMixin):
 
     def extended(self, **more: bool) -> "MLP":
         """A copy with one more input."""
-        config = {k: v for k, v in self.config.items() if not k.startswith("_")}         # the others are diffusers' notes
+        config = {
+            k: v for k, v in self.config.items() if not k.startswith("_")
+        }  # the others are diffusers' notes
         net = MLP(**config | more).to(self.device).type(self.dtype)
         net.load_state_dict(net.state_dict() | self.state_dict())
         return net.train(self.training)
@@ -99,9 +115,14 @@ def from_waves(width: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width))
 
 
-def mlp(shape: tuple[int, ...], classes: int = 0, *, width: Annotated[int, Field(ge=1, le=2**16)] = 128,
-        depth: Annotated[int, Field(ge=0, le=1000)] = 3,
-        learned_variance: bool = False) -> MLP:
+def mlp(
+    shape: tuple[int, ...],
+    classes: int = 0,
+    *,
+    width: Annotated[int, Field(ge=1, le=2**16)] = 128,
+    depth: Annotated[int, Field(ge=0, le=1000)] = 3,
+    learned_variance: bool = False,
+) -> MLP:
     """A fresh MLP of `depth` residual blocks; learned_variance: twice the outputs, for the variance of a reverse step."""
     if len(shape) != 1:
         raise FastdiffError(f"mlp expects vectors (D,), the data have shape {shape}; use unet")

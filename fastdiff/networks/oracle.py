@@ -13,16 +13,22 @@ class PosteriorMean(nn.Module):
     def __init__(self, means: Tensor, stds: Tensor, weights: Tensor, schedule: Schedule):
         super().__init__()
         self.schedule = schedule
-        for name, value in (("means", means), ("stds", stds), ("log_weights", (weights / weights.sum()).log())):
+        for name, value in (
+            ("means", means),
+            ("stds", stds),
+            ("log_weights", (weights / weights.sum()).log()),
+        ):
             self.register_buffer(name, value)
 
     def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, cond: Cond = None) -> Tensor:
-        alpha, sigma = (c[:, None] for c in self.schedule.alpha_sigma(t))          # (B, 1)
+        alpha, sigma = (c[:, None] for c in self.schedule.alpha_sigma(t))  # (B, 1)
         means, stds = self.means.to(x.dtype), self.stds.to(x.dtype)
-        variance = ((alpha * stds) ** 2 + sigma**2).clamp(min=torch.finfo(x.dtype).tiny)   # (B, K)
-        error = x[:, None] - like(alpha, x[:, None]) * means                       # (B, K, *shape)
+        variance = ((alpha * stds) ** 2 + sigma**2).clamp(min=torch.finfo(x.dtype).tiny)  # (B, K)
+        error = x[:, None] - like(alpha, x[:, None]) * means  # (B, K, *shape)
         dims = means[0].numel()
-        log_posterior = self.log_weights - error.flatten(2).square().sum(2) / (2 * variance) - dims / 2 * variance.log()
+        log_posterior = (
+            self.log_weights - error.flatten(2).square().sum(2) / (2 * variance) - dims / 2 * variance.log()
+        )
         share = like(log_posterior.softmax(1), error)
         return (share * (means + like(alpha * stds**2 / variance, error) * error)).sum(1)
 
@@ -39,4 +45,6 @@ class Points(GaussianMixture):
     """Exact model of a finite data set: data (K, *shape), all equally likely."""
 
     def __init__(self, data: Tensor, schedule: Schedule):
-        super().__init__(data, torch.zeros(len(data), dtype=data.dtype), torch.ones(len(data), dtype=data.dtype), schedule)
+        super().__init__(
+            data, torch.zeros(len(data), dtype=data.dtype), torch.ones(len(data), dtype=data.dtype), schedule
+        )

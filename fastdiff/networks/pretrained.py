@@ -16,7 +16,12 @@ from ..core.errors import FastdiffError, first_line
 from ..core.files import read_json, read_object
 
 PICKLED = (".bin", ".pt", ".ckpt", ".pth", ".pkl", ".pickle")
-DEEP = ("layers_per_block", "transformer_layers_per_block", "num_layers", "depth")           # settings that count layers
+DEEP = (
+    "layers_per_block",
+    "transformer_layers_per_block",
+    "num_layers",
+    "depth",
+)  # settings that count layers
 INDEX = "*.safetensors.index.json"
 WARNING = "is pickled, which could run code as it is read: convert it once, as plain tensors,"
 
@@ -33,11 +38,19 @@ def check_weights(folder: Path) -> None:
             if not all(isinstance(name, str) for name in named):
                 raise TypeError("weight_map names no files")
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise UnreadWeights(f"{index} is damaged ({type(error).__name__}: {error}): copy it again") from None
-        if strange := sorted(name for name in named if Path(name).name != name or not name.endswith(".safetensors")):
-            raise UnreadWeights(f"{index}: weight_map names {strange[0]!r:.80}, expected safetensors files beside it")
+            raise UnreadWeights(
+                f"{index} is damaged ({type(error).__name__}: {error}): copy it again"
+            ) from None
+        if strange := sorted(
+            name for name in named if Path(name).name != name or not name.endswith(".safetensors")
+        ):
+            raise UnreadWeights(
+                f"{index}: weight_map names {strange[0]!r:.80}, expected safetensors files beside it"
+            )
         if lost := sorted(name for name in named if not (folder / name).is_file()):
-            raise UnreadWeights(f"{index} names {lost[0]}, which is not there: fetch or copy the model again, whole")
+            raise UnreadWeights(
+                f"{index} names {lost[0]}, which is not there: fetch or copy the model again, whole"
+            )
     pickled = sorted(path for path in folder.glob("*") if path.suffix in PICKLED)
     if pickled and not any(folder.glob("*.safetensors")):
         raise UnreadWeights(pickled_folder(pickled[0].name, folder))
@@ -46,8 +59,10 @@ def check_weights(folder: Path) -> None:
 def pickled_folder(file: str, folder: Path) -> str:
     """Why a pickled file of a diffusers folder is not read, and how to convert it, which runs nothing of it."""
     library, kind = class_of(folder)
-    return (f"{folder / file} {WARNING} python -c \"import sys; from {library} import {kind} as U; "
-            f"U.from_pretrained(sys.argv[1], use_safetensors=False).save_pretrained(sys.argv[1])\" {quote(str(folder))}")
+    return (
+        f'{folder / file} {WARNING} python -c "import sys; from {library} import {kind} as U; '
+        f'U.from_pretrained(sys.argv[1], use_safetensors=False).save_pretrained(sys.argv[1])" {quote(str(folder))}'
+    )
 
 
 def class_of(folder: Path) -> tuple[str, str]:
@@ -64,10 +79,12 @@ def class_of(folder: Path) -> tuple[str, str]:
 def pickled_file(path: Path) -> str:
     """Why a pickled file is not read, and how to convert it, which runs nothing of it."""
     target = path.with_name("diffusion_pytorch_model.safetensors")
-    return (f"{path} {WARNING} python -c \"import sys, torch; from safetensors.torch import save_file; "
-            f"save_file(torch.load(sys.argv[1], weights_only=True), sys.argv[2])\" {quote(str(path))} {quote(str(target))}, "
-            f"and name the diffusers folder in whose unet/ it belongs"
-            f"{'; NVlabs EDM networks: see fastdiff/io/formats/edm.py' if path.suffix == '.pkl' else ''}")
+    return (
+        f'{path} {WARNING} python -c "import sys, torch; from safetensors.torch import save_file; '
+        f'save_file(torch.load(sys.argv[1], weights_only=True), sys.argv[2])" {quote(str(path))} {quote(str(target))}, '
+        f"and name the diffusers folder in whose unet/ it belongs"
+        f"{'; NVlabs EDM networks: see fastdiff/io/formats/edm.py' if path.suffix == '.pkl' else ''}"
+    )
 
 
 def opened(kind: type[ModelMixin], folder: Path) -> Any:
@@ -81,15 +98,21 @@ def opened(kind: type[ModelMixin], folder: Path) -> Any:
             count = len(value) if isinstance(value, list) else value if name in DEEP else 0
             if isinstance(count, int) and count > len(sizes):
                 raise ValueError(f"{name} is {count}, for weights of {len(sizes)} tensors")
-        with torch.device("meta"):                                            # before any memory is taken
+        with torch.device("meta"):  # before any memory is taken
             asked = sum(tensor.numel() for tensor in kind.from_config(config).state_dict().values())
         if asked > sum(sizes):
             raise ValueError(f"it describes {asked:,} numbers, and the weights are {sum(sizes):,}")
-        model, told = kind.from_pretrained(folder, local_files_only=True, use_safetensors=True, output_loading_info=True)
-        if strange := [key for part in ("missing_keys", "unexpected_keys", "mismatched_keys") for key in told.get(part, ())]:
+        model, told = kind.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
+        if strange := [
+            key
+            for part in ("missing_keys", "unexpected_keys", "mismatched_keys")
+            for key in told.get(part, ())
+        ]:
             raise ValueError(f"the weights and the network differ in {strange[0]}")
         return model
-    except Exception as error:                                    # what is broken can fail anywhere in the network's making
+    except Exception as error:  # what is broken can fail anywhere in the network's making
         raise ValueError(f"{folder.name}/config.json or its weights: {first_line(error)}") from None
 
 
@@ -106,4 +129,4 @@ def stored(folder: Path) -> Iterator[int]:
     """How many numbers each tensor in a folder has, as the files' headers say."""
     for path in folder.glob("*.safetensors"):
         with safe_open(path, "pt") as file:
-            yield from (prod(file.get_slice(name).get_shape()) for name in file.keys())      # noqa: SIM118
+            yield from (prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118

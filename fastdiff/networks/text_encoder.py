@@ -14,7 +14,8 @@ from ..core.errors import FastdiffError, first_line
 from ..core.files import read_json
 from .pretrained import check_weights, digest
 
-# What encode_prompt of a pipeline returns, in order: keys of cond, and the same of no prompt where it makes that too.
+# What encode_prompt of a pipeline returns, in order: keys of cond, and the same of no prompt where it makes
+# that too.
 TELLS = {
     "StableDiffusionPipeline": ("text", "no text"),
     "LatentConsistencyModelPipeline": ("text", "no text"),
@@ -27,7 +28,7 @@ TELLS = {
 ENCODERS = ("CLIPTextModel", "CLIPTextModelWithProjection", "T5EncoderModel")
 TOKENIZERS = ("CLIPTokenizer", "CLIPTokenizerFast", "T5Tokenizer", "T5TokenizerFast")
 VOCABULARIES = ("tokenizer.json", "vocab.json", "spiece.model")
-PROMPTS = 64            # that are encoded at once
+PROMPTS = 64  # that are encoded at once
 
 
 class TextEncoder:
@@ -42,7 +43,9 @@ class TextEncoder:
 
         theirs = getattr(diffusers, kind)
         known = inspect.signature(theirs.__init__).parameters
-        empty = {name: None for name, p in known.items() if p.default is p.empty and name not in ("self", *parts)}
+        empty = {
+            name: None for name, p in known.items() if p.default is p.empty and name not in ("self", *parts)
+        }
         quiet = {"requires_safety_checker": False} if "requires_safety_checker" in known else {}
         self.kind, self.parts, self.left_out = kind, parts, empty | quiet
         self.pipeline = theirs(**self.left_out, **parts)
@@ -56,25 +59,36 @@ class TextEncoder:
         if index is None:
             index = read_json(folder / "model_index.json") if (folder / "model_index.json").is_file() else {}
         if index.get("_class_name") not in TELLS:
-            raise FastdiffError(f"{folder} holds no pipeline of diffusers with prompts: expected a model_index.json of "
-                                f"{', '.join(TELLS)}")
+            raise FastdiffError(
+                f"{folder} holds no pipeline of diffusers with prompts: expected a model_index.json of "
+                f"{', '.join(TELLS)}"
+            )
         try:
             import transformers  # noqa: F401
         except ImportError:
             raise FastdiffError("prompts need transformers: pip install 'fastdiff[text]'") from None
-        parts = {name: opened(folder / name, said[1]) for name, said in index.items()
-                 if name.startswith(("text_encoder", "tokenizer")) and name.isidentifier() and isinstance(said, list)
-                 and said[1:] != [None]}
+        parts = {
+            name: opened(folder / name, said[1])
+            for name, said in index.items()
+            if name.startswith(("text_encoder", "tokenizer"))
+            and name.isidentifier()
+            and isinstance(said, list)
+            and said[1:] != [None]
+        }
         settings = {name: index[name] for name in ("force_zeros_for_empty_prompt",) if name in index}
         if lacking := [name for name in needed(index["_class_name"]) if name not in parts]:
-            raise FastdiffError(f"{lacking[0]} is left out of the pipeline: save it with all of its text encoders")
+            raise FastdiffError(
+                f"{lacking[0]} is left out of the pipeline: save it with all of its text encoders"
+            )
         return cls(index["_class_name"], **parts | settings)
 
     @property
     def index(self) -> dict[str, Any]:
         """What model_index.json says of it; with it, `open` opens what `save` saved."""
-        said = {name: part if isinstance(part, bool) else ["transformers", type(part).__name__]
-                for name, part in self.parts.items()}
+        said = {
+            name: part if isinstance(part, bool) else ["transformers", type(part).__name__]
+            for name, part in self.parts.items()
+        }
         return {"_class_name": self.kind} | said
 
     def save(self, folder: Path) -> None:
@@ -88,7 +102,11 @@ class TextEncoder:
     def fingerprint(self) -> str:
         """SHA-256 of its weights and settings, and of what its tokenizers make of a few words, in hex."""
         modules = {name: part for name, part in self.parts.items() if isinstance(part, torch.nn.Module)}
-        words = [part("a photo of 3 cats").input_ids for name, part in self.parts.items() if name.startswith("tokenizer")]
+        words = [
+            part("a photo of 3 cats").input_ids
+            for name, part in self.parts.items()
+            if name.startswith("tokenizer")
+        ]
         settings = {name: part for name, part in self.parts.items() if isinstance(part, bool)}
         return digest(torch.nn.ModuleDict(modules), self.kind, words, *settings.items())
 
@@ -108,7 +126,9 @@ class TextEncoder:
     def encode(self, prompts: list[str]) -> dict[str, Tensor]:
         """text (B, L, D), and where the network takes them pooled (B, D) and mask (B, L)."""
         parts = [self.told(prompts[start : start + PROMPTS]) for start in range(0, len(prompts), PROMPTS)]
-        return {key: torch.cat([part[key] for part in parts]) for key in parts[0] if not key.startswith("no ")}
+        return {
+            key: torch.cat([part[key] for part in parts]) for key in parts[0] if not key.startswith("no ")
+        }
 
     def null(self, n: int) -> dict[str, Tensor]:
         """The same of n times no prompt."""
@@ -129,7 +149,12 @@ class TextEncoder:
     def asked(self, null: bool) -> dict[str, Any]:
         """What encode_prompt takes besides prompts and a device; null: whether it is to encode no prompt too."""
         known = inspect.signature(self.pipeline.encode_prompt).parameters
-        said = {"num_images_per_prompt": 1, "do_classifier_free_guidance": null, "prompt_2": None, "prompt_3": None}
+        said = {
+            "num_images_per_prompt": 1,
+            "do_classifier_free_guidance": null,
+            "prompt_2": None,
+            "prompt_3": None,
+        }
         return {name: value for name, value in said.items() if name in known}
 
 
@@ -138,30 +163,36 @@ def needed(kind: str) -> list[str]:
     import diffusers
 
     theirs = getattr(diffusers, kind)
-    return [name for name in inspect.signature(theirs.__init__).parameters
-            if name.startswith(("text_encoder", "tokenizer")) and name not in theirs._optional_components]
+    return [
+        name
+        for name in inspect.signature(theirs.__init__).parameters
+        if name.startswith(("text_encoder", "tokenizer")) and name not in theirs._optional_components
+    ]
 
 
 def opened(folder: Path, kind: Any) -> Any:
     """A tokenizer or text encoder of transformers; FastdiffError where its kind is unknown or it cannot be read."""
     if kind not in (*ENCODERS, *TOKENIZERS):
-        raise FastdiffError(f"{folder.name}: this {kind!r:.80} is not supported, only {', '.join((*ENCODERS, *TOKENIZERS))}")
+        raise FastdiffError(
+            f"{folder.name}: this {kind!r:.80} is not supported, only {', '.join((*ENCODERS, *TOKENIZERS))}"
+        )
     import transformers
 
     check_weights(folder)
     try:
         if kind in TOKENIZERS:
-            if not any((folder / name).is_file() for name in VOCABULARIES):           # without, it would know no word
+            if not any((folder / name).is_file() for name in VOCABULARIES):  # without, it would know no word
                 raise ValueError(f"expected one of {', '.join(VOCABULARIES)}")
             tokenizer = getattr(transformers, kind)
             return tokenizer.from_pretrained(folder, local_files_only=True)
         with without_bars():
             model, told = getattr(transformers, kind).from_pretrained(
-                folder, local_files_only=True, use_safetensors=True, output_loading_info=True)
+                folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+            )
         if told["missing_keys"]:
             raise ValueError(f"the weights lack {sorted(told['missing_keys'])[0]}")
         return model
-    except Exception as error:                                    # what is broken can fail anywhere in the library
+    except Exception as error:  # what is broken can fail anywhere in the library
         raise FastdiffError(f"{folder.name} cannot be read: {first_line(error)}") from None
 
 

@@ -21,7 +21,9 @@ class Transformer(Backbone):
     def of(cls, module: ModelMixin, shape: tuple[int, ...], guided: bool) -> Self:
         """A stored module for samples of a shape; ValueError where it is one of others."""
         if any(n % cls.patch_of(module) for n in shape[1:]):
-            raise ValueError(f"patches of {cls.patch_of(module)}: it makes no samples of shape {tuple(shape)}")
+            raise ValueError(
+                f"patches of {cls.patch_of(module)}: it makes no samples of shape {tuple(shape)}"
+            )
         return super().of(module, shape, guided)
 
     @classmethod
@@ -40,7 +42,9 @@ class PixArt(Transformer):
 
     kind = "pixart"
 
-    def __init__(self, module: ModelMixin, channels: int | None = None, guided: bool = False, pixels: int = 8):
+    def __init__(
+        self, module: ModelMixin, channels: int | None = None, guided: bool = False, pixels: int = 8
+    ):
         super().__init__(module, channels, guided)
         self.pixels = pixels
 
@@ -51,15 +55,21 @@ class PixArt(Transformer):
     def answer(self, x: Tensor, t: Tensor, cond: dict[str, Tensor], text: Tensor) -> Tensor:
         """Of x with its planes."""
         size = torch.tensor(x.shape[2:]).to(x)
-        sizes = {"resolution": self.pixels * size.expand(len(x), 2), "aspect_ratio": (size[:1] / size[1:]).expand(len(x), 1)}
+        sizes = {
+            "resolution": self.pixels * size.expand(len(x), 2),
+            "aspect_ratio": (size[:1] / size[1:]).expand(len(x), 1),
+        }
         sizes = sizes if self.module.use_additional_conditions else dict.fromkeys(sizes)
         return self.module(x, text, t, sizes, encoder_attention_mask=cond.get("mask"), return_dict=False)[0]
 
     def spoken(self, x: str, t: str, told: dict[str, str]) -> str:
         """The module's call in a script without fastdiff."""
-        sizes = ('"resolution": None, "aspect_ratio": None' if not self.module.use_additional_conditions else
-                 f'"resolution": {self.pixels} * torch.tensor(x.shape[2:]).float().expand(len(x), -1),\n'
-                 '         "aspect_ratio": torch.full((len(x), 1), x.shape[2] / x.shape[3])')
+        sizes = (
+            '"resolution": None, "aspect_ratio": None'
+            if not self.module.use_additional_conditions
+            else f'"resolution": {self.pixels} * torch.tensor(x.shape[2:]).float().expand(len(x), -1),\n'
+            '         "aspect_ratio": torch.full((len(x), 1), x.shape[2] / x.shape[3])'
+        )
         mask = ", encoder_attention_mask=mask" if "mask" in told else ""
         return f"sizes = {{{sizes}}}\noutput = transformer({x}, text, {t}, sizes{mask}).sample"
 
@@ -90,7 +100,9 @@ class Flux(Transformer):
     def of(cls, module: ModelMixin, shape: tuple[int, ...], guided: bool) -> Self:
         """A stored module for samples of a shape; ValueError where it is one of others."""
         if module.config.guidance_embeds != guided:
-            raise ValueError(f"guidance_embeds {module.config.guidance_embeds}: weights of guidance belong to embeddings")
+            raise ValueError(
+                f"guidance_embeds {module.config.guidance_embeds}: weights of guidance belong to embeddings"
+            )
         super().of(module, shape, False)
         return cls(module, shape[0])
 
@@ -102,22 +114,37 @@ class Flux(Transformer):
     def answer(self, x: Tensor, t: Tensor, cond: dict[str, Tensor], text: Tensor) -> Tensor:
         """Of x with its planes."""
         height, width = (n // 2 for n in x.shape[2:])
-        places = torch.cartesian_prod(torch.arange(1), torch.arange(height), torch.arange(width)).to(x)         # (L, 3)
-        weight = cond.get("guidance", torch.ones_like(t)).to(x) if self.module.config.guidance_embeds else None
-        tokens = self.module(pack(x), text, cond["pooled"].to(x), t / 1000, places, text.new_zeros(text.shape[1], 3), weight,
-                             return_dict=False)[0]
+        places = torch.cartesian_prod(torch.arange(1), torch.arange(height), torch.arange(width)).to(
+            x
+        )  # (L, 3)
+        weight = (
+            cond.get("guidance", torch.ones_like(t)).to(x) if self.module.config.guidance_embeds else None
+        )
+        tokens = self.module(
+            pack(x),
+            text,
+            cond["pooled"].to(x),
+            t / 1000,
+            places,
+            text.new_zeros(text.shape[1], 3),
+            weight,
+            return_dict=False,
+        )[0]
         return unpack(tokens, height, width)
 
     def spoken(self, x: str, t: str, told: dict[str, str]) -> str:
         """The module's call in a script without fastdiff, on patches of 2 x 2."""
         weight = ", guidance * ones" if self.module.config.guidance_embeds else ""
-        return "\n".join([
-            "height, width = (n // 2 for n in x.shape[2:])",
-            "places = torch.cartesian_prod(*map(torch.arange, (1, height, width))).float()",
-            f"patches = pixel_unshuffle({x}, 2).flatten(2).mT",
-            "places_of_text = torch.zeros(text.shape[1], 3)",
-            f"patches = transformer(patches, text, pooled, {t} / 1000, places, places_of_text{weight}).sample",
-            "output = pixel_shuffle(patches.mT.unflatten(2, (height, width)), 2)"])
+        return "\n".join(
+            [
+                "height, width = (n // 2 for n in x.shape[2:])",
+                "places = torch.cartesian_prod(*map(torch.arange, (1, height, width))).float()",
+                f"patches = pixel_unshuffle({x}, 2).flatten(2).mT",
+                "places_of_text = torch.zeros(text.shape[1], 3)",
+                f"patches = transformer(patches, text, pooled, {t} / 1000, places, places_of_text{weight}).sample",
+                "output = pixel_shuffle(patches.mT.unflatten(2, (height, width)), 2)",
+            ]
+        )
 
     def around(self, module: ModelMixin, guided: bool) -> Self:
         """The same around another module."""
@@ -125,7 +152,9 @@ class Flux(Transformer):
 
     def with_guidance(self) -> Self:
         """A copy that is also told a weight of guidance; until it is trained it does what this one does."""
-        return self.around(grown(self.module, "time_text_embed.guidance_embedder.linear_2", guidance_embeds=True), True)
+        return self.around(
+            grown(self.module, "time_text_embed.guidance_embedder.linear_2", guidance_embeds=True), True
+        )
 
 
 def pack(x: Tensor) -> Tensor:
@@ -137,4 +166,8 @@ def pack(x: Tensor) -> Tensor:
 def unpack(x: Tensor, height: int, width: int) -> Tensor:
     """And back, of that many patches."""
     b, _, c = x.shape
-    return x.view(b, height, width, c // 4, 2, 2).permute(0, 3, 1, 4, 2, 5).reshape(b, c // 4, 2 * height, 2 * width)
+    return (
+        x.view(b, height, width, c // 4, 2, 2)
+        .permute(0, 3, 1, 4, 2, 5)
+        .reshape(b, c // 4, 2 * height, 2 * width)
+    )

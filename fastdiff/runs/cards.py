@@ -35,5 +35,7 @@ def published(said: Any) -> Any:
 def renew(folder: Path) -> None:
     """Write a stored model's card and scheduler again, where the card has something new to say."""
     model, notes, shown = load(folder), about(folder), beside(folder)
-    if not (folder / CARD).is_file() or (folder / CARD).read_text(encoding="utf-8") != text(model, notes, **shown):
+    if not (folder / CARD).is_file() or (folder / CARD).read_text(encoding="utf-8") != text(
+        model, notes, **shown
+    ):
         describe(folder, model, notes, **shown)

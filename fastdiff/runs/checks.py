@@ -16,8 +16,10 @@ def check_data(what: str, model: Denoiser | None, data: Any, raw: bool = False) 
         raise FastdiffError(f"{what} makes samples of shape {shape}, the data have {tuple(data.shape)}")
     needed = getattr(model.net, "image", 0) if model else 0
     if needed and (data.image is None or data.image.shape[1] != needed):
-        raise FastdiffError(f"{what} is conditioned on images of {needed} channels, the data {data.name} bring "
-                            f"{'none' if data.image is None else data.image.shape[1]}: set `image` of the data")
+        raise FastdiffError(
+            f"{what} is conditioned on images of {needed} channels, the data {data.name} bring "
+            f"{'none' if data.image is None else data.image.shape[1]}: set `image` of the data"
+        )
     if model and model.classes is not None and data.labels is not None:
         try:
             check_labels(model, data.labels)
@@ -28,14 +30,20 @@ def check_data(what: str, model: Denoiser | None, data: Any, raw: bool = False) 
 def check_base(stage: Stage, model: Denoiser, base: Denoiser, data: Readable) -> None:
     """Refuse a cascade whose base does not make the images that its upper model learns from."""
     if not getattr(model.net, "image", 0):
-        raise FastdiffError(f"stage {stage.name}.base: this model is conditioned on no image: set `image` of its network")
+        raise FastdiffError(
+            f"stage {stage.name}.base: this model is conditioned on no image: set `image` of its network"
+        )
     if tuple(base.image_shape) != tuple(data.image.shape[1:]):
-        raise FastdiffError(f"stage {stage.name}.base: {stage.base} makes {tuple(base.image_shape)}, and this model learns "
-                            f"from {tuple(data.image.shape[1:])}")
+        raise FastdiffError(
+            f"stage {stage.name}.base: {stage.base} makes {tuple(base.image_shape)}, and this model learns "
+            f"from {tuple(data.image.shape[1:])}"
+        )
 
 
 def check_like(name: str, own: Readable, data: Readable) -> None:
     """Refuse a stage of nothing whose samples are not such as the data that are to judge them."""
     if (own.shape, own.classes) != (data.shape, data.classes):
-        raise FastdiffError(f"stages.{name}.data: nothing of shape {own.shape} and {own.classes} classes, where the run's "
-                            f"data {data.name}, which judge it, have {data.shape} and {data.classes}")
+        raise FastdiffError(
+            f"stages.{name}.data: nothing of shape {own.shape} and {own.classes} classes, where the run's "
+            f"data {data.name}, which judge it, have {data.shape} and {data.classes}"
+        )

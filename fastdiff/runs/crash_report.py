@@ -17,21 +17,31 @@ import yaml
 from ..evaluation.provenance import commit
 
 PACKAGES = ("fastdiff", "torch", "accelerate", "diffusers", "datasets")
-LINES, LONGEST = 20, 20_000          # of a log and of a status; letters of a section, for an issue holds 65,536
+LINES, LONGEST = 20, 20_000  # of a log and of a status; letters of a section, for an issue holds 65,536
 HIDDEN = "[masked]"
 SECRET = r"token|key|secret|passw|pwd|auth|credential|signature|\bsig\b|wandb"
-# Who is at a URL; a setting by its name; tokens by their look: of hubs, of clouds, and what is long and of all kinds.
+# Who is at a URL; a setting by its name; tokens by their look: of hubs, of clouds, and what is long and of
+# all kinds.
 MASKS = [
     (re.compile(r"://[^/\s@'\"]+@"), f"://{HIDDEN}@"),
     (re.compile(r"(://[^\s'\"?]+\?)[^\s'\"]+"), rf"\1{HIDDEN}"),
     (re.compile(r"-----BEGIN [\w ]+-----.*?-----END [\w ]+-----", re.S), HIDDEN),
     (re.compile(r"(?i)\b(bearer|authorization:\s*basic)\s+[\w+/=.~-]{8,}"), rf"\1 {HIDDEN}"),
-    (re.compile(rf"(?i)((?<![\w-])[\w-]*(?:{SECRET})(?!\w*error)[\w-]*[\"']?\s*[:=]\s*)(\"[^\"\n]*\"|'[^'\n]*'|[^\s,;)\]}}]+)"),
-     rf"\1{HIDDEN}"),
+    (
+        re.compile(
+            rf"(?i)((?<![\w-])[\w-]*(?:{SECRET})(?!\w*error)[\w-]*[\"']?\s*[:=]\s*)(\"[^\"\n]*\"|'[^'\n]*'|[^\s,;)\]}}]+)"
+        ),
+        rf"\1{HIDDEN}",
+    ),
     (re.compile(r"\b(?:hf|sk|pk|rk|gh[a-z]|github_pat|glpat|xox[a-z]|api)[-_][\w-]{8,}"), HIDDEN),
     (re.compile(r"\b(?:AKIA|ASIA|AIza)[\w-]{12,}"), HIDDEN),
     (re.compile(r"\beyJ[\w-]{8,}(?:\.[\w-]+)*"), HIDDEN),
-    (re.compile(r"(?<![\w./~+-])(?=[\w+/-]*[a-z])(?=[\w+/-]*[A-Z])(?=[\w+/-]*\d[\w+/-]*\d)\w[\w+/-]{31,}={0,2}"), HIDDEN),
+    (
+        re.compile(
+            r"(?<![\w./~+-])(?=[\w+/-]*[a-z])(?=[\w+/-]*[A-Z])(?=[\w+/-]*\d[\w+/-]*\d)\w[\w+/-]{31,}={0,2}"
+        ),
+        HIDDEN,
+    ),
 ]
 
 
@@ -99,7 +109,10 @@ def last_lines(path: Path | None) -> str:
 def without_secrets(value: Any) -> Any:
     """A recipe's data with what is called a secret masked, lists and all."""
     if isinstance(value, dict):
-        return {key: HIDDEN if re.search(f"(?i){SECRET}", str(key)) else without_secrets(v) for key, v in value.items()}
+        return {
+            key: HIDDEN if re.search(f"(?i){SECRET}", str(key)) else without_secrets(v)
+            for key, v in value.items()
+        }
     if isinstance(value, list | tuple):
         return [without_secrets(v) for v in value]
     return value if isinstance(value, str | int | float | None) else json.dumps(value, default=str)

@@ -23,13 +23,16 @@ def writing(folder: Path) -> Iterator[None]:
     except Exception as error:
         number = getattr(error, "errno", None) if isinstance(error, OSError) else number_in(str(error))
         what = getattr(error, "filename", None) or folder
-        ours = isinstance(error, OSError | SafetensorError) and Path(os.fsdecode(what)).resolve().is_relative_to(
-            folder.resolve())
+        ours = isinstance(error, OSError | SafetensorError) and Path(
+            os.fsdecode(what)
+        ).resolve().is_relative_to(folder.resolve())
         if number not in FULL and not (number in REFUSED and ours):
             raise
         remedy = "make room" if number in FULL else "make it writable, or choose another with --out"
-        raise FastdiffError(f"{what}: {os.strerror(number).lower()}: {remedy}; what was saved before is whole, and the same "
-                            "command goes on") from None
+        raise FastdiffError(
+            f"{what}: {os.strerror(number).lower()}: {remedy}; what was saved before is whole, and the same "
+            "command goes on"
+        ) from None
 
 
 def number_in(text: str) -> int | None:

@@ -14,11 +14,18 @@ from typing import Literal, NamedTuple
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-SECONDS = 2.0              # of the training
-ROOM = 2 * 2**30           # bytes below which a folder is called small
+SECONDS = 2.0  # of the training
+ROOM = 2 * 2**30  # bytes below which a folder is called small
 RECIPE = {
-    "name": "doctor", "data": {"name": "toy"}, "model": {"net": "mlp"},
-    "stages": {"teacher": {"method": "denoising", "train": {"steps": 10**6, "save_every": 10**9, "save_minutes": 10**6}}},
+    "name": "doctor",
+    "data": {"name": "toy"},
+    "model": {"net": "mlp"},
+    "stages": {
+        "teacher": {
+            "method": "denoising",
+            "train": {"steps": 10**6, "save_every": 10**9, "save_minutes": 10**6},
+        }
+    },
 }
 
 
@@ -47,13 +54,18 @@ def python() -> Said:
     """The interpreter."""
     asked = metadata("fastdiff")["Requires-Python"] or ""
     if platform.python_version() not in SpecifierSet(asked):
-        return "FAIL", f"{platform.python_version()} where {asked} is asked: make an environment with a newer one"
+        return (
+            "FAIL",
+            f"{platform.python_version()} where {asked} is asked: make an environment with a newer one",
+        )
     return "ok", f"{platform.python_version()} on {platform.platform(terse=True)}"
 
 
 def packages() -> Said:
     """What the project asks for, in the versions it asks for."""
-    asked = [one for one in map(Requirement, requires("fastdiff") or ()) if not one.marker or one.marker.evaluate()]
+    asked = [
+        one for one in map(Requirement, requires("fastdiff") or ()) if not one.marker or one.marker.evaluate()
+    ]
     wanting = []
     for one in asked:
         try:
@@ -76,9 +88,14 @@ def torch() -> Said:
     try:
         importlib.import_module("torchvision.ops")
     except (ImportError, RuntimeError) as error:
-        return "FAIL", (f"torch {__version__}, but torchvision does not import ({' '.join(str(error).split())[:80]}): "
-                        "install both from the same index, in one command")
-    return "ok", f"{__version__}, {f'with CUDA {cuda}' if cuda else 'without CUDA'}; torchvision {version('torchvision')}"
+        return "FAIL", (
+            f"torch {__version__}, but torchvision does not import ({' '.join(str(error).split())[:80]}): "
+            "install both from the same index, in one command"
+        )
+    return (
+        "ok",
+        f"{__version__}, {f'with CUDA {cuda}' if cuda else 'without CUDA'}; torchvision {version('torchvision')}",
+    )
 
 
 def devices() -> Said:
@@ -86,7 +103,10 @@ def devices() -> Said:
     from torch import cuda, get_num_threads
 
     if not cuda.is_available():
-        return "note", f"no GPU that torch can use: everything runs on the CPU, {get_num_threads()} threads a process"
+        return (
+            "note",
+            f"no GPU that torch can use: everything runs on the CPU, {get_num_threads()} threads a process",
+        )
     gpus = [cuda.get_device_properties(i) for i in range(cuda.device_count())]
     return "ok", ", ".join(f"{gpu.name} with {gpu.total_memory / 2**30:.0f} GiB" for gpu in gpus)
 
@@ -100,7 +120,10 @@ def inception() -> Said:
     path = Path(torch.hub.get_dir()) / "checkpoints" / URLS[INCEPTION].rpartition("/")[2]
     if path.is_file():
         return "ok", f"{path}"
-    return "note", f"no {path}: fetched when a benchmark first needs fid; without a network put the file there"
+    return (
+        "note",
+        f"no {path}: fetched when a benchmark first needs fid; without a network put the file there",
+    )
 
 
 def features() -> Said:
@@ -142,7 +165,9 @@ def room(folder: Path, remedy: str) -> Said:
         return "FAIL", f"{folder} cannot be written ({error.strerror}): {remedy}"
     free = shutil.disk_usage(there).free
     small = free < ROOM
-    return "note" if small else "ok", f"{folder}, {free / 2**30:,.1f} GiB free" + (f": {remedy}, or make room" * small)
+    return "note" if small else "ok", f"{folder}, {free / 2**30:,.1f} GiB free" + (
+        f": {remedy}, or make room" * small
+    )
 
 
 def processes() -> Said:
@@ -157,8 +182,10 @@ def processes() -> Said:
         distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
         distributed.all_reduce(torch.ones(1))
     except RuntimeError as error:
-        return "FAIL", (f"gloo does not start ({' '.join(str(error).split())[:80]}): set GLOO_SOCKET_IFNAME to a network "
-                        f"interface of this machine{f', {address} is none' if address else ''}")
+        return "FAIL", (
+            f"gloo does not start ({' '.join(str(error).split())[:80]}): set GLOO_SOCKET_IFNAME to a network "
+            f"interface of this machine{f', {address} is none' if address else ''}"
+        )
     finally:
         if distributed.is_initialized():
             distributed.destroy_process_group()
@@ -177,16 +204,37 @@ def training() -> Said:
     recipe = build(RECIPE)
     (stage,), data = recipe.stages, recipe.dataset()
     with tempfile.TemporaryDirectory() as folder:
-        run = Training(stage.method, Progress, recipe.fresh_model(data), None, data, stage.train, Path(folder),
-                       Accelerator(cpu=not torch.cuda.is_available()))
+        run = Training(
+            stage.method,
+            Progress,
+            recipe.fresh_model(data),
+            None,
+            data,
+            stage.train,
+            Path(folder),
+            Accelerator(cpu=not torch.cuda.is_available()),
+        )
         start = time.monotonic()
-        for step, _ in run:                                               # noqa: B007 - the last one counts
+        for step, _ in run:  # noqa: B007 - the last one counts
             if time.monotonic() - start > SECONDS:
                 break
         seconds = time.monotonic() - start
-    return "ok", (f"{step:,} steps of {stage.train.batch} points in {seconds:.1f} s, "
-                  f"{step * stage.train.batch / seconds:,.0f} images a second on {run.accelerator.device.type}")
+    return "ok", (
+        f"{step:,} steps of {stage.train.batch} points in {seconds:.1f} s, "
+        f"{step * stage.train.batch / seconds:,.0f} images a second on {run.accelerator.device.type}"
+    )
 
 
 CHECKS: tuple[Callable[[], Said], ...] = (
-    python, packages, torch, devices, inception, features, here, checkpoints, cache, processes, training)
+    python,
+    packages,
+    torch,
+    devices,
+    inception,
+    features,
+    here,
+    checkpoints,
+    cache,
+    processes,
+    training,
+)

@@ -23,7 +23,8 @@ from ..networks.text_encoder import TextEncoder
 class ModelSpec(Strict):
     """Network and schedule, each a name with options, and the parameterisation; labels: it takes classes.
 
-    autoencoder, text: folders or hub ids of pipelines, of what encodes images into latents, and of what embeds captions.
+    autoencoder, text: folders or hub ids of pipelines, of what encodes images into latents, and of what
+    embeds captions.
     """
 
     net: Named
@@ -41,23 +42,41 @@ class ModelSpec(Strict):
         latent, text = self.companions()
         if self.labels and not dataset.classes:
             raise FastdiffError(f"model.labels: the data set {dataset.name} has no labels")
-        shape, classes = latent.latent_shape(dataset.shape) if latent else dataset.shape, dataset.classes * self.labels
+        shape, classes = (
+            latent.latent_shape(dataset.shape) if latent else dataset.shape,
+            dataset.classes * self.labels,
+        )
         name, options = named(self.net, "model.net")
         if bool(text) != ("text" in signature(NETWORKS[name]).parameters):
             told = "takes no text" if text else "is told of text: set model.text to what embeds it"
             raise FastdiffError(f"model.text: the network {name} {told}")
         if text and options.setdefault("text", text.width) != text.width:
-            raise FastdiffError(f"model.net.text: {options['text']}, where model.text embeds in {text.width}: leave it out")
+            raise FastdiffError(
+                f"model.net.text: {options['text']}, where model.text embeds in {text.width}: leave it out"
+            )
         with torch.device(device):
             net = call(NETWORKS, name, options, "model.net", shape, classes)
         schedule = call(SCHEDULES, *named(self.schedule, "model.schedule"), "model.schedule")
-        return fitted(Denoiser(net, schedule, self.predicts, shape, self.time_input, self.sigma_data, self.scale_input,
-                               latent=latent, text=text))
+        return fitted(
+            Denoiser(
+                net,
+                schedule,
+                self.predicts,
+                shape,
+                self.time_input,
+                self.sigma_data,
+                self.scale_input,
+                latent=latent,
+                text=text,
+            )
+        )
 
     def companions(self) -> tuple[Autoencoder | None, TextEncoder | None]:
         """The autoencoder and the text encoder, opened once."""
-        return (self.autoencoder and opened(Autoencoder, "autoencoder", self.autoencoder),
-                self.text and opened(TextEncoder, "text", self.text))
+        return (
+            self.autoencoder and opened(Autoencoder, "autoencoder", self.autoencoder),
+            self.text and opened(TextEncoder, "text", self.text),
+        )
 
 
 def opened(kind: type, key: str, reference: str) -> Any:

@@ -23,14 +23,15 @@ from ..training.pairs import Pairs
 from .model_config import ModelSpec
 from .recipe_file import override, read
 
-NAME = r"\w[\w.-]*"                                # of recipes and stages: they become folders
-TAKEN = ("samples", "trajectory", "influence", "trackers")     # a run's folders that are no stage
+NAME = r"\w[\w.-]*"  # of recipes and stages: they become folders
+TAKEN = ("samples", "trajectory", "influence", "trackers")  # a run's folders that are no stage
 
 
 class StageSpec(Strict):
     """A stage as it is written; `expand` makes stages of it. It trains by a method, or it stores a teacher's pairs.
 
-    data: pairs, or in braces data of its own. model: what is other than in the recipe's, where it has other data.
+    data: pairs, or in braces data of its own. model: what is other than in the recipe's, where it has other
+    data.
     """
 
     method: Named | None = None
@@ -59,9 +60,9 @@ class RecipeSpec(Strict):
 class Stage:
     """One training, or the making of pairs; teacher and init are names of earlier stages or paths of models.
 
-    data: where it does not learn from the recipe's data, the stage or path whose pairs it learns from. base: the model
-    whose samples it is to refine, of a cascade. own: data of its own, and model, for which it is trained and not judged;
-    but if they are `nothing`, the recipe's data judge it.
+    data: where it does not learn from the recipe's data, the stage or path whose pairs it learns from. base:
+    the model whose samples it is to refine, of a cascade. own: data of its own, and model, for which it is
+    trained and not judged; but if they are `nothing`, the recipe's data judge it.
     """
 
     name: str
@@ -103,8 +104,11 @@ class Recipe:
 
     def of(self, stage: Stage) -> "Recipe":
         """Itself with a stage's own data and model, where it has such."""
-        return self if stage.own is None else replace(self, source=self.source | {"data": stage.own}, revision=None,
-                                                      model=stage.model)
+        return (
+            self
+            if stage.own is None
+            else replace(self, source=self.source | {"data": stage.own}, revision=None, model=stage.model)
+        )
 
     def fresh_model(self, dataset: Readable, device: str = "cpu") -> Denoiser:
         """A model with newly drawn weights; on the device meta it has none."""
@@ -136,7 +140,10 @@ def build(source: dict[str, Any], path: str = "") -> Recipe:
         check_images(f"stages.{key}", stages[-1], spec.data)
     bench = BenchConfig(**dict(validate(schema(BenchConfig, "bench"), spec.bench, "bench")))
     names = [stage.name for stage in stages if stage.method and stage.judged]
-    for key, chosen in (("teacher", [bench.teacher] if bench.teacher else []), ("models", bench.models or ())):
+    for key, chosen in (
+        ("teacher", [bench.teacher] if bench.teacher else []),
+        ("models", bench.models or ()),
+    ):
         if strange := [name for name in chosen if name not in names]:
             raise FastdiffError(f"bench.{key}: {strange[0]!r} is no stage, choose from {', '.join(names)}")
     check_trackers(spec.trackers)
@@ -158,8 +165,10 @@ def imageless(data: Any) -> bool:
 def check_images(path: str, stage: Stage, data: Any) -> None:
     """Refuse a stage without the images that its method needs; data: the recipe's."""
     if stage.method and stage.method.needs_images and not stage.data and imageless(stage.own or data):
-        raise FastdiffError(f"{path}.data: `nothing` has no images, and method {stage.method_name} as it is set learns from "
-                            "images: name other data, or a method that does without")
+        raise FastdiffError(
+            f"{path}.data: `nothing` has no images, and method {stage.method_name} as it is set learns from "
+            "images: name other data, or a method that does without"
+        )
 
 
 def check_keys(value: Any, path: str = "") -> None:
@@ -170,31 +179,45 @@ def check_keys(value: Any, path: str = "") -> None:
         check_keys(inner, dotted(path, key))
 
 
-def with_data(path: str, spec: StageSpec, made: list[Stage], earlier: list[Stage], model: dict[str, Any]) -> list[Stage]:
+def with_data(
+    path: str, spec: StageSpec, made: list[Stage], earlier: list[Stage], model: dict[str, Any]
+) -> list[Stage]:
     """The stages with what they learn from: pairs, or data of their own, for models that are other than `model`."""
     check_reference(f"{path}.base", spec.base, {stage.name: stage for stage in earlier})
     if spec.model and not isinstance(spec.data, dict):
-        raise FastdiffError(f"{path}.model: a stage has a model of its own where it has data of its own: set {path}.data")
+        raise FastdiffError(
+            f"{path}.model: a stage has a model of its own where it has data of its own: set {path}.data"
+        )
     if isinstance(spec.data, dict):
         check_data(f"{path}.data", spec.data)
         own = validate(ModelSpec, model | (spec.model or {}), f"{path}.model")
         return [replace(stage, own=spec.data, model=own, base=spec.base) for stage in made]
     pairs = {stage.name for stage in earlier if stage.pairs}
     if spec.data and spec.data not in pairs and not any(c in spec.data for c in "/.~"):
-        raise FastdiffError(f"{path}.data: {spec.data!r} is no earlier stage of pairs and no path"
-                            f"{suggestion(spec.data, pairs)}")
-    if not spec.data and (lacking := next((stage for stage in made if stage.method and stage.method.paired), None)):
-        raise FastdiffError(f"{path}.data is missing: method {lacking.method_name} learns from stored pairs of noise and "
-                            "sample, a stage with pairs or its path")
+        raise FastdiffError(
+            f"{path}.data: {spec.data!r} is no earlier stage of pairs and no path"
+            f"{suggestion(spec.data, pairs)}"
+        )
+    if not spec.data and (
+        lacking := next((stage for stage in made if stage.method and stage.method.paired), None)
+    ):
+        raise FastdiffError(
+            f"{path}.data is missing: method {lacking.method_name} learns from stored pairs of noise and "
+            "sample, a stage with pairs or its path"
+        )
     return [replace(stage, data=spec.data, base=spec.base) for stage in made]
 
 
 def pairs_of(path: str, key: str, spec: StageSpec, earlier: dict[str, Stage]) -> Stage:
     """A stage that stores pairs of a teacher."""
     if unused := [what for what in ("method", "data", "init", "base", "train") if getattr(spec, what)]:
-        raise FastdiffError(f"{path}.{unused[0]}: a stage of pairs trains nothing, it takes pairs and teacher alone")
+        raise FastdiffError(
+            f"{path}.{unused[0]}: a stage of pairs trains nothing, it takes pairs and teacher alone"
+        )
     if not spec.teacher:
-        raise FastdiffError(f"{path}.teacher is missing: pairs are made by a teacher, a stage or a model's path")
+        raise FastdiffError(
+            f"{path}.teacher is missing: pairs are made by a teacher, a stage or a model's path"
+        )
     check_name(path, key, earlier)
     check_reference(f"{path}.teacher", spec.teacher, earlier)
     pairs = call({"pairs": Pairs}, "pairs", spec.pairs, f"{path}.pairs")
@@ -215,7 +238,9 @@ def expand(key: str, spec: StageSpec, defaults: dict[str, Any], earlier: dict[st
         return [stage_of(path, key, name, options, spec.train, defaults, spec.teacher, spec.init, earlier)]
     varied, values = lists[0], options[lists[0]]
     if len(lists) > 1 or not values:
-        raise FastdiffError(f"{path}.method: a chain is one list of values, got {lists[-1]} = {options[lists[-1]]}")
+        raise FastdiffError(
+            f"{path}.method: a chain is one list of values, got {lists[-1]} = {options[lists[-1]]}"
+        )
     stages, teacher, init = [], spec.teacher, spec.init
     for i, value in enumerate(values):
         train = {k: pick(v, i, len(values), f"{path}.train.{k}") for k, v in spec.train.items()}
@@ -234,19 +259,32 @@ def pick(value: Any, index: int, count: int, path: str) -> Any:
     return value[index]
 
 
-def stage_of(path: str, key: str, name: str, options: dict, train: dict, defaults: dict, teacher: str | None,
-             init: str | None, earlier: dict[str, Stage]) -> Stage:
+def stage_of(
+    path: str,
+    key: str,
+    name: str,
+    options: dict,
+    train: dict,
+    defaults: dict,
+    teacher: str | None,
+    init: str | None,
+    earlier: dict[str, Stage],
+) -> Stage:
     """One stage, its settings checked; earlier: those it may refer to."""
     check_name(path, key, earlier)
     method = call(METHODS, name, options, f"{path}.method")
     validate(schema(TrainConfig, "train"), defaults, "train")
     config = train_config.read(defaults, method.training, train, path=f"{path}.train")
     if method.teaches and not teacher:
-        raise FastdiffError(f"{path}.teacher is missing: method {name} learns from a teacher, a stage or a model's path")
+        raise FastdiffError(
+            f"{path}.teacher is missing: method {name} learns from a teacher, a stage or a model's path"
+        )
     if config.lora:
         lora.installed()
         if not (teacher or init):
-            raise FastdiffError(f"{path}.train.lora: an adapter needs a model to be put on: set teacher or init")
+            raise FastdiffError(
+                f"{path}.train.lora: an adapter needs a model to be put on: set teacher or init"
+            )
     for role, reference in (("teacher", teacher), ("init", init)):
         check_reference(f"{path}.{role}", reference, earlier)
     return Stage(key, name, method, config, teacher, init)
@@ -254,7 +292,10 @@ def stage_of(path: str, key: str, name: str, options: dict, train: dict, default
 
 def check_trackers(names: list[str]) -> None:
     """Refuse what accelerate cannot log with here."""
-    known, here = [str(kind) for kind in LoggerType if kind != "all"], {str(kind) for kind in get_available_trackers()}
+    known, here = (
+        [str(kind) for kind in LoggerType if kind != "all"],
+        {str(kind) for kind in get_available_trackers()},
+    )
     for name in names:
         if name not in known:
             raise FastdiffError(f"trackers: {name!r} is unknown{suggestion(name, known)}")
@@ -265,7 +306,9 @@ def check_trackers(names: list[str]) -> None:
 def check_name(path: str, key: str, earlier: dict[str, Stage]) -> None:
     """Refuse a stage's name that is no folder's, or another's."""
     if not re.fullmatch(NAME, key) or key in TAKEN:
-        raise FastdiffError(f"{path}: {key!r} names a folder, expected letters, digits, _ . and -, not {', '.join(TAKEN)}")
+        raise FastdiffError(
+            f"{path}: {key!r} names a folder, expected letters, digits, _ . and -, not {', '.join(TAKEN)}"
+        )
     if key in earlier:
         raise FastdiffError(f"{path}: two stages would be called {key}")
 
@@ -274,4 +317,6 @@ def check_reference(path: str, reference: str | None, earlier: dict[str, Stage])
     """Refuse what is neither an earlier stage's model nor a path."""
     models = {name for name, stage in earlier.items() if stage.method}
     if reference and reference not in models and not any(c in reference for c in "/.~"):
-        raise FastdiffError(f"{path}: {reference!r} is no earlier stage and no path{suggestion(reference, models)}")
+        raise FastdiffError(
+            f"{path}: {reference!r} is no earlier stage and no path{suggestion(reference, models)}"
+        )

@@ -12,27 +12,33 @@ from ..core.errors import FastdiffError
 from ..core.files import LEVELS
 from ..core.validation import dotted
 
-MOST = 100_000      # values of a recipe
+MOST = 100_000  # values of a recipe
 
 
 class Yaml(yaml.SafeLoader):
     """YAML in which 1e-4 is a number, as version 1.2 has it."""
 
 
-Yaml.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
+Yaml.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
 
 
 def read(path: Path, within: tuple[Path, ...] = ()) -> dict[str, Any]:
     """A recipe's plain data, the stages of those that it includes before its own; within: those that include it."""
     try:
         place, text = path.resolve(), path.read_text()
-    except (OSError, ValueError) as error:                                # ValueError: no UTF-8, or a path with a zero byte
-        raise FastdiffError(f"recipe {path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    except (OSError, ValueError) as error:  # ValueError: no UTF-8, or a path with a zero byte
+        raise FastdiffError(
+            f"recipe {path}: cannot be read ({getattr(error, 'strerror', None) or error})"
+        ) from None
     if place in within:
         raise FastdiffError(f"recipe {path}: it includes itself")
     source = parse(text, f"recipe {path}")
     if not isinstance(source, dict):
-        raise FastdiffError(f"recipe {path}: expected name, data, model and stages, got {type(source).__name__}")
+        raise FastdiffError(
+            f"recipe {path}: expected name, data, model and stages, got {type(source).__name__}"
+        )
     names = source.pop("include", [])
     if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
         raise FastdiffError(f"recipe {path}: include: expected a list of recipes")
@@ -53,7 +59,9 @@ def include(source: dict[str, Any], other: dict[str, Any], what: str) -> None:
     if twice := [name for name in first if name in own and own[name] != first[name]]:
         raise FastdiffError(f"{what} has a stage {twice[0]}, and so has another recipe, with other settings")
     source["stages"] = first | own
-    source.update({key: value for key, value in other.items() if key not in (*source, "name", "bench")})     # to be refused
+    source.update(
+        {key: value for key, value in other.items() if key not in (*source, "name", "bench")}
+    )  # to be refused
 
 
 def parse(text: str, what: str) -> Any:
@@ -61,20 +69,22 @@ def parse(text: str, what: str) -> Any:
     try:
         loader = Yaml(text)
         node = loader.get_single_node()
-        if (size := weight(node, {})) > MOST:                             # before any copy is made
-            many = "an anchor contains itself" if size == math.inf else f"its aliases stand for {size:,} values"
+        if (size := weight(node, {})) > MOST:  # before any copy is made
+            many = (
+                "an anchor contains itself" if size == math.inf else f"its aliases stand for {size:,} values"
+            )
             raise FastdiffError(f"{what}: {many}")
         return None if node is None else copied(loader.construct_document(node))
     except RecursionError:
         raise FastdiffError(f"{what}: nested too deep") from None
-    except (yaml.YAMLError, ValueError) as error:                         # ValueError: a date such as 2024-99-99
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2024-99-99
         raise FastdiffError(f"{what}: not valid YAML ({' '.join(str(error).split())})") from None
 
 
 def weight(node: Any, known: dict[int, float]) -> float:
     """How many values a node of YAML stands for, its aliases counted as copies; infinitely many where it contains itself."""
     if id(node) not in known:
-        known[id(node)] = math.inf                                        # until it is known
+        known[id(node)] = math.inf  # until it is known
         parts = node.value if isinstance(node, yaml.CollectionNode) else []
         flat = chain.from_iterable(parts) if isinstance(node, yaml.MappingNode) else parts
         known[id(node)] = 1 + sum(weight(part, known) for part in flat)
@@ -97,7 +107,7 @@ def override(source: dict[str, Any], assignment: str) -> None:
     if len(parents) > LEVELS:
         raise FastdiffError(f"override {assignment!r:.80}: no setting lies below {len(parents)} others")
     for parent in parents:
-        if isinstance(source.get(parent), str):                          # method: progressive -> {name: progressive}
+        if isinstance(source.get(parent), str):  # method: progressive -> {name: progressive}
             source[parent] = {"name": source[parent]}
         source[parent] = {} if source.get(parent) is None else source[parent]
         source = source[parent]
@@ -108,7 +118,11 @@ def override(source: dict[str, Any], assignment: str) -> None:
 
 def differences(old: Any, new: Any, path: str = "") -> list[tuple[str, Any, Any]]:
     """Keys whose values differ between two recipes' plain data."""
-    if isinstance(old, dict | None) and isinstance(new, dict | None):     # a section left out is an empty one
+    if isinstance(old, dict | None) and isinstance(new, dict | None):  # a section left out is an empty one
         old, new = old or {}, new or {}
-        return [d for k in dict.fromkeys([*old, *new]) for d in differences(old.get(k), new.get(k), dotted(path, str(k)))]
+        return [
+            d
+            for k in dict.fromkeys([*old, *new])
+            for d in differences(old.get(k), new.get(k), dotted(path, str(k)))
+        ]
     return [] if old == new else [(path, old, new)]

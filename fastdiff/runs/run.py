@@ -37,20 +37,24 @@ from .status import note
 def run(recipe: Recipe | str | Path, out: str | Path | None = None, only: str | None = None) -> Path:
     """Do all that is not done yet; returns the run's directory. The same call again resumes, or does nothing.
 
-    only: the one stage to train, its teacher being there already; no benchmark. out: instead of checkpoints/<name>.
-    SIGTERM and SIGINT save and raise Interrupted (exit code 75), SIGUSR1 saves; one run at a time works in a directory.
+    only: the one stage to train, its teacher being there already; no benchmark. out: instead of
+    checkpoints/<name>. SIGTERM and SIGINT save and raise Interrupted (exit code 75), SIGUSR1 saves; one run
+    at a time works in a directory.
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     folder = Path(out) if out else Path("checkpoints") / recipe.name
     names = [stage.name for stage in recipe.stages]
     if only and only not in names:
         raise FastdiffError(f"--only {only}: no such stage, choose from {', '.join(names)}")
-    with heard() as signals, reported(folder, recipe), writing(folder):       # a full disk is no crash
+    with heard() as signals, reported(folder, recipe), writing(folder):  # a full disk is no crash
         project = ProjectConfiguration(str(folder), logging_dir=str(folder / "trackers"))
-        accelerator = Accelerator(cpu=not torch.cuda.is_available(),          # said aloud, or CPU processes never meet
-                                  mixed_precision=precision_of(recipe), log_with=list(recipe.trackers) or None,
-                                  project_config=project,
-                                  kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)])
+        accelerator = Accelerator(
+            cpu=not torch.cuda.is_available(),  # said aloud, or CPU processes never meet
+            mixed_precision=precision_of(recipe),
+            log_with=list(recipe.trackers) or None,
+            project_config=project,
+            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+        )
         folder.mkdir(parents=True, exist_ok=True)
         console = Console(quiet=not accelerator.is_main_process)
         with alone(folder, accelerator):
@@ -80,19 +84,28 @@ def reported(folder: Path, recipe: Recipe) -> Iterator[None]:
 def train_all(run: Run, only: str | None) -> None:
     """Every stage that is not finished, or the only one."""
     stages, data = run.recipe.stages, run.dataset
-    run.console.print(f"{run.recipe.name}: {len(stages)} stages on {data.described}, in {run.folder}", highlight=False,
-                      soft_wrap=True)
-    ahead = [stage for stage in stages if stage.method and only in (None, stage.name) and not about(run.folder / stage.name)]
-    for stage in (stage for stage in ahead if stage.judged):              # before the first is trained
+    run.console.print(
+        f"{run.recipe.name}: {len(stages)} stages on {data.described}, in {run.folder}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    ahead = [
+        stage
+        for stage in stages
+        if stage.method and only in (None, stage.name) and not about(run.folder / stage.name)
+    ]
+    for stage in (stage for stage in ahead if stage.judged):  # before the first is trained
         recipe = run.recipe.of(stage)
         check_like(stage.name, recipe.dataset() if stage.own else data, data)
         stage.method.ready(data.shape, run.accelerator.device)
         if stage.train.steps < stage.method.cycle:
-            raise FastdiffError(f"stages.{stage.name}.train.steps = {stage.train.steps}: the student learns in every "
-                                f"{stage.method.cycle}th of them alone, expected at least so many")
+            raise FastdiffError(
+                f"stages.{stage.name}.train.steps = {stage.train.steps}: the student learns in every "
+                f"{stage.method.cycle}th of them alone, expected at least so many"
+            )
         if not (stage.init or stage.teacher):
-            recipe.fresh_model(data, "meta")                              # costs nothing
-    if ahead and only is None and not isinstance(data, Nothing):          # and not after days
+            recipe.fresh_model(data, "meta")  # costs nothing
+    if ahead and only is None and not isinstance(data, Nothing):  # and not after days
         judges(data.reference, run.recipe.bench, run.accelerator.device)
     for number, stage in enumerate(stages, 1):
         if only in (None, stage.name):
@@ -104,19 +117,26 @@ def precision_of(recipe: Recipe) -> str:
     """The one precision of all stages."""
     first, *others = dict.fromkeys(stage.train.precision for stage in recipe.stages if stage.method) or ["no"]
     if others:
-        raise FastdiffError(f"train.precision: one run has one precision, the stages name {first} and {others[0]}")
+        raise FastdiffError(
+            f"train.precision: one run has one precision, the stages name {first} and {others[0]}"
+        )
     return first
 
 
 def claim(folder: Path, recipe: Recipe, accelerator: Accelerator) -> None:
     """Make the directory this recipe's, or make sure that it is."""
-    path, mine = folder / "recipe.yaml", {k: v for k, v in recipe.source.items() if k not in ("bench", "trackers")}
+    path, mine = (
+        folder / "recipe.yaml",
+        {k: v for k, v in recipe.source.items() if k not in ("bench", "trackers")},
+    )
     if path.exists():
         theirs = {k: v for k, v in read(path).items() if k not in ("bench", "trackers")}
         if changed := [change for change in differences(theirs, mine) if not free(change[0])]:
             key, old, new = changed[0]
-            raise FastdiffError(f"{folder} was made with {key} = {old}, the recipe now says {new}: give another --out, "
-                                f"or remove {folder} to start over")
+            raise FastdiffError(
+                f"{folder} was made with {key} = {old}, the recipe now says {new}: give another --out, "
+                f"or remove {folder} to start over"
+            )
     if accelerator.is_main_process:
         scratch = folder / ".recipe.yaml"
         scratch.write_text(yaml.safe_dump(recipe.source, sort_keys=False))
@@ -134,21 +154,28 @@ def benchmark(run: Run) -> None:
     """Measure every stage, then write and show the report."""
     config, folder, accelerator = run.recipe.bench, run.folder, run.accelerator
     if isinstance(run.dataset, Nothing):
-        run.console.print(f"{folder}: done, and not measured, as `nothing` has no images to judge samples by: compare the "
-                          "models with data by fastdiff bench", soft_wrap=True)
+        run.console.print(
+            f"{folder}: done, and not measured, as `nothing` has no images to judge samples by: compare the "
+            "models with data by fastdiff bench",
+            soft_wrap=True,
+        )
         return note(folder, stage="done") if accelerator.is_main_process else None
     stages = [stage for stage in run.recipe.stages if stage.judged]
     names = [stage.name for stage in stages if stage.method]
     models = {name: folder / name for name in names}
     teacher = config.teacher or next((s.name for s in stages if s.method_name == "denoising"), None)
     outside = next((s.teacher for s in stages if s.teacher and s.teacher not in names), None)
-    if teacher is None and outside and "teacher" not in names:            # a teacher from elsewhere has its rows too
+    if teacher is None and outside and "teacher" not in names:  # a teacher from elsewhere has its rows too
         teacher, models["teacher"] = "teacher", outside
     wanted = cells({n: load(p) for n, p in models.items()}, teacher, config)
-    total = sum(cell.steps for cell in wanted) * len(config.seeds)        # time goes with the steps, not with the cells
+    total = sum(cell.steps for cell in wanted) * len(
+        config.seeds
+    )  # time goes with the steps, not with the cells
     rows: list[dict[str, Any]] = []
     with bar(run.console, "benchmark", total, 0) as advance:
-        for row in sweep(models, run.dataset.reference, config, folder, teacher=teacher, accelerator=accelerator):
+        for row in sweep(
+            models, run.dataset.reference, config, folder, teacher=teacher, accelerator=accelerator
+        ):
             rows.append(row)
             done = sum(row["steps"] for row in rows)
             advance(done, f"{row['model']} {row['sampler']} {row['steps']}")
@@ -156,9 +183,9 @@ def benchmark(run: Run) -> None:
                 note(folder, stage="benchmark", step=done, steps=total)
     if accelerator.is_main_process:
         run.console.print(*report.left_out(folder), sep="\n", end="")
-        if rows:                                                          # a budget may leave none
+        if rows:  # a budget may leave none
             report.write(folder)
-            for name in names:                                            # with the table
+            for name in names:  # with the table
                 renew(folder / name)
             run.console.print(report.table(rows))
         note(folder, stage="done")

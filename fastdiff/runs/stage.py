@@ -39,7 +39,7 @@ from .progress_bar import bar
 from .recipe import Recipe, Stage
 from .status import note
 
-SHOWN = 64          # samples drawn of a stage
+SHOWN = 64  # samples drawn of a stage
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,15 @@ def train(run: Run, stage: Stage, title: str) -> None:
     folder, accelerator = run.folder, run.accelerator
     place, stored = folder / stage.name, stage.data and pairs_at(stage.data, folder)
     data = pairs.read(stored, run.dataset) if stored else run.dataset
-    origin = {"method": {"name": stage.method_name, **described(stage.method)}, "data": data.fingerprint,
-              **{role: fingerprint(where(reference, folder)) if reference else None
-                 for role, reference in (("teacher", stage.teacher), ("init", stage.init or stage.teacher))},
-              **beneath(run, stage)}
+    origin = {
+        "method": {"name": stage.method_name, **described(stage.method)},
+        "data": data.fingerprint,
+        **{
+            role: fingerprint(where(reference, folder)) if reference else None
+            for role, reference in (("teacher", stage.teacher), ("init", stage.init or stage.teacher))
+        },
+        **beneath(run, stage),
+    }
     if (notes := about(place)) and notes.get("origin") == origin:
         return
     forget_others(run, place, origin)
@@ -85,12 +90,22 @@ def train(run: Run, stage: Stage, title: str) -> None:
     draw(model, run, place / "samples" / f"{config.steps:08d}.png")
     collapsed = training.health.collapsed
     if collapsed is not None:
-        run.console.print(f"{stage.name}: collapsed, its samples cover {collapsed:.0%} of the data", highlight=False)
+        run.console.print(
+            f"{stage.name}: collapsed, its samples cover {collapsed:.0%} of the data", highlight=False
+        )
     if accelerator.is_main_process:
-        asked = round(training.images * stage.method.teacher_nfe()) + (pairs.about(stored)["nfe"] if stored else 0)
+        asked = round(training.images * stage.method.teacher_nfe()) + (
+            pairs.about(stored)["nfe"] if stored else 0
+        )
         cost = {"images": training.images, "seconds": training.seconds, "teacher_nfe": asked}
         dtype = {"float32": torch.float32, "float16": torch.float16}[config.export]
-        notes = {"method": stage.method_name, "origin": origin, "ema": config.ema, "cost": cost, **sources(run, stage)}
+        notes = {
+            "method": stage.method_name,
+            "origin": origin,
+            "ema": config.ema,
+            "cost": cost,
+            **sources(run, stage),
+        }
         notes |= {} if collapsed is None else {"collapsed": collapsed}
         export(model, place, notes, dtype, **beside(place))
     accelerator.wait_for_everyone()
@@ -99,7 +114,9 @@ def train(run: Run, stage: Stage, title: str) -> None:
 
 def beneath(run: Run, stage: Stage) -> dict[str, str]:
     """Fingerprints of what a stage's model stands on besides what it starts from: autoencoder, text encoder, base."""
-    parts = {} if stage.init or stage.teacher else dict(zip(("latent", "text"), run.recipe.model.companions()))
+    parts = (
+        {} if stage.init or stage.teacher else dict(zip(("latent", "text"), run.recipe.model.companions()))
+    )
     found = {name: part.fingerprint for name, part in parts.items() if part}
     return found | ({"base": fingerprint(where(stage.base, run.folder))} if stage.base else {})
 
@@ -109,7 +126,10 @@ def learned(run: Run, model: Denoiser) -> Readable:
     data = run.dataset
     if isinstance(data, Nothing) and not model.text:
         return nothing(model.shape, data.classes)
-    for what, companion, make in (("encoding images", model.latent, encoded), ("embedding captions", model.text, embedded)):
+    for what, companion, make in (
+        ("encoding images", model.latent, encoded),
+        ("embedding captions", model.text, embedded),
+    ):
         if companion:
             with bar(run.console, what, len(data), 0) as advance:
                 data = make(data, companion, run.accelerator, advance)
@@ -118,20 +138,29 @@ def learned(run: Run, model: Denoiser) -> Readable:
 
 def sources(run: Run, stage: Stage) -> dict[str, Any]:
     """What a stage's model comes from, by name and licence; of a path its last part, as cards are published."""
+
     def called(reference: str) -> str:
         return reference if hub.is_id(reference) else Path(reference).name
 
     name, options = named(run.recipe.source["data"], "data")
-    place, revision = str(options.get("path", name)), {"revision": run.recipe.revision} if run.recipe.revision else {}
-    weights = {role: (called(reference), where(reference, run.folder)) for role, reference in (
-        ("teacher", stage.teacher), ("init", stage.init), ("base", stage.base)) if reference}
+    place, revision = (
+        str(options.get("path", name)),
+        {"revision": run.recipe.revision} if run.recipe.revision else {},
+    )
+    weights = {
+        role: (called(reference), where(reference, run.folder))
+        for role, reference in (("teacher", stage.teacher), ("init", stage.init), ("base", stage.base))
+        if reference
+    }
     if not (stage.teacher or stage.init):
         own = {"autoencoder": run.recipe.model.autoencoder, "text": run.recipe.model.text}
         weights |= {role: (called(reference), reference) for role, reference in own.items() if reference}
     if isinstance(run.dataset, Nothing):
         return lineage(weights)
     repository = hub_id(name, options | revision) or ""
-    return lineage(weights, (repository or (name if place == name in DATASETS else Path(place).name), place, repository))
+    return lineage(
+        weights, (repository or (name if place == name in DATASETS else Path(place).name), place, repository)
+    )
 
 
 def networks(run: Run, stage: Stage, stored: Readable | None) -> tuple[Denoiser, Denoiser | None]:
@@ -140,27 +169,35 @@ def networks(run: Run, stage: Stage, stored: Readable | None) -> tuple[Denoiser,
     begun = load(where(source, run.folder)) if source else run.recipe.fresh_model(run.dataset)
     adapter, own = stage.train.lora, source == stage.teacher
     alike = not stage.train.offload and stage.train.teacher == "float32"
-    first = twin(begun) if adapter and own and alike else None            # one memory for the teacher's weights
+    first = twin(begun) if adapter and own and alike else None  # one memory for the teacher's weights
     student, told, two = stage.method.student(begun), begun.guidance, begun.two_times
     if adapter and (bool(student.guidance), student.two_times) != (bool(told), two):
-        raise FastdiffError(f"stage {stage.name}: train.lora: {stage.method_name} gives the network an input of its own, "
-                            "which no adapter learns: leave out lora, or set the method's weights to one number, [w, w]")
-    teacher = (first or load(where(stage.teacher, run.folder))).on(student.schedule) if stage.teacher else None
+        raise FastdiffError(
+            f"stage {stage.name}: train.lora: {stage.method_name} gives the network an input of its own, "
+            "which no adapter learns: leave out lora, or set the method's weights to one number, [w, w]"
+        )
+    teacher = (
+        (first or load(where(stage.teacher, run.folder))).on(student.schedule) if stage.teacher else None
+    )
     if student.latent and stage.train.flip:
-        raise FastdiffError(f"stage {stage.name}.train.flip: mirrored latents are not those of the mirrored image")
+        raise FastdiffError(
+            f"stage {stage.name}.train.flip: mirrored latents are not those of the mirrored image"
+        )
     for reference, model in ((source or "its network", student), (stage.teacher, teacher)):
         check_data(f"stage {stage.name}: {reference}", model, stored or run.dataset, bool(stored))
-    if told != (teacher.guidance if teacher else None):                   # it would forget it, or could not follow it
+    if told != (teacher.guidance if teacher else None):  # it would forget it, or could not follow it
         one, other = (source, stage.teacher or "what it learns from") if told else (stage.teacher, source)
-        raise FastdiffError(f"stage {stage.name}: {one} is told a weight of guidance, and {other} is not told the same: "
-                            "leave out init, or choose a teacher that fits it")
+        raise FastdiffError(
+            f"stage {stage.name}: {one} is told a weight of guidance, and {other} is not told the same: "
+            "leave out init, or choose a teacher that fits it"
+        )
     bench = run.recipe.bench
     if stage.judged and (bench.models is None or stage.name in bench.models):
         check_fit(stage.name, student, run.dataset.reference, bench)
     if stage.base:
         check_base(stage, student, load(where(stage.base, run.folder)), run.dataset)
     student.sampling = stage.method.sampling()
-    plan(student, None, None, None, {})                                   # what cannot be sampled is not worth training
+    plan(student, None, None, None, {})  # what cannot be sampled is not worth training
     stage.method.ready(student.shape, run.accelerator.device)
     return student, teacher
 
@@ -170,14 +207,25 @@ def publish(run: Run, name: str, title: str, training: Training, logs: dict[str,
     step, steps, pace = training.step, training.config.steps, training.pace
     run.accelerator.log({f"{name}/{figure}": value for figure, value in (logs | pace).items()}, step)
     if run.accelerator.is_main_process:
-        note(run.folder, stage=name, number=title.split()[0], step=step, steps=steps, loss=logs.get("loss"), **pace,
-             collapsed=training.health.collapsed,
-             seconds_left=training.seconds / step * (steps - step), processes=run.accelerator.num_processes)
+        note(
+            run.folder,
+            stage=name,
+            number=title.split()[0],
+            step=step,
+            steps=steps,
+            loss=logs.get("loss"),
+            **pace,
+            collapsed=training.health.collapsed,
+            seconds_left=training.seconds / step * (steps - step),
+            processes=run.accelerator.num_processes,
+        )
 
 
 def told(logs: dict[str, Any], pace: dict[str, float], collapsed: float | None) -> str:
     """A line of the log in a few words."""
-    loss = "loss –" if logs.get("loss") is None else f"loss {logs['loss']:.4g}"       # or the student has not learned yet
+    loss = (
+        "loss –" if logs.get("loss") is None else f"loss {logs['loss']:.4g}"
+    )  # or the student has not learned yet
     waits = f", {pace['wait']:.0%} waiting for data" if pace["wait"] > 0.05 else ""
     memory = f", {pace['memory_mb'] / 1024:.1f} GiB" if torch.cuda.is_available() else ""
     fallen = "" if collapsed is None else f", COLLAPSED: {collapsed:.0%} of the data covered"
@@ -204,17 +252,25 @@ def pairs_at(reference: str, folder: Path) -> Path:
 
 def described(method: Any) -> dict[str, Any]:
     """The settings that are not the method's defaults: an option that comes later leaves finished stages as they are."""
-    own = {f.name: getattr(method, f.name) for f in fields(method)
-           if getattr(method, f.name) != (f.default if f.default_factory is MISSING else f.default_factory())}
-    return {name: value if isinstance(value, str | int | float | None) else repr(value) for name, value in own.items()}
+    own = {
+        f.name: getattr(method, f.name)
+        for f in fields(method)
+        if getattr(method, f.name) != (f.default if f.default_factory is MISSING else f.default_factory())
+    }
+    return {
+        name: value if isinstance(value, str | int | float | None) else repr(value)
+        for name, value in own.items()
+    }
 
 
 def where(reference: str, folder: Path) -> Path | str:
     """A stage's folder, or the path or hub id as given."""
     if (folder / reference / ABOUT).exists():
         return folder / reference
-    if not any(mark in reference for mark in "/.~"):                      # the recipe took it for a stage
-        raise FastdiffError(f"stage {reference} is not trained yet: run it first, with --only {reference} or without --only")
+    if not any(mark in reference for mark in "/.~"):  # the recipe took it for a stage
+        raise FastdiffError(
+            f"stage {reference} is not trained yet: run it first, with --only {reference} or without --only"
+        )
     return reference
 
 
@@ -228,8 +284,10 @@ def forget_others(run: Run, place: Path, origin: dict[str, Any]) -> None:
             raise FastdiffError(f"{path} is damaged ({error}): remove {place} to train it again") from None
         if theirs != origin:
             aside = place.with_name(f"{place.name}.before-{time.strftime('%Y%m%d-%H%M%S')}")
-            run.console.print(f"{place.name}: made from another teacher or data, started over; the old one is kept as "
-                              f"{aside.name}")
+            run.console.print(
+                f"{place.name}: made from another teacher or data, started over; the old one is kept as "
+                f"{aside.name}"
+            )
             place.replace(aside)
         place.mkdir(parents=True, exist_ok=True)
         write_json(path, origin)
@@ -244,8 +302,12 @@ def draw(model: Denoiser, run: Run, path: Path) -> None:
     if run.accelerator.is_main_process and len(model.image_shape) in (1, 3):
         data, classes = run.dataset.reference, model.classes
         of = torch.arange(SHOWN) % len(data)
-        shown = sample(model.to(run.accelerator.device), n=SHOWN, guidance=usual_guidance(model),
-                       labels=torch.arange(SHOWN) % classes if classes else None,
-                       prompts=[data.captions[i] for i in of.tolist()] if model.text and data.captions else None,
-                       image=as_floats(data.image[of]) if getattr(model.net, "image", 0) and not model.base else None)
+        shown = sample(
+            model.to(run.accelerator.device),
+            n=SHOWN,
+            guidance=usual_guidance(model),
+            labels=torch.arange(SHOWN) % classes if classes else None,
+            prompts=[data.captions[i] for i in of.tolist()] if model.text and data.captions else None,
+            image=as_floats(data.image[of]) if getattr(model.net, "image", 0) and not model.base else None,
+        )
         save(picture(shown, zoom=4), path)

@@ -16,12 +16,23 @@ from ..core.files import read_object, written
 from .recipe_file import parse
 
 FILE = "status.json"
-DONE = ("fastdiff.json", "pairs.safetensors")     # what a finished stage's folder has
-ASIDE = ".before-"                                # in the name of a folder that was set aside
-SILENT = 600                                      # seconds after which a process elsewhere may be dead
+DONE = ("fastdiff.json", "pairs.safetensors")  # what a finished stage's folder has
+ASIDE = ".before-"  # in the name of a folder that was set aside
+SILENT = 600  # seconds after which a process elsewhere may be dead
 # What a note may say; the rest of a file that somebody changed is passed over.
-NUMBERS = ("step", "steps", "loss", "images_per_s", "seconds_left", "wait", "memory_mb", "collapsed", "processes", "pid",
-           "time")
+NUMBERS = (
+    "step",
+    "steps",
+    "loss",
+    "images_per_s",
+    "seconds_left",
+    "wait",
+    "memory_mb",
+    "collapsed",
+    "processes",
+    "pid",
+    "time",
+)
 WORDS = ("stage", "number", "host")
 
 
@@ -38,10 +49,10 @@ def note(folder: str | Path, **what: Any) -> None:
 def status(folder: str | Path) -> dict[str, Any]:
     """What goes on in a run's directory; FastdiffError where it is none.
 
-    name, done (stages), rows (measured), state ({stage, step} of the newest that a stage not done would resume from, or
-    None), alive (None where the process is on another host), silent (seconds since it was heard), crash (a report written
-    after that), collapsed (by stage, the share of the data that its samples cover, where that is too small), and what the
-    last note said; keys that nobody told of are absent.
+    name, done (stages), rows (measured), state ({stage, step} of the newest that a stage not done would
+    resume from, or None), alive (None where the process is on another host), silent (seconds since it was
+    heard), crash (a report written after that), collapsed (by stage, the share of the data that its samples
+    cover, where that is too small), and what the last note said; keys that nobody told of are absent.
     """
     folder = Path(folder).expanduser()
     try:
@@ -49,26 +60,45 @@ def status(folder: str | Path) -> dict[str, Any]:
         stages = sorted(path for path in folder.iterdir() if path.is_dir() and ASIDE not in path.name)
         rows = (folder / "bench.jsonl").read_bytes().count(b"\n") if (folder / "bench.jsonl").exists() else 0
     except (OSError, UnicodeDecodeError) as error:
-        raise FastdiffError(f"{folder} is no run ({getattr(error, 'strerror', None) or 'recipe.yaml is no text'}): "
-                            "name a directory that fastdiff run has made, with recipe.yaml in it") from None
+        raise FastdiffError(
+            f"{folder} is no run ({getattr(error, 'strerror', None) or 'recipe.yaml is no text'}): "
+            "name a directory that fastdiff run has made, with recipe.yaml in it"
+        ) from None
     if not isinstance(source, dict):
-        raise FastdiffError(f"{folder / 'recipe.yaml'} is no recipe: name a directory that fastdiff run has made")
+        raise FastdiffError(
+            f"{folder / 'recipe.yaml'} is no recipe: name a directory that fastdiff run has made"
+        )
     finished = {path: max(map(changed, (path / name for name in DONE))) for path in stages}
     done = sorted((path for path in stages if finished[path]), key=finished.get)
-    states = [state for path in stages if path not in done for state in path.glob("state/*") if state.name.isdecimal()]
+    states = [
+        state
+        for path in stages
+        if path not in done
+        for state in path.glob("state/*")
+        if state.name.isdecimal()
+    ]
     latest = max(states, key=changed, default=None)
-    newest = latest and max((state for state in states if state.parent == latest.parent), key=lambda state: int(state.name))
+    newest = latest and max(
+        (state for state in states if state.parent == latest.parent), key=lambda state: int(state.name)
+    )
     last = heard(folder)
     fallen = {path.name: share for path in done if (share := collapsed(path)) is not None}
     fallen |= {last["stage"]: last["collapsed"]} if {"stage", "collapsed"} <= last.keys() else {}
-    found = {"folder": str(folder), "name": plain(source.get("name")), "done": [path.name for path in done], "rows": rows,
-             "state": newest and {"stage": newest.parts[-3], "step": int(newest.name)}, "alive": False, **last,
-             "collapsed": fallen}
+    found = {
+        "folder": str(folder),
+        "name": plain(source.get("name")),
+        "done": [path.name for path in done],
+        "rows": rows,
+        "state": newest and {"stage": newest.parts[-3], "step": int(newest.name)},
+        "alive": False,
+        **last,
+        "collapsed": fallen,
+    }
     if "time" in last:
         found |= {"silent": max(0.0, time.time() - last["time"]), "alive": alive(last)}
         crashes = [path for path in folder.glob("crash-*.txt") if changed(path) >= last["time"]]
         found |= {"crash": max(crashes, key=changed).name} if crashes else {}
-    elif (folder / "report.html").exists():                               # of days when nobody took notes
+    elif (folder / "report.html").exists():  # of days when nobody took notes
         found["stage"] = "done"
     return found
 
@@ -96,7 +126,11 @@ def heard(folder: Path) -> dict[str, Any]:
         return {}
     if not isinstance(said, dict):
         return {}
-    numbers = {key: said[key] for key in NUMBERS if isinstance(said.get(key), int | float) and math.isfinite(said[key])}
+    numbers = {
+        key: said[key]
+        for key in NUMBERS
+        if isinstance(said.get(key), int | float) and math.isfinite(said[key])
+    }
     return numbers | {key: plain(said[key]) for key in WORDS if said.get(key) and isinstance(said[key], str)}
 
 
@@ -111,7 +145,9 @@ def alive(last: dict[str, Any]) -> bool | None:
         return None
     try:
         process = psutil.Process(int(last["pid"]))
-        return process.create_time() <= last["time"] + 1 and process.status() != psutil.STATUS_ZOMBIE    # nor a later one
+        return (
+            process.create_time() <= last["time"] + 1 and process.status() != psutil.STATUS_ZOMBIE
+        )  # nor a later one
     except (psutil.Error, KeyError, ValueError, OverflowError):
         return False
 
@@ -122,8 +158,14 @@ def alive(last: dict[str, Any]) -> bool | None:
 def lines(found: dict[str, Any]) -> dict[str, str]:
     """What `status` found, as the lines of a table; what is not known is left out."""
     has = found.keys()
-    percent = "steps" in has and "step" in has and found["steps"] > 0 and f" ({found['step'] / found['steps']:.0%})"
-    step = f"step {found['step']:,}" + (f" of {found['steps']:,}{percent}" if percent else "") if "step" in has else ""
+    percent = (
+        "steps" in has and "step" in has and found["steps"] > 0 and f" ({found['step'] / found['steps']:.0%})"
+    )
+    step = (
+        f"step {found['step']:,}" + (f" of {found['steps']:,}{percent}" if percent else "")
+        if "step" in has
+        else ""
+    )
     left = f"{span(found['seconds_left'])} left" if "seconds_left" in has else ""
     pace = found.get("images_per_s", 0.0)
     speed = f"{pace:,.{0 if pace >= 100 else 2}f} images a second" if pace else ""
@@ -136,14 +178,16 @@ def lines(found: dict[str, Any]) -> dict[str, str]:
         "done": ", ".join(found["done"]) or "no stage yet",
         "now": "" if ended else ", ".join(filter(None, now)),
         "loss": f"{found['loss']:.4g}" if "loss" in has else "",
-        "health": ", ".join(f"{name} COLLAPSED: {share:.0%} of the data covered"
-                            for name, share in found["collapsed"].items()),
+        "health": ", ".join(
+            f"{name} COLLAPSED: {share:.0%} of the data covered" for name, share in found["collapsed"].items()
+        ),
         "speed": ", ".join(filter(None, [f"{speed} {many}".strip(), wait])),
         "memory": f"{found['memory_mb']:,.0f} MiB" if "memory_mb" in has else "",
         "state": f"{state['stage']} at step {state['step']:,}" if state else "",
         "rows": f"{found['rows']:,} measured",
-        "heard": f"{span(found['silent'])} ago, of process {found.get('pid')} on {found.get('host')}" if "silent" in has
-                 else "",
+        "heard": f"{span(found['silent'])} ago, of process {found.get('pid')} on {found.get('host')}"
+        if "silent" in has
+        else "",
         "": advice(found, ended),
     }
     return {name: line for name, line in told.items() if line}
@@ -167,7 +211,11 @@ def advice(found: dict[str, Any], ended: bool) -> str:
 def span(seconds: float) -> str:
     """A length of time: 12 s, 5 min 40 s, 3 h 12 min, 2 days 5 h."""
     seconds = max(0, round(seconds))
-    for unit, name, smaller, below in ((86400, "days", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+    for unit, name, smaller, below in (
+        (86400, "days", 3600, "h"),
+        (3600, "h", 60, "min"),
+        (60, "min", 1, "s"),
+    ):
         if seconds >= unit:
             return f"{seconds // unit:,} {name} {seconds % unit // smaller} {below}"
     return f"{seconds} s"

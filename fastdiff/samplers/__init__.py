@@ -14,9 +14,29 @@ from .state import State
 from .time_grids import SPACINGS, time_grid
 
 SAMPLERS: dict[str, Callable[..., Iterator[State]]] = {
-    f.__name__: f for f in (ddpm, ddim, euler, heun, dpmpp_2m, dpmpp_3m, unipc, ipndm, deis, dpm_solver, ode23, ode45,
-                            consistency, gamma, overshoot,
-                            edm, dpmpp_2m_sde, euler_ancestral, predictor_corrector, langevin)
+    f.__name__: f
+    for f in (
+        ddpm,
+        ddim,
+        euler,
+        heun,
+        dpmpp_2m,
+        dpmpp_3m,
+        unipc,
+        ipndm,
+        deis,
+        dpm_solver,
+        ode23,
+        ode45,
+        consistency,
+        gamma,
+        overshoot,
+        edm,
+        dpmpp_2m_sde,
+        euler_ancestral,
+        predictor_corrector,
+        langevin,
+    )
 }
 
 __all__ = ["SAMPLERS", "SPACINGS", "State", "time_grid"]

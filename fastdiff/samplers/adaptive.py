@@ -1,6 +1,7 @@
 """Adaptive Runge-Kutta solvers of the probability-flow ODE: a tolerance instead of steps.
 
-On the circle, with u = atan(sigma / alpha) and z = x / sqrt(alpha^2 + sigma^2) = cos(u) x0 + sin(u) eps, the ODE is
+On the circle, with u = atan(sigma / alpha) and z = x / sqrt(alpha^2 + sigma^2) = cos(u) x0 + sin(u) eps, the
+ODE is
 
     dz/du = -sin(u) x0 + cos(u) eps
 
@@ -19,7 +20,7 @@ from ..core.guidance import Guided
 from ..core.schedule import blend, like
 from .state import State, traits
 
-SHORTEST = 1e-10      # radians: no tolerance that can be met asks for such steps
+SHORTEST = 1e-10  # radians: no tolerance that can be met asks for such steps
 
 
 class Tableau(NamedTuple):
@@ -47,21 +48,43 @@ DORMAND_PRINCE = Tableau(
 
 
 @traits(order="3", nfe="3 a round, 1 at the start", adaptive=True)
-def ode23(denoise: Guided, x: Tensor, times: Tensor, *, rtol: float = 1e-3, atol: float = 1e-3,
-          ratio_min: float = 0.002) -> Iterator[State]:
+def ode23(
+    denoise: Guided,
+    x: Tensor,
+    times: Tensor,
+    *,
+    rtol: float = 1e-3,
+    atol: float = 1e-3,
+    ratio_min: float = 0.002,
+) -> Iterator[State]:
     """Bogacki & Shampine's pair of orders 3 and 2, each sample in its own steps; see integrate."""
     yield from integrate("ode23", BOGACKI_SHAMPINE, denoise, x, times, rtol, atol, ratio_min)
 
 
 @traits(order="5", nfe="6 a round, 1 at the start", adaptive=True)
-def ode45(denoise: Guided, x: Tensor, times: Tensor, *, rtol: float = 1e-5, atol: float = 1e-5,
-          ratio_min: float = 0.002) -> Iterator[State]:
+def ode45(
+    denoise: Guided,
+    x: Tensor,
+    times: Tensor,
+    *,
+    rtol: float = 1e-5,
+    atol: float = 1e-5,
+    ratio_min: float = 0.002,
+) -> Iterator[State]:
     """Dormand & Prince's pair of orders 5 and 4, each sample in its own steps; see integrate."""
     yield from integrate("ode45", DORMAND_PRINCE, denoise, x, times, rtol, atol, ratio_min)
 
 
-def integrate(sampler: str, tableau: Tableau, denoise: Guided, x: Tensor, times: Tensor, rtol: float, atol: float,
-              ratio_min: float) -> Iterator[State]:
+def integrate(
+    sampler: str,
+    tableau: Tableau,
+    denoise: Guided,
+    x: Tensor,
+    times: Tensor,
+    rtol: float,
+    atol: float,
+    ratio_min: float,
+) -> Iterator[State]:
     """From times[0] to times[-1], whatever lies between; into data from sigma / alpha = ratio_min by its prediction.
 
     rtol, atol: a step is taken where the root mean square of error / (atol + rtol |z|) over a sample is at most 1. Time,
@@ -85,7 +108,7 @@ def integrate(sampler: str, tableau: Tableau, denoise: Guided, x: Tensor, times:
     def ask(z: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         t = time_at(u)
         x0, eps = denoise(point(z, u), t, t)
-        return x0, blend(-u.sin(), x0, u.cos(), eps)                # dz/du
+        return x0, blend(-u.sin(), x0, u.cos(), eps)  # dz/du
 
     u = torch.full((len(x),), start, dtype=torch.float64, device=x.device)
     h = torch.full_like(u, (start - end) * min(1.0, rtol) ** (1 / tableau.order))
@@ -93,21 +116,29 @@ def integrate(sampler: str, tableau: Tableau, denoise: Guided, x: Tensor, times:
     x0, slope = ask(z, u)
     while left > end:
         h, slopes = torch.minimum(h, u - end), [slope]
-        for row in tableau.rows:                                    # the last row's stage is the step's own end
+        for row in tableau.rows:  # the last row's stage is the step's own end
             ahead = z - like(h, z) * total(row, slopes)
             x0_ahead, slope_ahead = ask(ahead, u - sum(row) * h)
             slopes.append(slope_ahead)
-        error = like(h, z) * total(tableau.error, slopes) / (atol + rtol * torch.maximum(z.abs(), ahead.abs()))
+        error = (
+            like(h, z) * total(tableau.error, slopes) / (atol + rtol * torch.maximum(z.abs(), ahead.abs()))
+        )
         norm = error.flatten(1).double().square().mean(1).sqrt()
         taken = (norm <= 1) & (h > 0)
         mask = taken.reshape(-1, *[1] * (z.ndim - 1))
-        z, x0, slope = (torch.where(mask, *pair) for pair in ((ahead, z), (x0_ahead, x0), (slope_ahead, slope)))
+        z, x0, slope = (
+            torch.where(mask, *pair) for pair in ((ahead, z), (x0_ahead, x0), (slope_ahead, slope))
+        )
         u = torch.where(taken, torch.where(h < u - end, u - h, end), u)
-        h = h * (0.9 * norm ** (-1 / tableau.order)).clamp(0.2, 1.5)     # a longer leap may meet an error of 0 by chance
+        h = h * (0.9 * norm ** (-1 / tableau.order)).clamp(
+            0.2, 1.5
+        )  # a longer leap may meet an error of 0 by chance
         left, shortest = torch.stack([u.max(), torch.where(u > end, h, torch.inf).min()]).tolist()
         if not shortest > SHORTEST:
-            raise FastdiffError(f"sampler {sampler}: no step is short enough at u = {left:.3g} of sigma / alpha = tan(u); "
-                                "the model's predictions are not finite, or rtol and atol are below its precision")
+            raise FastdiffError(
+                f"sampler {sampler}: no step is short enough at u = {left:.3g} of sigma / alpha = tan(u); "
+                "the model's predictions are not finite, or rtol and atol are below its precision"
+            )
         if left > end:
             yield State(time_at(torch.tensor(left, dtype=torch.float64)), point(z, u), x0)
     yield State(times[-1], z * hypot(alpha_end, sigma_end) if sigma_end > 0 else x0, x0)

@@ -18,8 +18,14 @@ Randn = Callable[[Tensor], Tensor]
 
 
 @traits(order="1", noise="every step")
-def ddpm(denoise: Guided, x: Tensor, times: Tensor, *, variance: Literal["small", "large", "learned"] = "small",
-         randn: Randn = torch.randn_like) -> Iterator[State]:
+def ddpm(
+    denoise: Guided,
+    x: Tensor,
+    times: Tensor,
+    *,
+    variance: Literal["small", "large", "learned"] = "small",
+    randn: Randn = torch.randn_like,
+) -> Iterator[State]:
     """Ancestral sampling on any grid (Ho et al. 2020, algorithm 2); variance beta-tilde (small) or beta (large).
 
     learned: each value's own, between both in the logarithm (Nichol & Dhariwal 2021, equation 15).
@@ -27,15 +33,17 @@ def ddpm(denoise: Guided, x: Tensor, times: Tensor, *, variance: Literal["small"
     if variance not in ("small", "large", "learned"):
         raise FastdiffError(f"sampler ddpm: variance = {variance!r}, expected small, large or learned")
     levels = denoise.schedule.levels(times)
-    for (t, s), ((alpha_t, sigma_t), (alpha_s, sigma_s)) in zip(pairwise(times), pairwise(levels), strict=True):
+    for (t, s), ((alpha_t, sigma_t), (alpha_s, sigma_s)) in zip(
+        pairwise(times), pairwise(levels), strict=True
+    ):
         p = denoise(x, t, s)
-        keep = alpha_t / alpha_s                                   # x_t = keep x_s + noise of variance beta
+        keep = alpha_t / alpha_s  # x_t = keep x_s + noise of variance beta
         beta = sigma_t**2 - (keep * sigma_s) ** 2
         x = p.blend(keep * sigma_s**2 / sigma_t**2, alpha_s * beta / sigma_t**2)
         if sigma_s > 0:
             spread = beta if variance == "large" else beta * sigma_s**2 / sigma_t**2
             noise = randn(x)
-            if variance == "learned":                              # beta / beta-tilde is (sigma_t / sigma_s)^2
+            if variance == "learned":  # beta / beta-tilde is (sigma_t / sigma_s)^2
                 noise = noise * share(p).mul_(log(sigma_t / sigma_s)).exp_()
             x = x.add_(noise, alpha=sqrt(spread))
         yield State(s, x, p)
@@ -44,22 +52,34 @@ def ddpm(denoise: Guided, x: Tensor, times: Tensor, *, variance: Literal["small"
 def share(p: Prediction) -> Tensor:
     """How far the learned log-variance is from that of beta-tilde (0) to that of beta (1), as a fresh tensor."""
     if p.extra is None or p.extra.shape != p.x0.shape:
-        raise FastdiffError("sampler ddpm: variance learned needs a network with twice the data's channels, which this one "
-                            "has not: choose small or large, or train with net.learned_variance")
+        raise FastdiffError(
+            "sampler ddpm: variance learned needs a network with twice the data's channels, which this one "
+            "has not: choose small or large, or train with net.learned_variance"
+        )
     return (p.extra + 1).div_(2)
 
 
 @traits(order="1", noise="where eta > 0", jumps=True)
-def ddim(denoise: Guided, x: Tensor, times: Tensor, *, eta: Annotated[float, Field(ge=0)] = 0.0,
-         randn: Randn = torch.randn_like) -> Iterator[State]:
+def ddim(
+    denoise: Guided,
+    x: Tensor,
+    times: Tensor,
+    *,
+    eta: Annotated[float, Field(ge=0)] = 0.0,
+    randn: Randn = torch.randn_like,
+) -> Iterator[State]:
     """DDIM (Song et al. 2021, equation 12); eta 0 is deterministic, eta 1 is ddpm with small variance.
 
     A student that predicts jumps (progressive, flow maps) sampled by ddim at eta 0 is its own sampler.
     """
     levels = denoise.schedule.levels(times)
-    for (t, s), ((alpha_t, sigma_t), (alpha_s, sigma_s)) in zip(pairwise(times), pairwise(levels), strict=True):
+    for (t, s), ((alpha_t, sigma_t), (alpha_s, sigma_s)) in zip(
+        pairwise(times), pairwise(levels), strict=True
+    ):
         p = denoise(x, t, s)
-        variance = min(sigma_s**2, (eta * sigma_s / sigma_t) ** 2 * (sigma_t**2 - (alpha_t / alpha_s * sigma_s) ** 2))
+        variance = min(
+            sigma_s**2, (eta * sigma_s / sigma_t) ** 2 * (sigma_t**2 - (alpha_t / alpha_s * sigma_s) ** 2)
+        )
         # alpha_s x0 + (what is left of sigma_s) eps, with eps = (x - alpha_t x0) / sigma_t.
         turn = sqrt(sigma_s**2 - variance) / sigma_t
         x = p.blend(turn, alpha_s - turn * alpha_t) if sigma_s > 0 else p.x0

@@ -19,11 +19,27 @@ from .generate import Watch, conditions, generate, plan, rows_of
 from .time_grids import Spacing, listed
 
 
-def edit(model: Denoiser, image: Tensor, *, mask: Tensor | None = None, strength: float = 1.0, resamplings: int = 0,
-         jump: int = 1, sampler: str | None = None, steps: int | None = None, spacing: Spacing | None = None, seed: int = 0,
-         labels: Tensor | int | None = None, guidance: float = 1.0, batch: int = 512,
-         prompts: str | Sequence[str] | None = None, upon: Tensor | None = None, watch: Watch | None = None,
-         share: tuple[int, int] = (0, 1), **options: Any) -> Tensor:
+def edit(
+    model: Denoiser,
+    image: Tensor,
+    *,
+    mask: Tensor | None = None,
+    strength: float = 1.0,
+    resamplings: int = 0,
+    jump: int = 1,
+    sampler: str | None = None,
+    steps: int | None = None,
+    spacing: Spacing | None = None,
+    seed: int = 0,
+    labels: Tensor | int | None = None,
+    guidance: float = 1.0,
+    batch: int = 512,
+    prompts: str | Sequence[str] | None = None,
+    upon: Tensor | None = None,
+    watch: Watch | None = None,
+    share: tuple[int, int] = (0, 1),
+    **options: Any,
+) -> Tensor:
     """Images (n, *image_shape) made from given ones; what is not named is as in `sample`, share too.
 
     upon: what `sample` calls image, of models that are conditioned on one.
@@ -36,15 +52,28 @@ def edit(model: Denoiser, image: Tensor, *, mask: Tensor | None = None, strength
         raise FastdiffError(f"strength = {strength}: expected a share of t_max, above 0 and at most 1")
     shape = tuple(image.shape[1:])
     for wrong, line in (
-        (model.shape and shape != tuple(model.image_shape), f"edit: images of {shape}, the model makes {model.image_shape}"),
-        (model.latent and mask is not None, "edit: a mask of pixels is none of latents: give a strength alone"),
-        (mask is None and strength == 1, "edit: give a mask, or a strength below 1: otherwise nothing of the image is used"),
-        (mask is None and (resamplings or jump != 1), "edit: resamplings and jump are RePaint's: give a mask"),
+        (
+            model.shape and shape != tuple(model.image_shape),
+            f"edit: images of {shape}, the model makes {model.image_shape}",
+        ),
+        (
+            model.latent and mask is not None,
+            "edit: a mask of pixels is none of latents: give a strength alone",
+        ),
+        (
+            mask is None and strength == 1,
+            "edit: give a mask, or a strength below 1: otherwise nothing of the image is used",
+        ),
+        (
+            mask is None and (resamplings or jump != 1),
+            "edit: resamplings and jump are RePaint's: give a mask",
+        ),
     ):
         if wrong:
             raise FastdiffError(line)
-    sampler, times, options = plan(model, sampler, steps, truncated(spacing, model, strength) if strength < 1 else spacing,
-                                   options)
+    sampler, times, options = plan(
+        model, sampler, steps, truncated(spacing, model, strength) if strength < 1 else spacing, options
+    )
     cond = conditions(model, len(image), labels, prompts, upon, guidance, options)
     image, made, own = image.to(model.device), [], torch.arange(len(image))[share[0] :: share[1]]
     mask = None if mask is None else known_region(mask.to(model.device), image)
@@ -52,12 +81,30 @@ def edit(model: Denoiser, image: Tensor, *, mask: Tensor | None = None, strength
     for rows in own.split(batch):
         draw, wrap = sampler, None
         if mask is not None and resamplings:
-            draw = partial(repaint, image=image[rows], mask=mask[rows], sampler=sampler, resamplings=resamplings, jump=jump)
+            draw = partial(
+                repaint,
+                image=image[rows],
+                mask=mask[rows],
+                sampler=sampler,
+                resamplings=resamplings,
+                jump=jump,
+            )
         elif mask is not None:
             wrap = partial(Inpaint, image=image[rows], mask=mask[rows])
-        made += generate(model, draw, times, rows, seed=seed, cond=rows_of(cond, rows),
-                         guidance=guidance, batch=batch, start=begun[rows] if strength < 1 else None, wrap=wrap, watch=watch,
-                         **options)
+        made += generate(
+            model,
+            draw,
+            times,
+            rows,
+            seed=seed,
+            cond=rows_of(cond, rows),
+            guidance=guidance,
+            batch=batch,
+            start=begun[rows] if strength < 1 else None,
+            wrap=wrap,
+            watch=watch,
+            **options,
+        )
     x = torch.cat([image[:0], *(part.x for part in made)])
     return x if mask is None else torch.where(mask[own], image[own].to(x), x)
 
@@ -66,7 +113,9 @@ def truncated(spacing: Spacing | None, model: Denoiser, strength: float) -> dict
     """A named spacing that starts at a share of t_max."""
     spacing = model.sampling.spacing if spacing is None else spacing
     if not isinstance(spacing, str | Mapping) or listed(spacing) is not None:
-        raise FastdiffError(f"spacing {spacing!r}: strength shortens a named grid, and this one lists its times")
+        raise FastdiffError(
+            f"spacing {spacing!r}: strength shortens a named grid, and this one lists its times"
+        )
     name, options = spelled(spacing, "spacing") if isinstance(spacing, str) else named(spacing, "spacing")
     if "start" in options:
         raise FastdiffError(f"spacing {name}: its start and strength say the same; give one of them")
@@ -94,18 +143,31 @@ class Inpaint:
     def __call__(self, x: Tensor, t: Tensor, s: Tensor) -> Prediction:
         p, (alpha, sigma), image = self.denoise(x, t, s), self.schedule.alpha_sigma(t), self.image.to(x.dtype)
         return Prediction(
-            torch.where(self.known, x, p.x),           # CFG++ moves its point, which the known region does not follow
+            torch.where(self.known, x, p.x),  # CFG++ moves its point, which the known region does not follow
             torch.where(self.known, image, p.x0),
-            lambda: torch.where(self.known, (x - like(alpha, x) * image) / like(sigma, x), p.eps), p.extra)
+            lambda: torch.where(self.known, (x - like(alpha, x) * image) / like(sigma, x), p.eps),
+            p.extra,
+        )
 
 
-def repaint(denoise: Guided, x: Tensor, times: Tensor, *, image: Tensor, mask: Tensor, sampler: str = "ddpm",
-            resamplings: int = 10, jump: int = 1, randn: Randn = torch.randn_like, **options: Any) -> Iterator[State]:
+def repaint(
+    denoise: Guided,
+    x: Tensor,
+    times: Tensor,
+    *,
+    image: Tensor,
+    mask: Tensor,
+    sampler: str = "ddpm",
+    resamplings: int = 10,
+    jump: int = 1,
+    randn: Randn = torch.randn_like,
+    **options: Any,
+) -> Iterator[State]:
     """RePaint (Lugmayr et al. 2022, algorithm 1): the image, noised afresh, replaces the known region after every interval.
 
-    Each stretch of `jump` intervals is walked `resamplings` times, with fresh noise back to its start in between; the
-    last one, into the data, too. Yields every interval walked. The sampler meets one interval at a time: a multistep
-    one is first order here. image, mask: as in Inpaint. options: the sampler's.
+    Each stretch of `jump` intervals is walked `resamplings` times, with fresh noise back to its start in
+    between; the last one, into the data, too. Yields every interval walked. The sampler meets one interval at
+    a time: a multistep one is first order here. image, mask: as in Inpaint. options: the sampler's.
     """
     if sampler not in SAMPLERS:
         raise FastdiffError(f"sampler {sampler!r} is unknown, choose from {', '.join(SAMPLERS)}")
@@ -134,8 +196,12 @@ def diffused(x: Tensor, here: tuple[float, float], there: tuple[float, float], r
 def known_region(mask: Tensor, image: Tensor) -> Tensor:
     """A mask of 0 and 1 as booleans, checked against the image."""
     if not ((mask == 0) | (mask == 1)).all():
-        raise FastdiffError("mask: expected 1 where the image is known and 0 where it is to be drawn, nothing between")
+        raise FastdiffError(
+            "mask: expected 1 where the image is known and 0 where it is to be drawn, nothing between"
+        )
     try:
         return (mask == 1).expand(image.shape)
     except RuntimeError:
-        raise FastdiffError(f"mask {tuple(mask.shape)} does not broadcast to the image {tuple(image.shape)}") from None
+        raise FastdiffError(
+            f"mask {tuple(mask.shape)} does not broadcast to the image {tuple(image.shape)}"
+        ) from None

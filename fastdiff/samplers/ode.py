@@ -21,8 +21,9 @@ def slopes(schedule: Schedule, times: Tensor) -> list[tuple[float, float] | None
             found.append(None)
             continue
         if not (isfinite(alpha_rate) and isfinite(sigma_rate)):
-            raise FastdiffError(f"euler and heun: this schedule's rates are infinite at t = {t:g}; "
-                                "use ddim or spacing karras")
+            raise FastdiffError(
+                f"euler and heun: this schedule's rates are infinite at t = {t:g}; use ddim or spacing karras"
+            )
         c = sigma_rate / sigma
         found.append((c, alpha_rate - c * alpha))
     return found
@@ -47,6 +48,7 @@ def heun(denoise: Guided, x: Tensor, times: Tensor) -> Iterator[State]:
         x = p.blend(1 + h * c, h * d) if end else p.x0
         if end:
             q = denoise(x, s, s)
-            # the mean of both slopes: half of Euler's step is taken back, half a step along the far slope is added
+            # the mean of both slopes: half of Euler's step is taken back, half a step along the far slope is
+            # added
             x = p.blend(1 + h * c / 2, h * d / 2).add_(q.blend(h * end[0] / 2, h * end[1] / 2))
         yield State(s, x, p)

@@ -24,20 +24,31 @@ def raised(schedule: Schedule, times: Tensor, factor: float, low: float, high: f
 
 
 @traits(order="2", nfe="2, from alpha = 0 or into data 1", noise="where churn > 0")
-def edm(denoise: Guided, x: Tensor, times: Tensor, *, churn: float = 0.0, churn_min: float = 0.0, churn_max: Bound = inf,
-        noise_scale: float = 1.0, randn: Randn = torch.randn_like) -> Iterator[State]:
+def edm(
+    denoise: Guided,
+    x: Tensor,
+    times: Tensor,
+    *,
+    churn: float = 0.0,
+    churn_min: float = 0.0,
+    churn_max: Bound = inf,
+    noise_scale: float = 1.0,
+    randn: Randn = torch.randn_like,
+) -> Iterator[State]:
     """Heun's method in x / alpha against sigma / alpha, with churn (Karras et al. 2022, algorithm 2).
 
-    churn: noise added before a step, up to (sqrt(2) - 1) of what is there, where sigma / alpha is in [churn_min, churn_max];
-    the network is asked at the raised level, which stays below t_max. A step from alpha = 0 or into data is DDIM's.
+    churn: noise added before a step, up to (sqrt(2) - 1) of what is there, where sigma / alpha is in
+    [churn_min, churn_max]; the network is asked at the raised level, which stays below t_max. A step from
+    alpha = 0 or into data is DDIM's.
     """
     schedule = denoise.schedule
     levels, starts, growth = schedule.levels(times), times[:-1], min(churn / (len(times) - 1), sqrt(2) - 1)
     peaks = raised(schedule, starts, 1 + growth, churn_min, churn_max) if churn > 0 else starts
     for (t, s), peak, (alpha_t, sigma_t), (alpha, sigma), (alpha_s, sigma_s) in zip(
-            pairwise(times), peaks, levels[:-1], schedule.levels(peaks), levels[1:], strict=True):
+        pairwise(times), peaks, levels[:-1], schedule.levels(peaks), levels[1:], strict=True
+    ):
         if peak > t:
-            keep = alpha / alpha_t                                 # churn diffuses forward, from t to the peak
+            keep = alpha / alpha_t  # churn diffuses forward, from t to the peak
             x = blend(keep, x, noise_scale * sqrt(sigma**2 - (keep * sigma_t) ** 2), randn(x))
         p = denoise(x, peak, s)
         x = p.blend(sigma_s / sigma, alpha_s - sigma_s / sigma * alpha)
@@ -50,8 +61,9 @@ def edm(denoise: Guided, x: Tensor, times: Tensor, *, churn: float = 0.0, churn_
 
 
 @traits(order="2", noise="where eta > 0")
-def dpmpp_2m_sde(denoise: Guided, x: Tensor, times: Tensor, *, eta: float = 1.0,
-                 randn: Randn = torch.randn_like) -> Iterator[State]:
+def dpmpp_2m_sde(
+    denoise: Guided, x: Tensor, times: Tensor, *, eta: float = 1.0, randn: Randn = torch.randn_like
+) -> Iterator[State]:
     """SDE-DPM-Solver++(2M), midpoint form (Lu et al. 2022, appendix); eta 0 is dpmpp_2m, eta 1 the reverse SDE.
 
     First order on the first and last step, and on the second after a start at alpha = 0.
@@ -59,9 +71,11 @@ def dpmpp_2m_sde(denoise: Guided, x: Tensor, times: Tensor, *, eta: float = 1.0,
     if not eta >= 0:
         raise FastdiffError(f"sampler dpmpp_2m_sde: eta = {eta}, expected at least 0")
     levels, last_x0, last_h = denoise.schedule.levels(times), x, inf
-    for (t, s), ((alpha_t, sigma_t), (alpha_s, sigma_s)) in zip(pairwise(times), pairwise(levels), strict=True):
+    for (t, s), ((alpha_t, sigma_t), (alpha_s, sigma_s)) in zip(
+        pairwise(times), pairwise(levels), strict=True
+    ):
         p = denoise(x, t, s)
-        fall = sigma_s * alpha_t / (alpha_s * sigma_t)             # exp(-h), which is 0 from pure noise and into data
+        fall = sigma_s * alpha_t / (alpha_s * sigma_t)  # exp(-h), which is 0 from pure noise and into data
         h, x0 = -log(fall) if fall else inf, p.x0
         if isfinite(h) and isfinite(last_h):
             x0 = blend(1 + h / (2 * last_h), x0, -h / (2 * last_h), last_x0)
@@ -73,10 +87,12 @@ def dpmpp_2m_sde(denoise: Guided, x: Tensor, times: Tensor, *, eta: float = 1.0,
 
 
 @traits(order="1", noise="where eta > 0", jumps=True)
-def euler_ancestral(denoise: Guided, x: Tensor, times: Tensor, *, eta: float = 1.0,
-                    randn: Randn = torch.randn_like) -> Iterator[State]:
+def euler_ancestral(
+    denoise: Guided, x: Tensor, times: Tensor, *, eta: float = 1.0, randn: Randn = torch.randn_like
+) -> Iterator[State]:
     """Euler in sigma / alpha down to less than the next level, then noise up to it (k-diffusion's name for ddim's eta).
 
-    up = eta sigma_s sqrt(1 - (ratio_s / ratio_t)^2), at most sigma_s; down^2 = sigma_s^2 - up^2: DDIM's own two shares.
+    up = eta sigma_s sqrt(1 - (ratio_s / ratio_t)^2), at most sigma_s; down^2 = sigma_s^2 - up^2: DDIM's own
+    two shares.
     """
     return ddim(denoise, x, times, eta=eta, randn=randn)

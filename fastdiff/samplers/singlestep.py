@@ -45,9 +45,10 @@ def stages_of(schedule: Schedule, times: Tensor, order: int) -> list[list[Stage]
 def dpm_solver(denoise: Guided, x: Tensor, times: Tensor, *, order: int = 2) -> Iterator[State]:
     """DPM-Solver in single steps, on eps at even distances in log-SNR (Lu et al. 2022a, section 3).
 
-    order, 2 or 3: evaluations a step. Each leads on along the polynomial through all eps of the step, integrated exactly:
-    the Taylor form of public code, of less error at few steps than the paper's algorithms, which use two of them at most.
-    One evaluation, which is DDIM, where the log-SNR is infinite: from alpha = 0, and into data.
+    order, 2 or 3: evaluations a step. Each leads on along the polynomial through all eps of the step,
+    integrated exactly: the Taylor form of public code, of less error at few steps than the paper's
+    algorithms, which use two of them at most. One evaluation, which is DDIM, where the log-SNR is infinite:
+    from alpha = 0, and into data.
     """
     expect("dpm_solver", "order", order, (2, 3))
     for s, (first, *later) in zip(times[1:], stages_of(denoise.schedule, times, order), strict=True):

@@ -15,17 +15,21 @@ class State:
 
     @property
     def x0(self) -> Tensor:
-        return self._x0.x0 if isinstance(self._x0, Prediction) else self._x0     # a prediction's x0 is made when asked for
+        return (
+            self._x0.x0 if isinstance(self._x0, Prediction) else self._x0
+        )  # a prediction's x0 is made when asked for
 
     def __iter__(self) -> Iterator[Tensor]:
         return iter((self.t, self.x, self.x0))
 
 
-def traits(order: str, nfe: str = "1", noise: str = "none", *, jumps: bool = False,
-           adaptive: bool = False) -> Callable[[Callable], Callable]:
+def traits(
+    order: str, nfe: str = "1", noise: str = "none", *, jumps: bool = False, adaptive: bool = False
+) -> Callable[[Callable], Callable]:
     """What is known of a sampler: order of accuracy, network evaluations a step, when fresh noise is drawn.
 
-    jumps: it asks where a model jumps to, never for a slope. adaptive: it takes times of its own between the grid's ends.
+    jumps: it asks where a model jumps to, never for a slope. adaptive: it takes times of its own between the
+    grid's ends.
     """
 
     def mark(sampler: Callable) -> Callable:

@@ -14,7 +14,7 @@ from ..core.validation import check, named, spelled
 # A name, a name with options as text or mapping, or the times themselves.
 Spacing = str | Mapping[str, Any] | Sequence[float] | Tensor
 
-MOST_STEPS = 10**6        # a grid is held in memory
+MOST_STEPS = 10**6  # a grid is held in memory
 
 
 def falling(steps: int) -> Tensor:
@@ -55,7 +55,9 @@ def cosine(schedule: Schedule, steps: int, start: float = 1.0, stop: float = 0.0
     return (stop + (start - stop) * (math.pi / 2 * falling(steps)).sin() ** 2) * schedule.t_max
 
 
-def shifted(schedule: Schedule, steps: int, start: float = 1.0, stop: float = 0.0, shift: float = 3.0) -> Tensor:
+def shifted(
+    schedule: Schedule, steps: int, start: float = 1.0, stop: float = 0.0, shift: float = 3.0
+) -> Tensor:
     """Dense near the noise: t = t_max shift u / (1 + (shift - 1) u), u in equal strides (Esser et al. 2024, equation 23)."""
     if not 0 < shift < math.inf:
         raise FastdiffError(f"spacing shifted: shift = {shift}, expected above 0; 1 is uniform")
@@ -63,19 +65,34 @@ def shifted(schedule: Schedule, steps: int, start: float = 1.0, stop: float = 0.
     return (stop + (start - stop) * share) * schedule.t_max
 
 
-def karras(schedule: Schedule, steps: int, start: float = 1.0, stop: float = 0.0, rho: float = 7.0,
-           ratio_min: float = 0.002, ratio_max: float = 80.0) -> Tensor:
+def karras(
+    schedule: Schedule,
+    steps: int,
+    start: float = 1.0,
+    stop: float = 0.0,
+    rho: float = 7.0,
+    ratio_min: float = 0.002,
+    ratio_max: float = 80.0,
+) -> Tensor:
     """sigma / alpha on a power-law ramp, then 0 (Karras et al. 2022, equation 5).
 
     The first point is the schedule's own t_max where that is nearer than ratio_max.
     """
     if not 0 < rho < math.inf:
         raise FastdiffError(f"spacing karras: rho = {rho}, expected above 0")
-    return by_ratio(schedule, steps, start, stop, ratio_min, ratio_max, lambda r: r ** (1 / rho), lambda r: r**rho)
+    return by_ratio(
+        schedule, steps, start, stop, ratio_min, ratio_max, lambda r: r ** (1 / rho), lambda r: r**rho
+    )
 
 
-def logsnr(schedule: Schedule, steps: int, start: float = 1.0, stop: float = 0.0,
-           ratio_min: float = 0.002, ratio_max: float = 80.0) -> Tensor:
+def logsnr(
+    schedule: Schedule,
+    steps: int,
+    start: float = 1.0,
+    stop: float = 0.0,
+    ratio_min: float = 0.002,
+    ratio_max: float = 80.0,
+) -> Tensor:
     """Equal strides in log(sigma / alpha), then 0 (Lu et al. 2022, DPM-Solver, section 4.1); it starts as karras."""
     return by_ratio(schedule, steps, start, stop, ratio_min, ratio_max, torch.log, torch.exp)
 
@@ -84,20 +101,32 @@ def lcm(schedule: Schedule, steps: int, start: float = 1.0, stop: float = 0.0, p
     """Of so many points in equal strides, those at equal strides of their numbers, rounded up: LCM's and TCD's own."""
     if points < 1:
         raise FastdiffError(f"spacing lcm: points = {points}, expected at least 1")
-    numbers = torch.cat([points - (torch.arange(steps, dtype=torch.float64) * (points / steps)).floor(), torch.zeros(1)])
+    numbers = torch.cat(
+        [points - (torch.arange(steps, dtype=torch.float64) * (points / steps)).floor(), torch.zeros(1)]
+    )
     return (stop + (start - stop) * numbers / points) * schedule.t_max
 
 
-def by_ratio(schedule: Schedule, steps: int, start: float, stop: float, ratio_min: float, ratio_max: float,
-             bend: Callable[[Tensor], Tensor], unbend: Callable[[Tensor], Tensor]) -> Tensor:
+def by_ratio(
+    schedule: Schedule,
+    steps: int,
+    start: float,
+    stop: float,
+    ratio_min: float,
+    ratio_max: float,
+    bend: Callable[[Tensor], Tensor],
+    unbend: Callable[[Tensor], Tensor],
+) -> Tensor:
     """Equal strides in bend(sigma / alpha): `steps` of them from ratio_max to ratio_min, then 0; or to stop, where given."""
     ends = torch.tensor([start, stop], dtype=torch.float64) * schedule.t_max
     alpha, sigma = schedule.alpha_sigma(ends)
     first, last = (sigma / alpha).tolist()
     high, low = min(ratio_max, first), last or ratio_min
     if not 0 < low < high < math.inf:
-        raise FastdiffError(f"a spacing in sigma / alpha from {high:g} down to {low:g}: expected ratio_min above 0, "
-                            "below a finite ratio_max and below the ratio of its start")
+        raise FastdiffError(
+            f"a spacing in sigma / alpha from {high:g} down to {low:g}: expected ratio_min above 0, "
+            "below a finite ratio_max and below the ratio of its start"
+        )
     top, bottom = bend(torch.tensor([high, low], dtype=torch.float64)).tolist()
     ramp = torch.linspace(top, bottom, steps + (stop > 0), dtype=torch.float64)
     times = schedule.time_of(unbend(ramp)).clamp(max=float(ends[0]))
@@ -105,14 +134,16 @@ def by_ratio(schedule: Schedule, steps: int, start: float, stop: float, ratio_mi
 
 
 SPACINGS: dict[str, Callable[..., Tensor]] = {
-    f.__name__: f for f in (uniform, trailing, leading, quadratic, cosine, shifted, karras, logsnr, lcm)}
+    f.__name__: f for f in (uniform, trailing, leading, quadratic, cosine, shifted, karras, logsnr, lcm)
+}
 
 
 def time_grid(schedule: Schedule, steps: int, spacing: Spacing = "uniform", **options: float) -> Tensor:
     """steps + 1 decreasing times, float64 on the CPU; the last is 0, unless the option stop is above 0.
 
-    spacing: a name, "karras[rho=5]", {"name": "karras", "rho": 5}; or the times themselves, [0.9, 0.5] or "0.9,0.5", whose
-    last 0 may be left out. Options of every name: start and stop, the shares of t_max where the grid begins and ends.
+    spacing: a name, "karras[rho=5]", {"name": "karras", "rho": 5}; or the times themselves, [0.9, 0.5] or
+    "0.9,0.5", whose last 0 may be left out. Options of every name: start and stop, the shares of t_max where
+    the grid begins and ends.
     """
     if not 1 <= steps <= MOST_STEPS:
         raise FastdiffError(f"steps = {steps}: expected at least 1, and at most {MOST_STEPS}")
@@ -123,11 +154,15 @@ def time_grid(schedule: Schedule, steps: int, spacing: Spacing = "uniform", **op
         return written(schedule, steps, times)
     name, own = spelled(spacing, "spacing") if isinstance(spacing, str) else named(spacing, "spacing")
     if name not in SPACINGS:
-        raise FastdiffError(f"spacing {name!r} is unknown, choose from {', '.join(SPACINGS)}, or list the times")
+        raise FastdiffError(
+            f"spacing {name!r} is unknown, choose from {', '.join(SPACINGS)}, or list the times"
+        )
     options = check(SPACINGS, name, own | options, f"spacing {name}", skip=("schedule", "steps"))
     if not 0 <= options["stop"] < options["start"] <= 1:
-        raise FastdiffError(f"spacing {name}: start = {options['start']:g} and stop = {options['stop']:g}, "
-                            "expected 1 >= start > stop >= 0, in shares of t_max")
+        raise FastdiffError(
+            f"spacing {name}: start = {options['start']:g} and stop = {options['stop']:g}, "
+            "expected 1 >= start > stop >= 0, in shares of t_max"
+        )
     grid = SPACINGS[name](schedule, steps, **options)
     if not (grid.diff() < 0).all():
         raise FastdiffError(f"{steps} steps are too many for spacing {name!r}: neighbouring times coincide")
@@ -148,9 +183,13 @@ def written(schedule: Schedule, steps: int, times: list[float]) -> Tensor:
     """A list of times as a grid, with the last 0 where it was left out."""
     times = times[:-1] if times and times[-1] == 0 else times
     if len(times) != steps:
-        raise FastdiffError(f"spacing: {len(times)} times for {steps} steps, expected one a step; the last 0 may be missing")
+        raise FastdiffError(
+            f"spacing: {len(times)} times for {steps} steps, expected one a step; the last 0 may be missing"
+        )
     grid = torch.tensor([*times, 0.0], dtype=torch.float64)
     if not (grid.diff() < 0).all() or times[0] > schedule.t_max:
-        raise FastdiffError(f"spacing {', '.join(f'{t:g}' for t in times)}: expected falling times, at most "
-                            f"t_max = {schedule.t_max:g} and above 0")
+        raise FastdiffError(
+            f"spacing {', '.join(f'{t:g}' for t in times)}: expected falling times, at most "
+            f"t_max = {schedule.t_max:g} and above 0"
+        )
     return grid

@@ -24,10 +24,22 @@ class Found(NamedTuple):
     value: float
 
 
-def search_times(model: Denoiser, steps: int, metric: Callable[[Tensor], float], *, sampler: str | None = None,
-                 spacing: Spacing | None = None, n: int = 512, seed: int = 0, cond: Cond = None,
-                 guidance: float = 1.0, batch: int = 512, rounds: int = 3, tries: int = 10,
-                 **options: Any) -> Iterator[Found]:
+def search_times(
+    model: Denoiser,
+    steps: int,
+    metric: Callable[[Tensor], float],
+    *,
+    sampler: str | None = None,
+    spacing: Spacing | None = None,
+    n: int = 512,
+    seed: int = 0,
+    cond: Cond = None,
+    guidance: float = 1.0,
+    batch: int = 512,
+    rounds: int = 3,
+    tries: int = 10,
+    **options: Any,
+) -> Iterator[Found]:
     """Grids of ever smaller metric, the one it starts from first; the last is the best. The first and last time stay.
 
     metric: of samples 0 to n - 1 of the seed, (n, *shape); each grid gets the same noise, so the search is deterministic.
@@ -42,8 +54,17 @@ def search_times(model: Denoiser, steps: int, metric: Callable[[Tensor], float],
         raise FastdiffError("search: expected a grid that ends at 0 and a sampler that walks it")
 
     def found(times: Tensor) -> Found:
-        made = generate(model, sampler, times, torch.arange(n), seed=seed, cond=cond, guidance=guidance, batch=batch,
-                        **options)
+        made = generate(
+            model,
+            sampler,
+            times,
+            torch.arange(n),
+            seed=seed,
+            cond=cond,
+            guidance=guidance,
+            batch=batch,
+            **options,
+        )
         value = float(metric(torch.cat([part.x for part in made])))
         return Found(times, math.inf if math.isnan(value) else value)
 
@@ -53,7 +74,9 @@ def search_times(model: Denoiser, steps: int, metric: Callable[[Tensor], float],
 
     best = found(start)
     if best.value == math.inf:
-        raise FastdiffError("the metric of the first grid is not finite: start from another spacing, or mend the metric")
+        raise FastdiffError(
+            "the metric of the first grid is not finite: start from another spacing, or mend the metric"
+        )
     yield best
     for _ in range(rounds):
         before = best

@@ -11,16 +11,22 @@ from torch import Tensor
 from ..core.files import read_json, sha256, synced, write_json
 
 
-def save_state(folder: Path, step: int, tensors: dict[str, Tensor], record: dict[str, Any], keep: int = 2) -> None:
+def save_state(
+    folder: Path, step: int, tensors: dict[str, Tensor], record: dict[str, Any], keep: int = 2
+) -> None:
     """Write state/<step>/ under a temporary name, sync, rename; the newest `keep` stay. A failure leaves the others."""
     scratch, target = folder / f".{step:08d}.new", folder / f"{step:08d}"
-    for half in folder.glob(".*.new"):                            # of a process that was killed
+    for half in folder.glob(".*.new"):  # of a process that was killed
         shutil.rmtree(half, ignore_errors=True)
     scratch.mkdir(parents=True)
     try:
-        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, scratch / "tensors.safetensors")
+        save_file(
+            {k: v.detach().cpu().contiguous() for k, v in tensors.items()}, scratch / "tensors.safetensors"
+        )
         synced(scratch / "tensors.safetensors")
-        write_json(scratch / "state.json", record | {"step": step, "sha256": sha256(scratch / "tensors.safetensors")})
+        write_json(
+            scratch / "state.json", record | {"step": step, "sha256": sha256(scratch / "tensors.safetensors")}
+        )
         synced(scratch)
         shutil.rmtree(target, ignore_errors=True)
         scratch.replace(target)

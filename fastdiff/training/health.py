@@ -12,11 +12,11 @@ from ..core.errors import FastdiffError
 from ..core.files import write_json
 from ..data.registry import Dataset, Readable, order
 
-FATAL = ("loss", "grad")       # figures that end a training where they are not finite
-NEVER = 1 << 62                # a step that does not come
-NAMED = 8                      # examples that a complaint names
-LATEST, COVERED = 10, 0.5      # shares of the data that samples cover: so many count, and less is a collapse
-HALVED = 40                    # updates that a scaler may skip in a row: its scale begins at 2^16
+FATAL = ("loss", "grad")  # figures that end a training where they are not finite
+NEVER = 1 << 62  # a step that does not come
+NAMED = 8  # examples that a complaint names
+LATEST, COVERED = 10, 0.5  # shares of the data that samples cover: so many count, and less is a collapse
+HALVED = 40  # updates that a scaler may skip in a row: its scale begins at 2^16
 
 
 class Health:
@@ -27,11 +27,19 @@ class Health:
     """
 
     def __init__(self, folder: Path, dataset: Readable, seed: int, skips: int, accelerator: Accelerator):
-        self.folder, self.dataset, self.seed, self.skips, self.accelerator = folder, dataset, seed, skips, accelerator
+        self.folder, self.dataset, self.seed, self.skips, self.accelerator = (
+            folder,
+            dataset,
+            seed,
+            skips,
+            accelerator,
+        )
         self.skipped = self.row = self.halved = 0
-        self.first: dict[tuple[str, ...], Tensor] = {}        # of figures: at which step each was first not finite
+        self.first: dict[tuple[str, ...], Tensor] = {}  # of figures: at which step each was first not finite
         self.coverages: list[float] = []
-        self.seen: dict[int, tuple[int, int]] = {}            # of the steps not checked yet: images seen before and after
+        self.seen: dict[
+            int, tuple[int, int]
+        ] = {}  # of the steps not checked yet: images seen before and after
 
     def may_update(self, figures: dict[str, Tensor]) -> bool:
         """Whether loss and gradients let the weights be updated, on every process alike."""
@@ -51,7 +59,9 @@ class Health:
     def watch(self, figures: dict[str, Tensor], step: int) -> None:
         """Note which figures are not finite at this step."""
         figures = self.told(figures)
-        values = torch.hstack([value.to(self.accelerator.device, torch.float32) for value in figures.values()])
+        values = torch.hstack(
+            [value.to(self.accelerator.device, torch.float32) for value in figures.values()]
+        )
         names = tuple(figures)
         first = self.first.get(names, torch.full_like(values, NEVER, dtype=torch.int64))
         self.first[names] = torch.where(values.isfinite(), first, first.clamp(max=step))
@@ -70,18 +80,28 @@ class Health:
         self.row = self.row + 1 if bad else 0
         self.skipped += bool(bad)
         if self.row > self.skips:
-            self.stop(", ".join(sorted(set(bad))), step, f", the {self.row}. step in a row (train.max_skips = {self.skips})")
+            self.stop(
+                ", ".join(sorted(set(bad))),
+                step,
+                f", the {self.row}. step in a row (train.max_skips = {self.skips})",
+            )
 
     def check(self) -> None:
         """A loss or a gradient that was not finite ends the training; the complaint names all that was not by then."""
         at: dict[str, int] = {}
         for names, steps in self.first.items():
-            at |= {name: min(step, at.get(name, NEVER)) for name, step in zip(names, steps.tolist(), strict=True)}
+            at |= {
+                name: min(step, at.get(name, NEVER)) for name, step in zip(names, steps.tolist(), strict=True)
+            }
         step = min((first for name, first in at.items() if name.rpartition("/")[2] in FATAL), default=NEVER)
         if step < NEVER:
             self.stop(", ".join(name for name, first in at.items() if first <= step), step)
         if self.halved > HALVED:
-            self.stop("grad", max(self.seen), f", as in the {HALVED} before, however small fp16's scale (choose bf16)")
+            self.stop(
+                "grad",
+                max(self.seen),
+                f", as in the {HALVED} before, however small fp16's scale (choose bf16)",
+            )
         self.seen.clear()
 
     def cover(self, line: dict[str, float | None], late: bool) -> None:
@@ -97,7 +117,9 @@ class Health:
 
     def stop(self, bad: str, step: int, more: str = "") -> None:
         """Complain, and keep the indices of the step's examples beside the log."""
-        kept = f"the last good state is kept in {state}; " if (state := self.folder / "state").exists() else ""
+        kept = (
+            f"the last good state is kept in {state}; " if (state := self.folder / "state").exists() else ""
+        )
         start, end = self.seen[step]
         record, named = {"step": step, "positions": [start, end]}, f"positions {start} to {end - 1}"
         if isinstance(self.dataset, Dataset):
@@ -106,8 +128,10 @@ class Health:
             named = f"examples {', '.join(map(str, some))}" + (", ..." if end - start > NAMED else "")
         if self.accelerator.is_main_process:
             write_json(self.folder / "bad-batch.json", record)
-        raise FastdiffError(f"{bad}: not finite at step {step}{more}: training stopped, {kept}its batch was {named} "
-                            "(bad-batch.json); run with a lower train.lr and another --out, or go on with train.max_skips")
+        raise FastdiffError(
+            f"{bad}: not finite at step {step}{more}: training stopped, {kept}its batch was {named} "
+            "(bad-batch.json); run with a lower train.lr and another --out, or go on with train.max_skips"
+        )
 
 
 def plain(figures: dict[str, Tensor]) -> dict[str, float | None]:

@@ -28,8 +28,11 @@ class Log:
         """A line of each; returns the pace since the line before, and the peak of memory in MiB."""
         now = time.monotonic()
         seconds, self.since = now - self.since, now
-        pace = {"images_per_s": (images - self.images) / seconds, "wait": waited / seconds,
-                "memory_mb": peak_mb(self.device)}
+        pace = {
+            "images_per_s": (images - self.images) / seconds,
+            "wait": waited / seconds,
+            "memory_mb": peak_mb(self.device),
+        }
         self.images = images
         for file, line in zip(self.files, (logs, pace)):
             file.write(json.dumps({"step": step, "images": images, **line}) + "\n")

@@ -4,7 +4,7 @@ import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-TRIM, MAP = -1, -3                                  # glibc's M_TRIM_THRESHOLD and M_MMAP_THRESHOLD
+TRIM, MAP = -1, -3  # glibc's M_TRIM_THRESHOLD and M_MMAP_THRESHOLD
 MIB = 2**20
 
 
@@ -12,8 +12,9 @@ MIB = 2**20
 def kept() -> Iterator[None]:
     """Inside, freed memory stays with the process; at the end it is handed back.
 
-    glibc hands large blocks back at once, and the system zeroes them anew at every step: a tenth of a small network's time
-    on a CPU. Afterwards the thresholds are the highest that it would find by itself. Other systems are left as they are.
+    glibc hands large blocks back at once, and the system zeroes them anew at every step: a tenth of a small
+    network's time on a CPU. Afterwards the thresholds are the highest that it would find by itself. Other
+    systems are left as they are.
     """
     try:
         c = ctypes.CDLL(None)

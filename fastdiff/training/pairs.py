@@ -22,8 +22,8 @@ from ..samplers import SAMPLERS
 from ..samplers.generate import generate, plan
 
 FILE, PARTS = "pairs.safetensors", "parts"
-PART = 4096           # pairs in a part: what a kill can cost
-STREAM = 0x9A125      # of the pairs' noise: no student is judged on noise that it has learned by heart
+PART = 4096  # pairs in a part: what a kill can cost
+STREAM = 0x9A125  # of the pairs' noise: no student is judged on noise that it has learned by heart
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Pairs:
     n: int = 4096
     sampler: str = "heun"
     steps: int = 18
-    spacing: str | None = None                            # the teacher's own
+    spacing: str | None = None  # the teacher's own
     seed: int = 0
 
     def __post_init__(self):
@@ -44,17 +44,27 @@ class Pairs:
     def plan(self, model: Denoiser) -> tuple[Any, ...]:
         """The sampler, its grid and its options for a teacher; one that draws noise on the way is refused."""
         if model.text or getattr(model.net, "image", 0):
-            raise FastdiffError("pairs: this teacher is told prompts or an image, of which pairs hold nothing")
+            raise FastdiffError(
+                "pairs: this teacher is told prompts or an image, of which pairs hold nothing"
+            )
         name, times, options = plan(model, self.sampler, self.steps, self.spacing, {})
-        fresh = SAMPLERS[name].traits["noise"]            # none, "every step", or "where eta > 0"
+        fresh = SAMPLERS[name].traits["noise"]  # none, "every step", or "where eta > 0"
         if fresh != "none" and not (fresh.startswith("where") and not options.get(fresh.split()[1])):
-            raise FastdiffError(f"pairs: sampler {self.sampler} draws noise on the way, and a pair's sample is made of its "
-                                "noise alone: choose heun, ddim or another that draws none")
+            raise FastdiffError(
+                f"pairs: sampler {self.sampler} draws noise on the way, and a pair's sample is made of its "
+                "noise alone: choose heun, ddim or another that draws none"
+            )
         return name, times, options
 
 
-def write(folder: Path, pairs: Pairs, model: Denoiser, origin: dict[str, Any], accelerator: Accelerator,
-          advance: Callable[[int], None]) -> None:
+def write(
+    folder: Path,
+    pairs: Pairs,
+    model: Denoiser,
+    origin: dict[str, Any],
+    accelerator: Accelerator,
+    advance: Callable[[int], None],
+) -> None:
     """Make the pairs, shared among the processes, part by part; parts that are there already are of the same origin."""
     way, model = pairs.plan(model), model.to(accelerator.device)
     with accelerator.main_process_first():
@@ -76,20 +86,27 @@ def write(folder: Path, pairs: Pairs, model: Denoiser, origin: dict[str, Any], a
         shutil.rmtree(folder / PARTS)
 
 
-def make(model: Denoiser, way: tuple[Any, ...], seed: int, numbers: Tensor,
-         accelerator: Accelerator) -> tuple[dict[str, Tensor], float]:
+def make(
+    model: Denoiser, way: tuple[Any, ...], seed: int, numbers: Tensor, accelerator: Accelerator
+) -> tuple[dict[str, Tensor], float]:
     """Pairs of these numbers, whole on every process, and the teacher's evaluations that they cost."""
     (sampler, times, options), world, count = way, accelerator.num_processes, len(numbers)
-    own = numbers[(torch.arange(ceil(count / world)) * world + accelerator.process_index).clamp(max=count - 1)]
+    own = numbers[
+        (torch.arange(ceil(count / world)) * world + accelerator.process_index).clamp(max=count - 1)
+    ]
     labels = None if model.classes is None else own % model.classes
     cond = None if labels is None else {"label": labels}
     made = list(generate(model, sampler, times, own, seed=seed, cond=cond, decoded=False, **options))
-    columns = {"x0": torch.cat([part.x.float() for part in made]),
-               "eps": SampleRng(seed, own, accelerator.device).normal(model.shape)}
+    columns = {
+        "x0": torch.cat([part.x.float() for part in made]),
+        "eps": SampleRng(seed, own, accelerator.device).normal(model.shape),
+    }
     columns |= {} if labels is None else {"label": labels.to(accelerator.device)}
     # Process r has numbers r, r + world, ...: the rows of all are dealt back in their order.
-    columns = {name: accelerator.gather(column).unflatten(0, (world, -1)).transpose(0, 1).flatten(0, 1)[:count]
-               for name, column in columns.items()}
+    columns = {
+        name: accelerator.gather(column).unflatten(0, (world, -1)).transpose(0, 1).flatten(0, 1)[:count]
+        for name, column in columns.items()
+    }
     return columns, sum(part.nfe * len(part.x) for part in made) / len(own) * count
 
 
@@ -108,7 +125,9 @@ def about(folder: Path) -> dict[str, Any] | None:
             return notes
         raise ValueError("neither origin nor nfe")
     except (SafetensorError, OSError, ValueError, AttributeError):
-        raise FastdiffError(f"{folder / FILE} is damaged: remove the folder and run its stage again") from None
+        raise FastdiffError(
+            f"{folder / FILE} is damaged: remove the folder and run its stage again"
+        ) from None
 
 
 def read(folder: Path, like: Readable) -> Dataset:
@@ -117,6 +136,12 @@ def read(folder: Path, like: Readable) -> Dataset:
         raise FastdiffError(f"{folder} holds no {FILE}: name a stage with pairs, and run it first")
     columns = load_file(folder / FILE)
     shapes = {name: columns[name].shape for name in ("x0", "eps") if name in columns}
-    if len(shapes) < 2 or shapes["x0"] != shapes["eps"] or len(columns.get("label", columns["x0"])) != len(columns["x0"]):
+    if (
+        len(shapes) < 2
+        or shapes["x0"] != shapes["eps"]
+        or len(columns.get("label", columns["x0"])) != len(columns["x0"])
+    ):
         raise FastdiffError(f"{folder / FILE} is damaged: remove the folder and run its stage again")
-    return Dataset(f"pairs of {folder.name}", columns["x0"], columns.get("label"), like.classes, columns["eps"])
+    return Dataset(
+        f"pairs of {folder.name}", columns["x0"], columns.get("label"), like.classes, columns["eps"]
+    )

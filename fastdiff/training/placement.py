@@ -17,8 +17,10 @@ def recompute(net: nn.Module) -> None:
     """Let a model's activations be computed again on the way back instead of kept (activation checkpointing)."""
     module = net.net.module if isinstance(net, Denoiser) else None
     if module is None or not getattr(module, "_supports_gradient_checkpointing", False):
-        raise FastdiffError(f"train.gradient_checkpointing: {type(module or net).__name__} knows none, only unet does: "
-                            "leave it out")
+        raise FastdiffError(
+            f"train.gradient_checkpointing: {type(module or net).__name__} knows none, only unet does: "
+            "leave it out"
+        )
     module.enable_gradient_checkpointing()
 
 
@@ -28,7 +30,9 @@ def halve(model: Denoiser) -> None:
     The frequencies of its time stay as they are. (Flux reads the time itself in the dtype of its weights.)
     """
     for layer in model.net.modules():
-        for weight in layer.parameters(recurse=False) if not isinstance(layer, GaussianFourierProjection) else ():
+        for weight in (
+            layer.parameters(recurse=False) if not isinstance(layer, GaussianFourierProjection) else ()
+        ):
             weight.data = weight.data.to(torch.bfloat16)
 
 
@@ -39,7 +43,9 @@ def offload(model: Denoiser, device: torch.device) -> None:
     """
     for layer in model.net.modules():
         own = [*layer.parameters(recurse=False), *layer.buffers(recurse=False)]
-        home = [tensor.data.cpu().pin_memory() if device.type == "cuda" else tensor.data.cpu() for tensor in own]
+        home = [
+            tensor.data.cpu().pin_memory() if device.type == "cuda" else tensor.data.cpu() for tensor in own
+        ]
         visit(own, home, layer, device)
 
 
@@ -69,7 +75,8 @@ def shard(model: Denoiser, device: torch.device, offloaded: bool = False) -> Non
     for blocks in model.net.module.children():
         for block in blocks if isinstance(blocks, nn.ModuleList) else ():
             fully_shard(block, mesh=mesh, offload_policy=policy)
-    # The root too lets its weights go after a pass: only what is gathered anew follows `requires_grad`, turn by turn.
+    # The root too lets its weights go after a pass: only what is gathered anew follows `requires_grad`, turn
+    # by turn.
     fully_shard(model.net, mesh=mesh, offload_policy=policy, reshard_after_forward=True)
 
 

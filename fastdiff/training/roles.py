@@ -18,8 +18,9 @@ class Role:
 
     def __init__(self, weights: list[nn.Parameter], config: TrainConfig):
         self.weights, self.config = weights, config
-        self.optimizer = OPTIMIZERS[config.optimizer](weights, config.lr, betas=config.betas,
-                                                      weight_decay=config.weight_decay)
+        self.optimizer = OPTIMIZERS[config.optimizer](
+            weights, config.lr, betas=config.betas, weight_decay=config.weight_decay
+        )
 
     def clipped(self) -> Tensor:
         """The norm that its gradient had before it was clipped."""
@@ -29,7 +30,7 @@ class Role:
         """Take a step with the gradient at hand, if wanted, and let go of it."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.rate(step)
-        if scaler:                                                        # it looks for itself, and counts on being asked
+        if scaler:  # it looks for itself, and counts on being asked
             scaler.step(self.optimizer)
         elif wanted:
             self.optimizer.step()
@@ -46,7 +47,9 @@ class Role:
         for key, value in tensors.items():
             index, name = key.split(".", 1)
             state.setdefault(int(index), {})[name] = laid(value, self.weights[int(index)])
-        self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
+        self.optimizer.load_state_dict(
+            {"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]}
+        )
 
 
 def roles_of(nets: dict[str, nn.Module], config: TrainConfig) -> dict[str, Role]:
@@ -54,7 +57,9 @@ def roles_of(nets: dict[str, nn.Module], config: TrainConfig) -> dict[str, Role]
     weights = {name: [p for p in net.parameters() if p.requires_grad] for name, net in nets.items()}
     known = [name for name, own in weights.items() if own]
     if strange := [name for name in config.roles or () if name not in known]:
-        raise FastdiffError(f"train.roles.{strange[0]}: the method trains no such role{suggestion(strange[0], known)}")
+        raise FastdiffError(
+            f"train.roles.{strange[0]}: the method trains no such role{suggestion(strange[0], known)}"
+        )
     return {name: Role(weights[name], config.of(name)) for name in known}
 
 

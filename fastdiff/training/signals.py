@@ -10,14 +10,14 @@ from types import FrameType
 
 from ..core.errors import Interrupted
 
-AGAIN = 0.5     # seconds: a signal repeated so soon is the same one, which a launcher has passed on too
+AGAIN = 0.5  # seconds: a signal repeated so soon is the same one, which a launcher has passed on too
 
 
 class Signals:
     """What was asked for. Where nobody heeds it (no training goes on) an end comes by an exception, at once."""
 
     def __init__(self):
-        self.stop: str | None = None                                  # the signal's name
+        self.stop: str | None = None  # the signal's name
         self.save = self.heeds = False
         self.at = 0.0
 
@@ -56,7 +56,10 @@ def heard() -> Iterator[Signals]:
     if threading.current_thread() is not threading.main_thread():
         yield signals
         return
-    before = {number: signal.signal(number, signals.hear) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)}
+    before = {
+        number: signal.signal(number, signals.hear)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+    }
     try:
         yield signals
     finally:

@@ -18,12 +18,20 @@ from ..rows import append_row
 from .votes import ANSWERS, HEADINGS, NOTE, Question, answers, cells, given, pairings, questions, results
 
 CHOICES = ("left", "right", "none", "undo")
-BODY = 256            # bytes of a post at most
+BODY = 256  # bytes of a post at most
 KEYS = "left, right: that image; down or space: no preference; backspace: undo the last; Ctrl-C here: end"
 
 
-def serve(run_dir: str | Path, a: str | None = None, b: str | None = None, *, pairs: int = 64, port: int = 0,
-          rater: str = "rater", browser: bool = False) -> None:
+def serve(
+    run_dir: str | Path,
+    a: str | None = None,
+    b: str | None = None,
+    *,
+    pairs: int = 64,
+    port: int = 0,
+    rater: str = "rater",
+    browser: bool = False,
+) -> None:
     """Ask `pairs` questions of `judge.pairings(run_dir, a, b)`, until Ctrl-C; browser: open the page in one."""
     sitting = Sitting(run_dir, questions(run_dir, pairings(run_dir, a, b), rater, pairs), rater)
     with Server(sitting, port) as server, suppress(KeyboardInterrupt):
@@ -49,7 +57,12 @@ class Sitting:
             progress = {"number": len(self.given) + 1, "total": len(self.questions)}
             if self.asked:
                 return {"token": self.token, "undo": bool(self.given), **progress}
-        return {"headings": HEADINGS, "lines": list(map(cells, results(answers(self.run_dir)))), "note": NOTE, **progress}
+        return {
+            "headings": HEADINGS,
+            "lines": list(map(cells, results(answers(self.run_dir)))),
+            "note": NOTE,
+            **progress,
+        }
 
     def image(self, token: str, side: str) -> bytes | None:
         """PNG of the left or right image of the question that is asked under this token."""
@@ -64,7 +77,8 @@ class Sitting:
     def answer(self, token: str, choice: str) -> bool:
         """Take one of CHOICES for the question under this token; False, and nothing done, where another is asked.
 
-        To undo is to record the last answer once more with choice None; once the names are shown it is too late.
+        To undo is to record the last answer once more with choice None; once the names are shown it is too
+        late.
         """
         with self.lock:
             if token != self.token or not self.asked:
@@ -85,9 +99,17 @@ class Sitting:
 
     def _record(self, question, choice):
         what = {name: getattr(question, name) for name in ("key", "a", "b", "noise", "images")}
-        append_row(self.run_dir / ANSWERS, {
-            **what, "left": question.sides[0], "choice": choice, "seconds": round(time.monotonic() - self.since, 2),
-            "rater": self.rater, "time": datetime.now(UTC).isoformat(timespec="microseconds")})
+        append_row(
+            self.run_dir / ANSWERS,
+            {
+                **what,
+                "left": question.sides[0],
+                "choice": choice,
+                "seconds": round(time.monotonic() - self.since, 2),
+                "rater": self.rater,
+                "time": datetime.now(UTC).isoformat(timespec="microseconds"),
+            },
+        )
 
 
 def page(state: dict, side: int, nonce: str) -> str:
@@ -105,7 +127,9 @@ class Server(ThreadingHTTPServer):
         try:
             super().__init__(("127.0.0.1", port), _Handler)
         except (OSError, OverflowError) as error:
-            raise FastdiffError(f"--port {port}: cannot be opened ({error}); choose another, or 0 for a free one") from None
+            raise FastdiffError(
+                f"--port {port}: cannot be opened ({error}); choose another, or 0 for a free one"
+            ) from None
         self.sitting, self.session = sitting, secrets.token_urlsafe(16)
         self.hosts = [f"{name}:{self.server_port}" for name in ("127.0.0.1", "localhost")]
         self.url = f"http://{self.hosts[0]}/{self.session}/"
@@ -121,7 +145,7 @@ class _Refused(Exception):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    timeout = 10                                        # seconds after which a silent client is given up
+    timeout = 10  # seconds after which a silent client is given up
     server_version, sys_version = "fastdiff", ""
 
     def do_GET(self):
@@ -139,18 +163,21 @@ class _Handler(BaseHTTPRequestHandler):
             status, kind, body = handle(self._inside(), nonce)
         except _Refused as refusal:
             status, kind, body = refusal.args[0], "text/plain", refusal.args[1]
-        except (OSError, FastdiffError) as error:       # a full disk: the question stays
+        except (OSError, FastdiffError) as error:  # a full disk: the question stays
             print(f"fastdiff: {error}", file=sys.stderr)
             status, kind, body = 500, "text/plain", "not saved, the terminal says why"
         body = body if isinstance(body, bytes) else body.encode()
         self.send_response(status)
         own = f"'nonce-{nonce}'"
         for name, value in {
-            "Content-Type": kind if kind == "image/png" else f"{kind}; charset=utf-8", "Content-Length": str(len(body)),
+            "Content-Type": kind if kind == "image/png" else f"{kind}; charset=utf-8",
+            "Content-Length": str(len(body)),
             "Content-Security-Policy": f"default-src 'none'; script-src {own}; style-src {own}; img-src 'self' data:; "
-                                       "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-            "Cross-Origin-Resource-Policy": "same-origin", "Referrer-Policy": "same-origin",
-            "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store",
+            "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+            "Cross-Origin-Resource-Policy": "same-origin",
+            "Referrer-Policy": "same-origin",
+            "X-Content-Type-Options": "nosniff",
+            "Cache-Control": "no-store",
         }.items():
             self.send_header(name, value)
         self.end_headers()
@@ -172,7 +199,9 @@ class _Handler(BaseHTTPRequestHandler):
         match inside:
             case [""]:
                 return 200, "text/html", page(sitting.state(), sitting.questions[0].tiles[0].width, nonce)
-            case [token, "left.png" | "right.png" as name] if data := sitting.image(token, name.removesuffix(".png")):
+            case [token, "left.png" | "right.png" as name] if data := sitting.image(
+                token, name.removesuffix(".png")
+            ):
                 return 200, "image/png", data
         raise _Refused(404, "no such page")
 

@@ -20,10 +20,12 @@ from ..summary import finite, metric_of, summary
 
 ANSWERS = "judge.jsonl"
 REAL = "real"
-COLUMNS = 16          # of a sheet
+COLUMNS = 16  # of a sheet
 HEADINGS = ("A", "B", "A preferred", "for A", "for B", "tie")
-NOTE = ("A preferred: its share of the answers that prefer one, over all raters, and Wilson's 95 % interval; "
-        "ties are only counted.")
+NOTE = (
+    "A preferred: its share of the answers that prefer one, over all raters, and Wilson's 95 % interval; "
+    "ties are only counted."
+)
 
 
 # ---- what is compared -----------------------------------------------------------------------------------------------
@@ -32,26 +34,33 @@ NOTE = ("A preferred: its share of the answers that prefer one, over all raters,
 def pairings(run_dir: str | Path, a: str | None = None, b: str | None = None) -> list[tuple[str, str]]:
     """The pairs of cells to compare: each student at its fewest steps with the teacher's best and with real data.
 
-    a, b: "model:steps" to take one cell instead of the former or the latter, of several samplers the best; b also "real".
+    a, b: "model:steps" to take one cell instead of the former or the latter, of several samplers the best; b
+    also "real".
     """
     path = Path(run_dir) / "bench.jsonl"
     rows = read_rows(path)
     if not rows:
         raise FastdiffError(f"no rows in {path}: run `fastdiff bench` or `fastdiff run` first")
     groups, metric = summary(rows), metric_of(rows)
-    groups = sorted(groups, key=lambda g: (not finite(g[metric]), g[metric] or 0))        # the lowest is the best
+    groups = sorted(groups, key=lambda g: (not finite(g[metric]), g[metric] or 0))  # the lowest is the best
     if bare := [g for g in groups if not g.get("cell")]:
-        raise FastdiffError(f"{path}: rows of {bare[0]['model']} name no cell, and so no samples: bench again")
+        raise FastdiffError(
+            f"{path}: rows of {bare[0]['model']} name no cell, and so no samples: bench again"
+        )
     students = [g for g in groups if not g["teacher"]]
-    fewest = [min((g for g in students if g["family"] == name), key=lambda g: g["steps"])["cell"]
-              for name in sorted({g["family"] for g in students})]
+    fewest = [
+        min((g for g in students if g["family"] == name), key=lambda g: g["steps"])["cell"]
+        for name in sorted({g["family"] for g in students})
+    ]
     rivals = [g["cell"] for g in groups if g["teacher"]][:1]
     rivals += [REAL] if (Path(run_dir) / "samples" / f"{REAL}.png").exists() else []
     firsts = fewest if a is None else [_named("--a", a, groups)]
     seconds = rivals if b is None else [REAL] if b == REAL else [_named("--b", b, groups)]
     found = [(one, other) for one in firsts for other in seconds if one != other]
     if not found:
-        raise FastdiffError(f"{path} leaves nothing to compare: name two cells with --a MODEL:STEPS --b MODEL:STEPS")
+        raise FastdiffError(
+            f"{path} leaves nothing to compare: name two cells with --a MODEL:STEPS --b MODEL:STEPS"
+        )
     return found
 
 
@@ -59,10 +68,14 @@ def _named(option, text, groups):
     """The best cell of "model:steps"."""
     model, _, steps = text.rpartition(":")
     if not model or not steps.isdecimal():
-        raise FastdiffError(f"{option} {text}: expected MODEL:STEPS, as in {groups[0]['model']}:{groups[0]['steps']}")
+        raise FastdiffError(
+            f"{option} {text}: expected MODEL:STEPS, as in {groups[0]['model']}:{groups[0]['steps']}"
+        )
     kin = [g for g in groups if model in (g["model"], g["family"])]
     if not kin:
-        raise FastdiffError(f"{option} {text}: no such model{suggestion(model, {g['model'] for g in groups})}")
+        raise FastdiffError(
+            f"{option} {text}: no such model{suggestion(model, {g['model'] for g in groups})}"
+        )
     fit = [g["cell"] for g in kin if g["steps"] == int(steps)]
     if not fit:
         counts = ", ".join(map(str, sorted({g["steps"] for g in kin})))
@@ -93,12 +106,17 @@ def questions(run_dir: str | Path, pairs: list[tuple[str, str]], rater: str, n: 
     if not rater.strip():
         raise FastdiffError("--rater: expected a name")
     samples = Path(run_dir) / "samples"
-    sheets = {cell: tiles(samples / f"{cell}.png") for cell in dict.fromkeys(cell for pair in pairs for cell in pair)}
+    sheets = {
+        cell: tiles(samples / f"{cell}.png")
+        for cell in dict.fromkeys(cell for pair in pairs for cell in pair)
+    }
     sizes = {sheet[0].width: cell for cell, sheet in sheets.items()}
     if len(sizes) > 1:
         (one, a), (other, b), *_ = sizes.items()
-        raise FastdiffError(f"{samples}: images of {one} pixels in {a}.png and of {other} in {b}.png: expected one size; "
-                            "compare cells of equal size with --a and --b")
+        raise FastdiffError(
+            f"{samples}: images of {one} pixels in {a}.png and of {other} in {b}.png: expected one size; "
+            "compare cells of equal size with --a and --b"
+        )
     asked = []
     for noise in range(max(map(len, sheets.values()))):
         for a, b in pairs:
@@ -114,15 +132,20 @@ def questions(run_dir: str | Path, pairs: list[tuple[str, str]], rater: str, n: 
 def tiles(path: Path) -> list[Image.Image]:
     """The images of a sheet, in the order of their noise; black ones at its end only fill the last row."""
     if not path.exists():
-        raise FastdiffError(f"no samples in {path}: name other cells with --a and --b, or bench again with a new --out")
-    sheet = drawn(path).convert("RGB")                  # of all alike: a grey sheet would tell the data from the models
+        raise FastdiffError(
+            f"no samples in {path}: name other cells with --a and --b, or bench again with a new --out"
+        )
+    sheet = drawn(path).convert("RGB")  # of all alike: a grey sheet would tell the data from the models
     if sheet.width == sheet.height:
         raise FastdiffError(f"{path} is a scatter plot: only images can be judged, not points")
     side = sheet.width // COLUMNS
     if not side or sheet.width % COLUMNS or sheet.height % side:
         raise FastdiffError(f"{path}: expected rows of {COLUMNS} square images; bench again with a new --out")
-    found = [sheet.crop((x, y, x + side, y + side))
-             for y in range(0, sheet.height, side) for x in range(0, sheet.width, side)]
+    found = [
+        sheet.crop((x, y, x + side, y + side))
+        for y in range(0, sheet.height, side)
+        for x in range(0, sheet.width, side)
+    ]
     while found and not found[-1].getbbox():
         found.pop()
     if not found:
@@ -143,7 +166,9 @@ def given(run_dir: str | Path) -> list[dict]:
     records = [record for record in read_rows(path) if record.get("choice")]
     for record in records:
         if missing := {"a", "b", "noise", "images", "time"} - record.keys():
-            raise FastdiffError(f"{path}: answer {record['key']} has no {min(missing)!r}; mend or delete that line")
+            raise FastdiffError(
+                f"{path}: answer {record['key']} has no {min(missing)!r}; mend or delete that line"
+            )
     return records
 
 
@@ -156,16 +181,24 @@ def answers(run_dir: str | Path) -> list[dict]:
     for cell in {record[side] for record in records for side in ("a", "b")}:
         with suppress(FastdiffError):
             sheets[cell] = tiles(run_dir / "samples" / f"{cell}.png")
-    looks = {(a, b, noise): _look(*both)
-             for a, b in {(record["a"], record["b"]) for record in records} if {a, b} <= sheets.keys()
-             for noise, both in enumerate(zip(sheets[a], sheets[b]))}
-    return [record for record in records if looks.get((record["a"], record["b"], record["noise"])) == record["images"]]
+    looks = {
+        (a, b, noise): _look(*both)
+        for a, b in {(record["a"], record["b"]) for record in records}
+        if {a, b} <= sheets.keys()
+        for noise, both in enumerate(zip(sheets[a], sheets[b]))
+    }
+    return [
+        record
+        for record in records
+        if looks.get((record["a"], record["b"], record["noise"])) == record["images"]
+    ]
 
 
 def results(answers: list[dict]) -> list[dict]:
     """By pair: {a, b, wins, losses, ties, n, rate, low, high}, sorted, over all raters.
 
-    rate: a's wins among the answers that prefer one, None of none, and its 95 % interval; n counts the ties too.
+    rate: a's wins among the answers that prefer one, None of none, and its 95 % interval; n counts the ties
+    too.
     """
     pairs = {}
     for answer in answers:
@@ -175,8 +208,19 @@ def results(answers: list[dict]) -> list[dict]:
         wins, losses, ties = (choices.count(choice) for choice in ("a", "b", "none"))
         decided = wins + losses
         low, high = wilson(wins, decided)
-        found.append({"a": a, "b": b, "wins": wins, "losses": losses, "ties": ties, "n": decided + ties,
-                      "rate": wins / decided if decided else None, "low": low, "high": high})
+        found.append(
+            {
+                "a": a,
+                "b": b,
+                "wins": wins,
+                "losses": losses,
+                "ties": ties,
+                "n": decided + ties,
+                "rate": wins / decided if decided else None,
+                "low": low,
+                "high": high,
+            }
+        )
     return found
 
 
@@ -192,7 +236,7 @@ def wilson(wins: int, n: int) -> tuple[float, float]:
 def table(results: list[dict]) -> Table:
     """The terminal's view."""
     view = Table(caption=NOTE if results else "no answers yet", header_style="bold")
-    view.add_column("A over B", overflow="fold")        # under one another: the table fits 80 columns
+    view.add_column("A over B", overflow="fold")  # under one another: the table fits 80 columns
     for name in HEADINGS[2:]:
         view.add_column(name, justify="right", no_wrap=True)
     for a, b, *figures in map(cells, results):
@@ -208,6 +252,8 @@ def markdown(results: list[dict]) -> str:
 
 def cells(result: dict) -> list[str]:
     """One line of the table, under HEADINGS."""
-    rate, low, high = (None if result[name] is None else round(100 * result[name]) for name in ("rate", "low", "high"))
+    rate, low, high = (
+        None if result[name] is None else round(100 * result[name]) for name in ("rate", "low", "high")
+    )
     preferred = "–" if rate is None else f"{rate}% ({low} to {high})"
     return [result["a"], result["b"], preferred, *(str(result[name]) for name in ("wins", "losses", "ties"))]

@@ -22,11 +22,12 @@ from ...data.image_grid import to_uint8
 from ...networks.classifiers import load_features
 from ...networks.download import cached, socket_timeout
 
-VERSION = "2"           # of how pixels become features; part of every fingerprint
-BATCH = 64              # images a pass of the feature network: float32 features depend on it in the last digits
-SPATIAL = 7             # channels of a spatial layer that are features (Nash et al. 2021)
+VERSION = "2"  # of how pixels become features; part of every fingerprint
+BATCH = 64  # images a pass of the feature network: float32 features depend on it in the last digits
+SPATIAL = 7  # channels of a spatial layer that are features (Nash et al. 2021)
 INCEPTION = "inception-v3-compat"
-# What the field calls a figure in Inception-v3's features; in any other network it carries the network's name.
+# What the field calls a figure in Inception-v3's features; in any other network it carries the network's
+# name.
 INCEPTION_NAMES = {"fd": "fid", "kd": "kid", "score": "is", "sfd": "sfid"}
 URLS = {"vgg16": VGG16_Weights.IMAGENET1K_V1.url, INCEPTION: URL_INCEPTION_V3} | MODEL_URLS
 
@@ -80,8 +81,8 @@ register_feature_extractor("digits", DigitsExtractor)
 class Extractor:
     """A feature network: images (n, 1 or 3, H, W) in [-1, 1] -> {layer: float features (n, dims)}.
 
-    layers: what is called features, logits and spatial -> the network's name of it. size: the one H = W it takes, None
-    for any. classes: how many the logits tell apart.
+    layers: what is called features, logits and spatial -> the network's name of it. size: the one H = W it
+    takes, None for any. classes: how many the logits tell apart.
     """
 
     name: str
@@ -113,7 +114,10 @@ class Extractor:
         pixels = to_uint8(images.nan_to_num()).expand(-1, 3, -1, -1)
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             parts = [self.net(batch.to(self.device)) for batch in pixels.split(BATCH)]
-        return {layer: torch.cat(part).float() for layer, part in zip(self.layers, zip(*parts, strict=True), strict=True)}
+        return {
+            layer: torch.cat(part).float()
+            for layer, part in zip(self.layers, zip(*parts, strict=True), strict=True)
+        }
 
 
 @dataclass(frozen=True)
@@ -145,9 +149,14 @@ def open_extractor(spec: str, device: torch.device | str) -> Extractor:
         return _open_folder(spec, device)
     if name == INCEPTION:
         net = _weighted(SpatialInception, name, ["2048", "logits_unbiased", "spatial"], path)
-        return Extractor("inception", net, {"features": "2048", "logits": "logits_unbiased", "spatial": "spatial"}, device)
+        return Extractor(
+            "inception", net, {"features": "2048", "logits": "logits_unbiased", "spatial": "spatial"}, device
+        )
     kind = FEATURE_EXTRACTORS_REGISTRY[name]
-    roles = {role: kind.get_default_feature_layer_for_metric(m) for role, m in (("features", "fid"), ("logits", "isc"))}
+    roles = {
+        role: kind.get_default_feature_layer_for_metric(m)
+        for role, m in (("features", "fid"), ("logits", "isc"))
+    }
     roles = {role: layer for role, layer in roles.items() if role == "features" or layer != roles["features"]}
     return Extractor(name.replace("-", "_"), _weighted(kind, name, list(roles.values()), path), roles, device)
 
@@ -160,7 +169,7 @@ def _open_folder(spec: str, device: torch.device) -> Extractor:
     try:
         net = DigitsExtractor("digits", ["features", "logits", "spatial"], folder)
         name = net.info["name"]
-        if not re.fullmatch(r"\w+", name):                                # it is a part of files' names
+        if not re.fullmatch(r"\w+", name):  # it is a part of files' names
             raise ValueError(f"name {name!r:.80}, expected a word")
     except (OSError, RuntimeError, SafetensorError, ValueError, TypeError, KeyError) as error:
         raise FastdiffError(f"extractor {folder} is damaged ({first_line(error)}): copy it again") from None
@@ -173,9 +182,13 @@ def find(path: str) -> Path:
     for candidate in (Path(path).expanduser(), Path(__file__).parents[3] / path):
         if candidate.exists():
             return candidate
-    known = ", ".join(["inception", *(name for name in FEATURE_EXTRACTORS_REGISTRY if name not in (INCEPTION, "digits"))])
-    raise FastdiffError(f"extractor {path}: no such file or folder, and no name: choose from {known} (name:/path gives "
-                        "the file of its weights), or name a folder")
+    known = ", ".join(
+        ["inception", *(name for name in FEATURE_EXTRACTORS_REGISTRY if name not in (INCEPTION, "digits"))]
+    )
+    raise FastdiffError(
+        f"extractor {path}: no such file or folder, and no name: choose from {known} (name:/path gives "
+        "the file of its weights), or name a folder"
+    )
 
 
 # ---- weights: a path, then torch's cache, then the network ------------------------------------------------------------
@@ -188,7 +201,9 @@ def _weighted(kind: Callable, name: str, layers: list[str], path: str) -> Featur
     weights = find(path) if path else weights_file(name) if name in URLS else None
     try:
         if weights and name not in MODEL_URLS:
-            torch.load(weights, weights_only=True)       # torch-fidelity unpickles anything: let it see plain tensors only
+            torch.load(
+                weights, weights_only=True
+            )  # torch-fidelity unpickles anything: let it see plain tensors only
         return kind(name, layers, **({"feature_extractor_weights_path": weights} if weights else {}))
     except (OSError, EOFError, RuntimeError, TypeError, KeyError, pickle.UnpicklingError):
         raise FastdiffError(f"{weights}: not the weights of {name}; replace or delete it") from None
@@ -206,7 +221,9 @@ def _dino(kind: Callable, name: str, layers: list[str], path: str) -> FeatureExt
     hub, file = Path(torch.hub.get_dir()), f"{DINO_NAMES[name]}_pretrain.pth"
     code, weights = hub / "facebookresearch_dinov2_main", hub / "checkpoints" / file
     if path or not (code.is_dir() and weights.is_file()):
-        raise FastdiffError(f"extractor {name}: needs its authors' code as {code} and the weights as {weights}: put them "
-                            "there, code is never fetched to be run")
-    with socket_timeout(1):                             # torch.hub asks for the branch's name, then takes the copy
+        raise FastdiffError(
+            f"extractor {name}: needs its authors' code as {code} and the weights as {weights}: put them "
+            "there, code is never fetched to be run"
+        )
+    with socket_timeout(1):  # torch.hub asks for the branch's name, then takes the copy
         return kind(name, layers)

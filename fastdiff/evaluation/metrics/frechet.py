@@ -21,7 +21,9 @@ class Statistics:
         self.outer += features.T @ features
 
     def __add__(self, other: "Statistics") -> "Statistics":
-        return Statistics.of({name: tensor + other.tensors()[name] for name, tensor in self.tensors().items()})
+        return Statistics.of(
+            {name: tensor + other.tensors()[name] for name, tensor in self.tensors().items()}
+        )
 
     @property
     def mean(self) -> Tensor:
@@ -31,7 +33,9 @@ class Statistics:
     def cov(self) -> Tensor:
         """Unbiased (n - 1)."""
         if self.n < 2:
-            raise FastdiffError(f"n = {self.n}: a covariance needs at least 2 samples, and far more to mean something")
+            raise FastdiffError(
+                f"n = {self.n}: a covariance needs at least 2 samples, and far more to mean something"
+            )
         return (self.outer - self.n * torch.outer(self.mean, self.mean)) / (self.n - 1)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -47,8 +51,9 @@ class Statistics:
 def frechet_distance(a: Statistics, b: Statistics) -> float:
     """|mean_a - mean_b|^2 + tr(cov_a + cov_b - 2 (cov_a cov_b)^1/2) (Heusel et al. 2017, eq. 6).
 
-    With cov = L L^T, the trace of the root of the product is the sum of the singular values of L_a^T L_b: real and not
-    negative whatever the rounding, and several times faster than eigenvalues of the product at 2048 dimensions.
+    With cov = L L^T, the trace of the root of the product is the sum of the singular values of L_a^T L_b:
+    real and not negative whatever the rounding, and several times faster than eigenvalues of the product at
+    2048 dimensions.
     """
     cov_a, cov_b = a.cov, b.cov
     cross = torch.linalg.svdvals(root(cov_a).T @ root(cov_b)).sum()
@@ -78,5 +83,7 @@ def at_infinity(folds: list[Statistics], reference: Statistics) -> float | None:
         inverse.append(len(folds) / sum(fold.n for fold in folds))
         values.append(sum(frechet_distance(fold, reference) for fold in folds) / len(folds))
         folds = [a + b for a, b in zip(folds[::2], folds[1::2], strict=True)] if len(folds) > 1 else []
-    line = torch.stack([torch.ones(len(inverse), dtype=torch.float64), torch.tensor(inverse, dtype=torch.float64)], 1)
+    line = torch.stack(
+        [torch.ones(len(inverse), dtype=torch.float64), torch.tensor(inverse, dtype=torch.float64)], 1
+    )
     return float(torch.linalg.lstsq(line, torch.tensor(values, dtype=torch.float64)[:, None]).solution[0])

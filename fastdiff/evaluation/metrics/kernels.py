@@ -9,8 +9,10 @@ from torch import Tensor
 
 from ...core.errors import FastdiffError
 
-ENTRIES = 2**22         # of a kernel's matrix held at a time
-PRODUCTS = 2**38        # of numbers, pairs x dimensions, that are worth their time: 11,585 samples in 2048 dimensions
+ENTRIES = 2**22  # of a kernel's matrix held at a time
+PRODUCTS = (
+    2**38
+)  # of numbers, pairs x dimensions, that are worth their time: 11,585 samples in 2048 dimensions
 PROJECTIONS = 256
 
 
@@ -39,8 +41,8 @@ def distance(x: Tensor, y: Tensor) -> Tensor:
 def discrepancy(x: Tensor, y: Tensor, kernel: Callable[[Tensor, Tensor], Tensor]) -> Discrepancy:
     """E k(x, x') + E k(y, y') - 2 E k(x, y) over all pairs (n, d) and (m, d); unbiased, so it may fall below 0.
 
-    The standard error is that of the U-statistic's first-order terms, over both sets (Gretton et al. 2012, sec. 6).
-    Of sets too large for that (PRODUCTS) the first samples alone are compared.
+    The standard error is that of the U-statistic's first-order terms, over both sets (Gretton et al. 2012,
+    sec. 6). Of sets too large for that (PRODUCTS) the first samples alone are compared.
     """
     most = int((PRODUCTS / max(1, x.shape[1])) ** 0.5)
     x, y = (z if len(z) <= most else z[:most] for z in (x, y))
@@ -56,7 +58,7 @@ def discrepancy(x: Tensor, y: Tensor, kernel: Callable[[Tensor, Tensor], Tensor]
     return Discrepancy(float(value), float(error), x_terms.float().cpu(), y_terms.float().cpu())
 
 
-@lru_cache(maxsize=2)     # the real samples are the same in every cell of a benchmark
+@lru_cache(maxsize=2)  # the real samples are the same in every cell of a benchmark
 def _within(x: Tensor, kernel: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     """Sums over the others of a set, for each of its samples."""
     x = x.double()
@@ -77,12 +79,17 @@ def _row_sums(x: Tensor, y: Tensor, kernel: Callable[[Tensor, Tensor], Tensor]) 
 def sliced_wasserstein(x: Tensor, y: Tensor, projections: int = PROJECTIONS) -> float:
     """Root mean square over random directions of the 2-Wasserstein distance of the projections (Bonneel et al. 2015).
 
-    x (n, d) and y (m, d) are drawn to the same directions in every call. Of unequal counts the quantile functions
-    are compared at max(n, m) points. Biased upward by few samples, like every distance that is not below 0.
+    x (n, d) and y (m, d) are drawn to the same directions in every call. Of unequal counts the quantile
+    functions are compared at max(n, m) points. Biased upward by few samples, like every distance that is not
+    below 0.
     """
-    draw = torch.randn(projections, x.shape[1], generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    draw = torch.randn(
+        projections, x.shape[1], generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
     directions = (draw / draw.norm(dim=1, keepdim=True)).T.to(x.device)
-    ranks = (torch.arange(max(len(x), len(y)), dtype=torch.float64, device=x.device) + 0.5) / max(len(x), len(y))
+    ranks = (torch.arange(max(len(x), len(y)), dtype=torch.float64, device=x.device) + 0.5) / max(
+        len(x), len(y)
+    )
     total = 0.0
     for part in directions.split(32, dim=1):
         quantiles = [(z.double() @ part).sort(0).values[(ranks * len(z)).long()] for z in (x, y)]

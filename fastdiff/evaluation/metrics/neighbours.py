@@ -7,9 +7,9 @@ from torch import Tensor
 
 from ...core.errors import FastdiffError
 
-NEAREST = 3             # neighbours of improved precision and recall, as the paper has them
-DENSE = 5               # and of density and coverage
-ENTRIES = 2**22         # distances held at a time
+NEAREST = 3  # neighbours of improved precision and recall, as the paper has them
+DENSE = 5  # and of density and coverage
+ENTRIES = 2**22  # distances held at a time
 
 
 def neighbourhood(x: Tensor, y: Tensor) -> dict[str, float | None]:
@@ -22,7 +22,9 @@ def neighbourhood(x: Tensor, y: Tensor) -> dict[str, float | None]:
     Both are None where the data hold little but duplicates.
     """
     if min(len(x), len(y)) <= DENSE:
-        raise FastdiffError(f"n = {len(x)} and {len(y)}: neighbours need at least {DENSE + 1} samples of each")
+        raise FastdiffError(
+            f"n = {len(x)} and {len(y)}: neighbours need at least {DENSE + 1} samples of each"
+        )
     x_radii, x_spread = _radii.__wrapped__(x)
     y_radii, y_spread = _radii(y)
     ball = y_radii[:, NEAREST]
@@ -38,14 +40,16 @@ def neighbourhood(x: Tensor, y: Tensor) -> dict[str, float | None]:
         closest = torch.minimum(closest, apart.amin(0))
         nearest.append(apart.amin(1))
     return {
-        "precision": precise / len(x), "recall": recalled.double().mean().item(),
-        "density": dense / (DENSE * len(x)), "coverage": (closest < y_radii[:, DENSE]).double().mean().item(),
+        "precision": precise / len(x),
+        "recall": recalled.double().mean().item(),
+        "density": dense / (DENSE * len(x)),
+        "coverage": (closest < y_radii[:, DENSE]).double().mean().item(),
         "nearest": (torch.cat(nearest).median() / usual).item() if usual else None,
         "diversity": x_spread / y_spread if y_spread else None,
     }
 
 
-@lru_cache(maxsize=2)     # the real samples are the same in every cell of a benchmark
+@lru_cache(maxsize=2)  # the real samples are the same in every cell of a benchmark
 def _radii(x: Tensor) -> tuple[Tensor, float]:
     """Distances of each sample to itself and its nearest others (n, DENSE + 1), and the mean distance of two."""
     radii, total = [], 0.0

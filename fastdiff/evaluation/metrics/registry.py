@@ -12,7 +12,7 @@ from .frechet import Statistics, at_infinity, frechet_distance
 from .kernels import Discrepancy, discrepancy, distance, polynomial, sliced_wasserstein
 from .neighbours import DENSE, neighbourhood
 
-SUBSETS = 1000          # samples of a subset of torch-fidelity's KID
+SUBSETS = 1000  # samples of a subset of torch-fidelity's KID
 
 
 @dataclass
@@ -29,12 +29,14 @@ class Metric:
     """A family of figures. of: (generated, reference) -> figures by family; at least so many samples make sense."""
 
     of: Callable[[Collected, Collected], dict[str, float | list[float] | Discrepancy | None]]
-    statistics: str | None = None        # the layer whose sums it needs
-    kept: str | None = None              # the layer whose features it needs
+    statistics: str | None = None  # the layer whose sums it needs
+    kept: str | None = None  # the layer whose features it needs
     least: int = 2
 
 
-def fd(made: Collected, real: Collected, layer: str = "features", name: str = "fd") -> dict[str, float | None]:
+def fd(
+    made: Collected, real: Collected, layer: str = "features", name: str = "fd"
+) -> dict[str, float | None]:
     """Frechet distance, and what it would be of infinitely many samples."""
     folds, [reference] = made.statistics[layer], real.statistics[layer]
     whole = list(accumulate(folds))[-1]
@@ -54,7 +56,10 @@ def energy(made: Collected, real: Collected) -> dict[str, Discrepancy]:
 def score(made: Collected, real: Collected) -> dict[str, float]:
     """Inception Score's formula (Salimans et al. 2016), by torch-fidelity, and its standard error over ten splits."""
     found = isc_features_to_metric(made.kept["logits"].cpu())
-    return {"score": found[KEY_METRIC_ISC_MEAN], "score_se": found[KEY_METRIC_ISC_STD] / 3}      # ten splits, their std of n
+    return {
+        "score": found[KEY_METRIC_ISC_MEAN],
+        "score_se": found[KEY_METRIC_ISC_STD] / 3,
+    }  # ten splits, their std of n
 
 
 def accuracy(made: Collected, real: Collected) -> dict[str, float | list[float] | None]:
@@ -70,18 +75,25 @@ def accuracy(made: Collected, real: Collected) -> dict[str, float | list[float] 
 def kid_of_subsets(made: Tensor, real: Tensor) -> float:
     """KID as torch-fidelity's command gives it: 100 random subsets of 1000, of fewer where there are fewer samples."""
     size = min(SUBSETS, len(made), len(real))
-    return kid_features_to_metric(made.cpu(), real.cpu(), kid_subset_size=size, verbose=False)[KEY_METRIC_KID_MEAN]
+    return kid_features_to_metric(made.cpu(), real.cpu(), kid_subset_size=size, verbose=False)[
+        KEY_METRIC_KID_MEAN
+    ]
 
 
 METRICS: dict[str, Metric] = {
     "fd": Metric(fd, statistics="features"),
     "kd": Metric(kernel, kept="features"),
     "score": Metric(score, kept="logits", least=20),
-    "pr": Metric(lambda made, real: neighbourhood(made.kept["features"], real.kept["features"]), kept="features",
-                 least=DENSE + 1),
+    "pr": Metric(
+        lambda made, real: neighbourhood(made.kept["features"], real.kept["features"]),
+        kept="features",
+        least=DENSE + 1,
+    ),
     "sfd": Metric(lambda made, real: fd(made, real, "spatial", "sfd"), statistics="spatial"),
     "accuracy": Metric(accuracy, kept="logits"),
     "energy": Metric(energy, kept="features"),
-    "swd": Metric(lambda made, real: {"swd": sliced_wasserstein(made.kept["features"], real.kept["features"])},
-                  kept="features"),
+    "swd": Metric(
+        lambda made, real: {"swd": sliced_wasserstein(made.kept["features"], real.kept["features"])},
+        kept="features",
+    ),
 }

@@ -14,7 +14,7 @@ from ...core.denoiser import Denoiser
 from ...methods.jvp import jvp
 from ...training.loop import Training
 
-Call = tuple[nn.Module, int]         # a layer, and which of its calls in a pass
+Call = tuple[nn.Module, int]  # a layer, and which of its calls in a pass
 
 
 class Pass:
@@ -82,8 +82,9 @@ class Pass:
     def forth(self, *moved: Tensor) -> Tensor:
         """The network's output, of these in the place of what had tangents."""
         rest = iter(moved)
-        inputs, options = recursively_apply(lambda leaf: next(rest) if moved and id(leaf) in self.tangents else leaf,
-                                            self.given)
+        inputs, options = recursively_apply(
+            lambda leaf: next(rest) if moved and id(leaf) in self.tangents else leaf, self.given
+        )
         return self.net(*inputs, **options)
 
     def forth_and_back(self) -> None:
@@ -99,12 +100,24 @@ class Pass:
             for layer in {layer for layer, _ in self.ways}:
                 hooks.enter_context(layer.register_forward_hook(keep))
             self.forth()
-        leaves, penalty = [leaf for leaf in self.leaves if leaf.requires_grad], outputs[self.ways[0]].new_zeros(())
+        leaves, penalty = (
+            [leaf for leaf in self.leaves if leaf.requires_grad],
+            outputs[self.ways[0]].new_zeros(()),
+        )
         for number, way in enumerate(self.ways):
             curved = number in self.curved
-            slopes = torch.autograd.grad(outputs[way].sum() + penalty, leaves if curved else [*leaves, *self.weights],
-                                         retain_graph=number + 1 < len(self.ways), create_graph=curved, allow_unused=True)
-            penalty = sum(slope.square().sum() for slope in slopes if slope is not None) if curved else penalty.detach()
+            slopes = torch.autograd.grad(
+                outputs[way].sum() + penalty,
+                leaves if curved else [*leaves, *self.weights],
+                retain_graph=number + 1 < len(self.ways),
+                create_graph=curved,
+                allow_unused=True,
+            )
+            penalty = (
+                sum(slope.square().sum() for slope in slopes if slope is not None)
+                if curved
+                else penalty.detach()
+            )
 
 
 def passes_of(training: Training, step: Callable[[], Any]) -> list[Pass]:

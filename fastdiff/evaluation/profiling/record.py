@@ -15,15 +15,21 @@ from ..provenance import provenance
 from ..rows import append_row
 
 
-def record(path: str, measure: Callable[[Denoiser], Iterator[dict[str, Any]]], out: Path) -> Iterator[dict[str, Any]]:
+def record(
+    path: str, measure: Callable[[Denoiser], Iterator[dict[str, Any]]], out: Path
+) -> Iterator[dict[str, Any]]:
     """What is measured of a stored model, row by row."""
     model = load(path, "cuda" if torch.cuda.is_available() else "cpu")
     if model.text or getattr(model.net, "image", 0):
-        raise FastdiffError(f"{path}: speed is measured of models without prompts and images, and this one is told of them")
+        raise FastdiffError(
+            f"{path}: speed is measured of models without prompts and images, and this one is told of them"
+        )
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FastdiffError(f"{out} cannot be written ({error.strerror}): choose another directory with --out") from None
+        raise FastdiffError(
+            f"{out} cannot be written ({error.strerror}): choose another directory with --out"
+        ) from None
     made = provenance(about(Path(path).expanduser()) or {}, Accelerator(cpu=model.device.type == "cpu"))
     for row in measure(model):
         row = {"model": path} | made | row

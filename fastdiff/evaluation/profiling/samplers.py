@@ -39,8 +39,8 @@ PEERS: dict[str, tuple[str, dict[str, Any]]] = {
     "consistency": ("CMStochasticIterativeScheduler", {}),
     "gamma": ("TCDScheduler", {}),
 }
-SHAPE, BATCH = (3, 32, 32), 64                     # of the steps without a network
-PASS = 0.02                                        # seconds a network's pass should last at least, to be told from noise
+SHAPE, BATCH = (3, 32, 32), 64  # of the steps without a network
+PASS = 0.02  # seconds a network's pass should last at least, to be told from noise
 
 
 class Echo(nn.Module):
@@ -66,7 +66,8 @@ def peer(sampler: str, steps: int, x: Tensor) -> Callable[[], Callable[[], None]
     name, settings = PEERS[sampler]
     kind = getattr(diffusers, name)
     known = inspect.signature(kind.__init__).parameters
-    diffusers.logging.set_verbosity_error()        # they ask for scale_model_input, which belongs to their pipelines
+    # they ask for scale_model_input, which belongs to their pipelines
+    diffusers.logging.set_verbosity_error()
     settings = settings | ({"timestep_spacing": "trailing"} if "timestep_spacing" in known else {})
 
     def prepare() -> Callable[[], None]:
@@ -91,7 +92,9 @@ def step_cost(sampler: str, steps: int, repeats: int) -> dict[str, float | None]
     model = Denoiser(Echo(), DDPM(), "eps", SHAPE)
     times, x = time_grid(model.schedule, steps, "trailing"), torch.randn(BATCH, *SHAPE)
     calls = walk(model, sampler, x, times)
-    works = [lambda: lambda: walk(model, sampler, x, times)] + ([peer(sampler, steps, x)] if sampler in PEERS else [])
+    works = [lambda: lambda: walk(model, sampler, x, times)] + (
+        [peer(sampler, steps, x)] if sampler in PEERS else []
+    )
     ours, *theirs = in_turn(works, repeats)
     figures = {"step_us": 1e6 * ours / calls, "diffusers_step_us": None, "over_diffusers": None}
     if theirs:
@@ -102,7 +105,9 @@ def step_cost(sampler: str, steps: int, repeats: int) -> dict[str, float | None]
     return figures
 
 
-def speed(model: Denoiser, samplers: list[str], steps: int = 8, repeats: int = 10) -> Iterator[dict[str, Any]]:
+def speed(
+    model: Denoiser, samplers: list[str], steps: int = 8, repeats: int = 10
+) -> Iterator[dict[str, Any]]:
     """A row a sampler: its time over NFE bare forward passes of the same batch, its step beside diffusers'.
 
     The batch is doubled until a forward pass lasts 20 ms.
@@ -116,11 +121,18 @@ def speed(model: Denoiser, samplers: list[str], steps: int = 8, repeats: int = 1
         made = partial(drawn, model, sampler, times, batch)
         try:
             nfe = made().nfe
-        except FastdiffError:                      # of this model's schedule: it has no row
+        except FastdiffError:  # of this model's schedule: it has no row
             continue
         floor, ours = in_turn([bare(model, batch, nfe), lambda made=made: made], repeats)
-        yield {"sampler": sampler, "steps": steps, "nfe": nfe, "batch": batch, "forward_ms": 1000 * forward,
-               "over_forward": ours / floor, **step_cost(sampler, steps, repeats)}
+        yield {
+            "sampler": sampler,
+            "steps": steps,
+            "nfe": nfe,
+            "batch": batch,
+            "forward_ms": 1000 * forward,
+            "over_forward": ours / floor,
+            **step_cost(sampler, steps, repeats),
+        }
 
 
 def over_pipeline(path: str, model: Denoiser, steps: int, batch: int, repeats: int) -> float | None:
@@ -132,13 +144,19 @@ def over_pipeline(path: str, model: Denoiser, steps: int, batch: int, repeats: i
     pipeline = diffusers.DDIMPipeline(model.net.module, diffusers.DDIMScheduler(timestep_spacing="trailing"))
     pipeline.set_progress_bar_config(disable=True)
     times = time_grid(model.schedule, steps, "trailing")
-    theirs, ours = in_turn([
-        lambda: lambda: pipeline(batch_size=batch, num_inference_steps=steps, output_type="np"),
-        lambda: lambda: to_uint8(drawn(model, "ddim", times, batch).x).cpu().numpy()], repeats)
+    theirs, ours = in_turn(
+        [
+            lambda: lambda: pipeline(batch_size=batch, num_inference_steps=steps, output_type="np"),
+            lambda: lambda: to_uint8(drawn(model, "ddim", times, batch).x).cpu().numpy(),
+        ],
+        repeats,
+    )
     return ours / theirs
 
 
-def stored(model: Denoiser, path: str, samplers: list[str], steps: int, repeats: int = 5) -> Iterator[dict[str, Any]]:
+def stored(
+    model: Denoiser, path: str, samplers: list[str], steps: int, repeats: int = 5
+) -> Iterator[dict[str, Any]]:
     """Those rows, ddim's with its whole time beside that of diffusers' pipeline of the same folder."""
     for row in speed(model, samplers, steps, repeats):
         if row["sampler"] == "ddim":
@@ -153,18 +171,42 @@ def line(row: dict[str, Any]) -> str:
 
 def table(rows: list[dict[str, Any]]) -> Table:
     """The rows for a terminal."""
-    shown = Table("Sampler", *(Column(name, justify="right") for name in (
-        "NFE", "over forward passes", "us a step", "diffusers us", "over diffusers", "over pipeline")))
+    shown = Table(
+        "Sampler",
+        *(
+            Column(name, justify="right")
+            for name in (
+                "NFE",
+                "over forward passes",
+                "us a step",
+                "diffusers us",
+                "over diffusers",
+                "over pipeline",
+            )
+        ),
+    )
     for row in rows:
-        figures = (f"{row['over_forward']:.3f}", *(
-            "" if row.get(key) is None else f"{row[key]:{form}}" for key, form in (
-                ("step_us", ".0f"), ("diffusers_step_us", ".0f"), ("over_diffusers", ".2f"), ("over_pipeline", ".2f"))))
+        figures = (
+            f"{row['over_forward']:.3f}",
+            *(
+                "" if row.get(key) is None else f"{row[key]:{form}}"
+                for key, form in (
+                    ("step_us", ".0f"),
+                    ("diffusers_step_us", ".0f"),
+                    ("over_diffusers", ".2f"),
+                    ("over_pipeline", ".2f"),
+                )
+            ),
+        )
         shown.add_row(row["sampler"], str(row["nfe"]), *figures)
     return shown
 
 
 def drawn(model: Denoiser, sampler: str, times: Tensor, batch: int) -> Made:
     """One batch as `sample` draws it, its noise included."""
-    cond = {"label": torch.zeros(batch, dtype=torch.int64)} if model.guidance else None     # to be guided by
-    return next(generate(model, sampler, times, torch.arange(batch), batch=batch, cond=cond,
-                         guidance=usual_guidance(model)))
+    cond = {"label": torch.zeros(batch, dtype=torch.int64)} if model.guidance else None  # to be guided by
+    return next(
+        generate(
+            model, sampler, times, torch.arange(batch), batch=batch, cond=cond, guidance=usual_guidance(model)
+        )
+    )

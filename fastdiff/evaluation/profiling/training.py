@@ -22,8 +22,8 @@ from ...training.loop import Training
 from .passes import passes_of
 from .timer import batch_of, in_turn
 
-PASS = 0.05                                        # seconds a forward pass should last at least
-EXAMPLES = 4096                                    # of noise, in the place of data
+PASS = 0.05  # seconds a forward pass should last at least
+EXAMPLES = 4096  # of noise, in the place of data
 
 
 def noise(model: Denoiser, paired: bool) -> Dataset:
@@ -39,10 +39,18 @@ def begun(method: Method, model: Denoiser, batch: int, folder: Path) -> Training
     method.ready(model.shape, model.device)
     student, teacher = method.student(deepcopy(model)), deepcopy(model) if method.teaches else None
     for net in (student, teacher) if teacher else (student,):
-        net.sampling = method.sampling()           # some methods learn from an earlier stage of their own kind alone
+        net.sampling = method.sampling()  # some methods learn from an earlier stage of their own kind alone
     config = train_config.read(method.training, {"batch": batch}, path="train")
-    return Training(method, Progress, student, teacher, noise(model, method.paired), config, folder,
-                    Accelerator(cpu=model.device.type == "cpu"))
+    return Training(
+        method,
+        Progress,
+        student,
+        teacher,
+        noise(model, method.paired),
+        config,
+        folder,
+        Accelerator(cpu=model.device.type == "cpu"),
+    )
 
 
 def cost(method: Method, model: Denoiser, batch: int, repeats: int) -> dict[str, Any]:
@@ -59,13 +67,17 @@ def cost(method: Method, model: Denoiser, batch: int, repeats: int) -> dict[str,
             training.read_on()
             return lambda: [training.advance() for _ in range(method.cycle)]
 
-        again()()                                  # optimizers make their state in the first steps
+        again()()  # optimizers make their state in the first steps
         passes = passes_of(training, again())
         step, parts = in_turn([again, lambda: lambda: [one() for one in passes]], repeats)
         training.accelerator.free_memory()
-    return {"parts": ", ".join(f"{count} {one}" for one, count in Counter(map(str, passes)).items()),
-            "step_ms": 1000 * step / method.cycle, "parts_ms": 1000 * parts / method.cycle, "over_parts": step / parts,
-            "cycle": method.cycle}
+    return {
+        "parts": ", ".join(f"{count} {one}" for one, count in Counter(map(str, passes)).items()),
+        "step_ms": 1000 * step / method.cycle,
+        "parts_ms": 1000 * parts / method.cycle,
+        "over_parts": step / parts,
+        "cycle": method.cycle,
+    }
 
 
 def speed(model: Denoiser, methods: tuple[str, ...] = (), repeats: int = 10) -> Iterator[dict[str, Any]]:
@@ -77,7 +89,12 @@ def speed(model: Denoiser, methods: tuple[str, ...] = (), repeats: int = 10) -> 
     batch, forward = batch_of(model, 16, PASS)
     for name, method in chosen.items():
         try:
-            yield {"method": name, "batch": batch, "forward_ms": 1000 * forward, **cost(method, model, batch, repeats)}
+            yield {
+                "method": name,
+                "batch": batch,
+                "forward_ms": 1000 * forward,
+                **cost(method, model, batch, repeats),
+            }
         except FastdiffError as error:
             yield {"method": name, "left_out": str(error)}
 
@@ -92,15 +109,27 @@ def distinct() -> list[str]:
 
 def line(row: dict[str, Any]) -> str:
     """A row in a line."""
-    return f"{row['method']} is left out: {row['left_out']}" if "left_out" in row else (
-        f"{row['method']}  {row['over_parts']:.3f}")
+    return (
+        f"{row['method']} is left out: {row['left_out']}"
+        if "left_out" in row
+        else (f"{row['method']}  {row['over_parts']:.3f}")
+    )
 
 
 def table(rows: list[dict[str, Any]]) -> Table:
     """The rows for a terminal."""
-    shown = Table("Method", "Parts", *(Column(name, justify="right") for name in ("ms a step", "ms of its parts", "ratio")))
+    shown = Table(
+        "Method",
+        "Parts",
+        *(Column(name, justify="right") for name in ("ms a step", "ms of its parts", "ratio")),
+    )
     for row in rows:
         if "left_out" not in row:
-            shown.add_row(row["method"], row["parts"].replace(", ", "\n"), f"{row['step_ms']:.0f}", f"{row['parts_ms']:.0f}",
-                          f"{row['over_parts']:.3f}")
+            shown.add_row(
+                row["method"],
+                row["parts"].replace(", ", "\n"),
+                f"{row['step_ms']:.0f}",
+                f"{row['parts_ms']:.0f}",
+                f"{row['over_parts']:.3f}",
+            )
     return shown

@@ -13,25 +13,47 @@ from ..summary import finite, reference, usual
 from . import tables
 
 HERE = Path(__file__).parent
-COLUMNS = 16                                         # tiles a row of a sheet
-ROWS, SMALL, LARGE = 8, 48, 96                       # noises of a trajectory; pixels that a tile of it is shown with
-SAMPLES, TRAJECTORIES = 2_400_000, 900_000           # bytes of pictures; base64 adds a third, the page stays below 5 MB
-WEBP = ((1000, 100), (256, 90), (128, 85), (64, 70), (32, 50), (16, 30))   # side of a tile, quality (100 is lossless)
+COLUMNS = 16  # tiles a row of a sheet
+ROWS, SMALL, LARGE = 8, 48, 96  # noises of a trajectory; pixels that a tile of it is shown with
+SAMPLES, TRAJECTORIES = (
+    2_400_000,
+    900_000,
+)  # bytes of pictures; base64 adds a third, the page stays below 5 MB
+WEBP = (
+    (1000, 100),
+    (256, 90),
+    (128, 85),
+    (64, 70),
+    (32, 50),
+    (16, 30),
+)  # side of a tile, quality (100 is lossless)
 NUMBER = re.compile(r"([-+−]?[\d,]*\.?\d+(?:e[-+]?\d+)?)(?: ± .*| to .*|x)?")
 MISSING = ("", "–", "diverged")
 
 
-def html(run_dir: str | Path, groups: list[dict], metrics: list[str], verdict: str, notes: list[str], warnings: list[str],
-         costs: tuple[list[str], list[list[str]]], differences: list[dict], provenance: dict[str, str]) -> str:
+def html(
+    run_dir: str | Path,
+    groups: list[dict],
+    metrics: list[str],
+    verdict: str,
+    notes: list[str],
+    warnings: list[str],
+    costs: tuple[list[str], list[list[str]]],
+    differences: list[dict],
+    provenance: dict[str, str],
+) -> str:
     """The page, from the groups of `rows.summary`, with the samples and trajectories that `run_dir` holds.
 
-    `costs` are headings and lines; a difference has a, b, steps, metric, and the difference a - b from low to high.
+    `costs` are headings and lines; a difference has a, b, steps, metric, and the difference a - b from low to
+    high.
     """
     from jinja2 import Environment, FileSystemLoader
     from markupsafe import Markup
 
     run_dir = Path(run_dir)
-    sheets = _pictures(run_dir / "samples", ["real", *(group.get("cell") for group in groups)], SAMPLES, COLUMNS)
+    sheets = _pictures(
+        run_dir / "samples", ["real", *(group.get("cell") for group in groups)], SAMPLES, COLUMNS
+    )
     rooms = Environment(loader=FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return rooms.get_template("page.html.j2").render(
         title=run_dir.resolve().name,
@@ -59,7 +81,9 @@ def _data(groups, metrics, sheets):
     aims = {name: reference(groups, name, usual(groups)) for name in metrics}
     lines = {group["line"]: group["teacher"] for group in groups}
     return {
-        "metrics": [{"name": name, "better": better(name), "aim": _index(groups, aims[name])} for name in metrics],
+        "metrics": [
+            {"name": name, "better": better(name), "aim": _index(groups, aims[name])} for name in metrics
+        ],
         "lines": [{"name": name, "teacher": teacher} for name, teacher in lines.items()],
         "points": [_point(group, metrics, [*lines].index(group["line"])) for group in groups],
         "sheets": sheets,
@@ -111,7 +135,9 @@ def _benchmark(groups, metrics):
 def _steps(groups, metric):
     """One figure, a column a number of steps, bests marked."""
     heads, found = tables.by_steps(groups)
-    heads, lines = _table(heads, [[name, *(g["figures"][metric] if g else "" for g in those)] for name, those in found])
+    heads, lines = _table(
+        heads, [[name, *(g["figures"][metric] if g else "" for g in those)] for name, those in found]
+    )
     for line, (_, those) in zip(lines, found):
         line["look"] = "teacher" * all(g["teacher"] for g in those if g)
         for cell, g in zip(line["cells"][1:], those):
@@ -123,8 +149,15 @@ def _table(heads, texts):
     """Headings and lines of text, with what to sort by: a column of nothing but numbers by these, others by the text."""
     values = [[_value(text) for text in line] for line in texts]
     numbers = [not any(isinstance(value, str) for value in column) for column in zip(*values)]
-    lines = [{"cells": [{"text": text, "value": value if number else text} for text, value, number in zip(*cells, numbers)]}
-             for cells in zip(texts, values)]
+    lines = [
+        {
+            "cells": [
+                {"text": text, "value": value if number else text}
+                for text, value, number in zip(*cells, numbers)
+            ]
+        }
+        for cells in zip(texts, values)
+    ]
     return [{"text": head, "number": number} for head, number in zip(heads, numbers)], lines
 
 
@@ -154,14 +187,17 @@ def _films(groups, folder):
 def _pictures(folder, names, room, columns=None):
     """Name -> data URI of the PNG files that exist, as they are if all fit into `room` bytes, else as WebP.
 
-    All pictures are made small by one recipe, the first that does: sheets are alike in their rows. None if nothing helps.
+    All pictures are made small by one recipe, the first that does: sheets are alike in their rows. None if
+    nothing helps.
     """
     paths = {name: folder / f"{name}.png" for name in names if (folder / f"{name}.png").exists()}
     for recipe in (None, *WEBP):
         encoded, left = {}, room
         for name, path in paths.items():
             code = path.read_bytes() if recipe is None else _webp(path, columns, *recipe)
-            encoded[name] = f"data:image/{'webp' if recipe else 'png'};base64,{base64.b64encode(code).decode()}"
+            encoded[name] = (
+                f"data:image/{'webp' if recipe else 'png'};base64,{base64.b64encode(code).decode()}"
+            )
             left -= len(code)
             if left < 0:
                 break

@@ -13,35 +13,62 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from ...data.decode import drawn
 
-STUDENT = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7b4fb5", "#8c564b")  # colour-blind safe
+STUDENT = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#56b4e9",
+    "#7b4fb5",
+    "#8c564b",
+)  # colour-blind safe
 TEACHER = ("#333333", "#777777", "#555555", "#999999")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-STEPS = (1, 2, 4, 8)            # of students in the grid
-COLUMNS = 16                    # of a sheet of samples
+STEPS = (1, 2, 4, 8)  # of students in the grid
+COLUMNS = 16  # of a sheet of samples
 NUMBERS = FuncFormatter(lambda value, _: f"{value:.10g}")
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 
 
-def quality(groups: list[dict], metric: str, cost: Literal["nfe", "seconds"], aim: dict | None = None,
-            form: Literal["png", "svg"] = "png") -> bytes:
+def quality(
+    groups: list[dict],
+    metric: str,
+    cost: Literal["nfe", "seconds"],
+    aim: dict | None = None,
+    form: Literal["png", "svg"] = "png",
+) -> bytes:
     """The metric against NFE or seconds an image, both logarithmic, with a line at the group to aim at.
 
-    Bars are 95 % intervals; lines of equal NFE stand a little apart, for their bars. The broad step line is the least to be
-    had at each cost, and the points above it are paler. What is not a positive number is left to the table.
+    Bars are 95 % intervals; lines of equal NFE stand a little apart, for their bars. The broad step line is
+    the least to be had at each cost, and the points above it are paler. What is not a positive number is left
+    to the table.
     """
     canvas = Figure(figsize=(6.6, 5.4), dpi=160, layout="constrained")
     axes = canvas.subplots()
     axes.set(xscale="log", yscale="log", ylabel=f"{plain(metric)}  (lower is better)")
-    price = (lambda g: g["nfe"]) if cost == "nfe" else (lambda g: g["ms_per_image"] and g["ms_per_image"] / 1000)
+    price = (
+        (lambda g: g["nfe"]) if cost == "nfe" else (lambda g: g["ms_per_image"] and g["ms_per_image"] / 1000)
+    )
     groups = [g for g in groups if all(x is not None and 0 < x < math.inf for x in (price(g), g[metric]))]
     aim = aim if aim and aim[metric] > 0 else None
     styles = _styles(groups)
     front = _front((price(g), g[metric]) for g in groups)
     if len(front) > 1:
-        axes.step(*zip(*front), where="post", color="#e9dfc4", linewidth=5, zorder=1.5, label="Pareto front",
-                  solid_capstyle="round", solid_joinstyle="round")
+        axes.step(
+            *zip(*front),
+            where="post",
+            color="#e9dfc4",
+            linewidth=5,
+            zorder=1.5,
+            label="Pareto front",
+            solid_capstyle="round",
+            solid_joinstyle="round",
+        )
     for place, (line, style) in enumerate(styles.items()):
-        points = sorted((price(g), g[metric], g[f"{metric}_ci"] or 0, g["steps"]) for g in groups if g["line"] == line)
+        points = sorted(
+            (price(g), g[metric], g[f"{metric}_ci"] or 0, g["steps"]) for g in groups if g["line"] == line
+        )
         apart = (place - (len(styles) - 1) / 2) / max(len(styles) - 1, 5) if cost == "nfe" else 0
         style |= {"label": plain(line), "zorder": 3 + place}
         _curve(axes, points, front, style, 1.14**apart, written=cost == "seconds")
@@ -50,9 +77,18 @@ def quality(groups: list[dict], metric: str, cost: Literal["nfe", "seconds"], ai
         # Below it, left of its own marker and right of the few steps of students, there is room for words.
         place = {"xytext": (0, -4), "textcoords": "offset points", "ha": "right", "va": "top"}
         text = f"{plain(aim['line'])}, {aim['steps']} steps: {aim['figure']}"
-        axes.annotate(text, (0.93, aim[metric]), xycoords=("axes fraction", "data"), **place, fontsize=7.5, color="#555555")
+        axes.annotate(
+            text,
+            (0.93, aim[metric]),
+            xycoords=("axes fraction", "data"),
+            **place,
+            fontsize=7.5,
+            color="#555555",
+        )
     if groups:
-        _scales(axes, [price(g) for g in groups], [g[metric] for g in (*groups, *([aim] if aim else []))], cost)
+        _scales(
+            axes, [price(g) for g in groups], [g[metric] for g in (*groups, *([aim] if aim else []))], cost
+        )
         canvas.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8.5)
     else:
         axes.text(0.5, 0.5, f"no finite {metric}", transform=axes.transAxes, ha="center", color="#777777")
@@ -60,7 +96,7 @@ def quality(groups: list[dict], metric: str, cost: Literal["nfe", "seconds"], ai
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     file = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "fastdiff"}):    # the same rows draw the same file
+    with matplotlib.rc_context({"svg.hashsalt": "fastdiff"}):  # the same rows draw the same file
         canvas.savefig(file, format=form, metadata={"Date": None} if form == "svg" else None)
     return file.getvalue()
 
@@ -83,18 +119,40 @@ def _curve(axes, points, front, style, shift, written):
     """A line of points (cost, figure, interval, steps) with bars and markers, in which the steps may be `written`."""
     colour, marker, depth = style["color"], style["marker"], style["zorder"]
     pale = tuple(0.3 * shade + 0.7 for shade in to_rgb(colour))
-    axes.plot([shift * x for x, *_ in points], [y for _, y, *_ in points], **style | {"marker": "none", "label": None})
-    axes.plot([], [], markersize=6, markeredgecolor="white", markeredgewidth=0.7, **style)    # for the legend
+    axes.plot(
+        [shift * x for x, *_ in points],
+        [y for _, y, *_ in points],
+        **style | {"marker": "none", "label": None},
+    )
+    axes.plot([], [], markersize=6, markeredgecolor="white", markeredgewidth=0.7, **style)  # for the legend
     for x, y, spread, steps in points:
         leads = (x, y) in front
         fill, edge = (colour, "white") if leads else (pale, colour)
         if spread:
-            axes.errorbar(shift * x, y, spread, color=colour, elinewidth=1.1, capsize=2.5, capthick=1.1, zorder=2.5)
-        axes.plot(shift * x, y, marker, color=fill, markeredgecolor=edge, markeredgewidth=0.8, zorder=depth,
-                  markersize=12 if written else 6)
+            axes.errorbar(
+                shift * x, y, spread, color=colour, elinewidth=1.1, capsize=2.5, capthick=1.1, zorder=2.5
+            )
+        axes.plot(
+            shift * x,
+            y,
+            marker,
+            color=fill,
+            markeredgecolor=edge,
+            markeredgewidth=0.8,
+            zorder=depth,
+            markersize=12 if written else 6,
+        )
         if written:  # the axis does not tell
-            axes.text(x, y, steps, ha="center", va="center_baseline", color="white" if leads else "#222222", zorder=depth,
-                      fontsize=7 if steps < 100 else 4.5)
+            axes.text(
+                x,
+                y,
+                steps,
+                ha="center",
+                va="center_baseline",
+                color="white" if leads else "#222222",
+                zorder=depth,
+                fontsize=7 if steps < 100 else 4.5,
+            )
 
 
 def _scales(axes, x, y, cost):
@@ -106,11 +164,16 @@ def _scales(axes, x, y, cost):
         places = []
         for value in sorted(set(x)):
             places += [value] if not places or value > 1.4 * places[-1] else []
-        axes.xaxis.set(major_locator=FixedLocator(places), minor_locator=NullLocator(), major_formatter=NUMBERS)
+        axes.xaxis.set(
+            major_locator=FixedLocator(places), minor_locator=NullLocator(), major_formatter=NUMBERS
+        )
     else:
         axes.set(xlabel="time an image (in the markers: steps)")
-        axes.xaxis.set(major_locator=_ticks(min(x), max(x), 100), minor_locator=NullLocator(),
-                       major_formatter=EngFormatter("s"))
+        axes.xaxis.set(
+            major_locator=_ticks(min(x), max(x), 100),
+            minor_locator=NullLocator(),
+            major_formatter=EngFormatter("s"),
+        )
 
 
 def scale(axis, low, high):
@@ -120,7 +183,9 @@ def scale(axis, low, high):
 
 def _ticks(low, high, room):
     """The more numbers a decade the fewer decades; `room` is the range from which on 1 and 3 must do."""
-    return LogLocator(subs=(1, 3) if high > room * low else (1, 2, 5) if high > 6 * low else (1, 1.5, 2, 3, 4, 5, 7))
+    return LogLocator(
+        subs=(1, 3) if high > room * low else (1, 2, 5) if high > 6 * low else (1, 1.5, 2, 3, 4, 5, 7)
+    )
 
 
 def _styles(groups):
@@ -129,7 +194,12 @@ def _styles(groups):
     students = dict.fromkeys(g["line"] for g in groups if not g["teacher"])
     styles = {}
     for i, line in enumerate(teachers):
-        styles[line] = {"color": TEACHER[i % 4], "marker": MARKERS[i % 8], "linestyle": "--", "linewidth": 1.2}
+        styles[line] = {
+            "color": TEACHER[i % 4],
+            "marker": MARKERS[i % 8],
+            "linestyle": "--",
+            "linewidth": 1.2,
+        }
     for i, line in enumerate(students):
         styles[line] = {"color": STUDENT[i % 8], "marker": MARKERS[i // 8 % 8], "linewidth": 1.8}
     return styles
@@ -138,8 +208,9 @@ def _styles(groups):
 def grid(groups: list[dict], metric: str, samples: Path) -> bytes | None:
     """The first rows of the sheets `samples`/<cell>.png under one another, named at the left; None where there are none.
 
-    The images of a row are square and start from the same noise in every cell; they are enlarged by whole pixels. On top
-    stand real data. Scatter plots of points in the plane share a row with those of the same model and sampler.
+    The images of a row are square and start from the same noise in every cell; they are enlarged by whole
+    pixels. On top stand real data. Scatter plots of points in the plane share a row with those of the same
+    model and sampler.
     """
     sheets = {}
     for g in groups:
@@ -178,7 +249,9 @@ def _words(title, words, width=None):
     """Two lines of text as a picture."""
     bold = ImageFont.truetype(FONTS / "DejaVuSans-Bold.ttf", 13)
     small = ImageFont.truetype(FONTS / "DejaVuSans.ttf", 11)
-    picture = Image.new("RGB", (width or math.ceil(max(bold.getlength(title), small.getlength(words))), 34), "white")
+    picture = Image.new(
+        "RGB", (width or math.ceil(max(bold.getlength(title), small.getlength(words))), 34), "white"
+    )
     draw = ImageDraw.Draw(picture)
     draw.text((0, 1), title, "#222222", bold)
     draw.text((0, 18), words, "#777777", small)

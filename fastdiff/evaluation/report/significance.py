@@ -1,12 +1,12 @@
 """Whether one is better than another: paired differences of kernel metrics with bootstrap intervals.
 
-A kernel metric is close to linear in its samples, metric ~ const + mean(generated) + mean(reference), and a sweep keeps
-these terms in influence/<row key>.safetensors: drawing them again with replacement gives the interval of a difference
-without another look at the features. Cells of equal seed start from the same noise and all share the reference, so both
-are drawn in pairs, and what two cells have in common cancels.
+A kernel metric is close to linear in its samples, metric ~ const + mean(generated) + mean(reference), and a
+sweep keeps these terms in influence/<row key>.safetensors: drawing them again with replacement gives the
+interval of a difference without another look at the features. Cells of equal seed start from the same noise
+and all share the reference, so both are drawn in pairs, and what two cells have in common cancels.
 
-Never done for a Fréchet distance: it is not linear, and a draw with replacement holds fewer distinct samples, so that
-nearly every draw lies above the figure itself, by more than the interval is wide.
+Never done for a Fréchet distance: it is not linear, and a draw with replacement holds fewer distinct samples,
+so that nearly every draw lies above the figure itself, by more than the interval is wide.
 """
 
 from collections.abc import Iterator
@@ -35,15 +35,18 @@ class Terms(NamedTuple):
 def differences(rows: list[dict], run_dir: str | Path, draws: int = 2000) -> list[dict]:
     """Each student, and the teacher's best solver, against the best of them all at its steps and n.
 
-    A dict a pair: `a`, `b` (the better), `steps`, `metric` (the kernel metric), `difference` = a - b over the seeds that
-    both have, `low` and `high`, its 95 % interval: where 0 lies outside, they are told apart. What has no file is left out.
+    A dict a pair: `a`, `b` (the better), `steps`, `metric` (the kernel metric), `difference` = a - b over the
+    seeds that both have, `low` and `high`, its 95 % interval: where 0 lies outside, they are told apart. What
+    has no file is left out.
     """
     metric = next((name for name in metrics_of(rows) if family(name) in KERNEL), None)
     sizes: dict[tuple, list[tuple[dict, dict[int, Terms]]]] = {}
     for group in summary(rows) if metric else ():
         terms = _terms(group, rows, metric, Path(run_dir) / "influence")
         if terms and finite(group[metric]):
-            sizes.setdefault((group["steps"], *(group.get(name) for name in ALIKE)), []).append((group, terms))
+            sizes.setdefault((group["steps"], *(group.get(name) for name in ALIKE)), []).append(
+                (group, terms)
+            )
     ordered = sorted(sizes.items(), key=lambda pair: pair[0][:2])
     return [line for _, rivals in ordered for line in _against_best(rivals, metric, draws)]
 
@@ -53,7 +56,7 @@ def interval(a: list[Terms], b: list[Terms], draws: int = 2000) -> tuple[float, 
     rng = np.random.default_rng(0)
     middle = fmean(x.figure - y.figure for x, y in zip(a, b))
     noise = np.concatenate([x.generated - y.generated for x, y in zip(a, b)])
-    data = np.mean([x.reference - y.reference for x, y in zip(a, b)], axis=0)     # all seeds share the examples
+    data = np.mean([x.reference - y.reference for x, y in zip(a, b)], axis=0)  # all seeds share the examples
     low, high = middle + np.quantile(_drawn(noise, draws, rng) + _drawn(data, draws, rng), (0.025, 0.975))
     return middle, float(low), float(high)
 
@@ -65,11 +68,22 @@ def _against_best(rivals, metric, draws) -> Iterator[dict]:
     (best, theirs), *others = sorted(rivals, key=lambda rival: rival[0][metric])
     for group, ours in others:
         shapes = {seed: [part.shape for part in terms[1:]] for seed, terms in theirs.items()}
-        seeds = [seed for seed, terms in ours.items() if [part.shape for part in terms[1:]] == shapes.get(seed)]
+        seeds = [
+            seed for seed, terms in ours.items() if [part.shape for part in terms[1:]] == shapes.get(seed)
+        ]
         if seeds:
-            middle, low, high = interval([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds], draws)
-            yield {"a": group["line"], "b": best["line"], "steps": group["steps"], "metric": metric,
-                   "difference": middle, "low": low, "high": high}
+            middle, low, high = interval(
+                [ours[seed] for seed in seeds], [theirs[seed] for seed in seeds], draws
+            )
+            yield {
+                "a": group["line"],
+                "b": best["line"],
+                "steps": group["steps"],
+                "metric": metric,
+                "difference": middle,
+                "low": low,
+                "high": high,
+            }
 
 
 def _terms(group, rows, metric, folder) -> dict[int, Terms]:
@@ -81,7 +95,7 @@ def _terms(group, rows, metric, folder) -> dict[int, Terms]:
     for row in current_rows(rows):
         path = folder / f"{row['key']}.safetensors"
         if all(row.get(name) == group[name] for name in CELL) and finite(row.get(metric)) and path.exists():
-            with suppress(SafetensorError, KeyError):                     # damaged, or of another metric: left out
+            with suppress(SafetensorError, KeyError):  # damaged, or of another metric: left out
                 kept = load_file(path)
                 parts = (kept[f"{metric}.{side}"].astype(np.float64) for side in ("generated", "reference"))
                 found[row["seed"]] = Terms(row[metric], *parts)

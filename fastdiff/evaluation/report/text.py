@@ -3,16 +3,17 @@
 from ..metric_names import family
 from ..summary import ALIKE, alike, current_rows, figure, finite, ratio, reference
 
-FEW = 4             # steps
-CLOSE = 1.1         # times the best figure: as good, where it takes fewer steps
-BIASED = 0.1        # the share of a Fréchet distance that may be owed to n before a warning says so
+FEW = 4  # steps
+CLOSE = 1.1  # times the best figure: as good, where it takes fewer steps
+BIASED = 0.1  # the share of a Fréchet distance that may be owed to n before a warning says so
 
 
 def verdict(groups: list[dict], metric: str) -> str:
     """The report in one sentence: a student of few steps against the teacher's longest DDPM, else the teacher's best.
 
-    The student is the one with the lowest figure at four steps or fewer, unless one that is within a tenth of it takes
-    fewer still; where none takes so few, those at the fewest steps compete. Of several n the largest counts.
+    The student is the one with the lowest figure at four steps or fewer, unless one that is within a tenth of
+    it takes fewer still; where none takes so few, those at the fewest steps compete. Of several n the largest
+    counts.
     """
     students = [group for group in groups if not group["teacher"] and finite(group[metric])]
     teachers = [group for group in groups if group["teacher"] and finite(group[metric])]
@@ -48,9 +49,13 @@ def notes(groups: list[dict], metrics: list[str]) -> list[str]:
             "A small n biases a Fréchet distance upward, so only figures of equal n, extractor and reference compare."
         )
     if any(f"{metric}_inf" in group for group in groups for metric in metrics):
-        said.append("n→∞: the distance extrapolated from smaller sets of the same samples; less biased, and less sure.")
+        said.append(
+            "n→∞: the distance extrapolated from smaller sets of the same samples; less biased, and less sure."
+        )
     if kinds & {"diversity", "nearest"}:
-        said.append("diversity and nearest are high for samples unlike any data too: read them beside a distance.")
+        said.append(
+            "diversity and nearest are high for samples unlike any data too: read them beside a distance."
+        )
     if any(finite(group[f"{metric}_ci"]) for group in groups for metric in metrics):
         said.append(
             "± is the half-width of a 95 % t-interval over seeds, disjoint sets of samples; it does not contain the spread "
@@ -68,11 +73,15 @@ def warnings(groups: list[dict], metric: str) -> list[str]:
     said = _mixed(groups) + _singular(groups, metric) + _biased(groups, metric)
     single = [group for group in groups if len(group["seeds"]) == 1 and not finite(group[f"{metric}_ci"])]
     if single:
-        which = "Every cell has" if len(single) == len(groups) else f"{len(single)} of {len(groups)} cells have"
+        which = (
+            "Every cell has" if len(single) == len(groups) else f"{len(single)} of {len(groups)} cells have"
+        )
         said.append(f"{which} a single seed: no interval for {metric}.")
     for group in groups:
         if group["broken"]:
-            said.append(f"{group['line']} at {_steps(group)} made values that are not finite: {', '.join(group['broken'])}.")
+            said.append(
+                f"{group['line']} at {_steps(group)} made values that are not finite: {', '.join(group['broken'])}."
+            )
     return said
 
 
@@ -91,12 +100,12 @@ def _foremost(students, metric):
     n = max(group["n"] for group in students if group["steps"] <= limit)
     few = [group for group in students if group["steps"] <= limit and group["n"] == n]
     bound = min(group[metric] for group in few)
-    close = [group for group in few if group[metric] <= max(bound, CLOSE * bound)]    # energy may lie below 0
+    close = [group for group in few if group[metric] <= max(bound, CLOSE * bound)]  # energy may lie below 0
     return min(close, key=lambda g: (g["steps"], g[metric]))
 
 
 def _against(group, aim, metric, name):
-    """", 1.3 x the 5.5 ± 0.2 of <name> at 1/410 of its time", as far as it makes sense."""
+    """ ", 1.3 x the 5.5 ± 0.2 of <name> at 1/410 of its time", as far as it makes sense."""
     text = f", {ratio(group[metric] / aim[metric])} x" if min(group[metric], aim[metric]) > 0 else ", against"
     text += f" the {aim['figure']} of {name}"
     times = [g["ms_per_image"] for g in (group, aim)]
@@ -108,14 +117,22 @@ def _against(group, aim, metric, name):
 
 def _mixed(groups):
     """A line where some were judged by other data or another network than others."""
-    names = " and ".join(name for name in ALIKE if name != "n" and len({group.get(name) for group in groups}) > 1)
-    return [f"These rows differ in {names}: only those alike are compared, bench the others again."] if names else []
+    names = " and ".join(
+        name for name in ALIKE if name != "n" and len({group.get(name) for group in groups}) > 1
+    )
+    return (
+        [f"These rows differ in {names}: only those alike are compared, bench the others again."]
+        if names
+        else []
+    )
 
 
 def _singular(groups, metric):
     if family(metric) not in ("fid", "fd"):
         return []
-    sizes = dict.fromkeys((g["n"], g["dims"], g.get("extractor") or "the features") for g in groups if g.get("dims"))
+    sizes = dict.fromkeys(
+        (g["n"], g["dims"], g.get("extractor") or "the features") for g in groups if g.get("dims")
+    )
     return [
         f"n = {n} is {'below' if n < dims else 'only'} the {dims} dimensions of {extractor}: the covariance is singular "
         "and the figure is mostly bias."

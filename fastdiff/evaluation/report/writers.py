@@ -20,11 +20,30 @@ from .text import notes, provenance, verdict, warnings
 
 QUALITY = ("quality-nfe.png", "quality-seconds.png", "quality-nfe.svg", "quality-seconds.svg")
 PLOTS = (*QUALITY, "ranking.png")
-TEX = str.maketrans({
-    "\\": r"\textbackslash{}", "_": r"\_", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "[": "{[}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$", "|": "$|$",
-    "±": r"$\pm$", "↓": r"$\downarrow$", "↑": r"$\uparrow$", "→": r"$\to$", "∞": r"$\infty$", "–": "--",
-})
+TEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "_": r"\_",
+        "&": r"\&",
+        "%": r"\%",
+        "$": r"\$",
+        "#": r"\#",
+        "{": r"\{",
+        "}": r"\}",
+        "~": r"\textasciitilde{}",
+        "[": "{[}",
+        "^": r"\textasciicircum{}",
+        "<": "$<$",
+        ">": "$>$",
+        "|": "$|$",
+        "±": r"$\pm$",
+        "↓": r"$\downarrow$",
+        "↑": r"$\uparrow$",
+        "→": r"$\to$",
+        "∞": r"$\infty$",
+        "–": "--",
+    }
+)
 
 
 def write(run_dir: str | Path, extras: Iterable[str] = ()) -> list[Path]:
@@ -40,7 +59,9 @@ def write(run_dir: str | Path, extras: Iterable[str] = ()) -> list[Path]:
     run_dir = Path(run_dir)
     rows = read_rows(run_dir / "bench.jsonl")
     if not rows:
-        raise FastdiffError(f"no rows in {run_dir / 'bench.jsonl'}: run `fastdiff bench` or `fastdiff run` first")
+        raise FastdiffError(
+            f"no rows in {run_dir / 'bench.jsonl'}: run `fastdiff bench` or `fastdiff run` first"
+        )
     groups, metrics = summary(rows), metrics_of(rows)
     metric, found = metrics[0], differences(rows, run_dir)
     aim = reference(groups, metric, usual(groups))
@@ -52,12 +73,21 @@ def write(run_dir: str | Path, extras: Iterable[str] = ()) -> list[Path]:
     if grid := plots.grid(groups, metric, run_dir / "samples"):
         files["grid.png"] = grid
     alerts = warnings(groups, metric) + left_out(run_dir) + limits(run_dir)
-    shown = [name for name in metrics if name != "nll"]                # a model's figure, not a cell's
-    page = html(run_dir, groups, shown, verdict(groups, metric), notes(groups, metrics), alerts, training(groups), found,
-                provenance(rows))
+    shown = [name for name in metrics if name != "nll"]  # a model's figure, not a cell's
+    page = html(
+        run_dir,
+        groups,
+        shown,
+        verdict(groups, metric),
+        notes(groups, metrics),
+        alerts,
+        training(groups),
+        found,
+        provenance(rows),
+    )
     texts = {"report.html": page} | {name: EXTRAS[name](rows) for name in extras}
     written = [_replace(run_dir / name, data) for name, data in files.items()]
-    texts["report.md"] = markdown(rows, run_dir, found)                # links what is there by now
+    texts["report.md"] = markdown(rows, run_dir, found)  # links what is there by now
     return written + [_replace(run_dir / name, text.encode()) for name, text in texts.items()]
 
 
@@ -68,7 +98,10 @@ def markdown(rows: list[dict], run_dir: str | Path, differences: Iterable[dict] 
     parts = [
         f"# {run_dir.resolve().name}",
         verdict(groups, metrics[0]),
-        *(f"> **Warning.** {text}" for text in warnings(groups, metrics[0]) + left_out(run_dir) + limits(run_dir)),
+        *(
+            f"> **Warning.** {text}"
+            for text in warnings(groups, metrics[0]) + left_out(run_dir) + limits(run_dir)
+        ),
         f"## {metrics[0]} by steps",
         _steps(groups, metrics[0]),
         "## All figures",
@@ -91,7 +124,10 @@ def markdown(rows: list[dict], run_dir: str | Path, differences: Iterable[dict] 
         "## Training cost",
         _ruled(*training(groups)),
         "## Pictures",
-        *(f"![{path.stem}]({quote(path.relative_to(run_dir).as_posix())})" for path in _pictures(groups, run_dir)),
+        *(
+            f"![{path.stem}]({quote(path.relative_to(run_dir).as_posix())})"
+            for path in _pictures(groups, run_dir)
+        ),
         "## What made these figures",
         "\n".join(f"- {name}: {value}" for name, value in provenance(rows).items()),
     ]
@@ -113,21 +149,30 @@ def latex(rows: list[dict]) -> str:
     """The table for a paper: a tabular that needs booktabs, bests in bold."""
     groups, metrics = summary(rows), metrics_of(rows)
     shown = [column for column in columns(groups, metrics) if column.head not in ("n", "seeds")]
-    made = "; ".join(f"{name} {value}" for name, value in provenance(rows).items() if name in ("extractor", "n", "seed"))
+    made = "; ".join(
+        f"{name} {value}" for name, value in provenance(rows).items() if name in ("extractor", "n", "seed")
+    )
     body = []
-    for before, group, line in zip([groups[0], *groups], groups, lines(groups, shown, _tex, r"\textbf{{{}}}".format)):
+    for before, group, line in zip(
+        [groups[0], *groups], groups, lines(groups, shown, _tex, r"\textbf{{{}}}".format)
+    ):
         body += [r"\midrule"] if group["family"] != before["family"] else []
         body.append(" & ".join(line) + r" \\")
-    return "\n".join([
-        rf"% needs \usepackage{{booktabs}}; {made}",
-        rf"\begin{{tabular}}{{{''.join(map(_aligned, shown))}}}",
-        r"\toprule",
-        " & ".join(_tex(column.head) for column in shown) + r" \\",
-        r"\midrule",
-        *body,
-        r"\bottomrule",
-        r"\end{tabular}",
-    ]) + "\n"
+    return (
+        "\n".join(
+            [
+                rf"% needs \usepackage{{booktabs}}; {made}",
+                rf"\begin{{tabular}}{{{''.join(map(_aligned, shown))}}}",
+                r"\toprule",
+                " & ".join(_tex(column.head) for column in shown) + r" \\",
+                r"\midrule",
+                *body,
+                r"\bottomrule",
+                r"\end{tabular}",
+            ]
+        )
+        + "\n"
+    )
 
 
 def csv(rows: list[dict]) -> str:
@@ -169,8 +214,13 @@ def _steps(groups, metric):
     """One figure by steps, bests in bold."""
     heads, found = by_steps(groups)
     mark = {True: "**{}**", False: "{}"}
-    return _ruled(heads, [[name, *(mark[metric in g["bests"]].format(g["figures"][metric]) if g else "" for g in those)]
-                          for name, those in found])
+    return _ruled(
+        heads,
+        [
+            [name, *(mark[metric in g["bests"]].format(g["figures"][metric]) if g else "" for g in those)]
+            for name, those in found
+        ],
+    )
 
 
 def _ruled(heads, texts):

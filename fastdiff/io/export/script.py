@@ -13,8 +13,12 @@ from .pipeline import PROMPTED, begins_alike, call, pipeline_of
 from .scheduler import Stock, stock
 
 # Where the functions come from that networks are called with.
-FUNCTIONS = {"get_timestep_embedding": "diffusers.models.embeddings", "interpolate": "torch.nn.functional",
-             "pixel_shuffle": "torch.nn.functional", "pixel_unshuffle": "torch.nn.functional"}
+FUNCTIONS = {
+    "get_timestep_embedding": "diffusers.models.embeddings",
+    "interpolate": "torch.nn.functional",
+    "pixel_shuffle": "torch.nn.functional",
+    "pixel_unshuffle": "torch.nn.functional",
+}
 
 
 def script(model: Denoiser) -> tuple[str, str]:
@@ -30,7 +34,8 @@ def script(model: Denoiser) -> tuple[str, str]:
     last = len(stages) - 1
     return "\n\n".join(
         loop(stage, found, n, "/".join(["base"] * (last - i)) or ".", last - i)
-        for i, (stage, found) in enumerate(zip(stages, walks, strict=True))), ""
+        for i, (stage, found) in enumerate(zip(stages, walks, strict=True))
+    ), ""
 
 
 def cascade(model: Denoiser) -> list[Denoiser]:
@@ -45,7 +50,11 @@ def walk(model: Denoiser) -> Stock | str:
     if model.net.kind in PROMPTED.values() and not model.text:
         return "It is told of prompts, and comes without what embeds them."
     found = stock(model)
-    return f"By diffusers alone it is not sampled as it is meant to be: {found}." if isinstance(found, str) else found
+    return (
+        f"By diffusers alone it is not sampled as it is meant to be: {found}."
+        if isinstance(found, str)
+        else found
+    )
 
 
 def rendered(name: str, **words: Any) -> str:
@@ -62,31 +71,64 @@ def loop(model: Denoiser, found: Stock, n: int, folder: str, seed: int) -> str:
     step = steps(model, found)
     prompts, decoder = embedding(model), decoding(model)
     output = asked(model, found)
-    classes = {"diffusers": [found.scheduler, type(net.module).__name__, decoder["autoencoder"], prompts["pipeline"]],
-               "transformers": prompts["encoders"].values()}
+    classes = {
+        "diffusers": [
+            found.scheduler,
+            type(net.module).__name__,
+            decoder["autoencoder"],
+            prompts["pipeline"],
+        ],
+        "transformers": prompts["encoders"].values(),
+    }
     for name, place in FUNCTIONS.items():
         if re.search(rf"\b{name}\b", output) or name == "interpolate" and net.image:
             classes.setdefault(place, []).append(name)
     return rendered(
-        "script.py.j2", n=n, folder=folder, seed=seed, stock=found, shape=model.shape, steps=model.sampling.steps,
-        imports={place: ", ".join(sorted({*names} - {""})) for place, names in sorted(classes.items()) if any(names)},
-        place=net.folder, net=type(net.module).__name__, output=output, classes=net.classes_known, null=net.null_label,
-        image=net.image, base=model.base, guidance=model.guidance and f"{usual_guidance(model):g}", prompts=prompts, **step,
-        **decoder, options="".join(f", {option}" for option in found.options))
+        "script.py.j2",
+        n=n,
+        folder=folder,
+        seed=seed,
+        stock=found,
+        shape=model.shape,
+        steps=model.sampling.steps,
+        imports={
+            place: ", ".join(sorted({*names} - {""}))
+            for place, names in sorted(classes.items())
+            if any(names)
+        },
+        place=net.folder,
+        net=type(net.module).__name__,
+        output=output,
+        classes=net.classes_known,
+        null=net.null_label,
+        image=net.image,
+        base=model.base,
+        guidance=model.guidance and f"{usual_guidance(model):g}",
+        prompts=prompts,
+        **step,
+        **decoder,
+        options="".join(f", {option}" for option in found.options),
+    )
 
 
 def steps(model: Denoiser, found: Stock) -> dict[str, str]:
     """The words for what the loop walks over, and how far a step leads."""
     a, walked = found.clock[0], {"t": found.walked}
     landing = {"next": "s", "data": f"{found.end:.12g}", "eta": "int((1 - eta) * s)"}[found.landing]
-    gap = f"(times[t] - times[{landing}])" if found.times else f"{'' if a == 1 else f'{a:.12g} * '}(t - {landing})"
+    gap = (
+        f"(times[t] - times[{landing}])"
+        if found.times
+        else f"{'' if a == 1 else f'{a:.12g} * '}(t - {landing})"
+    )
     if model.two_times and found.landing != "data":
         walked["s"] = f"[*{found.walked}[1:], {found.end:.12g}]"
     if found.etas:
         walked["eta"] = "etas[steps]"
-    return {"walk": f"{', '.join(walked)} in " + (
-                found.walked if len(walked) == 1 else f"zip({', '.join(walked.values())})"),
-            "gap": gap if model.two_times else ""}
+    return {
+        "walk": f"{', '.join(walked)} in "
+        + (found.walked if len(walked) == 1 else f"zip({', '.join(walked.values())})"),
+        "gap": gap if model.two_times else "",
+    }
 
 
 def asked(model: Denoiser, found: Stock) -> str:
@@ -101,8 +143,14 @@ def asked(model: Denoiser, found: Stock) -> str:
     elif model.two_times and not net.jumps:
         told["label"] = "gap"
     numbers = ["gap"] * net.jumps + ["100 * guidance * ones"] * net.guided
-    lines = [f"waves = [get_timestep_embedding(number, 16, downscale_freq_shift=0) for number in ({', '.join(numbers)},)]",
-             "planes = [wave[:, :, None, None].expand(-1, -1, *x.shape[2:]) for wave in waves]"] if numbers else []
+    lines = (
+        [
+            f"waves = [get_timestep_embedding(number, 16, downscale_freq_shift=0) for number in ({', '.join(numbers)},)]",
+            "planes = [wave[:, :, None, None].expand(-1, -1, *x.shape[2:]) for wave in waves]",
+        ]
+        if numbers
+        else []
+    )
     parts = [found.inner, *["image"] * bool(net.image), *["*planes"] * bool(numbers)]
     inner = found.inner if len(parts) == 1 else f"torch.cat([{', '.join(parts)}], 1)"
     lines.append(net.spoken(inner, f"{time} * ones", told))
@@ -115,10 +163,13 @@ def embedding(model: Denoiser) -> dict[str, Any]:
     if text is None:
         return {"pipeline": "", "encoders": {}}
     parts = {name: said[1] for name, said in text.index.items() if isinstance(said, list)}
-    return {"pipeline": text.kind, "encoders": parts,
-            "left_out": ", ".join(f"{name}={value}" for name, value in text.left_out.items()),
-            "given": ", ".join(key if key in TEXT else "_" for key in TELLS[text.kind]),
-            "asked": "".join(f", {name}={value}" for name, value in text.asked(False).items())}
+    return {
+        "pipeline": text.kind,
+        "encoders": parts,
+        "left_out": ", ".join(f"{name}={value}" for name, value in text.left_out.items()),
+        "given": ", ".join(key if key in TEXT else "_" for key in TELLS[text.kind]),
+        "asked": "".join(f", {name}={value}" for name, value in text.asked(False).items()),
+    }
 
 
 def decoding(model: Denoiser) -> dict[str, str]:
@@ -127,8 +178,11 @@ def decoding(model: Denoiser) -> dict[str, str]:
         return {"autoencoder": "", "decoded": "x"}
     own, (scale, shift) = "x", (written(number) for number in (model.latent.scale, model.latent.shift))
     own += (f" / {scale}" if scale != "1" else "") + (f" + {shift}" if shift != "0" else "")
-    return {"autoencoder": type(model.latent.module).__name__, "drawer": model.latent.folder,
-            "decoded": f"{model.latent.folder}.decode({own}).sample"}
+    return {
+        "autoencoder": type(model.latent.module).__name__,
+        "drawer": model.latent.folder,
+        "decoded": f"{model.latent.folder}.decode({own}).sample",
+    }
 
 
 def written(number: Tensor | float) -> str:

@@ -18,12 +18,19 @@ from .edm import EDM, load_edm
 
 # What opens a pipeline: (its folder, what its model_index.json says) -> model.
 READERS: dict[str, Callable[[Path, dict[str, Any]], Denoiser]] = {
-    "DDPMPipeline": plain.unconditional, "DDIMPipeline": plain.unconditional, "PNDMPipeline": plain.unconditional,
-    "LDMPipeline": plain.unconditional, "DiTPipeline": plain.dit, "ConsistencyModelPipeline": plain.consistency,
-    "StableDiffusionPipeline": prompted.stable_diffusion, "StableDiffusionXLPipeline": prompted.stable_diffusion,
+    "DDPMPipeline": plain.unconditional,
+    "DDIMPipeline": plain.unconditional,
+    "PNDMPipeline": plain.unconditional,
+    "LDMPipeline": plain.unconditional,
+    "DiTPipeline": plain.dit,
+    "ConsistencyModelPipeline": plain.consistency,
+    "StableDiffusionPipeline": prompted.stable_diffusion,
+    "StableDiffusionXLPipeline": prompted.stable_diffusion,
     "LatentConsistencyModelPipeline": prompted.stable_diffusion,
-    "PixArtAlphaPipeline": prompted.pixart, "PixArtSigmaPipeline": prompted.pixart,
-    "StableDiffusion3Pipeline": prompted.sd3, "FluxPipeline": prompted.flux,
+    "PixArtAlphaPipeline": prompted.pixart,
+    "PixArtSigmaPipeline": prompted.pixart,
+    "StableDiffusion3Pipeline": prompted.sd3,
+    "FluxPipeline": prompted.flux,
 }
 
 

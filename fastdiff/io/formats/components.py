@@ -29,14 +29,16 @@ def shape_of(module: ModelMixin) -> tuple[int, ...]:
     """Of the samples that a network with a sample_size was trained on."""
     size = module.config.sample_size
     if not isinstance(size, int | list | tuple):
-        raise ValueError(f"sample_size: {size!r:.80} in its config.json, expected a number, or height and width")
+        raise ValueError(
+            f"sample_size: {size!r:.80} in its config.json, expected a number, or height and width"
+        )
     return sized((module.config.in_channels, *((size, size) if isinstance(size, int) else size)))
 
 
 def fitted(model: Denoiser) -> Denoiser:
     """The model, its latents held to its autoencoder's, and its network told what pictures are behind them."""
     if model.latent:
-        pixels = model.image_shape[1] // model.shape[1]              # FastdiffError where they are not
+        pixels = model.image_shape[1] // model.shape[1]  # FastdiffError where they are not
         if hasattr(model.net, "pixels"):
             model.net.pixels = pixels
     return model

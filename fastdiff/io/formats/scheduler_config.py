@@ -18,7 +18,11 @@ from ..diffusers_names import DIFFUSERS_BETAS, DIFFUSERS_NAMES
 from ..metadata import MOST
 from .components import fitted, part
 
-SPACINGS = {"leading": "leading", "trailing": "trailing", "linspace": "uniform"}      # theirs by ours, the nearest
+SPACINGS = {
+    "leading": "leading",
+    "trailing": "trailing",
+    "linspace": "uniform",
+}  # theirs by ours, the nearest
 Above = Annotated[Finite, Field(gt=0)]
 Count = Annotated[int, Field(ge=1, le=MOST)]
 
@@ -41,8 +45,14 @@ class Table(BaseModel):
     @property
     def schedule(self) -> DDPM:
         kind = {theirs: ours for ours, theirs in DIFFUSERS_BETAS.items()}[self.beta_schedule]
-        return DDPM(float(self.num_train_timesteps), self.beta_start, self.beta_end, self.trained_betas or (), kind,
-                    self.rescale_betas_zero_snr)
+        return DDPM(
+            float(self.num_train_timesteps),
+            self.beta_start,
+            self.beta_end,
+            self.trained_betas or (),
+            kind,
+            self.rescale_betas_zero_snr,
+        )
 
     @property
     def predicts(self) -> str:
@@ -51,8 +61,14 @@ class Table(BaseModel):
     @property
     def sampling(self) -> Sampling:
         """DDIM on the grid of this spacing."""
-        offset = f"[offset={self.steps_offset}]" if self.timestep_spacing == "leading" and self.steps_offset else ""
-        return Sampling("ddim", SPACINGS[self.timestep_spacing] + offset, (min(50, self.num_train_timesteps),))
+        offset = (
+            f"[offset={self.steps_offset}]"
+            if self.timestep_spacing == "leading" and self.steps_offset
+            else ""
+        )
+        return Sampling(
+            "ddim", SPACINGS[self.timestep_spacing] + offset, (min(50, self.num_train_timesteps),)
+        )
 
     def model(self, net: nn.Module, shape: tuple[int, ...], **parts: Any) -> Denoiser:
         """The network as a model; parts: of Denoiser."""
@@ -72,9 +88,13 @@ class LatentConsistency(Table):
 
     @property
     def sampling(self) -> Sampling:
-        scheduler = diffusers.LCMScheduler(self.num_train_timesteps, original_inference_steps=self.original_inference_steps)
+        scheduler = diffusers.LCMScheduler(
+            self.num_train_timesteps, original_inference_steps=self.original_inference_steps
+        )
         steps = tuple(n for n in (4, 1, 2, 8) if n <= self.original_inference_steps)
-        return on_grids(Sampling("consistency", "trailing", steps), scheduler, lambda: scheduler.timesteps + 1)
+        return on_grids(
+            Sampling("consistency", "trailing", steps), scheduler, lambda: scheduler.timesteps + 1
+        )
 
     def model(self, net: nn.Module, shape: tuple[int, ...], **parts: Any) -> Denoiser:
         return super().model(net, shape, sigma_data=0.5, **parts)
@@ -93,7 +113,8 @@ class Consistency(BaseModel):
     @property
     def sampling(self) -> Sampling:
         scheduler = diffusers.CMStochasticIterativeScheduler(
-            self.num_train_timesteps, self.sigma_min, self.sigma_max, self.sigma_data, rho=self.rho)
+            self.num_train_timesteps, self.sigma_min, self.sigma_max, self.sigma_data, rho=self.rho
+        )
         steps = tuple(n for n in (1, 2, 4) if n <= self.num_train_timesteps)
         return on_grids(Sampling("consistency", "karras", steps), scheduler, lambda: scheduler.sigmas[:-1])
 
@@ -129,7 +150,7 @@ class FlowMatching(BaseModel):
         """The same as Stable Diffusion 3 has them: the last step but one ends where the scheduler's table does."""
         shift = self.shift_of(patches)
         scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=shift)
-        if self.use_dynamic_shifting:                                # whose table is not shifted itself
+        if self.use_dynamic_shifting:  # whose table is not shifted itself
             scheduler.sigma_min = 1 / self.num_train_timesteps
         return on_grids(self.sampling(patches), scheduler, lambda: scheduler.sigmas)
 
@@ -143,9 +164,25 @@ def on_grids(sampling: Sampling, scheduler: Any, times: Any) -> Sampling:
 
 
 # The schedulers that a network of a kind comes with, and what each says of it.
-TABLES: dict[str, type[Table]] = {f"{name}Scheduler": Table for name in (
-    "DDPM", "DDIM", "PNDM", "LMSDiscrete", "EulerDiscrete", "EulerAncestralDiscrete", "HeunDiscrete", "KDPM2Discrete",
-    "KDPM2AncestralDiscrete", "DPMSolverMultistep", "DPMSolverSinglestep", "DEISMultistep", "UniPCMultistep", "TCD")}
+TABLES: dict[str, type[Table]] = {
+    f"{name}Scheduler": Table
+    for name in (
+        "DDPM",
+        "DDIM",
+        "PNDM",
+        "LMSDiscrete",
+        "EulerDiscrete",
+        "EulerAncestralDiscrete",
+        "HeunDiscrete",
+        "KDPM2Discrete",
+        "KDPM2AncestralDiscrete",
+        "DPMSolverMultistep",
+        "DPMSolverSinglestep",
+        "DEISMultistep",
+        "UniPCMultistep",
+        "TCD",
+    )
+}
 TABLES["LCMScheduler"] = LatentConsistency
 JUMPS = {"CMStochasticIterativeScheduler": Consistency}
 FLOWS = {"FlowMatchEulerDiscreteScheduler": FlowMatching}

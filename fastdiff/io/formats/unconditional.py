@@ -13,7 +13,10 @@ from .scheduler_config import JUMPS, TABLES, described
 
 def unconditional(folder: Path, index: dict[str, Any]) -> Denoiser:
     """DDPMPipeline, DDIMPipeline, PNDMPipeline; LDMPipeline has an autoencoder too."""
-    module, latent = network(folder, index, "unet", "UNet2DModel"), Autoencoder.open(folder) if "vqvae" in index else None
+    module, latent = (
+        network(folder, index, "unet", "UNet2DModel"),
+        Autoencoder.open(folder) if "vqvae" in index else None,
+    )
     shape = shape_of(module)
     return described(folder, TABLES).model(UNet.of(module, shape, False), shape, latent=latent)
 
@@ -22,7 +25,9 @@ def dit(folder: Path, index: dict[str, Any]) -> Denoiser:
     """DiTPipeline."""
     module = network(folder, index, "transformer", "DiTTransformer2DModel", "Transformer2DModel")
     shape = shape_of(module)
-    return described(folder, TABLES).model(DiT.of(module, shape, False), shape, latent=Autoencoder.open(folder))
+    return described(folder, TABLES).model(
+        DiT.of(module, shape, False), shape, latent=Autoencoder.open(folder)
+    )
 
 
 def consistency(folder: Path, index: dict[str, Any]) -> Denoiser:
@@ -31,5 +36,13 @@ def consistency(folder: Path, index: dict[str, Any]) -> Denoiser:
     if module.config.num_class_embeds:
         module.register_to_config(null_class=False)
     shape = shape_of(module)
-    return Denoiser(UNet.of(module, shape, False), Karras(scheduler.sigma_max), "cm", shape, "cm", scheduler.sigma_data,
-                    True, sampling=scheduler.sampling)
+    return Denoiser(
+        UNet.of(module, shape, False),
+        Karras(scheduler.sigma_max),
+        "cm",
+        shape,
+        "cm",
+        scheduler.sigma_data,
+        True,
+        sampling=scheduler.sampling,
+    )
