@@ -11,11 +11,12 @@ from scipy import stats
 from test_methods import MIDDLE, POINT, batch_of, constant, named, told
 from torch import nn
 
+from fastdiff.core.broadcast import like
 from fastdiff.core.denoiser import Denoiser, Sampling, ratio_of
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.guidance import Guided
 from fastdiff.core.rng import SampleRng
-from fastdiff.core.schedule import SCHEDULES, Cosine, Flow, Karras, like
+from fastdiff.core.schedule import SCHEDULES, Cosine, Flow, Karras
 from fastdiff.data.toys import mixture, toy
 from fastdiff.evaluation.metrics.kernels import discrepancy, distance
 from fastdiff.methods import METHODS, Progress
@@ -30,7 +31,8 @@ from fastdiff.networks.oracle import GaussianMixture
 from fastdiff.runs import recipe
 from fastdiff.runs.stage import described
 from fastdiff.samplers import SAMPLERS
-from fastdiff.samplers.generate import plan, sample
+from fastdiff.samplers.generate import sample
+from fastdiff.samplers.plan import plan
 from fastdiff.training.loop import TrainConfig, Training
 
 ROOT = Path(__file__).parents[1]
@@ -450,7 +452,7 @@ def test_tcm_keeps_a_frozen_copy_of_its_teacher_and_refuses_others():
     teacher.sampling = Sampling("consistency")
     copy = TCM().frozen(student, teacher)["stage_one"]
     assert copy is not teacher and copy.training and not teacher.training
-    _, times, _ = plan(Denoiser(mlp((2,)), Cosine(), "v", (2,), sampling=TCM().sampling()), None, 2, None, {})
+    times = plan(Denoiser(mlp((2,)), Cosine(), "v", (2,), sampling=TCM().sampling()), None, 2, None, {})
     torch.testing.assert_close(ratio_of(Cosine(), times[:2]), torch.tensor([80.0, 1.0], dtype=torch.float64))
 
 

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import nn
 
+from fastdiff.core.broadcast import like
 from fastdiff.core.denoiser import ROWS, TIME_INPUTS, Denoiser, Sampling, ratio_of
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.guidance import Guided
-from fastdiff.core.schedule import DDPM, SCHEDULES, VP, Cosine, Flow, Karras, Schedule, Trig, like
+from fastdiff.core.schedule import DDPM, SCHEDULES, VP, Cosine, Flow, Karras, Schedule, Trig
 from fastdiff.networks.oracle import GaussianMixture, PosteriorMean
 from fastdiff.samplers import SAMPLERS
 

@@ -20,7 +20,7 @@ from fastdiff.io.load import load, record_times
 from fastdiff.methods import METHODS
 from fastdiff.networks import mlp, unet
 from fastdiff.samplers import SAMPLERS
-from fastdiff.samplers.generate import plan
+from fastdiff.samplers.plan import plan
 
 SHAPE, SEVERAL = (1, 8, 8), (4, 1, 2, 8)
 FEW = "karras[ratio_min=0.8]"
@@ -176,7 +176,7 @@ def run(folder, monkeypatch):
 @torch.no_grad()
 def ours(model, noise, steps, generator, labels=None):
     """Our sampler on this noise; what it draws on the way, it draws of the generator."""
-    name, times, options = plan(model, None, steps, None, {})
+    name, times, options = plan(model, None, steps, None)
     if "randn" in inspect.signature(SAMPLERS[name]).parameters:
         options["randn"] = lambda x: torch.randn(x.shape, generator=generator)
     denoise = Guided(

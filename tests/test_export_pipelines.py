@@ -18,7 +18,8 @@ from fastdiff.io.metadata import about
 from fastdiff.networks import dit, mlp, text_unet, unet
 from fastdiff.networks.autoencoder import Autoencoder
 from fastdiff.samplers import SAMPLERS
-from fastdiff.samplers.generate import conditions, plan, rows_of
+from fastdiff.samplers.generate import conditions, rows_of
+from fastdiff.samplers.plan import plan
 
 DDIM, LCM, EULER = (Sampling(name, "uniform", (2,)) for name in ("ddim", "consistency", "euler"))
 UNEVEN = Sampling("consistency", "trailing", (3,))
@@ -139,14 +140,15 @@ def ours(model, n, images=None):
     """Pictures in [-1, 1] of our sampler, a cascade's base first; each from a seed of its own, as in its script."""
     for seed, stage in reversed(list(enumerate(reversed(cascade(model))))):
         noise = torch.Generator().manual_seed(seed)
-        name, times, options = plan(stage, None, None, None, {})
-        classes, weight = stage.net.classes_known, usual_guidance(stage)
+        way = plan(stage)
+        name, times, options = way.sampler, way.times, dict(way.sampler_options)
+        classes, weight = stage.net.num_classes, usual_guidance(stage)
         cond = conditions(
             stage.on_top_of(None),
             n,
             torch.arange(n) % classes if classes else None,
             ["a cat"] * n if stage.text else None,
-            images if stage.net.image else None,
+            images if stage.net.condition_channels else None,
             weight,
         )
         x = torch.randn(n, *stage.shape, generator=noise) * float(stage.schedule.alpha_sigma(times[0])[1])

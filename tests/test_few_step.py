@@ -7,9 +7,10 @@ import pytest
 import torch
 from test_samplers import f64, mixture, noise, reused, walk
 
+from fastdiff.core.broadcast import like
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
-from fastdiff.core.schedule import DDPM, SCHEDULES, Cosine, Karras, Sigmoid, Trig, like
+from fastdiff.core.schedule import DDPM, SCHEDULES, Cosine, Karras, Sigmoid, Trig
 from fastdiff.samplers import time_grid
 
 schedules = pytest.mark.parametrize(

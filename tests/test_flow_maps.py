@@ -9,10 +9,11 @@ from accelerate import Accelerator
 from test_methods import MIDDLE, POINT, Dropping, batch_of, constant, named, told
 from torch import nn
 
+from fastdiff.core.broadcast import like
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.rng import SampleRng
-from fastdiff.core.schedule import SCHEDULES, VP, Cosine, Flow, Karras, like
+from fastdiff.core.schedule import SCHEDULES, VP, Cosine, Flow, Karras
 from fastdiff.data.toys import mixture, toy
 from fastdiff.evaluation.metrics.kernels import discrepancy, distance
 from fastdiff.methods import METHODS, Progress
@@ -23,7 +24,8 @@ from fastdiff.methods.shortcut import Shortcut
 from fastdiff.networks import MLP, mlp
 from fastdiff.networks.oracle import GaussianMixture
 from fastdiff.runs import recipe
-from fastdiff.samplers.generate import plan, sample
+from fastdiff.samplers.generate import sample
+from fastdiff.samplers.plan import plan
 from fastdiff.training.loop import TrainConfig, Training
 
 ROOT = Path(__file__).parents[1]
@@ -446,7 +448,7 @@ def test_its_recipe_and_its_sampler(name):
     )
     assert (
         student.two_times
-        and [plan(student, None, k, None, {})[0] for k in student.sampling.steps] == ["ddim"] * 4
+        and [plan(student, None, k, None).sampler for k in student.sampling.steps] == ["ddim"] * 4
     )
 
 

@@ -11,7 +11,8 @@ from fastdiff.networks import mlp, unet
 from fastdiff.networks.inference import tune
 from fastdiff.networks.oracle import GaussianMixture
 from fastdiff.samplers import SAMPLERS, State, time_grid
-from fastdiff.samplers.generate import check_labels, generate, plan, sample
+from fastdiff.samplers.generate import check_labels, generate, sample
+from fastdiff.samplers.plan import SamplingPlan, plan
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,8 @@ def oracle():
 
 
 def made(model, indices, batch, sampler="ddpm", steps=3, **options):
-    parts = list(generate(model, sampler, time_grid(model.schedule, steps), indices, batch=batch, **options))
+    way = SamplingPlan(sampler, time_grid(model.schedule, steps))
+    parts = list(generate(model, way, indices, batch=batch, **options))
     assert torch.equal(torch.cat([part.indices for part in parts]), indices)
     assert [len(part.x) for part in parts] == [len(chunk) for chunk in indices.split(batch)]
     return torch.cat([part.x for part in parts])
@@ -130,8 +132,7 @@ def test_labels_follow_their_samples(labelled):
 def test_nfe_is_counted_for_each_batch_anew(labelled, sampler, guidance, cost):
     parts = generate(
         labelled,
-        sampler,
-        time_grid(labelled.schedule, 4),
+        SamplingPlan(sampler, time_grid(labelled.schedule, 4)),
         torch.arange(9),
         guidance=guidance,
         batch=4,
@@ -217,7 +218,7 @@ def test_clip_bounds_the_last_prediction(labelled):
 
 def test_samples_can_be_learned_from(oracle):
     """They are ordinary tensors, though no gradient was kept."""
-    [part] = generate(oracle, "ddim", time_grid(oracle.schedule, 2), torch.arange(3))
+    [part] = generate(oracle, SamplingPlan("ddim", time_grid(oracle.schedule, 2)), torch.arange(3))
     x = part.x
     assert not x.requires_grad and not x.is_inference()
     layer = nn.Linear(2, 1)
@@ -269,16 +270,16 @@ def test_a_student_of_one_grid_is_not_sampled_on_another(labelled):
     student = Denoiser(
         labelled.net, Flow(), "velocity", (2,), sampling=Sampling("ddim", "uniform", (4, 2), only=True)
     )
-    assert torch.equal(plan(student, None, 4, "uniform", {})[1], plan(student, None, 4, None, {})[1])
+    assert torch.equal(plan(student, None, 4, "uniform").times, plan(student, None, 4, None).times)
     with pytest.raises(FastdiffError, match="trained for the uniform grid alone, not for spacing karras"):
-        plan(student, None, 4, "karras", {})
+        plan(student, None, 4, "karras")
 
 
 def test_times_that_were_found_belong_to_their_sampler(oracle):
     oracle.sampling = Sampling("consistency", "uniform", (1, 2)).with_times([1.0, 0.9])
-    assert plan(oracle, None, 2, None, {})[1].tolist() == [1.0, 0.9, 0.0]
-    assert plan(oracle, "ddim", 2, None, {})[1].tolist() == [1.0, 0.5, 0.0]
-    assert plan(oracle, None, 2, "quadratic", {})[1].tolist() == [1.0, 0.25, 0.0]
+    assert plan(oracle, None, 2, None).times.tolist() == [1.0, 0.9, 0.0]
+    assert plan(oracle, "ddim", 2, None).times.tolist() == [1.0, 0.5, 0.0]
+    assert plan(oracle, None, 2, "quadratic").times.tolist() == [1.0, 0.25, 0.0]
 
 
 def test_a_grid_that_stops_early_ends_in_a_clean_prediction(oracle):
@@ -301,8 +302,8 @@ def test_a_student_of_two_times_is_not_asked_for_slopes(labelled):
         with pytest.raises(
             FastdiffError, match=f"sampler {sampler} needs the slope at a time, .* choose from ddim, "
         ):
-            plan(student, sampler, 2, None, {})
-    assert plan(student, "ddim", 2, None, {})[0] == "ddim"
+            plan(student, sampler, 2, None)
+    assert plan(student, "ddim", 2, None).sampler == "ddim"
 
 
 def test_a_student_of_one_step_count_is_not_sampled_at_another(labelled):
@@ -311,9 +312,9 @@ def test_a_student_of_one_step_count_is_not_sampled_at_another(labelled):
     )
     for sampler, steps in (("ddim", 3), ("heun", 4), (None, 1)):
         with pytest.raises(FastdiffError, match="this model was trained for ddim at 4 or 2 steps, not for"):
-            plan(student, sampler, steps, None, {})
+            plan(student, sampler, steps, None)
     for steps, wanted in ((None, 4), (4, 4), (2, 2)):
-        name, times, options = plan(student, None, steps, None, {})
+        name, times, options = plan(student, None, steps, None)
         assert (name, len(times) - 1, options) == ("ddim", wanted, {})
 
 

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import nn
 
+from fastdiff.core.broadcast import like
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.guidance import Guided
-from fastdiff.core.schedule import SCHEDULES, VP, Cosine, Flow, Karras, like
+from fastdiff.core.schedule import SCHEDULES, VP, Cosine, Flow, Karras
 from fastdiff.networks.oracle import GaussianMixture
 from fastdiff.samplers import SAMPLERS, time_grid
 
@@ -299,10 +300,10 @@ def test_guidance_without_a_condition_is_refused():
     ("settings", "line"),
     [
         ({"interval": (4.0, 1.0)}, r"interval = \(4.0, 1.0\): expected"),
-        ({"rescale": 1.5}, "rescale = 1.5: expected a share"),
+        ({"rescale": 1.5}, "rescale = 1.5: expected at most 1"),
         ({"guidance": 3.0, "plus": True}, "plus: CFG.* guidance from 0 to 1, got guidance = 3.0"),
-        ({"clip": 0.0}, "clip = 0.0: expected a bound"),
-        ({"threshold": 1.0}, "threshold = 1.0: expected a quantile"),
+        ({"clip": 0.0}, "clip = 0.0: expected above 0"),
+        ({"threshold": 1.0}, "threshold = 1.0: expected less than 1"),
         ({"clip": 1.0, "threshold": 0.9}, "choose one"),
         ({"every": 0}, "every = 0: expected at least 1"),
         ({"against": guided().model}, "a weaker model or a null condition, not both"),

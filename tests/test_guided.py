@@ -15,10 +15,11 @@ from test_methods import MIDDLE, START, batch_of, constant, draws_of, mixture
 from test_two_times import asked, small
 from torch import nn
 
+from fastdiff.core.broadcast import like
 from fastdiff.core.denoiser import Denoiser, with_guidance, with_second_time
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.guidance import Guided, usual_guidance
-from fastdiff.core.schedule import Cosine, Flow, Karras, like
+from fastdiff.core.schedule import Cosine, Flow, Karras
 from fastdiff.data.registry import DATASETS, Dataset, batch_at
 from fastdiff.data.toys import toy
 from fastdiff.evaluation import sweep as bench
@@ -37,6 +38,7 @@ from fastdiff.runs import recipe
 from fastdiff.runs import run as stages
 from fastdiff.samplers import time_grid
 from fastdiff.samplers.generate import generate, sample
+from fastdiff.samplers.plan import SamplingPlan
 from fastdiff.training.loop import TrainConfig, Training
 
 ROOT = Path(__file__).parents[1]
@@ -183,7 +185,12 @@ def test_one_evaluation_makes_what_two_made(weight):
     told, plain = (
         list(
             generate(
-                model_of(kind, schedule), "ddim", times, torch.arange(6), cond=cond, guidance=weight, batch=4
+                model_of(kind, schedule),
+                SamplingPlan("ddim", times),
+                torch.arange(6),
+                cond=cond,
+                guidance=weight,
+                batch=4,
             )
         )
         for kind in (Told, Classes)

@@ -9,9 +9,10 @@ import torch
 from diffusers import UNet2DConditionModel
 from test_methods import MIDDLE, batch_of, draws_of, mixture, told
 
+from fastdiff.core.broadcast import like
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
-from fastdiff.core.schedule import DDPM, Cosine, Flow, like
+from fastdiff.core.schedule import DDPM, Cosine, Flow
 from fastdiff.io.load import about, load
 from fastdiff.methods.base import Huber
 from fastdiff.methods.lcm import LCM, PCM, TCD

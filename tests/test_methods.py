@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import nn
 
+from fastdiff.core.broadcast import like
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.guidance import Guided
 from fastdiff.core.rng import SampleRng
-from fastdiff.core.schedule import DDPM, SCHEDULES, Cosine, Flow, Karras, like
+from fastdiff.core.schedule import DDPM, SCHEDULES, Cosine, Flow, Karras
 from fastdiff.data.registry import Batch
 from fastdiff.methods import METHODS, Progress
 from fastdiff.methods.base import Importance, LogitNormal, LogNormal, PseudoHuber, Uniform

@@ -7,8 +7,9 @@ import pytest
 import torch
 from test_samplers import f64, mixture, noise, reused, walk
 
+from fastdiff.core.broadcast import like
 from fastdiff.core.denoiser import Denoiser
-from fastdiff.core.schedule import DDPM, VP, Cosine, Flow, Karras, like
+from fastdiff.core.schedule import DDPM, VP, Cosine, Flow, Karras
 from fastdiff.networks import mlp
 from fastdiff.samplers import time_grid
 

@@ -8,10 +8,11 @@ from itertools import pairwise
 import pytest
 import torch
 
+from fastdiff.core.broadcast import like
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.guidance import Guided
-from fastdiff.core.schedule import DDPM, SCHEDULES, VP, Cosine, Flow, Karras, Trig, like
+from fastdiff.core.schedule import DDPM, SCHEDULES, VP, Cosine, Flow, Karras, Trig
 from fastdiff.networks.oracle import GaussianMixture
 from fastdiff.samplers import SAMPLERS, SPACINGS, time_grid
 
@@ -19,7 +20,7 @@ schedules = pytest.mark.parametrize(
     "schedule", [*(kind() for kind in SCHEDULES.values()), Trig(sigma_data=0.7)], ids=repr
 )
 samplers = pytest.mark.parametrize("sampler", list(SAMPLERS))
-ADAPTIVE = [name for name, f in SAMPLERS.items() if f.traits["adaptive"]]
+ADAPTIVE = [name for name, f in SAMPLERS.items() if f.traits.adaptive]
 RATES = ("euler", "heun")  # in the schedule's own time: where its rates are infinite they refuse
 
 
@@ -76,7 +77,7 @@ def test_few_steps_are_finite_and_counted(sampler, spacing, schedule):
             state.t.device.type == "cpu" and state.t.dtype == torch.float64 and not state.t.ndim
             for state in states
         )
-        each = SAMPLERS[sampler].traits["nfe"]
+        each = SAMPLERS[sampler].traits.nfe
         assert denoise.nfe == steps if each == "1" else denoise.nfe >= steps
 
 
@@ -116,8 +117,8 @@ def test_float32_in_float32_out_and_the_noise_is_left_alone(sampler):
 def test_states_say_what_was_predicted(sampler, schedule):
     """State.x0 is the prediction at the time before, of a multistep solver too."""
     if (
-        SAMPLERS[sampler].traits["nfe"] not in ("1", "2, the last 1")
-        and SAMPLERS[sampler].traits["noise"] != "none"
+        SAMPLERS[sampler].traits.nfe not in ("1", "2, the last 1")
+        and SAMPLERS[sampler].traits.noise != "none"
     ):
         pytest.skip("what it predicts last is of a state that it moved on the way")
     model, times = mixture(schedule), time_grid(schedule, 6, "karras")
@@ -214,7 +215,7 @@ def test_heun_keeps_its_order_into_the_data():
 @schedules
 @pytest.mark.parametrize(
     "sampler",
-    [name for name, f in SAMPLERS.items() if f.traits["noise"] == "none" and name not in (*RATES, *ADAPTIVE)],
+    [name for name, f in SAMPLERS.items() if f.traits.noise == "none" and name not in (*RATES, *ADAPTIVE)],
 )
 def test_the_ode_of_a_gaussian_is_a_straight_rescaling(sampler, schedule):
     mean, std = 0.6, 0.4

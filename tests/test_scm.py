@@ -8,9 +8,10 @@ from test_consistency import Dropping, data, denoiser, energy, exact, gaussian, 
 from test_methods import MIDDLE, PARAMETERISATIONS, POINT, batch_of, constant, named
 from torch import nn
 
+from fastdiff.core.broadcast import like
 from fastdiff.core.denoiser import Denoiser, ratio_of
 from fastdiff.core.errors import FastdiffError
-from fastdiff.core.schedule import DDPM, VP, Cosine, Flow, Karras, Sigmoid, Trig, like
+from fastdiff.core.schedule import DDPM, VP, Cosine, Flow, Karras, Sigmoid, Trig
 from fastdiff.data.toys import mixture
 from fastdiff.methods import METHODS, Progress
 from fastdiff.methods.base import Importance

@@ -345,12 +345,12 @@ def test_euler_ancestral_goes_down_and_up(schedule):
         up = min(to, 0.6 * math.sqrt(to**2 * (now**2 - to**2) / now**2))
         y = y + (math.sqrt(to**2 - up**2) - now) * (y - model(alphas[i] * y, times[i]).x0) / now
         y = y + up * randn(y) if to else y
+
     def ours(sampler="euler_ancestral", **options):
-        return (
-            walk(  # noqa: E731
-                sampler, model, alphas[0] * start, times, randn=reused(), **options
-            )[-1].x
-        )
+        return walk(  # noqa: E731
+            sampler, model, alphas[0] * start, times, randn=reused(), **options
+        )[-1].x
+
     torch.testing.assert_close(ours(eta=0.6), y)
     torch.testing.assert_close(ours(eta=0.0), ours("ddim"))
     torch.testing.assert_close(ours(), ours("ddpm"))

@@ -18,6 +18,7 @@ from fastdiff.networks import mlp
 from fastdiff.networks.oracle import GaussianMixture, PosteriorMean
 from fastdiff.samplers import time_grid
 from fastdiff.samplers.generate import generate
+from fastdiff.samplers.plan import SamplingPlan
 from fastdiff.samplers.time_search import search_times
 
 CENTRES, STDS = (
@@ -67,7 +68,9 @@ def energy(x, reference=data()):  # noqa: B008
 
 
 def value_of(model, times, n, sampler="consistency", metric=energy):
-    return metric(torch.cat([part.x for part in generate(model, sampler, times, torch.arange(n))]))
+    return metric(
+        torch.cat([part.x for part in generate(model, SamplingPlan(sampler, times), torch.arange(n))])
+    )
 
 
 @pytest.mark.parametrize("schedule", [Cosine(), Flow(), Karras(), Trig(sigma_data=0.5)], ids=repr)

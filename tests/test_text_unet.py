@@ -83,18 +83,18 @@ def test_text_and_mask_are_what_the_module_attends_to():
 @torch.no_grad()
 def test_sdxl_sees_the_pooled_text_and_the_size_in_pixels():
     net, cond = of("sdxl")
+
     def theirs(*sizes):
-        return (
-            net.module(
-                X,
-                T,
-                TEXT,
-                added_cond_kwargs={  # noqa: E731
-                    "text_embeds": cond["pooled"],
-                    "time_ids": torch.tensor([sizes] * 3),
-                },
-            ).sample
-        )
+        return net.module(
+            X,
+            T,
+            TEXT,
+            added_cond_kwargs={  # noqa: E731
+                "text_embeds": cond["pooled"],
+                "time_ids": torch.tensor([sizes] * 3),
+            },
+        ).sample
+
     assert torch.equal(net(X, T, None, cond), theirs(64, 64, 0, 0, 64, 64))
     cut = net(X, T, None, cond | {"time_ids": torch.tensor([[96, 64, 8, 0, 64, 64]] * 3)})
     assert torch.equal(cut, theirs(96, 64, 8, 0, 64, 64)) and (cut - net(X, T, None, cond)).abs().max() > 1e-5
@@ -112,7 +112,7 @@ def test_labels_and_images_reach_the_module():
         net(X, T, None, {"text": TEXT}), net.module(X, T, TEXT, class_labels=torch.full((3,), 3)).sample
     )
     net, cond = of("image")
-    assert net.image == 3 and net.channels == 4 and not net.learned_variance
+    assert net.condition_channels == 3 and net.channels == 4 and not net.learned_variance
     assert torch.equal(net(X, T, None, cond), net.module(torch.cat([X, cond["image"]], 1), T, TEXT).sample)
 
 
@@ -167,7 +167,11 @@ def test_the_weight_is_said_as_lcm_says_it():
 def test_a_network_of_two_times_begins_as_it_was(kind):
     net, cond = of(kind)
     student = net.with_second_time()
-    assert (student.null_label, student.image, student.channels) == (net.null_label, net.image, 4)
+    assert (student.null_label, student.condition_channels, student.channels) == (
+        net.null_label,
+        net.condition_channels,
+        4,
+    )
     assert (student.module.config.in_channels - net.module.config.in_channels == 16) == (kind == "labels")
     for s in (S, T, None):
         torch.testing.assert_close(student(X, T, s, cond), net(X, T, None, cond), rtol=0, atol=1e-5)
@@ -203,7 +207,11 @@ def test_a_stored_student_is_told_from_its_settings(kind, tmp_path):
     student = net.with_second_time().with_guidance()
     student.module.save_pretrained(tmp_path)
     back = TextUNet.of(UNet2DConditionModel.from_pretrained(tmp_path), (4, 8, 8), True).eval()
-    assert (back.jumps, back.image, back.null_label) == (student.jumps, net.image, net.null_label)
+    assert (back.jumps, back.condition_channels, back.null_label) == (
+        student.jumps,
+        net.condition_channels,
+        net.null_label,
+    )
     assert torch.equal(back(X, T, S, cond), student(X, T, S, cond))
 
 
@@ -311,11 +319,11 @@ def test_a_fresh_one_attends_to_text_where_it_is_told(shape):
 
 def test_labels_images_and_variance_of_a_fresh_one():
     net = text_unet((2, 8, 8), 3, **SMALL, image=1, learned_variance=True).eval()
-    assert (net.null_label, net.image, net.channels, net.learned_variance) == (3, 1, 2, True)
+    assert (net.null_label, net.condition_channels, net.channels, net.learned_variance) == (3, 1, 2, True)
     cond = {"text": TEXT, "image": drawn(3, 1, 4, 4), "label": torch.tensor([0, 2, 1])}
     assert net(X[:, :2], T, None, cond).shape == (3, 4, 8, 8)
     back = TextUNet.of(net.module, (2, 8, 8), False)
-    assert (back.null_label, back.image, back.channels, back.learned_variance) == (3, 1, 2, True)
+    assert (back.null_label, back.condition_channels, back.channels, back.learned_variance) == (3, 1, 2, True)
 
 
 @pytest.mark.parametrize(

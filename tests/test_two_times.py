@@ -18,7 +18,8 @@ from fastdiff.methods.progressive import Progressive
 from fastdiff.networks import mlp, unet
 from fastdiff.runs import run as stages
 from fastdiff.samplers import SAMPLERS
-from fastdiff.samplers.generate import plan, sample
+from fastdiff.samplers.generate import sample
+from fastdiff.samplers.plan import plan
 from fastdiff.training import loop as train
 
 
@@ -182,11 +183,11 @@ def test_diffusers_alone_opens_the_network(tmp_path, classes):
 def test_samplers_that_jump_are_the_ones_allowed(sampler):
     student = with_second_time(small("mlp", 0))
     if sampler in ("ddim", "gamma", "overshoot", "consistency", "euler_ancestral"):
-        assert plan(student, sampler, 2, None, {})[0] == sampler
+        assert plan(student, sampler, 2, None).sampler == sampler
         assert sample(student, sampler, steps=2, n=3).isfinite().all()
     else:
         with pytest.raises(FastdiffError, match="needs the slope at a time"):
-            plan(student, sampler, 2, None, {})
+            plan(student, sampler, 2, None)
 
 
 def test_ddim_tells_where_it_jumps():

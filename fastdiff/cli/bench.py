@@ -68,7 +68,7 @@ def bench(
         return bench_speed(models[0], words(methods) if training else None, max(counts), out, as_json)
     from rich.console import Console
 
-    from ..core.files import written
+    from ..core.files import strict_json
     from ..data.registry import open_dataset
     from ..evaluation import report as reports
     from ..evaluation.config import BenchConfig
@@ -100,7 +100,7 @@ def bench(
                     f"{row['cell']}  seed {row['seed']}  {row[reports.metric_of([row])]:.4g}", markup=False
                 )
     if main and as_json:
-        typer.echo("\n".join(map(written, rows)))
+        typer.echo("\n".join(map(strict_json, rows)))
     elif main:
         for line in reports.left_out(out):
             typer.echo(line)

@@ -17,7 +17,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Judge images made by any program as samples of a data set."""
-    from ..core.files import written
+    from ..core.files import strict_json
     from ..data.registry import DATASETS, open_dataset
     from ..evaluation.evaluator import evaluate_images
 
@@ -28,7 +28,7 @@ def evaluate(
     if int(os.environ.get("RANK", 0)):
         return
     if as_json:
-        typer.echo(written(figures))
+        typer.echo(strict_json(figures))
     else:
         width = max(map(len, figures))
         shown = {name: value for name, value in figures.items() if isinstance(value, int | float)}

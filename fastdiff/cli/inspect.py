@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..core.errors import FastdiffError
-from ..core.files import written
+from ..core.files import strict_json
 from .listing import LISTS, Listed
 from .options import Json
 
@@ -23,7 +23,7 @@ def status(
 
     found = look(folder)
     if as_json:
-        typer.echo(written(found))
+        typer.echo(strict_json(found))
     else:
         show(f"{found['name']}, in {found['folder']}", lines(found))
 
@@ -48,7 +48,7 @@ def report(
         raise FastdiffError(f"{folder}: the report cannot be written ({error.strerror})") from None
     rows = read_rows(folder / "bench.jsonl")
     if as_json:
-        typer.echo(written(reports.summary(rows)))
+        typer.echo(strict_json(reports.summary(rows)))
     else:
         Console().print(reports.table(rows))
         typer.echo("\n".join(map(str, paths)))

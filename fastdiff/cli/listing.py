@@ -30,8 +30,8 @@ def said(entry: object) -> str:
     traits = getattr(entry, "traits", None)
     if not traits:
         return line
-    kind = "a jump" if traits["jumps"] else "adaptive" if traits["adaptive"] else "a solver"
-    return f"{kind}, order {traits['order']}; NFE a step: {traits['nfe']}; noise: {traits['noise']}. {line}"
+    kind = "a jump" if traits.jumps else "adaptive" if traits.adaptive else "a solver"
+    return f"{kind}, order {traits.order}; NFE a step: {traits.nfe}; noise: {traits.noise}. {line}"
 
 
 def recipes() -> dict[str, str]:

@@ -124,9 +124,7 @@ def sample(
         **bounds(guide),
     }
     refined = (
-        None
-        if condition is None
-        else read_images(condition, (getattr(opened.net, "image", 0) or 3, None, None))
+        None if condition is None else read_images(condition, (opened.condition_channels or 3, None, None))
     )
     if image is None:
         x = draw(opened, n=n, image=refined, **how)

@@ -19,7 +19,7 @@ def flops(model: Denoiser) -> int | None:
         return None
     x = torch.zeros(1, *model.shape, device=model.device)
     t = torch.tensor(model.schedule.t_max / 2, dtype=torch.float64)
-    image = getattr(model.net, "image", 0)
+    image = model.condition_channels
     cond = {"image": torch.zeros(1, image, *model.shape[1:], device=model.device)} if image else {}
     cond |= {"label": torch.zeros(1, dtype=torch.int64, device=model.device)} if model.classes else {}
     with FlopCounterMode(display=False) as counter, torch.inference_mode():

@@ -1,65 +1,55 @@
-"""A network, its schedule and its parameterisation, seen by the world as one prediction of (x0, eps)."""
+"""A network, its schedule and its parameterization, wrapped as one prediction of (x0, eps)."""
 
-from collections.abc import Iterable
 from copy import copy, deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 from math import floor
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
+from .broadcast import like
 from .errors import FastdiffError
+from .network import Network, interface_of
 from .prediction import ROWS, TIME_INPUTS, Prediction, RawPrediction, Solution, ratio_of
-from .schedule import Schedule, like
+from .sampling import Sampling
+from .schedule import Schedule
+from .unregistered import Unregistered
 
+# What a sample is conditioned on, by name, a row for each sample: label (B,), text (B, L, D), pooled (B, D),
+# mask (B, L), image (B, C, h, w), time_ids (B, 6), guidance (B,).
 Cond = dict[str, Tensor] | None
 
-TEXT = ("text", "pooled", "mask")  # of a condition: what a prompt is embedded as
-REMEMBERED = 4096  # times whose solution a model keeps: an adaptive solver's never end
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How a model is meant to be sampled: stored with it, and the default of every command."""
-
-    sampler: str = "ddim"
-    spacing: str = "uniform"
-    steps: tuple[int, ...] = (50,)  # the step counts it was trained for
-    only: bool = False  # other step counts are refused
-    times: tuple[
-        tuple[float, ...], ...
-    ] = ()  # grids found for this very model, one a step count, without the 0
-
-    def spacing_for(self, steps: int) -> str | tuple[float, ...]:
-        """What time_grid makes the model's own grid of: the times found for that many steps, else the spacing."""
-        return next((times for times in self.times if len(times) == steps), self.spacing)
-
-    def with_times(self, times: Iterable[float]) -> "Sampling":
-        """The same with this grid, its 0 given or not, for its step count."""
-        times = tuple(t for t in map(float, times) if t)
-        others = [known for known in self.times if len(known) != len(times)]
-        return replace(self, times=tuple(sorted([*others, times], key=len)))
-
-
-class Apart(tuple):
-    """What copies of its owner share."""
-
-    def __deepcopy__(self, memo: Any) -> "Apart":
-        return self
+TEXT = ("text", "pooled", "mask")  # the keys of a condition that embed a prompt
+MAX_SOLUTIONS = 4096  # times whose solution a model keeps: an adaptive solver visits new ones without end
 
 
 class Denoiser(nn.Module):
-    """Any network net(x, t, s, cond) as a model; the border for dtype, time units and input scaling.
+    """A network net(x, t, s, cond) as a model of (x0, eps); converts dtype, time units and input scale.
 
-    predicts: a key of ROWS. shape: of one sample, (C, H, W) or (D,). time_input: a key of TIME_INPUTS.
-    sigma_data, scale_input: as in EDM; the input is divided by the standard deviation of x_t where scale_input is set.
-    two_times: the network also looks at s, the time to be jumped to. sampling: how it is meant to be sampled.
-    guidance: the range of weights that the network was trained to be told in cond["guidance"] (B,), None where it is told
-    none: it answers at once with null + guidance (cond - null), 1 being none, as everywhere here.
-    latent: what its x are decoded by, networks.latent.Autoencoder. text: what prompts are embedded by, networks.text.
-    base: the model whose samples are its cond["image"], of a cascade. The three are no children: copies share them.
+    The autoencoder, the text encoder and the base are not submodules: copies of the model share them. Schedule
+    and parameterization are read-only, since solved coefficients are cached; see `reparameterized` and `on`.
+
+    Args:
+        net: a Network, or any module with its call.
+        schedule: of the times t and s.
+        predicts: what the network predicts, a key of ROWS.
+        shape: of one sample, (C, H, W) or (D,); None if the model is only called and never sampled.
+        time_input: what the network takes as its time, a key of TIME_INPUTS.
+        sigma_data: standard deviation of the data, as in EDM (Karras et al. 2022).
+        scale_input: divide the network's input by the standard deviation of x_t.
+        two_times: whether the network also takes s, the time to jump to.
+        sampling: how the model is meant to be sampled.
+        guidance: range of the guidance weight that the network takes as cond["guidance"], with which it
+            answers null + guidance (cond - null) in one evaluation; None if it takes no weight.
+        latent: the networks.autoencoder.Autoencoder that decodes its samples, of a model of latents.
+        text: the networks.text_encoder.TextEncoder that embeds its prompts.
+        base: the model whose samples are its cond["image"], of a cascade.
+
+    Raises:
+        FastdiffError: for an unknown `predicts` or `time_input`.
     """
 
     def __init__(
@@ -77,21 +67,94 @@ class Denoiser(nn.Module):
         latent: Any = None,
         text: Any = None,
         base: "Denoiser | None" = None,
-    ):
+    ) -> None:
         super().__init__()
         for what, name, known in (("predicts", predicts, ROWS), ("time_input", time_input, TIME_INPUTS)):
             if name not in known:
-                raise FastdiffError(f"{what}: {name!r} is unknown, choose from {', '.join(known)}")
-        self.net, self.schedule, self.predicts, self.shape = net, schedule, predicts, shape
-        self.time_input, self.sigma_data, self.scale_input, self.two_times = (
-            time_input,
-            sigma_data,
-            scale_input,
-            two_times,
-        )
-        self.sampling, self.guidance = sampling, guidance
-        self.latent, self.text, self._base = latent, text, Apart((base,))  # where a model is no child
-        self.solved: dict[float, Solution] = {}
+                raise FastdiffError(f"{what}: {name!r} is unknown, choose from {', '.join(known)}", key=what)
+        self.net = net
+        self.shape = shape
+        self.two_times = two_times
+        self.sampling = sampling
+        self.guidance = guidance
+        self._schedule = schedule
+        self._predicts = predicts
+        self._time_input = time_input
+        self._sigma_data = sigma_data
+        self._scale_input = scale_input
+        self._latent = Unregistered(latent)
+        self._text = Unregistered(text)
+        self._base = Unregistered(base)
+        self._solved: dict[float, Solution] = {}
+
+    @property
+    def schedule(self) -> Schedule:
+        """The schedule of its times."""
+        return self._schedule
+
+    @property
+    def predicts(self) -> str:
+        """What the network predicts, a key of ROWS."""
+        return self._predicts
+
+    @property
+    def time_input(self) -> str:
+        """What the network takes as its time, a key of TIME_INPUTS."""
+        return self._time_input
+
+    @property
+    def sigma_data(self) -> float:
+        """Standard deviation of the data, as in EDM."""
+        return self._sigma_data
+
+    @property
+    def scale_input(self) -> bool:
+        """Whether the network's input is divided by the standard deviation of x_t."""
+        return self._scale_input
+
+    @property
+    def latent(self) -> Any:
+        """The autoencoder that decodes its samples, or None."""
+        return self._latent.value
+
+    @latent.setter
+    def latent(self, value: Any) -> None:
+        self._latent = Unregistered(value)
+
+    @property
+    def text(self) -> Any:
+        """The text encoder that embeds its prompts, or None."""
+        return self._text.value
+
+    @property
+    def base(self) -> "Denoiser | None":
+        """The model whose samples are its condition image, or None."""
+        return self._base.value
+
+    @property
+    def interface(self) -> Network:
+        """What its network declares about its inputs and outputs."""
+        return interface_of(self.net)
+
+    @property
+    def condition_channels(self) -> int:
+        """Channels of the image that x is conditioned on; 0 for none."""
+        return self.interface.condition_channels
+
+    @property
+    def null_label(self) -> int | None:
+        """The class that stands for no class; None if there is none."""
+        return self.interface.null_label
+
+    @property
+    def classes(self) -> int | None:
+        """Number of classes that the network takes; None if it takes no labels."""
+        return self.interface.num_classes
+
+    @property
+    def learned_variance(self) -> bool:
+        """Whether the network also predicts a reverse step's variance."""
+        return self.interface.learned_variance
 
     def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, cond: Cond = None) -> Prediction:
         """Predict x (B, ...) at time t (0-dim or (B,)); s is where the caller will jump to, t itself if not given."""
@@ -128,16 +191,16 @@ class Denoiser(nn.Module):
 
     def solve(self, t: Tensor) -> Solution:
         """The solution of x = alpha x0 + sigma eps, output = a x0 + b eps. Of a 0-dim t: numbers, computed once."""
-        if t.ndim == 0 and (known := self.solved.get(float(t))):
+        if t.ndim == 0 and (known := self._solved.get(float(t))):
             return known
         (alpha, sigma), (a, b) = self.schedule.alpha_sigma(t), self.row(t)
         det = alpha * b - sigma * a
-        solution = Solution(b / det, -sigma / det, -a / det, alpha / det, *self.entrance(t))
+        solution = Solution(b / det, -sigma / det, -a / det, alpha / det, *self.entrance(t), alpha, sigma)
         if t.ndim:
             return solution
-        if len(self.solved) >= REMEMBERED:
-            self.solved.clear()
-        return self.solved.setdefault(float(t), Solution(*map(float, solution)))
+        if len(self._solved) >= MAX_SOLUTIONS:
+            self._solved.clear()
+        return self._solved.setdefault(float(t), Solution(*map(float, solution)))
 
     def split(self, x: Tensor, output: Tensor, at: Solution) -> Prediction:
         """The pair (x0, eps) that the network's output stands for."""
@@ -154,10 +217,10 @@ class Denoiser(nn.Module):
     def null(self, cond: dict[str, Tensor]) -> dict[str, Tensor]:
         """The condition that stands for none: the null class, the empty prompt; an image stays, a weight of guidance not."""
         null = {name: value for name, value in cond.items() if name not in ("guidance", *TEXT)}
-        if "label" in cond and self.net.null_label is None and getattr(self.net, "classes_known", None):
+        if "label" in cond and self.null_label is None and self.classes:
             raise FastdiffError("guidance needs a null class, and this model knows none")
-        if "label" in cond and self.net.null_label is not None:
-            null["label"] = torch.full_like(cond["label"], self.net.null_label)
+        if "label" in cond and self.null_label is not None:
+            null["label"] = torch.full_like(cond["label"], self.null_label)
         if "text" in cond:
             null |= {name: value.to(cond[name]) for name, value in self.text.null(len(cond["text"])).items()}
         return null
@@ -165,26 +228,25 @@ class Denoiser(nn.Module):
     def on_top_of(self, base: "Denoiser | None") -> "Denoiser":
         """Itself as the upper model of a cascade; its shallow copy, as it was, where there is no base."""
         model = copy(self)
-        model._base = Apart((base,))
+        model._base = Unregistered(base)
         return model
-
-    @property
-    def base(self) -> "Denoiser | None":
-        return self._base[0]
 
     @property
     def image_shape(self) -> tuple[int, ...]:
         """Of what sampling gives: shape, or what that is decoded to."""
         return self.latent.shape_of(self.shape) if self.latent else self.shape
 
-    @property
-    def classes(self) -> int | None:
-        """How many classes its network takes; None where it takes no labels."""
-        return getattr(self.net, "classes_known", getattr(self.net, "null_label", None))
-
     def decoded(self, x: Tensor) -> Tensor:
         """Images (B, *image_shape) of clean x."""
         return self.latent.decode(x) if self.latent else x
+
+    def reparameterized(self, predicts: str, sigma_data: float) -> "Denoiser":
+        """Return a model of the same network, its output read as another key of ROWS; the weights are shared."""
+        model = deepcopy(self, {id(self.net): self.net})
+        model._predicts = predicts
+        model._sigma_data = sigma_data
+        model._solved = {}
+        return model
 
     def on(self, schedule: Schedule) -> "Denoiser":
         """The same network seen on another schedule; the weights are shared."""
@@ -209,27 +271,23 @@ def with_second_time(model: Denoiser) -> Denoiser:
     """A copy that also looks at s; until it is trained, its output is the model's. A model of two times stays itself."""
     if model.two_times:
         return model
-    if not hasattr(model.net, "with_second_time"):
-        raise FastdiffError(
-            f"{type(model.net).__name__} takes no second time: only fastdiff.networks can be given one"
-        )
+    widened = interface_of(model.net).with_second_time()
     student = deepcopy(model)
-    student.net, student.two_times = model.net.with_second_time(), True
+    student.net = widened
+    student.two_times = True
     return student
 
 
 def with_guidance(model: Denoiser, weights: tuple[float, float]) -> Denoiser:
     """A copy that is told a guidance weight of this range; until it is trained, its output is the model's."""
-    if getattr(model.net, "null_label", None) is None and not model.text:
+    if model.null_label is None and not model.text:
         raise FastdiffError(
             "guidance needs a model with labels and a null class, or with prompts: this one takes none"
         )
-    if not hasattr(model.net, "with_guidance"):
-        raise FastdiffError(
-            f"{type(model.net).__name__} takes no guidance weight: only fastdiff.networks can be given one"
-        )
     student = deepcopy(model)
-    student.net, student.guidance = student.net if model.guidance else model.net.with_guidance(), weights
+    if not model.guidance:
+        student.net = interface_of(model.net).with_guidance()
+    student.guidance = weights
     return student
 
 
@@ -248,7 +306,7 @@ class Matched(Denoiser):
     section 2). More noise than at the network's own t_max is refused: it was never trained there.
     """
 
-    def __init__(self, model: Denoiser, schedule: Schedule):
+    def __init__(self, model: Denoiser, schedule: Schedule) -> None:
         super().__init__(
             model.net,
             schedule,
@@ -264,14 +322,20 @@ class Matched(Denoiser):
             model.text,
             model.base,
         )
-        object.__setattr__(self, "model", model)  # not a child: its weights are already this one's
+        self._model = Unregistered(model)  # its network is already this one's submodule
         self.train(model.training)
         top = torch.tensor(schedule.t_max, dtype=torch.float64)
         self.outreaches = bool(
             model.schedule.time_of(ratio_of(schedule, top)) > model.schedule.t_max * (1 + BEYOND)
         )
 
-    def on(self, schedule):
+    @property
+    def model(self) -> Denoiser:
+        """The model on its own schedule."""
+        return self._model.value
+
+    @override
+    def on(self, schedule: Schedule) -> Denoiser:
         return self.model.on(schedule)
 
     def own_time(self, t: Tensor) -> Tensor:
@@ -295,14 +359,14 @@ class Matched(Denoiser):
             "that ends no later"
         )
 
-    def row(self, t):
+    @override
+    def row(self, t: Tensor) -> tuple[Tensor, Tensor]:
         return self.model.row(self.own_time(t))
 
-    def entrance(self, t):
+    @override
+    def entrance(self, t: Tensor) -> tuple[Tensor, Tensor]:
         u = self.own_time(t)
-        (alpha, sigma), (own_alpha, own_sigma) = (
-            self.schedule.alpha_sigma(t),
-            self.model.schedule.alpha_sigma(u),
-        )
+        alpha, sigma = self.schedule.alpha_sigma(t)
+        own_alpha, own_sigma = self.model.schedule.alpha_sigma(u)
         scale, clock = self.model.entrance(u)
         return scale * own_alpha.hypot(own_sigma) / alpha.hypot(sigma), clock

@@ -1,14 +1,27 @@
-"""How a command ends before its time: by the user's mistake, or by a signal."""
+"""Errors that end a command: bad input, and signals."""
 
 
 class FastdiffError(Exception):
-    """Bad input: its message is one clear line that names the thing, what was expected and what to do."""
+    """Bad input. The message is one clear line: what is wrong, what was expected and what to do.
+
+    Args:
+        message: the line, without a full stop at its end.
+        key: the setting that the message begins with, as in `points = 1: expected at least 2`, if it
+            begins with one; `core.validation.call` then puts the setting's path before it.
+    """
+
+    def __init__(self, message: str, key: str | None = None) -> None:
+        super().__init__(message)
+        self.key = key
 
 
 class Interrupted(SystemExit):
-    """A signal ended the work, and the same command goes on: exit code 75, "try again" in sysexits.h."""
+    """End of the program by a signal; running the same command again resumes the work.
 
-    def __init__(self, message: str):
+    The exit code is 75, "try again" in sysexits.h.
+    """
+
+    def __init__(self, message: str) -> None:
         super().__init__(75)
         self.message = message
 
@@ -17,12 +30,12 @@ class Interrupted(SystemExit):
 
 
 def at_least_one(option: str, value: int | None) -> int | None:
-    """The value of an option that counts something, where it is given at least 1."""
+    """Return the value of an option that counts something; raise FastdiffError if it is below 1."""
     if value is not None and value < 1:
         raise FastdiffError(f"{option} must be at least 1, not {value}")
     return value
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says first, or its kind where it says nothing."""
+    """Return the first line of an error's message, or the name of its class if it has none."""
     return (str(error).strip().splitlines() or [""])[0] or type(error).__name__

@@ -1,65 +1,86 @@
-"""Files of data: JSON, read with suspicion and written whole or not at all, and their checksum."""
+"""Files: JSON with limits on nesting, atomic writes, checksums, and names derived from contents."""
 
 import hashlib
 import json
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-LEVELS = 64  # of lists and objects in one another: nothing of ours has ten
+from .errors import FastdiffError
+
+MAX_JSON_DEPTH = 64  # lists and objects in one another; the deepest of ours has fewer than ten
 
 
 def sha256(path: Path) -> str:
-    """A file's SHA-256, in hex."""
+    """Return a file's SHA-256 in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_json(path: Path) -> Any:
-    """What a file says; ValueError where that is no JSON, or nested too deep."""
-    if path.exists() and not path.is_file():  # a pipe would keep us waiting
+    """Parse a JSON file. ValueError if it is not a file, not JSON, or nested too deep."""
+    if path.exists() and not path.is_file():  # a pipe would block
         raise ValueError("no file")
     return parse_json(path.read_bytes())
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The same of a file that says an object; ValueError where it says something else."""
-    said = read_json(path)
-    if not isinstance(said, dict):
-        raise ValueError(f"{path.name}: expected an object, got {said!r:.80}")
-    return said
+    """Parse a JSON file that holds an object. ValueError as `read_json`, and if it holds something else."""
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise ValueError(f"{path.name}: expected an object, got {value!r:.80}")
+    return value
 
 
 def parse_json(text: str | bytes) -> Any:
-    """What JSON says; ValueError where it is none, or nested too deep."""
+    """Parse JSON. ValueError if it is not JSON, or nested deeper than MAX_JSON_DEPTH."""
     try:
         level = [data := json.loads(text)]
     except RecursionError:
         raise ValueError("nested too deep") from None
-    for _ in range(LEVELS):
+    for _ in range(MAX_JSON_DEPTH):
+        containers = [value for value in level if isinstance(value, dict | list)]
         level = [
-            part
-            for whole in level
-            if isinstance(whole, dict | list)
-            for part in (whole.values() if isinstance(whole, dict) else whole)
+            child
+            for container in containers
+            for child in (container.values() if isinstance(container, dict) else container)
         ]
     if level:
-        raise ValueError(f"nested deeper than {LEVELS} levels")
+        raise ValueError(f"nested deeper than {MAX_JSON_DEPTH} levels")
     return data
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Written to a temporary name, synced and renamed."""
-    scratch = path.with_name(f".{path.name}.new")
-    with scratch.open("w") as file:
+    """Write JSON atomically."""
+    with atomic_write(path) as scratch, scratch.open("w") as file:
         json.dump(data, file, indent=1)
-    synced(scratch)
-    scratch.replace(path)
+
+
+@contextmanager
+def atomic_write(path: Path, sync: bool = True) -> Iterator[Path]:
+    """Yield a scratch path; on exit it replaces `path`, on an error it is removed and `path` stays as it was.
+
+    Args:
+        path: the file to write.
+        sync: force the bytes to the disk before the rename, so that they survive a power failure.
+    """
+    scratch = path.with_name(f".{path.name}.new")
+    try:
+        yield scratch
+        if sync:
+            synced(scratch)
+        scratch.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            scratch.unlink(missing_ok=True)
+        raise
 
 
 def synced(path: Path) -> None:
-    """On disk when this returns: a file's bytes, or a folder's names."""
+    """Force a file's bytes, or a folder's names, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -67,29 +88,52 @@ def synced(path: Path) -> None:
         os.close(handle)
 
 
-def identity(**what) -> str:
-    """16 hex digits that name everything a figure depends on; equal values give equal names, whatever their order."""
-    # 1 and 1.0 are the same guidance, wherever they were read from
-    same = json.loads(
-        json.dumps(what), parse_float=lambda x: int(float(x)) if float(x).is_integer() else float(x)
-    )
-    return hashlib.sha256(json.dumps(same, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
+def make_directory(path: Path, option: str = "") -> Path:
+    """Create a folder and its parents, and return it.
 
+    Args:
+        path: the folder; it may exist already.
+        option: the command-line option that names it, for the error, such as `--out`.
 
-def written(what: Any) -> str:
-    """Strict JSON, in which what is not finite is null."""
-    return json.dumps(_plain(what), allow_nan=False)
-
-
-def _plain(what):
-    if isinstance(what, dict):
-        return {key: _plain(value) for key, value in what.items()}
-    if isinstance(what, list | tuple):
-        return [_plain(value) for value in what]
-    return None if isinstance(what, float) and not math.isfinite(what) else what
+    Raises:
+        FastdiffError: if it cannot be created.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        where = f"{option} {path}: " if option else f"{path} "
+        remedy = "" if option else ": choose another directory with --out"
+        raise FastdiffError(f"{where}cannot be written ({error.strerror}){remedy}") from None
+    return path
 
 
 def cache_folder(what: str) -> Path:
-    """Where what was computed of data is kept: below $FASTDIFF_CACHE, or fastdiff in the user's cache folder."""
+    """Return the folder of a kind of cached results: below $FASTDIFF_CACHE, or the user's cache folder."""
     home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(os.environ.get("FASTDIFF_CACHE") or Path(home) / "fastdiff").expanduser() / what
+
+
+def identity(**parts: Any) -> str:
+    """Return 16 hex digits that identify some values; equal values give equal digits, in any order."""
+    # 1 and 1.0 are the same guidance, wherever they were read from
+    same = json.loads(json.dumps(parts), parse_float=lambda text: whole_number(float(text)))
+    return hashlib.sha256(json.dumps(same, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
+
+
+def whole_number(value: float) -> int | float:
+    """Return an int for a float that is one."""
+    return int(value) if value.is_integer() else value
+
+
+def strict_json(value: Any) -> str:
+    """Return strict JSON, in which numbers that are not finite become null."""
+    return json.dumps(without_infinities(value), allow_nan=False)
+
+
+def without_infinities(value: Any) -> Any:
+    """Return the value with None for each float in it that is not finite."""
+    if isinstance(value, dict):
+        return {key: without_infinities(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_infinities(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,4 +1,4 @@
-"""What a model thinks of x: the pair (x0, eps), solved from the network's output when it is asked for."""
+"""Predictions (x0, eps), and the tables of what a network predicts and of what it takes as its time."""
 
 from collections.abc import Callable, Iterator
 from functools import cached_property
@@ -6,8 +6,12 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
-from .schedule import Schedule, blend
+from .broadcast import blend
+from .schedule import Schedule
+
+Levels = tuple[Tensor | float, Tensor | float]  # (alpha, sigma)
 
 # What a network sees as its time, by name: (t, schedule) -> Tensor. A stored model names one of these.
 TIME_INPUTS: dict[str, Callable[[Tensor, Schedule], Tensor]] = {
@@ -21,10 +25,14 @@ TIME_INPUTS: dict[str, Callable[[Tensor, Schedule], Tensor]] = {
 
 
 class Prediction:
-    """What a model thinks of x: clean data x0 and noise eps, with x = alpha x0 + sigma eps exactly.
+    """A model's prediction at x: clean data `x0` and noise `eps`, with x = alpha x0 + sigma eps exactly.
 
-    x0 and eps may be given as functions, evaluated when first asked for. extra: output channels beyond the
-    data's.
+    Args:
+        x: the noised samples (B, ...).
+        x0: clean data of the same shape, or a function that returns it at first use.
+        eps: noise of the same shape, or a function that returns it at first use.
+        extra: output channels beyond the data's, None if there are none.
+        levels: (alpha, sigma) of x, if known: `combine` then needs no eps.
     """
 
     def __init__(
@@ -33,43 +41,65 @@ class Prediction:
         x0: Tensor | Callable[[], Tensor],
         eps: Tensor | Callable[[], Tensor],
         extra: Tensor | None = None,
-    ):
-        self.x, self._x0, self._eps, self.extra = x, x0, eps, extra
+        levels: Levels | None = None,
+    ) -> None:
+        self.x = x
+        self.extra = extra
+        self.levels = levels
+        self._x0 = x0
+        self._eps = eps
 
     @cached_property
     def x0(self) -> Tensor:
+        """Clean data (B, ...)."""
         return self._x0() if callable(self._x0) else self._x0
 
     @cached_property
     def eps(self) -> Tensor:
+        """Noise (B, ...)."""
         return self._eps() if callable(self._eps) else self._eps
 
     def __iter__(self) -> Iterator[Tensor]:
         return iter((self.x0, self.eps))
 
     def blend(self, a: float, b: float) -> Tensor:
-        """a x + b x0."""
+        """Return a x + b x0."""
         return blend(a, self.x, b, self.x0)
+
+    def combine(self, x0: float, eps: float) -> Tensor:
+        """Return x0 times the clean data plus eps times the noise, in two passes over memory."""
+        if self.levels is None:
+            return blend(x0, self.x0, eps, self.eps)
+        alpha, sigma = self.levels
+        share = eps / sigma  # the noise is (x - alpha x0) / sigma
+        return self.blend(share, x0 - share * alpha)
 
 
 class RawPrediction(Prediction):
-    """A prediction that is still the network's output: what a sampler makes of it costs no x0 in between."""
+    """A prediction kept as the network's output, so that a sampler's update needs no x0 in between."""
 
-    def __init__(self, x: Tensor, output: Tensor, at: "Solution", extra: Tensor | None = None):
+    def __init__(self, x: Tensor, output: Tensor, at: "Solution", extra: Tensor | None = None) -> None:
         super().__init__(
             x,
             lambda: blend(at.x_x0, x, at.out_x0, output),
             lambda: blend(at.x_eps, x, at.out_eps, output),
             extra,
+            (at.alpha, at.sigma),
         )
-        self.output, self.at = output, at
+        self.output = output
+        self.at = at
 
+    @override
     def blend(self, a: float, b: float) -> Tensor:
         return blend(a + b * self.at.x_x0, self.x, b * self.at.out_x0, self.output)
 
 
 class Solution(NamedTuple):
-    """What a time makes of a network: x0 = x_x0 x + out_x0 output, eps = x_eps x + out_eps output, its input and time."""
+    """Coefficients at one time t that turn (x, network output) into (x0, eps); what the network takes; (alpha, sigma).
+
+    x0 = x_x0 x + out_x0 output and eps = x_eps x + out_eps output. The network takes scale x, and clock as
+    its time. Numbers for a 0-dim t, tensors (B,) for a t of each sample.
+    """
 
     x_x0: Tensor | float
     out_x0: Tensor | float
@@ -77,6 +107,8 @@ class Solution(NamedTuple):
     out_eps: Tensor | float
     scale: Tensor | float
     clock: Tensor | float
+    alpha: Tensor | float
+    sigma: Tensor | float
 
 
 def ratio_of(schedule: Schedule, t: Tensor) -> Tensor:

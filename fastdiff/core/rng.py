@@ -32,7 +32,7 @@ class SampleRng:
     alike.
     """
 
-    def __init__(self, seed: int, positions: Tensor, device: torch.device | str = "cpu"):
+    def __init__(self, seed: int, positions: Tensor, device: torch.device | str = "cpu") -> None:
         positions = positions.to(device=device, dtype=torch.int64)
         self.keys = scramble(scramble(torch.full_like(positions, seed) + GOLDEN) ^ (positions * GOLDEN))
         self.calls = 0

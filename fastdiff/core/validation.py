@@ -3,11 +3,13 @@
 import difflib
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
 from functools import cache
 from math import prod
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, get_args, get_type_hints
 
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -17,6 +19,7 @@ from pydantic import (
     ValidationError,
     create_model,
 )
+from pydantic.fields import FieldInfo
 
 from .errors import FastdiffError
 
@@ -70,14 +73,25 @@ def check(
 
 
 def call(registry: Mapping[str, Callable], name: str, options: dict[str, Any], path: str, *first: Any) -> Any:
-    """registry[name] of `first` and the options."""
+    """Call registry[name] with checked options.
+
+    Args:
+        registry: functions or classes by name.
+        name: a key of it.
+        options: keyword arguments, as plain data.
+        path: where the options stand, such as `stages.teacher.method`, for errors.
+        first: positional arguments that come before them.
+
+    Raises:
+        FastdiffError: with the path before it, for an unknown name or option, or a bad value.
+    """
     parameters = tuple(inspect.signature(registry[name]).parameters) if name in registry else ()
     options = check(registry, name, options, path, skip=parameters[: len(first)])
     try:
         return registry[name](*first, **options)
-    except FastdiffError as error:  # it names a parameter, or speaks of the whole
-        named_first = re.match(r"\w*", str(error))[0] in parameters
-        raise FastdiffError(f"{path}{'.' if named_first else ': '}{error}") from None
+    except FastdiffError as error:
+        separator = "." if error.key in parameters else ": "
+        raise FastdiffError(f"{path}{separator}{error}") from None
 
 
 @cache
@@ -166,3 +180,62 @@ Shape = Annotated[tuple[int, ...], AfterValidator(sized)]
 
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+def check_bounds(settings: Any, path: str = "") -> None:
+    """Check the numbers of a dataclass against the bounds that its annotations declare.
+
+    Args:
+        settings: an instance with fields such as `points: Annotated[int, Field(ge=2)] = 18`. None is within
+            all bounds, and of a tuple every entry is checked.
+        path: where the settings stand, for errors.
+
+    Raises:
+        FastdiffError: `points = 1: expected at least 2`, its key the field's name.
+    """
+    for name, annotation in field_types(type(settings)).items():
+        value = getattr(settings, name)
+        for bounds, number in bounded_numbers(annotation, value):
+            for bound in bounds:
+                if not holds(number, bound):
+                    expected = described_bound(bound)
+                    raise FastdiffError(f"{dotted(path, name)} = {number}: expected {expected}", key=name)
+
+
+@cache
+def field_types(kind: type) -> dict[str, Any]:
+    """Return the annotations of a dataclass's fields, with what Annotated adds to them."""
+    hints = get_type_hints(kind, include_extras=True)
+    return {field.name: hints[field.name] for field in fields(kind)}
+
+
+def bounded_numbers(annotation: Any, value: Any) -> Iterator[tuple[list[Any], float]]:
+    """Yield the bounds in an annotation with each number of the value that they hold for."""
+    if isinstance(value, tuple | list):
+        entries = [entry for entry in get_args(annotation) if entry is not Ellipsis]
+        for index, number in enumerate(value):
+            yield from bounded_numbers(entries[min(index, len(entries) - 1)] if entries else Any, number)
+    elif isinstance(value, int | float):
+        for part in (annotation, *get_args(annotation)):  # of `Annotated[...] | None` one is the number's
+            metadata = getattr(part, "__metadata__", ())
+            nested = [item.metadata if isinstance(item, FieldInfo) else [item] for item in metadata]
+            if bounds := [item for items in nested for item in items if isinstance(item, Ge | Gt | Le | Lt)]:
+                yield bounds, value
+
+
+def holds(number: float, bound: Ge | Gt | Le | Lt) -> bool:
+    """Return whether a number is within a bound; nan is within none."""
+    if isinstance(bound, Ge):
+        return number >= bound.ge
+    if isinstance(bound, Gt):
+        return number > bound.gt
+    return number <= bound.le if isinstance(bound, Le) else number < bound.lt
+
+
+def described_bound(bound: Ge | Gt | Le | Lt) -> str:
+    """Return a bound in words."""
+    if isinstance(bound, Ge):
+        return f"at least {bound.ge:,}"
+    if isinstance(bound, Gt):
+        return f"above {bound.gt:,}"
+    return f"at most {bound.le:,}" if isinstance(bound, Le) else f"less than {bound.lt:,}"

@@ -8,6 +8,7 @@ from torch import LongTensor, Tensor
 
 from ..core.errors import FastdiffError
 from ..core.rng import SampleRng
+from ..core.schedule import Schedule
 
 SHARED, FLIP, DRAWN = 0x5EED, 0xF119, 0xD8A3  # the streams of noise beside the batch's own
 
@@ -21,6 +22,15 @@ class Batch:
     rng: SampleRng  # one stream a sample
     shared: SampleRng  # one stream for the whole batch, alike on every process
     eps: Tensor | None = None  # of stored pairs: the noise that x0 was made from
+
+    def noise(self) -> Tensor:
+        """Draw standard normal noise of the examples' shape (B, ...), new at each call."""
+        return self.rng.normal(self.x0.shape[1:]).to(self.x0)
+
+    def noised(self, schedule: Schedule, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Noise the examples to times t (B,); return x_t and the noise, both (B, ...)."""
+        eps = self.noise()
+        return schedule.mix(self.x0, eps, t), eps
 
 
 @dataclass(frozen=True)

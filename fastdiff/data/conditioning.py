@@ -20,7 +20,7 @@ class Derived:
 
     registry: ClassVar[dict[str, Callable[..., "Derived"]]] = {}
 
-    def __init_subclass__(cls):
+    def __init_subclass__(cls) -> None:
         Derived.registry[cls.__name__.lower()] = cls
 
     def __call__(self, examples: Tensor) -> Tensor:
@@ -37,7 +37,8 @@ class Low(Derived):
         if any(side % self.size for side in examples.shape[2:]):
             raise FastdiffError(
                 f"image: low, size {self.size}: expected a divisor of {examples.shape[2]} x "
-                f"{examples.shape[3]}"
+                f"{examples.shape[3]}",
+                key="image",
             )
         return pooled(examples, self.size)
 
@@ -49,7 +50,8 @@ class Grey(Derived):
     def __call__(self, examples):
         if examples.shape[1] != 3:
             raise FastdiffError(
-                f"image: grey: expected images of three channels, the data have {examples.shape[1]}"
+                f"image: grey: expected images of three channels, the data have {examples.shape[1]}",
+                key="image",
             )
         return (
             (examples.float() * torch.tensor([0.299, 0.587, 0.114])[:, None, None])
@@ -71,16 +73,17 @@ def captions_of(
     try:
         names = [name for _, name, _, _ in Formatter().parse(template) if name is not None]
     except ValueError as error:
-        raise FastdiffError(f"captions: {template!r}: {error}") from None
+        raise FastdiffError(f"captions: {template!r}: {error}", key="captions") from None
     if unknown := [name for name in names if name not in columns]:
         raise FastdiffError(
-            f"captions: {{{unknown[0]}}} is unknown, choose from {', '.join(columns) or 'none'}"
+            f"captions: {{{unknown[0]}}} is unknown, choose from {', '.join(columns) or 'none'}",
+            key="captions",
         )
     held = {name: columns[name]() for name in names}
     try:
         return tuple(template.format(**{name: held[name][i] for name in names}) for i in range(count))
     except ValueError as error:
-        raise FastdiffError(f"captions: {template!r}: {error}") from None
+        raise FastdiffError(f"captions: {template!r}: {error}", key="captions") from None
 
 
 def told(

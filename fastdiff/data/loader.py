@@ -23,7 +23,7 @@ class Loader:
     def __init__(
         self, dataset: Readable, position: int, size: int, parts: int = 1, seed: int = 0, flip: bool = False,
         device: torch.device | str = "cpu", rank: int = 0, world: int = 1, guidance: tuple[float, float] | None = None,
-    ):  # fmt: skip
+    ) -> None:  # fmt: skip
         share(position, size, 0, world * parts)  # complains of a size that does not divide
         self.dataset, self.size, self.parts, self.seed, self.flip = dataset, size, parts, seed, flip
         self.device, self.rank, self.world, self.guidance = torch.device(device), rank, world, guidance

@@ -90,7 +90,7 @@ def fill(
 class Shards:
     """Rows (N, ...) of a column that lies in parts, indexed as one tensor is by a LongTensor."""
 
-    def __init__(self, parts: list[Tensor]):
+    def __init__(self, parts: list[Tensor]) -> None:
         self.parts, self.ends = parts, torch.tensor([len(part) for part in parts]).cumsum(0)
         self.shape = torch.Size((len(self), *parts[0].shape[1:]))
 
@@ -106,7 +106,7 @@ class Shards:
 class Lookup:
     """Rows (N, ...) of which many are alike: index (N,) into a table of the different ones."""
 
-    def __init__(self, table: Tensor | Shards, index: LongTensor):
+    def __init__(self, table: Tensor | Shards, index: LongTensor) -> None:
         self.table, self.index = table, index
 
     def __getitem__(self, rows: LongTensor) -> Tensor:

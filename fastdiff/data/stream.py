@@ -50,7 +50,7 @@ class Stream:
     def __init__(
         self, name: str, base: "datasets.IterableDataset", resolution: int, colour: Colour, column: str | None,
         label_column: str | None, classes: int, buffer: int, reference: int,
-    ):  # fmt: skip
+    ) -> None:  # fmt: skip
         import datasets
 
         for option, value in (("resolution", resolution), ("buffer", buffer), ("reference", reference)):
@@ -198,7 +198,7 @@ class Stream:
 class _Lane:
     """One endless walk through a lane's shards, a shuffled block at a time."""
 
-    def __init__(self, stream: Stream, number: int, seed: int, mark: list[int]):
+    def __init__(self, stream: Stream, number: int, seed: int, mark: list[int]) -> None:
         self.stream, self.number, self.seed = stream, number, seed
         self.shards = range(number, stream.shards, stream.lanes)
         self.shift = (

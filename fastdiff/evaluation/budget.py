@@ -13,7 +13,7 @@ from ..core.files import write_json
 class Budget:
     """A cell begins where it should end in time, judged by what was measured before it."""
 
-    def __init__(self, seconds: float, out: Path):
+    def __init__(self, seconds: float, out: Path) -> None:
         self.start, self.seconds, self.path = time.monotonic(), seconds, out / "left-out.json"
         self.left_out: list[str] = []
         self.judging = 0.0  # seconds a cell takes besides sampling

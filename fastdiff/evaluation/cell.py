@@ -1,6 +1,7 @@
 """One cell of a benchmark: samples drawn, timed and judged, and the pictures that are kept of it."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from ..data.image_grid import beside, picture, save
 from ..data.registry import Dataset
 from ..samplers.generate import conditions, generate, rows_of
 from ..samplers.likelihood import nll
+from ..samplers.plan import SamplingPlan
 from .evaluator import Evaluator, store
 
 COLUMNS = 16  # of a sheet of samples
@@ -24,8 +26,6 @@ POINTS = 1000  # the same of points in the plane
 FOLLOWED = 8  # samples whose way from noise is kept
 STATES = 10  # pictures on that way
 NAMED = 10  # broken samples that a row names
-
-Plan = tuple[str, Tensor, dict[str, Any]]
 
 
 class Measured(NamedTuple):
@@ -38,7 +38,7 @@ class Measured(NamedTuple):
 
 def measure(
     model: Denoiser,
-    way: Plan,
+    way: SamplingPlan,
     seed: int,
     dataset: Dataset,
     evaluators: list[Evaluator],
@@ -52,22 +52,16 @@ def measure(
     Time is that of sampling alone: one evaluation at the real batch size runs before, and judging is not in
     it.
     """
-    sampler, times, options = way
     mine = torch.arange(n)[accelerator.process_index :: accelerator.num_processes]
     cond, cuda = asked(model, dataset, n), accelerator.device.type == "cuda"
-    options, labels = options | {"batch": batch, "guidance": guidance}, (cond or {}).get("label")
+    labels = (cond or {}).get("label")
+    warm_up = replace(way, sampler="ddim", times=way.times[[0, -1]], sampler_options={})
     for _ in generate(
-        model,
-        "ddim",
-        times[[0, -1]],
-        mine[:batch],
-        cond=rows_of(cond, mine[:batch]),
-        batch=batch,
-        guidance=guidance,
+        model, warm_up, mine[:batch], cond=rows_of(cond, mine[:batch]), batch=batch, guidance=guidance
     ):
         pass
     seconds, peak, spent, first, shown = 0.0, 0.0, 0, [], sheet_of(dataset, n)
-    making = generate(model, sampler, times, mine, seed=seed, cond=rows_of(cond, mine), **options)
+    making = generate(model, way, mine, seed=seed, cond=rows_of(cond, mine), batch=batch, guidance=guidance)
     while True:
         forget_peak(accelerator.device)
         if cuda:
@@ -113,7 +107,7 @@ def asked(model: Denoiser, dataset: Dataset, n: int) -> Cond:
         n,
         dataset.labels[rows] if labelled else None,
         [dataset.captions[i] for i in rows.tolist()] if model.text and dataset.captions else None,
-        as_floats(dataset.image[rows]) if getattr(model.net, "image", 0) and not model.base else None,
+        as_floats(dataset.image[rows]) if model.condition_channels and not model.base else None,
     )
 
 
@@ -124,7 +118,7 @@ def sheet_of(dataset: Dataset, n: int) -> int:
 
 def keep(
     model: Denoiser,
-    way: Plan,
+    way: SamplingPlan,
     dataset: Dataset,
     n: int,
     guidance: float,
@@ -136,21 +130,18 @@ def keep(
 
     first: the sheet's samples, where that seed was measured.
     """
-    sampler, times, options = way
     states: list[Tensor] = []
 
     def drawn(count: int, **watch: Any) -> Tensor:
         [made] = generate(
             model,
-            sampler,
-            times,
+            way,
             torch.arange(count),
             seed=0,
             guidance=guidance,
             batch=count,
             cond=asked(model, dataset, count),
             **watch,
-            **options,
         )
         return made.x
 
@@ -195,7 +186,7 @@ def likelihood(
     """
     if model.sampling.only or model.sampling.sampler in ("consistency", "gamma"):
         return None
-    if model.latent or model.text or getattr(model.net, "image", 0):
+    if model.latent or model.text or model.condition_channels:
         return None
     if model.guidance and not model.guidance[0] <= 1 <= model.guidance[1]:
         return None

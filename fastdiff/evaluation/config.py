@@ -43,7 +43,7 @@ class BenchConfig:
     metrics: tuple[Literal[(*METRICS, "nll")], ...] | None = None
     budget: str | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for what, least, most in (("n", 2, 10**7), ("batch", 1, 10**6)):
             if not least <= getattr(self, what) <= most:
                 raise FastdiffError(

@@ -38,7 +38,9 @@ class Figures(NamedTuple):
 class Evaluator:
     """Figures of generated samples in one network's features, against a whole data set; add samples, then ask."""
 
-    def __init__(self, dataset: Any, extractor: Extractor | Vectors, metrics: Sequence[str], cache: Path):
+    def __init__(
+        self, dataset: Any, extractor: Extractor | Vectors, metrics: Sequence[str], cache: Path
+    ) -> None:
         self.dataset, self.net, self.metrics, self.cache = dataset, extractor, tuple(metrics), Path(cache)
         self.extractor = str(extractor)
         self.reference = (

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from ..core.errors import FastdiffError
-from ..core.files import parse_json, written
+from ..core.files import parse_json, strict_json
 from .metric_names import is_metric
 from .summary import COSTS
 
@@ -52,7 +52,7 @@ def read_rows(path: str | Path) -> list[dict]:
 
 def append_row(path: str | Path, row: dict) -> None:
     """Add one row, on disk when this returns; a broken last line is first moved to `path`.broken."""
-    line = written(row).encode() + b"\n"
+    line = strict_json(row).encode() + b"\n"
     with open(path, "a+b") as file:
         file.seek(0)
         data = file.read()

@@ -9,13 +9,15 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
+from ..core.accelerator import make_accelerator
 from ..core.denoiser import Denoiser
 from ..core.errors import FastdiffError
 from ..core.files import identity
 from ..data.registry import Dataset, Nothing
 from ..io.fingerprint import fingerprint
 from ..io.load import about, load
-from ..samplers.generate import check_labels, plan
+from ..samplers.generate import check_labels
+from ..samplers.plan import SamplingPlan, plan
 from .budget import Budget
 from .cell import keep, keep_real, keep_terms, likelihood, measure
 from .config import BenchConfig, Cell, baseline
@@ -54,7 +56,7 @@ def cells(models: dict[str, Denoiser], teacher: str | None, config: BenchConfig)
 def takes(model: Denoiser, sampler: str, spacing: str, steps: int) -> bool:
     """Whether a model can be sampled so."""
     with suppress(FastdiffError):
-        plan(model, sampler, steps, spacing, {})
+        plan(model, sampler, steps, spacing)
         return True
     return False
 
@@ -79,7 +81,7 @@ def sweep(
     process. What the budget leaves out is listed in out/left-out.json. One sweep at a time writes into a
     directory.
     """
-    accelerator, out = accelerator or Accelerator(cpu=not torch.cuda.is_available()), Path(out)
+    accelerator, out = accelerator or make_accelerator(), Path(out)
     if teacher is not None and teacher not in models:
         raise FastdiffError(f"teacher {teacher!r} is not among the models {', '.join(models)}")
     loaded = {name: load(path, accelerator.device) for name, path in models.items()}
@@ -108,7 +110,7 @@ def sweep(
 
 def _sweep(
     loaded: dict[str, Denoiser],
-    plans: dict[Cell, Any],
+    plans: dict[Cell, SamplingPlan],
     dataset: Dataset,
     evaluators: list[Evaluator],
     config: BenchConfig,
@@ -202,7 +204,7 @@ def check_fit(name: str, model: Denoiser, dataset: Dataset, config: BenchConfig)
         raise FastdiffError(
             f"model {name} draws by prompts, and the data {dataset.name} have no captions: set `captions`"
         )
-    if getattr(model.net, "image", 0) and not model.base and getattr(dataset, "image", None) is None:
+    if model.condition_channels and not model.base and getattr(dataset, "image", None) is None:
         raise FastdiffError(
             f"model {name} is conditioned on an image, and the data {dataset.name} bring none: set `image`"
         )
@@ -214,7 +216,7 @@ def check_fit(name: str, model: Denoiser, dataset: Dataset, config: BenchConfig)
     if labelled := model.classes is not None and dataset.labels is not None:
         check_labels(model, dataset.labels)
     guided = [weight for weight in config.guidance if weight != 1]
-    if guided and not (labelled and model.net.null_label is not None or model.text and dataset.captions):
+    if guided and not (labelled and model.null_label is not None or model.text and dataset.captions):
         raise FastdiffError(
             f"guidance = {guided[0]:g}: needs labels or captions, of the model {name} and of the data"
         )

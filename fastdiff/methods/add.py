@@ -6,9 +6,9 @@ from typing import ClassVar
 
 import torch
 
+from ..core.broadcast import like
 from ..core.denoiser import Sampling
 from ..core.errors import FastdiffError
-from ..core.schedule import like
 from ..samplers import time_grid
 from .adversarial import Adversary, pulled
 from .base import Law, LogitNormal, Method, Uniform, after, bare, guided, numbers_of_steps, per_sample
@@ -34,16 +34,20 @@ class LADD(Method):
     training: ClassVar[dict] = {"betas": (0.0, 0.99)}
     teaches: ClassVar[bool] = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.times.memory() is not None:
             raise FastdiffError(
-                "times: importance is for denoising, choose logit_normal, uniform or lognormal"
+                "times: importance is for denoising, choose logit_normal, uniform or lognormal", key="times"
             )
         numbers_of_steps(self.steps)
         if self.critic_turns < 1:
-            raise FastdiffError(f"critic_turns = {self.critic_turns}: expected at least 1")
+            raise FastdiffError(
+                f"critic_turns = {self.critic_turns}: expected at least 1", key="critic_turns"
+            )
         if not self.gan.weight:
-            raise FastdiffError("gan: the critic is what this method learns from: expected a weight above 0")
+            raise FastdiffError(
+                "gan: the critic is what this method learns from: expected a weight above 0", key="gan"
+            )
 
     @property
     def cycle(self) -> int:
@@ -120,10 +124,10 @@ class ADD(LADD):
     distill: float = 1.0
     guidance: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if not self.distill >= 0:
-            raise FastdiffError(f"distill = {self.distill}: expected a weight of 0 or more")
+            raise FastdiffError(f"distill = {self.distill}: expected a weight of 0 or more", key="distill")
 
     def critic(self, student, teacher, kinds):
         return self.features_of.critic(self.gan, student, teacher, kinds)

@@ -8,10 +8,11 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..core.broadcast import like
 from ..core.denoiser import Cond, Denoiser, Sampling
 from ..core.errors import FastdiffError
 from ..core.prediction import Prediction
-from ..core.schedule import Schedule, like
+from ..core.schedule import Schedule
 from ..data.registry import Batch
 from .distances import L1, LPIPS, Distance, Huber, PseudoHuber, SquaredL2, per_sample, pseudo_huber  # noqa: F401
 from .time_sampling import Importance, Law, LogitNormal, LogNormal, Uniform  # noqa: F401  laws of times are shared too
@@ -100,7 +101,7 @@ def twice(cond: Cond) -> Cond:
 def numbers_of_steps(steps: tuple[int, ...]) -> None:
     """Refuse what are no numbers of steps to train one student for."""
     if not steps or min(steps) < 1:
-        raise FastdiffError(f"steps = {list(steps)}: expected numbers of steps, each at least 1")
+        raise FastdiffError(f"steps = {list(steps)}: expected numbers of steps, each at least 1", key="steps")
 
 
 def after(telling: tuple[str, ...], turns: int, progress: Progress) -> tuple[tuple[str, ...], ...]:

@@ -26,10 +26,10 @@ class Consistency(Method):
     unit.
     """
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.times.memory() is not None:
             raise FastdiffError(
-                "times: importance is for denoising, choose uniform, lognormal or logit_normal"
+                "times: importance is for denoising, choose uniform, lognormal or logit_normal", key="times"
             )
 
     def extras(self, student, teacher):
@@ -111,10 +111,12 @@ class ECT(Consistency):
 
     training: ClassVar[dict] = {"optimizer": "radam", "decay": "cosine"}
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 < self.start <= 1:
-            raise FastdiffError(f"start = {self.start}: expected a share of t, above 0 and at most 1")
+            raise FastdiffError(
+                f"start = {self.start}: expected a share of t, above 0 and at most 1", key="start"
+            )
 
     def pair(self, rng, schedule, progress):
         t, s = self.times.pair(rng, schedule)
@@ -152,10 +154,10 @@ class CD(ECT):
 
     teaches: ClassVar[bool] = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.mu < 1:
-            raise FastdiffError(f"mu = {self.mu}: expected a decay, 0 to less than 1")
+            raise FastdiffError(f"mu = {self.mu}: expected a decay, 0 to less than 1", key="mu")
 
     def averages(self):
         return {"target": lambda progress: self.mu} if self.mu else {}
@@ -179,11 +181,11 @@ class Growing(Consistency):
 
     training: ClassVar[dict] = {"optimizer": "radam"}
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not isinstance(self.times, KarrasIndex):
-            raise FastdiffError("times: expected a law on a grid, karras or karras_lognormal")
+            raise FastdiffError("times: expected a law on a grid, karras or karras_lognormal", key="times")
         if not 2 <= self.s0 <= self.s1:
-            raise FastdiffError(f"s0 = {self.s0} and s1 = {self.s1}: expected 2 <= s0 <= s1")
+            raise FastdiffError(f"s0 = {self.s0} and s1 = {self.s1}: expected 2 <= s0 <= s1", key="s0")
 
     def pair(self, rng, schedule, progress):
         return replace(self.times, points=self.points(progress)).pair(rng, schedule)
@@ -202,10 +204,10 @@ class CT(Growing):
     mu0: float = 0.9
     distance: Distance = SquaredL2()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 < self.mu0 < 1:
-            raise FastdiffError(f"mu0 = {self.mu0}: expected a decay, above 0 and below 1")
+            raise FastdiffError(f"mu0 = {self.mu0}: expected a decay, above 0 and below 1", key="mu0")
 
     def points(self, progress) -> int:
         """N(k)."""

@@ -6,9 +6,9 @@ from typing import ClassVar
 
 import torch
 
+from ..core.broadcast import like
 from ..core.denoiser import Sampling, ratio_of, with_second_time
 from ..core.errors import FastdiffError
-from ..core.schedule import like
 from .adversarial import Adversary, pulled
 from .base import Distance, Law, LogitNormal, LogNormal, Method, SquaredL2, bare, heun, per_sample, twice
 from .diagnostics import boundary, by_level
@@ -39,20 +39,24 @@ class CTM(Method):
     training: ClassVar[dict] = {"optimizer": "radam"}
     teaches: ClassVar[bool] = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.points < 2:
-            raise FastdiffError(f"points = {self.points}: expected at least 2")
+            raise FastdiffError(f"points = {self.points}: expected at least 2", key="points")
         if not (0 <= self.mu < 1 and self.dsm >= 0):
             raise FastdiffError(
-                f"mu = {self.mu}, dsm = {self.dsm}: expected a decay below 1 and a weight of 0 or more"
+                f"mu = {self.mu}, dsm = {self.dsm}: expected a decay below 1 and a weight of 0 or more",
+                key="mu",
             )
         for what in ("times", "gan_times"):
             if getattr(self, what).memory() is not None:
                 raise FastdiffError(
-                    f"{what}: importance is for denoising, choose lognormal, uniform or logit_normal"
+                    f"{what}: importance is for denoising, choose lognormal, uniform or logit_normal",
+                    key=what,
                 )
         if not 0 <= self.gan_start <= 1:
-            raise FastdiffError(f"gan_start = {self.gan_start}: expected a share of the training, 0 to 1")
+            raise FastdiffError(
+                f"gan_start = {self.gan_start}: expected a share of the training, 0 to 1", key="gan_start"
+            )
 
     def student(self, model):
         return with_second_time(model)

@@ -7,9 +7,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ..core.broadcast import like
 from ..core.denoiser import Prediction, Sampling
 from ..core.errors import FastdiffError
-from ..core.schedule import Schedule, like
+from ..core.schedule import Schedule
 from .base import Law, Method, Uniform, bare, per_sample
 
 
@@ -29,7 +30,7 @@ class Denoising(Method):
     vlb: float = 0.001
 
     def extras(self, student, teacher):
-        if (self.variance == "learned") != getattr(student.net, "learned_variance", False):
+        if (self.variance == "learned") != student.learned_variance:
             raise FastdiffError(
                 f"denoising: variance {self.variance} and the network disagree; the method's variance: "
                 "learned and model.net's learned_variance: true go together"
@@ -55,7 +56,7 @@ class Denoising(Method):
 
     def dropped(self, model, batch):
         """The condition, of some examples that which stands for none: the null class, the empty prompt."""
-        labelled = getattr(model.net, "null_label", None) is not None and "label" in (batch.cond or {})
+        labelled = model.null_label is not None and "label" in (batch.cond or {})
         if not labelled and "text" not in (batch.cond or {}):
             return batch.cond
         drop, null = batch.rng.uniform() < self.label_dropout, model.null(batch.cond)

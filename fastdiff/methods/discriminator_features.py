@@ -47,9 +47,11 @@ class Teachers(FeatureNetwork):
 
     level: float = 0.02
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 < self.level <= 1:
-            raise FastdiffError(f"features_of: level = {self.level}, expected above 0 and at most 1")
+            raise FastdiffError(
+                f"features_of: level = {self.level}, expected above 0 and at most 1", key="features_of"
+            )
 
     def critic(self, gan, student, teacher, kinds):
         return gan.critic(teacher, kinds=kinds)
@@ -77,7 +79,8 @@ class Pictures(FeatureNetwork):
         if gan.features:
             raise FastdiffError(
                 "gan: features name modules of the teacher, and features_of is another network: leave them "
-                "out"
+                "out",
+                key="gan",
             )
         if len(student.image_shape) != 3 or student.image_shape[0] not in (1, 3):
             raise FastdiffError(
@@ -104,7 +107,7 @@ class VGG16(Pictures):
     weights: str | None = None
     size: int = 224
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         LPIPS(self.weights, self.size)  # what it refuses is refused here too
 
     def open(self, device):
@@ -124,13 +127,15 @@ class Classifier(Pictures):
         folder = Path(self.folder).expanduser()
         if not all((folder / file).is_file() for file in ("model.safetensors", "features.json")):
             raise FastdiffError(
-                f"features_of: {folder}: expected a folder with model.safetensors and features.json"
+                f"features_of: {folder}: expected a folder with model.safetensors and features.json",
+                key="features_of",
             )
         try:
             return load_features(folder)[0].to(device)
         except (OSError, RuntimeError, SafetensorError, ValueError, TypeError) as error:
             raise FastdiffError(
-                f"features_of: {folder} is damaged ({str(error).splitlines()[0]}): copy it again"
+                f"features_of: {folder} is damaged ({str(error).splitlines()[0]}): copy it again",
+                key="features_of",
             ) from None
 
     def critic(self, gan, student, teacher, kinds):
@@ -138,7 +143,8 @@ class Classifier(Pictures):
         if tuple(student.image_shape[1:]) != (size, size):
             raise FastdiffError(
                 f"features_of: {self.folder} is of pictures of {size} x {size}, the samples have shape "
-                f"{tuple(student.image_shape)}"
+                f"{tuple(student.image_shape)}",
+                key="features_of",
             )
         return super().critic(gan, student, teacher, kinds)
 

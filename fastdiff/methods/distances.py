@@ -60,10 +60,11 @@ class PseudoHuber(Distance):
 
     c: float = 0.00054
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.c > 0:
             raise FastdiffError(
-                f"distance: c = {self.c}, expected above 0: at 0 two equal samples have no gradient"
+                f"distance: c = {self.c}, expected above 0: at 0 two equal samples have no gradient",
+                key="distance",
             )
 
     def __call__(self, a, b):
@@ -76,10 +77,11 @@ class Huber(Distance):
 
     c: float = 0.001
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.c > 0:
             raise FastdiffError(
-                f"distance: c = {self.c}, expected above 0: at 0 two equal samples have no gradient"
+                f"distance: c = {self.c}, expected above 0: at 0 two equal samples have no gradient",
+                key="distance",
             )
 
     def __call__(self, a, b):
@@ -98,10 +100,11 @@ class LPIPS(Distance):
     weights: str | None = None
     size: int = 224
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.size < 16:
             raise FastdiffError(
-                f"distance: size = {self.size}, expected at least 16, which VGG16 halves four times"
+                f"distance: size = {self.size}, expected at least 16, which VGG16 halves four times",
+                key="distance",
             )
 
     def __call__(self, a, b):

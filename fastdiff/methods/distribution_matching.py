@@ -9,9 +9,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from ..core.broadcast import like
 from ..core.denoiser import Sampling, with_second_time
 from ..core.errors import FastdiffError
-from ..core.schedule import like
 from ..data.registry import Batch
 from ..samplers import time_grid
 from .adversarial import Adversary, pulled
@@ -43,17 +43,18 @@ class Matching(Method):
     teaches: ClassVar[bool] = True
     through: ClassVar[bool] = False  # the loss leads back through the teacher and the fake
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for what in ("times", "fake_times"):
             if getattr(self, what).memory() is not None:
                 raise FastdiffError(
-                    f"{what}: importance is for denoising, choose uniform, lognormal or karras"
+                    f"{what}: importance is for denoising, choose uniform, lognormal or karras", key=what
                 )
         numbers_of_steps(self.steps)
         if self.fake_turns < 1 or not self.critic_weight >= 0:
             raise FastdiffError(
                 f"fake_turns = {self.fake_turns}, critic_weight = {self.critic_weight}: expected at least "
-                "1, and a weight of 0 or more"
+                "1, and a weight of 0 or more",
+                key="fake_turns",
             )
 
     @property

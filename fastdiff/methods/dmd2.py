@@ -5,9 +5,9 @@ from typing import Literal
 
 import torch
 
+from ..core.broadcast import like
 from ..core.denoiser import ratio_of
 from ..core.errors import FastdiffError
-from ..core.schedule import like
 from .adversarial import Adversary
 from .base import per_sample
 from .distribution_matching import Matching
@@ -54,12 +54,13 @@ class FDistill(DMD2):
     ] = "jensen_shannon"
     gan: Adversary = Adversary(weight=1e-3)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if not self.gan.weight or self.gan.loss != "softplus":
             raise FastdiffError(
                 "gan: f_distill reads the ratio of densities from a critic: expected a weight above 0 and "
-                "loss softplus"
+                "loss softplus",
+                key="gan",
             )
 
     def extras(self, student, teacher):

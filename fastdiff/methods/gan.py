@@ -27,13 +27,16 @@ class GAN(Method):
 
     training: ClassVar[dict] = {"betas": (0.0, 0.99)}
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.critic_turns < 1:
-            raise FastdiffError(f"critic_turns = {self.critic_turns}: expected at least 1")
+            raise FastdiffError(
+                f"critic_turns = {self.critic_turns}: expected at least 1", key="critic_turns"
+            )
         if not self.gan.weight or self.gan.features:
             raise FastdiffError(
                 "gan: its critic is all that this method learns from, and looks at samples alone: expected "
-                "a weight above 0, and no features of a network"
+                "a weight above 0, and no features of a network",
+                key="gan",
             )
 
     @property

@@ -6,9 +6,9 @@ from typing import ClassVar, Literal
 
 import torch
 
+from ..core.broadcast import like
 from ..core.denoiser import Sampling, with_guidance
 from ..core.errors import FastdiffError
-from ..core.schedule import like
 from .base import Method, Uniform, bare, per_sample
 from .diagnostics import by_level
 from .progressive import snr_weight
@@ -27,11 +27,12 @@ class GuidedDistillation(Method):
 
     teaches: ClassVar[bool] = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         low, high = self.weights
         if not 0 <= low <= high < math.inf:
             raise FastdiffError(
-                f"weights = {low:g}, {high:g}: expected a range of guidance, of which 1 is none"
+                f"weights = {low:g}, {high:g}: expected a range of guidance, of which 1 is none",
+                key="weights",
             )
 
     def student(self, model):

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import torch
 
+from ..core.broadcast import like
 from ..core.denoiser import Sampling, ratio_of, with_second_time
 from ..core.errors import FastdiffError
-from ..core.schedule import Flow, like
+from ..core.schedule import Flow
 from .base import Law, Method, Uniform, bare, per_sample
 from .diagnostics import by_level
 from .jvp import alike
@@ -30,15 +31,17 @@ class IMM(Method):
     a: float = 1.0
     b: float = 5.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.times.memory() is not None:
             raise FastdiffError(
-                "times: importance is for denoising, choose uniform, logit_normal or lognormal"
+                "times: importance is for denoising, choose uniform, logit_normal or lognormal", key="times"
             )
         if self.M < 1 or self.k < 0:
-            raise FastdiffError(f"M = {self.M}, k = {self.k}: expected M at least 1 and k at least 0")
+            raise FastdiffError(
+                f"M = {self.M}, k = {self.k}: expected M at least 1 and k at least 0", key="M"
+            )
         if not self.span > 0:
-            raise FastdiffError(f"span = {self.span}: expected above 0")
+            raise FastdiffError(f"span = {self.span}: expected above 0", key="span")
 
     def student(self, model):
         return with_second_time(model)

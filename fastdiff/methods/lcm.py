@@ -1,15 +1,14 @@
 """Distillation of a guided teacher's DDIM steps: LCM (Luo et al. 2023), TCD (Zheng et al. 2024), PCM (Wang et al. 2024)."""
 
 import math
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 
+from ..core.broadcast import like
 from ..core.denoiser import Denoiser, Sampling, with_guidance
 from ..core.errors import FastdiffError
-from ..core.schedule import like
 from ..samplers import time_grid
 from .adversarial import Adversary, pulled
 from .base import Distance, Huber, Method, bare, guided, per_sample
@@ -39,16 +38,18 @@ class OnGrid(Method):
     training: ClassVar[dict] = {"optimizer": "adamw"}
     teaches: ClassVar[bool] = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         low, high = self.weights
         if not 0 <= low <= high < math.inf:
             raise FastdiffError(
-                f"weights = {low:g}, {high:g}: expected a range of guidance, of which 1 is none"
+                f"weights = {low:g}, {high:g}: expected a range of guidance, of which 1 is none",
+                key="weights",
             )
         if self.points < 1 or not 0 <= self.mu < 1:
             raise FastdiffError(
                 f"points = {self.points}, mu = {self.mu}: expected at least 1 point, and a decay, 0 to less "
-                "than 1"
+                "than 1",
+                key="points",
             )
 
     def student(self, model):
@@ -59,7 +60,8 @@ class OnGrid(Method):
         if student.schedule.timesteps % self.points:
             raise FastdiffError(
                 f"points = {self.points}: expected a divisor of the schedule's {student.schedule.timesteps} "
-                "timesteps"
+                "timesteps",
+                key="points",
             )
         if not (
             self.weights == NO_GUIDANCE
@@ -181,10 +183,10 @@ class PCM(OnGrid):
     weights: tuple[float, float] = (4.5, 4.5)
     gan: Adversary = Adversary()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if not 1 <= self.phases <= self.points:
-            raise FastdiffError(f"phases = {self.phases}: expected 1 to points = {self.points}")
+            raise FastdiffError(f"phases = {self.phases}: expected 1 to points = {self.points}", key="phases")
 
     def end(self, schedule, t, s, rng):
         edges = time_grid(schedule, self.phases, self.spacing).flip(0).to(t)
@@ -243,8 +245,6 @@ def noised(schedule, x, t, u, eps):
 
 
 def bounded(model: Denoiser) -> Denoiser:
-    """The same network, of eps or v, as LCM's consistency function; the weights are shared."""
-    student = deepcopy(model, {id(part): part for part in (model.net, model.base)})
-    student.predicts, student.solved = BOUNDED[model.predicts], {}
-    student.sigma_data = model.sigma_data if model.scale_input else 0.5  # scaled inputs depend on it
-    return student
+    """Return the same network, of eps or v, as LCM's consistency function; the weights are shared."""
+    sigma_data = model.sigma_data if model.scale_input else 0.5  # scaled inputs depend on it
+    return model.reparameterized(BOUNDED[model.predicts], sigma_data)

@@ -5,9 +5,10 @@ from typing import ClassVar
 
 import torch
 
+from ..core.broadcast import like
 from ..core.denoiser import Sampling, ratio_of, with_second_time
 from ..core.errors import FastdiffError
-from ..core.schedule import Flow, like
+from ..core.schedule import Flow
 from .base import Law, LogitNormal, Method, bare
 from .diagnostics import by_level
 from .jvp import alike, jvp
@@ -33,17 +34,21 @@ class MeanFlow(Method):
 
     training: ClassVar[dict] = {"decay": "cosine"}
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.times.memory() is not None:
             raise FastdiffError(
-                "times: importance is for denoising, choose logit_normal, uniform or lognormal"
+                "times: importance is for denoising, choose logit_normal, uniform or lognormal", key="times"
             )
         if not 0 <= self.share < 1:
-            raise FastdiffError(f"share = {self.share}: expected a share of examples, 0 to less than 1")
+            raise FastdiffError(
+                f"share = {self.share}: expected a share of examples, 0 to less than 1", key="share"
+            )
         if not (self.p >= 0 and self.c > 0):
-            raise FastdiffError(f"p = {self.p}, c = {self.c}: expected p at least 0 and c above 0")
+            raise FastdiffError(f"p = {self.p}, c = {self.c}: expected p at least 0 and c above 0", key="p")
         if not 0 <= self.differences < 1:
-            raise FastdiffError(f"differences = {self.differences}: expected a stride, 0 to less than 1")
+            raise FastdiffError(
+                f"differences = {self.differences}: expected a stride, 0 to less than 1", key="differences"
+            )
 
     def student(self, model):
         return with_second_time(model)

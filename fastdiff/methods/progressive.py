@@ -9,9 +9,10 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from ..core.broadcast import like
 from ..core.denoiser import Sampling
 from ..core.errors import FastdiffError
-from ..core.schedule import Schedule, like
+from ..core.schedule import Schedule
 from .adversarial import Adversary, pulled
 from .base import Method, bare, per_sample
 
@@ -32,9 +33,9 @@ class Progressive(Method):
     training: ClassVar[dict] = {"ema": 0.0, "decay": "linear"}
     teaches: ClassVar[bool] = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.steps < 1:
-            raise FastdiffError(f"steps = {self.steps}: expected at least 1")
+            raise FastdiffError(f"steps = {self.steps}: expected at least 1", key="steps")
 
     def extras(self, student, teacher):
         return self.gan.extras(teacher, views=2)
@@ -98,10 +99,11 @@ class Stochastic(Progressive):
     the student's; from the last point, 1 / N, there is room for one.
     """
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.steps < 2:
             raise FastdiffError(
-                f"steps = {self.steps}: expected at least 2, as one step has no noise; choose progressive"
+                f"steps = {self.steps}: expected at least 2, as one step has no noise; choose progressive",
+                key="steps",
             )
 
     def walk(self, i):

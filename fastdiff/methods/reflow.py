@@ -22,9 +22,9 @@ class UShaped(Law):
 
     a: float = 4.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 < self.a < math.inf:
-            raise FastdiffError(f"times: u_shaped needs a above 0, got {self.a}")
+            raise FastdiffError(f"times: u_shaped needs a above 0, got {self.a}", key="times")
 
     def draw(self, rng, schedule, memory=None):
         side = (2 * rng.uniform() - 1) * math.sinh(self.a / 2)
@@ -43,14 +43,15 @@ class Reflow(Method):
 
     paired: ClassVar[bool] = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.times.memory() is not None:
             raise FastdiffError(
-                "times: importance is for denoising, choose u_shaped, uniform or logit_normal"
+                "times: importance is for denoising, choose u_shaped, uniform or logit_normal", key="times"
             )
         if isinstance(self.distance, LPIPS):
             raise FastdiffError(
-                "distance: reflow's is one of velocities, lpips is for images; choose squared_l2 or l1"
+                "distance: reflow's is one of velocities, lpips is for images; choose squared_l2 or l1",
+                key="distance",
             )
 
     def loss(self, turn, nets, batch, progress):

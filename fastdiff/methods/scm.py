@@ -7,9 +7,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from ..core.broadcast import like
 from ..core.denoiser import ratio_of
 from ..core.errors import FastdiffError
-from ..core.schedule import like
 from .base import Law, LogNormal, Method, bare, per_sample
 from .consistency import FEW, identity_at_data
 from .diagnostics import boundary, by_level
@@ -35,14 +35,14 @@ class SCT(Method):
 
     training: ClassVar[dict] = {"optimizer": "radam", "betas": (0.9, 0.99)}
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.times.memory() is not None:
             raise FastdiffError(
-                "times: importance is for denoising, choose lognormal, uniform or logit_normal"
+                "times: importance is for denoising, choose lognormal, uniform or logit_normal", key="times"
             )
         for name, least in (("warmup", 0), ("differences", 0)):
             if not getattr(self, name) >= least:
-                raise FastdiffError(f"{name} = {getattr(self, name)}: expected at least {least}")
+                raise FastdiffError(f"{name} = {getattr(self, name)}: expected at least {least}", key=name)
 
     def extras(self, student, teacher):
         identity_at_data(student)
@@ -126,7 +126,7 @@ class SCD(SCT):
 class Weighting(nn.Module):
     """The adaptive weighting's w: a cosine series in the angle, 0 before it learns."""
 
-    def __init__(self, terms: int = 16):
+    def __init__(self, terms: int = 16) -> None:
         super().__init__()
         self.series = nn.Linear(terms, 1, bias=False)
         nn.init.zeros_(self.series.weight)

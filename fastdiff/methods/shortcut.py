@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import torch
 
+from ..core.broadcast import like
 from ..core.denoiser import Sampling, with_second_time
 from ..core.ema import decay_at
 from ..core.errors import FastdiffError
-from ..core.schedule import like
 from .base import Method, bare, per_sample
 from .diagnostics import by_level
 from .meanflow import average_velocity
@@ -27,15 +27,15 @@ class Shortcut(Method):
     share: float = 0.125
     mu: float = 0.999
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.steps < 2 or self.steps & (self.steps - 1):
-            raise FastdiffError(f"steps = {self.steps}: expected a power of two, at least 2")
+            raise FastdiffError(f"steps = {self.steps}: expected a power of two, at least 2", key="steps")
         if not 0 < self.share < 1:
             raise FastdiffError(
-                f"share = {self.share}: expected a share of examples, above 0 and less than 1"
+                f"share = {self.share}: expected a share of examples, above 0 and less than 1", key="share"
             )
         if not 0 <= self.mu < 1:
-            raise FastdiffError(f"mu = {self.mu}: expected a decay, 0 to less than 1")
+            raise FastdiffError(f"mu = {self.mu}: expected a decay, 0 to less than 1", key="mu")
 
     def student(self, model):
         return with_second_time(model)

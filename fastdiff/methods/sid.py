@@ -25,10 +25,12 @@ class SiD(Matching):
 
     through: ClassVar[bool] = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if not -10 <= self.alpha <= 10:
-            raise FastdiffError(f"alpha = {self.alpha}: expected about 1, 0.5 to 1.2 in the paper")
+            raise FastdiffError(
+                f"alpha = {self.alpha}: expected about 1, 0.5 to 1.2 in the paper", key="alpha"
+            )
 
     def matching(self, nets, x, real, fake, t, logits):
         apart = real - fake

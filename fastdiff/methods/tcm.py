@@ -6,9 +6,9 @@ from typing import ClassVar
 
 import torch
 
+from ..core.broadcast import like
 from ..core.denoiser import Sampling
 from ..core.errors import FastdiffError
-from ..core.schedule import like
 from .base import Law, bare
 from .consistency import ECT
 from .jvp import alike
@@ -33,17 +33,19 @@ class TCM(ECT):
 
     teaches: ClassVar[bool] = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 < self.truncation <= getattr(self.times, "low", 0):
             raise FastdiffError(
                 f"truncation = {self.truncation}: expected times above it, {{name: student_t, low: "
-                f"{self.truncation}}}"
+                f"{self.truncation}}}",
+                key="truncation",
             )
         if not (0 < self.boundary_share < 1 and self.boundary_weight > 0):
             raise FastdiffError(
                 f"boundary_share = {self.boundary_share}, boundary_weight = {self.boundary_weight}: "
-                "expected a share above 0 and below 1, and a weight above 0"
+                "expected a share above 0 and below 1, and a weight above 0",
+                key="boundary_share",
             )
 
     def frozen(self, student, teacher):

@@ -46,7 +46,7 @@ class Uniform(Law):
     t_min: float = 1e-3
     t_top: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 <= self.t_min < self.t_top <= 1:
             raise FastdiffError(
                 f"times: uniform needs 0 <= t_min < t_top <= 1, got {self.t_min} and {self.t_top}"
@@ -89,7 +89,7 @@ class StudentT(Law):
     low: float = 1.0
     high: float = 80.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not (0 < self.low < self.high < math.inf and self.scale > 0 and self.df > 0):
             raise FastdiffError(
                 f"times: student_t needs 0 < low < high, scale and df above 0, got low = {self.low}, "
@@ -121,7 +121,7 @@ class KarrasIndex(Law):
     sigma_max: float = 80.0
     rho: float = 7.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.points < 2:
             raise FastdiffError(f"times: points = {self.points}, expected at least 2")
         if not (0 < self.sigma_min < self.sigma_max < math.inf and self.rho > 0):
@@ -191,7 +191,7 @@ class Importance(Law):
 class LossMemory(nn.Module):
     """A running second moment of the loss by time bin, the same on every process."""
 
-    def __init__(self, bins: int, decay: float):
+    def __init__(self, bins: int, decay: float) -> None:
         super().__init__()
         self.decay = decay
         self.register_buffer("moment", torch.zeros(bins, dtype=torch.float64))

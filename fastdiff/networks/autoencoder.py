@@ -2,7 +2,6 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers import ModelMixin
@@ -25,7 +24,7 @@ class Autoencoder:
 
     folder = "vae"
 
-    def __init__(self, module: ModelMixin, scale: Tensor | float = 1.0, shift: Tensor | float = 0.0):
+    def __init__(self, module: ModelMixin, scale: Tensor | float = 1.0, shift: Tensor | float = 0.0) -> None:
         self.module, self.scale, self.shift = module.eval().requires_grad_(False), scale, shift
         if type(module).__name__ == "VQModel":
             self.folder = "vqvae"  # as their pipelines call it
@@ -67,9 +66,6 @@ class Autoencoder:
             _name_or_path=""
         )  # or diffusers writes down the folder that it came from
         self.module.save_pretrained(folder / self.folder, max_shard_size="10000GB")
-
-    def __deepcopy__(self, memo: Any) -> "Autoencoder":
-        return self
 
     def shape_of(self, latent: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of the image behind latents of a shape; FastdiffError where they are none of its own."""

@@ -8,14 +8,15 @@ from diffusers.models.embeddings import get_timestep_embedding
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from ..core.broadcast import like
 from ..core.denoiser import Cond, told
 from ..core.errors import FastdiffError
-from ..core.schedule import like
+from ..core.network import Network
 
 PLANES = 16  # input channels that say one number, the second time or the weight of guidance
 
 
-class Backbone(nn.Module):
+class Backbone(Network):
     """A module of diffusers for images (B, C, H, W), whose first convolution, `stem`, may see more than x.
 
     After the C channels of the data come those of an image that x is conditioned on, fewer than PLANES; then
@@ -26,7 +27,7 @@ class Backbone(nn.Module):
 
     stem, each = "conv_in", 1
 
-    def __init__(self, module: ModelMixin, channels: int | None = None, guided: bool = False):
+    def __init__(self, module: ModelMixin, channels: int | None = None, guided: bool = False) -> None:
         super().__init__()
         self.module, self.guided = module, guided
         known = module.config.in_channels // self.each
@@ -55,7 +56,7 @@ class Backbone(nn.Module):
 
     def inputs(self, x: Tensor, t: Tensor, s: Tensor | None, cond: Cond) -> Tensor:
         """x and the channels beyond it."""
-        parts = [x, fitted(cond, self.image, x)] if self.image else [x]
+        parts = [x, fitted(cond, self.condition_channels, x)] if self.condition_channels else [x]
         numbers = [t - (t if s is None else s)] if self.jumps else []
         for number in [*numbers, told(t, cond)] if self.guided else numbers:
             waves = get_timestep_embedding(number, PLANES, downscale_freq_shift=0).to(x)
@@ -64,16 +65,16 @@ class Backbone(nn.Module):
 
     def labels(self, x: Tensor, cond: Cond) -> Tensor | None:
         """The classes (B,), the null class where none are given; None for a network without."""
-        if cond and "label" in cond and self.classes_known:
+        if cond and "label" in cond and self.num_classes:
             return cond["label"]
         if self.null_label is None:
-            if self.classes_known:
+            if self.num_classes:
                 raise FastdiffError("the network knows no null class: it needs labels")
             return None
         return torch.full((len(x),), self.null_label, device=x.device)
 
     @property
-    def classes_known(self) -> int | None:
+    def num_classes(self) -> int | None:
         """How many classes it takes; None where it takes no labels."""
         return self.null_label
 
@@ -89,7 +90,7 @@ class Backbone(nn.Module):
     def with_second_time(self) -> Self:
         """A copy that also sees s; until it is trained it does what this one does."""
         return self.around(
-            widened(self.module, self.stem, self.channels + self.image, self.each), self.guided
+            widened(self.module, self.stem, self.channels + self.condition_channels, self.each), self.guided
         )
 
     def with_guidance(self) -> Self:

@@ -23,7 +23,7 @@ class DigitFeatures(nn.Module):
 
     size, dims, classes = 8, 64, 10
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.trunk = nn.Sequential(
             block(1, 32), block(32, 32), nn.MaxPool2d(2),  # (n, 32, 4, 4)
@@ -52,7 +52,7 @@ class PictureFeatures(nn.Module):
 
     def __init__(
         self, size: int = 32, channels: int = 3, widths: tuple[int, ...] = (64, 128, 256), classes: int = 10
-    ):
+    ) -> None:
         super().__init__()
         self.size, self.channels, self.classes, self.dims = size, channels, classes, widths[-1]
         pairs = zip((channels, *widths), widths)

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from ..core.broadcast import like
 from ..core.denoiser import Cond, Denoiser
 from ..core.errors import FastdiffError
-from ..core.schedule import like
 
 SMALL = 4  # a side of an image that is not halved further
 BLOCKS = ("transformer_blocks", "blocks")  # of networks without a middle block: their lists of blocks
@@ -22,7 +22,7 @@ class Critic(nn.Module):
     samples that are judged each among its own; forward is told the kind (B,) of each.
     """
 
-    def __init__(self, widths: list[int], hidden: int = 128, kinds: int = 1):
+    def __init__(self, widths: list[int], hidden: int = 128, kinds: int = 1) -> None:
         super().__init__()
         self.heads = nn.ModuleList(
             nn.Sequential(nn.LayerNorm(width), nn.Linear(width, hidden), nn.SiLU(), nn.Linear(hidden, kinds))
@@ -45,7 +45,7 @@ class Discriminator(nn.Module):
     MLP.
     """
 
-    def __init__(self, shape: tuple[int, ...], classes: int = 0, hidden: int = 128):
+    def __init__(self, shape: tuple[int, ...], classes: int = 0, hidden: int = 128) -> None:
         super().__init__()
         if len(shape) not in (1, 3):
             raise FastdiffError(
@@ -80,7 +80,7 @@ def critic_on(model: Denoiser, names: tuple[str, ...], hidden: int, views: int =
 
 def empty(model: Denoiser, x: Tensor) -> dict[str, Tensor] | None:
     """Some condition for x that the network takes."""
-    channels = getattr(model.net, "image", 0)
+    channels = model.condition_channels
     cond = {"label": torch.zeros(len(x), dtype=torch.long, device=x.device)} if model.classes else {}
     return (cond | ({"image": x.new_zeros(len(x), channels, *x.shape[2:])} if channels else {})) or None
 
@@ -129,7 +129,8 @@ def named(net: nn.Module, name: str) -> nn.Module:
     except AttributeError:
         some = ", ".join([own for own, _ in net.named_modules() if own][:12])
         raise FastdiffError(
-            f"features: {name!r} is no module of {type(net).__name__}: choose from {some}, ..."
+            f"features: {name!r} is no module of {type(net).__name__}: choose from {some}, ...",
+            key="features",
         ) from None
 
 
@@ -141,4 +142,6 @@ def middle(net: nn.Module) -> str:
     for blocks in BLOCKS:
         if len(getattr(module, blocks, ())):
             return f"{prefix}{blocks}.{len(getattr(module, blocks)) // 2}"
-    raise FastdiffError(f"features: {type(net).__name__} has no middle that is known: name its modules")
+    raise FastdiffError(
+        f"features: {type(net).__name__} has no middle that is known: name its modules", key="features"
+    )

@@ -21,7 +21,9 @@ class DiT(Backbone):
 
     kind, folder, stem = "dit", "transformer", "pos_embed.proj"
 
-    def __init__(self, module: DiTTransformer2DModel, channels: int | None = None, guided: bool = False):
+    def __init__(
+        self, module: DiTTransformer2DModel, channels: int | None = None, guided: bool = False
+    ) -> None:
         super().__init__(module, channels, guided)
         for block in module.transformer_blocks:
             block.norm1.emb.class_embedder.dropout_prob = 0.0
@@ -69,9 +71,11 @@ def dit(
             f"dit expects square images (C, N, N), the data have shape {shape}; use unet or mlp"
         )
     if shape[1] % patch:
-        raise FastdiffError(f"patch: {patch} x {patch} does not divide images of {shape[1]} x {shape[2]}")
+        raise FastdiffError(
+            f"patch: {patch} x {patch} does not divide images of {shape[1]} x {shape[2]}", key="patch"
+        )
     if width % heads or width % 4:
-        raise FastdiffError(f"width: {width} is no multiple of 4 and of the {heads} heads")
+        raise FastdiffError(f"width: {width} is no multiple of 4 and of the {heads} heads", key="width")
     module = DiTTransformer2DModel(
         num_attention_heads=heads,
         attention_head_dim=width // heads,

@@ -27,7 +27,7 @@ class Perceptual(nn.Module):
     channel and averaged over places, are summed over stages.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.stages, width = nn.ModuleList(), 3
         for out, count in STAGES:

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from ..core.denoiser import Cond, told
 from ..core.errors import FastdiffError
+from ..core.network import Network
 
 
-class MLP(ModelMixin, ConfigMixin):
+class MLP(ModelMixin, ConfigMixin, Network):
     """Vectors (B, dims); the time enters every block through sines and cosines.
 
     So does t - s of one of two times, and the weight of guidance of one that is told it (guided).
@@ -31,7 +32,7 @@ class MLP(ModelMixin, ConfigMixin):
         learned_variance: bool = False,
         two_times: bool = False,
         guided: bool = False,
-    ):
+    ) -> None:
         super().__init__()
         self.time = from_waves(width)
         self.gap = from_waves(width) if two_times else None

@@ -3,14 +3,15 @@
 import torch
 from torch import Tensor, nn
 
+from ..core.broadcast import like
 from ..core.denoiser import Cond, Denoiser
-from ..core.schedule import Schedule, like
+from ..core.schedule import Schedule
 
 
 class PosteriorMean(nn.Module):
     """E[x0 | x_t] for x0 ~ sum_k weights_k N(means_k, stds_k^2 I)."""
 
-    def __init__(self, means: Tensor, stds: Tensor, weights: Tensor, schedule: Schedule):
+    def __init__(self, means: Tensor, stds: Tensor, weights: Tensor, schedule: Schedule) -> None:
         super().__init__()
         self.schedule = schedule
         for name, value in (
@@ -36,7 +37,7 @@ class PosteriorMean(nn.Module):
 class GaussianMixture(Denoiser):
     """Exact model of a mixture: means (K, *shape), stds (K,), weights (K,)."""
 
-    def __init__(self, means: Tensor, stds: Tensor, weights: Tensor, schedule: Schedule):
+    def __init__(self, means: Tensor, stds: Tensor, weights: Tensor, schedule: Schedule) -> None:
         net = PosteriorMean(means, stds, weights, schedule)
         super().__init__(net, schedule, "x0", shape=tuple(means.shape[1:]), time_input="time")
 
@@ -44,7 +45,7 @@ class GaussianMixture(Denoiser):
 class Points(GaussianMixture):
     """Exact model of a finite data set: data (K, *shape), all equally likely."""
 
-    def __init__(self, data: Tensor, schedule: Schedule):
+    def __init__(self, data: Tensor, schedule: Schedule) -> None:
         super().__init__(
             data, torch.zeros(len(data), dtype=data.dtype), torch.ones(len(data), dtype=data.dtype), schedule
         )

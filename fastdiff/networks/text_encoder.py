@@ -38,7 +38,7 @@ class TextEncoder:
     parts: the pipeline's own, by their names there, and its settings; what else it would have is left out (left_out).
     """
 
-    def __init__(self, kind: str, **parts: Any):
+    def __init__(self, kind: str, **parts: Any) -> None:
         import diffusers
 
         theirs = getattr(diffusers, kind)
@@ -114,9 +114,6 @@ class TextEncoder:
     def width(self) -> int:
         """Of the text that it encodes."""
         return self.null(1)["text"].shape[-1]
-
-    def __deepcopy__(self, memo: Any) -> "TextEncoder":
-        return self
 
     def to(self, device: torch.device | str) -> "TextEncoder":
         """Itself, on a device: where it encodes, and where what it makes of prompts lies."""

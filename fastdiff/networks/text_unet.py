@@ -27,7 +27,7 @@ class TextUNet(UNet):
 
     kind = "text_unet"
 
-    def __init__(self, module: UNet2DConditionModel, channels: int | None = None, pixels: int = 8):
+    def __init__(self, module: UNet2DConditionModel, channels: int | None = None, pixels: int = 8) -> None:
         super().__init__(module, channels)
         self.pixels = pixels
 
@@ -135,7 +135,7 @@ def text_unet(
     if bad := [
         c for c, n in zip(channels, sizes, strict=True) if (n in attention or n == sizes[-1]) and c % heads
     ]:
-        raise FastdiffError(f"heads: {bad[0]} channels do not part into {heads}")
+        raise FastdiffError(f"heads: {bad[0]} channels do not part into {heads}", key="heads")
     return TextUNet(
         UNet2DConditionModel(
             sample_size=shape[1] if shape[1] == shape[2] else shape[1:],

@@ -44,7 +44,7 @@ class PixArt(Transformer):
 
     def __init__(
         self, module: ModelMixin, channels: int | None = None, guided: bool = False, pixels: int = 8
-    ):
+    ) -> None:
         super().__init__(module, channels, guided)
         self.pixels = pixels
 

@@ -23,7 +23,7 @@ class UNet(Backbone):
 
     kind = folder = "unet"
 
-    def __init__(self, module: UNet2DModel, channels: int | None = None, guided: bool = False):
+    def __init__(self, module: UNet2DModel, channels: int | None = None, guided: bool = False) -> None:
         super().__init__(module, channels, guided)
         if self.embedded:
             module.class_embedding.register_forward_pre_hook(in_own_dtype)
@@ -45,7 +45,7 @@ class UNet(Backbone):
         return self.module.config.class_embed_type == "timestep"
 
     @property
-    def classes_known(self) -> int | None:
+    def num_classes(self) -> int | None:
         """How many classes it takes; None where it takes no labels."""
         rows = self.module.config.num_class_embeds
         return rows and rows - (self.null_label is not None)
@@ -58,19 +58,17 @@ class UNet(Backbone):
 
     def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, cond: Cond = None) -> Tensor:
         return self.module(
-            self.inputs(x, t, s, cond), t, class_labels=self.classes(x, t, s, cond), return_dict=False
+            self.inputs(x, t, s, cond), t, class_labels=self.class_inputs(x, t, s, cond), return_dict=False
         )[0]
 
-    def classes(self, x: Tensor, t: Tensor, s: Tensor | None, cond: Cond) -> Tensor | None:
+    def class_inputs(self, x: Tensor, t: Tensor, s: Tensor | None, cond: Cond) -> Tensor | None:
         """What the module takes for classes: t - s where that has their place."""
         return t - (t if s is None else s) if self.embedded else self.labels(x, cond)
 
     def with_second_time(self) -> Self:
         """A copy that also sees s; until it is trained it does what this one does."""
         module = self.module
-        if (
-            self.classes_known or module.config.time_embedding_type != "positional"
-        ):  # others know no t - s = 0
+        if self.num_classes or module.config.time_embedding_type != "positional":  # others know no t - s = 0
             return super().with_second_time()
         return self.around(
             grown(module, "class_embedding.linear_2", class_embed_type="timestep"), self.guided
@@ -109,7 +107,7 @@ def unet(
         channels[-1]
     ] * middle_attention
     if head and (bad := [c for c in attending if c % head]):
-        raise FastdiffError(f"head: {bad[0]} channels are no heads of {head}")
+        raise FastdiffError(f"head: {bad[0]} channels are no heads of {head}", key="head")
     down, up = (
         ("DownBlock2D", "UpBlock2D")
         if resampling == "conv"
@@ -145,8 +143,11 @@ def resolutions(name: str, shape: tuple[int, ...], channels: tuple[int, ...], gr
         raise FastdiffError(f"{name} expects images (C, H, W), the data have shape {shape}; use mlp")
     if any(n % (1 << (len(channels) - 1)) for n in shape[1:]):
         raise FastdiffError(
-            f"channels: {len(channels)} resolutions cannot halve images of {shape[1]} x {shape[2]}"
+            f"channels: {len(channels)} resolutions cannot halve images of {shape[1]} x {shape[2]}",
+            key="channels",
         )
     if bad := [c for c in channels if c % groups]:
-        raise FastdiffError(f"channels: {bad[0]} is no multiple of the {groups} groups of the group norm")
+        raise FastdiffError(
+            f"channels: {bad[0]} is no multiple of the {groups} groups of the group norm", key="channels"
+        )
     return [shape[1] >> i for i in range(len(channels))]

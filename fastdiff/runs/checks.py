@@ -14,7 +14,7 @@ def check_data(what: str, model: Denoiser | None, data: Any, raw: bool = False) 
     shape = model and tuple(model.shape if raw else model.image_shape)
     if model and shape != tuple(data.shape):
         raise FastdiffError(f"{what} makes samples of shape {shape}, the data have {tuple(data.shape)}")
-    needed = getattr(model.net, "image", 0) if model else 0
+    needed = model.condition_channels if model else 0
     if needed and (data.image is None or data.image.shape[1] != needed):
         raise FastdiffError(
             f"{what} is conditioned on images of {needed} channels, the data {data.name} bring "
@@ -29,7 +29,7 @@ def check_data(what: str, model: Denoiser | None, data: Any, raw: bool = False) 
 
 def check_base(stage: Stage, model: Denoiser, base: Denoiser, data: Readable) -> None:
     """Refuse a cascade whose base does not make the images that its upper model learns from."""
-    if not getattr(model.net, "image", 0):
+    if not model.condition_channels:
         raise FastdiffError(
             f"stage {stage.name}.base: this model is conditioned on no image: set `image` of its network"
         )

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from ..core.errors import FastdiffError
-from ..core.files import LEVELS
+from ..core.files import MAX_JSON_DEPTH
 from ..core.validation import dotted
 
 MOST = 100_000  # values of a recipe
@@ -104,7 +104,7 @@ def override(source: dict[str, Any], assignment: str) -> None:
     if not sign or not all(keys.split(".")):
         raise FastdiffError(f"override {assignment!r}: expected key=value, for example train.lr=3e-4")
     *parents, last = keys.split(".")
-    if len(parents) > LEVELS:
+    if len(parents) > MAX_JSON_DEPTH:
         raise FastdiffError(f"override {assignment!r:.80}: no setting lies below {len(parents)} others")
     for parent in parents:
         if isinstance(source.get(parent), str):  # method: progressive -> {name: progressive}

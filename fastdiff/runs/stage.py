@@ -28,7 +28,8 @@ from ..io.licences import lineage
 from ..io.load import ABOUT, about, load
 from ..methods import Progress as Clock
 from ..networks.lora import twin
-from ..samplers.generate import plan, sample
+from ..samplers.generate import sample
+from ..samplers.plan import plan
 from ..training import malloc as heap
 from ..training import pairs
 from ..training.loop import Training
@@ -197,7 +198,7 @@ def networks(run: Run, stage: Stage, stored: Readable | None) -> tuple[Denoiser,
     if stage.base:
         check_base(stage, student, load(where(stage.base, run.folder)), run.dataset)
     student.sampling = stage.method.sampling()
-    plan(student, None, None, None, {})  # what cannot be sampled is not worth training
+    plan(student)  # what cannot be sampled is not worth training
     stage.method.ready(student.shape, run.accelerator.device)
     return student, teacher
 
@@ -308,6 +309,6 @@ def draw(model: Denoiser, run: Run, path: Path) -> None:
             guidance=usual_guidance(model),
             labels=torch.arange(SHOWN) % classes if classes else None,
             prompts=[data.captions[i] for i in of.tolist()] if model.text and data.captions else None,
-            image=as_floats(data.image[of]) if getattr(model.net, "image", 0) and not model.base else None,
+            image=as_floats(data.image[of]) if model.condition_channels and not model.base else None,
         )
         save(picture(shown, zoom=4), path)

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 
 from ..core.errors import FastdiffError
-from ..core.files import read_object, written
+from ..core.files import read_object, strict_json
 from .recipe_file import parse
 
 FILE = "status.json"
@@ -42,7 +42,7 @@ def note(folder: str | Path, **what: Any) -> None:
     said = {**what, "pid": os.getpid(), "host": socket.gethostname(), "time": time.time()}
     with suppress(OSError):
         scratch = path.with_name(f".{FILE}.new")
-        scratch.write_text(written(said) + "\n")
+        scratch.write_text(strict_json(said) + "\n")
         scratch.replace(path)
 
 
@@ -51,7 +51,7 @@ def status(folder: str | Path) -> dict[str, Any]:
 
     name, done (stages), rows (measured), state ({stage, step} of the newest that a stage not done would
     resume from, or None), alive (None where the process is on another host), silent (seconds since it was
-    heard), crash (a report written after that), collapsed (by stage, the share of the data that its samples
+    heard), crash (a report strict_json after that), collapsed (by stage, the share of the data that its samples
     cover, where that is too small), and what the last note said; keys that nobody told of are absent.
     """
     folder = Path(folder).expanduser()

@@ -15,9 +15,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..core.broadcast import blend, like
 from ..core.errors import FastdiffError
 from ..core.guidance import Guided
-from ..core.schedule import blend, like
 from .state import State, traits
 
 SHORTEST = 1e-10  # radians: no tolerance that can be met asks for such steps

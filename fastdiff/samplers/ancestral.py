@@ -59,7 +59,7 @@ def share(p: Prediction) -> Tensor:
     return (p.extra + 1).div_(2)
 
 
-@traits(order="1", noise="where eta > 0", jumps=True)
+@traits(order="1", noise_option="eta", jumps=True)
 def ddim(
     denoise: Guided,
     x: Tensor,
@@ -80,9 +80,7 @@ def ddim(
         variance = min(
             sigma_s**2, (eta * sigma_s / sigma_t) ** 2 * (sigma_t**2 - (alpha_t / alpha_s * sigma_s) ** 2)
         )
-        # alpha_s x0 + (what is left of sigma_s) eps, with eps = (x - alpha_t x0) / sigma_t.
-        turn = sqrt(sigma_s**2 - variance) / sigma_t
-        x = p.blend(turn, alpha_s - turn * alpha_t) if sigma_s > 0 else p.x0
+        x = p.combine(x0=alpha_s, eps=sqrt(sigma_s**2 - variance)) if sigma_s > 0 else p.x0
         if variance > 0:
             x = x.add_(randn(x), alpha=sqrt(variance))
         yield State(s, x, p)

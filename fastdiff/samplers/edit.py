@@ -1,6 +1,7 @@
 """Images as conditions: edits that start from a noised image, and inpainting, through the interface of every sampler."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from inspect import signature
 from typing import Any
@@ -8,14 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..core.broadcast import blend, like
 from ..core.denoiser import Denoiser, Prediction
 from ..core.errors import FastdiffError
 from ..core.guidance import Guided
-from ..core.schedule import Schedule, blend, like
+from ..core.schedule import Schedule
 from ..core.validation import named, spelled
 from . import SAMPLERS, State
 from .ancestral import Randn
-from .generate import Watch, conditions, generate, plan, rows_of
+from .generate import Watch, conditions, generate, rows_of
+from .plan import plan
 from .time_grids import Spacing, listed
 
 
@@ -71,30 +74,24 @@ def edit(
     ):
         if wrong:
             raise FastdiffError(line)
-    sampler, times, options = plan(
-        model, sampler, steps, truncated(spacing, model, strength) if strength < 1 else spacing, options
-    )
-    cond = conditions(model, len(image), labels, prompts, upon, guidance, options)
+    if strength < 1:
+        spacing = truncated(spacing, model, strength)
+    way = plan(model, sampler, steps, spacing, options)
+    cond = conditions(model, len(image), labels, prompts, upon, guidance, way.guidance_options)
     image, made, own = image.to(model.device), [], torch.arange(len(image))[share[0] :: share[1]]
     mask = None if mask is None else known_region(mask.to(model.device), image)
     begun = model.latent.encode(image)[0] if model.latent else image
     for rows in own.split(batch):
-        draw, wrap = sampler, None
+        walk, wrap = way, None
         if mask is not None and resamplings:
-            draw = partial(
-                repaint,
-                image=image[rows],
-                mask=mask[rows],
-                sampler=sampler,
-                resamplings=resamplings,
-                jump=jump,
-            )
+            known = {"image": image[rows], "mask": mask[rows]}
+            run = partial(repaint, **known, sampler=way.sampler, resamplings=resamplings, jump=jump)
+            walk = replace(way, sampler=run)
         elif mask is not None:
             wrap = partial(Inpaint, image=image[rows], mask=mask[rows])
         made += generate(
             model,
-            draw,
-            times,
+            walk,
             rows,
             seed=seed,
             cond=rows_of(cond, rows),
@@ -103,7 +100,6 @@ def edit(
             start=begun[rows] if strength < 1 else None,
             wrap=wrap,
             watch=watch,
-            **options,
         )
     x = torch.cat([image[:0], *(part.x for part in made)])
     return x if mask is None else torch.where(mask[own], image[own].to(x), x)
@@ -129,7 +125,7 @@ class Inpaint:
     Deterministic: along DDIM the known region is alpha image + sigma (its own first noise), and at the end the image.
     """
 
-    def __init__(self, denoise: Guided, image: Tensor, mask: Tensor):
+    def __init__(self, denoise: Guided, image: Tensor, mask: Tensor) -> None:
         self.denoise, self.image, self.known = denoise, image, known_region(mask, image)
 
     @property

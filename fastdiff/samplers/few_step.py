@@ -26,7 +26,7 @@ def consistency(
         yield State(s, x, p)
 
 
-@traits(order="1", noise="where gamma > 0", jumps=True)
+@traits(order="1", noise_option="gamma", jumps=True)
 def gamma(
     denoise: Guided, x: Tensor, times: Tensor, *, gamma: float = 0.0, randn: Randn = torch.randn_like
 ) -> Iterator[State]:

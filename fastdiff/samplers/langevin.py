@@ -7,10 +7,10 @@ from math import sqrt
 import torch
 from torch import Tensor
 
+from ..core.broadcast import blend
 from ..core.denoiser import Prediction
 from ..core.errors import FastdiffError
 from ..core.guidance import Guided
-from ..core.schedule import blend
 from .ancestral import Randn
 from .state import State, traits
 

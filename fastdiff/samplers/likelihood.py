@@ -10,10 +10,11 @@ import math
 import torch
 from torch import Tensor
 
+from ..core.broadcast import like
 from ..core.denoiser import Cond, Denoiser, ratio_of
 from ..core.errors import FastdiffError
 from ..core.rng import SampleRng
-from ..core.schedule import DDPM, like
+from ..core.schedule import DDPM
 from .adaptive import DORMAND_PRINCE, SHORTEST, total
 
 
@@ -105,7 +106,7 @@ def check(model: Denoiser, levels: int | None, probes: int, ratio_min: float) ->
 class Field:
     """dz/du and its divergence per dimension, of rows (z, log-density per dimension) (B, D + 1) at u (B,)."""
 
-    def __init__(self, model: Denoiser, cond: Cond, along: Tensor, share: float):
+    def __init__(self, model: Denoiser, cond: Cond, along: Tensor, share: float) -> None:
         self.model, self.cond, self.along, self.share = model, cond, along, share
         alpha, sigma = model.schedule.alpha_sigma(torch.tensor(model.schedule.t_max, dtype=torch.float64))
         self.end = math.atan2(sigma, alpha)

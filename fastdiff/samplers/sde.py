@@ -7,10 +7,11 @@ from math import inf, isfinite, log, sqrt
 import torch
 from torch import Tensor
 
+from ..core.broadcast import blend
 from ..core.denoiser import ratio_of
 from ..core.errors import FastdiffError
 from ..core.guidance import Guided
-from ..core.schedule import Schedule, blend
+from ..core.schedule import Schedule
 from ..core.validation import Bound
 from .ancestral import Randn, ddim
 from .state import State, traits
@@ -23,7 +24,7 @@ def raised(schedule: Schedule, times: Tensor, factor: float, low: float, high: f
     return torch.where(within, schedule.time_of(factor * ratio).clamp(max=schedule.t_max), times)
 
 
-@traits(order="2", nfe="2, from alpha = 0 or into data 1", noise="where churn > 0")
+@traits(order="2", nfe="2, from alpha = 0 or into data 1", noise_option="churn")
 def edm(
     denoise: Guided,
     x: Tensor,
@@ -60,7 +61,7 @@ def edm(
         yield State(s, x, p)
 
 
-@traits(order="2", noise="where eta > 0")
+@traits(order="2", noise_option="eta")
 def dpmpp_2m_sde(
     denoise: Guided, x: Tensor, times: Tensor, *, eta: float = 1.0, randn: Randn = torch.randn_like
 ) -> Iterator[State]:
@@ -86,7 +87,7 @@ def dpmpp_2m_sde(
         yield State(s, x, p)
 
 
-@traits(order="1", noise="where eta > 0", jumps=True)
+@traits(order="1", noise_option="eta", jumps=True)
 def euler_ancestral(
     denoise: Guided, x: Tensor, times: Tensor, *, eta: float = 1.0, randn: Randn = torch.randn_like
 ) -> Iterator[State]:

@@ -1,6 +1,8 @@
-"""What a sampler yields, and what is known of it before it runs."""
+"""States that samplers yield, and traits: what is known of a sampler before it runs."""
 
 from collections.abc import Callable, Iterator
+from inspect import signature
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -8,32 +10,70 @@ from ..core.denoiser import Prediction
 
 
 class State:
-    """The time reached, the sample x there, and the clean prediction x0 it came from; unpacks as (t, x, x0)."""
+    """A sample on its way: the time reached, x there, and the clean prediction x0 it came from.
+
+    Unpacks as (t, x, x0). A Prediction as x0 computes its clean data at first use.
+    """
 
     def __init__(self, t: Tensor, x: Tensor, x0: Tensor | Prediction):
-        self.t, self.x, self._x0 = t, x, x0
+        self.t = t
+        self.x = x
+        self._x0 = x0
 
     @property
     def x0(self) -> Tensor:
-        return (
-            self._x0.x0 if isinstance(self._x0, Prediction) else self._x0
-        )  # a prediction's x0 is made when asked for
+        """The clean prediction (B, ...)."""
+        return self._x0.x0 if isinstance(self._x0, Prediction) else self._x0
 
     def __iter__(self) -> Iterator[Tensor]:
         return iter((self.t, self.x, self.x0))
 
 
-def traits(
-    order: str, nfe: str = "1", noise: str = "none", *, jumps: bool = False, adaptive: bool = False
-) -> Callable[[Callable], Callable]:
-    """What is known of a sampler: order of accuracy, network evaluations a step, when fresh noise is drawn.
+class Traits(NamedTuple):
+    """Properties of a sampler.
 
-    jumps: it asks where a model jumps to, never for a slope. adaptive: it takes times of its own between the
-    grid's ends.
+    Args:
+        order: order of accuracy, as text.
+        nfe: network evaluations of a step, as text.
+        noise: when fresh noise is drawn, as text.
+        noise_option: an option; the sampler draws fresh noise where it is above 0.
+        noise_default: that option's default.
+        jumps: whether it evaluates a model only for where to jump, never for the slope at a time.
+        adaptive: whether it takes times of its own between the grid's ends.
     """
 
+    order: str
+    nfe: str = "1"
+    noise: str = "none"
+    noise_option: str | None = None
+    noise_default: float = 0.0
+    jumps: bool = False
+    adaptive: bool = False
+
+    def draws_noise(self, options: dict[str, float]) -> bool:
+        """Return whether a run with these options draws fresh noise on the way."""
+        if self.noise_option is not None:
+            return options.get(self.noise_option, self.noise_default) > 0
+        return self.noise != "none"
+
+
+def traits(
+    order: str,
+    nfe: str = "1",
+    noise: str = "none",
+    noise_option: str | None = None,
+    jumps: bool = False,
+    adaptive: bool = False,
+) -> Callable[[Callable], Callable]:
+    """Return a decorator that gives a sampler its `traits`; see Traits for the arguments."""
+
     def mark(sampler: Callable) -> Callable:
-        sampler.traits = {"order": order, "nfe": nfe, "noise": noise, "jumps": jumps, "adaptive": adaptive}
+        if noise_option is None:
+            sampler.traits = Traits(order, nfe, noise, jumps=jumps, adaptive=adaptive)
+        else:
+            default = signature(sampler).parameters[noise_option].default
+            when = f"where {noise_option} > 0"
+            sampler.traits = Traits(order, nfe, when, noise_option, default, jumps, adaptive)
         return sampler
 
     return mark

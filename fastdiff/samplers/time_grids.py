@@ -146,7 +146,7 @@ def time_grid(schedule: Schedule, steps: int, spacing: Spacing = "uniform", **op
     the grid begins and ends.
     """
     if not 1 <= steps <= MOST_STEPS:
-        raise FastdiffError(f"steps = {steps}: expected at least 1, and at most {MOST_STEPS}")
+        raise FastdiffError(f"steps = {steps}: expected at least 1, and at most {MOST_STEPS}", key="steps")
     times = listed(spacing)
     if times is not None:
         if options:
@@ -184,7 +184,8 @@ def written(schedule: Schedule, steps: int, times: list[float]) -> Tensor:
     times = times[:-1] if times and times[-1] == 0 else times
     if len(times) != steps:
         raise FastdiffError(
-            f"spacing: {len(times)} times for {steps} steps, expected one a step; the last 0 may be missing"
+            f"spacing: {len(times)} times for {steps} steps, expected one a step; the last 0 may be missing",
+            key="spacing",
         )
     grid = torch.tensor([*times, 0.0], dtype=torch.float64)
     if not (grid.diff() < 0).all() or times[0] > schedule.t_max:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,8 +11,8 @@ from torch import Tensor
 
 from ..core.denoiser import Cond, Denoiser, ratio_of
 from ..core.errors import FastdiffError
-from . import SAMPLERS
-from .generate import generate, plan
+from .generate import generate
+from .plan import plan
 from .time_grids import Spacing
 
 GOLDEN = (math.sqrt(5) - 1) / 2
@@ -49,21 +50,19 @@ def search_times(
     for what, value, least in (("n", n, 1), ("rounds", rounds, 1), ("tries", tries, 2)):
         if value < least:
             raise FastdiffError(f"{what} = {value}: expected at least {least}")
-    sampler, start, options = plan(model, sampler, steps, spacing, options)
-    if start[-1] > 0 or SAMPLERS[sampler].traits["adaptive"]:
+    first = plan(model, sampler, steps, spacing, options)
+    if first.times[-1] > 0 or first.run.traits.adaptive:
         raise FastdiffError("search: expected a grid that ends at 0 and a sampler that walks it")
 
     def found(times: Tensor) -> Found:
         made = generate(
             model,
-            sampler,
-            times,
+            replace(first, times=times),
             torch.arange(n),
             seed=seed,
             cond=cond,
             guidance=guidance,
             batch=batch,
-            **options,
         )
         value = float(metric(torch.cat([part.x for part in made])))
         return Found(times, math.inf if math.isnan(value) else value)
@@ -72,7 +71,7 @@ def search_times(
         ratio = torch.tensor(math.tan(angle), dtype=torch.float64)
         return found(torch.cat([times[:i], model.schedule.time_of(ratio)[None], times[i + 1 :]]))
 
-    best = found(start)
+    best = found(first.times)
     if best.value == math.inf:
         raise FastdiffError(
             "the metric of the first grid is not finite: start from another spacing, or mend the metric"

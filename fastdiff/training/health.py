@@ -26,7 +26,9 @@ class Health:
     coverages: the latest shares of the data that the log says to be covered, in the second half of a training.
     """
 
-    def __init__(self, folder: Path, dataset: Readable, seed: int, skips: int, accelerator: Accelerator):
+    def __init__(
+        self, folder: Path, dataset: Readable, seed: int, skips: int, accelerator: Accelerator
+    ) -> None:
         self.folder, self.dataset, self.seed, self.skips, self.accelerator = (
             folder,
             dataset,

@@ -17,7 +17,7 @@ class Log:
     Only the main process writes; lines after the step that is gone on from are cut off.
     """
 
-    def __init__(self, folder: Path, step: int, images: int, accelerator: Accelerator):
+    def __init__(self, folder: Path, step: int, images: int, accelerator: Accelerator) -> None:
         self.device, self.images, self.since = accelerator.device, images, time.monotonic()
         self.files = []
         if accelerator.is_main_process:

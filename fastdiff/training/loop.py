@@ -64,7 +64,7 @@ class Training:
         folder: Path,
         accelerator: Accelerator,
         signals: Signals | None = None,
-    ):
+    ) -> None:
         if config.batch % (config.accumulate * accelerator.num_processes):
             raise FastdiffError(
                 f"train.batch = {config.batch} does not divide by accumulate {config.accumulate} x "

@@ -19,7 +19,8 @@ from ..core.rng import SampleRng
 from ..data.registry import Dataset, Readable
 from ..data.shards import checksum, forget_damaged, said, store
 from ..samplers import SAMPLERS
-from ..samplers.generate import generate, plan
+from ..samplers.generate import generate
+from ..samplers.plan import SamplingPlan, plan
 
 FILE, PARTS = "pairs.safetensors", "parts"
 PART = 4096  # pairs in a part: what a kill can cost
@@ -36,25 +37,24 @@ class Pairs:
     spacing: str | None = None  # the teacher's own
     seed: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for what, least, most in (("n", 1, 10**8), ("steps", 1, 10**6), ("seed", 0, 2**63 - 1)):
             if not least <= getattr(self, what) <= most:
-                raise FastdiffError(f"{what} = {getattr(self, what)}: expected {least} to {most}")
+                raise FastdiffError(f"{what} = {getattr(self, what)}: expected {least} to {most}", key=what)
 
-    def plan(self, model: Denoiser) -> tuple[Any, ...]:
-        """The sampler, its grid and its options for a teacher; one that draws noise on the way is refused."""
-        if model.text or getattr(model.net, "image", 0):
+    def plan(self, model: Denoiser) -> SamplingPlan:
+        """Return how a teacher is sampled; FastdiffError for a sampler that draws noise on the way."""
+        if model.text or model.condition_channels:
             raise FastdiffError(
                 "pairs: this teacher is told prompts or an image, of which pairs hold nothing"
             )
-        name, times, options = plan(model, self.sampler, self.steps, self.spacing, {})
-        fresh = SAMPLERS[name].traits["noise"]  # none, "every step", or "where eta > 0"
-        if fresh != "none" and not (fresh.startswith("where") and not options.get(fresh.split()[1])):
+        way = plan(model, self.sampler, self.steps, self.spacing)
+        if SAMPLERS[way.sampler].traits.draws_noise(way.sampler_options):
             raise FastdiffError(
                 f"pairs: sampler {self.sampler} draws noise on the way, and a pair's sample is made of its "
                 "noise alone: choose heun, ddim or another that draws none"
             )
-        return name, times, options
+        return way
 
 
 def write(
@@ -87,16 +87,16 @@ def write(
 
 
 def make(
-    model: Denoiser, way: tuple[Any, ...], seed: int, numbers: Tensor, accelerator: Accelerator
+    model: Denoiser, way: SamplingPlan, seed: int, numbers: Tensor, accelerator: Accelerator
 ) -> tuple[dict[str, Tensor], float]:
     """Pairs of these numbers, whole on every process, and the teacher's evaluations that they cost."""
-    (sampler, times, options), world, count = way, accelerator.num_processes, len(numbers)
+    world, count = accelerator.num_processes, len(numbers)
     own = numbers[
         (torch.arange(ceil(count / world)) * world + accelerator.process_index).clamp(max=count - 1)
     ]
     labels = None if model.classes is None else own % model.classes
     cond = None if labels is None else {"label": labels}
-    made = list(generate(model, sampler, times, own, seed=seed, cond=cond, decoded=False, **options))
+    made = list(generate(model, way, own, seed=seed, cond=cond, decoded=False))
     columns = {
         "x0": torch.cat([part.x.float() for part in made]),
         "eps": SampleRng(seed, own, accelerator.device).normal(model.shape),

@@ -16,7 +16,7 @@ from .placement import laid, whole
 class Role:
     """The weights that are trained of a network, and what updates them. config: the training's, with the role's own."""
 
-    def __init__(self, weights: list[nn.Parameter], config: TrainConfig):
+    def __init__(self, weights: list[nn.Parameter], config: TrainConfig) -> None:
         self.weights, self.config = weights, config
         self.optimizer = OPTIMIZERS[config.optimizer](
             weights, config.lr, betas=config.betas, weight_decay=config.weight_decay

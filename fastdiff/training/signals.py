@@ -16,7 +16,7 @@ AGAIN = 0.5  # seconds: a signal repeated so soon is the same one, which a launc
 class Signals:
     """What was asked for. Where nobody heeds it (no training goes on) an end comes by an exception, at once."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.stop: str | None = None  # the signal's name
         self.save = self.heeds = False
         self.at = 0.0

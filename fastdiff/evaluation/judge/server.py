@@ -44,7 +44,7 @@ def serve(
 class Sitting:
     """One rater's way through the questions; an answer is on disk before the next question is asked."""
 
-    def __init__(self, run_dir: str | Path, questions: list[Question], rater: str):
+    def __init__(self, run_dir: str | Path, questions: list[Question], rater: str) -> None:
         self.run_dir, self.questions, self.rater = Path(run_dir), questions, rater
         self.lock = threading.Lock()
         times = {record["key"]: record["time"] for record in given(self.run_dir)}
@@ -123,7 +123,7 @@ def page(state: dict, side: int, nonce: str) -> str:
 class Server(ThreadingHTTPServer):
     """The page of one sitting, on the loopback interface; `url` holds a secret without which nothing is answered."""
 
-    def __init__(self, sitting: Sitting, port: int = 0):
+    def __init__(self, sitting: Sitting, port: int = 0) -> None:
         try:
             super().__init__(("127.0.0.1", port), _Handler)
         except (OSError, OverflowError) as error:

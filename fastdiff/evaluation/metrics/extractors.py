@@ -35,7 +35,9 @@ URLS = {"vgg16": VGG16_Weights.IMAGENET1K_V1.url, INCEPTION: URL_INCEPTION_V3} |
 class DigitsExtractor(FeatureExtractorBase):
     """A classifier of ours as torch-fidelity's extractor "digits"; its weights path is the network's folder."""
 
-    def __init__(self, name: str, features_list: list[str], feature_extractor_weights_path: str, **kwargs):
+    def __init__(
+        self, name: str, features_list: list[str], feature_extractor_weights_path: str, **kwargs
+    ) -> None:
         super().__init__(name, features_list)
         self.net, self.info = load_features(feature_extractor_weights_path)
 
@@ -60,7 +62,7 @@ class DigitsExtractor(FeatureExtractorBase):
 class SpatialInception(FeatureExtractorInceptionV3):
     """torch-fidelity's Inception-v3 with the spatial features of sFID: seven maps of mixed_6/conv, 17 x 17."""
 
-    def __init__(self, name: str, features_list: list[str], **kwargs):
+    def __init__(self, name: str, features_list: list[str], **kwargs) -> None:
         super().__init__(name, ["2048", "logits_unbiased"], **kwargs)
         self.asked, self.spatial = features_list, None
         self.Mixed_6d.branch1x1.register_forward_hook(self._keep)
@@ -93,7 +95,7 @@ class Extractor:
     classes: int | None = None
     fingerprint: str = field(init=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         digest = hashlib.sha256(f"{VERSION} {self.name} {self.layers}".encode())
         for key, tensor in sorted(self.net.state_dict().items()):
             digest.update(key.encode() + tensor.cpu().contiguous().numpy().tobytes())

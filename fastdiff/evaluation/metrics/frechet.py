@@ -9,7 +9,7 @@ from ...core.errors import FastdiffError
 class Statistics:
     """Count, sum and outer sum of features (n, d), in float64 on the CPU; sums of parts are the sum of the whole."""
 
-    def __init__(self, dims: int):
+    def __init__(self, dims: int) -> None:
         self.n = 0
         self.sum = torch.zeros(dims, dtype=torch.float64)
         self.outer = torch.zeros(dims, dims, dtype=torch.float64)

@@ -25,7 +25,7 @@ class Pass:
     curved: numbers of the ways of which the next takes a gradient in its turn, as penalties of a gradient do.
     """
 
-    def __init__(self, role: str, net: nn.Module, given: tuple[tuple, dict[str, Any]]):
+    def __init__(self, role: str, net: nn.Module, given: tuple[tuple, dict[str, Any]]) -> None:
         self.role, self.net = role, net
         self.leaves: list[Tensor] = []
         self.tangents: dict[int, Tensor] = {}

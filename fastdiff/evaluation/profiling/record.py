@@ -20,7 +20,7 @@ def record(
 ) -> Iterator[dict[str, Any]]:
     """What is measured of a stored model, row by row."""
     model = load(path, "cuda" if torch.cuda.is_available() else "cpu")
-    if model.text or getattr(model.net, "image", 0):
+    if model.text or model.condition_channels:
         raise FastdiffError(
             f"{path}: speed is measured of models without prompts and images, and this one is told of them"
         )

@@ -20,6 +20,7 @@ from ...core.schedule import DDPM
 from ...data.image_grid import to_uint8
 from ...samplers import SAMPLERS, time_grid
 from ...samplers.generate import Made, generate
+from ...samplers.plan import SamplingPlan
 from .timer import bare, batch_of, in_turn
 
 # The scheduler of diffusers that takes a sampler's steps, and its settings.
@@ -205,8 +206,6 @@ def table(rows: list[dict[str, Any]]) -> Table:
 def drawn(model: Denoiser, sampler: str, times: Tensor, batch: int) -> Made:
     """One batch as `sample` draws it, its noise included."""
     cond = {"label": torch.zeros(batch, dtype=torch.int64)} if model.guidance else None  # to be guided by
-    return next(
-        generate(
-            model, sampler, times, torch.arange(batch), batch=batch, cond=cond, guidance=usual_guidance(model)
-        )
-    )
+    plan = SamplingPlan(sampler, times)
+    weight = usual_guidance(model)
+    return next(generate(model, plan, torch.arange(batch), batch=batch, cond=cond, guidance=weight))

@@ -28,7 +28,7 @@ EXAMPLES = 4096  # of noise, in the place of data
 
 def noise(model: Denoiser, paired: bool) -> Dataset:
     """Noise in the place of data, and of pairs: what a step costs does not depend on them."""
-    shape, classes = (EXAMPLES, *model.shape), getattr(model.net, "null_label", None) or 0
+    shape, classes = (EXAMPLES, *model.shape), model.null_label or 0
     examples = torch.randint(0, 256, shape).to(torch.uint8) if len(model.shape) == 3 else torch.randn(shape)
     labels = torch.randint(0, classes, (EXAMPLES,)) if classes else None
     return Dataset("noise", examples, labels, classes, torch.randn(shape) if paired else None)

@@ -50,9 +50,7 @@ def task(model: Denoiser) -> str:
     if model.text:
         return "text-to-image"
     return (
-        "image-to-image"
-        if getattr(model.net, "image", 0) and not model.base
-        else "unconditional-image-generation"
+        "image-to-image" if model.condition_channels and not model.base else "unconditional-image-generation"
     )
 
 

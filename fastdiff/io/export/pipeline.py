@@ -34,7 +34,7 @@ CLASSES = 1000  # of a DiTPipeline, whose null class is the next
 def pipeline_of(model: Denoiser, found: Stock) -> str | None:
     """The stock pipeline that samples as the scheduler's loop does, but for the size of the noise that it begins with."""
     net, drawn = model.net, any(option.startswith("eta") and option != "eta=0.0" for option in found.options)
-    beyond = model.two_times or net.guided or net.image or model.base
+    beyond = model.two_times or net.guided or net.condition_channels or model.base
     if beyond or drawn or found.times or found.factor != 1 or found.clock != (1, 0):
         return None
     kind = prompted if model.text else by_class if net.kind == "dit" else unconditional
@@ -43,7 +43,7 @@ def pipeline_of(model: Denoiser, found: Stock) -> str | None:
 
 def unconditional(model: Denoiser, found: Stock) -> str | None:
     """Of a UNet2DModel."""
-    if model.net.kind != "unet" or model.net.classes_known:
+    if model.net.kind != "unet" or model.net.num_classes:
         return None
     square = model.shape[1] == model.shape[2]
     if found.scheduler.startswith("CM"):
@@ -61,7 +61,7 @@ def unconditional(model: Denoiser, found: Stock) -> str | None:
 def by_class(model: Denoiser, found: Stock) -> str | None:
     """Of a DiT."""
     plain = found.scheduler == "DDIMScheduler" and found.inner == "x" and not found.grids
-    fits = plain and model.net.classes_known == CLASSES and model.latent and model.latent.folder == "vae"
+    fits = plain and model.net.num_classes == CLASSES and model.latent and model.latent.folder == "vae"
     return "DiTPipeline" if fits and decodes(model, "DiTPipeline") else None
 
 
@@ -81,7 +81,7 @@ def prompted(model: Denoiser, found: Stock) -> str | None:
     ):
         return None
     if net.kind == "text_unet" and (
-        net.classes_known or (net.module.config.addition_embed_type is None) == (name == SDXL)
+        net.num_classes or (net.module.config.addition_embed_type is None) == (name == SDXL)
     ):
         return None
     fits = (

@@ -81,7 +81,7 @@ def loop(model: Denoiser, found: Stock, n: int, folder: str, seed: int) -> str:
         "transformers": prompts["encoders"].values(),
     }
     for name, place in FUNCTIONS.items():
-        if re.search(rf"\b{name}\b", output) or name == "interpolate" and net.image:
+        if re.search(rf"\b{name}\b", output) or name == "interpolate" and net.condition_channels:
             classes.setdefault(place, []).append(name)
     return rendered(
         "script.py.j2",
@@ -99,9 +99,9 @@ def loop(model: Denoiser, found: Stock, n: int, folder: str, seed: int) -> str:
         place=net.folder,
         net=type(net.module).__name__,
         output=output,
-        classes=net.classes_known,
+        classes=net.num_classes,
         null=net.null_label,
-        image=net.image,
+        image=net.condition_channels,
         base=model.base,
         guidance=model.guidance and f"{usual_guidance(model):g}",
         prompts=prompts,
@@ -138,7 +138,7 @@ def asked(model: Denoiser, found: Stock) -> str:
     if b and not found.times:
         time = f"({time} {'-' if b < 0 else '+'} {abs(b):.12g})"
     told = {key: key for key in TELLS[model.text.kind] if key in TEXT} if model.text else {}
-    if net.classes_known:
+    if net.num_classes:
         told["label"] = "labels"
     elif model.two_times and not net.jumps:
         told["label"] = "gap"
@@ -151,7 +151,7 @@ def asked(model: Denoiser, found: Stock) -> str:
         if numbers
         else []
     )
-    parts = [found.inner, *["image"] * bool(net.image), *["*planes"] * bool(numbers)]
+    parts = [found.inner, *["image"] * bool(net.condition_channels), *["*planes"] * bool(numbers)]
     inner = found.inner if len(parts) == 1 else f"torch.cat([{', '.join(parts)}], 1)"
     lines.append(net.spoken(inner, f"{time} * ones", told))
     return "\n".join([*lines, f"output = output[:, :{model.shape[0]}]"] if net.learned_variance else lines)
