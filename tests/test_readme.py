@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_methods import batch_of, told
 
 import fastdiff
 from fastdiff.cli import app as cli
@@ -17,6 +16,7 @@ from fastdiff.methods import METHODS
 from fastdiff.methods.progressive import implied
 from fastdiff.runs import recipe
 from fastdiff.runs import run as stages
+from tests.methods.test_methods import batch_of, told
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
