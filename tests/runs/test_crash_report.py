@@ -56,7 +56,7 @@ def test_it_says_what_happened_where_and_with_what(run):
     ]
     for part in (
         "RuntimeError: The size of tensor a",
-        "test_crash.py",
+        "test_crash_report.py",
         "KeyError: 'boom'",
         f"torch: {version('torch')}",
         "commit: ",
