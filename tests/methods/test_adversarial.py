@@ -45,7 +45,6 @@ from tests.methods.test_methods import (
     named,
     told,
 )
-from tests.networks.test_lpips import folder  # noqa: F401  a fixture: random weights of VGG16
 
 EVERY = pytest.mark.parametrize("schedule", [Flow(), Cosine(), Karras()], **named)
 ALL = ("first", "blocks.0", "blocks.1", "blocks.2")  # of an MLP
@@ -508,8 +507,8 @@ def test_pictures_with_classes(method, tmp_path):
     assert sample(training.result(), steps=begun.sampling.steps[0], n=2, labels=[1, 2]).shape == (2, 1, 8, 8)
 
 
-def test_the_features_of_vgg16_are_frozen_and_let_gradients_through(folder):  # noqa: F811
-    features = VGG16(str(folder), size=32)
+def test_the_features_of_vgg16_are_frozen_and_let_gradients_through(vgg16):  # noqa: F811
+    features = VGG16(str(vgg16), size=32)
     method, model = ADD(features_of=features), pictures()
     nets = {"student": model, "teacher": model, **method.extras(model, model), **method.frozen(model, model)}
     assert not any(p.requires_grad for p in nets["features"].parameters()) and not nets["features"].training

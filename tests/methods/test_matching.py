@@ -17,6 +17,7 @@ from fastdiff.methods.sid import SiD, SiDA
 from fastdiff.methods.time_sampling import LossMemory
 from tests.methods.test_methods import MIDDLE, batch_of, named
 
+pytestmark = pytest.mark.usefixtures("large_batches")
 COSINE = Cosine()
 # The teacher's normal numbers and the student's: means and standard deviations, different in every dimension.
 TRUTH = torch.tensor([[0.3, -0.5, 0.1, 0.4], [0.6, 0.5, 0.7, 0.4]]).double()
@@ -111,7 +112,7 @@ def agree(found, expected):
     return bool(((mean - expected).abs() < 4.5 * error).all())
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def large_batches(monkeypatch):
     """The coverage of the data, which are not there, takes the square of a batch."""
     monkeypatch.setattr(

@@ -23,7 +23,7 @@ WIDTHS = (64, 128, 256, 512, 512)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def vgg16(tmp_path_factory):
     """Weights of both files drawn, under the names that the public ones have."""
     torch.manual_seed(0)
     features, place = make_layers(cfgs["D"]), tmp_path_factory.mktemp("lpips")
@@ -39,9 +39,9 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def theirs(folder):
+def theirs(vgg16):
     """torch-fidelity's network with these weights; its resize is an argument."""
-    weights, vgg = torch.load(folder / VGG), nn.Module()
+    weights, vgg = torch.load(vgg16 / VGG), nn.Module()
     vgg.features = make_layers(cfgs["D"])
     vgg.load_state_dict(weights, strict=False)
 
@@ -51,7 +51,7 @@ def theirs(folder):
             patch.setattr(
                 sample_similarity_lpips,
                 "load_state_dict_from_url",
-                lambda *a, **k: torch.load(folder / CHANNELS),
+                lambda *a, **k: torch.load(vgg16 / CHANNELS),
             )
             return sample_similarity_lpips.SampleSimilarityLPIPS("lpips", sample_similarity_resize=resize)
 
@@ -68,13 +68,13 @@ def images(*shape, seed=0):
     ("shape", "size", "resize"),
     [((3, 32, 24), 16, None), ((1, 32, 32), 16, None), ((3, 20, 20), 32, 32), ((1, 8, 8), 32, 32)],
 )
-def test_the_value_is_torch_fidelitys_on_the_same_pixels(shape, size, resize, folder, theirs):
+def test_the_value_is_torch_fidelitys_on_the_same_pixels(shape, size, resize, vgg16, theirs):
     a, b = images(2, *shape)
-    found = LPIPS(str(folder), size)(a, b)
+    found = LPIPS(str(vgg16), size)(a, b)
     pixels = [to_uint8(x).expand(-1, 3, -1, -1) for x in (a, b)]
     assert found.shape == (2,) and found.min() > 0
     torch.testing.assert_close(found, theirs(resize)(*pixels), rtol=1e-5, atol=1e-7)
-    assert torch.equal(LPIPS(str(folder), size)(a, a), torch.zeros(2))
+    assert torch.equal(LPIPS(str(vgg16), size)(a, a), torch.zeros(2))
 
 
 def test_the_weights_are_the_public_ones_by_their_addresses():
@@ -82,18 +82,18 @@ def test_the_weights_are_the_public_ones_by_their_addresses():
     assert (perceptual.URLS[VGG], perceptual.URLS[CHANNELS]) == theirs
 
 
-def test_the_gradient_is_that_of_differences_and_ends_at_the_images(folder):
+def test_the_gradient_is_that_of_differences_and_ends_at_the_images(vgg16):
     a, b = images(1, 1, 16, 16).double()
     a, way = (
         a.requires_grad_(),
         torch.randn(1, 1, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(1)),
     )
-    distance, h = LPIPS(str(folder), 16), 1e-6
+    distance, h = LPIPS(str(vgg16), 16), 1e-6
     (slope,) = torch.autograd.grad(distance(a, b).sum(), a)
     with torch.no_grad():
         wanted = (distance(a + h * way, b) - distance(a - h * way, b)) / (2 * h)
     torch.testing.assert_close((slope * way).sum()[None], wanted, rtol=1e-5, atol=1e-12)
-    net = open_lpips(str(folder), a.device, torch.float64)
+    net = open_lpips(str(vgg16), a.device, torch.float64)
     assert not net.training and not any(p.requires_grad for p in net.parameters())
     zero = distance(a, a.detach()).sum()
     assert torch.equal(
@@ -101,33 +101,33 @@ def test_the_gradient_is_that_of_differences_and_ends_at_the_images(folder):
     )  # and nothing that is not a number
 
 
-def test_the_gradient_is_finite_where_a_place_has_no_features(folder):
+def test_the_gradient_is_finite_where_a_place_has_no_features(vgg16):
     open_lpips.cache_clear()
-    broken = open_lpips(str(folder), torch.device("cpu"), torch.float32)
+    broken = open_lpips(str(vgg16), torch.device("cpu"), torch.float32)
     for layer in broken.stages[0]:
         if isinstance(layer, nn.Conv2d):
             layer.bias.fill_(-1e6)  # every feature is below 0
     a, b = images(1, 3, 16, 16)
-    (slope,) = torch.autograd.grad(LPIPS(str(folder), 16)(a.requires_grad_(), b).sum(), a)
+    (slope,) = torch.autograd.grad(LPIPS(str(vgg16), 16)(a.requires_grad_(), b).sum(), a)
     assert slope.isfinite().all()
     open_lpips.cache_clear()
 
 
-def test_half_precision_is_measured_in_float32(folder):
+def test_half_precision_is_measured_in_float32(vgg16):
     a, b = images(2, 3, 16, 16)
     with torch.autocast("cpu", torch.bfloat16):
-        found = LPIPS(str(folder), 16)(a.bfloat16(), b.bfloat16())
-    assert torch.equal(found, LPIPS(str(folder), 16)(a.bfloat16().float(), b.bfloat16().float()))
+        found = LPIPS(str(vgg16), 16)(a.bfloat16(), b.bfloat16())
+    assert torch.equal(found, LPIPS(str(vgg16), 16)(a.bfloat16().float(), b.bfloat16().float()))
 
 
 # ---- where it cannot be
 
 
 @pytest.mark.parametrize("shape", [(2,), (2, 8, 8), (3, 8)])
-def test_what_is_no_image_is_refused(shape, folder):
+def test_what_is_no_image_is_refused(shape, vgg16):
     for ask in (
-        lambda: LPIPS(str(folder)).ready(shape, torch.device("cpu")),
-        lambda: LPIPS(str(folder))(torch.zeros(1, *shape), torch.zeros(1, *shape)),
+        lambda: LPIPS(str(vgg16)).ready(shape, torch.device("cpu")),
+        lambda: LPIPS(str(vgg16))(torch.zeros(1, *shape), torch.zeros(1, *shape)),
     ):
         with pytest.raises(
             FastdiffError, match="lpips is for images of 1 or 3 channels.*choose pseudo_huber"
@@ -142,7 +142,7 @@ def test_settings_that_cannot_be_are_refused():
         Reflow(distance=LPIPS())
 
 
-def test_weights_that_are_none_are_one_clear_line(folder, tmp_path):
+def test_weights_that_are_none_are_one_clear_line(vgg16, tmp_path):
     """A missing file, something else, and either file in the place of the other."""
 
     def complaint(vgg, channels):
@@ -156,7 +156,7 @@ def test_weights_that_are_none_are_one_clear_line(folder, tmp_path):
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
-    vgg, channels = ((folder / name).read_bytes() for name in (VGG, CHANNELS))
+    vgg, channels = ((vgg16 / name).read_bytes() for name in (VGG, CHANNELS))
     torch.save(torch.zeros(3), tmp_path / "tensor")
     tensor = (tmp_path / "tensor").read_bytes()
     assert complaint(None, channels) == f"weights of lpips: no file {tmp_path / VGG}"
@@ -189,7 +189,7 @@ bench: {steps: [1], baselines: [], n: 64}
 """
 
 
-def test_a_stage_asks_for_the_weights_before_it_trains(nowhere, folder, tmp_path, refused):
+def test_a_stage_asks_for_the_weights_before_it_trains(nowhere, vgg16, tmp_path, refused):
     path = tmp_path / "lpips.yaml"
     path.write_text(RECIPE)
     line = refused("run", path, "--out", tmp_path / "run")
@@ -197,7 +197,7 @@ def test_a_stage_asks_for_the_weights_before_it_trains(nowhere, folder, tmp_path
         assert part in line
     assert not (tmp_path / "run/student/log.jsonl").exists()
     for name in (VGG, CHANNELS):  # now they are in the cache
-        (nowhere / name).write_bytes((folder / name).read_bytes())
+        (nowhere / name).write_bytes((vgg16 / name).read_bytes())
     stages.run(recipe.load(path), tmp_path / "run", only="student")
     assert (tmp_path / "run/student/fastdiff.json").exists()
     assert all(
