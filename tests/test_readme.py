@@ -16,11 +16,17 @@ from fastdiff.methods import METHODS
 from fastdiff.methods.progressive import implied
 from fastdiff.runs import recipe
 from fastdiff.runs import run as stages
-from tests.methods.test_methods import batch_of, told
+from tests.helpers.oracles import batch_of, told
 
 ROOT = Path(__file__).parents[1]
+
+
 TEXT = (ROOT / "README.md").read_text()
+
+
 PYTHON = re.findall(r"```python\n(.*?)```", TEXT, re.S)
+
+
 COMMANDS = [
     line.split("  #")[0].strip()
     for block in re.findall(r"```bash\n(.*?)```", TEXT, re.S)

@@ -10,7 +10,7 @@ from fastdiff.core.errors import FastdiffError
 from fastdiff.data.dataset import Dataset
 from fastdiff.data.loader import Loader
 from fastdiff.data.registry import batch_at, open_dataset
-from tests.data.test_stream import few_lanes_and_a_private_cache, opened, tars  # noqa: F401 (fixtures)
+from tests.data.test_stream import opened
 
 pytestmark = pytest.mark.alone
 
@@ -53,7 +53,7 @@ def slow(**traits) -> Slow:
 @pytest.mark.parametrize("world", [1, 2, 4])
 @pytest.mark.parametrize("parts", [1, 2, 3])
 @pytest.mark.parametrize("kind", ["digits", "stream"])
-def test_parts_and_processes_are_shares_of_one_batch(tars, kind, parts, world):  # noqa: F811
+def test_parts_and_processes_are_shares_of_one_batch(tars, kind, parts, world):
     def data():
         return opened(tars) if kind == "stream" else open_dataset("digits")
 
@@ -90,7 +90,7 @@ def test_pairs_keep_their_noise():
         assert torch.equal(loader.next().eps, batch_at(data, 12, 12, 0).eps)
 
 
-def test_marks_taken_beside_the_reader_resume_the_stream(tars):  # noqa: F811
+def test_marks_taken_beside_the_reader_resume_the_stream(tars):
     first, second, whole = opened(tars), opened(tars), opened(tars)
     with Loader(first, 0, 12) as loader:
         for position in range(0, 480, 12):
@@ -150,7 +150,7 @@ def test_what_stops_the_reader_is_raised_at_its_batch_and_ever_after(error):
             assert caught.value is error and "read" in [entry.name for entry in caught.traceback]
 
 
-def test_a_vanished_shard_reaches_the_caller(tmp_path, tars):  # noqa: F811
+def test_a_vanished_shard_reaches_the_caller(tmp_path, tars):
     import shutil
 
     copy = shutil.copytree(tars, tmp_path / "copy")
@@ -162,7 +162,7 @@ def test_a_vanished_shard_reaches_the_caller(tmp_path, tars):  # noqa: F811
                 loader.next()
 
 
-def test_close_leaves_no_thread(tars):  # noqa: F811
+def test_close_leaves_no_thread(tars):
     assert not readers()
     for data in (opened(tars), slow(), slow(fails_at=0, error=ValueError("no"))):
         with Loader(data, 0, 12):

@@ -12,10 +12,9 @@ from torch import nn
 from fastdiff.core.denoiser import Denoiser, with_second_time
 from fastdiff.core.schedule import Cosine, Karras
 from fastdiff.data.registry import batch_at
-from fastdiff.data.toys import mixture, toy
+from fastdiff.data.toys import toy
 from fastdiff.methods import METHODS, Progress
 from fastdiff.methods.adversarial import Adversary
-from fastdiff.methods.diagnostics import coverage, spread
 from fastdiff.methods.distribution_matching import made
 from fastdiff.methods.dmd2 import DMD2, DiffInstruct
 from fastdiff.methods.sid import SiD
@@ -24,9 +23,11 @@ from fastdiff.networks.oracle import GaussianMixture
 from fastdiff.samplers.generate import sample
 from fastdiff.training.config import TrainConfig
 from fastdiff.training.loop import Training
-from tests.methods.test_methods import MIDDLE, PARAMETERISATIONS, POINT, batch_of, constant, named
+from tests.helpers.oracles import MIDDLE, PARAMETERISATIONS, POINT, batch_of, constant, named
 
 COSINE, NONE = Cosine(), Adversary()
+
+
 WITHOUT = [
     DMD2(gan=NONE),
     DMD2(gan=NONE, steps=(1, 2, 4)),
@@ -282,33 +283,3 @@ def test_at_rest_on_one_point(method, schedule, predicts):
         MIDDLE,
     )[0].backward()
     assert (moved.net.point.grad > 0).all()  # downhill is back to the point
-
-
-# ---- coverage
-
-
-def test_coverage_of_ten_numbers_in_a_row():
-    """Their fifth neighbours are 5, 4, 3, 3, 3, 3, 3, 3, 4, 5 away: a sample at -1 is near the first three."""
-    real = torch.arange(10.0)[:, None]
-    for made_at, share in (([-1.0], 0.3), ([-3.0], 0.2), ([100.0], 0.0), ([-1.0, 12.0], 0.5), ([4.5], 1.0)):
-        assert coverage(real, torch.tensor(made_at)[:, None]) == pytest.approx(share), made_at
-    assert coverage(real[:7], torch.tensor([[3.5]])).isnan()  # so few say nothing
-    assert coverage(torch.where(real == 3, torch.nan, real), real).isnan()
-    assert spread(torch.tensor([[0.0, 1.0], [2.0, 3.0]])) == 1 and spread(torch.zeros(3, 1, 2, 2)) == 0
-
-
-@pytest.mark.parametrize("draw", [torch.randn, torch.rand])
-def test_coverage_of_equal_distributions_is_what_counting_says(draw):
-    """An example is missed where its five nearest, of all the others and the samples, are real ones: whatever these are."""
-    torch.manual_seed(0)
-    found = torch.stack([coverage(draw(100, 2, 2), draw(100, 2, 2)) for _ in range(300)])
-    expected = 1 - math.prod((99 - k) / (199 - k) for k in range(5))
-    assert 0.969 < expected < 0.973 and abs(found.mean() - expected) < 4 * found.std() / 300**0.5
-
-
-def test_coverage_of_one_mode_is_about_its_weight():
-    means, stds, weights = mixture()
-    real = toy(n=2000).examples
-    for mode in (3, 7):
-        found = coverage(real, means[mode] + stds[mode] * torch.randn(2000, 2))
-        assert float(found) == pytest.approx(float(weights[mode]), abs=0.03)

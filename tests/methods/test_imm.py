@@ -2,7 +2,6 @@
 
 import math
 from copy import deepcopy
-from pathlib import Path
 
 import pytest
 import torch
@@ -20,10 +19,10 @@ from fastdiff.methods.imm import IMM, laplace
 from fastdiff.networks import MLP, mlp
 from fastdiff.runs import recipe
 from fastdiff.samplers.generate import plan
-from tests.methods.test_flow_maps import data, energy, exact, starts, trained  # noqa: F401  starts is a fixture
-from tests.methods.test_methods import MIDDLE, Dropping, batch_of, named
+from tests.helpers.flow_maps import data, energy, exact, trained
+from tests.helpers.oracles import MIDDLE, Dropping, batch_of, named
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 EVERY = pytest.mark.parametrize(
     "schedule", [Flow(), Cosine(), VP(), DDPM(), Karras(), Sigmoid(), Trig()], **named
 )
@@ -214,7 +213,7 @@ def test_its_recipe_and_its_sampler():
 # ---- learning
 
 
-def test_it_learns_the_toy(starts, tmp_path):  # noqa: F811
+def test_it_learns_the_toy(starts, tmp_path):
     student = trained(IMM(k=8, times=LogitNormal(1.0, 1.5)), deepcopy(starts["time"]), tmp_path, lr=2e-3)
     before, (one, two) = energy(starts["time"], 1), (energy(student, k) for k in (1, 2))
     print("imm", round(before, 4), round(one / before, 4), round(two / before, 4))

@@ -1,7 +1,5 @@
 """Distillation of guided DDIM steps: the published formula, closed forms, students sampled as they were trained."""
 
-from pathlib import Path
-
 import diffusers
 import numpy as np
 import pytest
@@ -21,10 +19,12 @@ from fastdiff.runs import recipe
 from fastdiff.runs import run as stages
 from fastdiff.samplers import time_grid
 from fastdiff.samplers.generate import sample
-from tests.methods.test_methods import MIDDLE, batch_of, draws_of, mixture, told
+from tests.helpers.oracles import MIDDLE, batch_of, draws_of, mixture, told
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 SD = DDPM(kind="scaled_linear", beta_start=0.00085, beta_end=0.012)
+
+
 KIN = {"lcm": LCM, "tcd": TCD, "pcm": PCM}
 
 

@@ -16,8 +16,8 @@ from fastdiff.methods.jvp import jvp
 from fastdiff.methods.scm import SCD, SCT, Weighting, angle, flow
 from fastdiff.networks import mlp, unet
 from fastdiff.networks.oracle import GaussianMixture
-from tests.methods.test_consistency import Dropping, data, denoiser, energy, exact, gaussian, trained
-from tests.methods.test_methods import MIDDLE, PARAMETERISATIONS, POINT, batch_of, constant, named
+from tests.helpers.consistency import Dropping, data, denoiser, energy, exact, gaussian, trained
+from tests.helpers.oracles import MIDDLE, PARAMETERISATIONS, POINT, batch_of, constant, named
 
 MODELS = [
     (Flow(), "velocity"),
@@ -28,6 +28,8 @@ MODELS = [
     (Sigmoid(), "v"),
     (DDPM(), "v"),
 ]
+
+
 WARM = Progress(50, 100, 10**9)  # r = 1
 
 

@@ -18,24 +18,12 @@ from fastdiff.networks import lpips as perceptual
 from fastdiff.networks.lpips import CHANNELS, VGG, open_lpips
 from fastdiff.runs import recipe
 from fastdiff.runs import run as stages
-
-WIDTHS = (64, 128, 256, 512, 512)
+from tests.helpers.lpips import random_weights
 
 
 @pytest.fixture(scope="module")
 def vgg16(tmp_path_factory):
-    """Weights of both files drawn, under the names that the public ones have."""
-    torch.manual_seed(0)
-    features, place = make_layers(cfgs["D"]), tmp_path_factory.mktemp("lpips")
-    torch.save(
-        {f"features.{k}": v for k, v in features.state_dict().items()} | {"classifier.0.bias": torch.ones(3)},
-        place / VGG,
-    )
-    torch.save(
-        {f"lin{i}.model.1.weight": torch.rand(1, width, 1, 1) for i, width in enumerate(WIDTHS)},
-        place / CHANNELS,
-    )
-    return place
+    return random_weights(tmp_path_factory.mktemp("lpips"))
 
 
 @pytest.fixture(scope="module")

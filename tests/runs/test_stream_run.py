@@ -13,7 +13,7 @@ from fastdiff.runs import recipe as recipes
 from fastdiff.runs.run import run
 from fastdiff.runs.status import status
 from fastdiff.training.checkpoint import load_state
-from tests.data.test_stream import few_lanes_and_a_private_cache, pack, tars  # noqa: F401  fixtures
+from tests.data.test_stream import pack
 
 LAST = "teacher/state/00000020/tensors.safetensors"
 
@@ -63,7 +63,7 @@ def broken_at(monkeypatch, position, error):
     monkeypatch.setattr(Stream, "read", failing)
 
 
-def test_a_run_on_a_stream_resumes_bit_for_bit(tars, tmp_path, monkeypatch, capsys):  # noqa: F811
+def test_a_run_on_a_stream_resumes_bit_for_bit(tars, tmp_path, monkeypatch, capsys):
     whole = run(recipe(tars, trackers=["tensorboard"]), tmp_path / "whole")
     assert "1 stages on a stream of 7 shards of" in " ".join(capsys.readouterr().out.split())
     broken_at(monkeypatch, 13 * 24, OSError(5, "Input/output error"))
@@ -141,7 +141,7 @@ def _png(value):
         ("wandb", "trackers: wandb is not installed: pip install wandb, or leave it out"),
     ],
 )
-def test_trackers_that_are_not_there(tars, name, said):  # noqa: F811
+def test_trackers_that_are_not_there(tars, name, said):
     with pytest.raises(FastdiffError) as caught:
         recipe(tars, trackers=[name])
     assert str(caught.value) == said

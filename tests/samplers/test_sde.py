@@ -347,9 +347,7 @@ def test_euler_ancestral_goes_down_and_up(schedule):
         y = y + up * randn(y) if to else y
 
     def ours(sampler="euler_ancestral", **options):
-        return walk(  # noqa: E731
-            sampler, model, alphas[0] * start, times, randn=reused(), **options
-        )[-1].x
+        return walk(sampler, model, alphas[0] * start, times, randn=reused(), **options)[-1].x
 
     torch.testing.assert_close(ours(eta=0.6), y)
     torch.testing.assert_close(ours(eta=0.0), ours("ddim"))

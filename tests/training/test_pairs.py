@@ -5,48 +5,28 @@ import os
 import socket
 import subprocess
 import sys
-from copy import deepcopy
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
-from accelerate import Accelerator
 from safetensors.torch import load_file
 from torch import nn
 
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.rng import SampleRng
-from fastdiff.core.schedule import DDPM, VP, Cosine, Flow, Karras
-from fastdiff.data import shards as parts
+from fastdiff.core.schedule import DDPM, Cosine, Karras
 from fastdiff.data.registry import Dataset, batch_at
-from fastdiff.data.toys import mixture, toy
-from fastdiff.methods import METHODS, Progress
-from fastdiff.methods.base import Importance, PseudoHuber, Uniform
-from fastdiff.methods.kd import KD
-from fastdiff.methods.reflow import Reflow, UShaped
+from fastdiff.data.toys import toy
 from fastdiff.networks import mlp
-from fastdiff.networks.oracle import GaussianMixture
 from fastdiff.runs import recipe
 from fastdiff.runs import run as stages
 from fastdiff.samplers import SAMPLERS
 from fastdiff.samplers.generate import generate, plan, sample
 from fastdiff.training import pairs
-from fastdiff.training.loop import TrainConfig, Training
-from fastdiff.training.pairs import FILE, STREAM, Pairs
-from tests.methods.test_flow_maps import SIZE, data, energy, exact, of_velocity, starts  # noqa: F401  starts is a fixture
-from tests.methods.test_methods import MIDDLE, batch_of, named
-
-ROOT = Path(__file__).parents[2]
-
-
-def stored(folder, model, made=None, like=None, **settings):
-    """The pairs of a model, as they are read back."""
-    folder.mkdir(parents=True, exist_ok=True)
-    made = made or Pairs(**settings)
-    pairs.write(folder, made, model, {"who": "test"}, Accelerator(cpu=True), lambda done: None)
-    return pairs.read(folder, like or toy(n=8))
+from fastdiff.training.pairs import FILE, STREAM
+from tests.helpers.oracles import named
+from tests.helpers.pairs import stored
 
 
 def model_of(classes=0, schedule=None):
@@ -135,6 +115,7 @@ def test_a_damaged_file_is_called_so(tmp_path):
 
 
 # ---- the stage
+
 
 RECIPE = """
 name: pair
@@ -269,130 +250,3 @@ def test_two_processes_make_the_pairs_of_one(tmp_path):
     assert torch.equal(alone["eps"], shared["eps"])
     torch.testing.assert_close(shared["x0"], alone["x0"], rtol=1e-5, atol=1e-5)
     assert pairs.about(tmp_path / "two" / "pairs")["nfe"] == pairs.about(one / "pairs")["nfe"]
-
-
-# ---- what is learned from them
-
-
-def paired(n=4096, seed=0):
-    """Pairs of the Gaussian's flow, which only shrinks the noise."""
-    batch = batch_of(data(n), seed)
-    batch.x0 = SIZE * batch.eps
-    return batch
-
-
-def straight(schedule):
-    """The velocity of those pairs, seen from anywhere on the line between them."""
-    return of_velocity(lambda t, s: (1 - SIZE) / (SIZE + (1 - SIZE) * schedule.straight(t)), schedule)
-
-
-@pytest.mark.parametrize("schedule", [Flow(), Cosine(), VP()], **named)
-@pytest.mark.parametrize(
-    ("method", "make"),
-    [(KD(), exact), (KD(PseudoHuber()), exact), (Reflow(), straight), (Reflow(times=Uniform()), straight)],
-    ids=["kd", "kd-huber", "reflow", "reflow-uniform"],
-)
-def test_the_truth_has_no_loss_and_others_point_back(method, make, schedule):
-    found = []
-    for tilt in (0.0, 0.05, -0.05):
-        student, batch = make(schedule), paired()
-        if isinstance(method, KD):  # what the exact flow makes of the noise at t_max
-            t = torch.tensor([schedule.t_max]).double()
-            x = schedule.alpha_sigma(t)[1] * batch.eps
-            batch.x0 = student(x, t.expand(len(x)), torch.zeros(len(x)).double()).x0.detach()
-            student.net.asked.clear()
-        with torch.no_grad():
-            student.net.tilt.fill_(tilt)
-        loss, logs = method.loss(("student",), {"student": student}, batch, MIDDLE)
-        found.append((loss.detach(), torch.autograd.grad(loss, student.net.tilt)[0]))
-        assert all(v.isfinite() for v in logs.values())
-    (loss, still), (_, up), (_, down) = found
-    assert loss < 1e-10 and abs(still) < 1e-6 and up > 1e-2 and down < -1e-2
-
-
-def test_kd_asks_for_the_jump_that_sampling_makes():
-    student, batch = exact(VP()), paired(64)
-    KD().loss(("student",), {"student": student}, batch, MIDDLE)
-    ((x, t, s, _),) = student.net.asked
-    assert (t == 1).all() and (s == 0).all()
-    torch.testing.assert_close(x, batch.eps * VP().alpha_sigma(t)[1][:, None])
-    assert METHODS["kd"]().sampling().only and METHODS["kd"]().sampling().steps == (1,)
-
-
-def test_the_u_shaped_law():
-    t = UShaped(4.0).draw(SampleRng(0, torch.arange(200_000)), Flow())[0]
-    assert (t > 0).all() and (t < 1).all()
-    edges = torch.linspace(0, 1, 11, dtype=torch.float64)
-    mass = torch.sinh(4 * (edges - 0.5)).diff() / (2 * torch.sinh(torch.tensor(2.0)))
-    share = torch.histc(t.float(), 10, 0, 1) / len(t)
-    assert ((share - mass).abs() < 4 * (mass * (1 - mass) / len(t)).sqrt()).all()
-    assert UShaped().draw(SampleRng(0, torch.arange(9)), Karras())[0].max() > 1  # in units of t_max
-
-
-@pytest.mark.parametrize("name", ["kd", "reflow"])
-def test_data_without_noise_are_refused(name):
-    batch = batch_of(data(8))
-    batch.eps = None
-    with pytest.raises(FastdiffError, match=f"method {name} learns from stored pairs") as caught:
-        METHODS[name]().loss(("student",), {"student": exact(Flow())}, batch, MIDDLE)
-    assert "\n" not in str(caught.value)
-
-
-def test_settings_that_cannot_be_are_refused():
-    for make, message in (
-        (lambda: Reflow(times=Importance()), "importance is for denoising"),
-        (lambda: UShaped(0.0), "u_shaped needs a above 0"),
-        (lambda: Pairs(steps=0), "steps = 0"),
-    ):
-        with pytest.raises(FastdiffError, match=message):
-            make()
-
-
-@pytest.mark.parametrize("name", ["kd", "reflow"])
-def test_its_recipe(name):
-    made, stage, *_ = recipe.load(ROOT / f"recipes/methods/{name}.yaml").stages
-    assert made.pairs == Pairs(n=16384) and stage.method == METHODS[name]() and stage.data == "pairs"
-    assert made.teacher == stage.init == "checkpoints/digits-labels/teacher"
-
-
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory):
-    """Pairs of the toy's exact model."""
-    return stored(tmp_path_factory.mktemp("drawn"), GaussianMixture(*mixture(), Cosine()), n=4096, steps=18)
-
-
-def trained(method, start, pairs, folder, **settings):
-    student = method.student(deepcopy(start))
-    student.sampling = method.sampling()
-    config = TrainConfig(**{"steps": 300, "batch": 256, "lr": 2e-3, "ema": 0.98} | settings)
-    training = Training(method, Progress, student, None, pairs, config, folder, Accelerator(cpu=True))
-    for _ in training:
-        pass
-    return training.average
-
-
-def test_pairs_teach_the_toy(starts, drawn, tmp_path):  # noqa: F811
-    before = energy(starts["timestep"], 1)
-    kd = trained(KD(), starts["timestep"], drawn, tmp_path / "kd")
-    flow = trained(Reflow(), starts["timestep"], drawn, tmp_path / "reflow")
-    figures = {
-        "kd": energy(kd, 1),
-        **{f"reflow-{k}": energy(flow, k) for k in (1, 2, 4)},
-        "start-2": energy(starts["timestep"], 2),
-    }
-    print({name: round(value / before, 4) for name, value in figures.items()}, round(before, 4))
-    assert figures["kd"] < 0.1 * before and figures["reflow-1"] < 0.3 * before
-    assert figures["reflow-2"] < figures["reflow-1"] and figures["reflow-2"] < figures["start-2"]
-
-
-def test_damaged_parts_are_made_again(tmp_path, capsys):
-    columns = {"x0": torch.randn(8, 2), "eps": torch.randn(8, 2)}
-    for number in range(4):
-        parts.store(tmp_path / f"{number}.safetensors", columns, {"nfe": 8, "sum": parts.checksum(columns)})
-    flipped = bytearray((tmp_path / "1.safetensors").read_bytes())
-    flipped[-1] ^= 1
-    (tmp_path / "1.safetensors").write_bytes(flipped)
-    (tmp_path / "2.safetensors").write_bytes(flipped[:-3])
-    parts.forget_damaged(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.safetensors", "3.safetensors"]
-    assert capsys.readouterr().out.count("is damaged: made again") == 2

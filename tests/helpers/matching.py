@@ -1,4 +1,4 @@
-"""Matching of distributions against closed forms: of normal data every divergence and its gradient are known."""
+"""Matching of normal distributions in closed form: every divergence and its gradient, and wrong variants of each method."""
 
 from dataclasses import dataclass
 
@@ -6,24 +6,30 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.nn.functional import softplus
 
 from fastdiff.core.denoiser import Denoiser
-from fastdiff.core.schedule import VP, Cosine, Flow, Karras
+from fastdiff.core.schedule import Cosine
 from fastdiff.methods.adversarial import Adversary
-from fastdiff.methods.base import Law, Uniform
-from fastdiff.methods.dmd2 import DIVERGENCES, DMD2, DiffInstruct, FDistill
-from fastdiff.methods.sid import SiD, SiDA
+from fastdiff.methods.base import Law
 from fastdiff.methods.time_sampling import LossMemory
-from tests.methods.test_methods import MIDDLE, batch_of, named
+from tests.helpers.oracles import MIDDLE, batch_of
 
-pytestmark = pytest.mark.usefixtures("large_batches")
 COSINE = Cosine()
+
+
 # The teacher's normal numbers and the student's: means and standard deviations, different in every dimension.
 TRUTH = torch.tensor([[0.3, -0.5, 0.1, 0.4], [0.6, 0.5, 0.7, 0.4]]).double()
+
+
 OWN = torch.tensor([[0.0, -0.2, 0.4, 0.5], [0.5, 0.6, 0.5, 0.3]]).double()
+
+
 SEEN = Adversary(weight=1e-9, features=("seen",))
+
+
 PLANE = slice(0, 2)  # two dimensions, where densities are summed on a grid
+
+
 LEVELS = (0.4, 1.0, 2.5)  # sigma / alpha where both are compared
 
 
@@ -112,14 +118,6 @@ def agree(found, expected):
     return bool(((mean - expected).abs() < 4.5 * error).all())
 
 
-@pytest.fixture
-def large_batches(monkeypatch):
-    """The coverage of the data, which are not there, takes the square of a batch."""
-    monkeypatch.setattr(
-        "fastdiff.methods.distribution_matching.coverage", lambda real, made: torch.tensor(torch.nan)
-    )
-
-
 def flipped(kind):
     """A kind of matching that pushes where it is to pull."""
 
@@ -134,9 +132,6 @@ def whole(monkeypatch):
     """No sample's gradient is divided by its unit."""
     for file in ("dmd2", "sid"):
         monkeypatch.setattr(f"fastdiff.methods.{file}.unit", lambda x, real: torch.ones_like(x[:, :1]))
-
-
-# ---- what must be found, by other means
 
 
 def mean_slope(divergence, levels=LEVELS, dims=slice(None)):
@@ -245,14 +240,14 @@ def legendre(nodes):
     return (x + 1) / 2, w / 2
 
 
-# ---- wrong variants, which must not pass
-
 WRONG = {
     "right": {},
     "flipped": {"change": flipped},
     "teacher late": {"late": (1.2, 1.0)},
     "fake late": {"late": (1.0, 1.2)},
 }  # asked at another level of noise
+
+
 VARIANTS = pytest.mark.parametrize("wrong", WRONG)
 
 
@@ -261,184 +256,3 @@ def judged(kind, expected, wrong, settings, **options):
     how = WRONG[wrong] | options
     method = how.pop("change", lambda kind: kind)(kind)(times=At(), **settings)
     assert agree(slope(method, **how), expected) == (wrong == "right")
-
-
-# ---- Diff-Instruct
-
-
-@pytest.mark.parametrize("schedule", [Flow(), Cosine(), VP(), Karras()], **named)
-def test_diff_instruct_has_the_gradient_of_the_integral_of_the_divergence(schedule):
-    for power in (0.0, 1.0):
-        assert agree(
-            slope(DiffInstruct(times=At(), power=power), schedule), mean_slope(kullback_leibler(power)) / 4
-        )
-
-
-@pytest.mark.parametrize("level", LEVELS)
-def test_diff_instruct_at_one_level_of_noise(level):
-    expected = mean_slope(kullback_leibler(), [level]) / 4
-    assert agree(slope(DiffInstruct(times=At((level,)), power=0.0)), expected)
-    assert not agree(slope(DiffInstruct(times=At((1.2 * level,)), power=0.0)), expected)
-
-
-def test_diff_instruct_over_a_law_of_times():
-    """Uniform, by Gauss's quadrature in time."""
-    share, weight = legendre(20)
-    times = 0.1 + 0.8 * share
-    ratios = torch.tan(torch.pi / 2 * times)
-    at = lambda numbers, ratio: 20 * weight[ratios == ratio] * kullback_leibler()(numbers, ratio)  # noqa: E731
-    expected = mean_slope(at, ratios) / 4
-    assert agree(slope(DiffInstruct(times=Uniform(0.1, 0.9), power=0.0)), expected)
-
-
-@VARIANTS
-def test_no_wrong_diff_instruct_has_that_gradient(wrong):
-    judged(DiffInstruct, mean_slope(kullback_leibler()) / 4, wrong, {"power": 0.0})
-
-
-def test_a_missing_weight_is_found():
-    assert not agree(slope(DiffInstruct(times=At(), power=0.5)), mean_slope(kullback_leibler()) / 4)
-
-
-# ---- DMD2
-
-NO_CRITIC = {"gan": Adversary(weight=0)}
-
-
-@VARIANTS
-def test_dmd2_has_the_gradient_in_each_samples_own_unit(wrong):
-    judged(DMD2, divided(lambda x, real, fake, dreal, dfake: fake - real), wrong, NO_CRITIC)
-
-
-def test_dmd2_without_the_units_has_that_of_the_divergence_alone(monkeypatch):
-    whole(monkeypatch)
-    found = slope(DMD2(times=At(), **NO_CRITIC))
-    assert agree(found, mean_slope(kullback_leibler(2.0)) / 4)
-    assert not agree(found, divided(lambda x, real, fake, dreal, dfake: fake - real))
-
-
-# ---- SiD
-
-
-def score_identity(alpha):
-    """The derivative in x of <real - fake, real - x - alpha (real - fake)>, whose networks are frozen."""
-    return lambda x, real, fake, dreal, dfake: (
-        (dreal - dfake) * (real - x - alpha * (real - fake))
-        + (real - fake) * (dreal - 1 - alpha * (dreal - dfake))
-    )
-
-
-@pytest.mark.parametrize("alpha", [0.5, 1.0, 1.2])
-@VARIANTS
-def test_sid_has_the_derivative_of_its_expression(alpha, wrong):
-    judged(SiD, divided(score_identity(alpha)), wrong, {"alpha": alpha})
-
-
-def test_sid_that_does_not_lead_through_the_networks_or_has_another_alpha_is_found():
-    class Short(SiD):
-        through = False
-
-    expected = divided(score_identity(1.0))
-    assert not agree(slope(Short(times=At(), alpha=1.0)), expected)
-    assert not agree(slope(SiD(times=At(), alpha=1.3)), expected)
-
-
-@pytest.mark.parametrize("alpha", [0.5, 1.0, 1.2])
-def test_sid_pulls_the_mean_with_half_of_fishers_divergence_whatever_alpha(alpha, monkeypatch):
-    """Where the widths are alike; at alpha = 1 / 2 in any case. Fisher's is E |real - fake|^2, the fake following."""
-    whole(monkeypatch)
-
-    def fisher(truth):
-        def divergence(numbers, ratio):
-            (m, r), (n, s) = truth, numbers
-            gain, own = (width**2 / (width**2 + ratio**2) for width in (r, s))
-            return (((1 - gain) * (m - n)) ** 2 + (gain - own) ** 2 * (s**2 + ratio**2)).sum()
-
-        return divergence
-
-    for truth in [torch.stack([TRUTH[0], OWN[1]]), *([TRUTH] if alpha == 0.5 else [])]:
-        mean, error = slope(SiD(times=At(), alpha=alpha), truth=truth)
-        assert agree((mean[0], error[0]), mean_slope(fisher(truth))[0] / 2 / 4)
-
-
-# ---- f-distill
-
-
-@pytest.mark.parametrize("divergence", F)
-def test_f_distill_has_the_gradient_of_its_f_divergence(divergence, monkeypatch):
-    whole(monkeypatch)
-    found = slope(FDistill(times=At(), divergence=divergence, gan=SEEN), dims=PLANE, n=8192, batches=16)
-    expected = {
-        name: mean_slope(f_divergence(F[name]), dims=PLANE) / 2
-        for name in {divergence, "forward_kl", "neyman"}
-    }
-    assert [name for name in expected if agree(found, expected[name])] == [divergence]
-
-
-@pytest.mark.parametrize("divergence", F)
-def test_its_weight_of_a_ratio_is_the_second_derivative_times_its_square(divergence):
-    """Up to a factor, which the root mean square takes away."""
-    r = torch.linspace(-8, 8, 99).double().exp().requires_grad_()
-    share = DIVERGENCES[divergence](r) / weight_of(F[divergence], r)
-    torch.testing.assert_close(share, share[:1].expand_as(share), rtol=1e-6, atol=0)
-
-
-@pytest.mark.parametrize(
-    ("wrong", "options"),
-    [
-        ("flipped", {}),
-        ("teacher late", {}),
-        ("fake late", {}),
-        ("right", {"scale": -1.0}),
-        ("right", {"scale": 0.0}),
-    ],
-)
-def test_no_wrong_f_distill_has_that_gradient(wrong, options, monkeypatch):
-    """Nor has one whose critic mistakes the data for the samples, or knows nothing."""
-    whole(monkeypatch)
-    how = WRONG[wrong] | options
-    method = how.pop("change", lambda kind: kind)(FDistill)(times=At(), gan=SEEN)
-    expected = mean_slope(f_divergence(F["jensen_shannon"]), dims=PLANE) / 2
-    assert not agree(slope(method, dims=PLANE, n=8192, batches=16, **how), expected)
-
-
-def test_f_distill_of_the_reverse_divergence_is_dmd2():
-    """Whose weight is 1, in each sample's own unit."""
-    first, second = (
-        slope(method, dims=PLANE, batches=2)
-        for method in (FDistill(times=At(), divergence="reverse_kl", gan=SEEN), DMD2(times=At(), gan=SEEN))
-    )
-    torch.testing.assert_close(first, second)
-
-
-# ---- the critic's term
-
-LOSSES = {"softplus": lambda logit: softplus(-logit), "hinge": lambda logit: -logit}
-
-
-@pytest.mark.parametrize("loss", LOSSES)
-def test_the_critics_term_has_the_gradient_of_the_loss_of_its_logits(loss):
-    """Alone: of a student that the fake and the teacher cannot tell apart. The critic tells."""
-    gan, expected = (
-        Adversary(weight=0.5, loss=loss, features=("seen",)),
-        mean_slope(fooled(LOSSES[loss]), dims=PLANE) / 2,
-    )
-    found = slope(SiDA(times=At(), gan=gan), dims=PLANE, truth=OWN)
-    assert agree(found, expected)
-    assert not agree(found, 2 * expected) and not agree(found, -expected)
-    assert not agree(
-        found, mean_slope(fooled(LOSSES["hinge" if loss == "softplus" else "softplus"]), dims=PLANE) / 2
-    )
-    torch.testing.assert_close(slope(DMD2(times=At(), gan=gan), dims=PLANE, truth=OWN), found)
-    assert not agree(slope(SiDA(times=At(), gan=gan), dims=PLANE, truth=OWN, scale=0.7), expected)
-
-
-@pytest.mark.parametrize(("weight", "right"), [(0.3, True), (0.4, False)])
-def test_both_terms_add_up(weight, right, monkeypatch):
-    whole(monkeypatch)
-    expected = mean_slope(kullback_leibler(2.0, TRUTH[:, PLANE]), dims=PLANE) / 2
-    expected += 0.3 * mean_slope(fooled(LOSSES["softplus"]), dims=PLANE)
-    assert (
-        agree(slope(DMD2(times=At(), gan=Adversary(weight=weight, features=("seen",))), dims=PLANE), expected)
-        == right
-    )
