@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_methods import batch_of, told
 
 import fastdiff
 from fastdiff.cli import app as cli
@@ -18,10 +17,17 @@ from fastdiff.methods import METHODS
 from fastdiff.methods.progressive import implied
 from fastdiff.runs import recipe
 from fastdiff.runs import run as stages
+from tests.helpers.oracles import batch_of, told
 
 ROOT = Path(__file__).parents[1]
+
+
 TEXT = (ROOT / "README.md").read_text()
+
+
 PYTHON = re.findall(r"```python\n(.*?)```", TEXT, re.S)
+
+
 COMMANDS = [
     line.split("  #")[0].strip()
     for block in re.findall(r"```bash\n(.*?)```", TEXT, re.S)

@@ -1,0 +1,1 @@
+"""Tests of fastdiff, in the wings of the package."""

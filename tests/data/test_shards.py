@@ -1,0 +1,18 @@
+"""Tensors made part by part: damaged parts are made again."""
+
+import torch
+
+from fastdiff.data import shards as parts
+
+
+def test_damaged_parts_are_made_again(tmp_path, capsys):
+    columns = {"x0": torch.randn(8, 2), "eps": torch.randn(8, 2)}
+    for number in range(4):
+        parts.store(tmp_path / f"{number}.safetensors", columns, {"nfe": 8, "sum": parts.checksum(columns)})
+    flipped = bytearray((tmp_path / "1.safetensors").read_bytes())
+    flipped[-1] ^= 1
+    (tmp_path / "1.safetensors").write_bytes(flipped)
+    (tmp_path / "2.safetensors").write_bytes(flipped[:-3])
+    parts.forget_damaged(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.safetensors", "3.safetensors"]
+    assert capsys.readouterr().out.count("is damaged: made again") == 2

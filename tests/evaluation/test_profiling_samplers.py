@@ -1,0 +1,89 @@
+"""Samplers add next to nothing to their network, and less than diffusers' schedulers; ratios of one run, never times."""
+
+import gc
+from pathlib import Path
+
+import pytest
+import torch
+
+from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.schedule import Cosine
+from fastdiff.evaluation.profiling.samplers import PEERS, over_pipeline, speed, step_cost
+from fastdiff.io.load import load
+from fastdiff.networks import unet
+from fastdiff.networks.inference import tune
+from fastdiff.samplers import time_grid
+from fastdiff.samplers.generate import generate, sample
+from fastdiff.samplers.plan import SamplingPlan
+
+pytestmark = pytest.mark.alone
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return Denoiser(
+        unet((1, 8, 8), channels=(32, 64), layers=1).eval().requires_grad_(False), Cosine(), "v", (1, 8, 8)
+    )
+
+
+def least(measure, enough, tries=12):
+    """The least of a few measurements, none more than are needed: what else runs on the machine only ever adds."""
+    found = []
+    while len(found) < tries and min(found, default=float("inf")) > enough:
+        found.append(measure())
+    return min(found)
+
+
+@pytest.mark.parametrize("sampler", list(PEERS))
+def test_a_step_costs_at_most_six_tenths_of_diffusers(sampler):
+    assert least(lambda: step_cost(sampler, 20, 10)["over_diffusers"], 0.6) <= 0.6
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "dpmpp_2m", "ddpm"])
+def test_sampling_takes_the_time_of_its_evaluations(model, sampler):
+    """Of a network of 20 ms a pass, on as many evaluations, the noise drawn sample by sample included."""
+    assert least(lambda: next(speed(model, [sampler], repeats=5))["over_forward"], 1.02) <= 1.02
+
+
+def test_a_row_says_what_was_measured(model):
+    row = next(speed(model, ["heun"], steps=3, repeats=1))
+    assert (row["sampler"], row["steps"], row["nfe"]) == ("heun", 3, 5)
+    assert row["forward_ms"] >= 20 and row["over_diffusers"] == row["step_us"] / row["diffusers_step_us"]
+    assert next(speed(model, ["langevin"], steps=2, repeats=1))["over_diffusers"] is None
+
+
+def test_memory_does_not_grow_with_the_steps(model):
+    """A state is let go when the next one is made: tensors alive at the end of a long run are those of a short one."""
+    alive = []
+    for steps in (5, 50):
+        kept = next(
+            generate(model, SamplingPlan("dpmpp_3m", time_grid(model.schedule, steps)), torch.arange(4))
+        )
+        alive.append(sum(isinstance(o, torch.Tensor) for o in gc.get_objects()))
+        del kept
+    assert alive[1] <= alive[0]
+
+
+@pytest.mark.parametrize("how", [{"channels_last": True}, {"precision": "bf16"}, {"compile": True}])
+def test_tuning_keeps_what_is_computed(how):
+    torch.manual_seed(0)
+    net = unet((1, 8, 8), channels=(8, 16), layers=1, groups=4).eval().requires_grad_(False)
+    model = Denoiser(net, Cosine(), "v", (1, 8, 8))
+    plain = sample(model, "ddim", steps=3, n=4)
+    if "compile" in how:
+        pytest.importorskip("torch._inductor")
+        try:
+            tuned = sample(tune(model, **how), "ddim", steps=3, n=4)
+        except torch._inductor.exc.InductorError as error:
+            pytest.skip(f"no compiler here: {str(error).splitlines()[0]}")
+    else:
+        tuned = sample(tune(model, **how), "ddim", steps=3, n=4)
+    assert tuned.dtype == torch.float32
+    torch.testing.assert_close(tuned, plain, rtol=0, atol=0.05 if "precision" in how else 1e-5)
+
+
+def test_sampling_is_never_slower_than_diffusers_pipeline():
+    path = str(Path(__file__).parents[2] / "checkpoints/digits/teacher")
+    model = load(path)
+    assert least(lambda: over_pipeline(path, model, 4, 64, 5), 1.0) <= 1.0

@@ -1,0 +1,281 @@
+"""A step's passes are counted as they are, and the rest of a step is a small part of it; ratios of one run, never times."""
+
+import copy
+import json
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import torch
+from torch import nn
+
+from fastdiff.core.denoiser import Denoiser, Sampling
+from fastdiff.core.schedule import Cosine
+from fastdiff.core.validation import call, spelled
+from fastdiff.evaluation.profiling import timer as clock
+from fastdiff.evaluation.profiling.passes import passes_of
+from fastdiff.evaluation.profiling.training import begun, cost, distinct, speed
+from fastdiff.methods import METHODS, Method
+from fastdiff.methods.adversarial import Adversary
+from fastdiff.methods.gan import GAN
+from fastdiff.networks import mlp, unet
+
+pytestmark = pytest.mark.alone
+
+# What a step of a batch of 8 asks of its networks.
+PARTS = {
+    "denoising": {"student fwd+bwd 8": 1},
+    "ect": {"student fwd+bwd 8": 1, "student fwd 8": 1},
+    "cd": {"student fwd+bwd 8": 1, "teacher fwd 8": 1, "student fwd 8": 1},
+    "cd[solver=heun,mu=0.9]": {"student fwd+bwd 8": 1, "teacher fwd 8": 2, "target fwd 8": 1},
+    "ct": {"student fwd+bwd 8": 1, "target fwd 8": 1},
+    "tcm": {"student fwd+bwd 8": 1, "stage_one fwd 8": 1, "student fwd 8": 1},
+    "sct": {"student fwd+bwd 8": 1, "student jvp 8": 1, "weighting fwd+bwd 8": 1},
+    "sct[differences=0.1]": {"student fwd+bwd 8": 1, "student fwd 8": 2, "weighting fwd+bwd 8": 1},
+    "scd": {"student fwd+bwd 8": 1, "teacher fwd 8": 1, "student jvp 8": 1, "weighting fwd+bwd 8": 1},
+    "meanflow": {"student fwd+bwd 8": 1, "student jvp 8": 1},
+    "imf": {"student fwd+bwd 8": 1, "student fwd 8": 1, "student jvp 8": 1},
+    "progressive": {"student fwd+bwd 8": 1, "teacher fwd 8": 2},
+    "imm": {"student fwd+bwd 8": 1, "student fwd 8": 1},
+    "kd": {"student fwd+bwd 8": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def points():
+    torch.manual_seed(0)
+    return Denoiser(mlp((2,), width=16, depth=1), Cosine(), "v", (2,))
+
+
+def made(name):
+    return call(METHODS, *spelled(name, "method"), "method")
+
+
+def counted(name, model, folder):
+    training = begun(made(name), model, 8, folder)
+    return Counter(map(str, passes_of(training, training.advance)))
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_passes_are_counted(name, points, tmp_path):
+    assert counted(name, points, tmp_path) == PARTS[name]
+
+
+def test_a_gradient_that_passes_through_a_frozen_network_is_a_pass_of_its_own(points, tmp_path):
+    found = counted("ctm[points=2]", points, tmp_path)  # one step of the teacher, whatever is drawn
+    assert found == {
+        "student fwd+bwd 16": 1,
+        "target fwd+bwd to x 8": 1,
+        "teacher fwd 8": 2,
+        "target fwd 8": 2,
+    }
+
+
+def test_the_gradient_of_a_penalty_on_a_gradient_leads_back_twice(points, tmp_path):
+    found = counted("gan", points, tmp_path)
+    assert found == {
+        "student fwd 8": 1,
+        "critic fwd+2 bwd of bwd 16": 1,
+        "student fwd+bwd 8": 1,
+        "critic fwd+bwd to x 8": 1,
+    }
+    training = begun(GAN(gan=Adversary(weight=1.0)), points, 8, tmp_path)  # and without the penalty once
+    assert {"critic fwd+bwd 16"} < set(map(str, passes_of(training, training.advance)))
+
+
+class Heads(nn.Module):
+    """Logits of features."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(16, 1)
+
+    def forward(self, features, cond=None):
+        return self.head(features[0])
+
+
+@dataclass
+class Match(Method):
+    """Three networks: a fake and a critic on its features in every step, the student in every third."""
+
+    seen: ClassVar[list[int]] = []
+    training: ClassVar[dict] = {"roles": {"critic": {"lr": 0.01}}}
+    teaches: ClassVar[bool] = True
+    cycle: ClassVar[int] = 3
+
+    def extras(self, student, teacher):
+        return {"fake": copy.deepcopy(teacher).requires_grad_(True), "critic": Heads()}
+
+    def turns(self, progress):
+        self.seen.append(progress.step)
+        return (("fake", "critic"), ("student",)) if progress.step % 3 == 2 else (("fake", "critic"),)
+
+    def loss(self, turn, nets, batch, progress):
+        features, x, t = (
+            [],
+            batch.rng.normal(batch.x0.shape[1:]),
+            torch.ones(len(batch.x0), dtype=torch.float64),
+        )
+        with torch.set_grad_enabled("student" in turn):
+            x = nets["student"](x, t).x0
+        with (
+            nets["fake"]
+            .net.blocks[0]
+            .register_forward_hook(lambda net, inputs, output: features.append(output))
+        ):
+            said = nets["fake"](x, t / 2).x0
+        told = nets["critic"](features, cond=None).square().mean()
+        if "student" not in turn:
+            return told + said.square().mean(), {}
+        slope = sum(
+            torch.autograd.grad(term, x, retain_graph=True)[0] for term in (told, said.square().mean())
+        )
+        with torch.no_grad():
+            slope = slope + nets["teacher"](x, t / 2).x0
+        return (x * slope).mean(), {}
+
+    def sampling(self):
+        return Sampling("consistency", "uniform", (1,))
+
+
+def test_the_passes_of_several_networks_are_counted_over_a_cycle(points, tmp_path):
+    """A critic's way back leads through the fake too, from its features on; and two terms lead back twice."""
+    training = begun(Match(), points, 8, tmp_path)
+    found = passes_of(training, lambda: [training.advance() for _ in range(3)])
+    assert Counter(map(str, found)) == {
+        "student fwd 8": 3,
+        "fake fwd+bwd 8": 3,
+        "critic fwd+bwd 8": 3,
+        "student fwd+bwd 8": 1,
+        "fake fwd+2 bwd to x 8": 1,
+        "critic fwd+bwd to x 8": 1,
+        "teacher fwd 8": 1,
+    }
+    fake = training.trained["fake"].net
+    (both,) = (one for one in found if one.kind == "fwd+2 bwd to x")
+    assert [layer for layer, _ in both.ways] == [fake.blocks[0][-1], fake.last]
+    for one in found:
+        one()
+    assert all(p.grad is None for net in training.trained.values() for p in net.parameters())
+    Match.seen.clear()
+    row = cost(Match(), points, 8, 2)
+    assert (row["cycle"], row["parts"].count(",")) == (3, 6)
+    assert Match.seen == [498, 499, 500] * 4  # once for its memory, once watched, twice timed
+
+
+def test_layers_that_branch_meet_and_do_nothing_are_one_way_back(tmp_path):
+    """Those of a network with skips, attention, and dropout that drops nothing."""
+    torch.manual_seed(0)
+    net = unet((1, 8, 8), 10, channels=(8, 16), layers=1, attention=(4,))
+    assert counted("ect", Denoiser(net, Cosine(), "v", (1, 8, 8)), tmp_path) == PARTS["ect"]
+
+
+def test_every_repetition_draws_the_same(points, tmp_path):
+    """Batches and their noise: which passes a step makes may hang on it."""
+    drawn, ect = [], made("ect")
+    loss = ect.loss
+    ect.loss = lambda turn, nets, batch, progress: drawn.append(batch) or loss(turn, nets, batch, progress)
+    cost(ect, points, 8, 2)
+    assert len(drawn) == 4 and all(torch.equal(batch.x0, drawn[0].x0) for batch in drawn)
+    assert len({float(batch.shared.uniform()) for batch in drawn}) == 1
+
+
+def test_a_pass_made_again_is_the_pass(points, tmp_path):
+    """On the same input, the same output; it leaves no gradient behind."""
+    training = begun(made("meanflow"), points, 8, tmp_path)
+    seen = []
+    hook = training.student.net.register_forward_hook(
+        lambda net, inputs, output: seen.append(output.detach().clone())
+    )
+    passes = passes_of(training, training.advance)
+    for net in training.trained.values():  # the weights that the step began with
+        net.load_state_dict(begun(made("meanflow"), points, 8, tmp_path).trained["student"].state_dict())
+    for one in passes:
+        one()
+    hook.remove()
+    half = len(seen) // 2
+    for first, again in zip(seen[:half], seen[half:], strict=True):
+        torch.testing.assert_close(again, first)
+    assert all(p.grad is None for p in training.student.parameters())
+
+
+class Sleeper(nn.Module):
+    """Sleeps in every pass, and so long that nothing else counts."""
+
+    null_label = None
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, x, t, s=None, cond=None):
+        time.sleep(0.03)
+        return self.weight * x
+
+
+def test_what_a_step_does_besides_is_in_the_ratio(monkeypatch):
+    """Of a step with one more pass's time than its two passes."""
+    model, ect = Denoiser(Sleeper(), Cosine(), "v", (2,)), made("ect")
+    monkeypatch.setattr(clock, "processor_alone", lambda: False)  # sleep is no work of the processor's
+    assert 1 <= cost(ect, model, 8, 3)["over_parts"] < 1.25
+    loss = ect.loss
+    ect.loss = lambda *given: (time.sleep(0.03), loss(*given))[1]
+    assert 1.4 < cost(ect, model, 8, 3)["over_parts"] < 1.75
+
+
+def test_every_repetition_is_the_same_step(points, tmp_path):
+    """What ctm and shortcut draw of it, too."""
+    for name in ("ctm", "shortcut"):
+        row = cost(made(name), points, 8, 1)
+        assert row["parts"] == cost(made(name), points, 8, 1)["parts"]
+
+
+def test_every_method_has_a_row_or_a_reason(points, monkeypatch):
+    monkeypatch.setattr("fastdiff.evaluation.profiling.training.PASS", 0.0)
+    points.sampling = Sampling("ddim", "uniform", (4,))
+    rows = {row["method"]: row for row in speed(points, repeats=1)}
+    assert list(rows) == distinct() and {"ect", "ctm", "kd"} <= set(rows) and "consistency" not in rows
+    left = {name for name, row in rows.items() if "left_out" in row}
+    assert left == {"guided", "lcm", "tcd", "pcm"}
+    assert all("labels" in rows[name]["left_out"] for name in left)  # points have none
+    for name in set(rows) - left:
+        assert rows[name]["over_parts"] == pytest.approx(rows[name]["step_ms"] / rows[name]["parts_ms"]), name
+
+
+def test_a_model_that_a_method_cannot_train_is_left_out(monkeypatch):
+    monkeypatch.setattr("fastdiff.evaluation.profiling.training.PASS", 0.0)
+    model = Denoiser(mlp((2,), width=16, depth=1), Cosine(), "eps", (2,))
+    (row,) = speed(model, ("ect",), repeats=1)
+    assert "choose v, velocity or edm" in row["left_out"]
+
+
+def test_the_command_prints_and_writes_rows(fastdiff, refused, tmp_path, monkeypatch):
+    monkeypatch.setattr("fastdiff.evaluation.profiling.training.PASS", 0.0)
+    teacher = Path(__file__).parents[2] / "checkpoints/digits/teacher"
+    words = ["bench", teacher, "--speed", "--training", "--methods", "ect,meanflow[differences=0.03],guided"]
+    code, out, err = fastdiff(*words, "--out", tmp_path / "s")
+    assert (
+        code == 0 and "1 student fwd+bwd 16" in out and "2 student fwd 16" in out and "ms of its parts" in out
+    )
+    assert "guided is left out: guidance needs a model with labels" in err
+    rows = [json.loads(line) for line in (tmp_path / "s/speed.jsonl").read_text().splitlines()]
+    assert [row["method"] for row in rows] == ["ect", "meanflow[differences=0.03]", "guided"]
+    assert all("commit" in row and "versions" in row for row in rows) and rows[0]["over_parts"] > 0.5
+    assert "ctn" in refused("bench", teacher, "--speed", "--training", "--methods", "ctn", "--out", tmp_path)
+    assert "--speed" in refused("bench", teacher, "--training", "--out", tmp_path)
+    assert "--speed" in refused("bench", teacher, "--speed", "--methods", "ect", "--out", tmp_path)
+
+
+def test_a_step_takes_the_time_of_its_passes():
+    """Of a network of 50 ms a pass: data, loss, clipping, optimizer and average are less than a twelfth."""
+    torch.manual_seed(0)
+    net = unet((1, 8, 8), channels=(32, 64), layers=1)
+    model = Denoiser(net, Cosine(), "v", (1, 8, 8))
+    for name in ("ect", "meanflow"):
+        found = []
+        while len(found) < 4 and min(found, default=2) > 1.08:
+            found += [row["over_parts"] for row in speed(model, (name,), repeats=4)]
+        assert min(found) <= 1.08, (name, found)
