@@ -14,7 +14,7 @@ from ..core.errors import FastdiffError
 from ..core.network import Network
 
 
-class MLP(ModelMixin, ConfigMixin, Network):
+class MLP(ModelMixin, Network, ConfigMixin):
     """Vectors (B, dims); the time enters every block through sines and cosines.
 
     So does t - s of one of two times, and the weight of guidance of one that is told it (guided).
