@@ -8,7 +8,10 @@ from torch import Tensor
 
 
 def cosine_betas(count: int) -> Tensor:
-    """Betas of alpha^2 = cos^2((t + 0.008) / 1.008 pi / 2), at most 0.999 (Nichol & Dhariwal 2021, equation 17)."""
+    """Return betas (count,) of alpha^2 = cos^2((t + 0.008) / 1.008 pi / 2), at most 0.999.
+
+    Nichol & Dhariwal 2021, equation 17.
+    """
     fall = ((torch.linspace(0, 1, count + 1, dtype=torch.float64) + 0.008) / 1.008 * math.pi / 2).cos() ** 2
     return (1 - fall[1:] / fall[:-1]).clamp(max=0.999)
 
@@ -29,5 +32,8 @@ BETAS: dict[str, Callable[[int, float, float], Tensor]] = {
 
 
 def to_zero(alpha: Tensor) -> Tensor:
-    """A table shifted and stretched to end on alpha = 0, its first entry kept (Lin et al. 2023, algorithm 1)."""
+    """Return a table of alpha shifted and stretched to end on 0, its first entry kept.
+
+    Lin et al. 2023, algorithm 1.
+    """
     return (alpha - alpha[-1]) * (alpha[0] / (alpha[0] - alpha[-1]))

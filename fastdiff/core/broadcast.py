@@ -4,7 +4,7 @@ from torch import Tensor
 
 
 def like(coefficient: Tensor | float, x: Tensor) -> Tensor | float:
-    """Return a coefficient (B,) with trailing axes that broadcast against x (B, ...); a scalar stays a scalar."""
+    """Return a coefficient (B,) with trailing axes to broadcast against x (B, ...); a scalar as it is."""
     if isinstance(coefficient, float) or coefficient.ndim == 0:
         return coefficient
     return coefficient.to(x.dtype).reshape(coefficient.shape + (1,) * (x.ndim - coefficient.ndim))

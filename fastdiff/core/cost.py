@@ -1,4 +1,4 @@
-"""What sampling costs besides time: memory and arithmetic."""
+"""The cost of sampling besides time: memory and arithmetic."""
 
 import resource
 from contextlib import suppress
@@ -11,9 +11,10 @@ from .denoiser import Denoiser
 
 
 def flops(model: Denoiser) -> int | None:
-    """Floating-point operations of one evaluation of one sample, in matrix products and convolutions; None without any.
+    """Return the floating-point operations of one evaluation of one sample.
 
-    None of a cascade, whose evaluations differ.
+    Matrix products and convolutions count. None for a model without any, and for a cascade, whose
+    evaluations differ.
     """
     if model.base:
         return None
@@ -28,7 +29,7 @@ def flops(model: Denoiser) -> int | None:
 
 
 def forget_peak(device: torch.device) -> None:
-    """Let the peak of memory begin anew."""
+    """Reset the peak of memory."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     with suppress(OSError):  # Linux alone can forget a process's peak
@@ -36,9 +37,9 @@ def forget_peak(device: torch.device) -> None:
 
 
 def peak_mb(device: torch.device) -> float:
-    """The most memory held since forget_peak, in MiB: on a GPU what tensors held, on a CPU the whole process.
+    """Return the peak of memory since `forget_peak` in MiB: of tensors on a GPU, of the process on a CPU.
 
-    Where the system cannot forget a process's peak (not Linux), on a CPU that of its whole life.
+    On a system that cannot reset a process's peak (other than Linux) it is that of the process's whole life.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20

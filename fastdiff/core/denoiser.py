@@ -1,19 +1,16 @@
 """A network, its schedule and its parameterization, wrapped as one prediction of (x0, eps)."""
 
 from copy import copy, deepcopy
-from dataclasses import replace
 from itertools import chain
-from math import floor
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from typing_extensions import override
 
 from .broadcast import like
 from .errors import FastdiffError
 from .network import Network, interface_of
-from .prediction import ROWS, TIME_INPUTS, Prediction, RawPrediction, Solution, ratio_of
+from .prediction import ROWS, TIME_INPUTS, Prediction, RawPrediction, Solution
 from .sampling import Sampling
 from .schedule import Schedule
 from .unregistered import Unregistered
@@ -29,8 +26,8 @@ MAX_SOLUTIONS = 4096  # times whose solution a model keeps: an adaptive solver v
 class Denoiser(nn.Module):
     """A network net(x, t, s, cond) as a model of (x0, eps); converts dtype, time units and input scale.
 
-    The autoencoder, the text encoder and the base are not submodules: copies of the model share them. Schedule
-    and parameterization are read-only, since solved coefficients are cached; see `reparameterized` and `on`.
+    The autoencoder, the text encoder and the base are not submodules: copies of the model share them.
+    Schedule and parameterization are read-only, since solved coefficients are cached; see `reparameterized` and `on`.
 
     Args:
         net: a Network, or any module with its call.
@@ -157,16 +154,26 @@ class Denoiser(nn.Module):
         return self.interface.learned_variance
 
     def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, cond: Cond = None) -> Prediction:
-        """Predict x (B, ...) at time t (0-dim or (B,)); s is where the caller will jump to, t itself if not given."""
+        """Predict (x0, eps) of noised samples.
+
+        Args:
+            x: samples (B, ...) at time t.
+            t: time, 0-dim or (B,).
+            s: time to jump to, of t's shape; t itself if None. A model of one time ignores it.
+            cond: condition, a row for each sample.
+        """
         at = self.solve(t)
         return self.split(x, self.answer(x, at, t, s, cond), at)
 
     def raw(self, x: Tensor, t: Tensor, s: Tensor | None = None, cond: Cond = None) -> Tensor:
-        """The network's own output, in its own parameterisation."""
+        """Return the network's own output, in its own parameterization; see `forward` for the arguments."""
         return self.answer(x, self.solve(t), t, s, cond)
 
     def answer(self, x: Tensor, at: Solution, t: Tensor, s: Tensor | None, cond: Cond) -> Tensor:
-        """The same where the time is solved already. No label is the null class, and no prompt the empty one."""
+        """Call the network with precomputed coefficients.
+
+        A missing label becomes the null class, and a missing prompt the empty prompt.
+        """
         if self.text and (not cond or "text" not in cond):
             cond = (cond or {}) | {name: value.to(x.device) for name, value in self.text.null(len(x)).items()}
         dtype = next((p.dtype for p in self.net.parameters()), x.dtype)
@@ -176,11 +183,11 @@ class Denoiser(nn.Module):
         return self.net(inner.to(dtype), t_in, s_in, cond).to(x.dtype)
 
     def row(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """(a, b): the network's output is a x0 + b eps at time t."""
+        """Return (a, b), of t's shape, where the network's output at time t is a x0 + b eps."""
         return ROWS[self.predicts](self.schedule, t, self.sigma_data)
 
     def entrance(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """What x is multiplied by on its way into the network, and the time as the network reads it."""
+        """Return the scale of the network's input x, and the time as the network takes it."""
         alpha, sigma = self.schedule.alpha_sigma(t)
         scale = (
             ((self.sigma_data * alpha) ** 2 + sigma**2).rsqrt()
@@ -190,7 +197,10 @@ class Denoiser(nn.Module):
         return scale, TIME_INPUTS[self.time_input](t, self.schedule)
 
     def solve(self, t: Tensor) -> Solution:
-        """The solution of x = alpha x0 + sigma eps, output = a x0 + b eps. Of a 0-dim t: numbers, computed once."""
+        """Solve x = alpha x0 + sigma eps and output = a x0 + b eps for (x0, eps).
+
+        For a 0-dim t the coefficients are numbers, and are cached.
+        """
         if t.ndim == 0 and (known := self._solved.get(float(t))):
             return known
         (alpha, sigma), (a, b) = self.schedule.alpha_sigma(t), self.row(t)
@@ -203,19 +213,26 @@ class Denoiser(nn.Module):
         return self._solved.setdefault(float(t), Solution(*map(float, solution)))
 
     def split(self, x: Tensor, output: Tensor, at: Solution) -> Prediction:
-        """The pair (x0, eps) that the network's output stands for."""
-        output, extra = (
-            (output[:, : x.shape[1]], output[:, x.shape[1] :]) if output.shape != x.shape else (output, None)
-        )
+        """Return the prediction that the network's output stands for."""
+        extra = None
+        if output.shape != x.shape:
+            channels = x.shape[1]
+            output, extra = output[:, :channels], output[:, channels:]
         return RawPrediction(x, output, at, extra)
 
     def target(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
-        """What the network should output for this x0 and eps; linear, so it also maps errors of the pair."""
+        """Return the output of a perfect network for x0 and eps; linear, so it also maps their errors."""
         a, b = self.row(t)
         return like(a, x0) * x0 + like(b, x0) * eps
 
     def null(self, cond: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The condition that stands for none: the null class, the empty prompt; an image stays, a weight of guidance not."""
+        """Return the null condition of the same samples: the null class and the empty prompt.
+
+        An image stays, and a guidance weight is left out.
+
+        Raises:
+            FastdiffError: for labels of a model without a null class.
+        """
         null = {name: value for name, value in cond.items() if name not in ("guidance", *TEXT)}
         if "label" in cond and self.null_label is None and self.classes:
             raise FastdiffError("guidance needs a null class, and this model knows none")
@@ -226,22 +243,22 @@ class Denoiser(nn.Module):
         return null
 
     def on_top_of(self, base: "Denoiser | None") -> "Denoiser":
-        """Itself as the upper model of a cascade; its shallow copy, as it was, where there is no base."""
+        """Return a shallow copy with another base, or with none."""
         model = copy(self)
         model._base = Unregistered(base)
         return model
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        """Of what sampling gives: shape, or what that is decoded to."""
+        """Shape of a sample as it is returned: `shape`, or that of decoded latents."""
         return self.latent.shape_of(self.shape) if self.latent else self.shape
 
     def decoded(self, x: Tensor) -> Tensor:
-        """Images (B, *image_shape) of clean x."""
+        """Return images (B, *image_shape) of clean samples x."""
         return self.latent.decode(x) if self.latent else x
 
     def reparameterized(self, predicts: str, sigma_data: float) -> "Denoiser":
-        """Return a model of the same network, its output read as another key of ROWS; the weights are shared."""
+        """Return a model of the same network whose output is read as another key of ROWS."""
         model = deepcopy(self, {id(self.net): self.net})
         model._predicts = predicts
         model._sigma_data = sigma_data
@@ -249,124 +266,23 @@ class Denoiser(nn.Module):
         return model
 
     def on(self, schedule: Schedule) -> "Denoiser":
-        """The same network seen on another schedule; the weights are shared."""
-        return self if schedule == self.schedule else Matched(self, schedule)
+        """Return the same network on another schedule; the weights are shared."""
+        from .rescheduled import Rescheduled  # which is a Denoiser
+
+        return self if schedule == self.schedule else Rescheduled(self, schedule)
 
     @property
     def device(self) -> torch.device:
+        """The device of its weights."""
         return next((p.device for p in chain(self.parameters(), self.buffers())), torch.device("cpu"))
 
 
 def clock(at: Solution, x: Tensor, dtype: torch.dtype) -> Tensor:
-    """The time (B,) as a network of this dtype reads it: never below float32, where 999 and 1000 would be one."""
-    dtype = torch.promote_types(dtype, torch.float32)
-    return (
-        x.new_full((len(x),), at.clock, dtype=dtype)
-        if isinstance(at.clock, float)
-        else at.clock.to(x.device, dtype)
-    )
+    """Return the time (B,) as a network of this dtype takes it, in float32 at least.
 
-
-def with_second_time(model: Denoiser) -> Denoiser:
-    """A copy that also looks at s; until it is trained, its output is the model's. A model of two times stays itself."""
-    if model.two_times:
-        return model
-    widened = interface_of(model.net).with_second_time()
-    student = deepcopy(model)
-    student.net = widened
-    student.two_times = True
-    return student
-
-
-def with_guidance(model: Denoiser, weights: tuple[float, float]) -> Denoiser:
-    """A copy that is told a guidance weight of this range; until it is trained, its output is the model's."""
-    if model.null_label is None and not model.text:
-        raise FastdiffError(
-            "guidance needs a model with labels and a null class, or with prompts: this one takes none"
-        )
-    student = deepcopy(model)
-    if not model.guidance:
-        student.net = interface_of(model.net).with_guidance()
-    student.guidance = weights
-    return student
-
-
-def told(x: Tensor, cond: Cond) -> Tensor:
-    """The weights (B,) that a network is told, 1 where nothing is said, a hundredfold: 0 to 10 as the times 0 to 1000."""
-    return 100 * (cond["guidance"].to(x) if cond and "guidance" in cond else torch.ones_like(x))
-
-
-BEYOND = 1e-5  # of t_max: how far past its end a matched time still counts as the end
-
-
-class Matched(Denoiser):
-    """A model seen on another schedule: its network is asked at the time where its own sigma / alpha is the same.
-
-    x differs from the network's own x by a factor, so both hold one x0 and one eps (Karras et al. 2022,
-    section 2). More noise than at the network's own t_max is refused: it was never trained there.
+    In half precision the timesteps 999 and 1000 would be one.
     """
-
-    def __init__(self, model: Denoiser, schedule: Schedule) -> None:
-        super().__init__(
-            model.net,
-            schedule,
-            model.predicts,
-            model.shape,
-            model.time_input,
-            model.sigma_data,
-            True,
-            model.two_times,
-            replace(model.sampling, times=()),
-            model.guidance,
-            model.latent,
-            model.text,
-            model.base,
-        )
-        self._model = Unregistered(model)  # its network is already this one's submodule
-        self.train(model.training)
-        top = torch.tensor(schedule.t_max, dtype=torch.float64)
-        self.outreaches = bool(
-            model.schedule.time_of(ratio_of(schedule, top)) > model.schedule.t_max * (1 + BEYOND)
-        )
-
-    @property
-    def model(self) -> Denoiser:
-        """The model on its own schedule."""
-        return self._model.value
-
-    @override
-    def on(self, schedule: Schedule) -> Denoiser:
-        return self.model.on(schedule)
-
-    def own_time(self, t: Tensor) -> Tensor:
-        """The time of equal sigma / alpha on the network's own schedule."""
-        own = self.model.schedule
-        u = own.time_of(ratio_of(self.schedule, t))
-        if (
-            self.outreaches and (u > own.t_max * (1 + BEYOND)).any()
-        ):  # a GPU is kept waiting only where it can be so
-            raise FastdiffError(self.refusal(t.max()))
-        return u.clamp(0, own.t_max)
-
-    def refusal(self, t: Tensor) -> str:
-        """Why there is no prediction at t, and from where on there is."""
-        last = ratio_of(self.model.schedule, torch.tensor(self.model.schedule.t_max, dtype=torch.float64))
-        start = floor(float(self.schedule.time_of(last)) / self.schedule.t_max * 1e4) / 1e4
-        asked = float(ratio_of(self.schedule, t))
-        return (
-            f"t = {float(t):.6g} of {self.schedule} has sigma / alpha = {asked:.4g}, more than the {float(last):.4g} "
-            f"where this network's own schedule ends: start the grid there (start={start:g}), or choose a schedule "
-            "that ends no later"
-        )
-
-    @override
-    def row(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        return self.model.row(self.own_time(t))
-
-    @override
-    def entrance(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        u = self.own_time(t)
-        alpha, sigma = self.schedule.alpha_sigma(t)
-        own_alpha, own_sigma = self.model.schedule.alpha_sigma(u)
-        scale, clock = self.model.entrance(u)
-        return scale * own_alpha.hypot(own_sigma) / alpha.hypot(sigma), clock
+    dtype = torch.promote_types(dtype, torch.float32)
+    if isinstance(at.clock, float):
+        return x.new_full((len(x),), at.clock, dtype=dtype)
+    return at.clock.to(x.device, dtype)

@@ -31,8 +31,8 @@ class GuidanceOptions:
             null branch, at a weight of 1 too.
         threshold: quantile of |x0| by which x0 is bounded and divided where it is above 1 (Imagen, Saharia et
             al. 2022).
-        every: the weaker branch is evaluated at every `every`-th guided call; in between, its last distance in
-            x0 is reused.
+        every: the weaker branch is evaluated at every `every`-th guided call; in between, its last
+            distance in x0 is reused.
 
     Raises:
         FastdiffError: for a value out of its range, and for both clip and threshold.
@@ -138,8 +138,8 @@ class Guided:
         paired = self.cond is not None and (self.null is not None or self.distilled)
         if weight != 1 and options.against is None and not paired:
             raise FastdiffError(
-                f"guidance = {weight} needs both a condition and a null condition, or a weaker model to guide "
-                "against"
+                f"guidance = {weight} needs both a condition and a null condition, "
+                "or a weaker model to guide against"
             )
         if options.plus and not (paired and 0 <= weight <= 1):
             raise FastdiffError(
@@ -237,7 +237,7 @@ class Guided:
         return Prediction(x, x0, lambda: self.noise_of(x, x0, t), p.extra, p.levels)
 
     def renoised(self, p: Prediction, x: Tensor, x0: Tensor, null: Tensor, t: Tensor) -> Prediction:
-        """Return a prediction of another x0 with the eps of x0 = null, which moves x: DDIM from it is CFG++."""
+        """Return a prediction of x0 with the eps of the null branch, which moves x: DDIM then is CFG++."""
         alpha, _ = self.schedule.alpha_sigma(t)
         moved = x + like(alpha, x) * (x0 - null)
         return Prediction(moved, x0, lambda: self.noise_of(x, null, t), p.extra, p.levels)
@@ -259,12 +259,15 @@ def rescaled(x0: Tensor, towards: Tensor, share: float) -> Tensor:
 
 
 def thresholded(x0: Tensor, quantile: float) -> Tensor:
-    """Return x0 bounded and divided by a quantile of each sample's |x0| where it is above 1 (Imagen, section 2.3)."""
+    """Return x0 bounded and divided by a quantile of each sample's |x0|, where that is above 1.
+
+    Imagen, Saharia et al. 2022, section 2.3.
+    """
     bound = like(x0.flatten(1).abs().quantile(quantile, dim=1).clamp(min=1), x0)
     return x0.clamp(-bound, bound) / bound
 
 
 def usual_guidance(model: Denoiser) -> float:
-    """Return the default guidance weight: 1, or the nearest to 1 in the range of a guidance-distilled model."""
+    """Return the default weight: 1, or the nearest to 1 in a guidance-distilled model's range."""
     low, high = model.guidance or (1.0, 1.0)
     return min(max(1.0, low), high)

@@ -34,20 +34,21 @@ class Network(nn.Module):
 
     def with_second_time(self) -> Self:
         """Return a copy that also takes s; until it is trained, its output does not depend on s."""
-        raise FastdiffError(
-            f"{type(self).__name__} takes no second time: only fastdiff.networks can be given one"
-        )
+        raise no_such_input(self, "second time")
 
     def with_guidance(self) -> Self:
         """Return a copy that also takes a guidance weight; until it is trained, its output ignores it."""
-        raise FastdiffError(
-            f"{type(self).__name__} takes no guidance weight: only fastdiff.networks can be given one"
-        )
+        raise no_such_input(self, "guidance weight")
 
 
 PLAIN = Network()
 
 
+def no_such_input(net: nn.Module, what: str) -> FastdiffError:
+    """Return the error for a network that cannot be given another input."""
+    return FastdiffError(f"{type(net).__name__} takes no {what}: only fastdiff.networks can be given one")
+
+
 def interface_of(net: nn.Module) -> Network:
-    """Return the network itself, also inside `torch.compile`'s wrapper; PLAIN for a module that is no Network."""
+    """Return the network itself, also if compiled, or PLAIN for a module that is not a Network."""
     return net if hasattr(net, "condition_channels") else PLAIN

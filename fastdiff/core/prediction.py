@@ -95,10 +95,10 @@ class RawPrediction(Prediction):
 
 
 class Solution(NamedTuple):
-    """Coefficients at one time t that turn (x, network output) into (x0, eps); what the network takes; (alpha, sigma).
+    """The coefficients at one time t that turn x and the network's output into (x0, eps).
 
     x0 = x_x0 x + out_x0 output and eps = x_eps x + out_eps output. The network takes scale x, and clock as
-    its time. Numbers for a 0-dim t, tensors (B,) for a t of each sample.
+    its time; x is at (alpha, sigma). Numbers for a 0-dim t, tensors (B,) for a t of each sample.
     """
 
     x_x0: Tensor | float
@@ -112,13 +112,13 @@ class Solution(NamedTuple):
 
 
 def ratio_of(schedule: Schedule, t: Tensor) -> Tensor:
-    """sigma / alpha at time t."""
+    """Return sigma / alpha at time t."""
     alpha, sigma = schedule.alpha_sigma(t)
     return sigma / alpha
 
 
 def log_ratio(schedule: Schedule, t: Tensor) -> Tensor:
-    """log(sigma / alpha), which ends before t = 0: a network that is told where it jumps to is told 0 too."""
+    """Return log(sigma / alpha), bounded below, since a network of two times also takes t = 0."""
     return ratio_of(schedule, t).clamp(min=1e-5).log()
 
 
@@ -146,20 +146,23 @@ LEAST = 1e-12  # that x0 owes to the network, where it owes it nothing: a row ha
 
 
 def v_row(schedule: Schedule, t: Tensor) -> tuple[Tensor, Tensor]:
-    """v = alpha eps - sigma x0 (Salimans & Ho 2022, appendix D)."""
+    """Return (a, b) of v = alpha eps - sigma x0 (Salimans & Ho 2022, appendix D)."""
     alpha, sigma = schedule.alpha_sigma(t)
     return -sigma, alpha
 
 
 def edm_row(schedule: Schedule, t: Tensor, sigma_data: float) -> tuple[Tensor, Tensor]:
-    """F of Karras et al. 2022, equation 7, in any schedule's coordinates."""
+    """Return (a, b) of EDM's F in any schedule's coordinates (Karras et al. 2022, equation 7)."""
     alpha, sigma = schedule.alpha_sigma(t)
     norm = (sigma**2 + (sigma_data * alpha) ** 2).sqrt()
     return sigma / (sigma_data * norm), -sigma_data * alpha / norm
 
 
 def cm_row(schedule: Schedule, t: Tensor, sigma_data: float) -> tuple[Tensor, Tensor]:
-    """x0 = c_skip x + c_out F, which is x at SIGMA_MIN (Song et al. 2023, appendix C)."""
+    """Return (a, b) of F in x0 = c_skip x + c_out F, which is x at SIGMA_MIN.
+
+    Song et al. 2023, appendix C.
+    """
     alpha, _ = schedule.alpha_sigma(t)
     ratio = ratio_of(schedule, t)
     above = (ratio - SIGMA_MIN).clamp(min=0)
@@ -168,7 +171,10 @@ def cm_row(schedule: Schedule, t: Tensor, sigma_data: float) -> tuple[Tensor, Te
 
 
 def lcm_row(schedule: Schedule, t: Tensor, sigma_data: float, inner: Callable) -> tuple[Tensor, Tensor]:
-    """x0 = c_skip x + c_out (x0 of the inner row), by the timestep (Luo et al. 2023, LCM, section 4)."""
+    """Return (a, b) of LCM's x0 = c_skip x + c_out (x0 of the inner type), by the timestep.
+
+    Luo et al. 2023, section 4.
+    """
     at = LCM_SCALE * TIME_INPUTS["timestep"](t, schedule).clamp(min=0)
     skip, out = sigma_data**2 / (at**2 + sigma_data**2), at / (at**2 + sigma_data**2).sqrt()
     (alpha, sigma), (a, b) = schedule.alpha_sigma(t), inner(schedule, t, sigma_data)
@@ -177,7 +183,7 @@ def lcm_row(schedule: Schedule, t: Tensor, sigma_data: float, inner: Callable) -
 
 
 def implied_row(schedule: Schedule, t: Tensor, skip: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
-    """The row of x0 = skip x + out (the network's output)."""
+    """Return (a, b) of the output in x0 = skip x + out output."""
     alpha, sigma = schedule.alpha_sigma(t)
     out = torch.where(out.abs() < LEAST, LEAST, out)
     return (1 - alpha * skip) / out, -sigma * skip / out

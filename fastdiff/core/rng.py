@@ -1,4 +1,4 @@
-"""Noise by sample: every draw is a function of (seed, sample position, draw number) and of nothing else.
+"""Random numbers of each sample: a draw depends on (seed, sample position, draw number) and nothing else.
 
 A counter-based generator (a SplitMix64 hash of the counter, Steele et al. 2014), so that sample i sees the
 same noise in any batch, on any process and (its cosines up to rounding) on any device, and no state is saved
@@ -14,19 +14,19 @@ GOLDEN = -0x61C8864680B583EB  # 0x9E3779B97F4A7C15 as a signed 64-bit integer
 
 
 def shifted(z: Tensor, bits: int) -> Tensor:
-    """Logical right shift; torch's own shift of int64 repeats the sign bit."""
+    """Shift right without repeating the sign bit, as torch's own shift of int64 does."""
     return (z >> bits) & ((1 << (64 - bits)) - 1)
 
 
 def scramble(z: Tensor) -> Tensor:
-    """SplitMix64's finalizer: a bijection of 64-bit integers that scatters neighbours."""
+    """Apply SplitMix64's finalizer, a bijection of 64-bit integers that scatters neighbours."""
     z = (z ^ shifted(z, 30)) * -0x40A7B892E31B1A47  # 0xBF58476D1CE4E5B9
     z = (z ^ shifted(z, 27)) * -0x6B2FB644ECCEEE15  # 0x94D049BB133111EB
     return z ^ shifted(z, 31)
 
 
 class SampleRng:
-    """Independent streams, one a sample position; each call draws anew for all of them.
+    """A set of independent streams, one per sample position; each call draws anew for all of them.
 
     positions: (n,) int64, e.g. images seen or sample indices. Two objects with equal seed and position draw
     alike.
@@ -38,22 +38,22 @@ class SampleRng:
         self.calls = 0
 
     def bits(self, count: int) -> Tensor:
-        """(n, count) uniformly random int64."""
+        """Return uniformly random int64 (n, count)."""
         self.calls += 1
         stream = scramble(self.keys ^ scramble(torch.full_like(self.keys, self.calls)))
         counter = torch.arange(1, count + 1, device=stream.device) * GOLDEN
         return scramble(stream[:, None] + counter)
 
     def uniform(self) -> Tensor:
-        """(n,) float64 in (0, 1)."""
+        """Return uniform float64 (n,) in (0, 1)."""
         return (shifted(self.bits(1)[:, 0], 11).double() + 0.5) * 2.0**-53
 
     def integers(self, low: int, high: int) -> Tensor:
-        """(n,) int64 in low, ..., high - 1."""
+        """Return uniform int64 (n,) in low, ..., high - 1."""
         return low + (self.uniform() * (high - low)).long().clamp(max=high - low - 1)
 
     def normal(self, shape: tuple[int, ...] = ()) -> Tensor:
-        """(n, *shape) float32, by Box-Muller; each hash gives two normals."""
+        """Return standard normal float32 (n, *shape), by Box-Muller; each hash gives two of them."""
         count = math.prod(shape)
         bits = self.bits((count + 1) // 2)
         radius = ((shifted(bits, 32).double() + 0.5) * 2.0**-32).log().mul(-2).sqrt().float()

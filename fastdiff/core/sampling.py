@@ -23,7 +23,7 @@ class Sampling:
     times: tuple[tuple[float, ...], ...] = ()
 
     def spacing_for(self, steps: int) -> str | tuple[float, ...]:
-        """Return what `time_grid` takes for this number of steps: the times found for it, else the spacing."""
+        """Return the spacing of `time_grid` for a number of steps: the times found for it, else the name."""
         return next((times for times in self.times if len(times) == steps), self.spacing)
 
     def with_times(self, times: Iterable[float]) -> "Sampling":

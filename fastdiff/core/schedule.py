@@ -51,29 +51,29 @@ class Schedule:
         raise NotImplementedError
 
     def rates(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """d alpha / dt and d sigma / dt."""
+        """Return d alpha / dt and d sigma / dt at time t."""
         raise NotImplementedError
 
     def time_of(self, ratio: Tensor) -> Tensor:
-        """The time at which sigma / alpha equals ratio."""
+        """Return the time at which sigma / alpha equals ratio."""
         raise NotImplementedError
 
     def straight(self, t: Tensor) -> Tensor:
-        """sigma / (alpha + sigma): the time on flow matching's straight line at which x0 and eps are mixed alike."""
+        """Return sigma / (alpha + sigma), the time on flow matching's straight line of the same mixture."""
         alpha, sigma = self.alpha_sigma(t)
         return sigma / (alpha + sigma)
 
     def levels(self, times: Tensor) -> list[tuple[float, float]]:
-        """(alpha, sigma) at each time of a grid as numbers: a sampler's coefficients, ready before its first step."""
+        """Return (alpha, sigma) at each time of a grid as numbers, for a sampler's coefficients."""
         return list(zip(*(level.tolist() for level in self.alpha_sigma(times)), strict=True))
 
     def mix(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
-        """x_t of clean data x0 and noise eps."""
+        """Return x_t of clean data x0 and noise eps."""
         alpha, sigma = self.alpha_sigma(t)
         return like(alpha, x0) * x0 + like(sigma, x0) * eps
 
     def velocity(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
-        """d x_t / dt along the path of this x0 and eps."""
+        """Return d x_t / dt along the path of this x0 and eps."""
         alpha_rate, sigma_rate = self.rates(t)
         return like(alpha_rate, x0) * x0 + like(sigma_rate, x0) * eps
 
@@ -123,7 +123,7 @@ class Cosine(Schedule):
 
 @dataclass(frozen=True)
 class Sigmoid(Schedule):
-    """alpha^2 falls as a sigmoid from 1 to 0 (Jabri et al. 2023, "Scalable adaptive computation", appendix)."""
+    """alpha^2 falls as a sigmoid from 1 to 0 (Jabri et al. 2023, scalable adaptive computation)."""
 
     start: float = -3.0
     end: float = 3.0
@@ -270,7 +270,7 @@ class DDPM(Schedule):
         return torch.cat([alpha.new_ones(1), to_zero(alpha) if self.zero_terminal_snr else alpha])
 
     def around(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """alpha at the table's entries below and above t, and how far t is between them."""
+        """Return alpha at the table's entries below and above t, and how far t is between them."""
         table, low = self.table.to(t.device), t.double().floor().clamp(0, self.t_max - 1).long()
         return table[low], table[low + 1], t.double() - low
 

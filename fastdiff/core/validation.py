@@ -1,4 +1,4 @@
-"""Settings: plain data held to what functions and dataclasses accept; every error names the key's path."""
+"""Validation: plain data held to what functions and dataclasses accept; each error names the key's path."""
 
 import difflib
 import inspect
@@ -23,7 +23,7 @@ from pydantic.fields import FieldInfo
 
 from .errors import FastdiffError
 
-LARGEST = 1 << 26  # numbers of one sample, 4096 x 4096 pixels of four channels
+MAX_NUMBERS = 1 << 26  # numbers of one sample, 4096 x 4096 pixels of four channels
 
 # A name, or {name: ..., its options}.
 Named = Annotated[
@@ -35,13 +35,13 @@ Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]  # what torch takes
 
 
 class Strict(BaseModel):
-    """Settings among which an unknown key is an error."""
+    """Base class of settings among which an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
 
 
 def named(value: Any, path: str) -> tuple[str, dict[str, Any]]:
-    """`cosine` or {name: cosine, ...} -> its name and its options."""
+    """Return the name and the options of `cosine` or {name: cosine, ...}."""
     options = {"name": value} if isinstance(value, str) else value
     if not isinstance(options, dict) or not isinstance(options.get("name"), str):
         raise FastdiffError(f"{path}: expected a name, or {{name: ..., and its options}}, got {value!r}")
@@ -49,7 +49,7 @@ def named(value: Any, path: str) -> tuple[str, dict[str, Any]]:
 
 
 def spelled(text: str, path: str) -> tuple[str, dict[str, Any]]:
-    """`ddim[eta=0.5]`, a name with options as the command line writes it -> its name and its options."""
+    """Return the name and the options of `ddim[eta=0.5]`, as the command line writes them."""
     found = re.fullmatch(r"([\w.,]+)(?:\[(.*)\])?", text)
     if not found:
         raise FastdiffError(f"{path} {text!r}: expected a name, or name[option=value,option=value]")
@@ -66,7 +66,7 @@ def check(
     path: str,
     skip: tuple[str, ...] = (),
 ) -> dict[str, Any]:
-    """The options, converted to the types that registry[name] declares."""
+    """Return the options, converted to the types that registry[name] declares."""
     if name not in registry:
         raise FastdiffError(f"{path}: {name!r} is unknown, choose from {', '.join(registry)}")
     return dict(validate(schema(registry[name], path, skip), options, path))
@@ -96,7 +96,7 @@ def call(registry: Mapping[str, Callable], name: str, options: dict[str, Any], p
 
 @cache
 def schema(kind: Callable, path: str, skip: tuple[str, ...] = ()) -> type[BaseModel]:
-    """A strict pydantic model of a function's or dataclass's parameters."""
+    """Return a strict pydantic model of a function's or dataclass's parameters."""
     parameters = {n: p for n, p in inspect.signature(kind).parameters.items() if n not in skip}
     described = {
         n: (
@@ -109,7 +109,7 @@ def schema(kind: Callable, path: str, skip: tuple[str, ...] = ()) -> type[BaseMo
 
 
 def completed(annotation: Any, default: Any) -> Any:
-    """A parameter whose default is itself settings keeps those of it that are not given."""
+    """Return an annotation for a parameter whose default is settings: keys not given keep the default's."""
     if not isinstance(default, BaseModel):
         return annotation
     return Annotated[
@@ -118,7 +118,7 @@ def completed(annotation: Any, default: Any) -> Any:
 
 
 def nested(annotation: Any, path: str) -> Any:
-    """A parameter whose type has a registry is itself written as a name with options."""
+    """Return an annotation for a parameter whose type has a registry: it is a name with options."""
     registry = getattr(annotation, "registry", None)
     if registry is None:
         return annotation
@@ -126,13 +126,12 @@ def nested(annotation: Any, path: str) -> Any:
 
 
 def validate(kind: type[BaseModel], data: dict[str, Any], path: str) -> Any:
-    """pydantic's check, its first complaint as one line with the key's path and the nearest known key."""
+    """Validate data by pydantic; its first error becomes one line with the key's path and the nearest key."""
     try:
         return kind.model_validate(data)
     except ValidationError as error:
-        first = min(
-            error.errors(), key=lambda e: e["type"] != "extra_forbidden"
-        )  # a misspelt key is also missing
+        # A misspelt key is also missing: its own error comes first.
+        first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
         where = dotted(path, *map(str, first["loc"]))
         if first["type"] == "extra_forbidden":
             near = suggestion(str(first["loc"][-1]), known_keys(kind, first["loc"]))
@@ -145,40 +144,39 @@ def validate(kind: type[BaseModel], data: dict[str, Any], path: str) -> Any:
 
 
 def known_keys(kind: type[BaseModel], loc: tuple) -> list[str]:
-    """The keys allowed where an unknown one was found."""
+    """Return the keys allowed where an unknown one was found."""
     for key in loc[:-1]:
-        kind = (
-            kind.model_fields[key].annotation if hasattr(kind, "model_fields") else get_args(kind)[-1]
-        )  # dict[str, ...]
+        if hasattr(kind, "model_fields"):
+            kind = kind.model_fields[key].annotation
+        else:
+            kind = get_args(kind)[-1]  # of dict[str, ...]
         kind = get_args(kind)[0] if type(None) in get_args(kind) else kind
     return list(kind.model_fields)
 
 
 def dotted(*parts: str) -> str:
-    """A key's path."""
+    """Join the parts of a key's path."""
     return ".".join(p for p in parts if p)
 
 
 def suggestion(name: str, known: Any) -> str:
-    """The end of a complaint: the nearest of the known names, or all of them."""
+    """Return the end of an error message: the nearest of the known names, or all of them."""
     near = difflib.get_close_matches(name, list(known), n=1)
-    return (
-        f", did you mean {near[0]}?" if near else f", choose from {', '.join(sorted(known))}" if known else ""
-    )
+    if near:
+        return f", did you mean {near[0]}?"
+    return f", choose from {', '.join(sorted(known))}" if known else ""
 
 
 def sized(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """A sample's shape, where that is (D,), (C, L), (C, H, W) or (C, T, H, W) and fits into memory."""
-    if not 1 <= len(shape) <= 4 or min(shape) < 1 or prod(shape) > LARGEST:
+    """Return a sample's shape if it is (D,), (C, L), (C, H, W) or (C, T, H, W) and fits into memory."""
+    if not 1 <= len(shape) <= 4 or min(shape) < 1 or prod(shape) > MAX_NUMBERS:
         raise ValueError(
-            f"expected (C, H, W), (D,), (C, L) or (C, T, H, W), all above 0, of at most {LARGEST:,} numbers"
+            f"expected (C, H, W), (D,), (C, L) or (C, T, H, W), all above 0, of at most {MAX_NUMBERS:,} numbers"
         )
     return shape
 
 
 Shape = Annotated[tuple[int, ...], AfterValidator(sized)]
-
-
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 

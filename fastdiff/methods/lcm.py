@@ -7,8 +7,9 @@ from typing import ClassVar
 import torch
 
 from ..core.broadcast import like
-from ..core.denoiser import Denoiser, Sampling, with_guidance
+from ..core.denoiser import Denoiser, Sampling
 from ..core.errors import FastdiffError
+from ..core.extra_inputs import with_guidance
 from ..samplers import time_grid
 from .adversarial import Adversary, pulled
 from .base import Distance, Huber, Method, bare, guided, per_sample

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from ..core.broadcast import like
-from ..core.denoiser import Cond, told
+from ..core.denoiser import Cond
 from ..core.errors import FastdiffError
+from ..core.extra_inputs import told
 from ..core.network import Network
 
 PLANES = 16  # input channels that say one number, the second time or the weight of guidance

@@ -9,8 +9,9 @@ from diffusers.configuration_utils import register_to_config
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..core.denoiser import Cond, told
+from ..core.denoiser import Cond
 from ..core.errors import FastdiffError
+from ..core.extra_inputs import told
 from ..core.network import Network
 
 

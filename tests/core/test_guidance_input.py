@@ -6,8 +6,8 @@ import pytest
 import torch
 from diffusers import UNet2DModel
 
-from fastdiff.core.denoiser import with_guidance
 from fastdiff.core.errors import FastdiffError
+from fastdiff.core.extra_inputs import with_guidance
 from fastdiff.core.guidance import Guided
 from fastdiff.core.schedule import Cosine, Flow
 from fastdiff.io.export.model import export

@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 
-from ...core.denoiser import Denoiser, Matched
+from ...core.denoiser import Denoiser
 from ...core.errors import FastdiffError
 from ...core.files import sha256, synced, write_json
+from ...core.rescheduled import Rescheduled
 from ...core.schedule import SCHEDULES, Schedule
 from ...networks import lora
 from ..fingerprint import beside, fingerprint
@@ -30,7 +31,7 @@ def export(
         raise FastdiffError(
             f"{type(model.net).__name__} has no file format: only fastdiff.networks can be exported"
         )
-    if isinstance(model, Matched):
+    if isinstance(model, Rescheduled):
         raise FastdiffError("a model seen on another schedule has no file format: export the model itself")
     scratch = folder / ".export"
     shutil.rmtree(scratch, ignore_errors=True)
