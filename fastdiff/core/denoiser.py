@@ -27,7 +27,8 @@ class Denoiser(nn.Module):
     """A network net(x, t, s, cond) as a model of (x0, eps); converts dtype, time units and input scale.
 
     The autoencoder, the text encoder and the base are not submodules: copies of the model share them.
-    Schedule and parameterization are read-only, since solved coefficients are cached; see `reparameterized` and `on`.
+    Schedule and parameterization are read-only, since solved
+    coefficients are cached; see `reparameterized` and `on`.
 
     Args:
         net: a Network, or any module with its call.

@@ -9,9 +9,9 @@ from pydantic import Field
 from torch import Tensor
 
 from .broadcast import like
-from .denoiser import Cond, Denoiser, Prediction
+from .denoiser import Cond, Denoiser
 from .errors import FastdiffError
-from .prediction import ratio_of
+from .prediction import Prediction, ratio_of
 from .schedule import Schedule
 from .validation import Bound, check_bounds
 

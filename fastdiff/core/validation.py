@@ -146,10 +146,8 @@ def validate(kind: type[BaseModel], data: dict[str, Any], path: str) -> Any:
 def known_keys(kind: type[BaseModel], loc: tuple) -> list[str]:
     """Return the keys allowed where an unknown one was found."""
     for key in loc[:-1]:
-        if hasattr(kind, "model_fields"):
-            kind = kind.model_fields[key].annotation
-        else:
-            kind = get_args(kind)[-1]  # of dict[str, ...]
+        has_fields = hasattr(kind, "model_fields")  # else it is dict[str, ...]
+        kind = kind.model_fields[key].annotation if has_fields else get_args(kind)[-1]
         kind = get_args(kind)[0] if type(None) in get_args(kind) else kind
     return list(kind.model_fields)
 
@@ -171,7 +169,8 @@ def sized(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return a sample's shape if it is (D,), (C, L), (C, H, W) or (C, T, H, W) and fits into memory."""
     if not 1 <= len(shape) <= 4 or min(shape) < 1 or prod(shape) > MAX_NUMBERS:
         raise ValueError(
-            f"expected (C, H, W), (D,), (C, L) or (C, T, H, W), all above 0, of at most {MAX_NUMBERS:,} numbers"
+            f"expected (C, H, W), (D,), (C, L) or (C, T, H, W), all above 0, of at most "
+            f"{MAX_NUMBERS:,} numbers"
         )
     return shape
 

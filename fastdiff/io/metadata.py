@@ -6,9 +6,10 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
-from ..core.denoiser import ROWS, TIME_INPUTS, Sampling
 from ..core.errors import FastdiffError
 from ..core.files import read_json
+from ..core.prediction import ROWS, TIME_INPUTS
+from ..core.sampling import Sampling
 from ..core.schedule import SCHEDULES, Schedule
 from ..core.validation import Finite, Shape, Strict, call, named, validate
 

@@ -7,8 +7,8 @@ from typing import ClassVar
 import torch
 
 from ..core.broadcast import like
-from ..core.denoiser import Sampling
 from ..core.errors import FastdiffError
+from ..core.sampling import Sampling
 from ..samplers import time_grid
 from .adversarial import Adversary, pulled
 from .base import Law, LogitNormal, Method, Uniform, after, bare, guided, numbers_of_steps, per_sample

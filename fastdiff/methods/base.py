@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from ..core.broadcast import like
-from ..core.denoiser import Cond, Denoiser, Sampling
+from ..core.denoiser import Cond, Denoiser
 from ..core.errors import FastdiffError
 from ..core.prediction import Prediction
+from ..core.sampling import Sampling
 from ..core.schedule import Schedule
 from ..data.registry import Batch
 from .distances import L1, LPIPS, Distance, Huber, PseudoHuber, SquaredL2, per_sample, pseudo_huber  # noqa: F401

@@ -6,8 +6,9 @@ from typing import ClassVar, Literal
 
 import torch
 
-from ..core.denoiser import Sampling, ratio_of
 from ..core.errors import FastdiffError
+from ..core.prediction import ratio_of
+from ..core.sampling import Sampling
 from .base import Distance, Law, Method, PseudoHuber, SquaredL2, Uniform, bare, heun
 from .diagnostics import boundary, by_level
 from .distances import per_sample

@@ -7,9 +7,10 @@ from typing import ClassVar
 import torch
 
 from ..core.broadcast import like
-from ..core.denoiser import Sampling, ratio_of
 from ..core.errors import FastdiffError
 from ..core.extra_inputs import with_second_time
+from ..core.prediction import ratio_of
+from ..core.sampling import Sampling
 from .adversarial import Adversary, pulled
 from .base import Distance, Law, LogitNormal, LogNormal, Method, SquaredL2, bare, heun, per_sample, twice
 from .diagnostics import boundary, by_level

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from ..core.broadcast import like
-from ..core.denoiser import Prediction, Sampling
 from ..core.errors import FastdiffError
+from ..core.prediction import Prediction
+from ..core.sampling import Sampling
 from ..core.schedule import Schedule
 from .base import Law, Method, Uniform, bare, per_sample
 

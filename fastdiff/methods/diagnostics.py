@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ..core.denoiser import ratio_of
+from ..core.prediction import ratio_of
 from ..core.schedule import Schedule
 from .distances import per_sample
 

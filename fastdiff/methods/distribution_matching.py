@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from ..core.broadcast import like
-from ..core.denoiser import Sampling
 from ..core.errors import FastdiffError
 from ..core.extra_inputs import with_second_time
+from ..core.sampling import Sampling
 from ..data.registry import Batch
 from ..samplers import time_grid
 from .adversarial import Adversary, pulled

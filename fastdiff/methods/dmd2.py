@@ -6,8 +6,8 @@ from typing import Literal
 import torch
 
 from ..core.broadcast import like
-from ..core.denoiser import ratio_of
 from ..core.errors import FastdiffError
+from ..core.prediction import ratio_of
 from .adversarial import Adversary
 from .base import per_sample
 from .distribution_matching import Matching

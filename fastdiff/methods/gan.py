@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import torch
 
-from ..core.denoiser import Sampling
 from ..core.errors import FastdiffError
+from ..core.sampling import Sampling
 from ..networks.discriminator import Discriminator
 from .adversarial import Adversary, pulled
 from .base import Method, after, bare, twice

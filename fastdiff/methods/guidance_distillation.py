@@ -7,9 +7,9 @@ from typing import ClassVar, Literal
 import torch
 
 from ..core.broadcast import like
-from ..core.denoiser import Sampling
 from ..core.errors import FastdiffError
 from ..core.extra_inputs import with_guidance
+from ..core.sampling import Sampling
 from .base import Method, Uniform, bare, per_sample
 from .diagnostics import by_level
 from .progressive import snr_weight

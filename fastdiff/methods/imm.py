@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import torch
 
 from ..core.broadcast import like
-from ..core.denoiser import Sampling, ratio_of
 from ..core.errors import FastdiffError
 from ..core.extra_inputs import with_second_time
+from ..core.prediction import ratio_of
+from ..core.sampling import Sampling
 from ..core.schedule import Flow
 from .base import Law, Method, Uniform, bare, per_sample
 from .diagnostics import by_level

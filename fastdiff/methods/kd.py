@@ -6,8 +6,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..core.denoiser import Sampling
 from ..core.errors import FastdiffError
+from ..core.sampling import Sampling
 from ..data.registry import Batch
 from .base import Distance, Method, SquaredL2, bare, per_sample
 

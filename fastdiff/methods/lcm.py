@@ -7,9 +7,10 @@ from typing import ClassVar
 import torch
 
 from ..core.broadcast import like
-from ..core.denoiser import Denoiser, Sampling
+from ..core.denoiser import Denoiser
 from ..core.errors import FastdiffError
 from ..core.extra_inputs import with_guidance
+from ..core.sampling import Sampling
 from ..samplers import time_grid
 from .adversarial import Adversary, pulled
 from .base import Distance, Huber, Method, bare, guided, per_sample

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ..core.broadcast import like
-from ..core.denoiser import Sampling
 from ..core.errors import FastdiffError
+from ..core.sampling import Sampling
 from ..core.schedule import Schedule
 from .adversarial import Adversary, pulled
 from .base import Method, bare, per_sample

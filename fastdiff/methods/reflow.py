@@ -4,8 +4,9 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..core.denoiser import Sampling, ratio_of
 from ..core.errors import FastdiffError
+from ..core.prediction import ratio_of
+from ..core.sampling import Sampling
 from ..core.schedule import Flow
 from .base import LPIPS, Distance, Law, Method, SquaredL2, bare
 from .diagnostics import by_level

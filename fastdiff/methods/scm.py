@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ..core.broadcast import like
-from ..core.denoiser import ratio_of
 from ..core.errors import FastdiffError
+from ..core.prediction import ratio_of
 from .base import Law, LogNormal, Method, bare, per_sample
 from .consistency import FEW, identity_at_data
 from .diagnostics import boundary, by_level

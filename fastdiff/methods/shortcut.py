@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 
 from ..core.broadcast import like
-from ..core.denoiser import Sampling
 from ..core.ema import decay_at
 from ..core.errors import FastdiffError
 from ..core.extra_inputs import with_second_time
+from ..core.sampling import Sampling
 from .base import Method, bare, per_sample
 from .diagnostics import by_level
 from .meanflow import average_velocity

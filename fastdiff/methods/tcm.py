@@ -7,8 +7,8 @@ from typing import ClassVar
 import torch
 
 from ..core.broadcast import like
-from ..core.denoiser import Sampling
 from ..core.errors import FastdiffError
+from ..core.sampling import Sampling
 from .base import Law, bare
 from .consistency import ECT
 from .jvp import alike

@@ -7,8 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..core.denoiser import ratio_of
 from ..core.errors import FastdiffError
+from ..core.prediction import ratio_of
 from ..core.schedule import Karras, Schedule
 
 TIME_LAWS: dict[str, type] = {}

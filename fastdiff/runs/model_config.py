@@ -8,8 +8,9 @@ from typing import Any, Literal
 import torch
 from pydantic import Field
 
-from ..core.denoiser import ROWS, TIME_INPUTS, Denoiser
+from ..core.denoiser import Denoiser
 from ..core.errors import FastdiffError
+from ..core.prediction import ROWS, TIME_INPUTS
 from ..core.schedule import SCHEDULES
 from ..core.validation import Named, Strict, call, named
 from ..data.registry import Readable

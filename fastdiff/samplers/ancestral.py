@@ -9,9 +9,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ..core.denoiser import Prediction
 from ..core.errors import FastdiffError
 from ..core.guidance import Guided
+from ..core.prediction import Prediction
 from .state import State, traits
 
 Randn = Callable[[Tensor], Tensor]

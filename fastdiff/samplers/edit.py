@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from ..core.broadcast import blend, like
-from ..core.denoiser import Denoiser, Prediction
+from ..core.denoiser import Denoiser
 from ..core.errors import FastdiffError
 from ..core.guidance import Guided
+from ..core.prediction import Prediction
 from ..core.schedule import Schedule
 from ..core.validation import named, spelled
 from . import SAMPLERS, State

@@ -7,9 +7,9 @@ from math import sqrt
 import torch
 from torch import Tensor
 
-from ..core.denoiser import ratio_of
 from ..core.errors import FastdiffError
 from ..core.guidance import Guided
+from ..core.prediction import ratio_of
 from ..core.schedule import Schedule
 from .ancestral import Randn
 from .state import State, traits

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from ..core.broadcast import blend
-from ..core.denoiser import Prediction
 from ..core.errors import FastdiffError
 from ..core.guidance import Guided
+from ..core.prediction import Prediction
 from .ancestral import Randn
 from .state import State, traits
 

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from ..core.broadcast import like
-from ..core.denoiser import Cond, Denoiser, ratio_of
+from ..core.denoiser import Cond, Denoiser
 from ..core.errors import FastdiffError
+from ..core.prediction import ratio_of
 from ..core.rng import SampleRng
 from ..core.schedule import DDPM
 from .adaptive import DORMAND_PRINCE, SHORTEST, total

@@ -16,9 +16,9 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor
 
-from ..core.denoiser import Prediction
 from ..core.errors import FastdiffError
 from ..core.guidance import Guided
+from ..core.prediction import Prediction
 from ..core.schedule import Schedule
 from .state import State, traits
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from ..core.broadcast import blend
-from ..core.denoiser import ratio_of
 from ..core.errors import FastdiffError
 from ..core.guidance import Guided
+from ..core.prediction import ratio_of
 from ..core.schedule import Schedule
 from ..core.validation import Bound
 from .ancestral import Randn, ddim

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ..core.denoiser import Prediction
+from ..core.prediction import Prediction
 
 
 class State:

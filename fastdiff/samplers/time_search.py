@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..core.denoiser import Cond, Denoiser, ratio_of
+from ..core.denoiser import Cond, Denoiser
 from ..core.errors import FastdiffError
+from ..core.prediction import ratio_of
 from .generate import generate
 from .plan import plan
 from .time_grids import Spacing

@@ -16,7 +16,8 @@ from PIL import Image
 from fastdiff.cli import app as cli
 from fastdiff.cli.listing import LISTS, Listed
 from fastdiff.cli.options import names_of
-from fastdiff.core.denoiser import Denoiser, Sampling
+from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.sampling import Sampling
 from fastdiff.core.schedule import Cosine
 from fastdiff.io.export.model import export
 from fastdiff.io.load import load

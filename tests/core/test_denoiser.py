@@ -7,9 +7,11 @@ import torch
 from torch import nn
 
 from fastdiff.core.broadcast import like
-from fastdiff.core.denoiser import ROWS, TIME_INPUTS, Denoiser, Sampling, ratio_of
+from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.guidance import Guided
+from fastdiff.core.prediction import ROWS, TIME_INPUTS, ratio_of
+from fastdiff.core.sampling import Sampling
 from fastdiff.core.schedule import DDPM, SCHEDULES, VP, Cosine, Flow, Karras, Schedule, Trig
 from fastdiff.networks.oracle import GaussianMixture, PosteriorMean
 from fastdiff.samplers import SAMPLERS

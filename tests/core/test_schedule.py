@@ -184,7 +184,8 @@ def test_every_kind_of_table_is_diffusers(kind, zero, entries):
 def test_a_table_keeps_its_name_in_files(tmp_path, schedule):
     from diffusers import DDIMScheduler
 
-    from fastdiff.core.denoiser import Denoiser, Sampling
+    from fastdiff.core.denoiser import Denoiser
+    from fastdiff.core.sampling import Sampling
     from fastdiff.io.export.model import export
     from fastdiff.io.load import load
     from fastdiff.networks import unet

@@ -8,9 +8,10 @@ import yaml
 from diffusers import UNet2DModel
 from torch import nn
 
-from fastdiff.core.denoiser import TIME_INPUTS, Denoiser
+from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.extra_inputs import with_second_time
+from fastdiff.core.prediction import TIME_INPUTS
 from fastdiff.core.schedule import Cosine, Flow, Karras
 from fastdiff.io.export.model import export
 from fastdiff.io.load import load

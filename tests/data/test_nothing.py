@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from fastdiff.core.denoiser import Denoiser, Sampling
+from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
+from fastdiff.core.sampling import Sampling
 from fastdiff.core.schedule import Flow
 from fastdiff.data.registry import batch_at, open_dataset
 from fastdiff.data.toys import nothing

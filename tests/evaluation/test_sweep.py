@@ -14,8 +14,9 @@ from safetensors.torch import load_file
 
 import fastdiff
 from fastdiff.core.cost import flops
-from fastdiff.core.denoiser import Denoiser, Sampling
+from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
+from fastdiff.core.sampling import Sampling
 from fastdiff.core.schedule import Cosine
 from fastdiff.data.registry import Dataset, open_dataset
 from fastdiff.evaluation import evaluator as evaluate

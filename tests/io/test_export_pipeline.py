@@ -7,9 +7,10 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline, LCMScheduler
 
-from fastdiff.core.denoiser import Denoiser, Sampling
+from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.extra_inputs import with_guidance, with_second_time
 from fastdiff.core.guidance import Guided, usual_guidance
+from fastdiff.core.sampling import Sampling
 from fastdiff.core.schedule import Cosine
 from fastdiff.io.export.model import export
 from fastdiff.io.export.script import cascade, script

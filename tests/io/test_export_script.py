@@ -8,9 +8,11 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 
-from fastdiff.core.denoiser import ROWS, Denoiser, Sampling
+from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.extra_inputs import with_guidance, with_second_time
 from fastdiff.core.guidance import Guided
+from fastdiff.core.prediction import ROWS
+from fastdiff.core.sampling import Sampling
 from fastdiff.core.schedule import DDPM, VP, Cosine, Flow, Karras, Sigmoid, Trig
 from fastdiff.io.diffusers_names import LCM_NAMES
 from fastdiff.io.export import scheduler as schedulers

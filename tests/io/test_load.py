@@ -7,9 +7,10 @@ import pytest
 import torch
 from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
 
-from fastdiff.core.denoiser import Denoiser, Sampling
+from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.guidance import Guided
+from fastdiff.core.sampling import Sampling
 from fastdiff.core.schedule import DDPM, SCHEDULES, Cosine, Flow, Karras, Sigmoid
 from fastdiff.io.export.model import export
 from fastdiff.io.load import load

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from fastdiff.core.broadcast import like
-from fastdiff.core.denoiser import Denoiser, Sampling
+from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.sampling import Sampling
 from fastdiff.core.schedule import Cosine, Flow, Karras
 from fastdiff.methods import METHODS, Progress
 from fastdiff.methods.base import SquaredL2

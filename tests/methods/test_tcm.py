@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from fastdiff.core.broadcast import like
-from fastdiff.core.denoiser import Denoiser, Sampling, ratio_of
+from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
+from fastdiff.core.prediction import ratio_of
+from fastdiff.core.sampling import Sampling
 from fastdiff.core.schedule import Cosine
 from fastdiff.methods.base import SquaredL2
 from fastdiff.methods.consistency import ECT

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from fastdiff.core.denoiser import Denoiser, Sampling
+from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
+from fastdiff.core.sampling import Sampling
 from fastdiff.core.schedule import SCHEDULES, Cosine, Flow, Karras, Sigmoid, Trig
 from fastdiff.networks import mlp, unet
 from fastdiff.networks.inference import tune

@@ -8,9 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from fastdiff.core.denoiser import Denoiser, Sampling, ratio_of
+from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
+from fastdiff.core.prediction import ratio_of
 from fastdiff.core.rng import SampleRng
+from fastdiff.core.sampling import Sampling
 from fastdiff.core.schedule import SCHEDULES, Cosine, Flow, Karras, Trig
 from fastdiff.io.export.model import export
 from fastdiff.io.load import about, load, record_times

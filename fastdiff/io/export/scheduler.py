@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...core.denoiser import ROWS, TIME_INPUTS, Denoiser
+from ...core.denoiser import Denoiser
+from ...core.prediction import ROWS, TIME_INPUTS
 from ...core.schedule import Flow, Karras, Schedule, Trig
 from ...core.validation import spelled
 from ...samplers import time_grid

@@ -23,8 +23,9 @@ from pydantic import BaseModel, Field
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ...core.denoiser import Denoiser, Sampling
+from ...core.denoiser import Denoiser
 from ...core.files import read_object
+from ...core.sampling import Sampling
 from ...core.schedule import Karras
 from ...core.validation import Finite, validate
 from ...networks import UNet

@@ -9,9 +9,10 @@ import diffusers
 from pydantic import BaseModel, Field
 from torch import nn
 
-from ...core.denoiser import Denoiser, Sampling
+from ...core.denoiser import Denoiser
 from ...core.errors import FastdiffError
 from ...core.files import read_object
+from ...core.sampling import Sampling
 from ...core.schedule import DDPM
 from ...core.validation import Finite, validate
 from ..diffusers_names import DIFFUSERS_BETAS, DIFFUSERS_NAMES
