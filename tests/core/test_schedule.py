@@ -8,6 +8,7 @@ import torch
 
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.schedule import DDPM, SCHEDULES, VP, Cosine, Flow, Karras, Sigmoid, Trig, like
+from tests.helpers.tensors import f64
 
 ALL = [
     *(kind() for kind in SCHEDULES.values()),
@@ -25,12 +26,12 @@ ALL = [
     DDPM(zero_terminal_snr=True),
     DDPM(t_max=50, kind="cosine", zero_terminal_snr=True),
 ]
+
+
 every = pytest.mark.parametrize("schedule", ALL, ids=repr)
+
+
 PRESERVING = (DDPM, Cosine, Sigmoid, VP)
-
-
-def f64(x):
-    return torch.tensor(x, dtype=torch.float64)
 
 
 def inner(schedule, n=41):

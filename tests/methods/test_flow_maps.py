@@ -28,7 +28,7 @@ def test_the_closed_form_is_the_flow_map():
     oracle, z = gaussian(Flow()), torch.tensor([[0.7], [-1.0], [2.0]]).double()
     p = oracle(z, t)
     torch.testing.assert_close(like(average(t, t), z) * z, p.eps - p.x0)
-    m, step = (t + r) / 2, lambda z, t, r: z - like((t - r) * average(t, r), z) * z  # noqa: E731
+    m, step = (t + r) / 2, lambda z, t, r: z - like((t - r) * average(t, r), z) * z
     torch.testing.assert_close(step(step(z, t, m), m, r), step(z, t, r))
     schedule = Cosine()  # and so it is where a student is on another schedule
     own = [schedule.time_of(u / (1 - u)) for u in (t, r)]

@@ -89,7 +89,7 @@ def test_sdxl_sees_the_pooled_text_and_the_size_in_pixels():
             X,
             T,
             TEXT,
-            added_cond_kwargs={  # noqa: E731
+            added_cond_kwargs={
                 "text_embeds": cond["pooled"],
                 "time_ids": torch.tensor([sizes] * 3),
             },

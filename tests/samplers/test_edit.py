@@ -13,13 +13,12 @@ from fastdiff.networks.oracle import GaussianMixture
 from fastdiff.samplers import SAMPLERS, time_grid
 from fastdiff.samplers.edit import Inpaint, edit, repaint
 from fastdiff.samplers.generate import sample
+from tests.helpers.tensors import f64
 
 schedules = pytest.mark.parametrize("schedule", [kind() for kind in SCHEDULES.values()], ids=repr)
+
+
 samplers = pytest.mark.parametrize("sampler", list(SAMPLERS))
-
-
-def f64(x):
-    return torch.tensor(x, dtype=torch.float64)
 
 
 def drawing(seed=0):

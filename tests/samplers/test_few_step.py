@@ -8,13 +8,10 @@ import torch
 
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
-from fastdiff.core.schedule import DDPM, SCHEDULES, Cosine, Karras, Sigmoid, Trig, like
+from fastdiff.core.schedule import DDPM, SCHEDULES, Cosine, Karras, Sigmoid, like
 from fastdiff.samplers import time_grid
-from tests.samplers.test_samplers import f64, mixture, noise, reused, walk
-
-schedules = pytest.mark.parametrize(
-    "schedule", [*(kind() for kind in SCHEDULES.values()), Trig(sigma_data=0.7)], ids=repr
-)
+from tests.helpers.tensors import f64
+from tests.helpers.walks import mixture, noise, reused, schedules, variances, walk
 
 
 class FlowMap(torch.nn.Module):
@@ -182,4 +179,49 @@ def test_gamma_1_is_the_consistency_sampler_of_diffusers(net, steps):
     got = walk(
         "gamma", model, 80 * noise(dims=3).float(), scheduler.sigmas.double(), gamma=1.0, randn=reused()
     )
+    torch.testing.assert_close(got[-1].x, x, rtol=1e-4, atol=1e-4)
+
+
+# ---- stochastic samplers
+
+
+@schedules
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_an_exact_consistency_function_keeps_the_distribution(schedule, steps):
+    """N(0, std^2): f(x, t) = std x / sqrt(alpha^2 std^2 + sigma^2); exact in any number of steps."""
+    std = 0.6
+
+    class Jump(torch.nn.Module):
+        def forward(self, x, t, s, cond=None):
+            assert (s == 0).all() and s.shape == t.shape == (len(x),)
+            alpha, sigma = schedule.alpha_sigma(t)
+            return x * like(std / (alpha**2 * std**2 + sigma**2).sqrt(), x)
+
+    model = Denoiser(Jump(), schedule, "x0", (1,), time_input="time", two_times=True)
+    times = time_grid(schedule, steps)
+    alpha, sigma = schedule.alpha_sigma(times)
+    got = variances("consistency", model, (alpha[0] ** 2 * std**2 + sigma[0] ** 2).sqrt(), times)
+    torch.testing.assert_close(got, alpha[1:] ** 2 * std**2 + sigma[1:] ** 2)
+
+
+# ---- diffusers, on the same noise and network
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_consistency_is_diffusers(net64, steps):
+    """EDM coordinates: a student of ours runs under the stock consistency scheduler."""
+    from diffusers import CMStochasticIterativeScheduler
+
+    scheduler = CMStochasticIterativeScheduler(
+        sigma_min=0.0, sigma_max=80.0, sigma_data=0.5, clip_denoised=False
+    )
+    scheduler.set_timesteps(steps)
+    model = Denoiser(net64, Karras(), "edm", time_input="cm", sigma_data=0.5, scale_input=True)
+    ratios = scheduler.sigmas.double()
+    x = start = 80 * noise(dims=3)
+    generator = torch.Generator().manual_seed(5)
+    for t in scheduler.timesteps:
+        output = net64(scheduler.scale_model_input(x, t), t.double().expand(len(x)))
+        x = scheduler.step(output, t, x, generator=generator).prev_sample
+    got = walk("consistency", model, start, ratios, randn=reused())
     torch.testing.assert_close(got[-1].x, x, rtol=1e-4, atol=1e-4)

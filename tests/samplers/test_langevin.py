@@ -10,9 +10,12 @@ from fastdiff.core.guidance import Guided
 from fastdiff.core.schedule import DDPM, SCHEDULES, VP, Cosine, Flow, Karras, Sigmoid
 from fastdiff.networks.oracle import GaussianMixture
 from fastdiff.samplers import SAMPLERS, time_grid
-from tests.samplers.test_samplers import f64, mixture, noise, reused, walk
+from tests.helpers.tensors import f64
+from tests.helpers.walks import mixture, noise, reused, walk
 
 schedules = pytest.mark.parametrize("schedule", [kind() for kind in SCHEDULES.values()], ids=repr)
+
+
 BETAS = torch.linspace(1e-4, 2e-2, 1000, dtype=torch.float64)
 
 

@@ -8,18 +8,12 @@ from torch import nn
 
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
-from fastdiff.core.schedule import SCHEDULES, VP, Cosine, Flow, Karras, Trig
+from fastdiff.core.schedule import VP, Cosine, Flow, Karras
 from fastdiff.networks.mlp import MLP
 from fastdiff.networks.oracle import GaussianMixture
 from fastdiff.samplers.likelihood import nll
-
-schedules = pytest.mark.parametrize(
-    "schedule", [*(kind() for kind in SCHEDULES.values()), Trig(sigma_data=0.7)], ids=repr
-)
-
-
-def f64(x):
-    return torch.tensor(x, dtype=torch.float64)
+from tests.helpers.tensors import f64
+from tests.helpers.walks import schedules
 
 
 def noise(n, dims, seed=1):

@@ -12,7 +12,8 @@ from fastdiff.core.errors import FastdiffError
 from fastdiff.core.guidance import Guided
 from fastdiff.core.schedule import SCHEDULES, VP, Cosine, Flow, Karras
 from fastdiff.samplers import SAMPLERS, time_grid
-from tests.samplers.test_samplers import f64, mixture, noise, walk
+from tests.helpers.tensors import f64
+from tests.helpers.walks import mixture, noise, walk
 
 MULTISTEP = [
     ("dpmpp_2m", {}),
@@ -25,7 +26,11 @@ MULTISTEP = [
     ("ipndm", {}),
     ("deis", {}),
 ]
+
+
 GRID = f64([0.9, 0.82, 0.76, 0.63, 0.55, 0.5, 0.38, 0.31])  # uneven, of VP and Flow
+
+
 schedules = pytest.mark.parametrize("schedule", [kind() for kind in SCHEDULES.values()], ids=repr)
 
 
