@@ -3,9 +3,11 @@
 import fcntl
 import logging
 import os
+import resource
 import sys
 import warnings
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -39,6 +41,23 @@ def quiet_settings_restored():
     with warnings.catch_warnings():
         yield
     logging.disable(logging.NOTSET)
+
+
+@pytest.fixture
+def little_memory():
+    """Whatever a test is sent, the process must not take two gigabytes more than it has."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (2 << 30), before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@pytest.fixture
+def one_thread():
+    import torch
+
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,10 @@ from fastdiff.core.errors import FastdiffError
 from fastdiff.data.registry import DATASETS, Dataset, batch_at, open_dataset, order
 from fastdiff.data.toys import mixture
 
+pytestmark = pytest.mark.usefixtures("private_cache")
 
-@pytest.fixture(autouse=True)
+
+@pytest.fixture
 def private_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
 

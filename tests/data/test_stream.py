@@ -21,11 +21,12 @@ from fastdiff.data import stream as streams
 from fastdiff.data.registry import DATASETS, batch_at, open_dataset
 from fastdiff.runs.recipe import check
 
+pytestmark = pytest.mark.usefixtures("few_lanes_and_a_private_cache")
 SIZES = [31, 17, 24, 9, 40, 12, 22]  # of shards; on 4 lanes: 71, 29, 46 and 9 examples
 ORIGIN = (load_digits().images * 15).round().astype(np.uint8)[:, None]
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def few_lanes_and_a_private_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
     monkeypatch.setattr(streams, "LANES", 4)

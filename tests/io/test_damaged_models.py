@@ -5,7 +5,6 @@ import io
 import json
 import os
 import pickle
-import resource
 import shlex
 import shutil
 import struct
@@ -31,6 +30,7 @@ from fastdiff.core.schedule import Cosine
 from fastdiff.io.export.model import export
 from fastdiff.networks import unet
 
+pytestmark = pytest.mark.usefixtures("little_memory")
 HOUSE = Path(package.__file__).parent
 DEEP = "[" * 100_000 + "]" * 100_000
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
@@ -43,16 +43,6 @@ RECIPE = {
     "stages": {"teacher": {"method": "denoising"}},
     "bench": {"steps": [1], "baselines": [], "n": 8},
 }
-
-
-@pytest.fixture(autouse=True)
-def little_memory():
-    """Whatever a test here is sent, the process must not take two gigabytes more than it has."""
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (2 << 30), before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 @pytest.fixture(scope="module")

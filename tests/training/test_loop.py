@@ -26,12 +26,8 @@ from fastdiff.training.checkpoint import load_state
 from fastdiff.training.config import Own
 from fastdiff.training.loop import TrainConfig, Training
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 DATA = toy(n=300)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
 
 
 def tiny(seed=0):

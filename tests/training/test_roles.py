@@ -21,10 +21,7 @@ from fastdiff.training.config import TrainConfig
 from fastdiff.training.loop import Training
 from tests.helpers.trainings import Duel, made
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def source(**stage):
