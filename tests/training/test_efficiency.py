@@ -9,9 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.training.test_processes import together
+from tests.helpers.processes import together
 
 pytestmark = pytest.mark.alone
+
 
 AIMS = {"sampling": 1.85 / 2, "training": 1.75 / 2}
 

@@ -1,4 +1,4 @@
-"""A run that learns from a stream: to the end, after a break, and when a shard vanishes under it; and who is told of it."""
+"""A run that learns from a stream: to the end, after a break, and when a shard vanishes under it."""
 
 import json
 
@@ -14,9 +14,11 @@ from fastdiff.runs import recipe as recipes
 from fastdiff.runs.run import run
 from fastdiff.runs.status import status
 from fastdiff.training.checkpoint import load_state
-from tests.data.test_stream import pack, png
+from tests.helpers.shards import pack, png
 
 pytestmark = pytest.mark.usefixtures("few_lanes_and_a_private_cache", "one_thread")
+
+
 LAST = "teacher/state/00000020/tensors.safetensors"
 
 
