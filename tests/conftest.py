@@ -124,3 +124,11 @@ def net():
     net = mlp((3,), width=16, depth=1)
     torch.nn.init.normal_(net.last.weight, std=0.2)
     return net.requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory):
+    """opened("sd") -> a tiny pipeline of diffusers, our model of its folder, and the folder; made once."""
+    from tests.helpers.opened_pipelines import opener
+
+    return opener(tmp_path_factory)

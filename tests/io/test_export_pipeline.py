@@ -1,6 +1,5 @@
 """Students of latents, prompts and images in diffusers' hands: the script in each card makes the pixels of our sampler."""
 
-import re
 from dataclasses import replace
 
 import pytest
@@ -19,10 +18,17 @@ from fastdiff.networks.autoencoder import Autoencoder
 from fastdiff.samplers import SAMPLERS
 from fastdiff.samplers.generate import conditions, plan, rows_of
 from tests.helpers import tiny_pipelines as tiny
+from tests.helpers.card_scripts import block, run
 
 DDIM, LCM, EULER = (Sampling(name, "uniform", (2,)) for name in ("ddim", "consistency", "euler"))
+
+
 UNEVEN = Sampling("consistency", "trailing", (3,))
+
+
 TCD, FAR = Sampling("gamma", "trailing", (3,)), Sampling("overshoot", "uniform", (4,))
+
+
 TEACHERS = {
     "sd": tiny.stable_diffusion,
     "lcm": lambda at: tiny.stable_diffusion(
@@ -59,6 +65,8 @@ def decoded(channels=4, **units):
 
 
 BY_CHANNEL = decoded(latents_mean=[0.1, -0.2, 0.0, 0.3], latents_std=[0.5, 2.0, 1.0, 1.5])
+
+
 # name: the teacher, how the student is sampled, what of diffusers its script calls, and how it differs from
 # the teacher
 KINDS = {
@@ -157,19 +165,6 @@ def ours(model, n, images=None):
         )
         images = stage.latent.decode(last.x) if stage.latent else last.x
     return images
-
-
-def block(folder):
-    [found] = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.S)
-    assert "fastdiff" not in found
-    return found
-
-
-def run(folder, monkeypatch):
-    """The names that the card's script leaves."""
-    monkeypatch.chdir(folder)
-    exec(compile(block(folder), "README.md", "exec"), names := {})
-    return names
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
