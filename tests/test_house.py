@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-HOUSE = Path(__file__).parents[1] / "fastdiff"
+from tests.helpers.paths import HOUSE
+
 # From the ground up. A wing imports from floors below its own, and from nothing on its own floor but itself.
 FLOORS = ["core", "networks samplers data", "methods training io", "evaluation", "runs", "cli"]
 WINGS = {wing: floor for floor, wings in enumerate(FLOORS) for wing in wings.split()}

@@ -17,9 +17,7 @@ from fastdiff.methods.progressive import implied
 from fastdiff.runs import recipe
 from fastdiff.runs import run as stages
 from tests.helpers.oracles import batch_of, told
-
-ROOT = Path(__file__).parents[1]
-
+from tests.helpers.paths import ROOT
 
 TEXT = (ROOT / "README.md").read_text()
 

@@ -1,7 +1,6 @@
 """Samplers add next to nothing to their network, and less than diffusers' schedulers; ratios of one run, never times."""
 
 import gc
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +13,7 @@ from fastdiff.networks import unet
 from fastdiff.networks.inference import tune
 from fastdiff.samplers import time_grid
 from fastdiff.samplers.generate import generate, sample
+from tests.helpers.paths import ROOT
 
 pytestmark = pytest.mark.alone
 
@@ -81,6 +81,6 @@ def test_tuning_keeps_what_is_computed(how):
 
 
 def test_sampling_is_never_slower_than_diffusers_pipeline():
-    path = str(Path(__file__).parents[2] / "checkpoints/digits/teacher")
+    path = str(ROOT / "checkpoints/digits/teacher")
     model = load(path)
     assert least(lambda: over_pipeline(path, model, 4, 64, 5), 1.0) <= 1.0

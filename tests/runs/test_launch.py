@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from fastdiff.training.checkpoint import states
+from tests.helpers.paths import ROOT
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+README = (ROOT / "README.md").read_text()
 RECIPE = """
 name: slurm
 data: {name: toy, n: 500}

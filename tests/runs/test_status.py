@@ -6,14 +6,13 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import yaml
 
 from fastdiff.runs.status import FILE, SILENT, lines, note, span, status
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 SAID = {
     "stage": "student",
     "number": "2/3",
