@@ -1,11 +1,13 @@
-"""Train the small autoencoder of the digits, and write checkpoints/digits-latent/pipeline/ with a tiny text encoder.
+"""Train the small autoencoder of the digits, and write checkpoints/digits-latent/pipeline/ with a tiny text
+encoder.
 
     python recipes/digits_latent.py
 
-The autoencoder learns scikit-learn's 1,797 digits of 8 x 8 as latents of 2 x 4 x 4, which their units bring to mean 0 and
-standard deviation 1. The text encoder is a CLIP text model of two layers on single letters, with the weights it is born
-with: enough to tell ten names apart, and nothing more. Result, in about three minutes on one core: a root mean square error
-of 0.072 in pixels of [-1, 1]. The same machine and library versions give the same weights, bit for bit.
+The autoencoder learns scikit-learn's 1,797 digits of 8 x 8 as latents of 2 x 4 x 4, which their units bring
+to mean 0 and standard deviation 1. The text encoder is a CLIP text model of two layers on single letters,
+with the weights it is born with: enough to tell ten names apart, and nothing more. Result, in about three
+minutes on one core: a root mean square error of 0.072 in pixels of [-1, 1]. The same machine and library
+versions give the same weights, bit for bit.
 """
 
 import json

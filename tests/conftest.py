@@ -1,4 +1,5 @@
-"""One thread a process: small tensors are slower on two, and several tests start processes of their own. And commands."""
+"""One thread a process: small tensors are slower on two, and several tests start processes of their own.
+And commands."""
 
 import fcntl
 import logging
@@ -16,7 +17,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
-    """Of several workers, those that run what is marked alone, for it times things, run it while no other runs anything."""
+    """Of several workers, those that run what is marked alone, for it times things,
+    run it while no other runs anything."""
     with ExitStack() as held:
         if hasattr(item.config, "workerinput"):
             shared = (
@@ -80,7 +82,8 @@ def extractor():
 
 @pytest.fixture
 def fastdiff(monkeypatch, capsys):
-    """Runs a command in this process: fastdiff("list", "samplers") -> exit code, standard output, standard error."""
+    """Runs a command in this process: fastdiff("list", "samplers") -> exit code, standard output,
+    standard error."""
     from fastdiff.cli import app as cli
 
     def run(*words):

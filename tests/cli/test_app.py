@@ -12,13 +12,17 @@ from tests.helpers.commands import RECIPE, command
 from tests.helpers.paths import ROOT
 
 
-@pytest.mark.parametrize("words, message", [
-    (["run", "{recipe}", "train.stpes=3"], "train.stpes is unknown, did you mean steps?"),
-    (["export", "{tmp}", "--out", "{tmp}"], "exists: name a new folder"),
-    (["sample", "{tmp}", "--labels", "seven"], "--labels seven: expected whole numbers"),
-    (["bench", "{tmp}", "--steps", "1,two"], "--steps 1,two: expected whole numbers"),
-    (["report", "{tmp}"], "no rows in"),
-], ids=lambda x: x[0] if isinstance(x, list) else "")  # fmt: skip
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["run", "{recipe}", "train.stpes=3"], "train.stpes is unknown, did you mean steps?"),
+        (["export", "{tmp}", "--out", "{tmp}"], "exists: name a new folder"),
+        (["sample", "{tmp}", "--labels", "seven"], "--labels seven: expected whole numbers"),
+        (["bench", "{tmp}", "--steps", "1,two"], "--steps 1,two: expected whole numbers"),
+        (["report", "{tmp}"], "no rows in"),
+    ],
+    ids=lambda x: x[0] if isinstance(x, list) else "",
+)
 def test_errors_of_real_commands(words, message, tmp_path):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(yaml.safe_dump(RECIPE))

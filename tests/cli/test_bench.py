@@ -29,19 +29,22 @@ def test_bench(finished, fastdiff, tmp_path):
     assert code == 0 and [json.loads(line) for line in text.splitlines()] == rows
 
 
-@pytest.mark.parametrize("words, message", [
-    (["--data", "digits"], "makes samples of shape (2,), the data digits have (1, 8, 8)"),
-    (["--data", "nosuch/no/such"], "no such file or folder"),
-    (["--against", "ddpm"], "bench.baselines: 'ddpm': expected sampler:steps"),
-    (["--steps", "0"], "bench.steps"),
-    (["--steps", ""], "--steps : expected whole numbers"),
-    (["--seeds", "a"], "--seeds a: expected whole numbers"),
-    (["--n", "1"], "bench.n = 1"),
-    (["--batch", "0"], "bench.batch = 0"),
-    (["--resolution", "0"], "resolution"),
-    (["--extractor", "inception"], "leave extractor out"),
-    (["--out", "{tmp}/file.txt/x"], "cannot be written"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--data", "digits"], "makes samples of shape (2,), the data digits have (1, 8, 8)"),
+        (["--data", "nosuch/no/such"], "no such file or folder"),
+        (["--against", "ddpm"], "bench.baselines: 'ddpm': expected sampler:steps"),
+        (["--steps", "0"], "bench.steps"),
+        (["--steps", ""], "--steps : expected whole numbers"),
+        (["--seeds", "a"], "--seeds a: expected whole numbers"),
+        (["--n", "1"], "bench.n = 1"),
+        (["--batch", "0"], "bench.batch = 0"),
+        (["--resolution", "0"], "resolution"),
+        (["--extractor", "inception"], "leave extractor out"),
+        (["--out", "{tmp}/file.txt/x"], "cannot be written"),
+    ],
+)
 def test_benches_that_cannot_be(words, message, finished, refused, tmp_path):
     (tmp_path / "file.txt").write_text("")
     words = [word.format(tmp=tmp_path) for word in words]

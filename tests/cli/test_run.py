@@ -17,10 +17,16 @@ def test_run_again_does_nothing(finished, fastdiff):
     assert times == {path: path.stat().st_mtime_ns for path in times}
 
 
-@pytest.mark.parametrize("override, key", [
-    ("train.lr=5e-4", "train.lr"), ("model.net.width=16", "model.net.width"), ("stages.teacher.train.flip=true", "train"),
-    ("data.n=33", "data.n"), ("name=other", "name"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "override, key",
+    [
+        ("train.lr=5e-4", "train.lr"),
+        ("model.net.width=16", "model.net.width"),
+        ("stages.teacher.train.flip=true", "train"),
+        ("data.n=33", "data.n"),
+        ("name=other", "name"),
+    ],
+)
 def test_a_changed_recipe_is_refused_on_a_finished_directory(override, key, finished, refused):
     said = refused("run", finished[0], override, "--out", finished[1])
     assert "was made with" in said and key in said and "--out" in said
@@ -31,18 +37,24 @@ def test_a_changed_benchmark_is_not(finished, fastdiff):
     assert fastdiff("run", finished[0], "--out", finished[1])[0] == 0
 
 
-@pytest.mark.parametrize("words, message", [
-    (["train.stpes=3"], "train.stpes is unknown, did you mean steps?"),
-    (["train.steps=0"], "stages.teacher.train.steps = 0: expected at least 1"),
-    (["train.steps"], "override 'train.steps': expected key=value"),
-    (["stages.teacher.method=nosuch"], "stages.teacher.method: 'nosuch' is unknown, choose from denoising"),
-    (["stages.teacher.init=nosuch"], "no earlier stage and no path"),
-    (["--only", "nosuch"], "--only nosuch: no such stage, choose from teacher"),
-    (["data=./nosuch"], "no such file or folder"),
-    (["data={name: images, path: ./nosuch}"], "no images found"),
-    (["model.net=unet"], "unet expects images"),
-    (["train.batch=7", "train.accumulate=2"], "does not divide"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["train.stpes=3"], "train.stpes is unknown, did you mean steps?"),
+        (["train.steps=0"], "stages.teacher.train.steps = 0: expected at least 1"),
+        (["train.steps"], "override 'train.steps': expected key=value"),
+        (
+            ["stages.teacher.method=nosuch"],
+            "stages.teacher.method: 'nosuch' is unknown, choose from denoising",
+        ),
+        (["stages.teacher.init=nosuch"], "no earlier stage and no path"),
+        (["--only", "nosuch"], "--only nosuch: no such stage, choose from teacher"),
+        (["data=./nosuch"], "no such file or folder"),
+        (["data={name: images, path: ./nosuch}"], "no images found"),
+        (["model.net=unet"], "unet expects images"),
+        (["train.batch=7", "train.accumulate=2"], "does not divide"),
+    ],
+)
 def test_runs_that_cannot_be(words, message, refused, tmp_path):
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
     assert message in refused("run", tmp_path / "recipe.yaml", *words, "--out", tmp_path / "out")

@@ -58,21 +58,24 @@ def test_sample_points(finished, fastdiff, tmp_path):
     assert Image.open(tmp_path / "points.PNG").size == (240, 240)
 
 
-@pytest.mark.parametrize("words, message", [
-    (["--steps", 0], "steps"),
-    (["--steps", 5], "this model was trained for ddim at 2 or 3 steps, not for ddim at 5"),
-    (["--sampler", "ddmi"], "sampler 'ddmi' is unknown, choose from ddpm, ddim"),
-    (["--sampler", "ddpm"], "not for ddpm at 2"),
-    (["--spacing", "cubic"], "spacing 'cubic' is unknown, choose from uniform"),
-    (["--n", 0], "--n 0: expected at least 1"),
-    (["--batch", 0], "--batch 0: expected at least 1"),
-    (["--labels", "seven"], "--labels seven: expected whole numbers separated by commas"),
-    (["--labels", ""], "--labels : expected whole numbers separated by commas"),
-    (["--labels", "1,2"], "--labels: 2 of them for n = 64"),
-    (["--labels", "10"], "labels must be 0 to 9, got 10 to 10"),
-    (["--labels", "-1"], "labels must be 0 to 9"),
-    (["--guidance", 3], "guidance = 3.0 needs labels"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--steps", 0], "steps"),
+        (["--steps", 5], "this model was trained for ddim at 2 or 3 steps, not for ddim at 5"),
+        (["--sampler", "ddmi"], "sampler 'ddmi' is unknown, choose from ddpm, ddim"),
+        (["--sampler", "ddpm"], "not for ddpm at 2"),
+        (["--spacing", "cubic"], "spacing 'cubic' is unknown, choose from uniform"),
+        (["--n", 0], "--n 0: expected at least 1"),
+        (["--batch", 0], "--batch 0: expected at least 1"),
+        (["--labels", "seven"], "--labels seven: expected whole numbers separated by commas"),
+        (["--labels", ""], "--labels : expected whole numbers separated by commas"),
+        (["--labels", "1,2"], "--labels: 2 of them for n = 64"),
+        (["--labels", "10"], "labels must be 0 to 9, got 10 to 10"),
+        (["--labels", "-1"], "labels must be 0 to 9"),
+        (["--guidance", 3], "guidance = 3.0 needs labels"),
+    ],
+)
 def test_samples_that_cannot_be(words, message, images, refused, tmp_path):
     assert message in refused("sample", images, "--out", tmp_path / "x.png", *words)
     assert not any(tmp_path.iterdir())

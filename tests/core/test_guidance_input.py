@@ -1,4 +1,5 @@
-"""A network with its guidance as an input: unchanged at first, then learned, asked once, and kept in files."""
+"""A network with its guidance as an input: unchanged at first, then learned, asked once,
+and kept in files."""
 
 import json
 

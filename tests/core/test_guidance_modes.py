@@ -57,7 +57,8 @@ def test_every_mode_keeps_x_and_the_dtype(mode, schedule):
 
 @pytest.mark.parametrize("guidance", [1.0, 2.5])
 def test_guidance_against_a_weaker_model(guidance):
-    """The line from the weaker mixture's prediction through the model's; the weaker sees the same condition."""
+    """The line from the weaker mixture's prediction through the model's;
+    the weaker sees the same condition."""
     means, weights = CENTRES[:2], torch.ones(2, dtype=torch.float64)
     good, weak = (
         GaussianMixture(means, torch.full((2,), std, dtype=torch.float64), weights, VP())
@@ -117,7 +118,8 @@ def test_rescaling_leaves_what_has_no_spread():
 
 @pytest.mark.parametrize("guidance", [0.0, 0.4, 1.0])
 def test_ddim_with_plus_is_the_loop_of_cfg_plus_plus(guidance):
-    """Chung et al. 2024, algorithm 2, in eps: the clean sample of the mixed noise, renoised by the unconditional."""
+    """Chung et al. 2024, algorithm 2, in eps: the clean sample of the mixed noise,
+    renoised by the unconditional."""
     schedule = VP()
     denoise, plain = (
         guided(w, schedule=schedule, net=Bells, plus=plus) for w, plus in ((guidance, True), (1.0, False))

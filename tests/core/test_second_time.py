@@ -1,4 +1,5 @@
-"""A second time: given to a trained network it changes nothing, and then it is learned, kept, and seen by samplers."""
+"""A second time: given to a trained network it changes nothing, and then it is learned, kept,
+and seen by samplers."""
 
 import json
 
@@ -200,7 +201,8 @@ class Jumping(Progressive):
 
 
 def test_a_method_makes_its_student_of_what_it_starts_from(tmp_path, monkeypatch):
-    """The student is of two times in its stage, in its file and after a stop; the teacher stays what it was."""
+    """The student is of two times in its stage, in its file and after a stop;
+    the teacher stays what it was."""
     (tmp_path / "two.yaml").write_text(yaml.safe_dump(RECIPE, sort_keys=False))
     monkeypatch.setitem(METHODS, "progressive", Jumping)
     recipe = stages.load_recipe(tmp_path / "two.yaml")

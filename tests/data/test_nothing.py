@@ -1,4 +1,5 @@
-"""Data without images: a method that needs none learns from labels and noise, and is judged by what data there are."""
+"""Data without images: a method that needs none learns from labels and noise,
+and is judged by what data there are."""
 
 import json
 from dataclasses import dataclass
@@ -178,7 +179,10 @@ def test_a_model_of_latents_learns_without_images(tmp_path):
         ),
         (
             {"data": {"name": "nothing", "shape": [3]}},
-            r"stages.student.data: nothing of shape \(3,\) and 0 classes, where the run's data toy, .* have \(2,\) and 0",
+            (
+                r"stages.student.data: nothing of shape \(3,\) and 0 classes, where the run's data toy, .* "
+                r"have \(2,\) and 0"
+            ),
         ),
         (
             {"data": {"name": "nothing", "shape": [2], "classes": 4}},

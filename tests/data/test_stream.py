@@ -1,4 +1,5 @@
-"""A stream reads each example once an epoch, shuffled, and finds any position again on any number of processes."""
+"""A stream reads each example once an epoch, shuffled, and finds any position again on any number of
+processes."""
 
 import gc
 import json

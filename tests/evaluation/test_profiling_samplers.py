@@ -1,4 +1,5 @@
-"""Samplers add next to nothing to their network, and less than diffusers' schedulers; ratios of one run, never times."""
+"""Samplers add next to nothing to their network, and less than diffusers' schedulers; ratios of one run,
+never times."""
 
 import gc
 
@@ -27,7 +28,8 @@ def model():
 
 
 def least(measure, enough, tries=12):
-    """The least of a few measurements, none more than are needed: what else runs on the machine only ever adds."""
+    """The least of a few measurements, none more than are needed:
+    what else runs on the machine only ever adds."""
     found = []
     while len(found) < tries and min(found, default=float("inf")) > enough:
         found.append(measure())
@@ -53,7 +55,8 @@ def test_a_row_says_what_was_measured(model):
 
 
 def test_memory_does_not_grow_with_the_steps(model):
-    """A state is let go when the next one is made: tensors alive at the end of a long run are those of a short one."""
+    """A state is let go when the next one is made: tensors alive at the end of a long run are those of a
+    short one."""
     alive = []
     for steps in (5, 50):
         kept = next(generate(model, "dpmpp_3m", time_grid(model.schedule, steps), torch.arange(4)))

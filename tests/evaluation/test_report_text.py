@@ -11,8 +11,8 @@ def said(rows):
 
 def test_the_verdict_sets_the_best_of_few_steps_against_the_teacher():
     assert said(plausible()) == (
-        "consistency at 4 steps: fd_digits 9.50 ± 0.25, 2.6 x the 3.60 ± 0.25 of the teacher's DDPM-1000 at 1/250 of its "
-        "time; the teacher's DDIM at 4 steps stands at 240."
+        "consistency at 4 steps: fd_digits 9.50 ± 0.25, 2.6 x the 3.60 ± 0.25 of the teacher's DDPM-1000 "
+        "at 1/250 of its time; the teacher's DDIM at 4 steps stands at 240."
     )
 
 
@@ -33,7 +33,8 @@ def test_the_verdict_does_with_what_there_is():
     student = row("distilled", "consistency", 2, 20.0)
     solver = row("teacher", "heun", 4, 10.0, ms_per_image=0.4)
     assert said([student, solver]) == (
-        "distilled at 2 steps: fd_digits 20.0, 2.0 x the 10.0 of the teacher's best, heun at 4 steps, at 2.0 x its time."
+        "distilled at 2 steps: fd_digits 20.0, 2.0 x the 10.0 of the teacher's best, heun at 4 steps, "
+        "at 2.0 x its time."
     )
     elsewhere = solver | {"device": "another"}  # times of two machines do not compare
     assert said([student, elsewhere]).endswith("of the teacher's best, heun at 4 steps.")
@@ -50,8 +51,8 @@ def test_warnings_name_what_speaks_against_the_figures():
     assert warned(plausible()) == []
     [few] = warned([r | {"dims": 2048, "extractor": "inception"} for r in plausible()])
     assert few == (
-        "n = 512 is below the 2048 dimensions of inception: the covariance is singular and the figure is mostly "
-        "bias."
+        "n = 512 is below the 2048 dimensions of inception: the covariance is singular and the figure "
+        "is mostly bias."
     )
     assert warned([r | {"dims": 511} for r in plausible()]) == []
     assert warned([r | {"dims": 512} for r in plausible()])[0].startswith(

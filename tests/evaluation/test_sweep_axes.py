@@ -71,7 +71,8 @@ def test_metrics_asked_for_later_are_added_to_the_row(models, toy, tmp_path):
 
 
 def test_what_was_asked_for_last_is_what_a_report_shows(models, toy, tmp_path):
-    """Rows read back count as new: of another network or other weights those measured since are passed over again."""
+    """Rows read back count as new: of another network or other weights those measured since are passed over
+    again."""
 
     def swept():
         config = BenchConfig(steps=(2,), baselines=(), n=12, models=("halved",))

@@ -18,7 +18,10 @@ class Browser:
         self.pipe, theirs = socket.socketpair()
         self.pipe.settimeout(60)
         # The browser reads commands from descriptor 3 and answers on 4.
-        start = "import os, sys; [os.dup2(int(sys.argv[1]), to) for to in (3, 4)]; os.execvp(sys.argv[2], sys.argv[2:])"
+        start = (
+            "import os, sys; [os.dup2(int(sys.argv[1]), to) for to in (3, 4)]; os.execvp(sys.argv[2], "
+            "sys.argv[2:])"
+        )
         options = [
             "--headless",
             "--no-sandbox",
@@ -99,7 +102,8 @@ class Browser:
     def click(self, selector):
         box = self.js(f"""(() => {{ const node = document.querySelector({json.dumps(selector)});
             node.scrollIntoView({{ block: "center" }});
-            const {{ x, y, width, height }} = node.getBoundingClientRect(); return [x + width / 2, y + height / 2]; }})()""")
+            const {{ x, y, width, height }} = node.getBoundingClientRect();
+            return [x + width / 2, y + height / 2]; }})()""")
         for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
             self("Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], button="left", clickCount=1)
 
@@ -114,7 +118,8 @@ class Browser:
     def pixels(self, selector):
         """The red channel of a canvas."""
         found = self.js(f"""(() => {{ const canvas = document.querySelector({json.dumps(selector)});
-            const {{ width, height }} = canvas; const {{ data }} = canvas.getContext("2d").getImageData(0, 0, width, height);
+            const {{ width, height }} = canvas;
+            const {{ data }} = canvas.getContext("2d").getImageData(0, 0, width, height);
             return [width, height, [...data].filter((_, i) => i % 4 === 0)]; }})()""")
         return np.array(found[2], np.uint8).reshape(found[1], found[0])
 

@@ -28,7 +28,8 @@ def std(schedule, t):
 
 
 def exact(schedule, tilt=None):
-    """f(x, t) = size x / std(x_t), the consistency function of N(0, size^2); tilt times t / t_max makes it wrong."""
+    """f(x, t) = size x / std(x_t), the consistency function of N(0, size^2);
+    tilt times t / t_max makes it wrong."""
     tilt = nn.Parameter(torch.zeros((), dtype=torch.float64)) if tilt is None else tilt
     model = told(
         lambda x, t, s: like(SIZE / std(schedule, t) * (1 + tilt * t / schedule.t_max), x) * x,

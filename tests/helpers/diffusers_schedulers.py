@@ -21,7 +21,8 @@ def theirs(scheduler, net, x, steps, **options):
 
 
 def on_our_grid(scheduler, model, x, times):
-    """diffusers' scheduler driven by these times: its sigmas are sigma / alpha, its timesteps only tell steps apart."""
+    """diffusers' scheduler driven by these times: its sigmas are sigma / alpha,
+    its timesteps only tell steps apart."""
     alpha, sigma = model.schedule.alpha_sigma(times)
     scheduler.set_timesteps(len(times) - 1)
     scheduler.sigmas = sigma / alpha

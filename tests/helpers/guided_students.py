@@ -12,7 +12,8 @@ from tests.helpers.oracles import batch_of, draws_of, mixture
 
 
 class Classes(nn.Module):
-    """The exact model of a mixture whose components are classes, and of all of them together where none is named."""
+    """The exact model of a mixture whose components are classes,
+    and of all of them together where none is named."""
 
     def __init__(self, schedule, oracle):
         super().__init__()

@@ -151,7 +151,8 @@ def told(source, *originals):
 
 
 def examples(count):
-    """The same ones every time, without a clock: CI does not fail by chance. A search takes more of them, at random."""
+    """The same ones every time, without a clock: CI does not fail by chance. A search takes more of them,
+    at random."""
     more = int(os.environ.get("FASTDIFF_EXAMPLES", 0))
     return settings(
         max_examples=more or count,

@@ -1,4 +1,5 @@
-"""Exact models as oracles: a network whose prediction is a given function, points and mixtures, and batches for them."""
+"""Exact models as oracles: a network whose prediction is a given function, points and mixtures,
+and batches for them."""
 
 import torch
 from torch import nn

@@ -12,7 +12,8 @@ from tests.helpers.forks import fork
 
 
 def together(folder, count, module, *words):
-    """module.main of the words on so many processes of one thread, as torchrun starts them; what the first printed.
+    """module.main of the words on so many processes of one thread, as torchrun starts them; what the first
+    printed.
 
     torchrun itself starts those of test_signals.
     """

@@ -63,7 +63,8 @@ def reference(schedule, start, end, steps):
 
 
 def variances(sampler, model, start, times, **options):
-    """Of every state, exactly: samplers are linear on a centred Gaussian, so each source of noise is sent through alone."""
+    """Of every state, exactly: samplers are linear on a centred Gaussian,
+    so each source of noise is sent through alone."""
     n, count = len(times) + 1, iter(range(1, len(times) + 1))
     source = torch.eye(n, dtype=torch.float64)[:, :, None]  # source[k]: 1 for sample k alone
     draws = lambda x: source[next(count)]  # noqa: E731

@@ -79,31 +79,62 @@ def test_networks_are_those_that_are_known(model, network, refused):
 # ---- numbers
 
 
-@pytest.mark.parametrize("keys, said", [
-    ({"shape": [3, 100_000, 100_000]}, "shape"), ({"shape": [100_000, 100_000, 3]}, "shape"),
-    ({"shape": [1, -8, 8]}, "shape"), ({"shape": [10**400]}, "shape"), ({"shape": []}, "shape"), ({"shape": "888"}, "shape"),
-    ({"shape": None}, "shape"),
-    ({"shape": [3, 8, 8]}, "makes no samples of shape"), ({"shape": [1]}, "makes no samples of shape"),
-    ({"sigma_data": float("nan")}, "sigma_data"), ({"sigma_data": -1}, "sigma_data"), ({"sigma_data": 1e999}, "sigma_data"),
-    ({"schedule": {"name": "ddpm", "t_max": 1e12}}, "t_max"), ({"schedule": {"name": "vp", "t_max": -1}}, "t_max"),
-    ({"schedule": {"name": "cosine", "t_max": float("nan")}}, "t_max"), ({"schedule": {"name": "no"}}, "schedule: 'no'"),
-    ({"schedule": {"name": "sigmoid", "tau": 0}}, "schedule"),
-    ({"schedule": {"name": "sigmoid", "start": -1e9}}, "schedule"),
-    ({"schedule": {"name": "sigmoid", "end": -3}}, "schedule"),
-    ({"schedule": {"name": "cosine", "beta": 1}}, "schedule.beta is unknown"), ({"schedule": [1]}, "schedule"),
-    ({"schedule": {"name": "ddpm", "betas": [2.0], "t_max": 1}}, "betas"),
-    ({"predicts": "x"}, "predicts"), ({"predicts": ["v"]}, "predicts"), ({"time_input": {}}, "time_input"),
-    ({"sampling": {"sampler": "ddim", "spacing": "uniform", "steps": [10**12]}}, "sampling.steps"),
-    ({"sampling": {"sampler": "ddim", "spacing": "uniform", "steps": [0]}}, "sampling.steps"),
-    ({"sampling": {"sampler": "ddim", "spacing": "uniform", "steps": []}}, "sampling.steps"),
-    ({"sampling": {"sampler": "ddim", "spacing": "uniform", "steps": [1], "times": [[float("inf")]]}}, "sampling.times"),
-    ({"sampling": {"sampler": "ddim", "spacing": "uniform", "steps": [1], "hook": "x"}}, "sampling.hook is unknown"),
-    ({"sampling": {"sampler": "no", "spacing": "uniform", "steps": [1]}}, "sampler 'no' is unknown"),
-    ({"sampling": {"sampler": "ddim", "spacing": "uniform", "steps": [1], "times": [[1e300]]}}, "expected falling times"),
-    ({"sampling": 7}, "sampling"), ({"guidance": {"weights": [1]}}, "guidance"), ({"guidance": 3}, "guidance"),
-    ({"weights": 7}, "weights"), ({"weights": "../../x"}, "weights"), ({"weights": "0" * 64}, "wrong checksum"),
-    ({"cost": [1]}, "cost"), ({"ema": "x"}, "ema"), ({"method": {"a": 1}}, "method"), ({"params": "many"}, "params"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "keys, said",
+    [
+        ({"shape": [3, 100_000, 100_000]}, "shape"),
+        ({"shape": [100_000, 100_000, 3]}, "shape"),
+        ({"shape": [1, -8, 8]}, "shape"),
+        ({"shape": [10**400]}, "shape"),
+        ({"shape": []}, "shape"),
+        ({"shape": "888"}, "shape"),
+        ({"shape": None}, "shape"),
+        ({"shape": [3, 8, 8]}, "makes no samples of shape"),
+        ({"shape": [1]}, "makes no samples of shape"),
+        ({"sigma_data": float("nan")}, "sigma_data"),
+        ({"sigma_data": -1}, "sigma_data"),
+        ({"sigma_data": 1e999}, "sigma_data"),
+        ({"schedule": {"name": "ddpm", "t_max": 1e12}}, "t_max"),
+        ({"schedule": {"name": "vp", "t_max": -1}}, "t_max"),
+        ({"schedule": {"name": "cosine", "t_max": float("nan")}}, "t_max"),
+        ({"schedule": {"name": "no"}}, "schedule: 'no'"),
+        ({"schedule": {"name": "sigmoid", "tau": 0}}, "schedule"),
+        ({"schedule": {"name": "sigmoid", "start": -1e9}}, "schedule"),
+        ({"schedule": {"name": "sigmoid", "end": -3}}, "schedule"),
+        ({"schedule": {"name": "cosine", "beta": 1}}, "schedule.beta is unknown"),
+        ({"schedule": [1]}, "schedule"),
+        ({"schedule": {"name": "ddpm", "betas": [2.0], "t_max": 1}}, "betas"),
+        ({"predicts": "x"}, "predicts"),
+        ({"predicts": ["v"]}, "predicts"),
+        ({"time_input": {}}, "time_input"),
+        ({"sampling": {"sampler": "ddim", "spacing": "uniform", "steps": [10**12]}}, "sampling.steps"),
+        ({"sampling": {"sampler": "ddim", "spacing": "uniform", "steps": [0]}}, "sampling.steps"),
+        ({"sampling": {"sampler": "ddim", "spacing": "uniform", "steps": []}}, "sampling.steps"),
+        (
+            {"sampling": {"sampler": "ddim", "spacing": "uniform", "steps": [1], "times": [[float("inf")]]}},
+            "sampling.times",
+        ),
+        (
+            {"sampling": {"sampler": "ddim", "spacing": "uniform", "steps": [1], "hook": "x"}},
+            "sampling.hook is unknown",
+        ),
+        ({"sampling": {"sampler": "no", "spacing": "uniform", "steps": [1]}}, "sampler 'no' is unknown"),
+        (
+            {"sampling": {"sampler": "ddim", "spacing": "uniform", "steps": [1], "times": [[1e300]]}},
+            "expected falling times",
+        ),
+        ({"sampling": 7}, "sampling"),
+        ({"guidance": {"weights": [1]}}, "guidance"),
+        ({"guidance": 3}, "guidance"),
+        ({"weights": 7}, "weights"),
+        ({"weights": "../../x"}, "weights"),
+        ({"weights": "0" * 64}, "wrong checksum"),
+        ({"cost": [1]}, "cost"),
+        ({"ema": "x"}, "ema"),
+        ({"method": {"a": 1}}, "method"),
+        ({"params": "many"}, "params"),
+    ],
+)
 def test_what_fastdiff_json_may_say(model, keys, said, refused):
     change(model / "fastdiff.json", **keys)
     start = time.monotonic()
@@ -130,7 +161,6 @@ def test_what_fastdiff_json_may_say(model, keys, said, refused):
         {"out_channels": 7},
         {"time_embedding_type": "x"},
         {"block_out_channels": None},
-        # fmt: skip
         {"sample_size": 10**6},
         {"sample_size": "x"},
         {"sample_size": -1},
@@ -145,10 +175,22 @@ def test_a_network_is_no_larger_than_its_weights(plain, keys, refused):
     assert time.monotonic() - start < 5
 
 
-@pytest.mark.parametrize("keys", [
-    {"num_train_timesteps": 10**12}, {"num_train_timesteps": 0}, {"num_train_timesteps": "x"}, {"beta_start": float("nan")},
-    {"beta_schedule": "os.system"}, {"trained_betas": [9.0] * 1000}, {"trained_betas": 7}, {"prediction_type": []},
-    {"rescale_betas_zero_snr": "perhaps"}, {"trained_betas": {"a": 1}}], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"num_train_timesteps": 10**12},
+        {"num_train_timesteps": 0},
+        {"num_train_timesteps": "x"},
+        {"beta_start": float("nan")},
+        {"beta_schedule": "os.system"},
+        {"trained_betas": [9.0] * 1000},
+        {"trained_betas": 7},
+        {"prediction_type": []},
+        {"rescale_betas_zero_snr": "perhaps"},
+        {"trained_betas": {"a": 1}},
+    ],
+    ids=str,
+)
 def test_what_a_scheduler_may_say(plain, keys, refused):
     change(plain / "scheduler/scheduler_config.json", **keys)
     start = time.monotonic()

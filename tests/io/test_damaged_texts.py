@@ -107,11 +107,37 @@ def test_json_of_a_run(text, recipe, refused, fastdiff, tmp_path):
     assert fastdiff("report", tmp_path / "out")[0] == 0
 
 
-@pytest.mark.parametrize("name, value", [
-    ("model", 7), ("steps", "one"), ("steps", 1.5), ("fid", "low"), ("fid", [1]), ("fid_se", {}), ("nfe", "x"),
-    ("seed", "a"), ("cell", 7), ("method", [1]), ("guidance", "w"), ("ms_per_image", []), ("broken", 3), ("clip", {}),
-    ("n", "8"), ("versions", 7), ("processes", "x"), ("device", []), ("commit", 7), ("classes_digits", 7), ("teacher", "x"),
-    ("train_images", "x"), ("metrics", 7), ("params", "x"), ("peak_mb", "x"), ("dims", "x")])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("model", 7),
+        ("steps", "one"),
+        ("steps", 1.5),
+        ("fid", "low"),
+        ("fid", [1]),
+        ("fid_se", {}),
+        ("nfe", "x"),
+        ("seed", "a"),
+        ("cell", 7),
+        ("method", [1]),
+        ("guidance", "w"),
+        ("ms_per_image", []),
+        ("broken", 3),
+        ("clip", {}),
+        ("n", "8"),
+        ("versions", 7),
+        ("processes", "x"),
+        ("device", []),
+        ("commit", 7),
+        ("classes_digits", 7),
+        ("teacher", "x"),
+        ("train_images", "x"),
+        ("metrics", 7),
+        ("params", "x"),
+        ("peak_mb", "x"),
+        ("dims", "x"),
+    ],
+)
 def test_rows_of_wrong_types_are_refused_or_shown(name, value, fastdiff, tmp_path):
     row = {
         "key": "k",

@@ -1,4 +1,5 @@
-"""Students of latents, prompts and images in diffusers' hands: the script in each card makes the pixels of our sampler."""
+"""Students of latents, prompts and images in diffusers' hands:
+the script in each card makes the pixels of our sampler."""
 
 from dataclasses import replace
 
@@ -114,7 +115,8 @@ KINDS = {
 
 @pytest.fixture(scope="module")
 def student(tmp_path_factory):
-    """student(kind) -> a model of a tiny pipeline, to be sampled as a student of it would be; teachers are made once."""
+    """student(kind) -> a model of a tiny pipeline, to be sampled as a student of it would be;
+    teachers are made once."""
     made = {}
 
     def get(kind):
@@ -144,7 +146,8 @@ def awake(model):
 
 @torch.no_grad()
 def ours(model, n, images=None):
-    """Pictures in [-1, 1] of our sampler, a cascade's base first; each from a seed of its own, as in its script."""
+    """Pictures in [-1, 1] of our sampler, a cascade's base first; each from a seed of its own,
+    as in its script."""
     for seed, stage in reversed(list(enumerate(reversed(cascade(model))))):
         noise = torch.Generator().manual_seed(seed)
         name, times, options = plan(stage, None, None, None, {})

@@ -1,4 +1,5 @@
-"""Schedulers of diffusers for what each method makes, grids that are baked in, and students for whom there is none."""
+"""Schedulers of diffusers for what each method makes, grids that are baked in,
+and students for whom there is none."""
 
 import diffusers
 import pytest

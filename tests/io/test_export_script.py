@@ -1,4 +1,5 @@
-"""Exports in diffusers' hands: the script in each card imports no fastdiff, and its pixels are those of our sampler."""
+"""Exports in diffusers' hands: the script in each card imports no fastdiff,
+and its pixels are those of our sampler."""
 
 import inspect
 

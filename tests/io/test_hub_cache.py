@@ -74,7 +74,8 @@ def test_pickled_weights_of_the_hub_are_refused(trained, cache, refused, tmp_pat
 
 
 def test_a_run_keeps_to_the_commits_that_it_began_with(trained, cache, tmp_path):
-    """A copy of the hub moves on between two stages of a run: it goes on with what it began with; a new run does not."""
+    """A copy of the hub moves on between two stages of a run: it goes on with what it began with;
+    a new run does not."""
     from fastdiff.runs import recipe as recipes
 
     stage = {"method": {"name": "progressive", "steps": 2}, "teacher": "user/model"}

@@ -1,4 +1,5 @@
-"""The consistency family at the truth: no loss on the exact trajectory, no gradient, and the way back to it."""
+"""The consistency family at the truth: no loss on the exact trajectory, no gradient,
+and the way back to it."""
 
 from copy import deepcopy
 
@@ -93,7 +94,8 @@ def test_at_rest_on_one_point(name):
 
 @pytest.mark.parametrize("method", [ECT(), CD(mu=0.9), CD(solver="heun"), CT(), ICT(), TCM()], **named)
 def test_with_r_at_t_there_is_no_loss_though_dropout_is_on(method, monkeypatch):
-    """The passes can only differ by their masks, and every loss but CT's and CD's average weighs that by a billion."""
+    """The passes can only differ by their masks, and every loss but CT's and CD's average weighs that by a
+    billion."""
 
     def close(t):
         return t * (1 - 1e-9)

@@ -1,4 +1,5 @@
-"""Flow maps (MeanFlow, shortcut, CTM): the closed form, what all of them keep, and the toy learned in seconds."""
+"""Flow maps (MeanFlow, shortcut, CTM): the closed form, what all of them keep,
+and the toy learned in seconds."""
 
 import pytest
 import torch
@@ -41,7 +42,8 @@ def test_the_closed_form_is_the_flow_map():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_at_rest_with_dropout_and_labels(name):
-    """One data point, a network with dropout whose output is the point: no loss; and the condition reaches every pass."""
+    """One data point, a network with dropout whose output is the point: no loss;
+    and the condition reaches every pass."""
 
     class Noisy(nn.Module):
         def __init__(self):

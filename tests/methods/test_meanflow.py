@@ -50,7 +50,8 @@ def double_student(schedule, predicts="v"):
 @pytest.mark.parametrize("name", ["flow", "cosine", "vp", "karras", "trig", "ddpm", "sigmoid"])
 @pytest.mark.parametrize("method", [MeanFlow(p=0.0, share=0.1), IMF(p=0.0)], ids=["meanflow", "imf"])
 def test_the_derivative_is_that_of_central_differences(method, name):
-    """Along z = (1 - t) x + t e with r held, whatever schedule the student is on; and the loss is made of it."""
+    """Along z = (1 - t) x + t e with r held, whatever schedule the student is on;
+    and the loss is made of it."""
     schedule = SCHEDULES[name]()
     if name == "karras":  # whose clock the network's waves are not made for
         schedule = Karras(t_max=3.0)

@@ -261,7 +261,8 @@ def test_what_it_says_of_itself():
 
 @pytest.fixture(scope="module")
 def starts(tmp_path_factory):
-    """Denoisers that read their time as the paper has it, and in a thousand ticks, through waves as fast as one a tick."""
+    """Denoisers that read their time as the paper has it, and in a thousand ticks,
+    through waves as fast as one a tick."""
     return {clock: denoiser(tmp_path_factory.mktemp(clock), clock) for clock in ("time", "timestep")}
 
 

@@ -1,4 +1,5 @@
-"""DiTTransformer2DModel behind net(x, t, s, cond): labels, planes, the start of its training, and what does not fit."""
+"""DiTTransformer2DModel behind net(x, t, s, cond): labels, planes, the start of its training,
+and what does not fit."""
 
 import pytest
 import torch

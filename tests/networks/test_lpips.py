@@ -1,4 +1,5 @@
-"""LPIPS as a distance: torch-fidelity's value, a gradient in the images alone, and one clear line where it cannot be."""
+"""LPIPS as a distance: torch-fidelity's value, a gradient in the images alone,
+and one clear line where it cannot be."""
 
 import socket
 

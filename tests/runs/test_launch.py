@@ -1,4 +1,5 @@
-"""The README's blocks for two machines, run as they stand, with stand-ins for Slurm's commands and two processes here."""
+"""The README's blocks for two machines, run as they stand, with stand-ins for Slurm's commands and two
+processes here."""
 
 import os
 import re

@@ -80,7 +80,10 @@ def test_settings_of_roles_give_way_key_by_key(monkeypatch):
     monkeypatch.setattr(METHODS["ect"], "training", brings)
     found = build(
         changed(
-            "stages.consistency.train.roles={fake: {lr: 1e-4}, student: {betas: [0, 0.99], optimizer: radam}}",
+            (
+                "stages.consistency.train.roles={fake: {lr: 1e-4}, student: {betas: [0, 0.99], optimizer: "
+                "radam}}"
+            ),
             "train.weight_decay=0.5",
         )
     )

@@ -14,18 +14,25 @@ from tests.helpers.recipes import PLAIN, changed, dump, without, written
 # ---- overrides
 
 
-@pytest.mark.parametrize("assignment, keys, value", [
-    ("train.lr=3e-4", ("train", "lr"), 3e-4),
-    ("train.lr=1e-4", ("train", "lr"), 1e-4),
-    ("train.lr=-2.5E+3", ("train", "lr"), -2500.0),
-    ("bench.steps=[1, 4]", ("bench", "steps"), [1, 4]),
-    ("bench.extractor=null", ("bench", "extractor"), None),
-    ("data={name: toy, n: 5}", ("data",), {"name": "toy", "n": 5}),
-    ("stages.consistency.method.halvings=3", ("stages", "consistency", "method"), {"name": "ect", "halvings": 3}),
-    ("stages.teacher.train.flip=true", ("stages", "teacher", "train", "flip"), True),
-    ("stages.consistency.train.steps=9", ("stages", "consistency", "train"), {"steps": 9}),
-    ("bench.extractor=a=b", ("bench", "extractor"), "a=b"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "assignment, keys, value",
+    [
+        ("train.lr=3e-4", ("train", "lr"), 3e-4),
+        ("train.lr=1e-4", ("train", "lr"), 1e-4),
+        ("train.lr=-2.5E+3", ("train", "lr"), -2500.0),
+        ("bench.steps=[1, 4]", ("bench", "steps"), [1, 4]),
+        ("bench.extractor=null", ("bench", "extractor"), None),
+        ("data={name: toy, n: 5}", ("data",), {"name": "toy", "n": 5}),
+        (
+            "stages.consistency.method.halvings=3",
+            ("stages", "consistency", "method"),
+            {"name": "ect", "halvings": 3},
+        ),
+        ("stages.teacher.train.flip=true", ("stages", "teacher", "train", "flip"), True),
+        ("stages.consistency.train.steps=9", ("stages", "consistency", "train"), {"steps": 9}),
+        ("bench.extractor=a=b", ("bench", "extractor"), "a=b"),
+    ],
+)
 def test_overrides(assignment, keys, value):
     found = changed(assignment)
     for key in keys:
@@ -78,12 +85,18 @@ def test_files_that_cannot_be_read(tmp_path):
         load(tmp_path / "binary.yaml")
 
 
-@pytest.mark.parametrize("text, message", [
-    ("name: [1", "not valid YAML"), ("a: b: c", "not valid YAML"), ("\tx: 1", "not valid YAML"),
-    ("x: !!python/object/apply:os.getcwd []", "not valid YAML"),
-    ("", "expected name, data, model and stages"), ("- 1", "expected name, data, model and stages"),
-    ("1: 2", ""),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("name: [1", "not valid YAML"),
+        ("a: b: c", "not valid YAML"),
+        ("\tx: 1", "not valid YAML"),
+        ("x: !!python/object/apply:os.getcwd []", "not valid YAML"),
+        ("", "expected name, data, model and stages"),
+        ("- 1", "expected name, data, model and stages"),
+        ("1: 2", ""),
+    ],
+)
 def test_files_that_are_no_recipe(tmp_path, text, message):
     path = written(tmp_path, text)
     with pytest.raises(FastdiffError) as caught:

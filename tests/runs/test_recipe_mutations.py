@@ -1,4 +1,5 @@
-"""Whatever is done to a recipe, it builds or is refused by one line with a key; and what builds runs, or is refused."""
+"""Whatever is done to a recipe, it builds or is refused by one line with a key; and what builds runs,
+or is refused."""
 
 import copy
 import itertools

@@ -23,7 +23,8 @@ def solve(sampler, model, x, times, **options):
 @solvers
 @schedules
 def test_the_flow_map_of_a_gaussian(sampler, schedule):
-    """From t_max, alpha = 0 included, to data: the error follows the tolerance down, and the evaluations rise."""
+    """From t_max, alpha = 0 included, to data: the error follows the tolerance down,
+    and the evaluations rise."""
     mean, std = 0.6, 0.4
     alpha, sigma = schedule.alpha_sigma(f64(schedule.t_max))
     x = sigma * noise(dims=1)

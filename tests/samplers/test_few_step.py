@@ -52,7 +52,8 @@ def test_the_ends_of_the_family(schedule, teacher, gamma, sampler):
 @pytest.mark.parametrize("gamma", [0.0, 0.3, 0.8, 1.0])
 @pytest.mark.parametrize("steps", [1, 2, 5])
 def test_an_exact_flow_map_keeps_the_distribution(schedule, gamma, steps):
-    """Whatever gamma: linear in x, so each source of noise is sent through alone. Told any other time, it would not."""
+    """Whatever gamma: linear in x, so each source of noise is sent through alone. Told any other time, it
+    would not."""
     times = time_grid(schedule, steps)
     alpha, sigma = schedule.alpha_sigma(times)
     exact = (0.6 * alpha) ** 2 + sigma**2
@@ -139,8 +140,8 @@ def test_gamma_out_of_range_is_refused(gamma):
 @pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("steps", [2, 4])
 def test_each_step_is_the_tcd_of_diffusers(net, steps, eta):
-    """Their gamma is a share of the time s, ours one of its level. Their last step ends at timestep 0, which is not data:
-    our last level is that of t = 1, to which TCD jumps without noise."""
+    """Their gamma is a share of the time s, ours one of its level. Their last step ends at timestep 0, which
+    is not data: our last level is that of t = 1, to which TCD jumps without noise."""
     from diffusers import TCDScheduler
 
     scheduler = TCDScheduler(beta_schedule="linear", beta_start=1e-4, beta_end=2e-2, clip_sample=False)

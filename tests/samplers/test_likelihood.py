@@ -64,7 +64,8 @@ def test_a_mixture(schedule):
 
 
 def test_a_schedule_that_ends_early():
-    """At sigma / alpha = 10 the prior N(0, sigma^2) is off by 0.1 bits for the mean, and x0 left as it is by 0.01."""
+    """At sigma / alpha = 10 the prior N(0, sigma^2) is off by 0.1 bits for the mean,
+    and x0 left as it is by 0.01."""
     x = 0.4 + noise(16, 2)
     found = nll(bell(2, 1.0, Karras(t_max=10.0)), x, exact=True)
     torch.testing.assert_close(found, bell_bits(x, 1.0), atol=1e-3, rtol=0)

@@ -88,7 +88,8 @@ def defects(sampler, kind, degree, schedule=None, times=GRID, **options):
     ],
 )
 def test_a_polynomial_below_the_order_is_integrated_exactly(sampler, options, kind, order, schedule):
-    """Once there is history; and one of the order's degree is not. (dpmpp_2m is the midpoint form, exact on constants.)"""
+    """Once there is history; and one of the order's degree is not. (dpmpp_2m is the midpoint form,
+    exact on constants.)"""
     for degree in range(order):
         assert max(defects(sampler, kind, degree, schedule, **options)[order + 1 :]) < 1e-12
     assert min(defects(sampler, kind, order, schedule, **options)[order + 1 :]) > 1e-6
@@ -122,7 +123,8 @@ def test_ipndm_is_exact_on_a_polynomial_of_sigma_on_an_even_grid(order):
 
 @pytest.mark.parametrize("degree", [0, 1, 2])
 def test_the_corrector_of_unipc_is_exact_one_degree_higher(degree):
-    """Its predicted states are the midpoint form's, each from a corrected one, which is found again from the prediction."""
+    """Its predicted states are the midpoint form's, each from a corrected one,
+    which is found again from the prediction."""
     schedule, f = VP(), lambda u: (0.7 * u - 0.4) ** degree
     lam = [log_snr(schedule, t) for t in GRID]
     denoise = Given(schedule, "x0", lambda t: f(log_snr(schedule, t)))

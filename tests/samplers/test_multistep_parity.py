@@ -86,7 +86,8 @@ def test_the_exact_third_order_is_not_diffusers(net64):
 )
 @pytest.mark.parametrize("predicts", list(NAMES))
 def test_unipc_is_diffusers(net64, order, solver, end, predicts):
-    """(Into data their bh1 is 0 times infinity, and their third order goes down by way of the second, ours at once.)"""
+    """(Into data their bh1 is 0 times infinity, and their third order goes down by way of the second,
+    ours at once.)"""
     from diffusers import UniPCMultistepScheduler
 
     scheduler = UniPCMultistepScheduler(
@@ -114,7 +115,8 @@ def test_deis_is_diffusers(net64, order, predicts):
 
 
 def test_ipndm_is_diffusers(net64):
-    """Their iPNDM knows v-prediction only, and its levels are set by hand; into data it keeps its order, ours does not."""
+    """Their iPNDM knows v-prediction only, and its levels are set by hand; into data it keeps its order,
+    ours does not."""
     from diffusers import IPNDMScheduler
 
     model, times = Denoiser(net64, Cosine(), "v"), torch.linspace(0.98, 0.02, 13, dtype=torch.float64) ** 1.5

@@ -39,7 +39,8 @@ ORDERS = [
 
 @pytest.mark.parametrize(("sampler", "options", "order"), ORDERS)
 def test_order_of_convergence(sampler, options, order):
-    """Of the third order's public form too, which is second; and ipndm's, whose weights are an even grid's."""
+    """Of the third order's public form too, which is second; and ipndm's,
+    whose weights are an even grid's."""
     grids = [time_grid(Karras(), steps, "karras")[:-1] for steps in (257, 513)]
     found, errors = slopes(
         sampler, Karras(), 80 * noise(), grids, reference(Karras(), 80.0, 0.002, 1500), **options

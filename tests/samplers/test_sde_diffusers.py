@@ -58,7 +58,8 @@ def test_dpmpp_2m_sde_is_diffusers(net, predicts, theirs, steps):
 
 
 def test_churn_is_not_diffusers():
-    """Theirs adds the noise after the network was asked (SAMPLERS: a step(output) API cannot ask again at the raised level).
+    """Theirs adds the noise after the network was asked (SAMPLERS: a step(output) API cannot ask again at the
+    raised level).
 
     Without churn their EDM scheduler is our euler_ancestral at eta 0; with it, it is not the sampler of the
     paper.

@@ -1,4 +1,5 @@
-"""Samplers that add noise keep the distribution: of a mixture in many dimensions, and of Gaussian data by recursion."""
+"""Samplers that add noise keep the distribution: of a mixture in many dimensions,
+and of Gaussian data by recursion."""
 
 import math
 from itertools import pairwise
@@ -62,7 +63,8 @@ LONG_WALKS = [
 
 @pytest.mark.parametrize(("sampler", "n", "steps", "dims", "options"), LONG_WALKS, ids=str)
 def test_the_distribution_is_kept_and_too_much_noise_is_seen(sampler, n, steps, dims, options):
-    """From noise of three times the data, where the modes are one; with 5 % more noise the same check fails."""
+    """From noise of three times the data, where the modes are one;
+    with 5 % more noise the same check fails."""
     schedule = Cosine()
     times = ratios(schedule, 3.0, 0.01, steps)
     (alpha, sigma), seeded = schedule.levels(times)[0], torch.Generator().manual_seed(3)
@@ -100,7 +102,8 @@ def variances(sampler, schedule, std, start, times, **options):
 @pytest.mark.parametrize("schedule", [Karras(), VP(), Flow()], ids=repr)
 @pytest.mark.parametrize("eta", [0.3, 1.0])
 def test_euler_ancestral_variance_is_the_recursion(schedule, eta):
-    """y = x / alpha: y_s = (down / r_t) y_t + (1 - down / r_t) D + up z with D = std^2 / (std^2 + r_t^2) y_t."""
+    """y = x / alpha: y_s = (down / r_t) y_t + (1 - down / r_t) D + up z with D = std^2 / (std^2 + r_t^2)
+    y_t."""
     std, times = 0.5, ratios(schedule, 5.0, 0.05, 12)
     r = [*torch.logspace(math.log10(5.0), math.log10(0.05), 12, dtype=torch.float64).tolist(), 0.0]
     variance, wanted = std**2 + r[0] ** 2, []

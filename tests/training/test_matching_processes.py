@@ -1,4 +1,5 @@
-"""Three networks in turns on two processes: the training of one, stopped and gone on with in the middle of a cycle."""
+"""Three networks in turns on two processes: the training of one,
+stopped and gone on with in the middle of a cycle."""
 
 import json
 import shutil

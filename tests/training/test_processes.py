@@ -68,7 +68,8 @@ def alone(tmp_path_factory):
 
 @pytest.mark.parametrize("name", [*JOBS, *SHARDS, *PARTS, *AWAY])
 def test_training_on_two_processes_is_that_on_one(trained, alone, name):
-    """DDP or shards, whole batches or parts: the same global batches and noise, so the same weights and averages."""
+    """DDP or shards, whole batches or parts: the same global batches and noise,
+    so the same weights and averages."""
     method = name if name in JOBS else (SHARDS | PARTS | AWAY)[name]["method"]
     assert distance(load_file(trained / f"{name}.safetensors"), alone[method]) < 1e-4
     assert distance(alone[method], {k: torch.zeros_like(v) for k, v in alone[method].items()}) > 0.05

@@ -64,7 +64,8 @@ def test_roles_of_one_turn_learn_together(tmp_path):
 
 
 def test_a_role_learns_by_its_own_settings_and_the_common_schedule(tmp_path):
-    """Adam's first update moves every weight by the rate, whatever the gradient; what is left out is the training's."""
+    """Adam's first update moves every weight by the rate, whatever the gradient;
+    what is left out is the training's."""
     own = {"critic": Own(lr=0.03, betas=(0.0, 0.99), optimizer="adamw", clip=1e-3)}
     run = training(tmp_path, Duel(), steps=8, lr=0.01, warmup=1, decay="linear", clip=0.5, roles=own)
     before = {role: torch.cat([p.detach().flatten() for p in of]) for role, of in weights_of(run).items()}
