@@ -112,8 +112,8 @@ def test_a_report_is_written_without_torch(tmp_path):
 import sys
 import fastdiff
 from fastdiff.evaluation.rows import append_row
-row = dict(key="k", model="teacher", sampler="ddim", spacing="uniform", steps=1, nfe=1, guidance=1, seed=0, n=8,
-           fid=3.0, ms_per_image=1.0)
+row = dict(key="k", model="teacher", sampler="ddim", spacing="uniform", steps=1, nfe=1, guidance=1, seed=0,
+           n=8, fid=3.0, ms_per_image=1.0)
 append_row({str(tmp_path / "bench.jsonl")!r}, row)
 assert fastdiff.report.write({str(tmp_path)!r})
 heavy = ("torch", "diffusers", "datasets", "accelerate", "fastdiff.data.registry")

@@ -63,7 +63,8 @@ def test_the_plots_hold_every_finite_point_and_the_line_to_aim_at(browser, digit
         "1000",
     ]
     places = browser.js(f"""[...document.querySelectorAll('{NFE} .point')].map((node) =>
-        [node.getAttribute("aria-label"), node.transform.baseVal[0].matrix.e, node.transform.baseVal[0].matrix.f])""")
+        [node.getAttribute("aria-label"), node.transform.baseVal[0].matrix.e,
+        node.transform.baseVal[0].matrix.f])""")
     at = {label.split(",")[0] + label.split(",")[1].split(" ·")[0]: (x, y) for label, x, y in places}
     assert (
         at["teacher · ddim 1 step"][0] < at["teacher · ddim 2 steps"][0] < at["teacher · ddpm 1000 steps"][0]
@@ -269,7 +270,8 @@ def test_a_phone_scrolls_down_and_never_sideways(browser, digits, tmp_path, kind
 def test_the_dark_scheme_is_followed_and_readable(browser, digits):
     def contrast(selector):
         seen = browser.js(f"""["color", "background-color"].map((name, i) =>
-            getComputedStyle(i ? document.body : document.querySelector("{selector}"))[name].match(/\\d+/g).slice(0, 3).map(Number))""")
+            getComputedStyle(i ? document.body
+            : document.querySelector("{selector}"))[name].match(/\\d+/g).slice(0, 3).map(Number))""")
         linear = np.where((c := np.array(seen) / 255) <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
         ink, paper = sorted(linear @ (0.2126, 0.7152, 0.0722), reverse=True)
         return (ink + 0.05) / (paper + 0.05), seen[1]

@@ -15,7 +15,8 @@ from tests.helpers.walks import mixture, noise, reused, schedules, variances, wa
 
 
 class FlowMap(torch.nn.Module):
-    """The x0 by which DDIM from t lands exactly at s on the flow of N(0, std^2); it keeps the s it is told."""
+    """The x0 by which DDIM from t lands exactly at s on the flow of N(0, std^2); it keeps
+    the s it is told."""
 
     def __init__(self, schedule, std=0.6):
         super().__init__()
@@ -100,7 +101,8 @@ def test_overshooting_along_an_exact_flow_map_keeps_the_distribution(schedule, s
 
 
 def test_overshoot_is_the_rule_of_meng():
-    """z_k by DDIM two steps on, then noise of variance (1 - e^(lambda_s - lambda_k)) sigma_s^2 one step back."""
+    """z_k by DDIM two steps on, then noise of variance (1 - e^(lambda_s - lambda_k)) sigma_s^2
+    one step back."""
     schedule = Cosine()
     model, randn, times = mixture(schedule), reused(), time_grid(schedule, 4)
     x, start = noise(), noise()

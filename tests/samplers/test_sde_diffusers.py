@@ -16,7 +16,8 @@ def exact(scheduler):
 
 @pytest.mark.parametrize("steps", [1, 4, 20])
 def test_euler_ancestral_is_diffusers(net, steps):
-    """Theirs lives in x / alpha; it has no eta, and draws noise on the last step too, to multiply it by zero."""
+    """Theirs lives in x / alpha; it has no eta, and draws noise on the last step too,
+    to multiply it by zero."""
     from diffusers import EulerAncestralDiscreteScheduler
 
     scheduler = exact(EulerAncestralDiscreteScheduler(timestep_spacing="trailing"))
