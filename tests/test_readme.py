@@ -66,9 +66,6 @@ def test_no_command_is_missing_from_the_readme():
     assert {c.split()[1] for c in COMMANDS} == {verb.name for verb in cli.app.app.registered_commands}
 
 
-# ---- a method of one's own
-
-
 @pytest.fixture
 def tract(monkeypatch):
     """The section's method, registered as it says."""

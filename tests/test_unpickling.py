@@ -9,9 +9,6 @@ from tests.helpers.paths import HOUSE
 pytestmark = pytest.mark.usefixtures("little_memory")
 
 
-# ---- the package itself
-
-
 TREES = {path: ast.parse(path.read_text()) for path in sorted(HOUSE.rglob("*.py"))}
 
 

@@ -169,9 +169,6 @@ def test_the_base_schedule_leaves_its_functions_open():
         Schedule().alpha_sigma(torch.tensor(0.5))
 
 
-# ---- how a model says it is sampled
-
-
 def test_times_are_kept_by_their_number():
     sampling = (
         Sampling(spacing="karras")

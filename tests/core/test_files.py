@@ -2,8 +2,6 @@
 
 from fastdiff.core.files import cache_folder, identity
 
-# ---- the data's side
-
 
 def test_where_the_cache_is(monkeypatch, tmp_path):
     monkeypatch.setenv("FASTDIFF_CACHE", str(tmp_path))

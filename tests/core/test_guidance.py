@@ -57,9 +57,6 @@ def test_no_condition_is_the_null_class():
     assert torch.equal(ask(denoise)[2].x0, CENTRES[[2, 2, 2]]) and denoise.nfe == 1
 
 
-# ---- what is refused
-
-
 def test_guidance_without_a_condition_is_refused():
     with pytest.raises(FastdiffError, match=r"guidance = 2.0 needs both"):
         Guided(guided().model, guidance=2.0)

@@ -9,9 +9,6 @@ from fastdiff.data.registry import Dataset, batch_at, open_dataset, order
 pytestmark = pytest.mark.usefixtures("private_cache")
 
 
-# ---- order and batches
-
-
 def test_every_epoch_is_a_permutation_of_its_own():
     epochs = order(50, seed=3, start=0, count=150).view(3, 50)
     assert all(sorted(epoch.tolist()) == list(range(50)) for epoch in epochs)

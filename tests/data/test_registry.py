@@ -11,9 +11,6 @@ from tests.helpers.images import picture, save
 pytestmark = pytest.mark.usefixtures("private_cache")
 
 
-# ---- names
-
-
 @pytest.mark.parametrize(
     "name", ["./nowhere", "/no/where", "~/no/where", "gone.png", "gone/*.parquet", "a/b/c"]
 )

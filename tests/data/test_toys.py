@@ -9,9 +9,6 @@ from fastdiff.data.toys import mixture
 pytestmark = pytest.mark.usefixtures("private_cache")
 
 
-# ---- embedded sets
-
-
 def test_digits_are_scikit_learns():
     from sklearn.datasets import load_digits
 

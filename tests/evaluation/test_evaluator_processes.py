@@ -20,9 +20,6 @@ def accelerator():
     return Accelerator(cpu=True)
 
 
-# ---- processes
-
-
 def evaluate_on_rank(rank, port, folder, images, vectors):
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}

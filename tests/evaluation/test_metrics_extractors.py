@@ -65,9 +65,6 @@ def test_other_weights_and_another_way_to_features_have_another_fingerprint(extr
     assert other.fingerprint != first
 
 
-# ---- weights
-
-
 @pytest.fixture
 def nowhere(tmp_path, monkeypatch):
     """No network, as fast as it can be said, and an empty cache of torch's."""

@@ -20,9 +20,6 @@ def folds(features):
     return [statistics(features[i::4]) for i in range(4)]
 
 
-# ---- Frechet
-
-
 @pytest.mark.parametrize("sizes", [[100], [1, 99], [37, 0, 50, 13], [1] * 100])
 def test_streamed_statistics_equal_numpy_on_the_whole(sizes):
     features = torch.randn(100, 7, generator=rng()) * 3 + 50

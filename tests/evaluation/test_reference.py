@@ -13,9 +13,6 @@ def accelerator():
     return Accelerator(cpu=True)
 
 
-# ---- the data's side
-
-
 def test_the_reference_is_computed_once_and_a_changed_data_set_is_noticed(
     digits, accelerator, tmp_path, monkeypatch
 ):

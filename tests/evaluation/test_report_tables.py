@@ -47,9 +47,6 @@ def test_report_by_steps(tmp_path):
     )  # by steps and among all figures
 
 
-# ---- views
-
-
 def shown(rows, width):
     console = Console(width=width, force_terminal=True, color_system="standard", record=True)
     console.print(report.table(rows, width))

@@ -15,9 +15,6 @@ from tests.helpers.damage import RECIPE
 pytestmark = pytest.mark.usefixtures("little_memory")
 
 
-# ---- images
-
-
 def chunk(kind, data):
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 

@@ -168,9 +168,6 @@ def test_a_model_of_unknown_origin_says_so(tmp_path):
     assert f"# {tmp_path.name}" in card and "## Recipe" not in card and "## Figures" not in card
 
 
-# ---- licences
-
-
 def test_names_from_elsewhere_cannot_break_a_card(tmp_path):
     theirs = stated(
         tmp_path,

@@ -217,9 +217,6 @@ def test_the_timesteps_are_baked_into_the_scheduler(student, tmp_path):
     assert "num_inference_steps=4" in block(tmp_path)
 
 
-# ---- upon images
-
-
 def upon(net, below=None, shape=(1, 8, 8), sampling=DDIM, **options):
     return awake(Denoiser(net, Cosine(), "v", shape, sampling=sampling, base=below, **options))
 

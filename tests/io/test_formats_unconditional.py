@@ -34,9 +34,6 @@ def test_a_network_kept_in_bfloat16_answers_nearly_the_same(opened, name):
     assert other.dtype == torch.float32 and (whole - other).norm() < 0.03 * whole.norm() > 0
 
 
-# ---- without
-
-
 @pytest.mark.parametrize("guidance", [1.0, 4.0])
 def test_class_labels_in_latents(opened, guidance):
     pipeline, model, _ = opened("dit")

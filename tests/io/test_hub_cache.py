@@ -16,9 +16,6 @@ from tests.helpers.damage import RECIPE, WEIGHTS, Bomb
 pytestmark = pytest.mark.usefixtures("little_memory")
 
 
-# ---- the hub
-
-
 OLD, NEW = "a" * 40, "b" * 40
 
 

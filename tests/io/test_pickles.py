@@ -25,9 +25,6 @@ def recipe(tmp_path):
     return path
 
 
-# ---- pickles
-
-
 def test_the_bomb_goes_off(tmp_path):
     pickle.loads(pickle.dumps(Bomb(tmp_path / "marker")))
     assert (tmp_path / "marker").exists()

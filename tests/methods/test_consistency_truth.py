@@ -20,9 +20,6 @@ from tests.helpers.oracles import MIDDLE, POINT, batch_of, constant, named, told
 END = Progress(999, 1000, 0)
 
 
-# ---- the truth
-
-
 @pytest.mark.parametrize("schedule", [Flow(), Cosine(), Karras()], **named)
 @pytest.mark.parametrize("settings", [{}, {"times": KarrasIndex(), "mu": 0.95}], ids=["gap", "grid"])
 def test_along_the_exact_trajectory_the_exact_function_has_no_loss(settings, schedule):

@@ -16,9 +16,6 @@ from tests.helpers.oracles import MIDDLE, batch_of, named
 SCHEDULES_HERE = pytest.mark.parametrize("schedule", [Flow(), Cosine(), VP()], **named)
 
 
-# ---- MeanFlow
-
-
 @SCHEDULES_HERE
 @pytest.mark.parametrize(
     "method",

@@ -9,9 +9,6 @@ from tests.helpers.matching import OWN, TRUTH, VARIANTS, At, agree, divided, jud
 pytestmark = pytest.mark.usefixtures("large_batches")
 
 
-# ---- SiD
-
-
 def score_identity(alpha):
     """The derivative in x of <real - fake, real - x - alpha (real - fake)>, whose networks are frozen."""
     return lambda x, real, fake, dreal, dfake: (

@@ -29,9 +29,6 @@ def test_the_shipped_autoencoder_knows_the_digits(latent):
     assert latent.shape_of(latent.latent_shape((1, 8, 8))) == (1, 8, 8)
 
 
-# ---- parts
-
-
 def test_latents_are_in_the_models_units(opened):
     images = noise(3, 3, 16, 16).clamp(-1, 1)
     pipeline, model, _ = opened("sd3")

@@ -109,9 +109,6 @@ def test_half_precision_is_measured_in_float32(vgg16):
     assert torch.equal(found, LPIPS(str(vgg16), 16)(a.bfloat16().float(), b.bfloat16().float()))
 
 
-# ---- where it cannot be
-
-
 @pytest.mark.parametrize("shape", [(2,), (2, 8, 8), (3, 8)])
 def test_what_is_no_image_is_refused(shape, vgg16):
     for ask in (

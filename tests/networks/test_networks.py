@@ -15,9 +15,6 @@ from tests.helpers.tensors import f64
 SMALL = {"channels": (8, 16), "layers": 1, "groups": 4}
 
 
-# ---- unet and mlp
-
-
 @pytest.mark.parametrize("make", [lambda: unet((1, 8, 8), 3, **SMALL).eval(), lambda: mlp((2,), 3, width=16)])
 def test_no_label_is_the_null_label(make):
     torch.manual_seed(0)

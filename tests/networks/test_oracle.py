@@ -17,9 +17,6 @@ schedules = pytest.mark.parametrize(
 )
 
 
-# ---- oracle
-
-
 def mixture(schedule):
     return GaussianMixture(f64([[-1.0], [0.3], [2.0]]), f64([0.2, 0.5, 0.05]), f64([2.0, 1.0, 1.0]), schedule)
 

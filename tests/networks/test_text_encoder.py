@@ -21,9 +21,6 @@ def test_the_shipped_text_encoder_tells_ten_names_apart(text):
     assert torch.equal(text.null(2)["text"][0], text.encode([""])["text"][0])
 
 
-# ---- parts
-
-
 @pytest.mark.parametrize("name", ["sd", "sdxl", "alpha", "sd3", "flux"])
 def test_text_encoders_come_back_as_they_were_saved(opened, tmp_path, name):
     _, model, _ = opened(name)

@@ -38,9 +38,6 @@ def cascade(tmp_path_factory):
     return stages.run(recipe.build(CASCADE), tmp_path_factory.mktemp("run"))
 
 
-# ---- models that refine an image, and cascades
-
-
 def test_a_cascade_runs_as_one_model(cascade):
     model = load(cascade / "cascade")
     assert model.base.shape == (1, 4, 4) and model.shape == (1, 8, 8)

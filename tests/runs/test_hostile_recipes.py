@@ -17,9 +17,6 @@ def recipe(tmp_path):
     return path
 
 
-# ---- recipes
-
-
 CODE = {
     "os.system": "!!python/object/apply:os.system ['mkdir {marker}']",
     "subprocess": "!!python/object/apply:subprocess.check_call [[mkdir, '{marker}']]",

@@ -32,9 +32,6 @@ def test_a_mutated_recipe_builds_or_is_refused_by_a_key(recipes):
     told(source, original)
 
 
-# ---- what builds runs
-
-
 def in_full(registry, value):
     """Something of a registry as a recipe would write it, with all of its options."""
     name = next(name for name, kind in registry.items() if type(value) is kind)

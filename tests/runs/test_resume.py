@@ -28,9 +28,6 @@ bench: {steps: [1, 2], baselines: ["ddim:4", "ddpm:4"], n: 64, seeds: [0, 1, 2],
 STAGES = ("teacher", "progressive", "ect", "cd")
 
 
-# ---- a run
-
-
 # A file or folder of the run, and the text in it, whose appearance is the moment of a kill.
 MOMENTS = (
     ("teacher/log.jsonl", '"step": 5,'),  # no state yet

@@ -140,9 +140,6 @@ def test_the_corrector_of_unipc_is_exact_one_degree_higher(degree):
         torch.testing.assert_close(there, exact, rtol=0, atol=1e-12)
 
 
-# ---- where orders meet, and where there is less to use
-
-
 @pytest.mark.parametrize(("sampler", "options"), [("deis", {"order": 1}), ("ipndm", {"order": 1})])
 @schedules
 def test_first_order_is_ddim(sampler, options, schedule):

@@ -13,9 +13,6 @@ from tests.helpers.walks import ADAPTIVE, RATES, mixture, noise, schedules, walk
 samplers = pytest.mark.parametrize("sampler", list(SAMPLERS))
 
 
-# ---- what every sampler keeps to
-
-
 @samplers
 @pytest.mark.parametrize("spacing", list(SPACINGS))
 @schedules

@@ -162,9 +162,6 @@ def test_bad_searches_are_refused(options, message):
         list(search_times(student(), options.pop("steps", 2), options.pop("metric", energy), **options))
 
 
-# ---- kept with the model
-
-
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")

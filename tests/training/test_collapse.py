@@ -11,9 +11,6 @@ from tests.helpers.tiny_training import finish, training
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-# ---- collapse
-
-
 @dataclass
 class Fading(Denoising):
     """Denoising whose samples are said to cover less and less of the data."""

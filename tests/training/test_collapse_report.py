@@ -31,9 +31,6 @@ def source(**stage):
     }
 
 
-# ---- collapse
-
-
 @dataclass
 class Fading(Duel):
     """A duel whose student learns in every second step, and whose samples are said to cover ever less."""

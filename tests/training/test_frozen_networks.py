@@ -13,9 +13,6 @@ from tests.helpers.trainings import Duel, made
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-# ---- frozen networks
-
-
 def test_what_is_frozen_has_no_gradient_no_optimizer_and_no_place_in_the_state(tmp_path):
     """Three networks that learn, two averages and a teacher; and in a turn no other role gets a gradient."""
     config = TrainConfig(steps=4, batch=16, save_every=3)

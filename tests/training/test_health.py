@@ -15,9 +15,6 @@ from tests.helpers.tiny_training import Duel, Ill, Spoilt, finish, log_of, tiny,
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-# ---- a loss that goes bad
-
-
 @pytest.mark.parametrize(
     ("how", "at", "settings", "named"),
     [

@@ -12,9 +12,6 @@ from tests.helpers.tiny_training import Duel, finish, log_of, training, weights,
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-# ---- roles
-
-
 def test_only_the_roles_of_a_turn_receive_gradients(tmp_path, monkeypatch):
     method, reached = Duel(), []
     run = training(tmp_path, method, steps=2, log_every=1)

@@ -149,8 +149,6 @@ def test_when_a_process_dies_its_kin_ends_and_the_state_before_holds(recipe, tmp
     assert wait(process, out)[0] == 75
 
 
-# ---- the handler
-
 WAIT = """
 import time
 from fastdiff.training.signals import heard
