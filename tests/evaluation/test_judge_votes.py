@@ -116,7 +116,7 @@ def test_the_command_serves_until_interrupted_and_ends_with_the_results(run_dir)
 
 def test_judging_needs_no_torch(run_dir):
     code = (
-        "import sys, fastdiff.judge.server as ballot, fastdiff.judge.votes as judge\n"
+        "import sys, fastdiff.evaluation.judge.server as ballot, fastdiff.evaluation.judge.votes as judge\n"
         f"ballot.Server(ballot.Sitting({str(run_dir)!r}, judge.questions({str(run_dir)!r}, judge.pairings("
         f"{str(run_dir)!r}), 'ann', 2), 'ann')).server_close()\n"
         "print([name for name in ('torch', 'matplotlib', 'datasets') if name in sys.modules])"

@@ -96,5 +96,7 @@ def test_columns_that_say_nothing_are_left_out():
 
 
 def test_the_table_needs_neither_torch_nor_matplotlib():
-    code = "import sys, fastdiff.report; print({'torch', 'matplotlib', 'jinja2'} & set(sys.modules))"
+    code = (
+        "import sys, fastdiff.evaluation.report; print({'torch', 'matplotlib', 'jinja2'} & set(sys.modules))"
+    )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
