@@ -1,11 +1,14 @@
-"""One thread a process: small tensors are slower on two, and several tests start processes of their own. And commands."""
+"""One thread a process: small tensors are slower on two, and several tests start processes of their own.
+And commands."""
 
 import fcntl
 import logging
 import os
+import resource
 import sys
 import warnings
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +17,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
-    """Of several workers, those that run what is marked alone, for it times things, run it while no other runs anything."""
+    """Of several workers, those that run what is marked alone, for it times things,
+    run it while no other runs anything."""
     with ExitStack() as held:
         if hasattr(item.config, "workerinput"):
             shared = (
@@ -41,6 +45,23 @@ def quiet_settings_restored():
     logging.disable(logging.NOTSET)
 
 
+@pytest.fixture
+def little_memory():
+    """Whatever a test is sent, the process must not take two gigabytes more than it has."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (2 << 30), before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@pytest.fixture
+def one_thread():
+    import torch
+
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def digits():
     """scikit-learn's digits as images (1797, 1, 8, 8) in [-1, 1], and their labels."""
@@ -61,7 +82,8 @@ def extractor():
 
 @pytest.fixture
 def fastdiff(monkeypatch, capsys):
-    """Runs a command in this process: fastdiff("list", "samplers") -> exit code, standard output, standard error."""
+    """Runs a command in this process: fastdiff("list", "samplers") -> exit code, standard output,
+    standard error."""
     from fastdiff.cli import app as cli
 
     def run(*words):
@@ -105,3 +127,11 @@ def net():
     net = mlp((3,), width=16, depth=1)
     torch.nn.init.normal_(net.last.weight, std=0.2)
     return net.requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory):
+    """opened("sd") -> a tiny pipeline of diffusers, our model of its folder, and the folder; made once."""
+    from tests.helpers.opened_pipelines import opener
+
+    return opener(tmp_path_factory)

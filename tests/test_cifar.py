@@ -1,4 +1,5 @@
-"""The recipes of CIFAR-10 on a CPU: the small one cut to 200 steps, on pictures that are drawn from the digits."""
+"""The recipes of CIFAR-10 on a CPU: the small one cut to 200 steps,
+on pictures that are drawn from the digits."""
 
 import json
 import runpy
@@ -22,7 +23,8 @@ from fastdiff.runs import run as stages
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
-    """train.parquet and test.parquet with the columns of CIFAR-10: digits of 32 x 32, each class in a colour of its own."""
+    """train.parquet and test.parquet with the columns of CIFAR-10: digits of 32 x 32,
+    each class in a colour of its own."""
     folder, data = tmp_path_factory.mktemp("pictures"), digits()
     large = interpolate(data.examples.float(), 32, mode="bilinear")[:, 0] / 255
     colours = torch.rand(10, 3, generator=torch.Generator().manual_seed(0))

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-HOUSE = Path(__file__).parents[1] / "fastdiff"
+from tests.helpers.paths import HOUSE
+
 # From the ground up. A wing imports from floors below its own, and from nothing on its own floor but itself.
 FLOORS = ["core", "networks samplers data", "methods training io", "evaluation", "runs", "cli"]
 WINGS = {wing: floor for floor, wings in enumerate(FLOORS) for wing in wings.split()}
@@ -111,11 +112,12 @@ def test_a_report_is_written_without_torch(tmp_path):
 import sys
 import fastdiff
 from fastdiff.evaluation.rows import append_row
-row = dict(key="k", model="teacher", sampler="ddim", spacing="uniform", steps=1, nfe=1, guidance=1, seed=0, n=8, fid=3.0,
-           ms_per_image=1.0)
+row = dict(key="k", model="teacher", sampler="ddim", spacing="uniform", steps=1, nfe=1, guidance=1, seed=0,
+           n=8, fid=3.0, ms_per_image=1.0)
 append_row({str(tmp_path / "bench.jsonl")!r}, row)
 assert fastdiff.report.write({str(tmp_path)!r})
-print([name for name in ("torch", "diffusers", "datasets", "accelerate", "fastdiff.data.registry") if name in sys.modules])
+heavy = ("torch", "diffusers", "datasets", "accelerate", "fastdiff.data.registry")
+print([name for name in heavy if name in sys.modules])
 """
     done = subprocess.run(
         [sys.executable, "-c", code],

@@ -9,8 +9,7 @@ import torch
 
 import fastdiff
 from fastdiff.cli import app as cli
-from fastdiff.core.broadcast import like
-from fastdiff.core.schedule import Cosine, Flow
+from fastdiff.core.schedule import Cosine, Flow, like
 from fastdiff.evaluation.rows import read_rows
 from fastdiff.io.load import about
 from fastdiff.methods import METHODS
@@ -18,9 +17,7 @@ from fastdiff.methods.progressive import implied
 from fastdiff.runs import recipe
 from fastdiff.runs import run as stages
 from tests.helpers.oracles import batch_of, told
-
-ROOT = Path(__file__).parents[1]
-
+from tests.helpers.paths import ROOT
 
 TEXT = (ROOT / "README.md").read_text()
 
@@ -67,9 +64,6 @@ def test_recipes_named_exist():
 
 def test_no_command_is_missing_from_the_readme():
     assert {c.split()[1] for c in COMMANDS} == {verb.name for verb in cli.app.app.registered_commands}
-
-
-# ---- a method of one's own
 
 
 @pytest.fixture

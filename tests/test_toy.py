@@ -8,8 +8,7 @@ from fastdiff.cli import app as cli
 from fastdiff.evaluation.rows import read_rows
 from fastdiff.runs import recipe
 from fastdiff.runs import run as stages
-
-ROOT = Path(__file__).parents[1]
+from tests.helpers.paths import ROOT
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fastdiff.core.broadcast import like
 from fastdiff.core.errors import FastdiffError
-from fastdiff.core.schedule import DDPM, SCHEDULES, VP, Cosine, Flow, Karras, Sigmoid, Trig
+from fastdiff.core.schedule import DDPM, SCHEDULES, VP, Cosine, Flow, Karras, Sigmoid, Trig, like
+from tests.helpers.tensors import f64
 
 ALL = [
     *(kind() for kind in SCHEDULES.values()),
@@ -26,12 +26,12 @@ ALL = [
     DDPM(zero_terminal_snr=True),
     DDPM(t_max=50, kind="cosine", zero_terminal_snr=True),
 ]
+
+
 every = pytest.mark.parametrize("schedule", ALL, ids=repr)
+
+
 PRESERVING = (DDPM, Cosine, Sigmoid, VP)
-
-
-def f64(x):
-    return torch.tensor(x, dtype=torch.float64)
 
 
 def inner(schedule, n=41):
@@ -184,8 +184,7 @@ def test_every_kind_of_table_is_diffusers(kind, zero, entries):
 def test_a_table_keeps_its_name_in_files(tmp_path, schedule):
     from diffusers import DDIMScheduler
 
-    from fastdiff.core.denoiser import Denoiser
-    from fastdiff.core.sampling import Sampling
+    from fastdiff.core.denoiser import Denoiser, Sampling
     from fastdiff.io.export.model import export
     from fastdiff.io.load import load
     from fastdiff.networks import unet
@@ -228,7 +227,7 @@ def test_a_shift_moves_times_and_nothing_else():
         torch.testing.assert_close(mine, plain, rtol=0, atol=1e-15)
     assert torch.equal(Flow().alpha_sigma(t)[0], 1 - t) and torch.equal(Flow().alpha_sigma(t)[1], t)
     for bad in (0.0, -1.0, math.nan, math.inf):
-        with pytest.raises(FastdiffError, match="schedule flow: shift = .*: expected"):
+        with pytest.raises(FastdiffError, match="schedule flow: shift = .*, expected above 0"):
             Flow(shift=bad)
 
 

@@ -1,4 +1,5 @@
-"""A second time: given to a trained network it changes nothing, and then it is learned, kept, and seen by samplers."""
+"""A second time: given to a trained network it changes nothing, and then it is learned, kept,
+and seen by samplers."""
 
 import json
 
@@ -8,10 +9,8 @@ import yaml
 from diffusers import UNet2DModel
 from torch import nn
 
-from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.denoiser import TIME_INPUTS, Denoiser, with_second_time
 from fastdiff.core.errors import FastdiffError
-from fastdiff.core.extra_inputs import with_second_time
-from fastdiff.core.prediction import TIME_INPUTS
 from fastdiff.core.schedule import Cosine, Flow, Karras
 from fastdiff.io.export.model import export
 from fastdiff.io.load import load
@@ -20,8 +19,7 @@ from fastdiff.methods.progressive import Progressive
 from fastdiff.networks import unet
 from fastdiff.runs import run as stages
 from fastdiff.samplers import SAMPLERS
-from fastdiff.samplers.generate import sample
-from fastdiff.samplers.plan import plan
+from fastdiff.samplers.generate import plan, sample
 from fastdiff.training import loop as train
 from tests.helpers.networks import asked, small
 
@@ -162,11 +160,11 @@ def test_diffusers_alone_opens_the_network(tmp_path, classes):
 def test_samplers_that_jump_are_the_ones_allowed(sampler):
     student = with_second_time(small("mlp", 0))
     if sampler in ("ddim", "gamma", "overshoot", "consistency", "euler_ancestral"):
-        assert plan(student, sampler, 2, None).sampler == sampler
+        assert plan(student, sampler, 2, None, {})[0] == sampler
         assert sample(student, sampler, steps=2, n=3).isfinite().all()
     else:
         with pytest.raises(FastdiffError, match="needs the slope at a time"):
-            plan(student, sampler, 2, None)
+            plan(student, sampler, 2, None, {})
 
 
 def test_ddim_tells_where_it_jumps():
@@ -203,7 +201,8 @@ class Jumping(Progressive):
 
 
 def test_a_method_makes_its_student_of_what_it_starts_from(tmp_path, monkeypatch):
-    """The student is of two times in its stage, in its file and after a stop; the teacher stays what it was."""
+    """The student is of two times in its stage, in its file and after a stop;
+    the teacher stays what it was."""
     (tmp_path / "two.yaml").write_text(yaml.safe_dump(RECIPE, sort_keys=False))
     monkeypatch.setitem(METHODS, "progressive", Jumping)
     recipe = stages.load_recipe(tmp_path / "two.yaml")

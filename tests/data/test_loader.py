@@ -10,9 +10,9 @@ from fastdiff.core.errors import FastdiffError
 from fastdiff.data.dataset import Dataset
 from fastdiff.data.loader import Loader
 from fastdiff.data.registry import batch_at, open_dataset
-from tests.data.test_stream import opened
+from tests.helpers.shards import opened
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.usefixtures("few_lanes_and_a_private_cache")]
 
 
 def readers() -> list[str]:

@@ -1,4 +1,5 @@
-"""Data without images: a method that needs none learns from labels and noise, and is judged by what data there are."""
+"""Data without images: a method that needs none learns from labels and noise,
+and is judged by what data there are."""
 
 import json
 from dataclasses import dataclass
@@ -7,9 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.denoiser import Denoiser, Sampling
 from fastdiff.core.errors import FastdiffError
-from fastdiff.core.sampling import Sampling
 from fastdiff.core.schedule import Flow
 from fastdiff.data.registry import batch_at, open_dataset
 from fastdiff.data.toys import nothing
@@ -152,7 +152,7 @@ def test_a_model_of_latents_learns_without_images(tmp_path):
     export(Denoiser(net, Flow(), "velocity", (2, 4, 4), latent=latent), tmp_path / "t", {})
     told = source(tmp_path, teacher=str(tmp_path / "t")) | {"data": {"name": "nothing", "shape": [1, 8, 8]}}
     student = load(stages.run(recipe.build(told), tmp_path / "run") / "student")
-    assert (student.shape, student.condition_channels_shape) == ((2, 4, 4), (1, 8, 8))
+    assert (student.shape, student.image_shape) == ((2, 4, 4), (1, 8, 8))
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,10 @@ def test_a_model_of_latents_learns_without_images(tmp_path):
         ),
         (
             {"data": {"name": "nothing", "shape": [3]}},
-            r"stages.student.data: nothing of shape \(3,\) and 0 classes, where the run's data toy, .* have \(2,\) and 0",
+            (
+                r"stages.student.data: nothing of shape \(3,\) and 0 classes, where the run's data toy, .* "
+                r"have \(2,\) and 0"
+            ),
         ),
         (
             {"data": {"name": "nothing", "shape": [2], "classes": 4}},

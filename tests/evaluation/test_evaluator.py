@@ -1,26 +1,24 @@
-"""Evaluators: streamed, cached, named, the same on any number of processes, and never blind to broken samples."""
+"""Evaluators: streamed, named, and never blind to broken samples."""
 
-import json
 import math
-import os
-import socket
 
 import pytest
 import torch
 import torch_fidelity
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from torch.utils.data import Dataset as TorchDataset
 
 from fastdiff.core.errors import FastdiffError
-from fastdiff.core.files import cache_folder
 from fastdiff.data.image_grid import to_uint8
-from fastdiff.data.registry import Dataset, open_dataset
+from fastdiff.data.registry import open_dataset
 from fastdiff.evaluation.evaluator import evaluate_images, open_evaluators
-from fastdiff.evaluation.metrics.frechet import Statistics, frechet_distance
 from fastdiff.evaluation.metrics.kernels import discrepancy, distance
+from tests.helpers.evaluated import FEATURES, data, judged
 
-FEATURES = "checkpoints/digits/features"
+
+@pytest.fixture(scope="module")
+def accelerator():
+    return Accelerator(cpu=True)
 
 
 class Bytes(TorchDataset):
@@ -34,27 +32,6 @@ class Bytes(TorchDataset):
 
     def __getitem__(self, i):
         return self.images[i]
-
-
-def data(images, labels=None, name="digits"):
-    return Dataset(name, images, labels, 0 if labels is None else 10)
-
-
-@pytest.fixture(scope="module")
-def accelerator():
-    return Accelerator(cpu=True)
-
-
-def statistics(features):
-    out = Statistics(features.shape[1])
-    out.add(features)
-    return out
-
-
-def judged(evaluator, images, accelerator, batch=90, labels=None):
-    for rows in torch.arange(len(images)).split(batch):
-        evaluator.add(rows, images[rows], None if labels is None else labels[rows])
-    return evaluator.result(accelerator)
 
 
 def test_figures_are_named_after_their_features(digits, accelerator, tmp_path):
@@ -141,75 +118,6 @@ def test_halves_of_the_digits_are_near_and_noise_is_far(digits, accelerator, tmp
     assert near["nearest_digits"] == pytest.approx(1, abs=0.1)
 
 
-# ---- the data's side
-
-
-def test_the_reference_is_computed_once_and_a_changed_data_set_is_noticed(
-    digits, accelerator, tmp_path, monkeypatch
-):
-    real = data(digits[0][:300])
-    [evaluator] = open_evaluators(real, None, None, "cpu", tmp_path)
-    first = judged(evaluator, digits[0][300:500], accelerator).values
-    names = sorted(path.name for path in tmp_path.iterdir())
-    assert len(names) == 2 and all(
-        real.fingerprint in name and evaluator.net.fingerprint in name for name in names
-    )
-
-    [again] = open_evaluators(real, None, None, "cpu", tmp_path)
-    monkeypatch.setattr(type(real), "get", None)  # the cache answers: the data are not read again
-    assert judged(again, digits[0][300:500], accelerator).values == first
-    monkeypatch.undo()
-
-    changed = digits[0][:300].clone()
-    changed[7, 0, 3, 3] += 0.5
-    [other] = open_evaluators(data(changed), None, None, "cpu", tmp_path)
-    assert judged(other, digits[0][300:500], accelerator).values["fd_digits"] != first["fd_digits"]
-    assert len(list(tmp_path.iterdir())) == 4
-
-
-def test_a_damaged_cache_is_made_again(digits, accelerator, tmp_path):
-    [evaluator] = open_evaluators(data(digits[0][:300]), None, None, "cpu", tmp_path)
-    first = judged(evaluator, digits[0][300:500], accelerator).values
-    for path in tmp_path.iterdir():
-        path.write_bytes(path.read_bytes()[:100])
-    [evaluator] = open_evaluators(data(digits[0][:300]), None, None, "cpu", tmp_path)
-    assert judged(evaluator, digits[0][300:500], accelerator).values == first
-
-
-def test_where_the_cache_is(monkeypatch, tmp_path):
-    monkeypatch.setenv("FASTDIFF_CACHE", str(tmp_path))
-    assert cache_folder("reference") == tmp_path / "reference"
-    monkeypatch.delenv("FASTDIFF_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert str(cache_folder("reference")) == "/somewhere/fastdiff/reference"
-
-
-def test_a_cache_that_cannot_be_written_is_done_without(digits, accelerator, tmp_path):
-    (tmp_path / "file").write_text("")
-    [evaluator] = open_evaluators(data(digits[0][:300]), None, ("fd",), "cpu", tmp_path / "file" / "below")
-    assert judged(evaluator, digits[0][300:500], accelerator).values["fd_digits"] > 0
-
-
-@pytest.mark.parametrize("count", [0, 1])
-def test_an_empty_or_one_image_reference_is_refused(digits, count):
-    with pytest.raises(
-        FastdiffError, match=f"data digits: {count} example.* as a reference for fd, kd, pr at least 6"
-    ):
-        open_evaluators(data(digits[0][:count]), None, None, "cpu")
-    with pytest.raises(FastdiffError, match=f"data digits: {count} example.* at least 2 are needed"):
-        open_evaluators(data(digits[0][:count]), None, ("fd",), "cpu")
-
-
-@pytest.mark.parametrize("value", [255.0, float("nan")])
-def test_a_reference_that_is_no_image_is_refused(digits, accelerator, tmp_path, value):
-    images = digits[0][:300].clone()
-    images[7, 0, 3, 3] = value
-    [evaluator] = open_evaluators(data(images), None, ("fd",), "cpu", tmp_path)
-    with pytest.raises(FastdiffError, match=r"data digits: values from .*, expected images in \[-1, 1\]"):
-        judged(evaluator, digits[0][300:500], accelerator)
-    assert list(tmp_path.iterdir()) == []
-
-
 # ---- broken samples
 
 
@@ -289,51 +197,3 @@ def test_images_from_elsewhere(digits, tmp_path):
     assert found["fd_digits"] > 0
     with pytest.raises(FastdiffError, match="give the data a resolution"):
         evaluate_images(open_dataset("toy", n=10), data(digits[0][:10]))
-
-
-# ---- processes
-
-
-def evaluate_on_rank(rank, port, folder, images, vectors):
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    torch.set_num_threads(1)  # OpenMP's threads do not survive a fork
-    AcceleratorState._reset_state(reset_partial_state=True)  # nor should the parent's single process
-    accelerator = Accelerator(cpu=True)
-    assert accelerator.num_processes == 2
-    out = {}
-    for real, samples in ((data(images[:300]), images[300:]), (data(vectors, name="toy"), vectors[:150] + 1)):
-        [evaluator] = open_evaluators(real, None, None, "cpu", folder)
-        for indices in torch.arange(len(samples)).split(50)[rank::2]:  # three batches: two here, one there
-            evaluator.add(indices, samples[indices])
-        out |= evaluator.result(accelerator).values
-        broken = torch.full((1, *real.shape), math.nan)
-        for i in range(rank, 8, 2):  # one process's sample, known to both
-            evaluator.add(torch.tensor([i]), broken if i == 5 else samples[i : i + 1])
-        found = evaluator.result(accelerator)
-        assert found.broken == [5] and set(found.values.values()) == {math.inf}
-    (folder / f"rank{rank}.json").write_text(json.dumps(out))
-    accelerator.end_training()  # ends the process group too
-
-
-def test_two_processes_agree_with_one(digits, extractor, accelerator, tmp_path):
-    images, vectors = digits[0][:450], torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    args = port, tmp_path, images, vectors
-    torch.multiprocessing.start_processes(
-        evaluate_on_rank, args, nprocs=2, start_method="fork"
-    )  # imports once
-    ranks = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in range(2)]
-    assert ranks[0] == ranks[1]
-    alone = {}
-    for real, samples in ((data(images[:300]), images[300:]), (data(vectors, name="toy"), vectors[:150] + 1)):
-        [evaluator] = open_evaluators(real, None, None, "cpu", tmp_path / "other")
-        alone |= judged(evaluator, samples, accelerator).values
-    assert ranks[0] == pytest.approx(alone, rel=1e-4)
-    fd = frechet_distance(
-        statistics(extractor(images[300:])["features"]), statistics(extractor(images[:300])["features"])
-    )
-    assert alone["fd_digits"] == pytest.approx(fd, rel=1e-6)
-    assert len(list(tmp_path.glob("digits-*statistics.safetensors"))) == 1

@@ -3,7 +3,6 @@
 import json
 import os
 import socket
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,8 +14,9 @@ from fastdiff.core.errors import FastdiffError
 from fastdiff.data.image_grid import to_uint8
 from fastdiff.evaluation.metrics import extractors
 from fastdiff.evaluation.metrics.extractors import open_extractor
+from tests.helpers.paths import ROOT
 
-FEATURES = Path(__file__).parents[2] / "checkpoints" / "digits" / "features"
+FEATURES = ROOT / "checkpoints" / "digits" / "features"
 
 
 def test_uint8_rounds_half_up_and_clamps():
@@ -63,9 +63,6 @@ def test_other_weights_and_another_way_to_features_have_another_fingerprint(extr
     other.net.net.head.bias.data += 1
     other.__post_init__()
     assert other.fingerprint != first
-
-
-# ---- weights
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
-"""Samplers add next to nothing to their network, and less than diffusers' schedulers; ratios of one run, never times."""
+"""Samplers add next to nothing to their network, and less than diffusers' schedulers; ratios of one run,
+never times."""
 
 import gc
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ from fastdiff.networks import unet
 from fastdiff.networks.inference import tune
 from fastdiff.samplers import time_grid
 from fastdiff.samplers.generate import generate, sample
-from fastdiff.samplers.plan import SamplingPlan
+from tests.helpers.paths import ROOT
 
 pytestmark = pytest.mark.alone
 
@@ -28,7 +28,8 @@ def model():
 
 
 def least(measure, enough, tries=12):
-    """The least of a few measurements, none more than are needed: what else runs on the machine only ever adds."""
+    """The least of a few measurements, none more than are needed:
+    what else runs on the machine only ever adds."""
     found = []
     while len(found) < tries and min(found, default=float("inf")) > enough:
         found.append(measure())
@@ -54,12 +55,11 @@ def test_a_row_says_what_was_measured(model):
 
 
 def test_memory_does_not_grow_with_the_steps(model):
-    """A state is let go when the next one is made: tensors alive at the end of a long run are those of a short one."""
+    """A state is let go when the next one is made: tensors alive at the end of a long run are those of a
+    short one."""
     alive = []
     for steps in (5, 50):
-        kept = next(
-            generate(model, SamplingPlan("dpmpp_3m", time_grid(model.schedule, steps)), torch.arange(4))
-        )
+        kept = next(generate(model, "dpmpp_3m", time_grid(model.schedule, steps), torch.arange(4)))
         alive.append(sum(isinstance(o, torch.Tensor) for o in gc.get_objects()))
         del kept
     assert alive[1] <= alive[0]
@@ -84,6 +84,6 @@ def test_tuning_keeps_what_is_computed(how):
 
 
 def test_sampling_is_never_slower_than_diffusers_pipeline():
-    path = str(Path(__file__).parents[2] / "checkpoints/digits/teacher")
+    path = str(ROOT / "checkpoints/digits/teacher")
     model = load(path)
     assert least(lambda: over_pipeline(path, model, 4, 64, 5), 1.0) <= 1.0

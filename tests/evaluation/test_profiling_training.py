@@ -1,206 +1,21 @@
-"""A step's passes are counted as they are, and the rest of a step is a small part of it; ratios of one run, never times."""
+"""The rest of a step is a small part of it; ratios of one run, never times."""
 
-import copy
 import json
 import time
-from collections import Counter
-from dataclasses import dataclass
-from pathlib import Path
-from typing import ClassVar
 
 import pytest
 import torch
 from torch import nn
 
-from fastdiff.core.denoiser import Denoiser
-from fastdiff.core.sampling import Sampling
+from fastdiff.core.denoiser import Denoiser, Sampling
 from fastdiff.core.schedule import Cosine
-from fastdiff.core.validation import call, spelled
 from fastdiff.evaluation.profiling import timer as clock
-from fastdiff.evaluation.profiling.passes import passes_of
-from fastdiff.evaluation.profiling.training import begun, cost, distinct, speed
-from fastdiff.methods import METHODS, Method
-from fastdiff.methods.adversarial import Adversary
-from fastdiff.methods.gan import GAN
+from fastdiff.evaluation.profiling.training import cost, distinct, speed
 from fastdiff.networks import mlp, unet
+from tests.helpers.passes import made
+from tests.helpers.paths import ROOT
 
 pytestmark = pytest.mark.alone
-
-# What a step of a batch of 8 asks of its networks.
-PARTS = {
-    "denoising": {"student fwd+bwd 8": 1},
-    "ect": {"student fwd+bwd 8": 1, "student fwd 8": 1},
-    "cd": {"student fwd+bwd 8": 1, "teacher fwd 8": 1, "student fwd 8": 1},
-    "cd[solver=heun,mu=0.9]": {"student fwd+bwd 8": 1, "teacher fwd 8": 2, "target fwd 8": 1},
-    "ct": {"student fwd+bwd 8": 1, "target fwd 8": 1},
-    "tcm": {"student fwd+bwd 8": 1, "stage_one fwd 8": 1, "student fwd 8": 1},
-    "sct": {"student fwd+bwd 8": 1, "student jvp 8": 1, "weighting fwd+bwd 8": 1},
-    "sct[differences=0.1]": {"student fwd+bwd 8": 1, "student fwd 8": 2, "weighting fwd+bwd 8": 1},
-    "scd": {"student fwd+bwd 8": 1, "teacher fwd 8": 1, "student jvp 8": 1, "weighting fwd+bwd 8": 1},
-    "meanflow": {"student fwd+bwd 8": 1, "student jvp 8": 1},
-    "imf": {"student fwd+bwd 8": 1, "student fwd 8": 1, "student jvp 8": 1},
-    "progressive": {"student fwd+bwd 8": 1, "teacher fwd 8": 2},
-    "imm": {"student fwd+bwd 8": 1, "student fwd 8": 1},
-    "kd": {"student fwd+bwd 8": 1},
-}
-
-
-@pytest.fixture(scope="module")
-def points():
-    torch.manual_seed(0)
-    return Denoiser(mlp((2,), width=16, depth=1), Cosine(), "v", (2,))
-
-
-def made(name):
-    return call(METHODS, *spelled(name, "method"), "method")
-
-
-def counted(name, model, folder):
-    training = begun(made(name), model, 8, folder)
-    return Counter(map(str, passes_of(training, training.advance)))
-
-
-@pytest.mark.parametrize("name", PARTS)
-def test_passes_are_counted(name, points, tmp_path):
-    assert counted(name, points, tmp_path) == PARTS[name]
-
-
-def test_a_gradient_that_passes_through_a_frozen_network_is_a_pass_of_its_own(points, tmp_path):
-    found = counted("ctm[points=2]", points, tmp_path)  # one step of the teacher, whatever is drawn
-    assert found == {
-        "student fwd+bwd 16": 1,
-        "target fwd+bwd to x 8": 1,
-        "teacher fwd 8": 2,
-        "target fwd 8": 2,
-    }
-
-
-def test_the_gradient_of_a_penalty_on_a_gradient_leads_back_twice(points, tmp_path):
-    found = counted("gan", points, tmp_path)
-    assert found == {
-        "student fwd 8": 1,
-        "critic fwd+2 bwd of bwd 16": 1,
-        "student fwd+bwd 8": 1,
-        "critic fwd+bwd to x 8": 1,
-    }
-    training = begun(GAN(gan=Adversary(weight=1.0)), points, 8, tmp_path)  # and without the penalty once
-    assert {"critic fwd+bwd 16"} < set(map(str, passes_of(training, training.advance)))
-
-
-class Heads(nn.Module):
-    """Logits of features."""
-
-    def __init__(self):
-        super().__init__()
-        self.head = nn.Linear(16, 1)
-
-    def forward(self, features, cond=None):
-        return self.head(features[0])
-
-
-@dataclass
-class Match(Method):
-    """Three networks: a fake and a critic on its features in every step, the student in every third."""
-
-    seen: ClassVar[list[int]] = []
-    training: ClassVar[dict] = {"roles": {"critic": {"lr": 0.01}}}
-    teaches: ClassVar[bool] = True
-    cycle: ClassVar[int] = 3
-
-    def extras(self, student, teacher):
-        return {"fake": copy.deepcopy(teacher).requires_grad_(True), "critic": Heads()}
-
-    def turns(self, progress):
-        self.seen.append(progress.step)
-        return (("fake", "critic"), ("student",)) if progress.step % 3 == 2 else (("fake", "critic"),)
-
-    def loss(self, turn, nets, batch, progress):
-        features, x, t = (
-            [],
-            batch.rng.normal(batch.x0.shape[1:]),
-            torch.ones(len(batch.x0), dtype=torch.float64),
-        )
-        with torch.set_grad_enabled("student" in turn):
-            x = nets["student"](x, t).x0
-        with (
-            nets["fake"]
-            .net.blocks[0]
-            .register_forward_hook(lambda net, inputs, output: features.append(output))
-        ):
-            said = nets["fake"](x, t / 2).x0
-        told = nets["critic"](features, cond=None).square().mean()
-        if "student" not in turn:
-            return told + said.square().mean(), {}
-        slope = sum(
-            torch.autograd.grad(term, x, retain_graph=True)[0] for term in (told, said.square().mean())
-        )
-        with torch.no_grad():
-            slope = slope + nets["teacher"](x, t / 2).x0
-        return (x * slope).mean(), {}
-
-    def sampling(self):
-        return Sampling("consistency", "uniform", (1,))
-
-
-def test_the_passes_of_several_networks_are_counted_over_a_cycle(points, tmp_path):
-    """A critic's way back leads through the fake too, from its features on; and two terms lead back twice."""
-    training = begun(Match(), points, 8, tmp_path)
-    found = passes_of(training, lambda: [training.advance() for _ in range(3)])
-    assert Counter(map(str, found)) == {
-        "student fwd 8": 3,
-        "fake fwd+bwd 8": 3,
-        "critic fwd+bwd 8": 3,
-        "student fwd+bwd 8": 1,
-        "fake fwd+2 bwd to x 8": 1,
-        "critic fwd+bwd to x 8": 1,
-        "teacher fwd 8": 1,
-    }
-    fake = training.trained["fake"].net
-    (both,) = (one for one in found if one.kind == "fwd+2 bwd to x")
-    assert [layer for layer, _ in both.ways] == [fake.blocks[0][-1], fake.last]
-    for one in found:
-        one()
-    assert all(p.grad is None for net in training.trained.values() for p in net.parameters())
-    Match.seen.clear()
-    row = cost(Match(), points, 8, 2)
-    assert (row["cycle"], row["parts"].count(",")) == (3, 6)
-    assert Match.seen == [498, 499, 500] * 4  # once for its memory, once watched, twice timed
-
-
-def test_layers_that_branch_meet_and_do_nothing_are_one_way_back(tmp_path):
-    """Those of a network with skips, attention, and dropout that drops nothing."""
-    torch.manual_seed(0)
-    net = unet((1, 8, 8), 10, channels=(8, 16), layers=1, attention=(4,))
-    assert counted("ect", Denoiser(net, Cosine(), "v", (1, 8, 8)), tmp_path) == PARTS["ect"]
-
-
-def test_every_repetition_draws_the_same(points, tmp_path):
-    """Batches and their noise: which passes a step makes may hang on it."""
-    drawn, ect = [], made("ect")
-    loss = ect.loss
-    ect.loss = lambda turn, nets, batch, progress: drawn.append(batch) or loss(turn, nets, batch, progress)
-    cost(ect, points, 8, 2)
-    assert len(drawn) == 4 and all(torch.equal(batch.x0, drawn[0].x0) for batch in drawn)
-    assert len({float(batch.shared.uniform()) for batch in drawn}) == 1
-
-
-def test_a_pass_made_again_is_the_pass(points, tmp_path):
-    """On the same input, the same output; it leaves no gradient behind."""
-    training = begun(made("meanflow"), points, 8, tmp_path)
-    seen = []
-    hook = training.student.net.register_forward_hook(
-        lambda net, inputs, output: seen.append(output.detach().clone())
-    )
-    passes = passes_of(training, training.advance)
-    for net in training.trained.values():  # the weights that the step began with
-        net.load_state_dict(begun(made("meanflow"), points, 8, tmp_path).trained["student"].state_dict())
-    for one in passes:
-        one()
-    hook.remove()
-    half = len(seen) // 2
-    for first, again in zip(seen[:half], seen[half:], strict=True):
-        torch.testing.assert_close(again, first)
-    assert all(p.grad is None for p in training.student.parameters())
 
 
 class Sleeper(nn.Module):
@@ -255,7 +70,7 @@ def test_a_model_that_a_method_cannot_train_is_left_out(monkeypatch):
 
 def test_the_command_prints_and_writes_rows(fastdiff, refused, tmp_path, monkeypatch):
     monkeypatch.setattr("fastdiff.evaluation.profiling.training.PASS", 0.0)
-    teacher = Path(__file__).parents[2] / "checkpoints/digits/teacher"
+    teacher = ROOT / "checkpoints/digits/teacher"
     words = ["bench", teacher, "--speed", "--training", "--methods", "ect,meanflow[differences=0.03],guided"]
     code, out, err = fastdiff(*words, "--out", tmp_path / "s")
     assert (

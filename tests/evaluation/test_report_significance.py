@@ -89,9 +89,6 @@ def test_more_seeds_narrow_the_interval_of_noise_but_not_of_the_reference():
     assert over(4, 0, 1) == pytest.approx(over(1, 0, 1), rel=0.1)
 
 
-# ---- rows and files -------------------------------------------------------------------------------------------------
-
-
 def write(folder, model, sampler, steps, level, seed=0, n=64, kept=True, **more):
     rng = np.random.default_rng([seed, len(model), steps])
     generated, reference = (

@@ -1,29 +1,9 @@
-"""The benchmark file survives kills and points at what is broken; its sum says how sure a figure is."""
-
-import math
-import statistics
+"""The benchmark file survives kills and points at what is broken."""
 
 import pytest
 
 from fastdiff.core.errors import FastdiffError
-from fastdiff.core.files import identity
-from fastdiff.evaluation.metric_names import better
 from fastdiff.evaluation.rows import append_row, read_rows
-from fastdiff.evaluation.summary import metric_of, metrics_of, summary
-
-
-def test_identity_depends_on_every_value_and_not_on_order_or_number_type():
-    name = identity(weights="ab", times=[3.5, 0.0], guidance=1.0, options={"eta": 0, "rho": 7})
-    assert name == identity(options={"rho": 7.0, "eta": 0.0}, guidance=1, times=(3.5, 0), weights="ab")
-    assert len(name) == 16 and int(name, 16) >= 0
-    changes = [
-        {"weights": "ac"},
-        {"times": [3.5, 1e-9]},
-        {"guidance": 1.5},
-        {"options": {"eta": 1, "rho": 7}},
-    ]
-    same = {"weights": "ab", "times": [3.5, 0.0], "guidance": 1.0, "options": {"eta": 0, "rho": 7}}
-    assert len({name, *(identity(**(same | change)) for change in changes)}) == 5
 
 
 def test_rows_come_back_in_the_order_of_their_last_lines_and_the_later_of_a_key_wins(tmp_path):
@@ -36,6 +16,8 @@ def test_rows_come_back_in_the_order_of_their_last_lines_and_the_later_of_a_key_
 
 
 CUT = [b'{"key": "b", "fi', b'{"key": "b"}', b"\xff"]
+
+
 NO_ROW = [b'{"key": "b", "fi\n', b"[1, 2]\n", b'{"fid": 1.0}\n', b'{"key": 3}\n', b"\n"]
 
 
@@ -82,76 +64,3 @@ def test_a_row_that_is_no_json_leaves_the_file_alone(tmp_path):
     with pytest.raises(TypeError):
         append_row(path, {"key": "b", "fid": object()})
     assert read_rows(path) == [{"key": "a"}]
-
-
-# ---- the sum --------------------------------------------------------------------------------------------------------
-
-
-def row(model="consistency", seed=0, steps=2, **figures):
-    sampler = "ddim" if model == "teacher" else "consistency"
-    return {
-        "key": f"{model}{steps}{seed}",
-        "model": model,
-        "sampler": sampler,
-        "spacing": "uniform",
-        "steps": steps,
-        "guidance": 1.0,
-        "n": 64,
-        "seed": seed,
-        "method": None if model == "teacher" else "ect",
-    } | figures
-
-
-def test_metrics_are_found_by_family_the_main_one_first():
-    rows = [
-        row(recall_a=0.5, kd_a=0.1, kd_a_se=0.01, fd_b=3.0, fd_b_inf=2.0),
-        row(seed=1, nearest_a=1.0, fd_a=2.0),
-    ]
-    assert metrics_of(rows) == ["fd_b", "fd_a", "kd_a", "recall_a", "nearest_a"]
-    assert metrics_of([row(fd_a=1.0, fid=2.0, fid_inf=1.0, energy=None)]) == ["fid", "fd_a"]
-    assert metrics_of([row(swd=1.0, energy=2.0)]) == ["energy", "swd"]
-    assert [better(name) for name in ("fid", "kd_digits", "is", "precision_inception")] == ["lower"] * 2 + [
-        "higher"
-    ] * 2
-    with pytest.raises(FastdiffError, match="no metric"):
-        metric_of([row(recall_a=1.0)])
-
-
-def test_the_interval_is_students_over_seeds():
-    values = (10.0, 13.0, 19.0)
-    [group] = summary([row(seed=seed, fd_a=value, fd_a_inf=value - 1) for seed, value in enumerate(values)])
-    half = (
-        4.302652729911275 * statistics.stdev(values) / math.sqrt(3)
-    )  # t of two degrees of freedom, from a table
-    assert group["fd_a_ci"] == pytest.approx(half, rel=1e-9)
-    assert (group["fd_a"], group["fd_a_min"], group["fd_a_inf"]) == (14.0, 10.0, 13.0)
-    assert group["figure"] == group["figures"]["fd_a"] == f"14.0 ± {half:.1f}"
-
-
-def test_one_seed_has_the_interval_of_its_standard_error_or_none():
-    [group] = summary([row(fd_a=4.0, kd_a=0.5, kd_a_se=0.1)])
-    assert group["kd_a_ci"] == pytest.approx(0.196) and group["figures"]["kd_a"] == "0.500 ± 0.196"
-    assert group["fd_a_ci"] is None and group["figures"]["fd_a"] == "4.00"
-
-
-def test_a_seed_that_diverged_is_not_averaged_away():
-    rows = [row(seed=0, fd_a=4.0), row(seed=1, fd_a=math.inf, broken=[17, 3])]
-    [group] = summary(rows)
-    assert (group["figure"], group["fd_a_ci"], group["fd_a_min"]) == ("diverged", None, 4.0)
-    assert group["broken"] == ["sample 17 of seed 1", "sample 3 of seed 1"]
-
-
-def test_bests_follow_each_metrics_direction_among_equal_steps_and_n():
-    a = row("a", fd_a=2.0, recall_a=0.1, coverage_a=1.0, nearest_a=9.0)
-    b = row("b", fd_a=3.0, recall_a=0.9, coverage_a=1.0, nearest_a=1.0)
-    alone = row("b", steps=4, fd_a=1.0, recall_a=1.0)
-    other = row("c", fd_a=1.0, recall_a=1.0) | {"n": 128}
-    bests = {(g["model"], g["steps"], g["n"]): g["bests"] for g in summary([a, b, alone, other])}
-    assert bests == {("a", 2, 64): ["fd_a"], ("b", 2, 64): ["recall_a"], ("b", 4, 64): [], ("c", 2, 128): []}
-
-
-def test_costs_are_averaged_over_seeds():
-    [group] = summary(
-        [row(seed=i, energy=1.0, ms_per_image=v, peak_mb=10 * v) for i, v in enumerate((1.0, 3.0))]
-    )
-    assert (group["ms_per_image"], group["peak_mb"], group["flops_per_image"]) == (2.0, 20.0, None)

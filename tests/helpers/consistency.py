@@ -7,10 +7,9 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from fastdiff.core.broadcast import like
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.rng import SampleRng
-from fastdiff.core.schedule import Cosine
+from fastdiff.core.schedule import Cosine, like
 from fastdiff.data.toys import toy
 from fastdiff.evaluation.metrics.kernels import discrepancy, distance
 from fastdiff.methods import METHODS, Progress
@@ -29,7 +28,8 @@ def std(schedule, t):
 
 
 def exact(schedule, tilt=None):
-    """f(x, t) = size x / std(x_t), the consistency function of N(0, size^2); tilt times t / t_max makes it wrong."""
+    """f(x, t) = size x / std(x_t), the consistency function of N(0, size^2);
+    tilt times t / t_max makes it wrong."""
     tilt = nn.Parameter(torch.zeros((), dtype=torch.float64)) if tilt is None else tilt
     model = told(
         lambda x, t, s: like(SIZE / std(schedule, t) * (1 + tilt * t / schedule.t_max), x) * x,

@@ -6,8 +6,8 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from fastdiff.core.broadcast import like
 from fastdiff.core.rng import SampleRng
+from fastdiff.core.schedule import like
 from fastdiff.data.toys import mixture, toy
 from fastdiff.evaluation.metrics.kernels import discrepancy, distance
 from fastdiff.methods import Progress
@@ -20,7 +20,8 @@ SIZE = 0.5  # of the Gaussian whose flow map is known
 
 
 def average(t, r):
-    """k of the exact average velocity u = k z of N(0, SIZE^2) from t to r, on the straight line: without 0 / 0 at r = t."""
+    """k of the exact average velocity u = k z of N(0, SIZE^2) from t to r, on the straight line:
+    without 0 / 0 at r = t."""
 
     def std(t):
         return ((SIZE * (1 - t)) ** 2 + t**2).sqrt()

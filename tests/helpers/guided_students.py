@@ -3,10 +3,8 @@
 import torch
 from torch import nn
 
-from fastdiff.core.broadcast import like
-from fastdiff.core.denoiser import Denoiser
-from fastdiff.core.extra_inputs import with_guidance, with_second_time
-from fastdiff.core.schedule import Cosine
+from fastdiff.core.denoiser import Denoiser, with_guidance, with_second_time
+from fastdiff.core.schedule import Cosine, like
 from fastdiff.data.registry import Dataset
 from fastdiff.networks.oracle import PosteriorMean
 from tests.helpers.networks import small
@@ -14,7 +12,8 @@ from tests.helpers.oracles import batch_of, draws_of, mixture
 
 
 class Classes(nn.Module):
-    """The exact model of a mixture whose components are classes, and of all of them together where none is named."""
+    """The exact model of a mixture whose components are classes,
+    and of all of them together where none is named."""
 
     def __init__(self, schedule, oracle):
         super().__init__()

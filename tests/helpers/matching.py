@@ -1,4 +1,5 @@
-"""Matching of normal distributions in closed form: every divergence and its gradient, and wrong variants of each method."""
+"""Matching of normal distributions in closed form: every divergence and its gradient, and wrong variants of
+each method."""
 
 from dataclasses import dataclass
 
@@ -44,7 +45,8 @@ class At(Law):
 
 
 class Normal(nn.Module):
-    """E[x0 | x_t] of independent normal numbers (mean, std); `seen` puts out what it is asked. late: told t wrong."""
+    """E[x0 | x_t] of independent normal numbers (mean, std); `seen` puts out what it is asked. late: told t
+    wrong."""
 
     null_label = None
 
@@ -71,7 +73,8 @@ class Affine(nn.Module):
 
 
 class Ratio(nn.Module):
-    """The critic that is right: the logarithm of the data's density at x_t by the samples'. scale: made wrong."""
+    """The critic that is right: the logarithm of the data's density at x_t by the samples'. scale: made
+    wrong."""
 
     def __init__(self, truth, own, schedule, scale=1.0):
         super().__init__()
@@ -94,7 +97,8 @@ def model(net, schedule):
 def slope(
     method, schedule=COSINE, dims=slice(None), late=(1.0, 1.0), scale=1.0, truth=TRUTH, n=4096, batches=16
 ):
-    """Mean gradient of a student's loss in its numbers (2, D), and its standard error. The data are not there."""
+    """Mean gradient of a student's loss in its numbers (2, D), and its standard error. The data are not
+    there."""
     own, each = OWN[:, dims], []
     nets = {
         "teacher": model(Normal(truth[:, dims], schedule, late[0]), schedule),
@@ -135,7 +139,8 @@ def whole(monkeypatch):
 
 
 def mean_slope(divergence, levels=LEVELS, dims=slice(None)):
-    """The gradient in the student's numbers (2, D) of the mean over levels of divergence(numbers, ratio), alpha = 1."""
+    """The gradient in the student's numbers (2, D) of the mean over levels of divergence(numbers, ratio),
+    alpha = 1."""
     numbers = OWN[:, dims].clone().requires_grad_()
     return torch.autograd.grad(sum(divergence(numbers, ratio) for ratio in levels) / len(levels), numbers)[0]
 
@@ -153,7 +158,8 @@ def kullback_leibler(power=0.0, truth=TRUTH):
 
 
 def on_the_plane(numbers, ratio, points=200):
-    """A grid: log density of the noised data, that of the samples with these numbers, and the area of a place."""
+    """A grid: log density of the noised data, that of the samples with these numbers, and the area of a
+    place."""
     axis = torch.linspace(-5, 5, points).double() * (ratio + 0.6)
     y = torch.cartesian_prod(axis, axis)
     return *(noised(which, 1.0, ratio).log_prob(y).sum(1) for which in (TRUTH[:, PLANE], numbers)), (
@@ -205,7 +211,8 @@ def fooled(loss):
 
 
 def divided(terms, truth=TRUTH, points=141, nodes=16):
-    """The mean over levels of a sample's slope over its mean of |x - teacher|, in the student's numbers (2, D).
+    """The mean over levels of a sample's slope over its mean of |x - teacher|, in the student's numbers (2,
+    D).
 
     terms(x, real, fake, dreal, dfake) -> slopes, dreal being d real / d x. One over a sum of independent
     numbers is the integral of exp(-rate x sum) over all rates: of products of integrals over the plane of a

@@ -1,12 +1,12 @@
-"""Exact models as oracles: a network whose prediction is a given function, points and mixtures, and batches for them."""
+"""Exact models as oracles: a network whose prediction is a given function, points and mixtures,
+and batches for them."""
 
 import torch
 from torch import nn
 
-from fastdiff.core.broadcast import like
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.rng import SampleRng
-from fastdiff.core.schedule import DDPM, Cosine, Flow, Karras
+from fastdiff.core.schedule import DDPM, Cosine, Flow, Karras, like
 from fastdiff.data.registry import Batch
 from fastdiff.methods import Progress
 from fastdiff.networks import MLP

@@ -1,4 +1,5 @@
-"""What the tests of efficiency run: seconds of training and of sampling with the shipped teacher of the digits."""
+"""What the tests of efficiency run: seconds of training and of sampling with the shipped teacher of the
+digits."""
 
 import json
 import tempfile
@@ -51,7 +52,8 @@ def sampling(accelerator, meet):
 
 
 def main(out, beside=None):
-    """The seconds of both, written by the first process. beside: the out of a process to start each together with."""
+    """The seconds of both, written by the first process. beside:
+    the out of a process to start each together with."""
     accelerator, found = Accelerator(cpu=True), {}
     for work in (training, sampling):
         found[work.__name__] = work(accelerator, lambda work=work: meeting(work.__name__, out, beside))

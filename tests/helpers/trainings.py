@@ -24,7 +24,8 @@ DATA = toy(n=300)
 
 
 class Duel(Denoising):
-    """Two turns: a critic and a fake learn from what the student makes, which does not learn from that; then the student."""
+    """Two turns: a critic and a fake learn from what the student makes, which does not learn from that;
+    then the student."""
 
     def extras(self, student, teacher):
         torch.manual_seed(1)
@@ -67,7 +68,8 @@ def training(job, folder, accelerator):
 
 
 def train(job, folder, accelerator):
-    """All that a training changes, and what this rank holds of it, after its last step or that of job["until"]."""
+    """All that a training changes, and what this rank holds of it,
+    after its last step or that of job["until"]."""
     run = training(job, folder, accelerator)
     for step, _ in run:
         if step == job.get("until"):

@@ -19,7 +19,8 @@ SHAPE = (3, 8, 8)
 
 
 class Says(nn.Module):
-    """An exact model of N(0, std^2) that says the same share everywhere of the way from beta-tilde to beta."""
+    """An exact model of N(0, std^2) that says the same share everywhere of the way from beta-tilde to
+    beta."""
 
     learned_variance = True
 

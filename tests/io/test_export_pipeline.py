@@ -1,16 +1,14 @@
-"""Students of latents, prompts and images in diffusers' hands: the script in each card makes the pixels of our sampler."""
+"""Students of latents, prompts and images in diffusers' hands:
+the script in each card makes the pixels of our sampler."""
 
-import re
 from dataclasses import replace
 
 import pytest
 import torch
 from diffusers import DiffusionPipeline, LCMScheduler
 
-from fastdiff.core.denoiser import Denoiser
-from fastdiff.core.extra_inputs import with_guidance, with_second_time
+from fastdiff.core.denoiser import Denoiser, Sampling, with_guidance, with_second_time
 from fastdiff.core.guidance import Guided, usual_guidance
-from fastdiff.core.sampling import Sampling
 from fastdiff.core.schedule import Cosine
 from fastdiff.io.export.model import export
 from fastdiff.io.export.script import cascade, script
@@ -19,13 +17,19 @@ from fastdiff.io.metadata import about
 from fastdiff.networks import dit, mlp, text_unet, unet
 from fastdiff.networks.autoencoder import Autoencoder
 from fastdiff.samplers import SAMPLERS
-from fastdiff.samplers.generate import conditions, rows_of
-from fastdiff.samplers.plan import plan
+from fastdiff.samplers.generate import conditions, plan, rows_of
 from tests.helpers import tiny_pipelines as tiny
+from tests.helpers.card_scripts import block, run
 
 DDIM, LCM, EULER = (Sampling(name, "uniform", (2,)) for name in ("ddim", "consistency", "euler"))
+
+
 UNEVEN = Sampling("consistency", "trailing", (3,))
+
+
 TCD, FAR = Sampling("gamma", "trailing", (3,)), Sampling("overshoot", "uniform", (4,))
+
+
 TEACHERS = {
     "sd": tiny.stable_diffusion,
     "lcm": lambda at: tiny.stable_diffusion(
@@ -62,6 +66,8 @@ def decoded(channels=4, **units):
 
 
 BY_CHANNEL = decoded(latents_mean=[0.1, -0.2, 0.0, 0.3], latents_std=[0.5, 2.0, 1.0, 1.5])
+
+
 # name: the teacher, how the student is sampled, what of diffusers its script calls, and how it differs from
 # the teacher
 KINDS = {
@@ -109,7 +115,8 @@ KINDS = {
 
 @pytest.fixture(scope="module")
 def student(tmp_path_factory):
-    """student(kind) -> a model of a tiny pipeline, to be sampled as a student of it would be; teachers are made once."""
+    """student(kind) -> a model of a tiny pipeline, to be sampled as a student of it would be;
+    teachers are made once."""
     made = {}
 
     def get(kind):
@@ -139,18 +146,18 @@ def awake(model):
 
 @torch.no_grad()
 def ours(model, n, images=None):
-    """Pictures in [-1, 1] of our sampler, a cascade's base first; each from a seed of its own, as in its script."""
+    """Pictures in [-1, 1] of our sampler, a cascade's base first; each from a seed of its own,
+    as in its script."""
     for seed, stage in reversed(list(enumerate(reversed(cascade(model))))):
         noise = torch.Generator().manual_seed(seed)
-        way = plan(stage)
-        name, times, options = way.sampler, way.times, dict(way.sampler_options)
-        classes, weight = stage.net.num_classes, usual_guidance(stage)
+        name, times, options = plan(stage, None, None, None, {})
+        classes, weight = stage.net.classes_known, usual_guidance(stage)
         cond = conditions(
             stage.on_top_of(None),
             n,
             torch.arange(n) % classes if classes else None,
             ["a cat"] * n if stage.text else None,
-            images if stage.net.condition_channels else None,
+            images if stage.net.image else None,
             weight,
         )
         x = torch.randn(n, *stage.shape, generator=noise) * float(stage.schedule.alpha_sigma(times[0])[1])
@@ -161,19 +168,6 @@ def ours(model, n, images=None):
         )
         images = stage.latent.decode(last.x) if stage.latent else last.x
     return images
-
-
-def block(folder):
-    [found] = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.S)
-    assert "fastdiff" not in found
-    return found
-
-
-def run(folder, monkeypatch):
-    """The names that the card's script leaves."""
-    monkeypatch.chdir(folder)
-    exec(compile(block(folder), "README.md", "exec"), names := {})
-    return names
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
@@ -221,9 +215,6 @@ def test_the_timesteps_are_baked_into_the_scheduler(student, tmp_path):
     pipeline.scheduler.set_timesteps(4)
     assert pipeline.scheduler.timesteps.tolist() == [999, 759, 499, 259]
     assert "num_inference_steps=4" in block(tmp_path)
-
-
-# ---- upon images
 
 
 def upon(net, below=None, shape=(1, 8, 8), sampling=DDIM, **options):

@@ -1,4 +1,5 @@
-"""Networks of EDM from plain tensors, held to the architecture as the papers describe it, written out here once more."""
+"""Networks of EDM from plain tensors, held to the architecture as the papers describe it,
+written out here once more."""
 
 import json
 
@@ -51,7 +52,8 @@ class Written:
         return group_norm(x, 32, self(f"{name}.weight", x.shape[1]), self(f"{name}.bias", x.shape[1]), 1e-5)
 
     def block(self, name, x, emb, out, attention=False, resample=lambda x: x):
-        """ADM's residual block: resampling on both ways, the embedding scales and shifts, then attention in heads of 64."""
+        """ADM's residual block: resampling on both ways, the embedding scales and shifts,
+        then attention in heads of 64."""
         h = self.conv(f"{name}.conv0", resample(silu(self.norm(f"{name}.norm0", x))), out, 3)
         scale, shift = self.linear(f"{name}.affine", emb, 2 * out)[:, :, None, None].chunk(2, 1)
         h = self.conv(f"{name}.conv1", silu(self.norm(f"{name}.norm1", h) * (1 + scale) + shift), out, 3)
@@ -67,7 +69,8 @@ class Written:
         return x
 
     def denoise(self, x, sigma, labels, said=SETTINGS):
-        """x0 of x = x0 + sigma eps by EDM's preconditioning of ADM's network; labels (B, n), one of them 1 or none."""
+        """x0 of x = x0 + sigma eps by EDM's preconditioning of ADM's network; labels (B, n),
+        one of them 1 or none."""
         width, levels, side = (
             said["model_channels"],
             range(len(said["channel_mult"])),

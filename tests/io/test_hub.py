@@ -1,4 +1,5 @@
-"""A hub that answers, on this machine: what it refuses is one line, and of what it has, only a model's parts are fetched."""
+"""A hub that answers, on this machine: what it refuses is one line, and of what it has,
+only a model's parts are fetched."""
 
 import json
 import threading

@@ -4,9 +4,8 @@ import pytest
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler
 
-from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.denoiser import Denoiser, Sampling
 from fastdiff.core.guidance import Guided
-from fastdiff.core.sampling import Sampling
 from fastdiff.core.schedule import DDPM, Cosine
 from fastdiff.io.export.model import export
 from fastdiff.io.load import load
@@ -52,7 +51,8 @@ def test_files_keep_the_variance(tmp_path, kind):
 
 @pytest.mark.parametrize("predicts", ["eps", "v"])
 def test_an_export_is_a_stock_ddpm_pipeline(tmp_path, predicts):
-    """At all its timesteps: from more than the first, their last step would add noise to the finished sample."""
+    """At all its timesteps: from more than the first, their last step would add noise to the finished
+    sample."""
     schedule = DDPM(t_max=20.0)
     model = tiny(predicts, schedule)
     model.sampling = Sampling("ddim", "uniform", (20,))

@@ -53,7 +53,8 @@ def generator():
 
 
 def test_the_collapse_of_a_plain_gan_is_measured(tmp_path):
-    """The original game with Adam's usual momentum falls into one or two modes; with neither it finds all eight."""
+    """The original game with Adam's usual momentum falls into one or two modes;
+    with neither it finds all eight."""
     plain = Adversary(weight=1.0, loss="minimax", hidden=64)
     fallen = trained(GAN(gan=plain), generator(), None, tmp_path / "plain", 300, lr=1e-3, betas=(0.9, 0.999))
     sound = trained(

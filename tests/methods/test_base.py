@@ -21,9 +21,6 @@ APART = (
 )  # they learn by other networks too
 
 
-# ---- at rest
-
-
 @pytest.mark.parametrize(("schedule", "predicts"), PARAMETERISATIONS, **named)
 @pytest.mark.parametrize("name", [name for name in METHODS if name not in APART])
 def test_at_rest_on_one_point(name, schedule, predicts):

@@ -1,4 +1,5 @@
-"""The passes of a consistency pair: at the data, on one path, with one dropout mask, and the teacher's step between them."""
+"""The passes of a consistency pair: at the data, on one path, with one dropout mask,
+and the teacher's step between them."""
 
 import math
 
@@ -6,11 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from fastdiff.core.broadcast import like
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.guidance import Guided
 from fastdiff.core.rng import SampleRng
-from fastdiff.core.schedule import Cosine, Flow, Karras
+from fastdiff.core.schedule import Cosine, Flow, Karras, like
 from fastdiff.methods import Progress
 from fastdiff.methods.base import LogitNormal, LogNormal, PseudoHuber, Uniform
 from fastdiff.methods.consistency import CD, ECT
@@ -88,7 +88,8 @@ def test_the_target_is_nearer_the_data_on_the_path_of_the_same_noise(law):
 
 
 def test_both_passes_share_their_dropout_mask(monkeypatch):
-    """With s next to t the passes can only differ by their masks, and the loss weighs any difference by a billion."""
+    """With s next to t the passes can only differ by their masks,
+    and the loss weighs any difference by a billion."""
 
     class Dropping(nn.Module):
         def __init__(self):
@@ -127,7 +128,8 @@ def test_cd_reaches_its_target_by_one_ddim_step_of_the_teacher():
 
 
 def test_the_mean_gradient_at_the_exact_consistency_function_falls_with_the_gap():
-    """Data N(0, 0.25): f(x, t) = 0.5 x / std(x_t) is exact, and under squared distance no more than the gap is left."""
+    """Data N(0, 0.25): f(x, t) = 0.5 x / std(x_t) is exact, and under squared distance no more than the gap
+    is left."""
     schedule, size = Flow(), 0.5
 
     def std(t):

@@ -91,7 +91,8 @@ def test_the_pairs_of_a_grid_weigh_1_in_cd():
 
 
 def test_the_papers_map_of_ect():
-    """r(t) = t (1 - q^-(stage + 1) (1 + 8 sigmoid(-t))), q = 2, clamped at 0; a stage every so many images."""
+    """r(t) = t (1 - q^-(stage + 1) (1 + 8 sigmoid(-t))), q = 2, clamped at 0;
+    a stage every so many images."""
     method, t = ECT(k=8.0, images=1000), torch.tensor([0.01, 0.5, 2.0, 40.0], dtype=torch.float64)
     for images, stage in ((0, 0), (999, 0), (1000, 1), (3500, 3), (10**6, 8)):
         wanted = (t * (1 - 2.0 ** -(stage + 1) * (1 + 8 * torch.sigmoid(-t)))).clamp(min=0)

@@ -1,14 +1,13 @@
-"""The consistency family at the truth: no loss on the exact trajectory, no gradient, and the way back to it."""
+"""The consistency family at the truth: no loss on the exact trajectory, no gradient,
+and the way back to it."""
 
 from copy import deepcopy
 
 import pytest
 import torch
 
-from fastdiff.core.broadcast import like
-from fastdiff.core.denoiser import Denoiser
-from fastdiff.core.sampling import Sampling
-from fastdiff.core.schedule import Cosine, Flow, Karras
+from fastdiff.core.denoiser import Denoiser, Sampling
+from fastdiff.core.schedule import Cosine, Flow, Karras, like
 from fastdiff.methods import METHODS, Progress
 from fastdiff.methods.base import SquaredL2
 from fastdiff.methods.consistency import CD, CT, ECT, ICT
@@ -19,9 +18,6 @@ from tests.helpers.consistency import Dropping, data, exact, gaussian, std
 from tests.helpers.oracles import MIDDLE, POINT, batch_of, constant, named, told
 
 END = Progress(999, 1000, 0)
-
-
-# ---- the truth
 
 
 @pytest.mark.parametrize("schedule", [Flow(), Cosine(), Karras()], **named)
@@ -95,7 +91,8 @@ def test_at_rest_on_one_point(name):
 
 @pytest.mark.parametrize("method", [ECT(), CD(mu=0.9), CD(solver="heun"), CT(), ICT(), TCM()], **named)
 def test_with_r_at_t_there_is_no_loss_though_dropout_is_on(method, monkeypatch):
-    """The passes can only differ by their masks, and every loss but CT's and CD's average weighs that by a billion."""
+    """The passes can only differ by their masks, and every loss but CT's and CD's average weighs that by a
+    billion."""
 
     def close(t):
         return t * (1 - 1e-9)

@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from fastdiff.core.broadcast import like
-from fastdiff.core.schedule import Cosine, Flow
+from fastdiff.core.schedule import Cosine, Flow, like
 from fastdiff.methods.base import Importance, LogitNormal, Uniform
 from fastdiff.methods.denoising import Denoising
 from tests.helpers.oracles import POINT, START, batch_of, draws_of, mixture, named, told
@@ -26,7 +25,8 @@ def test_a_loss_at_chosen_times_is_the_loss_at_uniform_times():
 
 @pytest.mark.parametrize("times", [Uniform(), LogitNormal(), Importance(bins=4)], **named)
 def test_the_minimum_is_at_the_truth(times):
-    """The exact posterior mean, tilted by a parameter: no mean gradient in v at zero, and a plain one away from it."""
+    """The exact posterior mean, tilted by a parameter: no mean gradient in v at zero,
+    and a plain one away from it."""
     schedule = Cosine()
     oracle = mixture(schedule)
     tilt = nn.Parameter(torch.zeros(2, dtype=torch.float64))

@@ -6,9 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.denoiser import Denoiser, Prediction
 from fastdiff.core.errors import FastdiffError
-from fastdiff.core.prediction import Prediction
 from fastdiff.core.schedule import DDPM, Cosine, Flow, Karras
 from fastdiff.methods.base import Importance, Uniform
 from fastdiff.methods.denoising import Denoising, on_timesteps, variational_bits
@@ -60,7 +59,8 @@ def test_the_last_step_is_the_likelihood_of_eight_bits():
     ("schedule", "i"), [(DDPM(), 2), (DDPM(), 10), (Cosine(), 5), (Cosine(), 100), (Karras(), 3)], ids=str
 )
 def test_the_bound_is_least_at_the_variance_of_the_reverse_step(schedule, i):
-    """N(0, std^2): the variance of x_s given x_t is known, and the gradient vanishes there and nowhere near."""
+    """N(0, std^2): the variance of x_s given x_t is known, and the gradient vanishes there and nowhere
+    near."""
     std, t, s = 0.5, *(torch.tensor([j * schedule.t_max / 1000], dtype=torch.float64) for j in (i, i - 1))
     (alpha_t, sigma_t), (alpha_s, sigma_s) = schedule.alpha_sigma(t), schedule.alpha_sigma(s)
     beta = sigma_t**2 - (alpha_t / alpha_s * sigma_s) ** 2
@@ -104,7 +104,8 @@ def test_the_mean_learns_from_the_simple_loss_alone(predicts):
 
 
 def test_the_bound_is_just_above_the_entropy():
-    """The exact model of N(0, std^2) on levels 2 / 255 apart: log2(std 127.5 sqrt(2 pi e)) bits, and what steps lose."""
+    """The exact model of N(0, std^2) on levels 2 / 255 apart: log2(std 127.5 sqrt(2 pi e)) bits,
+    and what steps lose."""
     schedule, std = DDPM(), 0.25
     t = torch.arange(1, 1001, dtype=torch.float64).repeat(40)
     x0 = std * noise(len(t), 2)

@@ -46,7 +46,8 @@ def test_the_boundary_error_is_that_of_clean_predictions_near_the_data():
 
 
 def test_coverage_of_ten_numbers_in_a_row():
-    """Their fifth neighbours are 5, 4, 3, 3, 3, 3, 3, 3, 4, 5 away: a sample at -1 is near the first three."""
+    """Their fifth neighbours are 5, 4, 3, 3, 3, 3, 3, 3, 4, 5 away:
+    a sample at -1 is near the first three."""
     real = torch.arange(10.0)[:, None]
     for made_at, share in (([-1.0], 0.3), ([-3.0], 0.2), ([100.0], 0.0), ([-1.0, 12.0], 0.5), ([4.5], 1.0)):
         assert coverage(real, torch.tensor(made_at)[:, None]) == pytest.approx(share), made_at
@@ -57,7 +58,8 @@ def test_coverage_of_ten_numbers_in_a_row():
 
 @pytest.mark.parametrize("draw", [torch.randn, torch.rand])
 def test_coverage_of_equal_distributions_is_what_counting_says(draw):
-    """An example is missed where its five nearest, of all the others and the samples, are real ones: whatever these are."""
+    """An example is missed where its five nearest, of all the others and the samples, are real ones:
+    whatever these are."""
     torch.manual_seed(0)
     found = torch.stack([coverage(draw(100, 2, 2), draw(100, 2, 2)) for _ in range(300)])
     expected = 1 - math.prod((99 - k) / (199 - k) for k in range(5))

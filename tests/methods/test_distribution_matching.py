@@ -1,4 +1,5 @@
-"""Training by matching: the walk that a student is taught on, the fake that follows it, what runs without data."""
+"""Training by matching: the walk that a student is taught on, the fake that follows it,
+what runs without data."""
 
 import math
 from collections import Counter
@@ -9,8 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from fastdiff.core.denoiser import Denoiser
-from fastdiff.core.extra_inputs import with_second_time
+from fastdiff.core.denoiser import Denoiser, with_second_time
 from fastdiff.core.schedule import Cosine, Karras
 from fastdiff.data.registry import batch_at
 from fastdiff.data.toys import toy
@@ -109,7 +109,8 @@ class Watched(nn.Module):
 
 
 def test_every_step_of_every_number_of_steps_is_drawn_and_alike_on_every_rank():
-    """A number of steps uniformly, then one of its jumps; the samples of a rank are its share of the whole."""
+    """A number of steps uniformly, then one of its jumps; the samples of a rank are its share of the
+    whole."""
     method, student, points, seen = (
         DMD2(steps=(1, 2, 4)),
         Denoiser(Watched(), Cosine(), "x0", (2,), "time"),

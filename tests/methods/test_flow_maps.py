@@ -1,13 +1,13 @@
-"""Flow maps (MeanFlow, shortcut, CTM): the closed form, what all of them keep, and the toy learned in seconds."""
+"""Flow maps (MeanFlow, shortcut, CTM): the closed form, what all of them keep,
+and the toy learned in seconds."""
 
 import pytest
 import torch
 from torch import nn
 
-from fastdiff.core.broadcast import like
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
-from fastdiff.core.schedule import Cosine, Flow
+from fastdiff.core.schedule import Cosine, Flow, like
 from fastdiff.methods import METHODS
 from fastdiff.methods.base import Importance, LogitNormal
 from fastdiff.methods.ctm import CTM
@@ -15,7 +15,7 @@ from fastdiff.methods.meanflow import IMF, MeanFlow
 from fastdiff.methods.shortcut import Shortcut
 from fastdiff.networks import mlp
 from fastdiff.runs import recipe
-from fastdiff.samplers.plan import plan
+from fastdiff.samplers.generate import plan
 from tests.helpers.flow_maps import average, energy, exact, gaussian, trained
 from tests.helpers.oracles import MIDDLE, POINT, Dropping, batch_of, constant
 from tests.helpers.paths import ROOT
@@ -29,7 +29,7 @@ def test_the_closed_form_is_the_flow_map():
     oracle, z = gaussian(Flow()), torch.tensor([[0.7], [-1.0], [2.0]]).double()
     p = oracle(z, t)
     torch.testing.assert_close(like(average(t, t), z) * z, p.eps - p.x0)
-    m, step = (t + r) / 2, lambda z, t, r: z - like((t - r) * average(t, r), z) * z  # noqa: E731
+    m, step = (t + r) / 2, lambda z, t, r: z - like((t - r) * average(t, r), z) * z
     torch.testing.assert_close(step(step(z, t, m), m, r), step(z, t, r))
     schedule = Cosine()  # and so it is where a student is on another schedule
     own = [schedule.time_of(u / (1 - u)) for u in (t, r)]
@@ -42,7 +42,8 @@ def test_the_closed_form_is_the_flow_map():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_at_rest_with_dropout_and_labels(name):
-    """One data point, a network with dropout whose output is the point: no loss; and the condition reaches every pass."""
+    """One data point, a network with dropout whose output is the point: no loss;
+    and the condition reaches every pass."""
 
     class Noisy(nn.Module):
         def __init__(self):
@@ -116,7 +117,7 @@ def test_its_recipe_and_its_sampler(name):
     )
     assert (
         student.two_times
-        and [plan(student, None, k, None).sampler for k in student.sampling.steps] == ["ddim"] * 4
+        and [plan(student, None, k, None, {})[0] for k in student.sampling.steps] == ["ddim"] * 4
     )
 
 

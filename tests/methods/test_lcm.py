@@ -1,4 +1,5 @@
-"""Distillation of guided DDIM steps: the published formula, closed forms, students sampled as they were trained."""
+"""Distillation of guided DDIM steps: the published formula, closed forms,
+students sampled as they were trained."""
 
 import diffusers
 import numpy as np
@@ -6,10 +7,9 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
-from fastdiff.core.broadcast import like
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
-from fastdiff.core.schedule import DDPM, Cosine, Flow
+from fastdiff.core.schedule import DDPM, Cosine, Flow, like
 from fastdiff.io.load import about, load
 from fastdiff.methods.base import Huber
 from fastdiff.methods.lcm import LCM, PCM, TCD
@@ -61,7 +61,8 @@ def text_model(predicts="eps"):
 
 @pytest.mark.parametrize("predicts", ["eps", "v"])
 def test_an_update_of_lcm_is_that_of_the_published_formula(predicts):
-    """With diffusers' own table, and its training's scalings, solver, embedding of w - 1 and Huber loss written out."""
+    """With diffusers' own table, and its training's scalings, solver,
+    embedding of w - 1 and Huber loss written out."""
     method, teacher = LCM(), text_model(predicts)
     student, target = (method.student(text_model(predicts)) for _ in range(2))
     for net, seed in ((student, 1), (target, 2)):

@@ -79,7 +79,8 @@ def learned(name, folder, updates, rate, ema=0.995, **settings):
 
 
 def figures(name, model, steps=1):
-    """Of 20,000 samples: modes' weights over the true ones, by the nearest; the share above 5 deviations off; the energy.
+    """Of 20,000 samples: modes' weights over the true ones, by the nearest; the share above 5 deviations off;
+    the energy.
 
     The last is the distance of 4,000 of them to the data.
     """
@@ -95,7 +96,8 @@ def figures(name, model, steps=1):
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_one_step_finds_every_mode(name, tmp_path):
-    """So few updates leave a quarter of the samples between two modes, which the rarest, one of 36, is given as its own.
+    """So few updates leave a quarter of the samples between two modes, which the rarest, one of 36, is given
+    as its own.
 
     Measured: 1.7 to 2.3 times its truth, the others within 0.22, energies of 0.008 to 0.010.
     """
@@ -121,9 +123,10 @@ def test_one_step_finds_every_mode(name, tmp_path):
 def test_one_step_has_the_weights(name, rate, rarest, others, tmp_path):
     """All but the rarest within a fifth of the truth, but for sida, and all by dmd2.
 
-    Measured, the rarest and the furthest of the others off by: dmd2 0.12, 0.12; f_distill 0.72, 0.07; diff_instruct 0.44,
-    0.13; sid 0.64, 0.17; sida 0.82, 0.24. Energies of 0.007 to 0.009. Divergences of scores hardly see how much weight modes
-    apart have, and a rate of 3e-3, which does for 1,000 updates of sid, throws it off to infinity in these.
+    Measured, the rarest and the furthest of the others off by: dmd2 0.12, 0.12; f_distill 0.72, 0.07;
+    diff_instruct 0.44, 0.13; sid 0.64, 0.17; sida 0.82, 0.24. Energies of 0.007 to 0.009. Divergences of
+    scores hardly see how much weight modes apart have, and a rate of 3e-3, which does for 1,000 updates of
+    sid, throws it off to infinity in these.
     """
     ratios, off, energy = figures(name, learned(name, tmp_path, 4000, rate, 0.999))
     assert (

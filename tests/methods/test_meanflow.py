@@ -4,10 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from fastdiff.core.broadcast import like
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.rng import SampleRng
-from fastdiff.core.schedule import SCHEDULES, VP, Cosine, Flow, Karras
+from fastdiff.core.schedule import SCHEDULES, VP, Cosine, Flow, Karras, like
 from fastdiff.methods.base import LogitNormal, Uniform
 from fastdiff.methods.meanflow import IMF, MeanFlow
 from fastdiff.networks import MLP
@@ -15,9 +14,6 @@ from tests.helpers.flow_maps import exact, slopes
 from tests.helpers.oracles import MIDDLE, batch_of, named
 
 SCHEDULES_HERE = pytest.mark.parametrize("schedule", [Flow(), Cosine(), VP()], **named)
-
-
-# ---- MeanFlow
 
 
 @SCHEDULES_HERE
@@ -51,7 +47,8 @@ def double_student(schedule, predicts="v"):
 @pytest.mark.parametrize("name", ["flow", "cosine", "vp", "karras", "trig", "ddpm", "sigmoid"])
 @pytest.mark.parametrize("method", [MeanFlow(p=0.0, share=0.1), IMF(p=0.0)], ids=["meanflow", "imf"])
 def test_the_derivative_is_that_of_central_differences(method, name):
-    """Along z = (1 - t) x + t e with r held, whatever schedule the student is on; and the loss is made of it."""
+    """Along z = (1 - t) x + t e with r held, whatever schedule the student is on;
+    and the loss is made of it."""
     schedule = SCHEDULES[name]()
     if name == "karras":  # whose clock the network's waves are not made for
         schedule = Karras(t_max=3.0)

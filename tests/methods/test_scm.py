@@ -6,11 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from fastdiff.core.broadcast import like
-from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.denoiser import Denoiser, ratio_of
 from fastdiff.core.errors import FastdiffError
-from fastdiff.core.prediction import ratio_of
-from fastdiff.core.schedule import DDPM, VP, Cosine, Flow, Karras, Sigmoid, Trig
+from fastdiff.core.schedule import DDPM, VP, Cosine, Flow, Karras, Sigmoid, Trig, like
 from fastdiff.data.toys import mixture
 from fastdiff.methods import METHODS, Progress
 from fastdiff.methods.base import Importance
@@ -263,7 +261,8 @@ def test_what_it_says_of_itself():
 
 @pytest.fixture(scope="module")
 def starts(tmp_path_factory):
-    """Denoisers that read their time as the paper has it, and in a thousand ticks, through waves as fast as one a tick."""
+    """Denoisers that read their time as the paper has it, and in a thousand ticks,
+    through waves as fast as one a tick."""
     return {clock: denoiser(tmp_path_factory.mktemp(clock), clock) for clock in ("time", "timestep")}
 
 

@@ -11,7 +11,8 @@ from tests.helpers.oracles import MIDDLE, batch_of, named
 
 
 def composed(schedule, steps):
-    """k of a student whose shortest jumps follow the velocity and whose others are two of half their length."""
+    """k of a student whose shortest jumps follow the velocity and whose others are two of half their
+    length."""
 
     def k(t, s):
         d, here, there = (t - s) / schedule.t_max, schedule.straight(t), schedule.straight(s)

@@ -9,9 +9,6 @@ from tests.helpers.matching import OWN, TRUTH, VARIANTS, At, agree, divided, jud
 pytestmark = pytest.mark.usefixtures("large_batches")
 
 
-# ---- SiD
-
-
 def score_identity(alpha):
     """The derivative in x of <real - fake, real - x - alpha (real - fake)>, whose networks are frozen."""
     return lambda x, real, fake, dreal, dfake: (
@@ -37,7 +34,8 @@ def test_sid_that_does_not_lead_through_the_networks_or_has_another_alpha_is_fou
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 1.2])
 def test_sid_pulls_the_mean_with_half_of_fishers_divergence_whatever_alpha(alpha, monkeypatch):
-    """Where the widths are alike; at alpha = 1 / 2 in any case. Fisher's is E |real - fake|^2, the fake following."""
+    """Where the widths are alike; at alpha = 1 / 2 in any case. Fisher's is E |real - fake|^2,
+    the fake following."""
     whole(monkeypatch)
 
     def fisher(truth):

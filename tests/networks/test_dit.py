@@ -1,4 +1,5 @@
-"""DiTTransformer2DModel behind net(x, t, s, cond): labels, planes, the start of its training, and what does not fit."""
+"""DiTTransformer2DModel behind net(x, t, s, cond): labels, planes, the start of its training,
+and what does not fit."""
 
 import pytest
 import torch
@@ -89,8 +90,8 @@ def test_a_student_begins_as_its_teacher_and_then_sees_more(kind, tmp_path):
         cond | {"guidance": torch.tensor([1.0, 2.0, 9.0])},
     )
     assert student.jumps and student.guided and not net.jumps and not student.training
-    assert (student.condition_channels, student.null_label, student.learned_variance) == (
-        net.condition_channels,
+    assert (student.image, student.null_label, student.learned_variance) == (
+        net.image,
         net.null_label,
         net.learned_variance,
     )

@@ -1,4 +1,5 @@
-"""LPIPS as a distance: torch-fidelity's value, a gradient in the images alone, and one clear line where it cannot be."""
+"""LPIPS as a distance: torch-fidelity's value, a gradient in the images alone,
+and one clear line where it cannot be."""
 
 import socket
 
@@ -106,9 +107,6 @@ def test_half_precision_is_measured_in_float32(vgg16):
     with torch.autocast("cpu", torch.bfloat16):
         found = LPIPS(str(vgg16), 16)(a.bfloat16(), b.bfloat16())
     assert torch.equal(found, LPIPS(str(vgg16), 16)(a.bfloat16().float(), b.bfloat16().float()))
-
-
-# ---- where it cannot be
 
 
 @pytest.mark.parametrize("shape", [(2,), (2, 8, 8), (3, 8)])

@@ -78,10 +78,20 @@ def test_the_home_directory_is_a_tilde(run, monkeypatch):
     assert 'File "~/test_crash_report.py"' in text and str(Path(__file__).parent) not in text
 
 
-@pytest.mark.parametrize("secret", [
-    "hf_abcdefGHIJKLmnop", "sk-proj-abcdef1234567890", "ghp_0123456789abcdefABCDEF", "github_pat_11ABC_defg123456",
-    "AKIAIOSFODNN7EXAMPLE", "glpat-abcdefgh1234", BASE64, f"{BASE64}==", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbg",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "hf_abcdefGHIJKLmnop",
+        "sk-proj-abcdef1234567890",
+        "ghp_0123456789abcdefABCDEF",
+        "github_pat_11ABC_defg123456",
+        "AKIAIOSFODNN7EXAMPLE",
+        "glpat-abcdefgh1234",
+        BASE64,
+        f"{BASE64}==",
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbg",
+    ],
+)
 def test_tokens_are_masked_wherever_they_are(secret, run):
     (run / "last/log.jsonl").write_text(json.dumps({"step": 1, "note": secret}) + "\n")
     note(run, stage=secret)
@@ -94,21 +104,41 @@ def test_tokens_are_masked_wherever_they_are(secret, run):
     )
 
 
-@pytest.mark.parametrize("text, secret", [
-    ("https://me:pass-word@host/x", "pass-word"), ("s3://me@bucket", "me"), ("api_key = 'abc'", "abc"),
-    ("WANDB_KEY=abc", "abc"), ('{"password": "abc def"}', "def"), ("Authorization: Bearer abcdefgh.ijk", "abcdefgh"),
-    ("my-secret: abc", "abc"), ("token='abc', other=1", "abc"), ("?access_token=abc&x=1", "abc"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text, secret",
+    [
+        ("https://me:pass-word@host/x", "pass-word"),
+        ("s3://me@bucket", "me"),
+        ("api_key = 'abc'", "abc"),
+        ("WANDB_KEY=abc", "abc"),
+        ('{"password": "abc def"}', "def"),
+        ("Authorization: Bearer abcdefgh.ijk", "abcdefgh"),
+        ("my-secret: abc", "abc"),
+        ("token='abc', other=1", "abc"),
+        ("?access_token=abc&x=1", "abc"),
+    ],
+)
 def test_settings_that_are_secrets_are_masked(text, secret):
     assert secret not in masked(text) and "[masked]" in masked(text)
 
 
-@pytest.mark.parametrize("text", [
-    "KeyError: 'teacher'", "3f786850e387550fdab836ed7e6dc881de23001b3f786850e387550fdab836ed", "step 100000 of 200000",
-    'File "/opt/conda/envs/MyEnv22/lib/python3.12/site-packages/torch/nn/modules/module.py", line 1775, in _call_impl',
-    "FeatureExtractorInceptionV3Compat", "weights-inception-2015-12-05-6726825d.pth", "for key, value in items:",
-    "stages.progressive-4.train.betas", "2026-01-01T00:00:00+00:00",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "KeyError: 'teacher'",
+        "3f786850e387550fdab836ed7e6dc881de23001b3f786850e387550fdab836ed",
+        "step 100000 of 200000",
+        (
+            'File "/opt/conda/envs/MyEnv22/lib/python3.12/site-packages/torch/nn/modules/module.py", '
+            "line 1775, in _call_impl"
+        ),
+        "FeatureExtractorInceptionV3Compat",
+        "weights-inception-2015-12-05-6726825d.pth",
+        "for key, value in items:",
+        "stages.progressive-4.train.betas",
+        "2026-01-01T00:00:00+00:00",
+    ],
+)
 def test_what_is_no_secret_stays(text):
     assert masked(text) == text
 

@@ -1,4 +1,5 @@
-"""A disk that is full or read-only, a directory that another run holds: what was saved stays whole, and the run goes on."""
+"""A disk that is full or read-only, a directory that another run holds: what was saved stays whole,
+and the run goes on."""
 
 import os
 import subprocess

@@ -2,13 +2,11 @@
 
 import json
 from importlib.metadata import version
-from pathlib import Path
 
 import pytest
 
 from fastdiff.runs import doctor
-
-ROOT = Path(__file__).parents[2]
+from tests.helpers.paths import ROOT
 
 
 def test_a_healthy_installation(fastdiff, monkeypatch):

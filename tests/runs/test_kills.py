@@ -1,7 +1,8 @@
-"""kill -9 at random moments, over all kinds of stage and inside saves: the run ends bit for bit like an unbroken one.
+"""kill -9 at random moments, over all kinds of stage and inside saves: the run ends bit for bit like an
+unbroken one.
 
-The short form runs with the other tests; `pytest -m long tests/runs/test_kills.py` kills 40 times and says what it
-met.
+The short form runs with the other tests; `pytest -m long tests/runs/test_kills.py` kills 40 times and says
+what it met.
 """
 
 import json

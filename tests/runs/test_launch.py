@@ -1,4 +1,5 @@
-"""The README's blocks for two machines, run as they stand, with stand-ins for Slurm's commands and two processes here."""
+"""The README's blocks for two machines, run as they stand, with stand-ins for Slurm's commands and two
+processes here."""
 
 import os
 import re
@@ -12,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from fastdiff.training.checkpoint import states
+from tests.helpers.paths import ROOT
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+README = (ROOT / "README.md").read_text()
 RECIPE = """
 name: slurm
 data: {name: toy, n: 500}

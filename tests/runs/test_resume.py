@@ -1,4 +1,4 @@
-"""States survive damage; a run that is killed again and again ends bit for bit like one that was not."""
+"""A run that is killed again and again ends bit for bit like one that was not."""
 
 import json
 import os
@@ -6,13 +6,10 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
-import torch
 
-from fastdiff.training.checkpoint import load_state, save_state, states
-from tests.helpers.forks import command, fork
+from tests.helpers.forks import command, fork, kill_at
 
 RECIPE = """
 name: tiny
@@ -26,65 +23,10 @@ stages:
   cd: {method: cd, teacher: teacher}
 bench: {steps: [1, 2], baselines: ["ddim:4", "ddpm:4"], n: 64, seeds: [0, 1, 2], batch: 64}
 """
+
+
 STAGES = ("teacher", "progressive", "ect", "cd")
 
-
-# ---- states
-
-
-def tensors(value):
-    return {"a": torch.full((3,), float(value)), "b.c": torch.tensor(value)}
-
-
-def damage(state, how):
-    file = state / "tensors.safetensors"
-    if how == "cut":
-        file.write_bytes(file.read_bytes()[:-7])
-    elif how == "flipped":
-        data = bytearray(file.read_bytes())
-        data[-1] ^= 1
-        file.write_bytes(data)
-    elif how == "gone":
-        file.unlink()
-    elif how == "record":
-        (state / "state.json").write_text('{"step": 3')
-
-
-@pytest.mark.parametrize("how", ["cut", "flipped", "gone", "record"])
-def test_a_damaged_state_is_set_aside_and_the_one_before_used(tmp_path, capsys, how):
-    for attempt in range(2):  # the second time there is one set aside already
-        save_state(tmp_path, 10, tensors(1), {"images": 640})
-        save_state(tmp_path, 20, tensors(2), {"images": 1280})
-        damage(tmp_path / "00000020", how)
-        found, record = load_state(tmp_path)
-        assert record["step"] == 10 and record["images"] == 640 and found["a"].tolist() == [1.0] * 3, attempt
-        assert "00000020 is damaged" in capsys.readouterr().out
-        assert (tmp_path / "00000020.damaged").is_dir() and [p.name for p in states(tmp_path)] == ["00000010"]
-    damage(tmp_path / "00000010", how)
-    assert load_state(tmp_path) is None
-
-
-def test_a_half_written_state_is_ignored_and_written_over(tmp_path, capsys):
-    save_state(tmp_path, 10, tensors(1), {})
-    half = tmp_path / ".00000020.new"
-    half.mkdir()
-    (half / "tensors.safetensors").write_bytes(b"\x00" * 40)
-    assert load_state(tmp_path)[1]["step"] == 10 and capsys.readouterr().out == ""
-    save_state(tmp_path, 20, tensors(2), {})
-    assert load_state(tmp_path)[1]["step"] == 20 and not half.exists()
-
-
-def test_only_the_newest_states_stay(tmp_path):
-    for step in (8, 9, 10, 100):
-        save_state(tmp_path, step, tensors(step), {}, keep=3)
-    assert [p.name for p in states(tmp_path)] == ["00000009", "00000010", "00000100"]
-    save_state(tmp_path, 200, tensors(200), {})
-    assert sorted(os.listdir(tmp_path)) == ["00000100", "00000200"]
-    assert load_state(tmp_path)[0]["b.c"] == 200
-    assert load_state(tmp_path / "nothing") is None
-
-
-# ---- a run
 
 # A file or folder of the run, and the text in it, whose appearance is the moment of a kill.
 MOMENTS = (
@@ -101,12 +43,6 @@ def killed_at(moment, recipe, out):
     """A run that ends by kill -9 at a moment."""
     threading.Thread(target=kill_at, args=(out, *moment), daemon=True).start()
     command(out.with_suffix(".txt"), "run", recipe, "--out", out)
-
-
-def kill_at(out, pattern, text):
-    while not any(not text or text in path.read_text() for path in out.glob(pattern)):
-        time.sleep(0.001)
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")

@@ -6,14 +6,13 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import yaml
 
 from fastdiff.runs.status import FILE, SILENT, lines, note, span, status
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 SAID = {
     "stage": "student",
     "number": "2/3",
@@ -155,11 +154,21 @@ def test_news_never_end_a_run(tmp_path):
     assert not (tmp_path / "nosuch").exists() and (tmp_path / FILE).is_dir()
 
 
-@pytest.mark.parametrize("text", [
-    "", "{", "[1]", "null", "9" * 5000, "[" * 100_000, '{"step": "\\u001b[2J", "stage": 3, "time": Infinity, "pid": true}',
-    '{"stage": "\\u001b[2Jx", "time": 1, "pid": 1e300, "steps": 0, "step": 5, "seconds_left": 1e300}',
-    '{"time": 1e300, "pid": -1, "host": "x"}', '{"stage": ["a"], "processes": 2.5, "time": -1e300}',
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[1]",
+        "null",
+        "9" * 5000,
+        "[" * 100_000,
+        '{"step": "\\u001b[2J", "stage": 3, "time": Infinity, "pid": true}',
+        '{"stage": "\\u001b[2Jx", "time": 1, "pid": 1e300, "steps": 0, "step": 5, "seconds_left": 1e300}',
+        '{"time": 1e300, "pid": -1, "host": "x"}',
+        '{"stage": ["a"], "processes": 2.5, "time": -1e300}',
+    ],
+)
 def test_a_note_that_is_none_is_passed_over(text, run, fastdiff):
     (run / FILE).write_text(text)
     code, out, err = fastdiff("status", run)
@@ -179,7 +188,10 @@ def test_lengths_of_time(seconds, text):
 
 
 def test_it_answers_without_torch(run):
-    code = f"import sys; from fastdiff import cli; sys.argv = ['fastdiff', 'status', {str(run)!r}]\ntry: cli.main()\n"
+    code = (
+        f"import sys; from fastdiff import cli; sys.argv = ['fastdiff', 'status', "
+        f"{str(run)!r}]\ntry: cli.main()\n"
+    )
     code += "finally: print(sorted({'torch', 'diffusers', 'datasets', 'accelerate'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, cwd=ROOT)
     assert done.stdout.endswith("[]\n") and done.stdout.startswith("tiny"), done.stderr

@@ -6,13 +6,11 @@ import torch
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.guidance import Guided
-from fastdiff.core.schedule import SCHEDULES, Cosine, Flow, Karras, Trig
+from fastdiff.core.schedule import Cosine, Flow, Karras
 from fastdiff.samplers import SAMPLERS
-from tests.samplers.test_samplers import f64, gaussian, mixture, noise, reference
+from tests.helpers.tensors import f64
+from tests.helpers.walks import gaussian, mixture, noise, reference, schedules
 
-schedules = pytest.mark.parametrize(
-    "schedule", [*(kind() for kind in SCHEDULES.values()), Trig(sigma_data=0.7)], ids=repr
-)
 solvers = pytest.mark.parametrize("sampler", ["ode23", "ode45"])
 
 
@@ -25,7 +23,8 @@ def solve(sampler, model, x, times, **options):
 @solvers
 @schedules
 def test_the_flow_map_of_a_gaussian(sampler, schedule):
-    """From t_max, alpha = 0 included, to data: the error follows the tolerance down, and the evaluations rise."""
+    """From t_max, alpha = 0 included, to data: the error follows the tolerance down,
+    and the evaluations rise."""
     mean, std = 0.6, 0.4
     alpha, sigma = schedule.alpha_sigma(f64(schedule.t_max))
     x = sigma * noise(dims=1)

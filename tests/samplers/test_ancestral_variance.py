@@ -43,7 +43,8 @@ def test_halfway_is_the_geometric_mean():
 @pytest.mark.parametrize("steps", [2, 10, 1000])
 @pytest.mark.parametrize("predicts", ["eps", "v"])
 def test_ancestral_steps_are_diffusers(predicts, steps):
-    """The first steps. (Their last one adds noise to the finished sample unless it starts from timestep 0.)"""
+    """The first steps. (Their last one adds noise to the finished sample unless it starts from timestep
+    0.)"""
     model = tiny(predicts)
     scheduler = DDPMScheduler(
         variance_type="learned_range",

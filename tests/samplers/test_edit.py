@@ -13,13 +13,12 @@ from fastdiff.networks.oracle import GaussianMixture
 from fastdiff.samplers import SAMPLERS, time_grid
 from fastdiff.samplers.edit import Inpaint, edit, repaint
 from fastdiff.samplers.generate import sample
+from tests.helpers.tensors import f64
 
 schedules = pytest.mark.parametrize("schedule", [kind() for kind in SCHEDULES.values()], ids=repr)
+
+
 samplers = pytest.mark.parametrize("sampler", list(SAMPLERS))
-
-
-def f64(x):
-    return torch.tensor(x, dtype=torch.float64)
 
 
 def drawing(seed=0):
@@ -41,7 +40,7 @@ MASK = f64([1.0, 0.0])
 
 
 def walk(sampler, denoise, x, times):
-    noise = {"randn": drawing()} if SAMPLERS[sampler].traits.noise != "none" else {}
+    noise = {"randn": drawing()} if SAMPLERS[sampler].traits["noise"] != "none" else {}
     *_, state = SAMPLERS[sampler](denoise, x, times, **noise)
     return state
 
@@ -125,7 +124,8 @@ def test_an_edit_depends_on_its_own_image_alone():
 @samplers
 @pytest.mark.parametrize("steps", [1, 3, 10])
 def test_what_is_known_stays_and_the_rest_is_drawn(sampler, steps):
-    """Euler's last step ends on x0 where paths are straight in t, as here; on a curved schedule only nearly."""
+    """Euler's last step ends on x0 where paths are straight in t, as here;
+    on a curved schedule only nearly."""
     image = picture()
     for schedule in (Flow(), Karras()):
         times = time_grid(schedule, steps, "karras")
@@ -261,7 +261,8 @@ def test_the_known_region_has_the_noise_of_each_level(schedule):
 
 @pytest.mark.parametrize("schedule", [Cosine(), Flow()], ids=repr)
 def test_resampling_finds_the_conditional_law(schedule):
-    """p(up | known) is a softmax; without resampling the share of the upper bell is nearly the prior's half."""
+    """p(up | known) is a softmax; without resampling the share of the upper bell is nearly the prior's
+    half."""
     n, known = 2000, 0.2
     image = torch.full((n, 2), known, dtype=torch.float64)
     up = float(torch.sigmoid(f64(((known + 0.5) ** 2 - (known - 0.5) ** 2) / 2 / 0.5**2)))  # 0.69

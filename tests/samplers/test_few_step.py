@@ -6,20 +6,17 @@ from itertools import pairwise
 import pytest
 import torch
 
-from fastdiff.core.broadcast import like
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
-from fastdiff.core.schedule import DDPM, SCHEDULES, Cosine, Karras, Sigmoid, Trig
+from fastdiff.core.schedule import DDPM, SCHEDULES, Cosine, Karras, Sigmoid, like
 from fastdiff.samplers import time_grid
-from tests.samplers.test_samplers import f64, mixture, noise, reused, walk
-
-schedules = pytest.mark.parametrize(
-    "schedule", [*(kind() for kind in SCHEDULES.values()), Trig(sigma_data=0.7)], ids=repr
-)
+from tests.helpers.tensors import f64
+from tests.helpers.walks import mixture, noise, reused, schedules, variances, walk
 
 
 class FlowMap(torch.nn.Module):
-    """The x0 by which DDIM from t lands exactly at s on the flow of N(0, std^2); it keeps the s it is told."""
+    """The x0 by which DDIM from t lands exactly at s on the flow of N(0, std^2); it keeps
+    the s it is told."""
 
     def __init__(self, schedule, std=0.6):
         super().__init__()
@@ -56,7 +53,8 @@ def test_the_ends_of_the_family(schedule, teacher, gamma, sampler):
 @pytest.mark.parametrize("gamma", [0.0, 0.3, 0.8, 1.0])
 @pytest.mark.parametrize("steps", [1, 2, 5])
 def test_an_exact_flow_map_keeps_the_distribution(schedule, gamma, steps):
-    """Whatever gamma: linear in x, so each source of noise is sent through alone. Told any other time, it would not."""
+    """Whatever gamma: linear in x, so each source of noise is sent through alone. Told any other time, it
+    would not."""
     times = time_grid(schedule, steps)
     alpha, sigma = schedule.alpha_sigma(times)
     exact = (0.6 * alpha) ** 2 + sigma**2
@@ -103,7 +101,8 @@ def test_overshooting_along_an_exact_flow_map_keeps_the_distribution(schedule, s
 
 
 def test_overshoot_is_the_rule_of_meng():
-    """z_k by DDIM two steps on, then noise of variance (1 - e^(lambda_s - lambda_k)) sigma_s^2 one step back."""
+    """z_k by DDIM two steps on, then noise of variance (1 - e^(lambda_s - lambda_k)) sigma_s^2
+    one step back."""
     schedule = Cosine()
     model, randn, times = mixture(schedule), reused(), time_grid(schedule, 4)
     x, start = noise(), noise()
@@ -143,8 +142,8 @@ def test_gamma_out_of_range_is_refused(gamma):
 @pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("steps", [2, 4])
 def test_each_step_is_the_tcd_of_diffusers(net, steps, eta):
-    """Their gamma is a share of the time s, ours one of its level. Their last step ends at timestep 0, which is not data:
-    our last level is that of t = 1, to which TCD jumps without noise."""
+    """Their gamma is a share of the time s, ours one of its level. Their last step ends at timestep 0, which
+    is not data: our last level is that of t = 1, to which TCD jumps without noise."""
     from diffusers import TCDScheduler
 
     scheduler = TCDScheduler(beta_schedule="linear", beta_start=1e-4, beta_end=2e-2, clip_sample=False)
@@ -183,4 +182,49 @@ def test_gamma_1_is_the_consistency_sampler_of_diffusers(net, steps):
     got = walk(
         "gamma", model, 80 * noise(dims=3).float(), scheduler.sigmas.double(), gamma=1.0, randn=reused()
     )
+    torch.testing.assert_close(got[-1].x, x, rtol=1e-4, atol=1e-4)
+
+
+# ---- stochastic samplers
+
+
+@schedules
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_an_exact_consistency_function_keeps_the_distribution(schedule, steps):
+    """N(0, std^2): f(x, t) = std x / sqrt(alpha^2 std^2 + sigma^2); exact in any number of steps."""
+    std = 0.6
+
+    class Jump(torch.nn.Module):
+        def forward(self, x, t, s, cond=None):
+            assert (s == 0).all() and s.shape == t.shape == (len(x),)
+            alpha, sigma = schedule.alpha_sigma(t)
+            return x * like(std / (alpha**2 * std**2 + sigma**2).sqrt(), x)
+
+    model = Denoiser(Jump(), schedule, "x0", (1,), time_input="time", two_times=True)
+    times = time_grid(schedule, steps)
+    alpha, sigma = schedule.alpha_sigma(times)
+    got = variances("consistency", model, (alpha[0] ** 2 * std**2 + sigma[0] ** 2).sqrt(), times)
+    torch.testing.assert_close(got, alpha[1:] ** 2 * std**2 + sigma[1:] ** 2)
+
+
+# ---- diffusers, on the same noise and network
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_consistency_is_diffusers(net64, steps):
+    """EDM coordinates: a student of ours runs under the stock consistency scheduler."""
+    from diffusers import CMStochasticIterativeScheduler
+
+    scheduler = CMStochasticIterativeScheduler(
+        sigma_min=0.0, sigma_max=80.0, sigma_data=0.5, clip_denoised=False
+    )
+    scheduler.set_timesteps(steps)
+    model = Denoiser(net64, Karras(), "edm", time_input="cm", sigma_data=0.5, scale_input=True)
+    ratios = scheduler.sigmas.double()
+    x = start = 80 * noise(dims=3)
+    generator = torch.Generator().manual_seed(5)
+    for t in scheduler.timesteps:
+        output = net64(scheduler.scale_model_input(x, t), t.double().expand(len(x)))
+        x = scheduler.step(output, t, x, generator=generator).prev_sample
+    got = walk("consistency", model, start, ratios, randn=reused())
     torch.testing.assert_close(got[-1].x, x, rtol=1e-4, atol=1e-4)

@@ -1,4 +1,5 @@
-"""Langevin samplers: score_sde's two forms, Song and Ermon's algorithm, and what their steps do to a Gaussian."""
+"""Langevin samplers: score_sde's two forms, Song and Ermon's algorithm,
+and what their steps do to a Gaussian."""
 
 import math
 
@@ -10,9 +11,12 @@ from fastdiff.core.guidance import Guided
 from fastdiff.core.schedule import DDPM, SCHEDULES, VP, Cosine, Flow, Karras, Sigmoid
 from fastdiff.networks.oracle import GaussianMixture
 from fastdiff.samplers import SAMPLERS, time_grid
-from tests.samplers.test_samplers import f64, mixture, noise, reused, walk
+from tests.helpers.tensors import f64
+from tests.helpers.walks import mixture, noise, reused, walk
 
 schedules = pytest.mark.parametrize("schedule", [kind() for kind in SCHEDULES.values()], ids=repr)
+
+
 BETAS = torch.linspace(1e-4, 2e-2, 1000, dtype=torch.float64)
 
 
@@ -60,7 +64,8 @@ def test_the_variance_exploding_form(corrections):
 
 
 def test_the_variance_preserving_form():
-    """score_sde, VP: (2 - sqrt(1 - beta)) x + beta score + sqrt(beta) z; the corrector's alpha is the level's 1 - beta."""
+    """score_sde, VP: (2 - sqrt(1 - beta)) x + beta score + sqrt(beta) z;
+    the corrector's alpha is the level's 1 - beta."""
     model, randn, x = mixture(DDPM()), reused(), noise()
     times = torch.arange(700, 690, -1, dtype=torch.float64)
     for t, s in zip(times[:-1], times[1:], strict=True):
@@ -72,7 +77,8 @@ def test_the_variance_preserving_form():
 
 
 def test_one_sample_is_diffusers():
-    """Of one sample the batch's mean norm, which their corrector takes, is its own. Their pipeline also corrects x_T."""
+    """Of one sample the batch's mean norm, which their corrector takes, is its own.
+    Their pipeline also corrects x_T."""
     from diffusers import ScoreSdeVeScheduler
 
     model = mixture(Karras())
@@ -106,7 +112,8 @@ def test_the_corrector_widens_by_its_step_and_its_norms():
 
 
 def test_langevin_is_algorithm_1_of_song_and_ermon():
-    """alpha_i = epsilon sigma_i^2 / sigma_L^2, steps of alpha_i / 2; then the clean prediction of the last level."""
+    """alpha_i = epsilon sigma_i^2 / sigma_L^2, steps of alpha_i / 2;
+    then the clean prediction of the last level."""
     model, randn, levels, snr = mixture(Karras()), reused(), [3.0, 1.7, 1.0, 0.5, 0.3], 0.16
     epsilon = 4 * snr**2 * levels[-1] ** 2
     x = 3 * noise()
@@ -121,7 +128,8 @@ def test_langevin_is_algorithm_1_of_song_and_ermon():
 
 @schedules
 def test_one_level_settles_at_its_own_variance(schedule):
-    """N(0, std^2): steps of e leave the variance of the level over 1 - e / 2, with e in units of that variance."""
+    """N(0, std^2): steps of e leave the variance of the level over 1 - e / 2,
+    with e in units of that variance."""
     std, snr, t = 0.5, 0.3, schedule.time_of(f64(0.8))
     alpha, sigma = schedule.alpha_sigma(t)
     variance = (alpha * std) ** 2 + sigma**2
@@ -192,7 +200,8 @@ def test_steps_that_go_nowhere_are_refused(sampler, options):
 
 @pytest.mark.parametrize("steps", [2, 4, 20])
 def test_the_predictor_keeps_nothing_of_pure_noise(steps):
-    """Of alpha = 0 nothing of x is kept: what is predicted of N(0, 1), its mean, and noise of the next level."""
+    """Of alpha = 0 nothing of x is kept: what is predicted of N(0, 1), its mean,
+    and noise of the next level."""
     n = 20000
     model = GaussianMixture(
         torch.zeros(1, 1, dtype=torch.float64),

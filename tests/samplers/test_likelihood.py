@@ -8,18 +8,12 @@ from torch import nn
 
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
-from fastdiff.core.schedule import SCHEDULES, VP, Cosine, Flow, Karras, Trig
+from fastdiff.core.schedule import VP, Cosine, Flow, Karras
 from fastdiff.networks.mlp import MLP
 from fastdiff.networks.oracle import GaussianMixture
 from fastdiff.samplers.likelihood import nll
-
-schedules = pytest.mark.parametrize(
-    "schedule", [*(kind() for kind in SCHEDULES.values()), Trig(sigma_data=0.7)], ids=repr
-)
-
-
-def f64(x):
-    return torch.tensor(x, dtype=torch.float64)
+from tests.helpers.tensors import f64
+from tests.helpers.walks import schedules
 
 
 def noise(n, dims, seed=1):
@@ -70,7 +64,8 @@ def test_a_mixture(schedule):
 
 
 def test_a_schedule_that_ends_early():
-    """At sigma / alpha = 10 the prior N(0, sigma^2) is off by 0.1 bits for the mean, and x0 left as it is by 0.01."""
+    """At sigma / alpha = 10 the prior N(0, sigma^2) is off by 0.1 bits for the mean,
+    and x0 left as it is by 0.01."""
     x = 0.4 + noise(16, 2)
     found = nll(bell(2, 1.0, Karras(t_max=10.0)), x, exact=True)
     torch.testing.assert_close(found, bell_bits(x, 1.0), atol=1e-3, rtol=0)

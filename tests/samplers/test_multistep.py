@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from fastdiff.core.denoiser import Prediction
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.guidance import Guided
-from fastdiff.core.prediction import Prediction
 from fastdiff.core.schedule import SCHEDULES, VP, Cosine, Flow, Karras
 from fastdiff.samplers import SAMPLERS, time_grid
-from tests.samplers.test_samplers import f64, mixture, noise, walk
+from tests.helpers.tensors import f64
+from tests.helpers.walks import mixture, noise, walk
 
 MULTISTEP = [
     ("dpmpp_2m", {}),
@@ -25,7 +26,11 @@ MULTISTEP = [
     ("ipndm", {}),
     ("deis", {}),
 ]
+
+
 GRID = f64([0.9, 0.82, 0.76, 0.63, 0.55, 0.5, 0.38, 0.31])  # uneven, of VP and Flow
+
+
 schedules = pytest.mark.parametrize("schedule", [kind() for kind in SCHEDULES.values()], ids=repr)
 
 
@@ -83,7 +88,8 @@ def defects(sampler, kind, degree, schedule=None, times=GRID, **options):
     ],
 )
 def test_a_polynomial_below_the_order_is_integrated_exactly(sampler, options, kind, order, schedule):
-    """Once there is history; and one of the order's degree is not. (dpmpp_2m is the midpoint form, exact on constants.)"""
+    """Once there is history; and one of the order's degree is not. (dpmpp_2m is the midpoint form,
+    exact on constants.)"""
     for degree in range(order):
         assert max(defects(sampler, kind, degree, schedule, **options)[order + 1 :]) < 1e-12
     assert min(defects(sampler, kind, order, schedule, **options)[order + 1 :]) > 1e-6
@@ -117,7 +123,8 @@ def test_ipndm_is_exact_on_a_polynomial_of_sigma_on_an_even_grid(order):
 
 @pytest.mark.parametrize("degree", [0, 1, 2])
 def test_the_corrector_of_unipc_is_exact_one_degree_higher(degree):
-    """Its predicted states are the midpoint form's, each from a corrected one, which is found again from the prediction."""
+    """Its predicted states are the midpoint form's, each from a corrected one,
+    which is found again from the prediction."""
     schedule, f = VP(), lambda u: (0.7 * u - 0.4) ** degree
     lam = [log_snr(schedule, t) for t in GRID]
     denoise = Given(schedule, "x0", lambda t: f(log_snr(schedule, t)))
@@ -131,9 +138,6 @@ def test_the_corrector_of_unipc_is_exact_one_degree_higher(degree):
     for i, (here, there) in enumerate(pairwise(corrected), 2):
         exact = step(schedule, "x0", f, here, GRID[i], GRID[i + 1])
         torch.testing.assert_close(there, exact, rtol=0, atol=1e-12)
-
-
-# ---- where orders meet, and where there is less to use
 
 
 @pytest.mark.parametrize(("sampler", "options"), [("deis", {"order": 1}), ("ipndm", {"order": 1})])

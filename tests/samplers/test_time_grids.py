@@ -132,9 +132,6 @@ def test_a_ramp_starts_no_higher_than_the_schedule_ends(schedule):
     assert float(grid[0]) == pytest.approx(schedule.t_max) and grid[0] <= schedule.t_max
 
 
-# ---- other ways to say a grid
-
-
 def test_logsnr_is_even_in_the_log_of_the_ratio():
     wanted = [80 * (0.002 / 80) ** (i / 6) for i in range(7)]
     assert time_grid(Karras(), 7, "logsnr").tolist() == pytest.approx([*wanted, 0], rel=1e-12)

@@ -1,4 +1,5 @@
-"""Two processes that share their work, against two that share the machine alone: ratios of seconds, the least of several.
+"""Two processes that share their work, against two that share the machine alone: ratios of seconds, the least
+of several.
 
 Two cores are seldom twice one: they heat, and share memory and a host. So the floor is measured beside.
 """
@@ -9,15 +10,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.training.test_processes import together
+from tests.helpers.processes import together
 
 pytestmark = pytest.mark.alone
+
 
 AIMS = {"sampling": 1.85 / 2, "training": 1.75 / 2}
 
 
 def apart(folder):
-    """Seconds until each of two processes that know nothing of each other has done the same work, begun together."""
+    """Seconds until each of two processes that know nothing of each other has done the same work, begun
+    together."""
     files = [folder / f"apart-{k}.json" for k in range(2)]
     for old in folder.glob("apart-*"):
         old.unlink()

@@ -1,4 +1,5 @@
-"""Three networks in turns on two processes: the training of one, stopped and gone on with in the middle of a cycle."""
+"""Three networks in turns on two processes: the training of one,
+stopped and gone on with in the middle of a cycle."""
 
 import json
 import shutil
@@ -9,9 +10,11 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from tests.helpers import trainings as many
-from tests.training.test_processes import distance, together
+from tests.helpers.processes import distance, together
 
 TURNS, STEPS, HALF = 3, 20, 10  # 10 is no multiple of 3
+
+
 JOBS = {
     name: {
         "method": name,
@@ -20,10 +23,14 @@ JOBS = {
     }
     for name in ("dmd2", "f_distill")
 }
+
+
 HALVES = {
     f"{name}-half": job | {"until": HALF, "train": job["train"] | {"save_every": HALF}}
     for name, job in JOBS.items()
 }
+
+
 RESTS = {f"{name}-rest": job for name, job in JOBS.items()}
 
 

@@ -149,8 +149,6 @@ def test_when_a_process_dies_its_kin_ends_and_the_state_before_holds(recipe, tmp
     assert wait(process, out)[0] == 75
 
 
-# ---- the handler
-
 WAIT = """
 import time
 from fastdiff.training.signals import heard
@@ -203,7 +201,8 @@ def test_handlers_are_put_back():
 
 
 def test_settings_of_how_a_run_goes_may_change(recipe, unbroken, tmp_path):
-    """Saved where the first run was stopped, finished in parts and with other saves; what comes of it may not change."""
+    """Saved where the first run was stopped, finished in parts and with other saves;
+    what comes of it may not change."""
     out = tmp_path / "out"
     process = begin(recipe, out)
     at_step(out, 100)

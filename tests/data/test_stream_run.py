@@ -1,7 +1,8 @@
-"""A run that learns from a stream: to the end, after a break, and when a shard vanishes under it; and who is told of it."""
+"""A run that learns from a stream: to the end, after a break, and when a shard vanishes under it."""
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -13,7 +14,10 @@ from fastdiff.runs import recipe as recipes
 from fastdiff.runs.run import run
 from fastdiff.runs.status import status
 from fastdiff.training.checkpoint import load_state
-from tests.data.test_stream import pack
+from tests.helpers.shards import pack, png
+
+pytestmark = pytest.mark.usefixtures("few_lanes_and_a_private_cache", "one_thread")
+
 
 LAST = "teacher/state/00000020/tensors.safetensors"
 
@@ -43,11 +47,6 @@ def recipe(shards, **more):
         }
         | more
     )
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
 
 
 def broken_at(monkeypatch, position, error):
@@ -127,10 +126,6 @@ def test_a_shard_that_vanishes_ends_the_run_in_one_line_and_it_goes_on_when_it_i
 
 
 def _png(value):
-    import numpy as np
-
-    from tests.data.test_stream import png
-
     return png(np.full((1, 8, 8), value * 40, np.uint8))
 
 

@@ -1,0 +1,33 @@
+"""The evaluate command."""
+
+import json
+
+from PIL import Image
+
+
+def test_images_from_elsewhere_are_judged(pictures, fastdiff, refused, tmp_path):
+    fastdiff("sample", pictures, "--n", 16, "--steps", 1, "--out", tmp_path / "drawn")
+    code, out, err = fastdiff("evaluate", tmp_path / "drawn", "--data", "digits", "--metrics", "fd,pr")
+    names = [line.split()[0] for line in out.splitlines()]
+    assert (
+        code == 0
+        and names[:2] == ["n", "fd_digits"]
+        and "precision_digits" in names
+        and "kd_digits" not in names
+    )
+    assert "mostly bias" in err  # 16 images in 64 dimensions
+    code, out, err = fastdiff("evaluate", "digits", "--data", "digits", "--metrics", "fd,accuracy", "--json")
+    found = json.loads(out)
+    assert (
+        code == 0
+        and abs(found["fd_digits"]) < 1e-6
+        and found["accuracy_digits"] > 0.98
+        and found["n"] == 1797
+    )
+    assert "no images found" in refused("evaluate", pictures, "--data", "digits")
+    assert "is (3, 8, 8), but toy is (2,)" in refused("evaluate", tmp_path / "drawn", "--data", "toy")
+    assert "is unknown, choose from fd" in refused(
+        "evaluate", tmp_path / "drawn", "--data", "digits", "--metrics", "fad"
+    )
+    Image.new("L", (9, 9)).save(tmp_path / "drawn" / "odd.png")
+    assert "differ in size" in refused("evaluate", tmp_path / "drawn", "--data", "digits")

@@ -1,0 +1,43 @@
+"""What `fastdiff list` lists."""
+
+import json
+
+import pytest
+
+from fastdiff.cli.listing import Listed
+from fastdiff.methods import METHODS
+from fastdiff.samplers import SAMPLERS
+from tests.helpers.paths import ROOT
+
+
+@pytest.mark.parametrize("what", list(Listed))
+def test_lists(what, fastdiff, monkeypatch, finished):
+    monkeypatch.chdir(finished[1].parents[1] if what == "models" else ROOT)
+    code, out, err = fastdiff("list", what)
+    listed = {line.split()[0]: line.partition(" ")[2].strip() for line in out.splitlines()}
+    assert (
+        (code, err) == (0, "")
+        and json.loads(fastdiff("list", what, "--json")[1]) == listed
+        and all(listed.values())
+    )
+    some = {
+        "samplers": SAMPLERS,
+        "methods": METHODS,
+        "schedules": ["ddpm", "karras"],
+        "datasets": ["digits", "toy", "hub"],
+        "recipes": ["recipes/toy.yaml"],
+        "models": ["checkpoints/tiny/teacher"],
+    }[what]
+    assert set(some) <= set(listed) and (what not in ("samplers", "methods") or list(some) == list(listed))
+
+
+def test_a_damaged_model_is_listed_so(fastdiff, monkeypatch, tmp_path):
+    (tmp_path / "checkpoints/run/stage").mkdir(parents=True)
+    (tmp_path / "checkpoints/run/stage/fastdiff.json").write_text('{"method": "e')
+    monkeypatch.chdir(tmp_path)
+    assert json.loads(fastdiff("list", "models", "--json")[1]) == {"checkpoints/run/stage": "damaged"}
+
+
+def test_lists_of_nothing(fastdiff, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert [json.loads(fastdiff("list", what, "--json")[1]) for what in ("recipes", "models")] == [{}, {}]

@@ -1,0 +1,74 @@
+"""Cells of a benchmark, and baselines and settings that are none."""
+
+import pytest
+
+from fastdiff.core.denoiser import Sampling
+from fastdiff.core.errors import FastdiffError
+from fastdiff.evaluation.config import BenchConfig, Cell, baseline
+from fastdiff.evaluation.sweep import cells
+from tests.helpers.swept import CONFIG, model
+
+
+def test_cells_are_the_teachers_baselines_and_the_students_cheap_ones_first():
+    free = model(sampling=Sampling("consistency", "uniform", (1, 2)))
+    models = {"free": free, "teacher": model(), "only": model(sampling=Sampling(steps=(2, 4), only=True))}
+    assert cells(models, "teacher", CONFIG) == [
+        Cell("teacher", "ddim", "uniform", 1),
+        Cell("free", "consistency", "uniform", 1),
+        Cell("teacher", "ddim", "uniform", 2),
+        Cell("teacher", "dpmpp_2m", "karras", 2),
+        Cell("free", "consistency", "uniform", 2),
+        Cell("only", "ddim", "uniform", 2),
+        Cell("teacher", "ddpm", "uniform", 3),
+        Cell("only", "ddim", "uniform", 4),
+    ]
+    assert [cell.model for cell in cells(models, None, CONFIG)] == [
+        "free",
+        "teacher",
+        "free",
+        "teacher",
+        "only",
+        "only",
+    ]
+    chosen = cells(models, "teacher", BenchConfig(steps=(1,), baselines=("ddim:1",), models=("only", "free")))
+    assert [str(cell) for cell in chosen] == [
+        "teacher-ddim-uniform-1",
+        "free-consistency-uniform-1",
+        "only-ddim-uniform-2",
+        "only-ddim-uniform-4",
+    ]
+
+
+def test_baselines():
+    assert baseline("ddpm:1000") == ("ddpm", "uniform", 1000)
+    assert baseline("dpmpp_2m/karras:8") == ("dpmpp_2m", "karras", 8)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "ddpm",
+        "ddpm:",
+        "ddpm:0",
+        "ddpm:-1",
+        "ddpm:1.5",
+        "ddpm:²",
+        "dpm:5",
+        "ddpm/cubic:5",
+        ":5",
+        "ddpm/:x",
+        "ddpm:5:5",
+    ],
+)
+def test_bad_baselines(text):
+    with pytest.raises(FastdiffError, match="expected sampler:steps or sampler/spacing:steps"):
+        BenchConfig(baselines=(text,))
+
+
+@pytest.mark.parametrize(
+    "name, value", [("n", 1), ("batch", 0), ("steps", ()), ("steps", (1, 0)), ("seeds", ()), ("clip", 0.0)]
+)
+def test_bad_settings(name, value):
+    with pytest.raises(FastdiffError, match=f"^bench.{name} = "):
+        BenchConfig(**{name: value})

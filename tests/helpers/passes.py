@@ -1,0 +1,17 @@
+"""Passes of a step, counted."""
+
+from collections import Counter
+
+from fastdiff.core.validation import call, spelled
+from fastdiff.evaluation.profiling.passes import passes_of
+from fastdiff.evaluation.profiling.training import begun
+from fastdiff.methods import METHODS
+
+
+def made(name):
+    return call(METHODS, *spelled(name, "method"), "method")
+
+
+def counted(name, model, folder):
+    training = begun(made(name), model, 8, folder)
+    return Counter(map(str, passes_of(training, training.advance)))

@@ -1,0 +1,37 @@
+"""Text encoders: names told apart, and files that come back as they were saved."""
+
+import json
+
+import pytest
+import torch
+
+from fastdiff.networks.text_encoder import TextEncoder
+from tests.helpers.latents import PIPELINE
+from tests.helpers.opened_pipelines import PROMPTS
+
+
+@pytest.fixture(scope="module")
+def text():
+    return TextEncoder.open(PIPELINE)
+
+
+def test_the_shipped_text_encoder_tells_ten_names_apart(text):
+    told = text.encode([f"the digit {name}" for name in ("zero", "one", "two")])["text"]
+    assert told.shape == (3, 16, text.width) and (told[0] - told[1]).abs().max() > 0.1
+    assert torch.equal(text.null(2)["text"][0], text.encode([""])["text"][0])
+
+
+@pytest.mark.parametrize("name", ["sd", "sdxl", "alpha", "sd3", "flux"])
+def test_text_encoders_come_back_as_they_were_saved(opened, tmp_path, name):
+    _, model, _ = opened(name)
+    model.text.save(tmp_path)
+    again = type(model.text).open(tmp_path, json.loads(json.dumps(model.text.index)))
+    for one, other in (
+        (model.text.encode(PROMPTS), again.encode(PROMPTS)),
+        (model.text.null(2), again.null(2)),
+    ):
+        assert one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+    assert {value.shape[0] for value in again.null(3).values()} == {3}
+    many = again.encode(["a", "b"] * 40)
+    assert {len(value) for value in many.values()} == {80}
+    torch.testing.assert_close(many["text"][78:], again.encode(["a", "b"])["text"])

@@ -1,0 +1,48 @@
+"""Nothing in the package runs what it reads."""
+
+import ast
+
+import pytest
+
+from tests.helpers.paths import HOUSE
+
+pytestmark = pytest.mark.usefixtures("little_memory")
+
+
+TREES = {path: ast.parse(path.read_text()) for path in sorted(HOUSE.rglob("*.py"))}
+
+
+def dotted(node):
+    return f"{dotted(node.value)}.{node.attr}" if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+
+
+@pytest.mark.parametrize("path", TREES, ids=lambda path: str(path.relative_to(HOUSE)))
+def test_nothing_in_the_package_runs_what_it_reads(path):
+    assert "trust_remote_code" not in path.read_text()
+    for node in ast.walk(TREES[path]):
+        if isinstance(node, ast.Attribute) and dotted(node).startswith("pickle."):
+            assert dotted(node) == "pickle.UnpicklingError"
+        if isinstance(node, ast.ImportFrom):
+            assert node.module not in ("pickle", "marshal", "shelve", "dill", "joblib", "cloudpickle")
+        if not isinstance(node, ast.Call):
+            continue
+        name, given = dotted(node.func), {word.arg: ast.unparse(word.value) for word in node.keywords}
+        assert name not in (
+            "eval",
+            "exec",
+            "compile",
+            "__import__",
+            "os.system",
+            "os.popen",
+            "yaml.load",
+            "yaml.full_load",
+            "yaml.unsafe_load",
+            "torch.hub.load",
+            "torch.jit.load",
+            "runpy.run_path",
+        )
+        assert name != "torch.load" or given["weights_only"] == "True"
+        assert given.get("shell", "False") == "False" and given.get("allow_pickle", "False") == "False"
+        assert given.get("use_safetensors", "True") == "True"
+        if name.endswith(".from_pretrained"):
+            assert "use_safetensors" in given or name.startswith("tokenizer.")  # which have no weights

@@ -1,0 +1,78 @@
+"""A collapsed run says so everywhere, and a line needs no loss."""
+
+import json
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from fastdiff.io.export.model import export
+from fastdiff.io.load import load
+from fastdiff.io.metadata import about
+from fastdiff.methods import METHODS
+from fastdiff.runs import recipe
+from fastdiff.runs import run as stages
+from fastdiff.runs.stage import told
+from fastdiff.runs.status import status
+from tests.helpers.trainings import Duel, made
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def source(**stage):
+    """A recipe of one stage of points."""
+    return {
+        "name": "tiny",
+        "data": {"name": "toy", "n": 64},
+        "model": {"net": {"name": "mlp", "width": 8, "depth": 1}},
+        "train": {"steps": 12, "batch": 8, "log_every": 1},
+        "stages": {"student": stage},
+        "bench": {"steps": [1], "baselines": [], "n": 8},
+    }
+
+
+@dataclass
+class Fading(Duel):
+    """A duel whose student learns in every second step, and whose samples are said to cover ever less."""
+
+    best: float = 1.0
+
+    def turns(self, progress):
+        return super().turns(progress)[: 1 + progress.step % 2]
+
+    def loss(self, turn, nets, batch, progress):
+        loss, _ = super().loss(turn, nets, batch, progress)
+        return loss, {
+            "coverage": torch.tensor(self.best - 0.75 * progress.fraction)
+        } if "student" in turn else {}
+
+
+def test_a_collapsed_run_says_so_everywhere(tmp_path, monkeypatch, capsys, fastdiff):
+    monkeypatch.setitem(METHODS, "fading", Fading)
+    export(made(1), tmp_path / "teacher", {})
+    runs = {}
+    for name, best in (("well", 1.3), ("ill", 0.9)):
+        stage = {"method": {"name": "fading", "best": best}, "teacher": str(tmp_path / "teacher")}
+        runs[name] = stages.run(recipe.build(source(**stage)), tmp_path / name)
+    printed = capsys.readouterr().out
+    lines = [json.loads(line) for line in (runs["ill"] / "student/log.jsonl").read_text().splitlines()]
+    assert "loss" not in lines[0] and all("loss" in line for line in lines[1:])
+    late = sorted(line["coverage"] for line in lines if line["step"] > 6)
+    share = (late[2] + late[3]) / 2
+    assert 0.25 < share < 0.45 and about(runs["ill"] / "student")["collapsed"] == pytest.approx(share)
+    sentence = f"its samples cover {share:.0%} of the data"
+    assert printed.count(f"student: collapsed, {sentence}\n") == 1 == printed.count(": collapsed")
+    assert f"Its training collapsed: {sentence}." in (runs["ill"] / "student/README.md").read_text()
+    assert status(runs["ill"])["collapsed"] == {"student": pytest.approx(share)}
+    assert "collapsed" not in about(runs["well"] / "student") and not status(runs["well"])["collapsed"]
+    assert "collapsed" not in (runs["well"] / "student/README.md").read_text()
+    assert fastdiff("export", runs["ill"] / "student", "--out", tmp_path / "copy")[0] == 0
+    assert sentence in (tmp_path / "copy/README.md").read_text() and load(tmp_path / "copy").shape == (2,)
+
+
+def test_a_line_is_told_without_a_loss_and_with_a_collapse():
+    pace = {"images_per_s": 1234.5, "wait": 0.0, "memory_mb": 1.0}
+    assert told({"lr": 1.0}, pace, None).startswith("loss –, 1,23")
+    assert "loss 0.5, " in told({"loss": 0.5}, pace, 0.314) and told({}, pace, 0.314).endswith(
+        ", COLLAPSED: 31% of the data covered"
+    )
