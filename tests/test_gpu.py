@@ -15,6 +15,7 @@ from fastdiff.runs import recipe
 from fastdiff.runs import run as stages
 from fastdiff.samplers import SAMPLERS, time_grid
 from fastdiff.samplers.generate import generate
+from fastdiff.samplers.plan import SamplingPlan
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
@@ -46,20 +47,20 @@ def test_noise_is_the_same_as_on_the_cpu():
 def test_samples_are_the_same_as_on_the_cpu(name):
     model = GaussianMixture(torch.randn(4, 1, 4, 4), torch.full((4,), 0.1), torch.ones(4), Cosine())
     here, there = (
-        next(generate(model.to(device), name, time_grid(Cosine(), 8), torch.arange(16))).x.cpu()
+        next(generate(model.to(device), SamplingPlan(name, time_grid(Cosine(), 8)), torch.arange(16))).x.cpu()
         for device in ("cpu", "cuda")
     )
     torch.testing.assert_close(here, there, atol=1e-3, rtol=1e-3)
 
 
-@pytest.mark.parametrize("name", [name for name, draw in SAMPLERS.items() if not draw.traits["adaptive"]])
+@pytest.mark.parametrize("name", [name for name, draw in SAMPLERS.items() if not draw.traits.adaptive])
 def test_no_sampler_waits_for_the_device(name):
     """An adaptive solver must: it asks once a round whether all samples have arrived."""
     model = GaussianMixture(torch.randn(4, 1, 4, 4), torch.full((4,), 0.1), torch.ones(4), Cosine()).to(
         "cuda"
     )
     rng, times = SampleRng(0, torch.arange(16), "cuda"), time_grid(Cosine(), 8)
-    noise = {"randn": lambda x: rng.normal(x.shape[1:])} if SAMPLERS[name].traits["noise"] != "none" else {}
+    noise = {"randn": lambda x: rng.normal(x.shape[1:])} if SAMPLERS[name].traits.noise != "none" else {}
     x = rng.normal((1, 4, 4))
     list(SAMPLERS[name](Guided(model), x, times, **noise))  # what is made once may wait
     torch.cuda.set_sync_debug_mode("error")

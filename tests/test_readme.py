@@ -9,7 +9,8 @@ import torch
 
 import fastdiff
 from fastdiff.cli import app as cli
-from fastdiff.core.schedule import Cosine, Flow, like
+from fastdiff.core.broadcast import like
+from fastdiff.core.schedule import Cosine, Flow
 from fastdiff.evaluation.rows import read_rows
 from fastdiff.io.load import about
 from fastdiff.methods import METHODS

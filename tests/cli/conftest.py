@@ -4,7 +4,8 @@ import pytest
 import torch
 import yaml
 
-from fastdiff.core.denoiser import Denoiser, Sampling
+from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.sampling import Sampling
 from fastdiff.core.schedule import Cosine
 from fastdiff.io.export.model import export
 from fastdiff.networks import mlp, unet

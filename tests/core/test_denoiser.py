@@ -6,9 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from fastdiff.core.denoiser import TIME_INPUTS, Denoiser, Sampling
+from fastdiff.core.broadcast import like
+from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
-from fastdiff.core.schedule import DDPM, Cosine, Flow, Karras, Schedule, Trig, like
+from fastdiff.core.prediction import TIME_INPUTS
+from fastdiff.core.sampling import Sampling
+from fastdiff.core.schedule import DDPM, Cosine, Flow, Karras, Schedule, Trig
 from tests.helpers.recorder import Recorder, pair, predictions, schedules
 
 

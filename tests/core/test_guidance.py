@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+from fastdiff.core.broadcast import like
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.guidance import Guided
-from fastdiff.core.schedule import SCHEDULES, VP, Flow, like
+from fastdiff.core.schedule import SCHEDULES, VP, Flow
 from fastdiff.samplers import SAMPLERS, time_grid
 from tests.helpers.guidance import CENTRES, ask, guided, noise
 
@@ -66,10 +67,10 @@ def test_guidance_without_a_condition_is_refused():
     ("settings", "line"),
     [
         ({"interval": (4.0, 1.0)}, r"interval = \(4.0, 1.0\): expected"),
-        ({"rescale": 1.5}, "rescale = 1.5: expected a share"),
+        ({"rescale": 1.5}, "rescale = 1.5: expected at most 1"),
         ({"guidance": 3.0, "plus": True}, "plus: CFG.* guidance from 0 to 1, got guidance = 3.0"),
-        ({"clip": 0.0}, "clip = 0.0: expected a bound"),
-        ({"threshold": 1.0}, "threshold = 1.0: expected a quantile"),
+        ({"clip": 0.0}, "clip = 0.0: expected above 0"),
+        ({"threshold": 1.0}, "threshold = 1.0: expected less than 1"),
         ({"clip": 1.0, "threshold": 0.9}, "choose one"),
         ({"every": 0}, "every = 0: expected at least 1"),
         ({"against": guided().model}, "a weaker model or a null condition, not both"),

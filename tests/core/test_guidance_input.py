@@ -7,14 +7,15 @@ import pytest
 import torch
 from diffusers import UNet2DModel
 
-from fastdiff.core.denoiser import with_guidance
 from fastdiff.core.errors import FastdiffError
+from fastdiff.core.extra_inputs import with_guidance
 from fastdiff.core.guidance import Guided
 from fastdiff.core.schedule import Cosine, Flow
 from fastdiff.io.export.model import export
 from fastdiff.io.load import load
 from fastdiff.samplers import time_grid
 from fastdiff.samplers.generate import generate, sample
+from fastdiff.samplers.plan import SamplingPlan
 from tests.helpers.guided_students import Classes, Told, drawn, given, model_of, with_weight
 from tests.helpers.networks import asked, small
 
@@ -95,7 +96,12 @@ def test_one_evaluation_makes_what_two_made(weight):
     told, plain = (
         list(
             generate(
-                model_of(kind, schedule), "ddim", times, torch.arange(6), cond=cond, guidance=weight, batch=4
+                model_of(kind, schedule),
+                SamplingPlan("ddim", times),
+                torch.arange(6),
+                cond=cond,
+                guidance=weight,
+                batch=4,
             )
         )
         for kind in (Told, Classes)

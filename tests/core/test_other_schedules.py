@@ -6,10 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from fastdiff.core.denoiser import ROWS, Denoiser, Sampling, ratio_of
+from fastdiff.core.broadcast import like
+from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.guidance import Guided
-from fastdiff.core.schedule import DDPM, VP, Cosine, Flow, Karras, Trig, like
+from fastdiff.core.prediction import ROWS, ratio_of
+from fastdiff.core.sampling import Sampling
+from fastdiff.core.schedule import DDPM, VP, Cosine, Flow, Karras, Trig
 from fastdiff.networks.oracle import GaussianMixture, PosteriorMean
 from fastdiff.samplers import SAMPLERS
 from tests.helpers.recorder import SCHEDULE_CASES, Recorder, pair, predictions, schedules

@@ -9,8 +9,10 @@ import yaml
 from diffusers import UNet2DModel
 from torch import nn
 
-from fastdiff.core.denoiser import TIME_INPUTS, Denoiser, with_second_time
+from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
+from fastdiff.core.extra_inputs import with_second_time
+from fastdiff.core.prediction import TIME_INPUTS
 from fastdiff.core.schedule import Cosine, Flow, Karras
 from fastdiff.io.export.model import export
 from fastdiff.io.load import load
@@ -19,7 +21,8 @@ from fastdiff.methods.progressive import Progressive
 from fastdiff.networks import unet
 from fastdiff.runs import run as stages
 from fastdiff.samplers import SAMPLERS
-from fastdiff.samplers.generate import plan, sample
+from fastdiff.samplers.generate import sample
+from fastdiff.samplers.plan import plan
 from fastdiff.training import loop as train
 from tests.helpers.networks import asked, small
 
@@ -160,11 +163,11 @@ def test_diffusers_alone_opens_the_network(tmp_path, classes):
 def test_samplers_that_jump_are_the_ones_allowed(sampler):
     student = with_second_time(small("mlp", 0))
     if sampler in ("ddim", "gamma", "overshoot", "consistency", "euler_ancestral"):
-        assert plan(student, sampler, 2, None, {})[0] == sampler
+        assert plan(student, sampler, 2, None).sampler == sampler
         assert sample(student, sampler, steps=2, n=3).isfinite().all()
     else:
         with pytest.raises(FastdiffError, match="needs the slope at a time"):
-            plan(student, sampler, 2, None, {})
+            plan(student, sampler, 2, None)
 
 
 def test_ddim_tells_where_it_jumps():

@@ -4,7 +4,8 @@ import pytest
 import torch
 from PIL import Image
 
-from fastdiff.core.denoiser import Denoiser, Sampling
+from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.sampling import Sampling
 from fastdiff.core.schedule import Cosine
 from fastdiff.data.registry import open_dataset
 from fastdiff.evaluation.rows import append_row

@@ -2,8 +2,8 @@
 
 import pytest
 
-from fastdiff.core.denoiser import Sampling
 from fastdiff.core.errors import FastdiffError
+from fastdiff.core.sampling import Sampling
 from fastdiff.evaluation.config import BenchConfig, Cell, baseline
 from fastdiff.evaluation.sweep import cells
 from tests.helpers.swept import CONFIG, model

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import fastdiff
-from fastdiff.core.denoiser import Sampling
+from fastdiff.core.sampling import Sampling
 from fastdiff.networks import mlp
 from tests.helpers.swept import model, stored
 

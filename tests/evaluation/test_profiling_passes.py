@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from fastdiff.core.denoiser import Denoiser, Sampling
+from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.sampling import Sampling
 from fastdiff.core.schedule import Cosine
 from fastdiff.evaluation.profiling.passes import passes_of
 from fastdiff.evaluation.profiling.training import begun, cost

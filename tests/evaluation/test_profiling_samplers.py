@@ -14,6 +14,7 @@ from fastdiff.networks import unet
 from fastdiff.networks.inference import tune
 from fastdiff.samplers import time_grid
 from fastdiff.samplers.generate import generate, sample
+from fastdiff.samplers.plan import SamplingPlan
 from tests.helpers.paths import ROOT
 
 pytestmark = pytest.mark.alone
@@ -59,7 +60,9 @@ def test_memory_does_not_grow_with_the_steps(model):
     short one."""
     alive = []
     for steps in (5, 50):
-        kept = next(generate(model, "dpmpp_3m", time_grid(model.schedule, steps), torch.arange(4)))
+        kept = next(
+            generate(model, SamplingPlan("dpmpp_3m", time_grid(model.schedule, steps)), torch.arange(4))
+        )
         alive.append(sum(isinstance(o, torch.Tensor) for o in gc.get_objects()))
         del kept
     assert alive[1] <= alive[0]

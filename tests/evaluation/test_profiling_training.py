@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from fastdiff.core.denoiser import Denoiser, Sampling
+from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.sampling import Sampling
 from fastdiff.core.schedule import Cosine
 from fastdiff.evaluation.profiling import timer as clock
 from fastdiff.evaluation.profiling.training import cost, distinct, speed

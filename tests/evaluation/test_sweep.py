@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file
 
 from fastdiff.core.cost import flops
-from fastdiff.core.denoiser import Sampling
 from fastdiff.core.errors import FastdiffError
+from fastdiff.core.sampling import Sampling
 from fastdiff.data.registry import Dataset, open_dataset
 from fastdiff.evaluation.config import BenchConfig
 from fastdiff.evaluation.sweep import sweep

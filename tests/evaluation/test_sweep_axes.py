@@ -2,8 +2,8 @@
 
 import pytest
 
-from fastdiff.core.denoiser import Sampling
 from fastdiff.core.errors import FastdiffError
+from fastdiff.core.sampling import Sampling
 from fastdiff.evaluation.config import BenchConfig
 from fastdiff.evaluation.rows import read_rows
 from fastdiff.evaluation.summary import current_rows

@@ -7,9 +7,10 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+from fastdiff.core.broadcast import like
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.rng import SampleRng
-from fastdiff.core.schedule import Cosine, like
+from fastdiff.core.schedule import Cosine
 from fastdiff.data.toys import toy
 from fastdiff.evaluation.metrics.kernels import discrepancy, distance
 from fastdiff.methods import METHODS, Progress

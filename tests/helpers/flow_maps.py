@@ -6,8 +6,8 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+from fastdiff.core.broadcast import like
 from fastdiff.core.rng import SampleRng
-from fastdiff.core.schedule import like
 from fastdiff.data.toys import mixture, toy
 from fastdiff.evaluation.metrics.kernels import discrepancy, distance
 from fastdiff.methods import Progress

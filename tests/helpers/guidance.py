@@ -3,9 +3,10 @@
 import torch
 from torch import nn
 
+from fastdiff.core.broadcast import like
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.guidance import Guided
-from fastdiff.core.schedule import Cosine, like
+from fastdiff.core.schedule import Cosine
 
 CENTRES = torch.tensor(
     [[2.0, 0.0], [-1.0, 3.0], [0.25, 0.75]], dtype=torch.float64

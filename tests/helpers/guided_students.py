@@ -3,8 +3,10 @@
 import torch
 from torch import nn
 
-from fastdiff.core.denoiser import Denoiser, with_guidance, with_second_time
-from fastdiff.core.schedule import Cosine, like
+from fastdiff.core.broadcast import like
+from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.extra_inputs import with_guidance, with_second_time
+from fastdiff.core.schedule import Cosine
 from fastdiff.data.registry import Dataset
 from fastdiff.networks.oracle import PosteriorMean
 from tests.helpers.networks import small

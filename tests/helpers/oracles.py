@@ -4,9 +4,10 @@ and batches for them."""
 import torch
 from torch import nn
 
+from fastdiff.core.broadcast import like
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.rng import SampleRng
-from fastdiff.core.schedule import DDPM, Cosine, Flow, Karras, like
+from fastdiff.core.schedule import DDPM, Cosine, Flow, Karras
 from fastdiff.data.registry import Batch
 from fastdiff.methods import Progress
 from fastdiff.networks import MLP

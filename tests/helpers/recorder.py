@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from fastdiff.core.denoiser import ROWS
+from fastdiff.core.prediction import ROWS
 from fastdiff.core.schedule import SCHEDULES, Trig
 
 SCHEDULE_CASES = [*(kind() for kind in SCHEDULES.values()), Trig(sigma_data=0.5)]

@@ -2,7 +2,8 @@
 
 import torch
 
-from fastdiff.core.denoiser import Denoiser, Sampling
+from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.sampling import Sampling
 from fastdiff.core.schedule import Cosine
 from fastdiff.evaluation.config import BenchConfig
 from fastdiff.io.export.model import export

@@ -4,11 +4,13 @@ import inspect
 
 import torch
 
-from fastdiff.core.denoiser import Denoiser, Sampling, with_guidance, with_second_time
+from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.extra_inputs import with_guidance, with_second_time
 from fastdiff.core.guidance import Guided
+from fastdiff.core.sampling import Sampling
 from fastdiff.networks import unet
 from fastdiff.samplers import SAMPLERS
-from fastdiff.samplers.generate import plan
+from fastdiff.samplers.plan import plan
 
 SHAPE, SEVERAL = (1, 8, 8), (4, 1, 2, 8)
 
@@ -35,7 +37,7 @@ def student(schedule, predicts, sampling, classes=0, two=False, learned=False, g
 @torch.no_grad()
 def ours(model, noise, steps, generator, labels=None):
     """Our sampler on this noise; what it draws on the way, it draws of the generator."""
-    name, times, options = plan(model, None, steps, None, {})
+    name, times, options = plan(model, None, steps, None)
     if "randn" in inspect.signature(SAMPLERS[name]).parameters:
         options["randn"] = lambda x: torch.randn(x.shape, generator=generator)
     denoise = Guided(

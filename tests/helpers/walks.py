@@ -18,7 +18,7 @@ schedules = pytest.mark.parametrize(
 )
 
 
-ADAPTIVE = [name for name, f in SAMPLERS.items() if f.traits["adaptive"]]
+ADAPTIVE = [name for name, f in SAMPLERS.items() if f.traits.adaptive]
 
 
 RATES = ("euler", "heun")  # in the schedule's own time: where its rates are infinite they refuse

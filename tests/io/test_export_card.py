@@ -8,8 +8,9 @@ import torch
 import yaml
 from huggingface_hub import ModelCard, ModelCardData, metadata_load
 
-from fastdiff.core.denoiser import Denoiser, Sampling
+from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
+from fastdiff.core.sampling import Sampling
 from fastdiff.core.schedule import Cosine
 from fastdiff.io.export.card import text
 from fastdiff.io.export.model import export

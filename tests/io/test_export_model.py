@@ -6,7 +6,8 @@ import pytest
 import torch
 from diffusers import DDIMPipeline, DDPMPipeline, DDPMScheduler
 
-from fastdiff.core.denoiser import Denoiser, Sampling
+from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.sampling import Sampling
 from fastdiff.core.schedule import DDPM, SCHEDULES, Flow, Karras, Sigmoid
 from fastdiff.io.export.model import export
 from fastdiff.io.load import load

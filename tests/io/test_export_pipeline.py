@@ -7,8 +7,10 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline, LCMScheduler
 
-from fastdiff.core.denoiser import Denoiser, Sampling, with_guidance, with_second_time
+from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.extra_inputs import with_guidance, with_second_time
 from fastdiff.core.guidance import Guided, usual_guidance
+from fastdiff.core.sampling import Sampling
 from fastdiff.core.schedule import Cosine
 from fastdiff.io.export.model import export
 from fastdiff.io.export.script import cascade, script
@@ -17,7 +19,8 @@ from fastdiff.io.metadata import about
 from fastdiff.networks import dit, mlp, text_unet, unet
 from fastdiff.networks.autoencoder import Autoencoder
 from fastdiff.samplers import SAMPLERS
-from fastdiff.samplers.generate import conditions, plan, rows_of
+from fastdiff.samplers.generate import conditions, rows_of
+from fastdiff.samplers.plan import plan
 from tests.helpers import tiny_pipelines as tiny
 from tests.helpers.card_scripts import block, run
 
@@ -150,14 +153,15 @@ def ours(model, n, images=None):
     as in its script."""
     for seed, stage in reversed(list(enumerate(reversed(cascade(model))))):
         noise = torch.Generator().manual_seed(seed)
-        name, times, options = plan(stage, None, None, None, {})
-        classes, weight = stage.net.classes_known, usual_guidance(stage)
+        way = plan(stage)
+        name, times, options = way.sampler, way.times, dict(way.sampler_options)
+        classes, weight = stage.net.num_classes, usual_guidance(stage)
         cond = conditions(
             stage.on_top_of(None),
             n,
             torch.arange(n) % classes if classes else None,
             ["a cat"] * n if stage.text else None,
-            images if stage.net.image else None,
+            images if stage.net.condition_channels else None,
             weight,
         )
         x = torch.randn(n, *stage.shape, generator=noise) * float(stage.schedule.alpha_sigma(times[0])[1])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 
-from fastdiff.core.denoiser import ROWS
+from fastdiff.core.prediction import ROWS
 from fastdiff.core.schedule import DDPM, VP, Cosine, Flow, Karras, Sigmoid, Trig
 from fastdiff.io.diffusers_names import LCM_NAMES
 from fastdiff.io.export.model import export

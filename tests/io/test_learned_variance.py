@@ -4,8 +4,9 @@ import pytest
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler
 
-from fastdiff.core.denoiser import Denoiser, Sampling
+from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.guidance import Guided
+from fastdiff.core.sampling import Sampling
 from fastdiff.core.schedule import DDPM, Cosine
 from fastdiff.io.export.model import export
 from fastdiff.io.load import load

@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import nn
 
+from fastdiff.core.broadcast import like
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.guidance import Guided
 from fastdiff.core.rng import SampleRng
-from fastdiff.core.schedule import Cosine, Flow, Karras, like
+from fastdiff.core.schedule import Cosine, Flow, Karras
 from fastdiff.methods import Progress
 from fastdiff.methods.base import LogitNormal, LogNormal, PseudoHuber, Uniform
 from fastdiff.methods.consistency import CD, ECT

@@ -6,8 +6,10 @@ from copy import deepcopy
 import pytest
 import torch
 
-from fastdiff.core.denoiser import Denoiser, Sampling
-from fastdiff.core.schedule import Cosine, Flow, Karras, like
+from fastdiff.core.broadcast import like
+from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.sampling import Sampling
+from fastdiff.core.schedule import Cosine, Flow, Karras
 from fastdiff.methods import METHODS, Progress
 from fastdiff.methods.base import SquaredL2
 from fastdiff.methods.consistency import CD, CT, ECT, ICT

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from fastdiff.core.schedule import SCHEDULES, VP, Cosine, Flow, Karras, like
+from fastdiff.core.broadcast import like
+from fastdiff.core.schedule import SCHEDULES, VP, Cosine, Flow, Karras
 from fastdiff.methods.base import heun
 from fastdiff.methods.ctm import CTM, jump
 from tests.helpers.flow_maps import SIZE, data, exact, gaussian, slopes

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from fastdiff.core.schedule import Cosine, Flow, like
+from fastdiff.core.broadcast import like
+from fastdiff.core.schedule import Cosine, Flow
 from fastdiff.methods.base import Importance, LogitNormal, Uniform
 from fastdiff.methods.denoising import Denoising
 from tests.helpers.oracles import POINT, START, batch_of, draws_of, mixture, named, told

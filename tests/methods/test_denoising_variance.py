@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from fastdiff.core.denoiser import Denoiser, Prediction
+from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
+from fastdiff.core.prediction import Prediction
 from fastdiff.core.schedule import DDPM, Cosine, Flow, Karras
 from fastdiff.methods.base import Importance, Uniform
 from fastdiff.methods.denoising import Denoising, on_timesteps, variational_bits

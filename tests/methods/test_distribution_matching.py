@@ -10,7 +10,8 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from fastdiff.core.denoiser import Denoiser, with_second_time
+from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.extra_inputs import with_second_time
 from fastdiff.core.schedule import Cosine, Karras
 from fastdiff.data.registry import batch_at
 from fastdiff.data.toys import toy

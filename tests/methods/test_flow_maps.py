@@ -5,9 +5,10 @@ import pytest
 import torch
 from torch import nn
 
+from fastdiff.core.broadcast import like
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
-from fastdiff.core.schedule import Cosine, Flow, like
+from fastdiff.core.schedule import Cosine, Flow
 from fastdiff.methods import METHODS
 from fastdiff.methods.base import Importance, LogitNormal
 from fastdiff.methods.ctm import CTM
@@ -15,7 +16,7 @@ from fastdiff.methods.meanflow import IMF, MeanFlow
 from fastdiff.methods.shortcut import Shortcut
 from fastdiff.networks import mlp
 from fastdiff.runs import recipe
-from fastdiff.samplers.generate import plan
+from fastdiff.samplers.plan import plan
 from tests.helpers.flow_maps import average, energy, exact, gaussian, trained
 from tests.helpers.oracles import MIDDLE, POINT, Dropping, batch_of, constant
 from tests.helpers.paths import ROOT
@@ -117,7 +118,7 @@ def test_its_recipe_and_its_sampler(name):
     )
     assert (
         student.two_times
-        and [plan(student, None, k, None, {})[0] for k in student.sampling.steps] == ["ddim"] * 4
+        and [plan(student, None, k, None).sampler for k in student.sampling.steps] == ["ddim"] * 4
     )
 
 

@@ -8,9 +8,10 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+from fastdiff.core.broadcast import like
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
-from fastdiff.core.schedule import Cosine, Flow, Karras, like
+from fastdiff.core.schedule import Cosine, Flow, Karras
 from fastdiff.data.registry import batch_at
 from fastdiff.data.toys import toy
 from fastdiff.evaluation.metrics.kernels import discrepancy, distance

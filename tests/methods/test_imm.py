@@ -18,7 +18,7 @@ from fastdiff.methods.base import Importance, LogitNormal
 from fastdiff.methods.imm import IMM, laplace
 from fastdiff.networks import MLP, mlp
 from fastdiff.runs import recipe
-from fastdiff.samplers.generate import plan
+from fastdiff.samplers.plan import plan
 from tests.helpers.flow_maps import data, energy, exact, trained
 from tests.helpers.oracles import MIDDLE, Dropping, batch_of, named
 from tests.helpers.paths import ROOT
@@ -206,7 +206,7 @@ def test_its_recipe_and_its_sampler():
     )
     assert (
         student.two_times
-        and [plan(student, None, k, None, {})[0] for k in student.sampling.steps] == ["ddim"] * 4
+        and [plan(student, None, k, None).sampler for k in student.sampling.steps] == ["ddim"] * 4
     )
 
 

@@ -7,9 +7,10 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
+from fastdiff.core.broadcast import like
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
-from fastdiff.core.schedule import DDPM, Cosine, Flow, like
+from fastdiff.core.schedule import DDPM, Cosine, Flow
 from fastdiff.io.load import about, load
 from fastdiff.methods.base import Huber
 from fastdiff.methods.lcm import LCM, PCM, TCD

@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from fastdiff.core.broadcast import like
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.rng import SampleRng
-from fastdiff.core.schedule import SCHEDULES, VP, Cosine, Flow, Karras, like
+from fastdiff.core.schedule import SCHEDULES, VP, Cosine, Flow, Karras
 from fastdiff.methods.base import LogitNormal, Uniform
 from fastdiff.methods.meanflow import IMF, MeanFlow
 from fastdiff.networks import MLP

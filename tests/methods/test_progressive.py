@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 
+from fastdiff.core.broadcast import like
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.guidance import Guided
-from fastdiff.core.schedule import DDPM, Cosine, Flow, Karras, like
+from fastdiff.core.schedule import DDPM, Cosine, Flow, Karras
 from fastdiff.methods.progressive import Progressive, Stochastic, implied, snr_weight
 from fastdiff.samplers import SAMPLERS
 from fastdiff.samplers.generate import sample

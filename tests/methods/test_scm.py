@@ -6,9 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from fastdiff.core.denoiser import Denoiser, ratio_of
+from fastdiff.core.broadcast import like
+from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
-from fastdiff.core.schedule import DDPM, VP, Cosine, Flow, Karras, Sigmoid, Trig, like
+from fastdiff.core.prediction import ratio_of
+from fastdiff.core.schedule import DDPM, VP, Cosine, Flow, Karras, Sigmoid, Trig
 from fastdiff.data.toys import mixture
 from fastdiff.methods import METHODS, Progress
 from fastdiff.methods.base import Importance

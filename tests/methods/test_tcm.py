@@ -3,14 +3,17 @@
 import pytest
 import torch
 
-from fastdiff.core.denoiser import Denoiser, Sampling, ratio_of
+from fastdiff.core.broadcast import like
+from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
-from fastdiff.core.schedule import Cosine, like
+from fastdiff.core.prediction import ratio_of
+from fastdiff.core.sampling import Sampling
+from fastdiff.core.schedule import Cosine
 from fastdiff.methods.base import SquaredL2
 from fastdiff.methods.consistency import ECT
 from fastdiff.methods.tcm import TCM
 from fastdiff.networks import mlp
-from fastdiff.samplers.generate import plan
+from fastdiff.samplers.plan import plan
 from tests.helpers.consistency import SIZE, data, energy, exact, std, trained
 from tests.helpers.oracles import MIDDLE, batch_of, told
 
@@ -45,7 +48,7 @@ def test_tcm_keeps_a_frozen_copy_of_its_teacher_and_refuses_others():
     teacher.sampling = Sampling("consistency")
     copy = TCM().frozen(student, teacher)["stage_one"]
     assert copy is not teacher and copy.training and not teacher.training
-    _, times, _ = plan(Denoiser(mlp((2,)), Cosine(), "v", (2,), sampling=TCM().sampling()), None, 2, None, {})
+    times = plan(Denoiser(mlp((2,)), Cosine(), "v", (2,), sampling=TCM().sampling()), None, 2, None, {})
     torch.testing.assert_close(ratio_of(Cosine(), times[:2]), torch.tensor([80.0, 1.0], dtype=torch.float64))
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from scipy import stats
 
-from fastdiff.core.denoiser import ratio_of
 from fastdiff.core.errors import FastdiffError
+from fastdiff.core.prediction import ratio_of
 from fastdiff.core.rng import SampleRng
 from fastdiff.core.schedule import SCHEDULES, Karras
 from fastdiff.methods.base import Importance, LogitNormal, LogNormal, Uniform

@@ -90,8 +90,8 @@ def test_a_student_begins_as_its_teacher_and_then_sees_more(kind, tmp_path):
         cond | {"guidance": torch.tensor([1.0, 2.0, 9.0])},
     )
     assert student.jumps and student.guided and not net.jumps and not student.training
-    assert (student.image, student.null_label, student.learned_variance) == (
-        net.image,
+    assert (student.condition_channels, student.null_label, student.learned_variance) == (
+        net.condition_channels,
         net.null_label,
         net.learned_variance,
     )

@@ -60,7 +60,7 @@ def test_labels_and_images_reach_the_module():
         net(X, T, None, {"text": TEXT}), net.module(X, T, TEXT, class_labels=torch.full((3,), 3)).sample
     )
     net, cond = of("image")
-    assert net.image == 3 and net.channels == 4 and not net.learned_variance
+    assert net.condition_channels == 3 and net.channels == 4 and not net.learned_variance
     assert torch.equal(net(X, T, None, cond), net.module(torch.cat([X, cond["image"]], 1), T, TEXT).sample)
 
 
@@ -146,11 +146,11 @@ def test_a_fresh_one_attends_to_text_where_it_is_told(shape):
 
 def test_labels_images_and_variance_of_a_fresh_one():
     net = text_unet((2, 8, 8), 3, **SMALL, image=1, learned_variance=True).eval()
-    assert (net.null_label, net.image, net.channels, net.learned_variance) == (3, 1, 2, True)
+    assert (net.null_label, net.condition_channels, net.channels, net.learned_variance) == (3, 1, 2, True)
     cond = {"text": TEXT, "image": drawn(3, 1, 4, 4), "label": torch.tensor([0, 2, 1])}
     assert net(X[:, :2], T, None, cond).shape == (3, 4, 8, 8)
     back = TextUNet.of(net.module, (2, 8, 8), False)
-    assert (back.null_label, back.image, back.channels, back.learned_variance) == (3, 1, 2, True)
+    assert (back.null_label, back.condition_channels, back.channels, back.learned_variance) == (3, 1, 2, True)
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,11 @@ def test_the_weight_is_said_as_lcm_says_it():
 def test_a_network_of_two_times_begins_as_it_was(kind):
     net, cond = of(kind)
     student = net.with_second_time()
-    assert (student.null_label, student.image, student.channels) == (net.null_label, net.image, 4)
+    assert (student.null_label, student.condition_channels, student.channels) == (
+        net.null_label,
+        net.condition_channels,
+        4,
+    )
     assert (student.module.config.in_channels - net.module.config.in_channels == 16) == (kind == "labels")
     for s in (S, T, None):
         torch.testing.assert_close(student(X, T, s, cond), net(X, T, None, cond), rtol=0, atol=1e-5)
@@ -78,7 +82,11 @@ def test_a_stored_student_is_told_from_its_settings(kind, tmp_path):
     student = net.with_second_time().with_guidance()
     student.module.save_pretrained(tmp_path)
     back = TextUNet.of(UNet2DConditionModel.from_pretrained(tmp_path), (4, 8, 8), True).eval()
-    assert (back.jumps, back.image, back.null_label) == (student.jumps, net.image, net.null_label)
+    assert (back.jumps, back.condition_channels, back.null_label) == (
+        student.jumps,
+        net.condition_channels,
+        net.null_label,
+    )
     assert torch.equal(back(X, T, S, cond), student(X, T, S, cond))
 
 

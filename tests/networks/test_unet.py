@@ -47,12 +47,12 @@ def test_an_image_is_told_from_planes(image, classes):
         (net.with_second_time().with_guidance(), True, True),
         (net.with_guidance().with_second_time(), True, True),
     ):
-        assert (student.image, student.channels, student.learned_variance) == (image, 2, False)
+        assert (student.condition_channels, student.channels, student.learned_variance) == (image, 2, False)
         torch.testing.assert_close(student(x, t, s, cond), net(x, t, None, cond), rtol=0, atol=1e-5)
         for p in student.parameters():
             torch.nn.init.normal_(p, std=0.3)
         back = UNet.of(student.module, (2, 8, 8), guided)
-        assert (back.image, back.jumps or back.embedded) == (image, two)
+        assert (back.condition_channels, back.jumps or back.embedded) == (image, two)
         assert torch.equal(back(x, t, s, cond), student(x, t, s, cond))
         others = {"image": cond["image"].flip(0), "guidance": cond["guidance"] + guided}
         for changed in ({"image": others["image"]}, {"guidance": others["guidance"]} if guided else {}):

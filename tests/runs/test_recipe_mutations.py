@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastdiff.core.denoiser import ROWS, TIME_INPUTS
 from fastdiff.core.errors import FastdiffError
+from fastdiff.core.prediction import ROWS, TIME_INPUTS
 from fastdiff.core.schedule import SCHEDULES
 from fastdiff.data.toys import TOYS
 from fastdiff.methods import METHODS

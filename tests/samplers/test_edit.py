@@ -40,7 +40,7 @@ MASK = f64([1.0, 0.0])
 
 
 def walk(sampler, denoise, x, times):
-    noise = {"randn": drawing()} if SAMPLERS[sampler].traits["noise"] != "none" else {}
+    noise = {"randn": drawing()} if SAMPLERS[sampler].traits.noise != "none" else {}
     *_, state = SAMPLERS[sampler](denoise, x, times, **noise)
     return state
 

@@ -6,9 +6,10 @@ from itertools import pairwise
 import pytest
 import torch
 
+from fastdiff.core.broadcast import like
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
-from fastdiff.core.schedule import DDPM, SCHEDULES, Cosine, Karras, Sigmoid, like
+from fastdiff.core.schedule import DDPM, SCHEDULES, Cosine, Karras, Sigmoid
 from fastdiff.samplers import time_grid
 from tests.helpers.tensors import f64
 from tests.helpers.walks import mixture, noise, reused, schedules, variances, walk

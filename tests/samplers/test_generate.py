@@ -4,13 +4,15 @@ import pytest
 import torch
 from torch import nn
 
-from fastdiff.core.denoiser import Denoiser, Sampling
+from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.sampling import Sampling
 from fastdiff.core.schedule import SCHEDULES, Cosine, Karras, Sigmoid, Trig
 from fastdiff.networks import mlp, unet
 from fastdiff.networks.inference import tune
 from fastdiff.networks.oracle import GaussianMixture
 from fastdiff.samplers import SAMPLERS, State, time_grid
 from fastdiff.samplers.generate import generate, sample
+from fastdiff.samplers.plan import SamplingPlan
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +23,8 @@ def model():
 
 
 def made(model, indices, batch, sampler="ddpm", steps=3, **options):
-    parts = list(generate(model, sampler, time_grid(model.schedule, steps), indices, batch=batch, **options))
+    way = SamplingPlan(sampler, time_grid(model.schedule, steps))
+    parts = list(generate(model, way, indices, batch=batch, **options))
     assert torch.equal(torch.cat([part.indices for part in parts]), indices)
     assert [len(part.x) for part in parts] == [len(chunk) for chunk in indices.split(batch)]
     return torch.cat([part.x for part in parts])
@@ -116,8 +119,7 @@ def test_labels_follow_their_samples(labelled):
 def test_nfe_is_counted_for_each_batch_anew(labelled, sampler, guidance, cost):
     parts = generate(
         labelled,
-        sampler,
-        time_grid(labelled.schedule, 4),
+        SamplingPlan(sampler, time_grid(labelled.schedule, 4)),
         torch.arange(9),
         guidance=guidance,
         batch=4,
@@ -203,7 +205,7 @@ def test_clip_bounds_the_last_prediction(labelled):
 
 def test_samples_can_be_learned_from(oracle):
     """They are ordinary tensors, though no gradient was kept."""
-    [part] = generate(oracle, "ddim", time_grid(oracle.schedule, 2), torch.arange(3))
+    [part] = generate(oracle, SamplingPlan("ddim", time_grid(oracle.schedule, 2)), torch.arange(3))
     x = part.x
     assert not x.requires_grad and not x.is_inference()
     layer = nn.Linear(2, 1)

@@ -3,11 +3,13 @@
 import pytest
 import torch
 
-from fastdiff.core.denoiser import Denoiser, Sampling
+from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
+from fastdiff.core.sampling import Sampling
 from fastdiff.core.schedule import Cosine, Flow, Sigmoid, Trig
 from fastdiff.networks import mlp
-from fastdiff.samplers.generate import check_labels, plan, sample
+from fastdiff.samplers.generate import check_labels, sample
+from fastdiff.samplers.plan import plan
 
 
 @pytest.mark.parametrize(
@@ -51,16 +53,16 @@ def test_a_student_of_one_grid_is_not_sampled_on_another(labelled):
     student = Denoiser(
         labelled.net, Flow(), "velocity", (2,), sampling=Sampling("ddim", "uniform", (4, 2), only=True)
     )
-    assert torch.equal(plan(student, None, 4, "uniform", {})[1], plan(student, None, 4, None, {})[1])
+    assert torch.equal(plan(student, None, 4, "uniform").times, plan(student, None, 4, None).times)
     with pytest.raises(FastdiffError, match="trained for the uniform grid alone, not for spacing karras"):
-        plan(student, None, 4, "karras", {})
+        plan(student, None, 4, "karras")
 
 
 def test_times_that_were_found_belong_to_their_sampler(oracle):
     oracle.sampling = Sampling("consistency", "uniform", (1, 2)).with_times([1.0, 0.9])
-    assert plan(oracle, None, 2, None, {})[1].tolist() == [1.0, 0.9, 0.0]
-    assert plan(oracle, "ddim", 2, None, {})[1].tolist() == [1.0, 0.5, 0.0]
-    assert plan(oracle, None, 2, "quadratic", {})[1].tolist() == [1.0, 0.25, 0.0]
+    assert plan(oracle, None, 2, None).times.tolist() == [1.0, 0.9, 0.0]
+    assert plan(oracle, "ddim", 2, None).times.tolist() == [1.0, 0.5, 0.0]
+    assert plan(oracle, None, 2, "quadratic").times.tolist() == [1.0, 0.25, 0.0]
 
 
 def test_a_grid_that_stops_early_ends_in_a_clean_prediction(oracle):
@@ -83,8 +85,8 @@ def test_a_student_of_two_times_is_not_asked_for_slopes(labelled):
         with pytest.raises(
             FastdiffError, match=f"sampler {sampler} needs the slope at a time, .* choose from ddim, "
         ):
-            plan(student, sampler, 2, None, {})
-    assert plan(student, "ddim", 2, None, {})[0] == "ddim"
+            plan(student, sampler, 2, None)
+    assert plan(student, "ddim", 2, None).sampler == "ddim"
 
 
 def test_a_student_of_one_step_count_is_not_sampled_at_another(labelled):
@@ -93,9 +95,9 @@ def test_a_student_of_one_step_count_is_not_sampled_at_another(labelled):
     )
     for sampler, steps in (("ddim", 3), ("heun", 4), (None, 1)):
         with pytest.raises(FastdiffError, match="this model was trained for ddim at 4 or 2 steps, not for"):
-            plan(student, sampler, steps, None, {})
+            plan(student, sampler, steps, None)
     for steps, wanted in ((None, 4), (4, 4), (2, 2)):
-        name, times, options = plan(student, None, steps, None, {})
+        name, times, options = plan(student, None, steps, None)
         assert (name, len(times) - 1, options) == ("ddim", wanted, {})
 
 

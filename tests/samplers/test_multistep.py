@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from fastdiff.core.denoiser import Prediction
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.guidance import Guided
+from fastdiff.core.prediction import Prediction
 from fastdiff.core.schedule import SCHEDULES, VP, Cosine, Flow, Karras
 from fastdiff.samplers import SAMPLERS, time_grid
 from tests.helpers.tensors import f64

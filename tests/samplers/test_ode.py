@@ -5,8 +5,9 @@ from itertools import pairwise
 import pytest
 import torch
 
+from fastdiff.core.broadcast import like
 from fastdiff.core.denoiser import Denoiser
-from fastdiff.core.schedule import DDPM, Flow, Karras, like
+from fastdiff.core.schedule import DDPM, Flow, Karras
 from fastdiff.samplers import time_grid
 from tests.helpers.diffusers_schedulers import exact, on_our_grid
 from tests.helpers.tensors import f64

@@ -82,7 +82,7 @@ def test_heun_keeps_its_order_into_the_data():
 @schedules
 @pytest.mark.parametrize(
     "sampler",
-    [name for name, f in SAMPLERS.items() if f.traits["noise"] == "none" and name not in (*RATES, *ADAPTIVE)],
+    [name for name, f in SAMPLERS.items() if f.traits.noise == "none" and name not in (*RATES, *ADAPTIVE)],
 )
 def test_the_ode_of_a_gaussian_is_a_straight_rescaling(sampler, schedule):
     mean, std = 0.6, 0.4

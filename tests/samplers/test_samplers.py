@@ -36,7 +36,7 @@ def test_few_steps_are_finite_and_counted(sampler, spacing, schedule):
             state.t.device.type == "cpu" and state.t.dtype == torch.float64 and not state.t.ndim
             for state in states
         )
-        each = SAMPLERS[sampler].traits["nfe"]
+        each = SAMPLERS[sampler].traits.nfe
         assert denoise.nfe == steps if each == "1" else denoise.nfe >= steps
 
 
@@ -76,8 +76,8 @@ def test_float32_in_float32_out_and_the_noise_is_left_alone(sampler):
 def test_states_say_what_was_predicted(sampler, schedule):
     """State.x0 is the prediction at the time before, of a multistep solver too."""
     if (
-        SAMPLERS[sampler].traits["nfe"] not in ("1", "2, the last 1")
-        and SAMPLERS[sampler].traits["noise"] != "none"
+        SAMPLERS[sampler].traits.nfe not in ("1", "2, the last 1")
+        and SAMPLERS[sampler].traits.noise != "none"
     ):
         pytest.skip("what it predicts last is of a state that it moved on the way")
     model, times = mixture(schedule), time_grid(schedule, 6, "karras")

@@ -8,9 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from fastdiff.core.denoiser import Denoiser, Sampling, ratio_of
+from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
+from fastdiff.core.prediction import ratio_of
 from fastdiff.core.rng import SampleRng
+from fastdiff.core.sampling import Sampling
 from fastdiff.core.schedule import SCHEDULES, Cosine, Flow, Karras, Trig
 from fastdiff.io.export.model import export
 from fastdiff.io.load import about, load, record_times
@@ -18,6 +20,7 @@ from fastdiff.networks import mlp
 from fastdiff.networks.oracle import GaussianMixture, PosteriorMean
 from fastdiff.samplers import time_grid
 from fastdiff.samplers.generate import generate
+from fastdiff.samplers.plan import SamplingPlan
 from fastdiff.samplers.time_search import search_times
 
 CENTRES, STDS = (
@@ -67,7 +70,9 @@ def energy(x, reference=data()):  # noqa: B008
 
 
 def value_of(model, times, n, sampler="consistency", metric=energy):
-    return metric(torch.cat([part.x for part in generate(model, sampler, times, torch.arange(n))]))
+    return metric(
+        torch.cat([part.x for part in generate(model, SamplingPlan(sampler, times), torch.arange(n))])
+    )
 
 
 @pytest.mark.parametrize("schedule", [Cosine(), Flow(), Karras(), Trig(sigma_data=0.5)], ids=repr)

@@ -22,7 +22,8 @@ from fastdiff.networks import mlp
 from fastdiff.runs import recipe
 from fastdiff.runs import run as stages
 from fastdiff.samplers import SAMPLERS
-from fastdiff.samplers.generate import generate, plan, sample
+from fastdiff.samplers.generate import generate, sample
+from fastdiff.samplers.plan import SamplingPlan, plan
 from fastdiff.training import pairs
 from fastdiff.training.pairs import FILE, STREAM
 from tests.helpers.oracles import named
@@ -47,9 +48,9 @@ def test_a_pair_is_the_noise_and_what_sampling_makes_of_it(tmp_path, schedule):
     wanted = sample(model, "heun", 4, n=700, seed=3 ^ STREAM)
     assert torch.equal(kept.examples, wanted) and kept.examples.dtype == kept.noise.dtype == torch.float32
     seen = []
-    times = plan(model, "heun", 4, None, {})[1]
+    times = plan(model, "heun", 4, None).times
     ask = lambda denoise, x, times: (seen.append(x.clone()), *SAMPLERS["heun"](denoise, x, times))[1:]  # noqa: E731
-    list(generate(model, ask, times, torch.arange(700), seed=3 ^ STREAM, batch=700))
+    list(generate(model, SamplingPlan(ask, times), torch.arange(700), seed=3 ^ STREAM, batch=700))
     torch.testing.assert_close(kept.noise * float(schedule.alpha_sigma(times[0])[1]), seen[0], rtol=0, atol=0)
     assert pairs.about(tmp_path) == {"origin": {"who": "test"}, "nfe": 7 * 700} and os.listdir(tmp_path) == [
         FILE

@@ -45,7 +45,7 @@ def test_samplers_walk_any_shape_to_the_same_place(shape, schedule):
     schedule, size = SCHEDULES[schedule](), int(torch.tensor(shape).prod())
     mean = torch.linspace(-1, 1, size)
     for name, draw in SAMPLERS.items():
-        if "noise" in draw.traits and draw.traits["noise"] != "none":
+        if draw.traits.noise != "none":
             continue
         exact = [
             GaussianMixture(mean.reshape(1, *of), torch.tensor([0.3]), torch.ones(1), schedule)
