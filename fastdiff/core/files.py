@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from .errors import FastdiffError
 
@@ -60,14 +61,16 @@ def write_json(path: Path, data: Any) -> None:
 
 
 @contextmanager
-def atomic_write(path: Path, sync: bool = True) -> Iterator[Path]:
+def atomic_write(path: Path, sync: bool = True, unique: bool = False) -> Iterator[Path]:
     """Yield a scratch path; on exit it replaces `path`, on an error it is removed and `path` stays as it was.
 
     Args:
         path: the file to write.
         sync: force the bytes to the disk before the rename, so that they survive a power failure.
+        unique: give the scratch file a name of its own, as other processes may write `path` at the same time.
     """
-    scratch = path.with_name(f".{path.name}.new")
+    owner = f".{uuid4().hex}" if unique else ""
+    scratch = path.with_name(f".{path.name}{owner}.new")
     try:
         yield scratch
         if sync:

@@ -16,8 +16,6 @@ from .errors import FastdiffError
 from .validation import check_bounds
 
 MAX_ENTRIES = 100_000  # entries of a table
-
-
 Beta = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -62,6 +60,10 @@ class Schedule:
         """Return sigma / (alpha + sigma), the time on flow matching's straight line of the same mixture."""
         alpha, sigma = self.alpha_sigma(t)
         return sigma / (alpha + sigma)
+
+    def time_of_flow(self, u: Tensor) -> Tensor:
+        """Return the time at which `straight` is u, from 0 to t_max."""
+        return self.time_of(u / (1 - u)).clamp(0, self.t_max)
 
     def levels(self, times: Tensor) -> list[tuple[float, float]]:
         """Return (alpha, sigma) at each time of a grid as numbers, for a sampler's coefficients."""

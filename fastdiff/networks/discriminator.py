@@ -1,4 +1,4 @@
-"""Discriminators: heads on what the modules of a network put out, by their names, or on a trunk of their own."""
+"""Discriminators: heads on the outputs of a network's modules, or on a trunk of their own."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -6,20 +6,25 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ..core.broadcast import like
 from ..core.denoiser import Cond, Denoiser
 from ..core.errors import FastdiffError
 
-SMALL = 4  # a side of an image that is not halved further
-BLOCKS = ("transformer_blocks", "blocks")  # of networks without a middle block: their lists of blocks
+SMALL = 4  # pixels; a side of this length is not halved further
+BLOCKS = ("transformer_blocks", "blocks")  # names of the lists of blocks, in networks without a middle block
 
 
 class Critic(nn.Module):
-    """Features [(B, C, ...) or (B, N, C)], as `tapped` collects them -> logits (B, heads): above 0 for real.
+    """Heads on features (B, places, C), as `tapped` collects them, to logits (B, heads): above 0 for real.
 
-    A head is a layer norm and two layers on every place of a feature; its logit is their mean. kinds: of
-    samples that are judged each among its own; forward is told the kind (B,) of each.
+    A head is a layer norm and two layers on every place of a feature; its logit is the mean over places.
+
+    Args:
+        widths: channels of each feature.
+        hidden: width of the heads.
+        kinds: number of kinds of samples, each with logits of its own; forward takes the kind (B,) of each.
     """
 
     def __init__(self, widths: list[int], hidden: int = 128, kinds: int = 1) -> None:
@@ -29,20 +34,29 @@ class Critic(nn.Module):
             for width in widths
         )
 
+    @override
     def forward(self, features: list[Tensor], kind: Tensor | None = None) -> Tensor:
-        own = self.heads[0][1].weight.dtype  # a teacher's features may be in half of it
+        dtype = self.heads[0][1].weight.dtype  # a teacher's features may be of half precision
         pairs = zip(self.heads, features, strict=True)
-        logits = torch.stack([head(feature.to(own)).mean(1) for head, feature in pairs], 1)
-        return (
-            logits[..., 0] if kind is None else logits[torch.arange(len(kind), device=kind.device), :, kind]
-        )
+        logits = torch.stack([head(feature.to(dtype)).mean(1) for head, feature in pairs], 1)
+        if kind is None:
+            return logits[..., 0]
+        return logits[torch.arange(len(kind), device=kind.device), :, kind]
 
 
 class Discriminator(nn.Module):
-    """Samples [(B, C, H, W) or (B, D)], and their classes where there are -> logits (B, 1): a critic with a trunk.
+    """A critic with a trunk: samples [(B, C, H, W) or (B, D)] and their classes to logits (B, 1).
 
-    Convolutions halve images to 4 x 4 or less, of which the head sees all places at once; vectors pass an
-    MLP.
+    Convolutions halve images to 4 x 4 or less, and the head takes all places of these at once; vectors go
+    through an MLP.
+
+    Args:
+        shape: of one sample.
+        classes: number of classes, 0 for none.
+        hidden: width of its layers.
+
+    Raises:
+        FastdiffError: for samples that are neither images nor vectors.
     """
 
     def __init__(self, shape: tuple[int, ...], classes: int = 0, hidden: int = 128) -> None:
@@ -62,6 +76,7 @@ class Discriminator(nn.Module):
         self.rest = nn.Sequential(*layers, nn.SiLU(), nn.Flatten())
         self.critic = Critic([hidden * math.prod(sides)], hidden)
 
+    @override
     def forward(self, samples: list[Tensor], cond: Cond = None) -> Tensor:
         h = self.first(samples[0])
         if self.label is not None and "label" in (cond or ()):
@@ -70,7 +85,15 @@ class Discriminator(nn.Module):
 
 
 def critic_on(model: Denoiser, names: tuple[str, ...], hidden: int, views: int = 1, kinds: int = 1) -> Critic:
-    """A fresh one for the features of a model's network; views: of so many samples at once, channel beside channel."""
+    """Return a fresh critic for the features of a model's network.
+
+    Args:
+        model: the model.
+        names: names of the network's modules; none for the middle one.
+        hidden: width of the heads.
+        views: number of samples whose features are concatenated in channels.
+        kinds: see Critic.
+    """
     with torch.no_grad(), tapped(model, names) as features:
         x = torch.zeros(1, *model.shape, device=model.device)
         t = torch.tensor(model.schedule.t_max / 2, dtype=torch.float64)
@@ -79,51 +102,67 @@ def critic_on(model: Denoiser, names: tuple[str, ...], hidden: int, views: int =
 
 
 def empty(model: Denoiser, x: Tensor) -> dict[str, Tensor] | None:
-    """Some condition for x that the network takes."""
-    channels = model.condition_channels
-    cond = {"label": torch.zeros(len(x), dtype=torch.long, device=x.device)} if model.classes else {}
-    return (cond | ({"image": x.new_zeros(len(x), channels, *x.shape[2:])} if channels else {})) or None
+    """Return a condition for x (B, ...) that the network takes, of zeros; None if it takes none."""
+    cond = {}
+    if model.classes:
+        cond["label"] = torch.zeros(len(x), dtype=torch.long, device=x.device)
+    if model.condition_channels:
+        cond["image"] = x.new_zeros(len(x), model.condition_channels, *x.shape[2:])
+    return cond or None
 
 
 @contextmanager
 def tapped(model: Denoiser, names: tuple[str, ...] = ()) -> Iterator[list[Tensor]]:
-    """Inside, every pass through a model leaves there what the named modules of its network put out: (B, places, C) each.
+    """Collect the outputs of modules of a model's network: every forward pass inside fills the list anew.
 
-    No names: the middle one. Raises FastdiffError where there is no such module.
+    Args:
+        model: the model.
+        names: names of the network's modules; none for the middle one.
+
+    Yields:
+        The features, (B, places, C) each.
+
+    Raises:
+        FastdiffError: for a module that does not exist.
     """
     names = names or (middle(model.net),)
-    found: list[Tensor] = [torch.empty(0)] * len(names)
+    features: list[Tensor] = [torch.empty(0)] * len(names)
 
-    def keep(place: int) -> Callable:
+    def keep(place: int) -> Callable[..., None]:
         def hook(_: nn.Module, inputs: tuple, output: Tensor | tuple) -> None:
-            found[place] = tokens(output, len(model.shape))
+            features[place] = tokens(output, len(model.shape))
 
         return hook
 
     hooks = [named(model.net, name).register_forward_hook(keep(place)) for place, name in enumerate(names)]
     try:
-        yield found
+        yield features
     finally:
         for hook in hooks:
             hook.remove()
 
 
 def tokens(output: Tensor | tuple, rank: int = 3) -> Tensor:
-    """What a module puts out as (B, places, C); of a tuple the last tensor, which is the image's where text is another.
+    """Return a module's output as (B, places, C).
 
-    rank: of a sample, 3 of an image. What is laid out as samples are has its channels first, (B, C, ...).
+    Args:
+        output: the output; of a tuple the last tensor, which is the image's where another is the text's.
+        rank: dimensions of a sample, 3 of an image. An output of the layout of samples has its channels
+            first, (B, C, ...).
     """
     x = output if isinstance(output, Tensor) else [part for part in output if isinstance(part, Tensor)][-1]
-    return x[:, None] if x.ndim == 2 else x.flatten(2).transpose(1, 2) if x.ndim in (4, 5, rank + 1) else x
+    if x.ndim == 2:
+        return x[:, None]
+    return x.flatten(2).transpose(1, 2) if x.ndim in (4, 5, rank + 1) else x
 
 
 def apart(features: list[Tensor], count: int) -> list[list[Tensor]]:
-    """The features of each of so many batches that passed a network in a row."""
+    """Return the features of each of `count` batches that went through a network as one."""
     return [list(part) for part in zip(*(feature.chunk(count) for feature in features), strict=True)]
 
 
 def named(net: nn.Module, name: str) -> nn.Module:
-    """A network's module by its name."""
+    """Return a network's module by its name; FastdiffError if it has no such module."""
     try:
         return net.get_submodule(name)
     except AttributeError:
@@ -135,7 +174,7 @@ def named(net: nn.Module, name: str) -> nn.Module:
 
 
 def middle(net: nn.Module) -> str:
-    """The name of the module half way through a network."""
+    """Return the name of the module half way through a network; FastdiffError if its blocks are unknown."""
     prefix, module = ("module.", net.module) if hasattr(net, "module") else ("", net)
     if getattr(module, "mid_block", None) is not None:
         return f"{prefix}mid_block"

@@ -1,25 +1,29 @@
 """diffusers' DiTTransformer2DModel, the transformer of Peebles & Xie 2023, behind net(x, t, s, cond)."""
 
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 import torch
 from diffusers import DiTTransformer2DModel
 from pydantic import Field
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ..core.denoiser import Cond
 from ..core.errors import FastdiffError
-from .backbone import PLANES, Backbone
+from .backbone import EMBEDDING_CHANNELS, Backbone
 
 
 class DiT(Backbone):
-    """Square images or latents (B, C, N, N). The class after the last is the null class of guidance.
+    """A DiTTransformer2DModel for square images or latents (B, C, N, N).
 
-    A network without labels has no class but that one. t - s and the weight of guidance are said by planes.
-    The module would drop labels itself, in every block others; here they are the method's to drop.
+    The class after the last is the null class of guidance; a network without labels has no class but that
+    one. t - s and the guidance weight have input channels. The module's own dropping of labels, which drops
+    different ones in every block, is turned off: methods drop them.
     """
 
-    kind, folder, stem = "dit", "transformer", "pos_embed.proj"
+    kind: ClassVar[str | None] = "dit"
+    folder: ClassVar[str | None] = "transformer"
+    stem: ClassVar[str] = "pos_embed.proj"
 
     def __init__(
         self, module: DiTTransformer2DModel, channels: int | None = None, guided: bool = False
@@ -29,26 +33,28 @@ class DiT(Backbone):
             block.norm1.emb.class_embedder.dropout_prob = 0.0
 
     @classmethod
+    @override
     def of(cls, module: DiTTransformer2DModel, shape: tuple[int, ...], guided: bool) -> Self:
-        """A stored module for samples of a shape; ValueError where it is one of others."""
         patch = module.config.patch_size
         if len(set(shape[1:])) > 1 or any(n % patch for n in shape[1:]):
             raise ValueError(f"patches of {patch} x {patch}: it makes no samples of shape {tuple(shape)}")
         return super().of(module, shape, guided)
 
     @property
+    @override
     def null_label(self) -> int | None:
-        """The class that stands for no class; None where the network takes no labels."""
         return self.module.config.num_embeds_ada_norm or None
 
+    @override
     def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, cond: Cond = None) -> Tensor:
         labels = self.labels(x, cond)
-        labels = torch.zeros(len(x), dtype=torch.long, device=x.device) if labels is None else labels
+        if labels is None:
+            labels = torch.zeros(len(x), dtype=torch.long, device=x.device)
         return self.module(self.inputs(x, t, s, cond), t, class_labels=labels, return_dict=False)[0]
 
-    def spoken(self, x: str, t: str, told: dict[str, str]) -> str:
-        """The module's call in a script without fastdiff."""
-        return super().spoken(x, t, {"label": "torch.zeros(len(x), dtype=torch.long)"} | told)
+    @override
+    def spoken(self, x: str, t: str, conditions: dict[str, str]) -> str:
+        return super().spoken(x, t, {"label": "torch.zeros(len(x), dtype=torch.long)"} | conditions)
 
 
 def dit(
@@ -60,12 +66,25 @@ def dit(
     heads: Annotated[int, Field(ge=1)] = 6,
     patch: Annotated[int, Field(ge=1)] = 2,
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
-    image: Annotated[int, Field(ge=0, lt=PLANES)] = 0,
+    image: Annotated[int, Field(ge=0, lt=EMBEDDING_CHANNELS)] = 0,
     learned_variance: bool = False,
 ) -> DiT:
-    """A fresh DiTTransformer2DModel of `depth` blocks. patch: the side of the squares of pixels that it attends among;
-    image: channels of an image that x is conditioned on; learned_variance: twice the output channels, for the
-    variance of a reverse step."""
+    """A fresh DiTTransformer2DModel (Peebles & Xie 2023).
+
+    Args:
+        shape: of one image, (C, N, N).
+        classes: number of classes, 0 for none.
+        depth: number of blocks.
+        width: channels of a token.
+        heads: attention heads.
+        patch: side of the squares of pixels that are one token.
+        dropout: probability of dropout.
+        image: channels of an image that x is conditioned on.
+        learned_variance: twice the output channels, for the variance of a reverse step.
+
+    Raises:
+        FastdiffError: for images that are not square, and settings that do not fit them or each other.
+    """
     if len(shape) != 3 or shape[1] != shape[2]:
         raise FastdiffError(
             f"dit expects square images (C, N, N), the data have shape {shape}; use unet or mlp"
@@ -92,7 +111,7 @@ def dit(
 
 
 def draw(module: DiTTransformer2DModel) -> None:
-    """Weights as in the paper: embeddings small, and every block and the output begin at zero."""
+    """Draw weights as in the paper: small embeddings, and zero for the output and the gate of every block."""
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
             nn.init.xavier_uniform_(layer.weight)

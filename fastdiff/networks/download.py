@@ -1,4 +1,4 @@
-"""Files of public weights: in torch's cache, under their own names, fetched when they are missing."""
+"""Files of public weights: in torch's cache under their own names, downloaded if they are missing."""
 
 import socket
 from collections.abc import Iterator
@@ -11,8 +11,18 @@ import torch
 from ..core.errors import FastdiffError
 
 
-def cached(url: str, file: str, what: str, setting: str) -> Path:
-    """A file in torch's cache. what, setting: whose weights they are and which setting names a copy, for the complaint."""
+def cached(url: str, file: str, owner: str, setting: str) -> Path:
+    """Return the path of a file in torch's cache; download it if it is missing.
+
+    Args:
+        url: address of the file.
+        file: its name in the cache.
+        owner: the network whose weights they are, for the error.
+        setting: the setting that names a copy of them, for the error.
+
+    Raises:
+        FastdiffError: if it cannot be downloaded.
+    """
     path = Path(torch.hub.get_dir()) / "checkpoints" / file
     if not path.is_file():
         try:
@@ -21,7 +31,7 @@ def cached(url: str, file: str, what: str, setting: str) -> Path:
                 torch.hub.download_url_to_file(url, path, progress=False)
         except (OSError, HTTPException):  # no network, a timeout, a full disk, a proxy's odd answer
             raise FastdiffError(
-                f"the weights of {what} cannot be fetched: put {file} into $TORCH_HOME/hub/checkpoints "
+                f"the weights of {owner} cannot be fetched: put {file} into $TORCH_HOME/hub/checkpoints "
                 f"({path.parent}) or say {setting}"
             ) from None
     return path
@@ -29,7 +39,7 @@ def cached(url: str, file: str, what: str, setting: str) -> Path:
 
 @contextmanager
 def socket_timeout(seconds: float) -> Iterator[None]:
-    """New sockets give up after so long."""
+    """Set the timeout of sockets that are created inside."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:

@@ -1,5 +1,6 @@
 """Ways to run a network faster that keep what it computes: lower precision, memory layout, compilation."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -15,10 +16,20 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 def tune(
     model: Denoiser, precision: Precision = "no", channels_last: bool = False, compile: bool = False
 ) -> Denoiser:
-    """The same model, its network made faster in place; the state between evaluations stays float32.
+    """Make a model's network faster, in place; the samples between evaluations stay float32.
 
-    precision: of the network's autocast. channels_last: for convolutions. compile: torch.compile, with CUDA
-    graphs on a GPU; the first evaluation of each batch size then takes a minute.
+    Args:
+        model: the model, whose network is changed.
+        precision: precision of the network's autocast, "no" for none.
+        channels_last: lay out convolutions with the channels last in memory.
+        compile: use torch.compile, with CUDA graphs on a GPU; the first evaluation of each batch size then
+            takes a minute.
+
+    Returns:
+        The same model.
+
+    Raises:
+        FastdiffError: for an unknown precision.
     """
     net = model.net
     if precision not in ("no", *DTYPES):
@@ -30,12 +41,12 @@ def tune(
     if compile:
         gpu = model.device.type == "cuda"
         forward = torch.compile(net.forward, mode="reduce-overhead" if gpu else "default")
-        net.forward = owned(forward) if gpu else forward
+        net.forward = with_own_output(forward) if gpu else forward
     return model
 
 
-def owned(forward):
-    """A CUDA graph writes every output to the same memory: keep each as a tensor of its own."""
+def with_own_output(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Return a function that copies each output: a CUDA graph writes all of them to the same memory."""
 
     def run(*inputs: Tensor) -> Tensor:
         torch.compiler.cudagraph_mark_step_begin()

@@ -1,4 +1,4 @@
-"""Low-rank adapters (Hu et al. 2022): what a student learns beside its first weights, which stay as they are."""
+"""Low-rank adapters (Hu et al. 2022): trained weights next to a student's first ones, which stay frozen."""
 
 from copy import copy, deepcopy
 from importlib.util import find_spec
@@ -15,10 +15,10 @@ from ..core.errors import FastdiffError
 from ..core.validation import Strict, suggestion
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
-# What is adapted where nothing is named, by the kind of network; attention in all others.
+# Layers that are adapted by default, by the kind of network; attention in all others.
 TARGETS = {"unet": (*ATTENTION, "conv1", "conv2", "conv_shortcut", "time_emb_proj"), "mlp": ("blocks",)}
 ADAPTABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-# Pipelines whose load_lora_weights takes an adapter of a kind of network.
+# Pipelines whose load_lora_weights takes an adapter, by the kind of network.
 PIPELINES = {
     "text_unet": "StableDiffusionPipeline",
     "sd3": "StableDiffusion3Pipeline",
@@ -27,10 +27,13 @@ PIPELINES = {
 
 
 class Lora(Strict):
-    """A low-rank adapter, the student's only weights that are trained. alpha: what it counts for, rank if not given.
+    """A low-rank adapter, the only weights of the student that are trained.
 
-    targets: parts of the names of the layers it is on, such as to_q; if none are given, attention, of unet
-    convolutions too.
+    Args:
+        rank: rank of the adapter.
+        alpha: its scale times the rank; None for the rank.
+        targets: parts of the names of the layers that it is on, such as to_q; none for attention, of unet
+            convolutions too.
     """
 
     rank: Annotated[int, Field(ge=1, le=2**16)] = 64
@@ -39,29 +42,39 @@ class Lora(Strict):
 
 
 def installed() -> None:
-    """Refuse adapters where peft is missing."""
+    """Raise FastdiffError if peft is missing."""
     if not find_spec("peft"):
         raise FastdiffError("train.lora needs peft: pip install 'fastdiff[lora]'")
 
 
 def adapt(model: Denoiser, spec: Lora) -> None:
-    """Put an adapter, of which nothing is seen yet, on the model's network; its weights alone are left to be trained."""
+    """Add a zero-initialised adapter to the model's network and freeze all other weights.
+
+    Raises:
+        FastdiffError: if peft is missing, and for targets that name no layer.
+    """
     installed()
     from peft import LoraConfig, inject_adapter_in_model
 
     net = model.net.requires_grad_(False)
-    layers = matching(net.module, spec.targets or TARGETS.get(net.kind, ATTENTION), bool(spec.targets))
-    inject_adapter_in_model(
-        LoraConfig(r=spec.rank, lora_alpha=spec.alpha or spec.rank, target_modules=layers), net.module
-    )
+    targets = spec.targets or TARGETS.get(net.kind, ATTENTION)
+    layers = matching(net.module, targets, every=bool(spec.targets))
+    config = LoraConfig(r=spec.rank, lora_alpha=spec.alpha or spec.rank, target_modules=layers)
+    inject_adapter_in_model(config, net.module)
 
 
-def matching(module: nn.Module, targets: tuple[str, ...], all_of_them: bool) -> list[str]:
-    """The layers in whose dotted name a target is a part, such as to_q, to_out.0 or mid_block."""
+def matching(module: nn.Module, targets: tuple[str, ...], every: bool) -> list[str]:
+    """Return the names of the layers that have a target in their dotted name, such as to_q or mid_block.
+
+    Args:
+        module: a network's module.
+        targets: one or more parts of a dotted name each.
+        every: whether it is an error if any target names no layer, and not only if all do.
+    """
     layers = [name for name, layer in module.named_modules() if isinstance(layer, ADAPTABLE)]
     found = {target: [name for name in layers if f".{target}." in f".{name}."] for target in targets}
     missing = [target for target in targets if not found[target]]
-    if missing and (all_of_them or len(missing) == len(targets)):
+    if missing and (every or len(missing) == len(targets)):
         parts = {part for name in layers for part in name.split(".") if not part.isdigit()}
         raise FastdiffError(
             f"train.lora.targets: no layer of the network is called {missing[0]}"
@@ -71,32 +84,55 @@ def matching(module: nn.Module, targets: tuple[str, ...], all_of_them: bool) -> 
 
 
 def twin(model: Denoiser) -> Denoiser:
-    """A copy that has the weights which are not trained in common with the model, in one memory."""
+    """Return a copy that shares the memory of those weights that are not trained."""
     return deepcopy(model, {id(p): p for p in model.parameters() if not p.requires_grad})
 
 
 def adapted(module: nn.Module) -> bool:
-    """Whether there is an adapter on a network's module."""
+    """Return whether a network's module has an adapter."""
     return hasattr(module, "peft_config")
 
 
 def merged(module: nn.Module) -> nn.Module:
-    """A copy of a network's module with its adapter, where there is one, in its own weights."""
+    """Return a copy of a network's module, with its adapter, if it has one, merged into its own weights."""
     module = deepcopy(module)
-    for name, layer in list(module.named_modules()) if adapted(module) else ():
+    if not adapted(module):
+        return module
+    for name, layer in list(module.named_modules()):
         if hasattr(layer, "base_layer"):
             layer.merge()
             module.set_submodule(name, layer.get_base_layer())
-    module.__dict__.pop("peft_config", None)
+    forget_adapter(module)
     return module
 
 
+def forget_adapter(module: nn.Module) -> None:
+    """Remove the note of an adapter from a module whose adapted layers are gone.
+
+    peft sets `peft_config` on the module that it adapts, and has no inverse of that for a module
+    that is not a PeftModel. With it, `adapted` would still take the module for an adapted one.
+    """
+    del module.peft_config
+
+
 def save(net: nn.Module, folder: Path, dtype: torch.dtype) -> dict[str, Any]:
-    """Write a network's adapter as those read it who load one; its alpha is its rank there. Returns what it is."""
+    """Write a network's adapter into a folder, in the format of the function that loads it.
+
+    The scale is written into the weights, so that alpha is the rank there.
+
+    Args:
+        net: the adapted network.
+        folder: the folder.
+        dtype: of the weights written.
+
+    Returns:
+        Its rank, alpha, number of layers and the function that reads it, as plain data.
+    """
     import diffusers
     from peft import get_peft_model_state_dict
 
-    config, pipeline = net.module.peft_config["default"], PIPELINES.get(net.kind)
+    config = net.module.peft_config["default"]
+    pipeline = PIPELINES.get(net.kind)
     size = {"lora_B": config.lora_alpha / config.r, "lora_A": 1.0}
     layers = {
         name: (value * size[name.split(".")[-2]]).cpu().type(dtype).contiguous()
@@ -106,18 +142,18 @@ def save(net: nn.Module, folder: Path, dtype: torch.dtype) -> dict[str, Any]:
         getattr(diffusers, pipeline).save_lora_weights(folder, **{f"{net.folder}_lora_layers": layers})
     else:
         plain = copy(config)
-        plain.lora_alpha, plain.target_modules = config.r, sorted(config.target_modules)
+        plain.lora_alpha = config.r
+        plain.target_modules = sorted(config.target_modules)
         plain.save_pretrained(str(folder))
         save_file(
             {f"base_model.model.{name}": value for name, value in layers.items()},
             folder / "adapter_model.safetensors",
             {"format": "pt"},
         )
+    reader = f"diffusers {pipeline}.load_lora_weights" if pipeline else "peft PeftModel.from_pretrained"
     return {
         "rank": config.r,
         "alpha": config.lora_alpha,
         "layers": len(config.target_modules),
-        "read_by": f"diffusers {pipeline}.load_lora_weights"
-        if pipeline
-        else "peft PeftModel.from_pretrained",
+        "read_by": reader,
     }

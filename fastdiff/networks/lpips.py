@@ -1,4 +1,4 @@
-"""LPIPS (Zhang et al. 2018): how far two images are apart in the features of VGG16, as torch-fidelity has it."""
+"""LPIPS (Zhang et al. 2018): the distance of two images in the features of VGG16, as in torch-fidelity."""
 
 import pickle
 from functools import lru_cache
@@ -7,12 +7,14 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ..core.errors import FastdiffError
 from .download import cached
 
 # torchvision's VGG16, and the weights of its channels (version 0.1) as torch-fidelity publishes them.
-VGG, CHANNELS = "vgg16-397923af.pth", "weights-vgg16-lpips.pth"
+VGG = "vgg16-397923af.pth"
+CHANNELS = "weights-vgg16-lpips.pth"
 URLS = {
     VGG: f"https://download.pytorch.org/models/{VGG}",
     CHANNELS: f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{CHANNELS}",
@@ -21,15 +23,16 @@ STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # of VGG16: width an
 
 
 class Perceptual(nn.Module):
-    """Two batches of images (B, 1 or 3, H, W) in [-1, 1] -> (B,); a frozen network, through which gradients pass.
+    """A frozen network from two batches of images (B, 1 or 3, H, W) in [-1, 1] to distances (B,).
 
     After every stage the features of a place are scaled to length 1; their squared differences, weighted by
-    channel and averaged over places, are summed over stages.
+    channel and averaged over places, are summed over stages. Gradients pass.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.stages, width = nn.ModuleList(), 3
+        self.stages = nn.ModuleList()
+        width = 3
         for out, count in STAGES:
             layers = [nn.MaxPool2d(2)] if self.stages else []
             for _ in range(count):
@@ -40,6 +43,7 @@ class Perceptual(nn.Module):
         self.register_buffer("mean", torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1))
 
+    @override
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         total = 0.0
         for x, y, weight in zip(self.seen(a), self.seen(b), self.channels, strict=True):
@@ -48,39 +52,49 @@ class Perceptual(nn.Module):
         return total
 
     def seen(self, images: Tensor) -> list[Tensor]:
-        """What its stages make of images (B, 1 or 3, H, W) in [-1, 1]."""
-        x, found = (images - self.mean) / self.std, []  # grey becomes three equal channels
+        """Return the features of images (B, 1 or 3, H, W) in [-1, 1] after every stage."""
+        x = (images - self.mean) / self.std  # grey becomes three equal channels
+        features = []
         for stage in self.stages:
             x = stage(x)
-            found.append(x)
-        return found
+            features.append(x)
+        return features
 
 
 @lru_cache(maxsize=2)
 def open_lpips(folder: str | None, device: torch.device, dtype: torch.dtype) -> Perceptual:
-    """The network with the weights of a folder, or else of torch's cache, where they are fetched to; made once."""
-    net, setting = Perceptual(), f"weights: FOLDER of lpips or vgg16, a folder of {VGG} and {CHANNELS}"
-    at = {
-        file: Path(folder).expanduser() / file if folder else cached(url, file, "lpips", setting)
-        for file, url in URLS.items()
-    }
-    stored = {file: read(path) for file, path in at.items()}
+    """Open the network, once for equal arguments.
+
+    Args:
+        folder: folder of its weights; None for torch's cache, to which they are downloaded if missing.
+        device: device of the network.
+        dtype: of its weights.
+
+    Raises:
+        FastdiffError: if the weights are missing, or something else.
+    """
+    net = Perceptual()
+    setting = f"weights: FOLDER of lpips or vgg16, a folder of {VGG} and {CHANNELS}"
+    paths = {}
+    for file, url in URLS.items():
+        paths[file] = Path(folder).expanduser() / file if folder else cached(url, file, "lpips", setting)
+    stored = {file: load_tensors(path) for file, path in paths.items()}
     try:
         layers = {k.removeprefix("features."): v for k, v in stored[VGG].items() if k.startswith("features.")}
         nn.Sequential(*chain(*net.stages)).load_state_dict(layers)  # numbered as torchvision's
     except (RuntimeError, AttributeError):
-        raise not_weights(at[VGG]) from None
+        raise not_weights(paths[VGG]) from None
     try:
         net.channels.load_state_dict(
             {str(i): stored[CHANNELS][f"lin{i}.model.1.weight"] for i in range(len(STAGES))}
         )
     except (RuntimeError, TypeError, KeyError):
-        raise not_weights(at[CHANNELS]) from None
+        raise not_weights(paths[CHANNELS]) from None
     return net.to(device, dtype).eval().requires_grad_(False)
 
 
-def read(path: Path) -> dict[str, Tensor]:
-    """The plain tensors of a file."""
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Load a file of named tensors, running no code of it; FastdiffError if it is missing or no such file."""
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
@@ -93,5 +107,5 @@ def read(path: Path) -> dict[str, Tensor]:
 
 
 def not_weights(path: Path) -> FastdiffError:
-    """The complaint about a file that holds something else."""
+    """Return the error for a file that holds something else."""
     return FastdiffError(f"{path}: not the weights of lpips; replace or delete it")

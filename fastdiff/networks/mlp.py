@@ -1,27 +1,37 @@
 """A residual MLP for vectors, in diffusers' file format."""
 
 import math
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from pydantic import Field
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ..core.denoiser import Cond
 from ..core.errors import FastdiffError
 from ..core.extra_inputs import told
 from ..core.network import Network
+from .backbone import settings_of
 
 
 class MLP(ModelMixin, Network, ConfigMixin):
-    """Vectors (B, dims); the time enters every block through sines and cosines.
+    """A residual MLP for vectors (B, dims); every block takes an embedding of the time.
 
-    So does t - s of one of two times, and the weight of guidance of one that is told it (guided).
+    Args:
+        dims: numbers of a vector.
+        width: width of the blocks.
+        depth: number of blocks.
+        classes: number of classes, 0 for none; the null class comes after them.
+        learned_variance: twice the outputs, for the variance of a reverse step.
+        two_times: whether it takes t - s too.
+        guided: whether it takes a guidance weight too.
     """
 
-    kind = folder = "mlp"
+    kind: ClassVar[str | None] = "mlp"
+    folder: ClassVar[str | None] = "mlp"
 
     @register_to_config
     def __init__(
@@ -39,22 +49,21 @@ class MLP(ModelMixin, Network, ConfigMixin):
         self.gap = from_waves(width) if two_times else None
         self.guidance = from_waves(width) if guided else None
         self.label = nn.Embedding(classes + 1, width) if classes else None
-        self.first, self.last = (
-            nn.Linear(dims, width),
-            nn.Linear(width, dims * (2 if learned_variance else 1)),
-        )
+        self.first = nn.Linear(dims, width)
+        self.last = nn.Linear(width, dims * (2 if learned_variance else 1))
         self.blocks = nn.ModuleList(
             nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
             for _ in range(depth)
         )
         nn.init.zeros_(self.last.weight)
-        for added in filter(None, (self.gap, self.guidance)):
-            nn.init.zeros_(added[-1].weight)
-            nn.init.zeros_(added[-1].bias)
+        for added in (self.gap, self.guidance):
+            if added is not None:
+                nn.init.zeros_(added[-1].weight)
+                nn.init.zeros_(added[-1].bias)
 
     @classmethod
     def of(cls, module: "MLP", shape: tuple[int, ...], guided: bool) -> "MLP":
-        """A stored module for samples of a shape; ValueError where it is one of others."""
+        """Return a stored module for samples of a shape; ValueError if it makes samples of another."""
         if (module.config.dims,) != tuple(shape) or module.config.guided != guided:
             raise ValueError(
                 f"an MLP of {module.config.dims} dimensions, guided {module.config.guided}, makes no samples "
@@ -63,17 +72,19 @@ class MLP(ModelMixin, Network, ConfigMixin):
         return module
 
     @property
+    @override
     def null_label(self) -> int | None:
-        """The class that stands for no class; None where the network takes no labels."""
         return self.config.classes or None
 
     @property
+    @override
     def learned_variance(self) -> bool:
-        """Whether the second half of its output is the variance of a reverse step."""
         return self.config.learned_variance
 
+    @override
     def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, cond: Cond = None) -> Tensor:
-        h, embedding = self.first(x), self.time(self.waves(t).to(x))
+        h = self.first(x)
+        embedding = self.time(self.waves(t).to(x))
         if self.gap is not None:
             embedding = embedding + self.gap(self.waves(t - (t if s is None else s)).to(x))
         if self.guidance is not None:
@@ -86,34 +97,32 @@ class MLP(ModelMixin, Network, ConfigMixin):
         return self.last(h)
 
     def waves(self, t: Tensor) -> Tensor:
-        """Sines and cosines (B, 64) of a time."""
+        """Return sines and cosines (B, 64) of a time (B,)."""
         angles = t[:, None] * (torch.linspace(0, math.log(1000), 32, device=t.device).exp() / 1000)
         return torch.cat([angles.sin(), angles.cos()], 1)
 
+    @override
     def with_second_time(self) -> "MLP":
-        """A copy that also sees s; until it is trained it does what this one does."""
         return self.extended(two_times=True)
 
+    @override
     def with_guidance(self) -> "MLP":
-        """A copy that is also told a weight of guidance; until it is trained it does what this one does."""
         return self.extended(guided=True)
 
-    def extended(self, **more: bool) -> "MLP":
-        """A copy with one more input."""
-        config = {
-            k: v for k, v in self.config.items() if not k.startswith("_")
-        }  # the others are diffusers' notes
-        net = MLP(**config | more).to(self.device).type(self.dtype)
+    def extended(self, **change: Any) -> "MLP":
+        """Return a copy with one more input, which has no effect yet; change: the setting that adds it."""
+        net = MLP(**settings_of(self) | change).to(self.device).type(self.dtype)
         net.load_state_dict(net.state_dict() | self.state_dict())
         return net.train(self.training)
 
     @property
     def module(self) -> "MLP":
+        """The module that is stored: the network itself, where others wrap one of diffusers."""
         return self
 
 
 def from_waves(width: int) -> nn.Sequential:
-    """What is made of the 64 sines and cosines of a number."""
+    """Return the layers that embed the 64 sines and cosines of a number."""
     return nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width))
 
 
@@ -125,7 +134,18 @@ def mlp(
     depth: Annotated[int, Field(ge=0, le=1000)] = 3,
     learned_variance: bool = False,
 ) -> MLP:
-    """A fresh MLP of `depth` residual blocks; learned_variance: twice the outputs, for the variance of a reverse step."""
+    """A fresh residual MLP for vectors.
+
+    Args:
+        shape: of one vector, (D,).
+        classes: number of classes, 0 for none.
+        width: width of the blocks.
+        depth: number of blocks.
+        learned_variance: twice the outputs, for the variance of a reverse step.
+
+    Raises:
+        FastdiffError: for samples that are no vectors.
+    """
     if len(shape) != 1:
         raise FastdiffError(f"mlp expects vectors (D,), the data have shape {shape}; use unet")
     return MLP(shape[0], width, depth, classes, learned_variance)

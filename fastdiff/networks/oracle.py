@@ -1,26 +1,33 @@
 """Closed-form teachers: the exact denoiser of a Gaussian mixture, and of a finite set of points."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from typing_extensions import override
 
 from ..core.broadcast import like
 from ..core.denoiser import Cond, Denoiser
+from ..core.network import Network
 from ..core.schedule import Schedule
 
 
-class PosteriorMean(nn.Module):
-    """E[x0 | x_t] for x0 ~ sum_k weights_k N(means_k, stds_k^2 I)."""
+class PosteriorMean(Network):
+    """The network that computes E[x0 | x_t] for x0 ~ sum_k weights_k N(means_k, stds_k^2 I).
+
+    Args:
+        means: (K, *shape).
+        stds: (K,).
+        weights: (K,), above 0.
+        schedule: of the times.
+    """
 
     def __init__(self, means: Tensor, stds: Tensor, weights: Tensor, schedule: Schedule) -> None:
         super().__init__()
         self.schedule = schedule
-        for name, value in (
-            ("means", means),
-            ("stds", stds),
-            ("log_weights", (weights / weights.sum()).log()),
-        ):
-            self.register_buffer(name, value)
+        self.register_buffer("means", means)
+        self.register_buffer("stds", stds)
+        self.register_buffer("log_weights", (weights / weights.sum()).log())
 
+    @override
     def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, cond: Cond = None) -> Tensor:
         alpha, sigma = (c[:, None] for c in self.schedule.alpha_sigma(t))  # (B, 1)
         means, stds = self.means.to(x.dtype), self.stds.to(x.dtype)
@@ -35,7 +42,14 @@ class PosteriorMean(nn.Module):
 
 
 class GaussianMixture(Denoiser):
-    """Exact model of a mixture: means (K, *shape), stds (K,), weights (K,)."""
+    """The exact model of a Gaussian mixture.
+
+    Args:
+        means: (K, *shape).
+        stds: (K,).
+        weights: (K,), above 0.
+        schedule: of the times.
+    """
 
     def __init__(self, means: Tensor, stds: Tensor, weights: Tensor, schedule: Schedule) -> None:
         net = PosteriorMean(means, stds, weights, schedule)
@@ -43,7 +57,12 @@ class GaussianMixture(Denoiser):
 
 
 class Points(GaussianMixture):
-    """Exact model of a finite data set: data (K, *shape), all equally likely."""
+    """The exact model of a finite data set.
+
+    Args:
+        data: its points (K, *shape), all equally likely.
+        schedule: of the times.
+    """
 
     def __init__(self, data: Tensor, schedule: Schedule) -> None:
         super().__init__(

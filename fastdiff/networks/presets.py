@@ -4,23 +4,32 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from torch import nn
-
+from ..core.network import Network
 from .dit import dit
 from .text_unet import text_unet
 from .unet import unet
 
+Builder = Callable[..., Network]
 
-def preset(builder: Callable[..., nn.Module], said: str, **keywords: Any) -> Callable[..., nn.Module]:
-    """The builder with other defaults; said: what it is."""
+
+def preset(builder: Builder, description: str, **keywords: Any) -> Builder:
+    """Return the builder with other defaults, and a description as its docstring."""
     made = partial(builder, **keywords)
-    made.__name__, made.__doc__ = builder.__name__, said
+    made.__name__ = builder.__name__
+    made.__doc__ = description
     return made
 
 
-DIT = "in Peebles & Xie 2023, where all blocks share one embedding of time and class; of diffusers' each has its own:"
+def dit_preset(paper: str, ours: str, depth: int, width: int, heads: int) -> Builder:
+    """Return a preset of DiT with patches of 2 x 2; paper, ours: the numbers of its parameters."""
+    description = (
+        f"{paper} in Peebles & Xie 2023, where all blocks share one embedding of time and class; "
+        f"of diffusers' each has its own: {ours}"
+    )
+    return preset(dit, description, depth=depth, width=width, heads=heads, patch=2)
 
-PRESETS: dict[str, Callable[..., nn.Module]] = {
+
+PRESETS: dict[str, Builder] = {
     "ddpm-cifar10": preset(
         unet,
         "35.7M, Ho et al. 2020; its halvings are padded on both sides, the paper's on one.",
@@ -33,8 +42,8 @@ PRESETS: dict[str, Callable[..., nn.Module]] = {
     ),
     "edm-cifar10": preset(
         unet,
-        "57.2M, near the DDPM++ of Karras et al. 2022 (55.7M), which on its way up attends after one block alone, has "
-        "a first convolution of 128 channels, scales its shortcuts and is told of augmentations.",
+        "57.2M, near the DDPM++ of Karras et al. 2022 (55.7M), which on its way up attends after one block "
+        "alone, has a first convolution of 128 channels, scales its shortcuts and takes augmentations.",
         channels=(256, 256, 256),
         layers=4,
         attention=(16,),
@@ -56,10 +65,10 @@ PRESETS: dict[str, Callable[..., nn.Module]] = {
         scale_shift=True,
         resampling="resnet",
     ),
-    "dit-s/2": preset(dit, f"33M {DIT} 39.8M", depth=12, width=384, heads=6, patch=2),
-    "dit-b/2": preset(dit, f"130M {DIT} 147.4M", depth=12, width=768, heads=12, patch=2),
-    "dit-l/2": preset(dit, f"458M {DIT} 511.6M", depth=24, width=1024, heads=16, patch=2),
-    "dit-xl/2": preset(dit, f"675M {DIT} 749.8M", depth=28, width=1152, heads=16, patch=2),
+    "dit-s/2": dit_preset("33M", "39.8M", depth=12, width=384, heads=6),
+    "dit-b/2": dit_preset("130M", "147.4M", depth=12, width=768, heads=12),
+    "dit-l/2": dit_preset("458M", "511.6M", depth=24, width=1024, heads=16),
+    "dit-xl/2": dit_preset("675M", "749.8M", depth=28, width=1152, heads=16),
     "sd15": preset(
         text_unet,
         "860M, the latent network of Stable Diffusion 1.5 (Rombach et al. 2022).",

@@ -1,4 +1,4 @@
-"""Text encoders: prompts to what a network is told of them, by the pipelines' own code."""
+"""Text encoders: prompts to the embeddings that a network takes, by the pipelines' own code."""
 
 import inspect
 from collections.abc import Iterator
@@ -14,8 +14,8 @@ from ..core.errors import FastdiffError, first_line
 from ..core.files import read_json
 from .pretrained import check_weights, digest
 
-# What encode_prompt of a pipeline returns, in order: keys of cond, and the same of no prompt where it makes
-# that too.
+# The values that encode_prompt of a pipeline returns, in order: keys of Cond, and "no" before those of the
+# empty prompt if it returns them too.
 TELLS = {
     "StableDiffusionPipeline": ("text", "no text"),
     "LatentConsistencyModelPipeline": ("text", "no text"),
@@ -27,37 +27,56 @@ TELLS = {
 }
 ENCODERS = ("CLIPTextModel", "CLIPTextModelWithProjection", "T5EncoderModel")
 TOKENIZERS = ("CLIPTokenizer", "CLIPTokenizerFast", "T5Tokenizer", "T5TokenizerFast")
+SETTING = "force_zeros_for_empty_prompt"  # the setting of a pipeline that changes its embeddings
 VOCABULARIES = ("tokenizer.json", "vocab.json", "spiece.model")
-PROMPTS = 64  # that are encoded at once
+PROMPTS = 64  # most prompts that are encoded at once
 
 
 class TextEncoder:
-    """The tokenizers and text encoders of a pipeline of diffusers; kind: a key of TELLS.
+    """The tokenizers and text encoders of a pipeline of diffusers.
 
-    No child of the model that it belongs to: never trained, averaged or copied.
-    parts: the pipeline's own, by their names there, and its settings; what else it would have is left out (left_out).
+    It is not a submodule of the model that it belongs to: it is never trained, averaged or copied.
+
+    Args:
+        kind: class of the pipeline, a key of TELLS.
+        parts: its tokenizers and encoders by their names there, and its settings.
+
+    Attributes:
+        left_out: arguments with which the pipeline is made without its other components.
     """
 
     def __init__(self, kind: str, **parts: Any) -> None:
         import diffusers
 
-        theirs = getattr(diffusers, kind)
-        known = inspect.signature(theirs.__init__).parameters
-        empty = {
-            name: None for name, p in known.items() if p.default is p.empty and name not in ("self", *parts)
-        }
-        quiet = {"requires_safety_checker": False} if "requires_safety_checker" in known else {}
-        self.kind, self.parts, self.left_out = kind, parts, empty | quiet
-        self.pipeline = theirs(**self.left_out, **parts)
+        pipeline = getattr(diffusers, kind)
+        known = inspect.signature(pipeline.__init__).parameters
+        needed = [name for name, p in known.items() if p.default is p.empty and name != "self"]
+        self.kind = kind
+        self.parts = parts
+        self.left_out: dict[str, Any] = {name: None for name in needed if name not in parts}
+        if "requires_safety_checker" in known:
+            self.left_out["requires_safety_checker"] = False
+        self.pipeline = pipeline(**self.left_out, **parts)
         for part in parts.values():
             if isinstance(part, torch.nn.Module):
                 part.float().eval().requires_grad_(False)
 
     @classmethod
     def open(cls, folder: Path, index: dict[str, Any] | None = None) -> "TextEncoder":
-        """That of a pipeline's folder; FastdiffError or ValueError where it cannot be read. index: model_index.json's."""
+        """Open the text encoder in a pipeline's folder.
+
+        Args:
+            folder: the folder.
+            index: the contents of its model_index.json; None to read them.
+
+        Raises:
+            FastdiffError: for a pipeline without prompts, for parts that are missing or not supported, and if
+                transformers is missing.
+            ValueError: if model_index.json cannot be read.
+        """
         if index is None:
-            index = read_json(folder / "model_index.json") if (folder / "model_index.json").is_file() else {}
+            file = folder / "model_index.json"
+            index = read_json(file) if file.is_file() else {}
         if index.get("_class_name") not in TELLS:
             raise FastdiffError(
                 f"{folder} holds no pipeline of diffusers with prompts: expected a model_index.json of "
@@ -67,29 +86,27 @@ class TextEncoder:
             import transformers  # noqa: F401
         except ImportError:
             raise FastdiffError("prompts need transformers: pip install 'fastdiff[text]'") from None
-        parts = {
-            name: opened(folder / name, said[1])
-            for name, said in index.items()
-            if name.startswith(("text_encoder", "tokenizer"))
-            and name.isidentifier()
-            and isinstance(said, list)
-            and said[1:] != [None]
-        }
-        settings = {name: index[name] for name in ("force_zeros_for_empty_prompt",) if name in index}
-        if lacking := [name for name in needed(index["_class_name"]) if name not in parts]:
-            raise FastdiffError(
-                f"{lacking[0]} is left out of the pipeline: save it with all of its text encoders"
-            )
-        return cls(index["_class_name"], **parts | settings)
+        parts = {}
+        for name, entry in index.items():
+            ours = name.startswith(("text_encoder", "tokenizer")) and name.isidentifier()
+            if ours and isinstance(entry, list) and entry[1:] != [None]:
+                parts[name] = opened(folder / name, entry[1])
+        for name in required_parts(index["_class_name"]):
+            if name not in parts:
+                raise FastdiffError(
+                    f"{name} is left out of the pipeline: save it with all of its text encoders"
+                )
+        if SETTING in index:
+            parts[SETTING] = index[SETTING]
+        return cls(index["_class_name"], **parts)
 
     @property
     def index(self) -> dict[str, Any]:
-        """What model_index.json says of it; with it, `open` opens what `save` saved."""
-        said = {
-            name: part if isinstance(part, bool) else ["transformers", type(part).__name__]
-            for name, part in self.parts.items()
-        }
-        return {"_class_name": self.kind} | said
+        """Its entries of model_index.json, with which `open` opens the folder that `save` has written."""
+        index: dict[str, Any] = {"_class_name": self.kind}
+        for name, part in self.parts.items():
+            index[name] = part if isinstance(part, bool) else ["transformers", type(part).__name__]
+        return index
 
     def save(self, folder: Path) -> None:
         """Write its parts into a pipeline's folder."""
@@ -100,7 +117,7 @@ class TextEncoder:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of its weights and settings, and of what its tokenizers make of a few words, in hex."""
+        """The SHA-256 of its weights and settings, and of its tokens of a few words, in hex."""
         modules = {name: part for name, part in self.parts.items() if isinstance(part, torch.nn.Module)}
         words = [
             part("a photo of 3 cats").input_ids
@@ -112,63 +129,77 @@ class TextEncoder:
 
     @cached_property
     def width(self) -> int:
-        """Of the text that it encodes."""
+        """The number of channels of the text's embeddings."""
         return self.null(1)["text"].shape[-1]
 
     def to(self, device: torch.device | str) -> "TextEncoder":
-        """Itself, on a device: where it encodes, and where what it makes of prompts lies."""
+        """Move it to a device, where it encodes and where its embeddings are; return itself."""
         self.pipeline.to(device)
         return self
 
     def encode(self, prompts: list[str]) -> dict[str, Tensor]:
-        """text (B, L, D), and where the network takes them pooled (B, D) and mask (B, L)."""
-        parts = [self.told(prompts[start : start + PROMPTS]) for start in range(0, len(prompts), PROMPTS)]
-        return {
-            key: torch.cat([part[key] for part in parts]) for key in parts[0] if not key.startswith("no ")
-        }
+        """Embed prompts.
+
+        Returns:
+            text (B, L, D), and for pipelines that have them pooled (B, D) and mask (B, L).
+        """
+        starts = range(0, len(prompts), PROMPTS)
+        parts = [self.encode_prompts(prompts[start : start + PROMPTS]) for start in starts]
+        keys = [key for key in parts[0] if not key.startswith("no ")]
+        return {key: torch.cat([part[key] for part in parts]) for key in keys}
 
     def null(self, n: int) -> dict[str, Tensor]:
-        """The same of n times no prompt."""
-        return {key: value.expand(n, *value.shape[1:]) for key, value in self.nothing.items()}
+        """Return the embeddings of no prompt, n times; the keys are those of `encode`."""
+        return {key: value.expand(n, *value.shape[1:]) for key, value in self.null_row.items()}
 
     @cached_property
-    def nothing(self) -> dict[str, Tensor]:
-        """What no prompt is, one of it; without a guidance of its own a pipeline encodes the empty one."""
-        told = self.told([""])
-        return {key: told.get(f"no {key}", value) for key, value in told.items() if not key.startswith("no ")}
+    def null_row(self) -> dict[str, Tensor]:
+        """The embedding of no prompt: the pipeline's own, or else that of the empty prompt."""
+        values = self.encode_prompts([""])
+        keys = [key for key in values if not key.startswith("no ")]
+        return {key: values.get(f"no {key}", values[key]) for key in keys}
 
     @torch.no_grad()
-    def told(self, prompts: list[str]) -> dict[str, Tensor]:
-        """All that encode_prompt returns, by its name in TELLS."""
+    def encode_prompts(self, prompts: list[str]) -> dict[str, Tensor]:
+        """Return all values of the pipeline's encode_prompt by their names in TELLS, but for ids."""
         values = self.pipeline.encode_prompt(prompts, device=self.pipeline.device, **self.asked(True))
         return {key: value for key, value in zip(TELLS[self.kind], values, strict=True) if key != "ids"}
 
     def asked(self, null: bool) -> dict[str, Any]:
-        """What encode_prompt takes besides prompts and a device; null: whether it is to encode no prompt too."""
+        """Return the arguments of encode_prompt besides prompts and device.
+
+        null: whether it encodes no prompt too.
+        """
         known = inspect.signature(self.pipeline.encode_prompt).parameters
-        said = {
+        arguments = {
             "num_images_per_prompt": 1,
             "do_classifier_free_guidance": null,
             "prompt_2": None,
             "prompt_3": None,
         }
-        return {name: value for name, value in said.items() if name in known}
+        return {name: value for name, value in arguments.items() if name in known}
 
 
-def needed(kind: str) -> list[str]:
-    """The parts without which a pipeline encodes no prompt."""
+def required_parts(kind: str) -> list[str]:
+    """Return the names of the parts without which a pipeline encodes no prompt."""
     import diffusers
 
-    theirs = getattr(diffusers, kind)
-    return [
-        name
-        for name in inspect.signature(theirs.__init__).parameters
-        if name.startswith(("text_encoder", "tokenizer")) and name not in theirs._optional_components
-    ]
+    pipeline = getattr(diffusers, kind)
+    names = inspect.signature(pipeline.__init__).parameters
+    parts = [name for name in names if name.startswith(("text_encoder", "tokenizer"))]
+    return [name for name in parts if name not in pipeline._optional_components]
 
 
 def opened(folder: Path, kind: Any) -> Any:
-    """A tokenizer or text encoder of transformers; FastdiffError where its kind is unknown or it cannot be read."""
+    """Open a tokenizer or text encoder of transformers.
+
+    Args:
+        folder: its folder.
+        kind: its class, as model_index.json names it.
+
+    Raises:
+        FastdiffError: for a class that is not supported, and if it cannot be read.
+    """
     if kind not in (*ENCODERS, *TOKENIZERS):
         raise FastdiffError(
             f"{folder.name}: this {kind!r:.80} is not supported, only {', '.join((*ENCODERS, *TOKENIZERS))}"
@@ -183,11 +214,11 @@ def opened(folder: Path, kind: Any) -> Any:
             tokenizer = getattr(transformers, kind)
             return tokenizer.from_pretrained(folder, local_files_only=True)
         with without_bars():
-            model, told = getattr(transformers, kind).from_pretrained(
+            model, report = getattr(transformers, kind).from_pretrained(
                 folder, local_files_only=True, use_safetensors=True, output_loading_info=True
             )
-        if told["missing_keys"]:
-            raise ValueError(f"the weights lack {sorted(told['missing_keys'])[0]}")
+        if report["missing_keys"]:
+            raise ValueError(f"the weights lack {min(report['missing_keys'])}")
         return model
     except Exception as error:  # what is broken can fail anywhere in the library
         raise FastdiffError(f"{folder.name} cannot be read: {first_line(error)}") from None
@@ -195,7 +226,7 @@ def opened(folder: Path, kind: Any) -> Any:
 
 @contextmanager
 def without_bars() -> Iterator[None]:
-    """transformers shows no progress, which it does however short the work is."""
+    """Hide the progress bars of transformers, which appear however short the work is."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()

@@ -1,27 +1,30 @@
 """diffusers' UNet2DModel behind net(x, t, s, cond)."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from diffusers import UNet2DModel
 from pydantic import Field
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ..core.denoiser import Cond
 from ..core.errors import FastdiffError
-from .backbone import PLANES, Backbone, grown
+from .backbone import EMBEDDING_CHANNELS, Backbone, with_extra_layer
 
 Width = Annotated[int, Field(ge=1, le=2**16)]
 Widths = Annotated[tuple[Width, ...], Field(min_length=1, max_length=16)]
 
 
 class UNet(Backbone):
-    """Images (B, C, H, W). With labels, the embedding's last row is the null class of guidance.
+    """A UNet2DModel for images (B, C, H, W).
 
-    A network of two times sees t - s by the module's class embedding (class_embed_type "timestep"); where
-    labels have that place, by planes.
+    With labels, the embedding's last row is the null class of guidance. A network of two times takes t - s
+    through the module's class embedding (class_embed_type "timestep"), or through input channels if labels
+    have that place.
     """
 
-    kind = folder = "unet"
+    kind: ClassVar[str | None] = "unet"
+    folder: ClassVar[str | None] = "unet"
 
     def __init__(self, module: UNet2DModel, channels: int | None = None, guided: bool = False) -> None:
         super().__init__(module, channels, guided)
@@ -29,9 +32,10 @@ class UNet(Backbone):
             module.class_embedding.register_forward_pre_hook(in_own_dtype)
 
     @classmethod
+    @override
     def of(cls, module: UNet2DModel, shape: tuple[int, ...], guided: bool) -> Self:
-        """A stored module for samples of a shape; ValueError where it is one of others."""
-        config, halvings = module.config, len(module.config.block_out_channels) - 1
+        config = module.config
+        halvings = len(config.block_out_channels) - 1
         if any(n % (1 << halvings) for n in shape[1:]) or config.class_embed_type not in (None, "timestep"):
             raise ValueError(
                 f"{halvings} halvings, class_embed_type {config.class_embed_type}: "
@@ -41,42 +45,42 @@ class UNet(Backbone):
 
     @property
     def embedded(self) -> bool:
-        """Whether the module's class embedding is one of the second time."""
+        """Whether the module's class embedding takes the second time."""
         return self.module.config.class_embed_type == "timestep"
 
     @property
+    @override
     def num_classes(self) -> int | None:
-        """How many classes it takes; None where it takes no labels."""
         rows = self.module.config.num_class_embeds
         return rows and rows - (self.null_label is not None)
 
     @property
+    @override
     def null_label(self) -> int | None:
-        """The class that stands for no class; None where the network takes no labels, or knows no such class."""
         rows = self.module.config.num_class_embeds
         return rows - 1 if rows and self.module.config.get("null_class", True) else None
 
+    @override
     def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, cond: Cond = None) -> Tensor:
         return self.module(
             self.inputs(x, t, s, cond), t, class_labels=self.class_inputs(x, t, s, cond), return_dict=False
         )[0]
 
     def class_inputs(self, x: Tensor, t: Tensor, s: Tensor | None, cond: Cond) -> Tensor | None:
-        """What the module takes for classes: t - s where that has their place."""
+        """Return the input of the module's class embedding: t - s if that is its use, else the classes."""
         return t - (t if s is None else s) if self.embedded else self.labels(x, cond)
 
+    @override
     def with_second_time(self) -> Self:
-        """A copy that also sees s; until it is trained it does what this one does."""
         module = self.module
         if self.num_classes or module.config.time_embedding_type != "positional":  # others know no t - s = 0
             return super().with_second_time()
-        return self.around(
-            grown(module, "class_embedding.linear_2", class_embed_type="timestep"), self.guided
-        )
+        widened = with_extra_layer(module, "class_embedding.linear_2", class_embed_type="timestep")
+        return self.rewrap(widened, self.guided)
 
 
 def in_own_dtype(embedding: nn.Module, inputs: tuple[Tensor]) -> Tensor:
-    """What diffusers does with the features of the first time, and not with those of the second."""
+    """Convert features of t - s to the embedding's dtype, as diffusers does with those of t alone."""
     return inputs[0].to(embedding.linear_1.weight.dtype)
 
 
@@ -94,25 +98,39 @@ def unet(
     scale_shift: bool = False,
     resampling: Literal["conv", "resnet"] = "conv",
     embedding: Width | None = None,
-    image: Annotated[int, Field(ge=0, lt=PLANES)] = 0,
+    image: Annotated[int, Field(ge=0, lt=EMBEDDING_CHANNELS)] = 0,
     learned_variance: bool = False,
 ) -> UNet:
-    """A fresh UNet2DModel. channels: width of each resolution, halving; layers: residual blocks a resolution;
-    attention: the image sizes at which it attends besides the middle; head: width of a head, 32 or the least of channels;
-    groups: of the group norms; scale_shift: the time scales their outputs too; resampling: by convolutions or by residual
-    blocks; embedding: width of the time's, four times the first of channels; image: channels of an image that x is
-    conditioned on; learned_variance: twice the output channels, for the variance of a reverse step."""
+    """A fresh UNet2DModel (Ronneberger et al. 2015; Ho et al. 2020).
+
+    Args:
+        shape: of one image, (C, H, W).
+        classes: number of classes, 0 for none.
+        channels: width of each resolution, from the image's own, each half of the one before.
+        layers: residual blocks a resolution.
+        attention: the image sizes at which it attends, besides the middle.
+        middle_attention: whether the middle attends.
+        head: channels of an attention head; None for 32, or the least of channels if that is less.
+        dropout: probability of dropout.
+        groups: groups of the group norms.
+        scale_shift: whether the time scales the norms' outputs too.
+        resampling: by convolutions or by residual blocks.
+        embedding: width of the time embedding; None for four times the first of channels.
+        image: channels of an image that x is conditioned on.
+        learned_variance: twice the output channels, for the variance of a reverse step.
+
+    Raises:
+        FastdiffError: for settings that do not fit the images or each other.
+    """
     sizes = resolutions("unet", shape, channels, groups)
-    attending = [c for c, n in zip(channels, sizes, strict=True) if n in attention] + [
-        channels[-1]
-    ] * middle_attention
+    attending = [c for c, n in zip(channels, sizes, strict=True) if n in attention]
+    if middle_attention:
+        attending.append(channels[-1])
     if head and (bad := [c for c in attending if c % head]):
         raise FastdiffError(f"head: {bad[0]} channels are no heads of {head}", key="head")
-    down, up = (
-        ("DownBlock2D", "UpBlock2D")
-        if resampling == "conv"
-        else ("ResnetDownsampleBlock2D", "ResnetUpsampleBlock2D")
-    )
+    plain = resampling == "conv"
+    down = "DownBlock2D" if plain else "ResnetDownsampleBlock2D"
+    up = "UpBlock2D" if plain else "ResnetUpsampleBlock2D"
     return UNet(
         UNet2DModel(
             sample_size=shape[1] if shape[1] == shape[2] else shape[1:],
@@ -138,7 +156,18 @@ def unet(
 
 
 def resolutions(name: str, shape: tuple[int, ...], channels: tuple[int, ...], groups: int) -> list[int]:
-    """The heights of images at the widths `channels`; FastdiffError where they cannot be. name: of the network, for it."""
+    """Return the heights of images at each resolution.
+
+    Args:
+        name: the network's, for errors.
+        shape: of one image.
+        channels: width of each resolution.
+        groups: groups of the group norms.
+
+    Raises:
+        FastdiffError: for samples that are no images, images that cannot be halved so often, and widths that
+            the groups do not divide.
+    """
     if len(shape) != 3:
         raise FastdiffError(f"{name} expects images (C, H, W), the data have shape {shape}; use mlp")
     if any(n % (1 << (len(channels) - 1)) for n in shape[1:]):

@@ -26,9 +26,13 @@ def ddpm(
     variance: Literal["small", "large", "learned"] = "small",
     randn: Randn = torch.randn_like,
 ) -> Iterator[State]:
-    """Ancestral sampling on any grid (Ho et al. 2020, algorithm 2); variance beta-tilde (small) or beta (large).
+    """Ancestral sampling on any grid (Ho et al. 2020, algorithm 2).
 
-    learned: each value's own, between both in the logarithm (Nichol & Dhariwal 2021, equation 15).
+    x_s = keep sigma_s^2 / sigma_t^2 x_t + alpha_s beta / sigma_t^2 x0 + sqrt(variance) z (equation 7), where
+    x_t = keep x_s + noise of variance beta.
+
+    variance: beta-tilde = beta sigma_s^2 / sigma_t^2 (small), beta (large), or for each value one of its own
+    between both, in the logarithm (learned, Nichol & Dhariwal 2021, equation 15).
     """
     if variance not in ("small", "large", "learned"):
         raise FastdiffError(f"sampler ddpm: variance = {variance!r}, expected small, large or learned")
@@ -44,13 +48,16 @@ def ddpm(
             spread = beta if variance == "large" else beta * sigma_s**2 / sigma_t**2
             noise = randn(x)
             if variance == "learned":  # beta / beta-tilde is (sigma_t / sigma_s)^2
-                noise = noise * share(p).mul_(log(sigma_t / sigma_s)).exp_()
+                noise = noise * log_variance_fraction(p).mul_(log(sigma_t / sigma_s)).exp_()
             x = x.add_(noise, alpha=sqrt(spread))
         yield State(s, x, p)
 
 
-def share(p: Prediction) -> Tensor:
-    """How far the learned log-variance is from that of beta-tilde (0) to that of beta (1), as a fresh tensor."""
+def log_variance_fraction(p: Prediction) -> Tensor:
+    """Return how far the learned log-variance is from that of beta-tilde (0) to that of beta (1).
+
+    The tensor is a new one, which the caller may change.
+    """
     if p.extra is None or p.extra.shape != p.x0.shape:
         raise FastdiffError(
             "sampler ddpm: variance learned needs a network with twice the data's channels, which this one "
@@ -70,7 +77,8 @@ def ddim(
 ) -> Iterator[State]:
     """DDIM (Song et al. 2021, equation 12); eta 0 is deterministic, eta 1 is ddpm with small variance.
 
-    A student that predicts jumps (progressive, flow maps) sampled by ddim at eta 0 is its own sampler.
+    x_s = alpha_s x0 + sqrt(sigma_s^2 - variance) eps + sqrt(variance) z. A student that predicts jumps
+    (progressive, flow maps) sampled by ddim at eta 0 is its own sampler.
     """
     levels = denoise.schedule.levels(times)
     for (t, s), ((alpha_t, sigma_t), (alpha_s, sigma_s)) in zip(

@@ -21,7 +21,13 @@ MAX_SAMPLES = 10**8  # at once: beyond, the number is a slip
 
 
 class Made(NamedTuple):
-    """A batch of samples: their indices, the samples, and the network evaluations that each of them cost."""
+    """A batch of samples.
+
+    Args:
+        indices: their numbers (B,).
+        x: the samples (B, ...).
+        nfe: network evaluations that each of them cost.
+    """
 
     indices: Tensor
     x: Tensor
@@ -50,16 +56,21 @@ def generate(
         model: the model to sample.
         plan: how to sample it.
         indices: numbers (n,) of the samples.
-        seed: of the noise.
+        seed: seed of the noise.
         cond: a row for each sample, as `conditions` makes it.
         guidance: weight of guidance, 1 for none.
         batch: samples at once.
-        start: clean samples (n, *shape) that are noised to times[0], for sampling that does not begin at noise.
-        wrap: makes what the sampler calls in the place of Guided.
+        start: clean samples (n, *shape), noised to times[0] as the start; None to start from noise.
+        wrap: makes of a Guided the function that the sampler calls in its place.
         watch: called with the indices and each state on the way.
         decoded: decode latents to images.
+
+    Yields:
+        Batches in the order of the indices.
     """
-    sampler, times, device = plan.run, plan.times, model.device
+    sampler = plan.run
+    times = plan.times
+    device = model.device
     stochastic = "randn" in inspect.signature(sampler).parameters
     options = plan.guidance_options
     (alpha, sigma), *_, (_, sigma_end) = model.schedule.levels(times)
@@ -88,7 +99,14 @@ def generate(
 def with_base(
     model: Denoiser, cond: dict[str, Tensor], indices: Tensor, seed: int
 ) -> tuple[dict[str, Tensor], int]:
-    """The condition with the samples of a cascade's base as its image, and the evaluations that these cost."""
+    """Return the condition with the samples of a cascade's base as its image, and the evaluations these cost.
+
+    Args:
+        model: the upper model; one without a base, or with an image in cond, keeps cond as it is.
+        cond: the condition of the samples.
+        indices: their numbers (n,).
+        seed: of the upper model's noise.
+    """
     if model.base is None or "image" in cond:
         return cond, 0
     base = model.base.to(model.device)
@@ -122,18 +140,35 @@ def sample(
     share: tuple[int, int] = (0, 1),
     **options: Any,
 ) -> Tensor:
-    """n samples as a float tensor (n, *image_shape), images in [-1, 1]; what is not named is as recorded with the model.
+    """Return n samples as a float tensor (n, *image_shape), images in [-1, 1].
 
-    labels, prompts, image (k, C, h, w): one for all samples or one each, of models that are conditioned on them.
-    share: (r, w), one process of w: its samples alone, numbers r, r + w, ... of the n.
-    options: the sampler's own, and clip, threshold, interval, rescale, plus, every, against of `Guided`.
+    Args:
+        model: the model to sample.
+        sampler: a key of SAMPLERS, options in brackets; None for the model's own.
+        steps: steps of the grid; None for the model's own.
+        n: number of samples.
+        seed: of the noise; sample i depends on it and on i, and not on the batch.
+        spacing: of the grid, see `time_grid`; None for the model's own.
+        labels: one for all samples or one each, of a model with classes.
+        guidance: weight of guidance, 1 for none.
+        batch: samples at once.
+        prompts: one for all samples or one each, of a model of text.
+        image: condition images (k, C, h, w), one for all samples or one each, of a model that is conditioned
+            on one.
+        watch: called with the indices and each state on the way.
+        share: (rank, number of processes): make the samples number rank, rank + processes, ... alone.
+        options: options of the sampler and of GuidanceOptions, by name.
+
+    Raises:
+        FastdiffError: for an unknown name, a value out of its range, and settings that do not fit the model.
     """
-    for what, value in (("n", n), ("batch", batch)):
+    for name, value in (("n", n), ("batch", batch)):
         if not 1 <= value <= MAX_SAMPLES:
-            raise FastdiffError(f"{what} = {value}: expected at least 1, and at most {MAX_SAMPLES}")
+            raise FastdiffError(f"{name} = {value}: expected at least 1, and at most {MAX_SAMPLES}", key=name)
     way = plan(model, sampler, steps, spacing, options)
     cond = conditions(model, n, labels, prompts, image, guidance, way.guidance_options)
-    own = torch.arange(n)[share[0] :: share[1]]
+    rank, processes = share
+    own = torch.arange(n)[rank::processes]
     made = generate(
         model, way, own, seed=seed, cond=rows_of(cond, own), guidance=guidance, batch=batch, watch=watch
     )
@@ -149,53 +184,79 @@ def conditions(
     guidance: float = 1.0,
     options: GuidanceOptions = GuidanceOptions(),
 ) -> Cond:
-    """What n samples are conditioned on, a row each, where the model knows it and guidance has something to guide by."""
-    cond = {}
+    """Return the condition of n samples, a row for each; None for no condition.
+
+    Args:
+        model: the model that the samples are drawn from.
+        n: number of samples.
+        labels: one or n.
+        prompts: one or n.
+        image: one or n condition images (k, C, h, w).
+        guidance: weight of guidance.
+        options: the other settings of guidance.
+
+    Raises:
+        FastdiffError: for conditions that the model does not take, for a model that needs an image and gets
+            none, and for guidance that has no condition, or no weight, to work with.
+    """
+    cond: dict[str, Tensor] = {}
     if labels is not None:
-        cond["label"] = check_labels(model, one_each("labels", torch.as_tensor(labels).reshape(-1), n))
+        given = one_each("labels", torch.as_tensor(labels).reshape(-1), n)
+        cond["label"] = check_labels(model, given)
     if prompts is not None and not model.text:
         fit = "leave them out" if model.classes is None else "give labels"
         raise FastdiffError(f"prompts were given, and this model takes none: {fit}")
     if model.text:
-        told = [""] if prompts is None else [prompts] if isinstance(prompts, str) else list(prompts)
-        number = {prompt: i for i, prompt in enumerate(dict.fromkeys(told))}
-        of = one_each("prompts", torch.tensor([number[prompt] for prompt in told]), n)
-        cond |= {name: value[of] for name, value in model.text.to(model.device).encode(list(number)).items()}
-    channels = model.condition_channels
+        cond |= embedded_prompts(model, n, "" if prompts is None else prompts)
     if image is not None:
-        if not channels or image.ndim != 4 or image.shape[1] != channels:
-            raise FastdiffError(
-                f"image {tuple(image.shape)}: this model is conditioned on "
-                + (f"images (n, {channels}, H, W)" if channels else "no image")
-            )
-        cond["image"] = image[one_each("image", torch.arange(len(image)), n)]
-    elif channels and model.base is None:
+        cond["image"] = check_image(model, image)[one_each("image", torch.arange(len(image)), n)]
+    elif model.condition_channels and model.base is None:
         raise FastdiffError("this model is conditioned on an image: give one, or one for each sample")
     guided = guidance != 1.0 or options.plus
     if guided and options.against is None and labels is None and prompts is None:
-        what = "prompts" if model.text else "labels"
-        raise FastdiffError(f"guidance = {guidance} needs {what}: there is no condition to guide by")
+        missing = "prompts" if model.text else "labels"
+        raise FastdiffError(f"guidance = {guidance} needs {missing}: there is no condition to guide by")
     if not guided and (name := options.idle_without_guidance):
         raise FastdiffError(
-            f"{name} = {getattr(options, name)} is about guidance, and guidance = 1 is none: set guidance too"
+            f"{name} = {getattr(options, name)} is about guidance, "
+            "and guidance = 1 is none: set guidance too",
+            key=name,
         )
     return cond or None
 
 
-def one_each(what: str, given: Tensor, n: int) -> Tensor:
-    """One of the given for each of n samples."""
+def embedded_prompts(model: Denoiser, n: int, prompts: str | Sequence[str]) -> dict[str, Tensor]:
+    """Return the embeddings of n samples' prompts; each different prompt is encoded once."""
+    prompts = [prompts] if isinstance(prompts, str) else list(prompts)
+    number = {prompt: i for i, prompt in enumerate(dict.fromkeys(prompts))}
+    rows = one_each("prompts", torch.tensor([number[prompt] for prompt in prompts]), n)
+    encoded = model.text.to(model.device).encode(list(number))
+    return {name: value[rows] for name, value in encoded.items()}
+
+
+def check_image(model: Denoiser, image: Tensor) -> Tensor:
+    """Return condition images (k, C, h, w); raise FastdiffError if the model does not take them."""
+    channels = model.condition_channels
+    if not channels or image.ndim != 4 or image.shape[1] != channels:
+        fit = f"images (n, {channels}, H, W)" if channels else "no image"
+        raise FastdiffError(f"image {tuple(image.shape)}: this model is conditioned on {fit}")
+    return image
+
+
+def one_each(name: str, given: Tensor, n: int) -> Tensor:
+    """Return one of the given for each of n samples; raise FastdiffError if there are neither 1 nor n."""
     if len(given) not in (1, n):
-        raise FastdiffError(f"{what}: {len(given)} of them for n = {n}; give one, or one for each sample")
+        raise FastdiffError(f"{name}: {len(given)} of them for n = {n}; give one, or one for each sample")
     return given.expand(n)
 
 
 def rows_of(cond: Cond, rows: Tensor) -> Cond:
-    """A condition's rows."""
+    """Return the rows of a condition; None for no condition."""
     return {name: value[rows] for name, value in cond.items()} if cond else None
 
 
 def check_labels(model: Denoiser, labels: Tensor) -> Tensor:
-    """Labels that the model knows."""
+    """Return labels as int64; raise FastdiffError if they are not classes of the model."""
     if model.classes is None:
         raise FastdiffError("labels were given, but this model takes none")
     if labels.min() < 0 or labels.max() >= model.classes:

@@ -1,4 +1,4 @@
-"""Langevin dynamics at fixed levels of noise: alone, and as the corrector of a reverse-diffusion step."""
+"""Langevin dynamics at fixed noise levels: alone, and as the corrector of a reverse-diffusion step."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -16,7 +16,7 @@ from .state import State, traits
 
 
 def check(sampler: str, snr: float, corrections: int, least: int) -> None:
-    """Refuse options with which the dynamics do not move, or blow up."""
+    """Raise FastdiffError for options with which the dynamics do not move, or diverge."""
     if not 0 < snr < 1 or corrections < least:
         raise FastdiffError(
             f"sampler {sampler}: snr = {snr}, corrections = {corrections}; "
@@ -25,12 +25,15 @@ def check(sampler: str, snr: float, corrections: int, least: int) -> None:
 
 
 def norms(x: Tensor) -> Tensor:
-    """Of each sample by itself, in float32 at least: (B, ...) -> (B,)."""
+    """Return the norm of each sample, (B, ...) -> (B,), in float32 at least."""
     return torch.linalg.vector_norm(x.flatten(1), dim=1, dtype=torch.promote_types(x.dtype, torch.float32))
 
 
 def corrected(p: Prediction, sigma: float, snr: float, a: float, z: Tensor) -> Tensor:
-    """One step x + e score + sqrt(2 e) z, with e = 2 a (snr |z| / |score|)^2 of each sample and score = -eps / sigma."""
+    """Return x + e score + sqrt(2 e) z, with e = 2 a (snr |z| / |score|)^2 and score = -eps / sigma.
+
+    Norms and e are each sample's own.
+    """
     e = 2 * a * (snr * sigma * norms(z) / norms(p.eps)) ** 2
     return blend((2 * e).sqrt(), z, -e / sigma, p.eps).add_(p.x)
 
@@ -45,12 +48,12 @@ def predictor_corrector(
     corrections: int = 1,
     randn: Randn = torch.randn_like,
 ) -> Iterator[State]:
-    """Reverse diffusion, then Langevin steps at the level reached (Song et al. 2021, score SDEs, algorithms 2 to 5).
+    """Reverse diffusion, then Langevin steps at the level reached (Song et al. 2021, algorithms 2 to 5).
 
-    x_s = (2 - keep) x_t + beta score + sqrt(beta) z, of which keep = 1 is the VE form and beta = 1 - keep^2
-    the VP form. The step into data has no noise and ends on x0. Norms are each sample's own, not the batch's
-    mean as in the authors' code, so that no sample hangs on its neighbours. In d dimensions the corrector
-    widens by a share of about snr^2 + 4 / d.
+    x_s = (2 - keep) x_t + beta score + sqrt(beta) z with score = -eps / sigma_t, where keep = 1 is the VE
+    form and beta = 1 - keep^2 the VP form. The step into data has no noise and ends on x0. Norms are each
+    sample's own, not the batch's mean as in the authors' code, so that a sample does not depend on its
+    batch. In d dimensions the corrector widens the distribution by a share of about snr^2 + 4 / d.
     """
     check("predictor_corrector", snr, corrections, 0)
     levels = denoise.schedule.levels(times)
@@ -58,14 +61,13 @@ def predictor_corrector(
         pairwise(times), levels[:-1], levels[1:], [*levels[2:], None], strict=True
     ):
         p = denoise(x, t, s)
-        if sigma_s > 0 and alpha_t == 0:  # nothing of x is kept: ancestral sampling's step
-            x = p.blend(0.0, alpha_s).add_(randn(x), alpha=sigma_s)
+        if sigma_s > 0 and alpha_t == 0:  # nothing of x is kept: the step of ancestral sampling
+            x = p.combine(x0=alpha_s, eps=0.0).add_(randn(x), alpha=sigma_s)
         elif sigma_s > 0:
             keep = alpha_t / alpha_s  # x_t = keep x_s + noise of variance beta
             beta = sigma_t**2 - (keep * sigma_s) ** 2
-            x = p.blend(2 - keep - beta / sigma_t**2, alpha_t * beta / sigma_t**2).add_(
-                randn(x), alpha=sqrt(beta)
-            )
+            mean = p.combine(x0=(2 - keep) * alpha_t, eps=(2 - keep) * sigma_t - beta / sigma_t)
+            x = mean.add_(randn(x), alpha=sqrt(beta))
         else:
             x = p.x0
         if onward:
@@ -86,9 +88,10 @@ def langevin(
 ) -> Iterator[State]:
     """Annealed Langevin dynamics (Song & Ermon 2019, algorithm 1), ended by a clean prediction.
 
-    At each level steps of e = 2 (snr sigma)^2, their alpha_i / 2; x / alpha stays what it is from one level
-    to the next, so neighbouring levels must be near. From alpha = 0, where that is infinite, x starts as pure
-    noise of the next level.
+    A correction is x + e sigma^2 score + sqrt(2 e) sigma z, with score = -eps / sigma and e = 2 snr^2, the
+    paper's alpha_i / 2 in units of sigma^2. x / alpha stays the same from one level to the next, so
+    neighbouring levels must be near. From alpha = 0, where x / alpha is infinite, x starts as pure noise of
+    the next level.
     """
     check("langevin", snr, corrections, 1)
     e = 2 * snr**2  # in units of sigma^2
@@ -98,7 +101,7 @@ def langevin(
     ):
         for _ in range(corrections):
             p = denoise(x, t, t)
-            x = p.blend(1 - e, e * alpha_t).add_(randn(x), alpha=sqrt(2 * e) * sigma_t)
+            x = p.combine(x0=alpha_t, eps=(1 - e) * sigma_t).add_(randn(x), alpha=sqrt(2 * e) * sigma_t)
         if sigma_s > 0:
             x = x * (alpha_s / alpha_t if alpha_t > 0 else sigma_s / sigma_t)
         else:

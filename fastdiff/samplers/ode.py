@@ -13,8 +13,11 @@ from .state import State, traits
 
 
 def slopes(schedule: Schedule, times: Tensor) -> list[tuple[float, float] | None]:
-    """(c, d) with dx/dt = c x + d x0 at every time of a grid; None at data, which samplers reach as x0."""
-    found = []
+    """Return (c, d) of dx/dt = c x + d x0 at every time of a grid.
+
+    None at data, which samplers reach as x0.
+    """
+    found: list[tuple[float, float] | None] = []
     rates = zip(*(rate.tolist() for rate in schedule.rates(times)), strict=True)
     for t, (alpha, sigma), (alpha_rate, sigma_rate) in zip(times, schedule.levels(times), rates, strict=True):
         if sigma == 0:
@@ -32,8 +35,9 @@ def slopes(schedule: Schedule, times: Tensor) -> list[tuple[float, float] | None
 @traits(order="1")
 def euler(denoise: Guided, x: Tensor, times: Tensor) -> Iterator[State]:
     """Euler's method on dx/dt; DDIM where the path is straight (flow, karras)."""
-    here = slopes(denoise.schedule, times)
-    for (t, s), h, ((c, d), end) in zip(pairwise(times), times.diff().tolist(), pairwise(here), strict=True):
+    steps = times.diff().tolist()
+    ends = pairwise(slopes(denoise.schedule, times))
+    for (t, s), h, ((c, d), end) in zip(pairwise(times), steps, ends, strict=True):
         p = denoise(x, t, s)
         x = p.blend(1 + h * c, h * d) if end else p.x0
         yield State(s, x, p)
@@ -41,14 +45,17 @@ def euler(denoise: Guided, x: Tensor, times: Tensor) -> Iterator[State]:
 
 @traits(order="2", nfe="2, the last 1")
 def heun(denoise: Guided, x: Tensor, times: Tensor) -> Iterator[State]:
-    """Heun's second-order method, x0 into the data (Karras et al. 2022, algorithm 1): 2 steps - 1 evaluations."""
-    here = slopes(denoise.schedule, times)
-    for (t, s), h, ((c, d), end) in zip(pairwise(times), times.diff().tolist(), pairwise(here), strict=True):
+    """Heun's second-order method (Karras et al. 2022, algorithm 1), in 2 steps - 1 evaluations.
+
+    The step into the data is its clean prediction.
+    """
+    steps = times.diff().tolist()
+    ends = pairwise(slopes(denoise.schedule, times))
+    for (t, s), h, ((c, d), end) in zip(pairwise(times), steps, ends, strict=True):
         p = denoise(x, t, s)
         x = p.blend(1 + h * c, h * d) if end else p.x0
         if end:
             q = denoise(x, s, s)
-            # the mean of both slopes: half of Euler's step is taken back, half a step along the far slope is
-            # added
+            # the mean of both slopes: half of Euler's step, and half a step along the slope at its end
             x = p.blend(1 + h * c / 2, h * d / 2).add_(q.blend(h * end[0] / 2, h * end[1] / 2))
         yield State(s, x, p)

@@ -47,17 +47,18 @@ def plan(
     spacing: Spacing | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> SamplingPlan:
-    """Return a plan for sampling a model; what is None is as recorded with the model.
+    """Return a plan for sampling a model. An argument that is None is taken from the model's own sampling.
 
     Args:
         model: the model to sample.
         sampler: a key of SAMPLERS, options in brackets.
         steps: steps of the grid.
         spacing: of the grid, see `time_grid`.
-        options: of the sampler and of GuidanceOptions, by name.
+        options: options of the sampler and of GuidanceOptions, by name.
 
     Raises:
-        FastdiffError: for what is unknown or out of its range, and for what this model cannot do.
+        FastdiffError: for an unknown name, a value out of its range, and a sampler or grid that does not fit
+            the model.
     """
     own = model.sampling
     if model.shape is None:

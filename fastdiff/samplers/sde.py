@@ -1,4 +1,4 @@
-"""Solvers that walk down one level of noise and put some of it back: the ODE's order with the SDE's correction."""
+"""Stochastic solvers: the ODE's order of accuracy, with fresh noise that corrects errors on the way."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -18,7 +18,10 @@ from .state import State, traits
 
 
 def raised(schedule: Schedule, times: Tensor, factor: float, low: float, high: float) -> Tensor:
-    """The times at which sigma / alpha is `factor` times larger where it is in [low, high], at most t_max."""
+    """Return the times at which sigma / alpha is `factor` times larger, at most t_max.
+
+    Times whose sigma / alpha is not in [low, high] stay as they are.
+    """
     ratio = ratio_of(schedule, times)
     within = (ratio >= low) & (ratio <= high) & ratio.isfinite()
     return torch.where(within, schedule.time_of(factor * ratio).clamp(max=schedule.t_max), times)
@@ -38,12 +41,17 @@ def edm(
 ) -> Iterator[State]:
     """Heun's method in x / alpha against sigma / alpha, with churn (Karras et al. 2022, algorithm 2).
 
-    churn: noise added before a step, up to (sqrt(2) - 1) of what is there, where sigma / alpha is in
-    [churn_min, churn_max]; the network is asked at the raised level, which stays below t_max. A step from
-    alpha = 0 or into data is DDIM's.
+    Euler's step to x_s = alpha_s x0 + sigma_s eps, then x_s + c (eps at x_s - eps) with half of the step in
+    sigma / alpha, c = (sigma_s - alpha_s sigma / alpha) / 2.
+
+    churn: noise added before a step, up to (sqrt(2) - 1) of the noise there, where sigma / alpha is in
+    [churn_min, churn_max]; the network is evaluated at the raised level, which stays below t_max. A step
+    from alpha = 0 or into data is DDIM's.
     """
     schedule = denoise.schedule
-    levels, starts, growth = schedule.levels(times), times[:-1], min(churn / (len(times) - 1), sqrt(2) - 1)
+    levels = schedule.levels(times)
+    starts = times[:-1]
+    growth = min(churn / (len(times) - 1), sqrt(2) - 1)
     peaks = raised(schedule, starts, 1 + growth, churn_min, churn_max) if churn > 0 else starts
     for (t, s), peak, (alpha_t, sigma_t), (alpha, sigma), (alpha_s, sigma_s) in zip(
         pairwise(times), peaks, levels[:-1], schedule.levels(peaks), levels[1:], strict=True
@@ -52,12 +60,11 @@ def edm(
             keep = alpha / alpha_t  # churn diffuses forward, from t to the peak
             x = blend(keep, x, noise_scale * sqrt(sigma**2 - (keep * sigma_t) ** 2), randn(x))
         p = denoise(x, peak, s)
-        x = p.blend(sigma_s / sigma, alpha_s - sigma_s / sigma * alpha)
+        x = p.combine(x0=alpha_s, eps=sigma_s)
         if sigma_s > 0 and alpha > 0:
             q = denoise(x, s, s)
-            # half the step along the difference of both slopes: x + c (eps there - eps here)
             c = (sigma_s - alpha_s * sigma / alpha) / 2
-            x = q.blend(1 + c / sigma_s, -c * alpha_s / sigma_s).add_(p.blend(-c / sigma, c * alpha / sigma))
+            x = q.combine(x0=alpha_s, eps=sigma_s + c).add_(p.combine(x0=0.0, eps=-c))
         yield State(s, x, p)
 
 
@@ -65,25 +72,34 @@ def edm(
 def dpmpp_2m_sde(
     denoise: Guided, x: Tensor, times: Tensor, *, eta: float = 1.0, randn: Randn = torch.randn_like
 ) -> Iterator[State]:
-    """SDE-DPM-Solver++(2M), midpoint form (Lu et al. 2022, appendix); eta 0 is dpmpp_2m, eta 1 the reverse SDE.
+    """SDE-DPM-Solver++(2M), midpoint form (Lu et al. 2022, appendix).
+
+    eta: 0 is dpmpp_2m, 1 the reverse SDE. With D as in dpmpp_2m and h the gain in log(alpha / sigma),
+
+        x_s = sigma_s / sigma_t exp(-eta h) x_t + alpha_s (1 - exp(-(1 + eta) h)) D
+              + sigma_s sqrt(1 - exp(-2 eta h)) z
 
     First order on the first and last step, and on the second after a start at alpha = 0.
     """
     if not eta >= 0:
         raise FastdiffError(f"sampler dpmpp_2m_sde: eta = {eta}, expected at least 0")
-    levels, last_x0, last_h = denoise.schedule.levels(times), x, inf
+    levels = denoise.schedule.levels(times)
+    last_x0 = x
+    last_h = inf
     for (t, s), ((alpha_t, sigma_t), (alpha_s, sigma_s)) in zip(
         pairwise(times), pairwise(levels), strict=True
     ):
         p = denoise(x, t, s)
         fall = sigma_s * alpha_t / (alpha_s * sigma_t)  # exp(-h), which is 0 from pure noise and into data
-        h, x0 = -log(fall) if fall else inf, p.x0
+        h = -log(fall) if fall else inf
+        x0 = p.x0
         if isfinite(h) and isfinite(last_h):
             x0 = blend(1 + h / (2 * last_h), x0, -h / (2 * last_h), last_x0)
         x = blend(sigma_s / sigma_t * fall**eta, p.x, alpha_s * (1 - fall ** (1 + eta)), x0)
         if eta > 0 and sigma_s > 0:
             x = x.add_(randn(x), alpha=sigma_s * sqrt(1 - fall ** (2 * eta)))
-        last_x0, last_h = p.x0, h
+        last_x0 = p.x0
+        last_h = h
         yield State(s, x, p)
 
 
@@ -91,9 +107,9 @@ def dpmpp_2m_sde(
 def euler_ancestral(
     denoise: Guided, x: Tensor, times: Tensor, *, eta: float = 1.0, randn: Randn = torch.randn_like
 ) -> Iterator[State]:
-    """Euler in sigma / alpha down to less than the next level, then noise up to it (k-diffusion's name for ddim's eta).
+    """Euler in sigma / alpha to below the next level, then noise up to it: k-diffusion's name for DDIM's eta.
 
-    up = eta sigma_s sqrt(1 - (ratio_s / ratio_t)^2), at most sigma_s; down^2 = sigma_s^2 - up^2: DDIM's own
-    two shares.
+    x_s = alpha_s x0 + down eps + up z, with up = eta sigma_s sqrt(1 - (ratio_s / ratio_t)^2), at most
+    sigma_s, and down^2 = sigma_s^2 - up^2.
     """
     return ddim(denoise, x, times, eta=eta, randn=randn)

@@ -1,4 +1,4 @@
-"""States that samplers yield, and traits: what is known of a sampler before it runs."""
+"""States that samplers yield, and traits: the properties of a sampler that are known before it runs."""
 
 from collections.abc import Callable, Iterator
 from inspect import signature
@@ -10,12 +10,15 @@ from ..core.prediction import Prediction
 
 
 class State:
-    """A sample on its way: the time reached, x there, and the clean prediction x0 it came from.
+    """A batch of samples on its way. Unpacks as (t, x, x0).
 
-    Unpacks as (t, x, x0). A Prediction as x0 computes its clean data at first use.
+    Args:
+        t: the time that is reached, 0-dim.
+        x: the samples there (B, ...).
+        x0: the clean prediction that x came from; a Prediction computes its clean data at first use.
     """
 
-    def __init__(self, t: Tensor, x: Tensor, x0: Tensor | Prediction):
+    def __init__(self, t: Tensor, x: Tensor, x0: Tensor | Prediction) -> None:
         self.t = t
         self.x = x
         self._x0 = x0

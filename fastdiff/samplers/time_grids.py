@@ -18,7 +18,7 @@ MOST_STEPS = 10**6  # a grid is held in memory
 
 
 def falling(steps: int) -> Tensor:
-    """1, ..., 0 in equal strides."""
+    """Return 1, ..., 0 in equal strides, (steps + 1,)."""
     return torch.linspace(1, 0, steps + 1, dtype=torch.float64)
 
 
@@ -29,12 +29,13 @@ def uniform(schedule: Schedule, steps: int, start: float = 1.0, stop: float = 0.
 
 def trailing(schedule: Schedule, steps: int, start: float = 1.0, stop: float = 0.0) -> Tensor:
     """Training timesteps counted back from the last in equal strides, rounded to the table."""
-    count, back = schedule.timesteps, torch.arange(steps, -1, -1, dtype=torch.float64)
+    count = schedule.timesteps
+    back = torch.arange(steps, -1, -1, dtype=torch.float64)
     return (back * ((start - stop) * count / steps) + stop * count).round() * schedule.t_max / count
 
 
 def leading(schedule: Schedule, steps: int, start: float = 1.0, stop: float = 0.0, offset: int = 0) -> Tensor:
-    """Training timesteps 0, k, 2k, ... with k = count // steps: never starts at t_max; kept for parity with DDIM's code.
+    """Training timesteps 0, k, 2k, ... with k = count // steps, as in DDIM's code: it starts below t_max.
 
     offset: timesteps later, at most at the table's end (1 in Stable Diffusion).
     """
@@ -51,14 +52,14 @@ def quadratic(schedule: Schedule, steps: int, start: float = 1.0, stop: float = 
 
 
 def cosine(schedule: Schedule, steps: int, start: float = 1.0, stop: float = 0.0) -> Tensor:
-    """Dense at both ends: t = t_max sin^2(pi i / (2 steps)), Chebyshev's points (Trefethen 2013, chapter 2)."""
+    """Dense at both ends: t = t_max sin^2(pi i / 2 steps), Chebyshev's points (Trefethen 2013, chapter 2)."""
     return (stop + (start - stop) * (math.pi / 2 * falling(steps)).sin() ** 2) * schedule.t_max
 
 
 def shifted(
     schedule: Schedule, steps: int, start: float = 1.0, stop: float = 0.0, shift: float = 3.0
 ) -> Tensor:
-    """Dense near the noise: t = t_max shift u / (1 + (shift - 1) u), u in equal strides (Esser et al. 2024, equation 23)."""
+    """Dense near the noise: t_max shift u / (1 + (shift - 1) u), u even (Esser et al. 2024, equation 23)."""
     if not 0 < shift < math.inf:
         raise FastdiffError(f"spacing shifted: shift = {shift}, expected above 0; 1 is uniform")
     share = shift * falling(steps) / (1 + (shift - 1) * falling(steps))
@@ -93,12 +94,18 @@ def logsnr(
     ratio_min: float = 0.002,
     ratio_max: float = 80.0,
 ) -> Tensor:
-    """Equal strides in log(sigma / alpha), then 0 (Lu et al. 2022, DPM-Solver, section 4.1); it starts as karras."""
+    """Equal strides in log(sigma / alpha), then 0 (Lu et al. 2022, DPM-Solver, section 4.1).
+
+    It starts where karras does.
+    """
     return by_ratio(schedule, steps, start, stop, ratio_min, ratio_max, torch.log, torch.exp)
 
 
 def lcm(schedule: Schedule, steps: int, start: float = 1.0, stop: float = 0.0, points: int = 50) -> Tensor:
-    """Of so many points in equal strides, those at equal strides of their numbers, rounded up: LCM's and TCD's own."""
+    """The grid of LCM and TCD: of `points` even times a subset, at even strides of their numbers.
+
+    Numbers are rounded up.
+    """
     if points < 1:
         raise FastdiffError(f"spacing lcm: points = {points}, expected at least 1")
     numbers = torch.cat(
@@ -117,7 +124,20 @@ def by_ratio(
     bend: Callable[[Tensor], Tensor],
     unbend: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """Equal strides in bend(sigma / alpha): `steps` of them from ratio_max to ratio_min, then 0; or to stop, where given."""
+    """Return a grid of equal strides in bend(sigma / alpha).
+
+    It goes from ratio_max to ratio_min in `steps` times, then to 0; or to `stop` if that is above 0.
+
+    Args:
+        schedule: the schedule of the times.
+        steps: steps of the grid.
+        start: share of t_max at the first time, which is earlier where its ratio is above ratio_max.
+        stop: share of t_max at the last time.
+        ratio_min: sigma / alpha at the last time before 0.
+        ratio_max: bound of sigma / alpha at the first time.
+        bend: an increasing function.
+        unbend: its inverse.
+    """
     ends = torch.tensor([start, stop], dtype=torch.float64) * schedule.t_max
     alpha, sigma = schedule.alpha_sigma(ends)
     first, last = (sigma / alpha).tolist()
@@ -139,11 +159,21 @@ SPACINGS: dict[str, Callable[..., Tensor]] = {
 
 
 def time_grid(schedule: Schedule, steps: int, spacing: Spacing = "uniform", **options: float) -> Tensor:
-    """steps + 1 decreasing times, float64 on the CPU; the last is 0, unless the option stop is above 0.
+    """Return steps + 1 decreasing times, float64 on the CPU.
 
-    spacing: a name, "karras[rho=5]", {"name": "karras", "rho": 5}; or the times themselves, [0.9, 0.5] or
-    "0.9,0.5", whose last 0 may be left out. Options of every name: start and stop, the shares of t_max where
-    the grid begins and ends.
+    The last is 0, unless the option stop is above 0.
+
+    Args:
+        schedule: the schedule of the times.
+        steps: the number of steps.
+        spacing: a key of SPACINGS, "karras[rho=5]" or {"name": "karras", "rho": 5}; or the times themselves,
+            [0.9, 0.5] or "0.9,0.5", whose last 0 may be left out.
+        options: options of the spacing. Every one has start and stop, the shares of t_max where the grid
+            begins and ends.
+
+    Raises:
+        FastdiffError: for an unknown spacing or option, and for times that do not decrease or are not in
+            (0, t_max].
     """
     if not 1 <= steps <= MOST_STEPS:
         raise FastdiffError(f"steps = {steps}: expected at least 1, and at most {MOST_STEPS}", key="steps")
@@ -170,17 +200,18 @@ def time_grid(schedule: Schedule, steps: int, spacing: Spacing = "uniform", **op
 
 
 def listed(spacing: Spacing) -> list[float] | None:
-    """The times that a spacing spells out; None where it is a name."""
+    """Return the times that a spacing lists; None if it is a name."""
     if isinstance(spacing, Mapping):
         return None
+    times = spacing.split(",") if isinstance(spacing, str) else spacing
     try:
-        return [float(part) for part in (spacing.split(",") if isinstance(spacing, str) else spacing)]
+        return [float(time) for time in times]
     except (TypeError, ValueError):
         return None
 
 
 def written(schedule: Schedule, steps: int, times: list[float]) -> Tensor:
-    """A list of times as a grid, with the last 0 where it was left out."""
+    """Return a list of times as a grid, its last 0 added if it was left out."""
     times = times[:-1] if times and times[-1] == 0 else times
     if len(times) != steps:
         raise FastdiffError(

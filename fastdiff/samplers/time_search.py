@@ -1,4 +1,4 @@
-"""The search for a model's best few times: one at a time, by golden section, on the same noise throughout."""
+"""The search for a model's best time grid: one time after another, by golden section, on the same noise."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -20,7 +20,12 @@ GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 class Found(NamedTuple):
-    """A grid (steps + 1,) and the metric of the samples it gives."""
+    """A time grid and its metric.
+
+    Args:
+        times: the grid (steps + 1,).
+        value: the metric of the samples that it gives.
+    """
 
     times: Tensor
     value: float
@@ -42,15 +47,34 @@ def search_times(
     tries: int = 10,
     **options: Any,
 ) -> Iterator[Found]:
-    """Grids of ever smaller metric, the one it starts from first; the last is the best. The first and last time stay.
+    """Yield time grids of ever smaller metric, the one it starts from first; the last is the best.
 
-    metric: of samples 0 to n - 1 of the seed, (n, *shape); each grid gets the same noise, so the search is deterministic.
-    rounds: over all times, the last is the first that changes nothing. tries: grids for a time in a round. A time is sought
-    between its neighbours by its angle atan(sigma / alpha): finite at pure noise, and the same on every schedule.
+    The first and last time stay. A time is searched between its neighbours by its angle atan(sigma / alpha):
+    finite at pure noise, and the same on every schedule. Each grid gets the same noise, so the search is
+    deterministic.
+
+    Args:
+        model: the model to sample.
+        steps: steps of the grid.
+        metric: from samples 0 to n - 1 of the seed, (n, *image_shape), to a number; less is better.
+        sampler: a key of SAMPLERS, options in brackets; None for the model's own.
+        spacing: of the first grid, see `time_grid`; None for the model's own.
+        n: number of samples.
+        seed: of the noise.
+        cond: condition of the samples, a row for each.
+        guidance: weight of guidance, 1 for none.
+        batch: samples at once.
+        rounds: most rounds over all times; a round that changes nothing is the last.
+        tries: grids that are tried for a time in a round.
+        options: options of the sampler and of GuidanceOptions, by name.
+
+    Raises:
+        FastdiffError: for a value out of its range, for an adaptive sampler or a grid that does not end at 0,
+            and for a metric that is not finite at the first grid.
     """
-    for what, value, least in (("n", n, 1), ("rounds", rounds, 1), ("tries", tries, 2)):
+    for name, value, least in (("n", n, 1), ("rounds", rounds, 1), ("tries", tries, 2)):
         if value < least:
-            raise FastdiffError(f"{what} = {value}: expected at least {least}")
+            raise FastdiffError(f"{name} = {value}: expected at least {least}", key=name)
     first = plan(model, sampler, steps, spacing, options)
     if first.times[-1] > 0 or first.run.traits.adaptive:
         raise FastdiffError("search: expected a grid that ends at 0 and a sampler that walks it")
@@ -91,18 +115,24 @@ def search_times(
 
 
 def golden_section(f: Callable[[float], Found], low: float, high: float, tries: int) -> Iterator[Found]:
-    """f at points between low and high that close in on a minimum (Kiefer 1953)."""
-    left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
-    at_left, at_right = f(left), f(right)
+    """Yield f at points between low and high that close in on a minimum (Kiefer 1953)."""
+    left = high - GOLDEN * (high - low)
+    right = low + GOLDEN * (high - low)
+    at_left = f(left)
+    at_right = f(right)
     yield from (at_left, at_right)
     for _ in range(tries - 2):
         if at_left.value <= at_right.value:
-            high, right, at_right = right, left, at_left
+            high = right
+            right = left
+            at_right = at_left
             left = high - GOLDEN * (high - low)
             at_left = f(left)
             yield at_left
         else:
-            low, left, at_left = left, right, at_right
+            low = left
+            left = right
+            at_left = at_right
             right = low + GOLDEN * (high - low)
             at_right = f(right)
             yield at_right

@@ -1,0 +1,137 @@
+"""Inpainting: a known region of the image, kept through the interface of every sampler."""
+
+from collections.abc import Iterator
+from inspect import signature
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..core.broadcast import blend, like
+from ..core.errors import FastdiffError
+from ..core.guidance import Guided
+from ..core.prediction import Prediction
+from ..core.schedule import Schedule
+from . import SAMPLERS, State
+from .ancestral import Randn
+
+
+class Inpaint:
+    """A Guided whose x0 is the image where it is known: the same call, so that every sampler inpaints.
+
+    It is deterministic: along DDIM the known region is alpha image + sigma (its own first noise), and at the
+    end the image.
+
+    Args:
+        denoise: the model with its condition and guidance.
+        image: of one sample or of a batch.
+        mask: 1 where the image is known, else 0, of any shape that broadcasts to the image's.
+    """
+
+    def __init__(self, denoise: Guided, image: Tensor, mask: Tensor) -> None:
+        self.denoise = denoise
+        self.image = image
+        self.known = known_region(mask, image)
+
+    @property
+    def schedule(self) -> Schedule:
+        """The model's schedule."""
+        return self.denoise.schedule
+
+    @property
+    def nfe(self) -> int:
+        """Network evaluations so far."""
+        return self.denoise.nfe
+
+    def __call__(self, x: Tensor, t: Tensor, s: Tensor) -> Prediction:
+        """Predict x (B, ...) at time t, for a jump to s."""
+        p = self.denoise(x, t, s)
+        alpha, sigma = self.schedule.alpha_sigma(t)
+        image = self.image.to(x.dtype)
+        return Prediction(
+            torch.where(self.known, x, p.x),  # CFG++ moves its point, which the known region does not follow
+            torch.where(self.known, image, p.x0),
+            lambda: torch.where(self.known, (x - like(alpha, x) * image) / like(sigma, x), p.eps),
+            p.extra,
+            p.levels,
+        )
+
+
+def repaint(
+    denoise: Guided,
+    x: Tensor,
+    times: Tensor,
+    *,
+    image: Tensor,
+    mask: Tensor,
+    sampler: str = "ddpm",
+    resamplings: int = 10,
+    jump: int = 1,
+    randn: Randn = torch.randn_like,
+    **options: Any,
+) -> Iterator[State]:
+    """Replace the known region by the noised image after every interval.
+
+    This is RePaint (Lugmayr et al. 2022, algorithm 1). Each stretch of `jump` intervals, the last one into
+    the data too, is sampled `resamplings` times, with fresh noise back to its start in between. Yields every
+    interval. The sampler gets one interval at a time: a multistep one is first order here.
+
+    Args:
+        denoise: the model with its condition and guidance.
+        x: samples at times[0] (B, ...).
+        times: a decreasing grid.
+        image: as in Inpaint.
+        mask: as in Inpaint.
+        sampler: a key of SAMPLERS.
+        resamplings: how often each stretch is sampled.
+        jump: intervals of a stretch.
+        randn: from a tensor to noise of its shape.
+        options: the sampler's own.
+    """
+    if sampler not in SAMPLERS:
+        raise FastdiffError(f"sampler {sampler!r} is unknown, choose from {', '.join(SAMPLERS)}")
+    if min(resamplings, jump) < 1:
+        raise FastdiffError(f"repaint: resamplings = {resamplings}, jump = {jump}: expected at least 1")
+    known = known_region(mask, image)
+    image = image.to(x.dtype)
+    levels = denoise.schedule.levels(times)
+    last = len(times) - 1
+    run = SAMPLERS[sampler]
+    if "randn" in signature(run).parameters:
+        options["randn"] = randn
+    for start in range(0, last, jump):
+        end = min(start + jump, last)
+        for again in range(resamplings):
+            x = diffused(x, levels[end], levels[start], randn) if again else x
+            for i in range(start, end):
+                *_, state = run(denoise, x, times[i : i + 2], **options)
+                alpha, sigma = levels[i + 1]
+                noised = blend(sigma, randn(x), alpha, image) if sigma else image
+                x = torch.where(known, noised, state.x)
+                yield State(times[i + 1], x, torch.where(known, image, state.x0))
+
+
+def diffused(x: Tensor, start: tuple[float, float], end: tuple[float, float], randn: Randn) -> Tensor:
+    """Return x at one (alpha, sigma) with the noise that takes it up to another."""
+    alpha_start, sigma_start = start
+    alpha_end, sigma_end = end
+    keep = alpha_end / alpha_start
+    return blend(keep, x, max(0.0, sigma_end**2 - (keep * sigma_start) ** 2) ** 0.5, randn(x))
+
+
+def known_region(mask: Tensor, image: Tensor) -> Tensor:
+    """Return a mask of 0 and 1 as booleans of the image's shape.
+
+    Raises:
+        FastdiffError: for other values, and for a mask that does not broadcast to the image.
+    """
+    if not ((mask == 0) | (mask == 1)).all():
+        raise FastdiffError(
+            "mask: expected 1 where the image is known and 0 where it is to be drawn, nothing between"
+        )
+    try:
+        return (mask == 1).expand(image.shape)
+    except RuntimeError:
+        raise FastdiffError(
+            f"mask {tuple(mask.shape)} does not broadcast to the image {tuple(image.shape)}"
+        ) from None

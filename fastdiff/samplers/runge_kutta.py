@@ -1,0 +1,146 @@
+"""The adaptive integrator: embedded Runge-Kutta pairs, each sample in steps of its own."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..core.broadcast import like
+
+SHORTEST = 1e-10  # radians; no tolerance that can be met needs shorter steps
+SAFETY = 0.9  # factor on the step that the error estimate allows
+SHRINK = 0.2  # least factor from one step to the next
+
+# (z, u) -> the slope dz/du, and other values at the point that the integrator carries along.
+Field = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
+
+
+class Tableau(NamedTuple):
+    """An embedded pair whose last stage is the first stage of the next step.
+
+    Args:
+        order: order of the solution that is propagated.
+        rows: Runge-Kutta coefficients of each stage after the first.
+        error: weights of the propagated solution minus those of its companion.
+    """
+
+    order: int
+    rows: tuple[tuple[float, ...], ...]
+    error: tuple[float, ...]
+
+
+BOGACKI_SHAMPINE = Tableau(3, ((1 / 2,), (0, 3 / 4), (2 / 9, 1 / 3, 4 / 9)), (-5 / 72, 1 / 12, 1 / 9, -1 / 8))
+
+DORMAND_PRINCE = Tableau(
+    5,
+    (
+        (1 / 5,),
+        (3 / 40, 9 / 40),
+        (44 / 45, -56 / 15, 32 / 9),
+        (19372 / 6561, -25360 / 2187, 64448 / 6561, -212 / 729),
+        (9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656),
+        (35 / 384, 0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
+    ),
+    (71 / 57600, 0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 40),
+)
+
+
+class Front(NamedTuple):
+    """The points that all samples have reached.
+
+    Args:
+        z: their states (B, ...).
+        u: their positions (B,), float64.
+        values: slope and carried values at each.
+        farthest: the position farthest from the end.
+    """
+
+    z: Tensor
+    u: Tensor
+    values: tuple[Tensor, ...]
+    farthest: float
+
+
+class ShortStepError(ArithmeticError):
+    """An error above the tolerance at every length of a step.
+
+    Args:
+        u: the position farthest from the end.
+    """
+
+    def __init__(self, u: float) -> None:
+        super().__init__(f"no step is short enough at u = {u:.3g}")
+        self.u = u
+
+
+def integrate(
+    field: Field,
+    z: Tensor,
+    start: float,
+    end: float,
+    tableau: Tableau,
+    *,
+    rtol: float,
+    atol: float,
+    first_step: float,
+    growth: float,
+    norm: Callable[[Tensor], Tensor],
+) -> Iterator[Front]:
+    """Integrate dz/du upwards or downwards; yield the front at the start and after each round.
+
+    A round evaluates all stages of one step of every sample. Position, step and acceptance are a sample's
+    own, so that its path does not depend on its batch; a sample that has arrived stays as it is. The host
+    waits for the device once a round, to learn whether all have arrived.
+
+    Args:
+        field: the slope and other values at (z, u), evaluated once at the start and at every stage.
+        z: states at the start (B, ...).
+        start: first position of all samples.
+        end: last position.
+        tableau: the pair.
+        rtol: error of a step relative to |z|.
+        atol: absolute error of a step; the error over atol + rtol |z| goes to `norm`.
+        first_step: length of the first step, above 0.
+        growth: largest factor from one step to the next.
+        norm: from scaled errors (B, ...) to (B,) in float64; a step is accepted where it is at most 1.
+
+    Raises:
+        ShortStepError: where a step would have to be shorter than SHORTEST.
+    """
+    direction = 1.0 if end > start else -1.0
+    u = torch.full((len(z),), start, dtype=torch.float64, device=z.device)
+    left = torch.full_like(u, direction * (end - start))
+    h = torch.full_like(u, first_step)
+    values = field(z, u)
+    farthest = start
+    yield Front(z, u, values, farthest)
+    while direction * (end - farthest) > 0:
+        h = torch.minimum(h, left)
+        step = direction * h
+        slopes = [values[0]]
+        for row in tableau.rows:  # the last row's stage is the step's own end
+            ahead = z + like(step, z) * weighted_sum(row, slopes)
+            values_ahead = field(ahead, u + sum(row) * step)
+            slopes.append(values_ahead[0])
+        tolerance = atol + rtol * torch.maximum(z.abs(), ahead.abs())
+        error = norm(like(h, z) * weighted_sum(tableau.error, slopes) / tolerance)
+        accepted = (error <= 1) & (h > 0)
+        mask = accepted.reshape(-1, *[1] * (z.ndim - 1))
+        z = torch.where(mask, ahead, z)
+        values = tuple(torch.where(mask, new, old) for new, old in zip(values_ahead, values, strict=True))
+        u = torch.where(accepted, torch.where(h < left, u + step, end), u)
+        left = direction * (end - u)
+        h = h * (SAFETY * error ** (-1 / tableau.order)).clamp(SHRINK, growth)
+        slowest = (direction * u).min()
+        shortest = torch.where(left > 0, h, torch.inf).min()
+        slowest, shortest = torch.stack([slowest, shortest]).tolist()
+        farthest = direction * slowest
+        if not shortest > SHORTEST:
+            raise ShortStepError(farthest)
+        yield Front(z, u, values, farthest)
+
+
+def weighted_sum(weights: tuple[float, ...], slopes: list[Tensor]) -> Tensor:
+    """Return the sum of the slopes times their weights; a weight of 0 costs nothing."""
+    return sum(slope * weight for weight, slope in zip(weights, slopes, strict=True) if weight)
