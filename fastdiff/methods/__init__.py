@@ -1,4 +1,40 @@
-"""Methods: name -> dataclass with a loss."""
+"""The registry of methods, METHODS: name -> dataclass with a loss. Imports core, networks, samplers and data.
+
+What a method is, and what several share:
+    base: the interface, Method, its conditions and logs, and small pieces of losses.
+    time_sampling, loss_memory: laws of the times to train at, and what importance sampling remembers.
+    distances: distances between two batches of samples.
+    jvp: derivatives of networks, exact and by differences.
+    diagnostics: figures to log of a training.
+    adversarial, discriminator_features: a critic's term in a loss, and the networks whose features it takes.
+
+Teachers:
+    denoising, variational_bound: the training of teachers, and the bound that trains a learned variance.
+
+Consistency:
+    consistency: the common loss, ECT, CD, CT and iCT.
+    tcm: truncated consistency models.
+    scm: continuous-time consistency models, sCT and sCD.
+    grid_consistency, lcm: consistency on a guided teacher's DDIM steps; LCM, TCD and PCM.
+
+Flow maps, jumps between any two times:
+    ctm: consistency trajectory models.
+    meanflow: MeanFlow and improved MeanFlow.
+    shortcut: shortcut models.
+    imm: inductive moment matching.
+
+Step-wise distillation:
+    progressive: progressive distillation, and its stochastic kind.
+    guidance_distillation: a guided teacher in one evaluation.
+    kd, reflow: learning from a teacher's stored pairs of noise and sample.
+
+Distribution matching:
+    distribution_matching: the common loss of a fake score network.
+    dmd2: DMD2, f-distill and Diff-Instruct.
+    sid: score identity distillation.
+    add: adversarial diffusion distillation, ADD and LADD.
+    gan: a plain GAN.
+"""
 
 from .add import ADD, LADD
 from .base import Method, Progress

@@ -1,152 +1,211 @@
-"""Adversarial distillation: of clean pictures, ADD (Sauer et al. 2023), and of noised samples, LADD (Sauer et al. 2024)."""
+"""Adversarial distillation: of clean samples, ADD, and of noised samples, LADD."""
 
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import Annotated, ClassVar, NamedTuple
 
 import torch
+from pydantic import Field
+from torch import Tensor, nn
+from typing_extensions import override
 
 from ..core.broadcast import like
+from ..core.denoiser import Denoiser
 from ..core.errors import FastdiffError
 from ..core.sampling import Sampling
+from ..core.schedule import Schedule
+from ..data.batch import Batch
 from ..samplers import time_grid
-from .adversarial import Adversary, pulled
-from .base import Law, LogitNormal, Method, Uniform, after, bare, guided, numbers_of_steps, per_sample
+from .adversarial import Adversary, Features, TurnCount, surrogate_loss
+from .base import (
+    Law,
+    LogitNormal,
+    Loss,
+    Method,
+    Nets,
+    Progress,
+    Turn,
+    Uniform,
+    after,
+    bare,
+    guided,
+    numbers_of_steps,
+    per_sample,
+)
 from .diagnostics import coverage, spread
 from .discriminator_features import FeatureNetwork, Teachers
 
 
+class Generated(NamedTuple):
+    """The student's samples, each from one of the times that it is trained at."""
+
+    x: Tensor  # clean samples (B, ...)
+    kind: Tensor  # which of the times (B,), in rising order
+    from_noise: Tensor  # whether the sample started from noise alone (B,)
+
+
 @dataclass
 class LADD(Method):
-    """A critic on the teacher's features tells the student's samples from the data, both noised to one random level.
+    """Latent adversarial diffusion distillation: a critic on the teacher's features of samples and data.
 
-    The student denoises the data from the times of its grids alone, and its samples from one time are judged among
-    themselves: together they could be like the data and not so from any time. steps: numbers of steps that it is trained
-    for; spacing: of its grids; times: law of the levels. critic_turns: of the critic, a turn of the student.
+    (Sauer et al. 2024.) Both are noised to one random level. The student denoises the data from the times of
+    its grids alone, and its samples from different times are judged separately: all of them together could
+    follow the data's distribution while those from any one time do not.
+
+    Args:
+        steps: numbers of steps that the student is trained for.
+        spacing: of its grids, a key of SPACINGS.
+        times: law of the levels to which samples and data are noised for the critic.
+        critic_turns: turns of the critic for each turn of the student.
+        gan: adversarial term.
     """
 
     steps: tuple[int, ...] = (1, 2, 4)
     spacing: str = "uniform"
     times: Law = LogitNormal()
-    critic_turns: int = 1
+    critic_turns: TurnCount = 1
     gan: Adversary = Adversary(weight=1.0, loss="hinge")
 
     training: ClassVar[dict] = {"betas": (0.0, 0.99)}
     teaches: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.times.memory() is not None:
-            raise FastdiffError(
-                "times: importance is for denoising, choose logit_normal, uniform or lognormal", key="times"
-            )
+        super().__post_init__()
         numbers_of_steps(self.steps)
-        if self.critic_turns < 1:
-            raise FastdiffError(
-                f"critic_turns = {self.critic_turns}: expected at least 1", key="critic_turns"
-            )
         if not self.gan.weight:
             raise FastdiffError(
                 "gan: the critic is what this method learns from: expected a weight above 0", key="gan"
             )
 
     @property
+    @override
     def cycle(self) -> int:
         return self.critic_turns
 
-    def extras(self, student, teacher):
-        return {
-            "critic": self.critic(student, teacher, len(torch.cat(self.grids(student.schedule)).unique()))
-        }
+    @override
+    def extras(self, student: Denoiser, teacher: Denoiser) -> Nets:
+        times = torch.cat(self.time_grids(student.schedule)).unique()
+        return {"critic": self.new_critic(student, teacher, len(times))}
 
-    def turns(self, progress):
+    @override
+    def turns(self, progress: Progress) -> tuple[Turn, ...]:
         return after(("critic",), self.critic_turns, progress)
 
-    def loss(self, turn, nets, batch, progress):
+    @override
+    def loss(self, turn: Turn, nets: Nets, batch: Batch, progress: Progress) -> Loss:
+        # 1. Generate samples x.
         with torch.set_grad_enabled("student" in turn):
-            x, kind, drawn = self.made(nets["student"], batch)
+            x, kind, from_noise = self.generate(nets["student"], batch)
+        # 2. The critic's turn: tell features of data and samples apart.
         if "critic" in turn:
             with torch.no_grad():
-                real, made = self.seen(nets, batch, batch.x0, x)
-            return self.gan.telling(partial(nets["critic"], kind=kind.repeat(2)), real, made)
-        leaf = x.detach().requires_grad_()
-        loss, logs = pulled(x, leaf, self.terms(nets, batch, leaf, kind))
+                real, fake = self.extract_features(nets, batch, batch.x0, x)
+            return self.gan.discriminator_loss(partial(nets["critic"], kind=kind.repeat(2)), real, fake)
+        # 3. The student's turn.
+        x_detached = x.detach().requires_grad_()
+        loss, logs = surrogate_loss(x, x_detached, self.loss_terms(nets, batch, x_detached, kind))
         return loss, logs | {
-            "coverage": coverage(batch.x0[drawn], leaf[drawn]),
-            "spread": spread(leaf[drawn]),
+            "coverage": coverage(batch.x0[from_noise], x_detached[from_noise]),
+            "spread": spread(x_detached[from_noise]),
         }
 
-    def grids(self, schedule):
-        """The times where the student is asked, by number of steps."""
+    def time_grids(self, schedule: Schedule) -> list[Tensor]:
+        """Return the times (steps,) at which the student is evaluated, for each number of steps."""
         return [time_grid(schedule, steps, self.spacing)[:-1] for steps in self.steps]
 
-    def made(self, student, batch):
-        """The student's samples (B, ...) from a time each, which of the times that is, and which came of noise alone."""
-        schedule, rng, grids = bare(student).schedule, batch.rng, self.grids(bare(student).schedule)
+    def generate(self, student: nn.Module, batch: Batch) -> Generated:
+        """Let the student denoise the batch, each example from a random time of a random grid.
+
+        At the first time of a grid it starts from noise alone.
+        """
+        schedule = bare(student).schedule
+        grids = self.time_grids(schedule)
+        # 1. Draw a time of each sample.
         times, kinds = torch.cat(grids).unique(return_inverse=True)
         first = torch.cat([torch.arange(len(grid)) == 0 for grid in grids])
-        i = rng.integers(0, len(kinds))
-        kind, drawn = kinds.to(i.device)[i], first.to(i.device)[i]
+        i = batch.rng.integers(0, len(kinds))
+        kind = kinds.to(i.device)[i]
+        from_noise = first.to(i.device)[i]
         t = times.to(i.device)[kind]
-        x = schedule.mix(batch.x0 * like(~drawn, batch.x0), rng.normal(batch.x0.shape[1:]).to(batch.x0), t)
-        return student(x, t, torch.zeros_like(t), batch.cond).x0, kind, drawn
+        # 2. Noise the data to it.
+        x_t = schedule.mix(batch.x0 * like(~from_noise, batch.x0), batch.noise(), t)
+        # 3. Denoise.
+        x = student(x_t, t, torch.zeros_like(t), batch.cond).x0
+        return Generated(x, kind, from_noise)
 
-    def critic(self, student, teacher, kinds):
-        return self.gan.critic(teacher, kinds=kinds)
+    def new_critic(self, student: Denoiser, teacher: Denoiser, kinds: int) -> nn.Module:
+        """Create an untrained critic that judges `kinds` kinds of samples separately."""
+        return self.gan.new_critic(teacher, kinds=kinds)
 
-    def seen(self, nets, batch, *parts):
-        """What the critic sees of batches of samples."""
+    def extract_features(self, nets: Nets, batch: Batch, *samples: Tensor) -> list[Features]:
+        """Return the critic's features of batches of clean samples (B, ...), a list for each batch."""
         teacher = nets["teacher"]
-        return self.gan.seen_noised(teacher, self.times.draw(batch.rng, teacher.schedule)[0], batch, *parts)
+        t = self.times.draw(batch.rng, teacher.schedule)[0]
+        return self.gan.extract_noised_features(teacher, t, batch, *samples)
 
-    def terms(self, nets, batch, x, kind):
-        """The student's loss of samples x, term by term."""
-        (features,) = self.seen(nets, batch, x)
-        return {"gan": self.gan.weight * self.gan.fooling(nets["critic"](features, kind))}
+    def loss_terms(self, nets: Nets, batch: Batch, x: Tensor, kind: Tensor) -> dict[str, Tensor]:
+        """Return the student's losses of samples x (B, ...) of kinds (B,), scalars by name."""
+        (features,) = self.extract_features(nets, batch, x)
+        return {"gan": self.gan.weight * self.gan.generator_loss(nets["critic"](features, kind))}
 
-    def teacher_nfe(self):
-        return (2 * self.critic_turns + 1) / (self.critic_turns + 1)  # two in a critic's turn, one in its own
+    @override
+    def teacher_nfe(self) -> float:
+        # Two in a critic's turn, one in the student's.
+        return (2 * self.critic_turns + 1) / (self.critic_turns + 1)
 
-    def sampling(self):
+    @override
+    def sampling(self) -> Sampling:
         return Sampling("consistency", self.spacing, self.steps, only=True)
 
 
 @dataclass
 class ADD(LADD):
-    """The critic sees clean samples, by the network features_of; and samples are drawn to what the teacher sees in them.
+    """Adversarial diffusion distillation: a critic on clean samples, and the teacher's denoising as target.
 
-    times: law of the levels where the teacher is asked; distill: weight of the squared distance, times alpha
-    there (the paper's exponential weighting). guidance: of the teacher, 1 being none.
+    (Sauer et al. 2023.)
+
+    Args:
+        times: law of the levels to which the teacher denoises samples.
+        features_of: the network whose features the critic takes.
+        distill: weight of the squared distance, which is multiplied by alpha there (the paper's exponential
+            weighting).
+        guidance: of the teacher; 1 for no guidance.
     """
 
     times: Law = Uniform(0.02, 0.98)
     gan: Adversary = Adversary(weight=1.0, loss="hinge", r1=1e-3)
     features_of: FeatureNetwork = Teachers()
-    distill: float = 1.0
+    distill: Annotated[float, Field(ge=0)] = 1.0
     guidance: float = 1.0
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.distill >= 0:
-            raise FastdiffError(f"distill = {self.distill}: expected a weight of 0 or more", key="distill")
+    @override
+    def new_critic(self, student: Denoiser, teacher: Denoiser, kinds: int) -> nn.Module:
+        return self.features_of.new_critic(self.gan, student, teacher, kinds)
 
-    def critic(self, student, teacher, kinds):
-        return self.features_of.critic(self.gan, student, teacher, kinds)
-
-    def frozen(self, student, teacher):
+    @override
+    def frozen(self, student: Denoiser, teacher: Denoiser) -> Nets:
         return self.features_of.frozen(student)
 
-    def seen(self, nets, batch, *parts):
-        return self.features_of.seen(self.gan, nets, batch, *parts)
+    @override
+    def extract_features(self, nets: Nets, batch: Batch, *samples: Tensor) -> list[Features]:
+        return self.features_of.extract_features(self.gan, nets, batch, *samples)
 
-    def terms(self, nets, batch, x, kind):
-        teacher, rng = nets["teacher"], batch.rng
-        t = self.times.draw(rng, teacher.schedule)[0]
+    @override
+    def loss_terms(self, nets: Nets, batch: Batch, x: Tensor, kind: Tensor) -> dict[str, Tensor]:
+        teacher = nets["teacher"]
+        # 1. Noise the samples to t, and let the teacher denoise them.
+        t = self.times.draw(batch.rng, teacher.schedule)[0]
         with torch.no_grad():
-            y = teacher.schedule.mix(x, rng.normal(x.shape[1:]).to(x), t)
-            target = guided(teacher, y, t, t, batch.cond, self.guidance).x0
-        error = per_sample(like(teacher.schedule.alpha_sigma(t)[0], x) * (x - target).square())
-        return super().terms(nets, batch, x, kind) | {"distill": self.distill * error.mean()}
+            x_t = teacher.schedule.mix(x, batch.noise(), t)
+            target = guided(teacher, x_t, t, t, batch.cond, self.guidance).x0
+        # 2. The distance, weighted by c(t) = alpha.
+        alpha, _ = teacher.schedule.alpha_sigma(t)
+        error = per_sample(like(alpha, x) * (x - target).square())
+        # 3. The adversarial term.
+        terms = super().loss_terms(nets, batch, x, kind)
+        return terms | {"distill": self.distill * error.mean()}
 
-    def teacher_nfe(self):
-        looks = super().teacher_nfe() if isinstance(self.features_of, Teachers) else 0
-        return looks + (1 if self.guidance == 1 else 2) / (self.critic_turns + 1)
+    @override
+    def teacher_nfe(self) -> float:
+        for_features = super().teacher_nfe() if isinstance(self.features_of, Teachers) else 0
+        return for_features + (1 if self.guidance == 1 else 2) / (self.critic_turns + 1)

@@ -1,5 +1,6 @@
-"""An adversary: the terms that a discriminator on a network's features adds to a method."""
+"""The adversarial term that a discriminator on a network's features adds to a method, and its settings."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Literal
 
@@ -10,18 +11,26 @@ from torch.nn.functional import relu, softplus
 
 from ..core.denoiser import Cond, Denoiser
 from ..core.validation import Strict
-from ..data.registry import Batch
+from ..data.batch import Batch
 from ..networks.discriminator import apart, critic_on, tapped
+from .base import Loss, Nets, Turn
 
 Weight = Annotated[float, Field(ge=0, le=1e6)]
+Features = list[Tensor]  # what each of the named modules puts out for one batch, (B, places, C)
+Critic = Callable[[Features], Tensor]  # features -> logits (B, heads), above 0 for real samples
+TurnCount = Annotated[int, Field(ge=1)]  # of one role, for each turn of another
 
 
 class Adversary(Strict):
-    """weight: of its term in the student's loss; 0: there is none.
+    """Settings of an adversarial term.
 
-    loss: softplus, the non-saturating one; minimax, the saturating one, ln(1 - D) (Goodfellow et al. 2014);
-    or hinge. r1: weight of the penalty on the gradient of real logits by features (Mescheder et al. 2018).
-    features: names of the network's modules, its middle one if none is given. hidden: a head's width.
+    Args:
+        weight: of the term in the student's loss; at 0 the method has no critic.
+        loss: softplus, the non-saturating loss; minimax, the saturating one, ln(1 - D) (Goodfellow et al.
+            2014); or hinge.
+        r1: weight of the penalty on the gradient of real logits by features (Mescheder et al. 2018).
+        features: names of the network's modules that the critic takes features of; if empty, its middle one.
+        hidden: width of a critic's head.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -32,73 +41,128 @@ class Adversary(Strict):
     features: tuple[str, ...] = ()
     hidden: Annotated[int, Field(ge=1, le=2**16)] = 128
 
-    def critic(self, net: Denoiser, views: int = 1, kinds: int = 1) -> nn.Module:
-        """Fresh heads for this network's features. views: of so many samples, channel beside channel; kinds: see Critic."""
+    def new_critic(self, net: Denoiser, views: int = 1, kinds: int = 1) -> nn.Module:
+        """Create an untrained critic for a network's features.
+
+        Args:
+            net: the network that features are taken of.
+            views: number of samples whose features the critic sees at once, concatenated channel by channel.
+            kinds: number of kinds of samples that are judged separately; see networks.discriminator.Critic.
+        """
         return critic_on(net, self.features, self.hidden, views, kinds)
 
-    def extras(self, net: Denoiser, views: int = 1) -> dict[str, nn.Module]:
-        """What a method of which this is a term keeps besides its student."""
-        return {"critic": self.critic(net, views)} if self.weight else {}
+    def extras(self, net: Denoiser, views: int = 1) -> Nets:
+        """Return the networks by role that the term adds to a method: a new critic, or none at weight 0."""
+        return {"critic": self.new_critic(net, views)} if self.weight else {}
 
     @property
-    def turns(self) -> tuple[tuple[str, ...], ...]:
-        """The turns of such a method."""
+    def turns(self) -> tuple[Turn, ...]:
+        """The turns of a method with this term: the critic's before the student's, in each step."""
         return (("critic",), ("student",)) if self.weight else (("student",),)
 
-    def seen(self, net: Denoiser, parts: list[Tensor], times: list[Tensor], cond: Cond) -> list[list[Tensor]]:
-        """A network's features of batches of noised samples (B, ...), each at times (B,): a list a batch, by one pass."""
-        t, n = torch.cat(times), len(parts)
-        with tapped(net, self.features) as found:
-            net(
-                torch.cat(parts),
-                t,
-                t,
-                cond and {name: torch.cat([value] * n) for name, value in cond.items()},
-            )
-        return apart(found, n)
+    def extract_features(
+        self, net: Denoiser, samples: list[Tensor], times: list[Tensor], cond: Cond
+    ) -> list[Features]:
+        """Return a network's features of several batches of noised samples, in one pass.
 
-    def seen_noised(self, net: Denoiser, t: Tensor, batch: Batch, *parts: Tensor) -> list[list[Tensor]]:
-        """The same of clean samples, at the same times (B,) in each batch, with noise of its own."""
-        noised = [net.schedule.mix(x, batch.rng.normal(x.shape[1:]).to(x), t) for x in parts]
-        return self.seen(net, noised, [t] * len(parts), batch.cond)
+        Args:
+            net: the network that features are taken of.
+            samples: noised samples (B, ...), batch by batch.
+            times: their times (B,), batch by batch.
+            cond: the condition that all batches share.
 
-    def tapped(self, net: Denoiser) -> AbstractContextManager[list[Tensor]]:
-        """Inside, a pass through this network leaves its features there; none where there is no term."""
+        Returns:
+            For each batch, the features (B, places, C) of each named module.
+        """
+        count = len(samples)
+        t = torch.cat(times)
+        repeated = cond and {name: torch.cat([value] * count) for name, value in cond.items()}
+        with tapped(net, self.features) as features:
+            net(torch.cat(samples), t, t, repeated)
+        return apart(features, count)
+
+    def extract_noised_features(
+        self, net: Denoiser, t: Tensor, batch: Batch, *samples: Tensor
+    ) -> list[Features]:
+        """Noise batches of clean samples, and return a network's features of them.
+
+        Args:
+            net: the network that features are taken of.
+            t: times (B,), the same for each batch of samples.
+            batch: whose condition and random stream are used; every batch of samples gets its own noise.
+            samples: clean samples (B, ...), batch by batch.
+
+        Returns:
+            For each batch, the features (B, places, C) of each named module.
+        """
+        noised = [net.schedule.mix(x, batch.rng.normal(x.shape[1:]).to(x), t) for x in samples]
+        return self.extract_features(net, noised, [t] * len(samples), batch.cond)
+
+    def capture_features(self, net: Denoiser) -> AbstractContextManager[Features]:
+        """Return a context whose value is the list of features of the last pass through a network inside it.
+
+        At weight 0 the list stays empty.
+        """
         return tapped(net, self.features) if self.weight else nullcontext([])
 
-    def telling(
-        self, critic: nn.Module, real: list[Tensor], made: list[Tensor]
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The critic's loss on features of real and of made samples, told apart in one pass; and what to log."""
+    def discriminator_loss(self, critic: Critic, real: Features, fake: Features) -> Loss:
+        """Return the critic's loss, and for logging its parts and the fractions that it judges correctly.
+
+        Args:
+            critic: takes features of both batches in one pass, real samples first.
+            real: features of real samples.
+            fake: features of the student's samples.
+        """
         if self.r1:
             real = [
                 feature if feature.requires_grad else feature.detach().requires_grad_() for feature in real
             ]
-        true, false = critic([torch.cat(pair) for pair in zip(real, made, strict=True)]).float().chunk(2)
-        punish, margin = (relu, 1.0) if self.loss == "hinge" else (softplus, 0.0)
-        loss = (punish(margin - true) + punish(margin + false)).mean()
+        logits = critic([torch.cat(pair) for pair in zip(real, fake, strict=True)])
+        real_logits, fake_logits = logits.float().chunk(2)
+        if self.loss == "hinge":
+            loss = (relu(1.0 - real_logits) + relu(1.0 + fake_logits)).mean()
+        else:
+            loss = (softplus(-real_logits) + softplus(fake_logits)).mean()
         logs = {
             "critic": loss,
-            "critic_real": (true > 0).float().mean(),
-            "critic_fake": (false < 0).float().mean(),
+            "critic_real": (real_logits > 0).float().mean(),
+            "critic_fake": (fake_logits < 0).float().mean(),
         }
         if self.r1:
-            slopes = torch.autograd.grad(true.mean(1).sum(), real, create_graph=True)
-            logs["r1"] = sum(slope.flatten(1).square().sum(1).mean() for slope in slopes)
+            gradients = torch.autograd.grad(real_logits.mean(1).sum(), real, create_graph=True)
+            logs["r1"] = sum(gradient.flatten(1).square().sum(1).mean() for gradient in gradients)
             loss = loss + self.r1 / 2 * logs["r1"]
         return loss, logs
 
-    def fooling(self, logits: Tensor) -> Tensor:
-        """The student's loss by the logits (B, heads) of its samples."""
+    def generator_loss(self, logits: Tensor) -> Tensor:
+        """Return the student's loss, a scalar, from the critic's logits (B, heads) of its samples."""
         if self.loss == "hinge":
             return -logits.float().mean()
-        return (-softplus(logits) if self.loss == "minimax" else softplus(-logits)).float().mean()
+        if self.loss == "minimax":
+            return (-softplus(logits)).float().mean()
+        return softplus(-logits).float().mean()
 
 
-def pulled(x: Tensor, leaf: Tensor, terms: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-    """The sum of terms of a leaf that equals x, as a loss of x; and to log: each term, and its share of the gradient."""
-    slopes = {name: torch.autograd.grad(term, leaf, retain_graph=True)[0] for name, term in terms.items()}
-    norms = {name: slope.norm() for name, slope in slopes.items()}
-    value, pull = sum(terms.values()).detach(), (x * sum(slopes.values())).sum()
-    shares = {f"{name}_share": norm / sum(norms.values()).clamp(min=1e-30) for name, norm in norms.items()}
-    return pull - pull.detach() + value, {**terms, **(shares if len(terms) > 1 else {})}
+def surrogate_loss(x: Tensor, x_detached: Tensor, terms: dict[str, Tensor]) -> Loss:
+    """Backpropagate several losses, computed on a detached copy of x, through x.
+
+    Args:
+        x: the student's samples (B, ...).
+        x_detached: the same values as a leaf of the graph of all terms.
+        terms: losses of x_detached, scalars by name.
+
+    Returns:
+        A scalar with the value of the terms' sum and, through x, its gradient; and for logging each term and,
+        if there are several, its share of the sum of their gradients' norms.
+    """
+    gradients = {
+        name: torch.autograd.grad(term, x_detached, retain_graph=True)[0] for name, term in terms.items()
+    }
+    value = sum(terms.values()).detach()
+    inner = (x * sum(gradients.values())).sum()  # its gradient by x is the sum of the terms' gradients
+    loss = inner - inner.detach() + value
+    if len(terms) == 1:
+        return loss, terms
+    norms = {name: gradient.norm() for name, gradient in gradients.items()}
+    total = sum(norms.values()).clamp(min=1e-30)
+    return loss, terms | {f"{name}_share": norm / total for name, norm in norms.items()}

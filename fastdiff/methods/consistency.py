@@ -1,55 +1,67 @@
-"""Consistency models (Song et al. 2023) on continuous times: ECT's shrinking gap (Geng et al. 2024), and distillation."""
+"""Consistency models: the common loss, ECT, distillation (CD), and the curricula of CT and iCT."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+from pydantic import Field
+from torch import Tensor
+from typing_extensions import override
 
+from ..core.denoiser import Cond, Denoiser
 from ..core.errors import FastdiffError
 from ..core.prediction import ratio_of
+from ..core.rng import SampleRng
 from ..core.sampling import Sampling
-from .base import Distance, Law, Method, PseudoHuber, SquaredL2, Uniform, bare, heun
+from ..core.schedule import Schedule
+from ..data.batch import Batch
+from .base import Decay, Logs, Loss, Method, Nets, Progress, Turn, bare, heun
 from .diagnostics import boundary, by_level
-from .distances import per_sample
+from .distances import Distance, PseudoHuber, SquaredL2, per_sample
 from .jvp import alike
-from .time_sampling import KarrasIndex, LogNormalIndex
+from .time_sampling import KarrasIndex, Law, LogNormalIndex, Uniform
 
-# Few steps, of which the first is at sigma / alpha = 80 and the last at 0.8, about where iCT and sCM have
-# their second.
-FEW = Sampling("consistency", "karras[ratio_min=0.8]", (1, 2, 4, 8))
+# A few steps, the first at sigma / alpha = 80 and the last at 0.8, about where iCT and sCM have their second.
+FEW_STEPS = Sampling("consistency", "karras[ratio_min=0.8]", (1, 2, 4, 8))
 
 
 class Consistency(Method):
-    """The student agrees with itself a little nearer the data, on the straight path of (x0, eps).
+    """Base class: the student's f(x_t, t) agrees with its f(x_s, s) at a time s < t nearer the data.
 
-    A kind of it says at which pairs of times, and what it takes for x_s, for the target and for the loss's
-    unit.
+    (Song et al. 2023.) Subclasses have the fields `times` and `distance`, and define the pairs of times, and
+    where they differ x_s, the target and the unit of the distance.
     """
 
-    def __post_init__(self) -> None:
-        if self.times.memory() is not None:
-            raise FastdiffError(
-                "times: importance is for denoising, choose uniform, lognormal or logit_normal", key="times"
-            )
+    times: Law
+    distance: Distance
 
-    def extras(self, student, teacher):
+    @override
+    def extras(self, student: Denoiser, teacher: Denoiser | None) -> Nets:
         identity_at_data(student)
         return {}
 
-    def loss(self, turn, nets, batch, progress):
-        model = bare(nets["student"])
-        schedule = model.schedule
+    @override
+    def loss(self, turn: Turn, nets: Nets, batch: Batch, progress: Progress) -> Loss:
+        schedule = bare(nets["student"]).schedule
+
+        # 1. Sample times t and s < t, noise, and x_t.
         t, s = self.pair(batch.rng, schedule, progress)
-        eps = batch.rng.normal(batch.x0.shape[1:]).to(batch.x0)
-        x = schedule.mix(batch.x0, eps, t)
-        # The pass with gradients comes first: older autocasts keep the weights that one without has cast, and
-        # lose them.
-        with alike(x):  # the same dropout mask for both
-            f = nets["student"](x, t, torch.zeros_like(t), batch.cond).x0
+        x_t, eps = batch.noised(schedule, t)
+
+        # 2. f(x_t, t), with gradients. This pass comes first: older autocasts keep the weights that a pass
+        #    without gradients has cast, and lose the gradients.
+        with alike(x_t):  # the same dropout mask for both passes
+            f = nets["student"](x_t, t, torch.zeros_like(t), batch.cond).x0
+
+        # 3. The target f-(x_s, s), without.
         with torch.no_grad():
-            target = self.target(nets, self.nearer(nets, batch, x, eps, t, s), s, batch.cond)
+            x_s = self.nearer(nets, batch, x_t, eps, t, s)
+            target = self.target(nets, x_s, s, batch.cond)
             error = per_sample((f - target).square()).sqrt()
+
+        # 4. The distance of the two, in units of the gap.
         loss = (self.distance(f, target) / self.width(schedule, t, s)).mean()
         return loss, {
             "gap": ((t - s) / schedule.t_max).mean(),
@@ -57,34 +69,35 @@ class Consistency(Method):
             **self.health(schedule, t, error),
         }
 
-    def pair(self, rng, schedule, progress):
-        """Times t and s < t."""
+    def pair(self, rng: SampleRng, schedule: Schedule, progress: Progress) -> tuple[Tensor, Tensor]:
+        """Draw times t and s < t, each (B,)."""
         raise NotImplementedError
 
-    def nearer(self, nets, batch, x, eps, t, s):
-        """x_s of the same data and noise."""
+    def nearer(self, nets: Nets, batch: Batch, x: Tensor, eps: Tensor, t: Tensor, s: Tensor) -> Tensor:
+        """Return x_s (B, ...) for x = x_t: of the same data and noise."""
         return bare(nets["student"]).schedule.mix(batch.x0, eps, s)
 
-    def target(self, nets, x, s, cond):
-        """The clean data that the student, or its running average where the method keeps one, sees in x_s."""
+    def target(self, nets: Nets, x: Tensor, s: Tensor, cond: Cond) -> Tensor:
+        """Return the clean data (B, ...) that the student, or its running average, predicts at x = x_s."""
         student = bare(nets["student"])
         net = nets["target"].train(student.training) if "target" in nets else student
         return net(x, s, torch.zeros_like(s), cond).x0
 
-    def width(self, schedule, t, s):
-        """Of the gap: what the distance is divided by."""
+    def width(self, schedule: Schedule, t: Tensor, s: Tensor) -> Tensor:
+        """Return what the distance is divided by (B,)."""
         return torch.ones_like(t)
 
-    def health(self, schedule, t, error):
-        """What to log of the difference of the student and its target, a root mean square (B,)."""
+    def health(self, schedule: Schedule, t: Tensor, error: Tensor) -> Logs:
+        """Return logs of the root mean square (B,) of the difference between the student and its target."""
         return by_level("self_error", error, t / schedule.t_max)
 
-    def sampling(self):
+    @override
+    def sampling(self) -> Sampling:
         return Sampling("consistency", "uniform", (1, 2, 4, 8))
 
 
-def identity_at_data(student):
-    """Refuse a student that has no f(x, 0) = x by itself."""
+def identity_at_data(student: Denoiser) -> None:
+    """Raise FastdiffError for a student whose parameterization does not make f(x, 0) = x."""
     if student.predicts in ("x0", "eps"):
         raise FastdiffError(
             f"consistency needs f(x, 0) = x, which a model that predicts {student.predicts} does not "
@@ -94,149 +107,175 @@ def identity_at_data(student):
 
 @dataclass
 class ECT(Consistency):
-    """Consistency training with a gap that shrinks.
+    """Consistency training with a gap that shrinks, on continuous times.
 
-    The gap t - s starts at `start` of t and halves `halvings` times over training. The paper's r(t) is k = 8:
-    near the data the gap is n(t) = 1 + k sigmoid(-b sigma / alpha) times as wide. images: seen between two
-    halvings, the paper has 3,200,000; 0 for equal shares of the training. On a grid (times: karras) s is the
-    point below t, whatever the gap.
+    (Geng et al. 2024, "Consistency models made easy".) The paper's r(t) is k = 8: near the data the gap is
+    n(t) = 1 + k sigmoid(-b sigma / alpha) times as wide. On a grid (times: karras) s is the point below t,
+    whatever the gap.
+
+    Args:
+        times: law of t.
+        start: the gap t - s as a fraction of t when the training starts.
+        halvings: number of times that the gap halves.
+        distance: of the student's f and its target.
+        k: see above.
+        b: see above.
+        images: seen between two halvings, 3,200,000 in the paper; 0 for equal parts of the training.
     """
 
     times: Law = field(default_factory=Uniform)
-    start: float = 0.5
+    start: Annotated[float, Field(gt=0, le=1)] = 0.5
     halvings: int = 8
     distance: Distance = PseudoHuber()
     k: float = 0.0
     b: float = 1.0
     images: int = 0
 
-    training: ClassVar[dict] = {"optimizer": "radam", "decay": "cosine"}
+    training: ClassVar[dict[str, Any]] = {"optimizer": "radam", "decay": "cosine"}
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 < self.start <= 1:
-            raise FastdiffError(
-                f"start = {self.start}: expected a share of t, above 0 and at most 1", key="start"
-            )
-
-    def pair(self, rng, schedule, progress):
+    @override
+    def pair(self, rng: SampleRng, schedule: Schedule, progress: Progress) -> tuple[Tensor, Tensor]:
         t, s = self.times.pair(rng, schedule)
         return t, self.below(schedule, t, progress) if s is None else s
 
-    def below(self, schedule, t, progress):
-        """s, at a gap of share gap n(t) of t."""
+    def below(self, schedule: Schedule, t: Tensor, progress: Progress) -> Tensor:
+        """Return s (B,), at a gap of n(t) times `gap` of t."""
         n = 1 + self.k * torch.sigmoid(-self.b * ratio_of(schedule, t))
         return t * (1 - self.gap(progress) * n).clamp(min=0)
 
-    def gap(self, progress) -> float:
-        """The share of t between t and s, before n(t)."""
-        stage = (
-            progress.images // self.images if self.images else int(progress.fraction * (self.halvings + 1))
-        )
+    def gap(self, progress: Progress) -> float:
+        """Return the gap between t and s as a fraction of t, before n(t)."""
+        if self.images:
+            stage = progress.images // self.images
+        else:
+            stage = int(progress.fraction * (self.halvings + 1))
         return self.start * 2.0 ** -min(stage, self.halvings)
 
-    def width(self, schedule, t, s):
+    @override
+    def width(self, schedule: Schedule, t: Tensor, s: Tensor) -> Tensor:
         return (t - s) / schedule.t_max
 
-    def sampling(self):
-        return FEW if isinstance(self.times, KarrasIndex) else super().sampling()
+    @override
+    def sampling(self) -> Sampling:
+        return FEW_STEPS if isinstance(self.times, KarrasIndex) else super().sampling()
 
 
 @dataclass
 class CD(ECT):
-    """Consistency distillation: x_s is one step of the teacher from x_t. mu: decay of the target average; 0, the student.
+    """Consistency distillation: x_s is one step of the teacher from x_t (Song et al. 2023, algorithm 2).
 
     The paper's ImageNet setting is times: {name: karras, points: 40}, solver: heun, mu: 0.95; on a grid all
     pairs weigh 1.
+
+    Args:
+        solver: of the teacher's step; both are exact if (x0, eps) is constant on the way.
+        mu: decay of the average of the student that is the target; 0 for the student itself.
     """
 
     solver: Literal["euler", "heun"] = "euler"
-    mu: float = 0.0
+    mu: Decay = 0.0
 
     teaches: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.mu < 1:
-            raise FastdiffError(f"mu = {self.mu}: expected a decay, 0 to less than 1", key="mu")
-
-    def averages(self):
+    @override
+    def averages(self) -> dict[str, Callable[[Progress], float]]:
         return {"target": lambda progress: self.mu} if self.mu else {}
 
-    def nearer(self, nets, batch, x, eps, t, s):
-        """The teacher's step; both kinds are exact where (x0, eps) is constant on the way."""
-        schedule, teacher = bare(nets["student"]).schedule, nets["teacher"]
+    @override
+    def nearer(self, nets: Nets, batch: Batch, x: Tensor, eps: Tensor, t: Tensor, s: Tensor) -> Tensor:
+        schedule = bare(nets["student"]).schedule
+        teacher = nets["teacher"]
         if self.solver == "heun":
             return heun(teacher, schedule, x, t, s, batch.cond)
         return schedule.mix(*teacher(x, t, s, batch.cond), s)
 
-    def width(self, schedule, t, s):
+    @override
+    def width(self, schedule: Schedule, t: Tensor, s: Tensor) -> Tensor:
         return torch.ones_like(t) if isinstance(self.times, KarrasIndex) else super().width(schedule, t, s)
 
-    def teacher_nfe(self):
+    @override
+    def teacher_nfe(self) -> int:
         return {"euler": 1, "heun": 2}[self.solver]
 
 
 class Growing(Consistency):
-    """Neighbours on a grid of N(k) points at step k; times is the law of the upper one."""
+    """Base class of curricula: t and s are neighbours on a grid of N(k) points at step k.
 
-    training: ClassVar[dict] = {"optimizer": "radam"}
+    Subclasses have the fields `s0` and `s1`, between which the number of intervals grows, and `times`, the
+    law of the upper neighbour.
+    """
+
+    s0: int
+    s1: int
+
+    training: ClassVar[dict[str, Any]] = {"optimizer": "radam"}
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not isinstance(self.times, KarrasIndex):
             raise FastdiffError("times: expected a law on a grid, karras or karras_lognormal", key="times")
         if not 2 <= self.s0 <= self.s1:
             raise FastdiffError(f"s0 = {self.s0} and s1 = {self.s1}: expected 2 <= s0 <= s1", key="s0")
 
-    def pair(self, rng, schedule, progress):
+    @override
+    def pair(self, rng: SampleRng, schedule: Schedule, progress: Progress) -> tuple[Tensor, Tensor]:
         return replace(self.times, points=self.points(progress)).pair(rng, schedule)
 
-    def sampling(self):
-        return FEW
+    def points(self, progress: Progress) -> int:
+        """Return N(k)."""
+        raise NotImplementedError
+
+    @override
+    def sampling(self) -> Sampling:
+        return FEW_STEPS
 
 
 @dataclass
 class CT(Growing):
-    """Against a running average of decay mu(k), N(k) from s0 to s1 + 1 as the root of k (algorithm 3, appendix C)."""
+    """Consistency training against a running average of the student.
+
+    (Song et al. 2023, algorithm 3 and appendix C.) N(k) grows from s0 to s1 + 1 as the root of k, and the
+    average's decay mu(k) with it, from mu0.
+    """
 
     times: Law = KarrasIndex()
     s0: int = 2
     s1: int = 150
-    mu0: float = 0.9
+    mu0: Annotated[float, Field(gt=0, lt=1)] = 0.9
     distance: Distance = SquaredL2()
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 < self.mu0 < 1:
-            raise FastdiffError(f"mu0 = {self.mu0}: expected a decay, above 0 and below 1", key="mu0")
+    @override
+    def points(self, progress: Progress) -> int:
+        square = progress.fraction * ((self.s1 + 1) ** 2 - self.s0**2) + self.s0**2
+        return math.ceil(math.sqrt(square) - 1) + 1
 
-    def points(self, progress) -> int:
-        """N(k)."""
-        return (
-            math.ceil(math.sqrt(progress.fraction * ((self.s1 + 1) ** 2 - self.s0**2) + self.s0**2) - 1) + 1
-        )
-
-    def mu(self, progress) -> float:
-        """mu(k) = mu0^(s0 / intervals)."""
+    def mu(self, progress: Progress) -> float:
+        """Return mu(k) = mu0^(s0 / intervals)."""
         return self.mu0 ** (self.s0 / (self.points(progress) - 1))
 
-    def averages(self):
+    @override
+    def averages(self) -> dict[str, Callable[[Progress], float]]:
         return {"target": self.mu}
 
 
 @dataclass
 class ICT(Growing):
-    """Against the student itself, N(k) doubling from s0 + 1 to s1 + 1; the distance over the gap in sigma / alpha."""
+    """Improved consistency training against the student itself (Song & Dhariwal 2023).
+
+    N(k) doubles from s0 + 1 to s1 + 1, and the distance is divided by the gap in sigma / alpha.
+    """
 
     times: Law = LogNormalIndex()
     s0: int = 10
     s1: int = 1280
     distance: Distance = PseudoHuber()
 
-    def points(self, progress) -> int:
-        """N(k)."""
-        span = max(1, int(progress.steps / (math.log2(self.s1 // self.s0) + 1)))
+    @override
+    def points(self, progress: Progress) -> int:
+        doublings = math.log2(self.s1 // self.s0)
+        span = max(1, int(progress.steps / (doublings + 1)))
         return min(self.s0 * 2 ** (progress.step // span), self.s1) + 1
 
-    def width(self, schedule, t, s):
+    @override
+    def width(self, schedule: Schedule, t: Tensor, s: Tensor) -> Tensor:
         return ratio_of(schedule, t) - ratio_of(schedule, s)

@@ -1,167 +1,183 @@
-"""Consistency trajectory models (Kim et al. 2024), with their adversarial term where it is given a weight."""
+"""Consistency trajectory models (Kim et al. 2024), with an adversarial term if it is given a weight."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
+from pydantic import Field
+from torch import Tensor
+from typing_extensions import override
 
 from ..core.broadcast import like
-from ..core.errors import FastdiffError
+from ..core.denoiser import Cond, Denoiser
 from ..core.extra_inputs import with_second_time
 from ..core.prediction import ratio_of
 from ..core.sampling import Sampling
-from .adversarial import Adversary, pulled
-from .base import Distance, Law, LogitNormal, LogNormal, Method, SquaredL2, bare, heun, per_sample, twice
+from ..core.schedule import Schedule
+from ..data.batch import Batch
+from .adversarial import Adversary, surrogate_loss
+from .base import Decay, Fraction, Loss, Method, Nets, Progress, Turn, bare, heun, twice
 from .diagnostics import boundary, by_level
+from .distances import Distance, SquaredL2, per_sample
+from .time_sampling import Law, LogitNormal, LogNormal
 
 
 @dataclass
 class CTM(Method):
-    """The jump G(x, t, s) agrees with that from u, between s and t, where the teacher's Heun steps lead from t.
+    """The jump G(x_t, t, s) agrees with G(x_u, u, s), where the teacher's Heun steps lead from t to u.
 
-    Both ends are compared as data, after a further jump from s to 0 by the running average of decay mu.
-    points: of the teacher's grid, whose steps are equal in the angle of tangent sigma / alpha and begin
-    anywhere: on a grid that stays in its place (the paper's is Karras') a student knows no other jumps than
-    those. dsm: weight of denoising score matching of g(x, t, t), at times half of a law and half of any angle
-    (the paper balances the terms by their gradients). gan: a critic on the teacher's features of the data
-    that the jumps lead to, noised to a level of gan_times; it comes when a share gan_start of the training is
-    done.
+    u is between s and t. Both ends are compared as data, after a further jump from s to 0 by the running
+    average of the student. The steps of the teacher's grid are equal in the angle of tangent sigma / alpha
+    and begin anywhere: on a grid that stays in its place (the paper's is Karras') a student knows no other
+    jumps than those. The paper balances the terms of the loss by their gradients.
+
+    Args:
+        points: of the teacher's grid.
+        mu: decay of the running average.
+        distance: between the two ends.
+        dsm: weight of denoising score matching of g(x, t, t).
+        times: law of half of the times of denoising; the other half is any angle.
+        gan: adversarial term; its critic takes the teacher's features of the data that jumps lead to, noised.
+        gan_times: law of the times that they are noised to.
+        gan_start: fraction of the training after which the critic comes.
     """
 
-    points: int = 18
-    mu: float = 0.999
+    points: Annotated[int, Field(ge=2)] = 18
+    mu: Decay = 0.999
     distance: Distance = SquaredL2()
-    dsm: float = 1.0
+    dsm: Annotated[float, Field(ge=0)] = 1.0
     times: Law = LogNormal()
     gan: Adversary = Adversary()
     gan_times: Law = LogitNormal()
-    gan_start: float = 0.25
+    gan_start: Fraction = 0.25
 
-    training: ClassVar[dict] = {"optimizer": "radam"}
+    training: ClassVar[dict[str, Any]] = {"optimizer": "radam"}
     teaches: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        if self.points < 2:
-            raise FastdiffError(f"points = {self.points}: expected at least 2", key="points")
-        if not (0 <= self.mu < 1 and self.dsm >= 0):
-            raise FastdiffError(
-                f"mu = {self.mu}, dsm = {self.dsm}: expected a decay below 1 and a weight of 0 or more",
-                key="mu",
-            )
-        for what in ("times", "gan_times"):
-            if getattr(self, what).memory() is not None:
-                raise FastdiffError(
-                    f"{what}: importance is for denoising, choose lognormal, uniform or logit_normal",
-                    key=what,
-                )
-        if not 0 <= self.gan_start <= 1:
-            raise FastdiffError(
-                f"gan_start = {self.gan_start}: expected a share of the training, 0 to 1", key="gan_start"
-            )
-
-    def student(self, model):
+    @override
+    def student(self, model: Denoiser) -> Denoiser:
         return with_second_time(model)
 
-    def averages(self):
+    @override
+    def averages(self) -> dict[str, Callable[[Progress], float]]:
         return {"target": lambda progress: self.mu}
 
-    def extras(self, student, teacher):
+    @override
+    def extras(self, student: Denoiser, teacher: Denoiser | None) -> Nets:
         return self.gan.extras(teacher)
 
-    def turns(self, progress):
-        return self.gan.turns if self.judged(progress) else (("student",),)
+    @override
+    def turns(self, progress: Progress) -> tuple[Turn, ...]:
+        return self.gan.turns if self.has_critic(progress) else (("student",),)
 
-    def judged(self, progress):
-        """Whether the critic has come."""
+    def has_critic(self, progress: Progress) -> bool:
+        """Return whether the critic has come."""
         return self.gan.weight > 0 and progress.fraction >= self.gan_start
 
-    def loss(self, turn, nets, batch, progress):
-        return self.agree(nets, batch, self.judged(progress)) if "student" in turn else self.tell(nets, batch)
+    @override
+    def loss(self, turn: Turn, nets: Nets, batch: Batch, progress: Progress) -> Loss:
+        if "student" in turn:
+            return self.student_loss(nets, batch, self.has_critic(progress))
+        return self.critic_loss(nets, batch)
 
-    def path(self, schedule, batch):
-        """Times of the teacher's steps from t to u, and s, between u and 0."""
-        steps, rng = (
-            int(batch.shared.integers(1, self.points)),
-            batch.rng,
-        )  # of the teacher: alike for the batch
+    def path(self, schedule: Schedule, batch: Batch) -> tuple[list[Tensor], Tensor]:
+        """Draw the times (B,) of the teacher's steps from t to u, and s (B,) between u and 0."""
+        rng = batch.rng
+        steps = int(batch.shared.integers(1, self.points))  # of the teacher: one number for the whole batch
         # Places on the grid are real numbers, but its two ends are as likely as any of its points.
         i = (steps + rng.uniform() * (self.points - steps)).clamp(max=self.points - 1)
         j = (rng.uniform() * (i - steps + 1) - 1).clamp(min=0)
         return [self.time(schedule, i - k) for k in range(steps + 1)], self.time(schedule, j)
 
-    def tell(self, nets, batch):
-        """The critic learns to tell where the student's jumps lead from the data."""
-        schedule, x0 = bare(nets["student"]).schedule, batch.x0
+    def critic_loss(self, nets: Nets, batch: Batch) -> Loss:
+        """Return the critic's loss on the data and on where the student's jumps lead."""
+        schedule = bare(nets["student"]).schedule
         (t, *_), s = self.path(schedule, batch)
         with torch.no_grad():
-            x = schedule.mix(x0, batch.rng.normal(x0.shape[1:]).to(x0), t)
-            near = schedule.mix(*nets["student"](x, t, s, batch.cond), s)
-            real, made = self.seen(
-                nets, batch, x0, jump(nets["target"], near, s, torch.zeros_like(s), batch.cond)
-            )
-        return self.gan.telling(nets["critic"], real, made)
+            x_t, _ = batch.noised(schedule, t)
+            x_s = schedule.mix(*nets["student"](x_t, t, s, batch.cond), s)
+            x_0 = jump(nets["target"], x_s, s, torch.zeros_like(s), batch.cond)
+            real, fake = self.features(nets, batch, batch.x0, x_0)
+        return self.gan.discriminator_loss(nets["critic"], real, fake)
 
-    def seen(self, nets, batch, *parts):
-        """What the critic sees of batches of clean samples."""
+    def features(self, nets: Nets, batch: Batch, *parts: Tensor) -> list[list[Tensor]]:
+        """Noise batches of clean samples (B, ...) to one level, and return the teacher's features of each."""
         teacher = nets["teacher"]
-        return self.gan.seen_noised(
-            teacher, self.gan_times.draw(batch.rng, teacher.schedule)[0], batch, *parts
-        )
+        t, _ = self.gan_times.draw(batch.rng, teacher.schedule)
+        return self.gan.extract_noised_features(teacher, t, batch, *parts)
 
-    def agree(self, nets, batch, judged):
-        """The student's jump agrees with that from where the teacher leads, denoises, and pleases the critic."""
-        model, target, cond = bare(nets["student"]), nets["target"], batch.cond
-        schedule, x0, rng, n = model.schedule, batch.x0, batch.rng, len(batch.x0)
+    def student_loss(self, nets: Nets, batch: Batch, has_critic: bool) -> Loss:
+        """Return the loss of the student's jumps, of its denoising, and of its critic if that has come."""
+        model = bare(nets["student"])
+        target = nets["target"]
+        schedule = model.schedule
+        x0 = batch.x0
+        rng = batch.rng
+        n = len(x0)
+
+        # 1. Sample the teacher's path t, ..., u and s, and times t_dsm of denoising; noise for both.
         path, s = self.path(schedule, batch)
-        t, u = path[0], path[-1]
-        low = torch.where(
+        t = path[0]
+        u = path[-1]
+        t_dsm = torch.where(
             rng.uniform() < 0.5,
             self.times.draw(rng, schedule)[0],
             self.time(schedule, rng.uniform() * (self.points - 1)),
         )
-        eps, noise = (rng.normal(x0.shape[1:]).to(x0) for _ in range(2))
-        x, y = schedule.mix(x0, eps, t), schedule.mix(x0, noise, low)
-        # Both terms in one pass: a wrapped student counts them.
-        p = nets["student"](torch.cat([x, y]), torch.cat([t, low]), torch.cat([s, low]), twice(cond))
+        x_t, _ = batch.noised(schedule, t)
+        x_dsm, eps_dsm = batch.noised(schedule, t_dsm)
+
+        # 2. The student's jump to s and on to the data, x_est, and its denoising. Both in one pass: a wrapped
+        #    student counts its passes.
+        p = nets["student"](
+            torch.cat([x_t, x_dsm]), torch.cat([t, t_dsm]), torch.cat([s, t_dsm]), twice(batch.cond)
+        )
         zero = torch.zeros_like(s)
-        found = jump(target, schedule.mix(p.x0[:n], p.eps[:n], s), s, zero, cond)
+        x_est = jump(target, schedule.mix(p.x0[:n], p.eps[:n], s), s, zero, batch.cond)
+
+        # 3. The teacher's steps to x_u, the average's jump to s and on to the data, x_target.
         with torch.no_grad():
-            near = x
-            for here, there in pairwise(path):
-                near = heun(nets["teacher"], schedule, near, here, there, cond)
-            wanted = jump(target, jump(target, near, u, s, cond), s, zero, cond)
-            error = per_sample((found - wanted).square()).sqrt()
-        denoising = per_sample(model.target(p.x0[n:] - x0, p.eps[n:] - noise, low).square()).mean()
-        leaf = found.detach().requires_grad_()
-        terms = {"agreement": self.distance(leaf, wanted).mean()}
-        if judged:
-            (features,) = self.seen(nets, batch, leaf)
-            terms["gan"] = self.gan.weight * self.gan.fooling(nets["critic"](features))
-        loss, logs = pulled(found, leaf, terms)
+            x_u = x_t
+            for before, after in pairwise(path):
+                x_u = heun(nets["teacher"], schedule, x_u, before, after, batch.cond)
+            x_target = jump(target, jump(target, x_u, u, s, batch.cond), s, zero, batch.cond)
+            error = per_sample((x_est - x_target).square()).sqrt()
+
+        # 4. The distance of the two, the critic's term, and the denoising error.
+        denoising = per_sample(model.target(p.x0[n:] - x0, p.eps[n:] - eps_dsm, t_dsm).square()).mean()
+        x_detached = x_est.detach().requires_grad_()
+        terms = {"agreement": self.distance(x_detached, x_target).mean()}
+        if has_critic:
+            (features,) = self.features(nets, batch, x_detached)
+            terms["gan"] = self.gan.weight * self.gan.generator_loss(nets["critic"](features))
+        loss, logs = surrogate_loss(x_est, x_detached, terms)
         return loss + self.dsm * denoising, {
             **logs,
             "dsm": denoising,
             "gap": ((t - s) / schedule.t_max).mean(),
-            **boundary(schedule, low, p.x0[n:], x0),
+            **boundary(schedule, t_dsm, p.x0[n:], x0),
             **by_level("self_error", error, t / schedule.t_max),
         }
 
-    def time(self, schedule, place):
-        """The time at a place of the grid, 0 for clean data to points - 1 for t_max."""
+    def time(self, schedule: Schedule, place: Tensor) -> Tensor:
+        """Return the time (B,) at places (B,) of the grid, from 0 for clean data to points - 1 for t_max."""
         top = ratio_of(schedule, place.new_tensor(schedule.t_max)).atan()
         return schedule.time_of((place / (self.points - 1) * top).tan()).clamp(0, schedule.t_max)
 
-    def teacher_nfe(self):
+    @override
+    def teacher_nfe(self) -> float:
         alone = self.gan_start if self.gan.weight else 1.0  # steps of one turn, the others are of two
         return (self.points + 3 * (1 - alone)) / (2 - alone)  # two evaluations a step, points / 2 steps
 
-    def sampling(self):
+    @override
+    def sampling(self) -> Sampling:
         return Sampling("ddim", "uniform", (1, 2, 4, 8))
 
 
-def jump(net, x, t, s, cond):
-    """G(x, t, s); where t is s it is x, and the network is asked at some other time."""
+def jump(net: Denoiser, x: Tensor, t: Tensor, s: Tensor, cond: Cond) -> Tensor:
+    """Return G(x, t, s) (B, ...), which is x itself where t = s: there the network is evaluated at t_max."""
     moved = like(t > s, x) > 0
     p = net(x, torch.where(t > s, t, net.schedule.t_max), s, cond)
     return torch.where(moved, net.schedule.mix(*p, s), x)

@@ -1,36 +1,42 @@
-"""Denoising score matching and flow matching (Ho et al. 2020, Lipman et al. 2023): how teachers are trained."""
+"""The training of teachers: score matching (Ho et al. 2020) and flow matching (Lipman et al. 2023)."""
 
-import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
+from typing_extensions import override
 
-from ..core.broadcast import like
+from ..core.denoiser import Cond, Denoiser
 from ..core.errors import FastdiffError
-from ..core.prediction import Prediction
 from ..core.sampling import Sampling
-from ..core.schedule import Schedule
-from .base import Law, Method, Uniform, bare, per_sample
+from ..data.batch import Batch
+from .base import Fraction, Loss, Method, Nets, Progress, Turn, bare
+from .distances import per_sample
+from .time_sampling import DenoisingLaw, Uniform
+from .variational_bound import on_timesteps, variational_bits
 
 
 @dataclass
 class Denoising(Method):
-    """Mean squared error of the network's own output. label_dropout: share of examples that learn the null
-    class, or the empty prompt.
+    """Mean squared error of the network's own output.
 
-    variance: learned trains the second half of a doubled network's channels (net.learned_variance) by the
-    bound on the likelihood, added to the loss vlb times (Nichol & Dhariwal 2021, equation 16); times are then
-    training timesteps.
+    Args:
+        times: law of the times; importance follows the loss.
+        label_dropout: fraction of examples that learn the null class, or the empty prompt.
+        variance: learned trains the second half of a doubled network's channels (net.learned_variance) by the
+            bound on the likelihood (Nichol & Dhariwal 2021, equation 16); times are then training timesteps.
+        vlb: weight of the bound in the loss.
     """
 
-    times: Law = Uniform()
-    label_dropout: float = 0.1
+    times: DenoisingLaw = Uniform()
+    label_dropout: Fraction = 0.1
     variance: Literal["fixed", "learned"] = "fixed"
-    vlb: float = 0.001
+    vlb: Annotated[float, Field(ge=0)] = 0.001
 
-    def extras(self, student, teacher):
+    @override
+    def extras(self, student: Denoiser, teacher: Denoiser | None) -> Nets:
         if (self.variance == "learned") != student.learned_variance:
             raise FastdiffError(
                 f"denoising: variance {self.variance} and the network disagree; the method's variance: "
@@ -39,76 +45,52 @@ class Denoising(Method):
         memory = self.times.memory()
         return {} if memory is None else {"memory": memory}
 
-    def loss(self, turn, nets, batch, progress):
+    @override
+    def loss(self, turn: Turn, nets: Nets, batch: Batch, progress: Progress) -> Loss:
         model = bare(nets["student"])
-        t, weight = self.times.draw(batch.rng, model.schedule, nets.get("memory"))
-        t = on_timesteps(model.schedule, t) if self.variance == "learned" else t
-        eps = batch.rng.normal(batch.x0.shape[1:]).to(batch.x0)
-        x = model.schedule.mix(batch.x0, eps, t)
-        p = nets["student"](x, t, t, self.dropped(model, batch))
-        error, logs = per_sample(model.target(p.x0 - batch.x0, p.eps - eps, t).square()), {}
+        schedule = model.schedule
+
+        # 1. Sample times, noise, and x_t.
+        t, weight = self.times.draw(batch.rng, schedule, nets.get("memory"))
         if self.variance == "learned":
-            bits = model.schedule.timesteps * variational_bits(model.schedule, p, batch.x0, t)
-            error, logs = error + self.vlb * bits, {"vlb": bits.mean()}
+            t = on_timesteps(schedule, t)
+        x_t, eps = batch.noised(schedule, t)
+
+        # 2. The error of the network's output, which is linear in that of (x0, eps).
+        p = nets["student"](x_t, t, t, self.dropped(model, batch))
+        error = per_sample(model.target(p.x0 - batch.x0, p.eps - eps, t).square())
+        logs = {}
+
+        # 3. The bound on the likelihood, for a learned variance.
+        if self.variance == "learned":
+            bits = schedule.timesteps * variational_bits(schedule, p, batch.x0, t)
+            error = error + self.vlb * bits
+            logs["vlb"] = bits.mean()
+
+        # 4. The mean, weighted if the times were drawn by importance.
         if weight is None:
             return error.mean(), logs
-        nets["memory"].record(error.detach(), t / model.schedule.t_max)
+        nets["memory"].record(error.detach(), t / schedule.t_max)
         return (weight * error).mean(), logs | {"unweighted": error.mean()}
 
-    def dropped(self, model, batch):
-        """The condition, of some examples that which stands for none: the null class, the empty prompt."""
-        labelled = model.null_label is not None and "label" in (batch.cond or {})
-        if not labelled and "text" not in (batch.cond or {}):
+    def dropped(self, model: Denoiser, batch: Batch) -> Cond:
+        """Return the condition, replaced by the null class or the empty prompt in some of the examples."""
+        cond = batch.cond or {}
+        has_label = model.null_label is not None and "label" in cond
+        if not has_label and "text" not in cond:
             return batch.cond
-        drop, null = batch.rng.uniform() < self.label_dropout, model.null(batch.cond)
-        return {
-            name: torch.where(drop.reshape(-1, *[1] * (told.ndim - 1)), null[name], told)
-            if name in null
-            else told
-            for name, told in batch.cond.items()
+        drop = batch.rng.uniform() < self.label_dropout
+        null = model.null(cond)
+        mixed = {
+            name: torch.where(one_per_row(drop, value), value, cond[name]) for name, value in null.items()
         }
+        return cond | mixed
 
-    def sampling(self):
+    @override
+    def sampling(self) -> Sampling:
         return Sampling("ddim", "uniform", (50,))
 
 
-def on_timesteps(schedule: Schedule, t: Tensor) -> Tensor:
-    """The training timestep nearest to each time: a learned variance is that of a step from one to the next."""
-    count = schedule.timesteps
-    return (t / schedule.t_max * count).round().clamp(1, count) / count * schedule.t_max
-
-
-def variational_bits(schedule: Schedule, p: Prediction, x0: Tensor, t: Tensor) -> Tensor:
-    """A term of the bound on the likelihood at timesteps t (B,), in bits a dimension (B,); only the variance learns.
-
-    KL(q(x_s | x_t, x0), p(x_s | x_t)) of the step from t to the timestep s before; the last, into data, is
-    the negative log-likelihood of 8-bit data in [-1, 1] (Ho et al. 2020, equation 13; Nichol & Dhariwal 2021,
-    section 3).
-    """
-    stride = schedule.t_max / schedule.timesteps
-    last = t < 1.5 * stride
-    error = (p.x0.detach() - x0).to(torch.promote_types(x0.dtype, torch.float32))
-    share = (p.extra.to(error) + 1) / 2
-    # The step into data has no small variance to start from, and takes that of the step before.
-    t, end = torch.where(last, 2 * stride, t), t
-    (alpha_t, sigma_t), (alpha_s, sigma_s) = schedule.alpha_sigma(t), schedule.alpha_sigma(t - stride)
-    beta = sigma_t**2 - (alpha_t / alpha_s * sigma_s) ** 2
-    small = beta * (sigma_s / sigma_t) ** 2
-    gained = (alpha_s / sigma_s) ** 2 - (alpha_t / sigma_t) ** 2  # signal-to-noise ratio of the step
-    growth = 2 * share * like((sigma_t / sigma_s).log(), error)  # log of the variance over the small one
-    divergence = (growth + (1 + like(gained, error) * error.square()) * (-growth).exp() - 1) / 2
-    small, large = small.log(), 2 * schedule.alpha_sigma(end)[1].log()
-    log_variance = like(small, error) + share * like(large - small, error)
-    nats = torch.where(like(last, error).bool(), decoder_nats(x0.to(error), error, log_variance), divergence)
-    return per_sample(nats) / math.log(2)
-
-
-def decoder_nats(x0: Tensor, error: Tensor, log_variance: Tensor) -> Tensor:
-    """-log of a Gaussian's mass in the bin of x0 among 256 in [-1, 1]; its mean is x0 + error, the end bins are open."""
-    rise, reach = torch.exp(-log_variance / 2), 1 / 255
-    inner = torch.special.ndtr((reach - error.abs()) * rise) - torch.special.ndtr(
-        (-reach - error.abs()) * rise
-    )
-    lowest, highest = torch.special.ndtr((reach - error) * rise), torch.special.ndtr((reach + error) * rise)
-    mass = torch.where(x0 < -0.999, lowest, torch.where(x0 > 0.999, highest, inner))
-    return -mass.clamp(min=1e-12).log()
+def one_per_row(mask: Tensor, value: Tensor) -> Tensor:
+    """Return a mask (B,) with trailing axes that broadcast against a value (B, ...)."""
+    return mask.reshape(-1, *[1] * (value.ndim - 1))

@@ -1,4 +1,4 @@
-"""How much of the data a batch of samples covers, and how far they are spread."""
+"""Figures to log of a training: coverage and spread of samples, errors by noise level and near the data."""
 
 import torch
 from torch import Tensor
@@ -7,46 +7,62 @@ from ..core.prediction import ratio_of
 from ..core.schedule import Schedule
 from .distances import per_sample
 
-NEAREST = 5
-FEWEST = 8  # examples that say anything
+NEIGHBOURS = 5  # real examples whose distance is the radius of a ball
+FEWEST_EXAMPLES = 8  # below which coverage means nothing
+LEVELS = ("low", "mid", "high")  # thirds of the times
 
 
 @torch.no_grad()
 def coverage(real: Tensor, made: Tensor) -> Tensor:
-    """The share of real examples (B, ...) with a sample within the ball of their nearest NEAREST real neighbours.
+    """Return the fraction of real examples with a generated sample in their ball (Naeem et al. 2020).
 
-    (Naeem et al. 2020.) About 0.97 where both are of one distribution and as many; NaN where there are too
-    few, or no real examples.
+    A ball of a real example reaches to its fifth nearest real neighbour. About 0.97 if both batches are of
+    one distribution and of one size; NaN if there are too few examples, or none are real.
+
+    Args:
+        real: examples (B, ...).
+        made: generated samples (N, ...).
     """
-    if len(real) < FEWEST:
+    if len(real) < FEWEST_EXAMPLES:
         return torch.tensor(torch.nan)
-    a, b = (x.flatten(1).float() for x in (real, made))
-    radius = (
-        torch.cdist(a, a).kthvalue(min(NEAREST + 1, len(a)), dim=1).values
-    )  # the first neighbour is itself
+    a = real.flatten(1).float()
+    b = made.flatten(1).float()
+    nearest = min(NEIGHBOURS + 1, len(a))  # the first neighbour of an example is itself
+    radius = torch.cdist(a, a).kthvalue(nearest, dim=1).values
     inside = (torch.cdist(a, b) <= radius[:, None]).any(1).float().mean()
     return torch.where(a.isfinite().all(), inside, torch.nan)
 
 
 @torch.no_grad()
 def spread(made: Tensor) -> Tensor:
-    """The root mean square of samples (B, ...) about their mean."""
+    """Return the root mean square of samples (B, ...) about their mean."""
     return (made - made.mean(0)).float().square().mean().sqrt()
 
 
 def by_level(name: str, value: Tensor, share: Tensor) -> dict[str, Tensor]:
-    """What to log of a value (B,): its mean, and that of each third of the times, as shares of t_max (0 where none is)."""
-    inside = (3 * share).long().clamp(0, 2).to(value.device)[:, None] == torch.arange(3, device=value.device)
-    parts = torch.where(inside, value[:, None], 0).sum(0) / inside.sum(0).clamp(
-        min=1
-    )  # what is not finite stays apart
-    return {name: value.mean()} | {
-        f"{name}_{level}": part for level, part in zip(("low", "mid", "high"), parts)
-    }
+    """Return logs of a value: its mean, and its mean in each third of the times.
+
+    Args:
+        name: of the mean; the thirds have the suffixes _low, _mid and _high.
+        value: of each example (B,).
+        share: times (B,) as fractions of t_max. A third without examples is 0.
+    """
+    third = (3 * share).long().clamp(0, 2).to(value.device)
+    inside = third[:, None] == torch.arange(3, device=value.device)
+    sums = torch.where(inside, value[:, None], 0).sum(0)  # a value that is not finite stays in its third
+    means = sums / inside.sum(0).clamp(min=1)
+    return {name: value.mean()} | {f"{name}_{level}": mean for level, mean in zip(LEVELS, means)}
 
 
 def boundary(schedule: Schedule, t: Tensor, f: Tensor, x0: Tensor) -> dict[str, Tensor]:
-    """What to log of clean predictions f near the data, sigma below alpha / 10: their distance from x0 (0 where none is)."""
+    """Return a log of clean predictions where sigma is below alpha / 10: their distance from x0.
+
+    Args:
+        schedule: of the times.
+        t: times (B,).
+        f: clean predictions (B, ...).
+        x0: the data (B, ...). The log is 0 if no example is near them.
+    """
     near = (ratio_of(schedule, t) < 0.1).to(x0.device)
     error = per_sample((f.detach() - x0).square()).sqrt()
     return {"boundary": torch.where(near, error, 0).sum() / near.sum().clamp(min=1)}

@@ -1,22 +1,25 @@
-"""What a critic sees clean samples by: the features of a frozen network, by name."""
+"""The frozen networks whose features of clean samples a critic takes, by name."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ..core.denoiser import Denoiser
 from ..core.errors import FastdiffError
-from ..data.registry import Batch
+from ..core.validation import check_bounds
+from ..data.batch import Batch
 from ..networks.classifiers import load_features
 from ..networks.discriminator import Critic, apart, tokens
 from ..networks.lpips import open_lpips
-from .adversarial import Adversary
+from .adversarial import Adversary, Features
 from .base import Nets, bare
-from .distances import LPIPS
+from .distances import ImageSize, enlarge
 from .time_sampling import level
 
 FEATURE_NETWORKS: dict[str, type] = {}
@@ -24,58 +27,81 @@ FEATURE_NETWORKS: dict[str, type] = {}
 
 @dataclass(frozen=True)
 class FeatureNetwork:
-    """A frozen network, and how samples are shown to it."""
+    """Base class of the settings of a frozen network that gives features of clean samples."""
 
     registry: ClassVar[dict[str, type]] = FEATURE_NETWORKS
 
+    def __post_init__(self) -> None:
+        check_bounds(self)
+
     def frozen(self, student: Denoiser) -> Nets:
-        """The network, where it is none that the training has anyway."""
+        """Return the network by its role; nothing if the training has it anyway."""
         return {}
 
-    def critic(self, gan: Adversary, student: Denoiser, teacher: Denoiser, kinds: int) -> nn.Module:
-        """Fresh heads, for so many kinds of samples."""
+    def new_critic(self, gan: Adversary, student: Denoiser, teacher: Denoiser, kinds: int) -> nn.Module:
+        """Create an untrained critic for the features, which judges `kinds` kinds of samples separately.
+
+        Raises:
+            FastdiffError: for samples that the network does not take, and for settings of `gan` that do not
+                fit it.
+        """
         raise NotImplementedError
 
-    def seen(self, gan: Adversary, nets: Nets, batch: Batch, *parts: Tensor) -> list[list[Tensor]]:
-        """The features of batches of clean samples (B, ...), a list a batch."""
+    def extract_features(self, gan: Adversary, nets: Nets, batch: Batch, *samples: Tensor) -> list[Features]:
+        """Return the features of batches of clean samples (B, ...), a list for each batch.
+
+        Args:
+            gan: settings of the adversarial term.
+            nets: all networks by role.
+            batch: whose condition and random stream are used, if the network needs them.
+            samples: clean samples (B, ...), batch by batch.
+        """
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class Teachers(FeatureNetwork):
-    """The teacher's own network, at a little noise. level: a share of the schedule's levels."""
+    """The teacher's own network, at a little noise.
 
-    level: float = 0.02
+    Args:
+        level: of the noise, as a fraction of the schedule's levels.
+    """
 
-    def __post_init__(self) -> None:
-        if not 0 < self.level <= 1:
-            raise FastdiffError(
-                f"features_of: level = {self.level}, expected above 0 and at most 1", key="features_of"
-            )
+    level: Annotated[float, Field(gt=0, le=1)] = 0.02
 
-    def critic(self, gan, student, teacher, kinds):
-        return gan.critic(teacher, kinds=kinds)
+    @override
+    def new_critic(self, gan: Adversary, student: Denoiser, teacher: Denoiser, kinds: int) -> nn.Module:
+        return gan.new_critic(teacher, kinds=kinds)
 
-    def seen(self, gan, nets, batch, *parts):
-        share = torch.full((len(batch.x0),), self.level, dtype=torch.float64, device=batch.x0.device)
-        return gan.seen_noised(nets["teacher"], level(nets["teacher"].schedule, share), batch, *parts)
+    @override
+    def extract_features(self, gan: Adversary, nets: Nets, batch: Batch, *samples: Tensor) -> list[Features]:
+        teacher = nets["teacher"]
+        fraction = torch.full((len(batch.x0),), self.level, dtype=torch.float64, device=batch.x0.device)
+        return gan.extract_noised_features(teacher, level(teacher.schedule, fraction), batch, *samples)
 
 
 @dataclass(frozen=True)
-class Pictures(FeatureNetwork):
-    """A network of pictures, which latents are decoded for. A kind of it says which network, and what it is shown."""
+class ImageNetwork(FeatureNetwork):
+    """Base class: a network of images; latents are decoded for it."""
 
-    def open(self, device: torch.device) -> nn.Module:
-        """The network, with seen(images in [-1, 1]) -> its maps."""
+    def load(self, device: torch.device) -> nn.Module:
+        """Load the network, frozen, whose `seen(images)` takes (B, C, H, W) in [-1, 1] and returns its maps.
+
+        Raises:
+            FastdiffError: if its files are missing or damaged.
+        """
         raise NotImplementedError
 
-    def shown(self, images: Tensor) -> Tensor:
+    def preprocess(self, images: Tensor) -> Tensor:
+        """Return images (B, C, H, W) in [-1, 1] in the size that the network takes."""
         return images
 
-    def frozen(self, student):
-        return {"features": self.open(student.device)}
+    @override
+    def frozen(self, student: Denoiser) -> Nets:
+        return {"features": self.load(student.device)}
 
-    def critic(self, gan, student, teacher, kinds):
+    @override
+    def new_critic(self, gan: Adversary, student: Denoiser, teacher: Denoiser, kinds: int) -> nn.Module:
         if gan.features:
             raise FastdiffError(
                 "gan: features name modules of the teacher, and features_of is another network: leave them "
@@ -88,42 +114,54 @@ class Pictures(FeatureNetwork):
                 f"{tuple(student.image_shape)}: choose teacher"
             )
         nets = {"student": student, **self.frozen(student)}
+        sample = torch.zeros(1, *student.shape, device=student.device)
         with torch.no_grad():
-            (features,) = self.seen(gan, nets, None, torch.zeros(1, *student.shape, device=student.device))
+            (features,) = self.extract_features(gan, nets, None, sample)
         return Critic([feature.shape[-1] for feature in features], gan.hidden, kinds)
 
-    def seen(self, gan, nets, batch, *parts):
-        images = bare(nets["student"]).decoded(torch.cat(parts))
+    @override
+    def extract_features(
+        self, gan: Adversary, nets: Nets, batch: Batch | None, *samples: Tensor
+    ) -> list[Features]:
+        images = bare(nets["student"]).decoded(torch.cat(samples))
         with torch.autocast(images.device.type, enabled=False):
-            return apart(
-                [tokens(maps) for maps in nets["features"].seen(self.shown(images.float()))], len(parts)
-            )
+            maps = nets["features"].seen(self.preprocess(images.float()))
+            return apart([tokens(one) for one in maps], len(samples))
 
 
 @dataclass(frozen=True)
-class VGG16(Pictures):
-    """VGG16 as LPIPS has it. weights: a folder of its files; size: what smaller sides are enlarged to."""
+class VGG16(ImageNetwork):
+    """VGG16 with the weights that LPIPS uses.
+
+    Args:
+        weights: a folder of its files; see distances.LPIPS.
+        size: side in pixels to which smaller sides are enlarged.
+    """
 
     weights: str | None = None
-    size: int = 224
+    size: ImageSize = 224
 
-    def __post_init__(self) -> None:
-        LPIPS(self.weights, self.size)  # what it refuses is refused here too
-
-    def open(self, device):
+    @override
+    def load(self, device: torch.device) -> nn.Module:
         return open_lpips(self.weights, device, torch.float32).to(device)
 
-    def shown(self, images):
-        return LPIPS(self.weights, self.size).enlarged(images)
+    @override
+    def preprocess(self, images: Tensor) -> Tensor:
+        return enlarge(images, self.size)
 
 
 @dataclass(frozen=True)
-class Classifier(Pictures):
-    """A classifier of small pictures, as networks/features.py has them. folder: of its features.json."""
+class Classifier(ImageNetwork):
+    """A classifier of small images, of networks/classifiers.py.
+
+    Args:
+        folder: with features.json and model.safetensors.
+    """
 
     folder: str
 
-    def open(self, device):
+    @override
+    def load(self, device: torch.device) -> nn.Module:
         folder = Path(self.folder).expanduser()
         if not all((folder / file).is_file() for file in ("model.safetensors", "features.json")):
             raise FastdiffError(
@@ -131,22 +169,24 @@ class Classifier(Pictures):
                 key="features_of",
             )
         try:
-            return load_features(folder)[0].to(device)
+            network, _ = load_features(folder)
+            return network.to(device)
         except (OSError, RuntimeError, SafetensorError, ValueError, TypeError) as error:
             raise FastdiffError(
                 f"features_of: {folder} is damaged ({str(error).splitlines()[0]}): copy it again",
                 key="features_of",
             ) from None
 
-    def critic(self, gan, student, teacher, kinds):
-        size = self.open(student.device).size
+    @override
+    def new_critic(self, gan: Adversary, student: Denoiser, teacher: Denoiser, kinds: int) -> nn.Module:
+        size = self.load(student.device).size
         if tuple(student.image_shape[1:]) != (size, size):
             raise FastdiffError(
                 f"features_of: {self.folder} is of pictures of {size} x {size}, the samples have shape "
                 f"{tuple(student.image_shape)}",
                 key="features_of",
             )
-        return super().critic(gan, student, teacher, kinds)
+        return super().new_critic(gan, student, teacher, kinds)
 
 
 FEATURE_NETWORKS |= {"teacher": Teachers, "vgg16": VGG16, "classifier": Classifier}

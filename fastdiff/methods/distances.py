@@ -1,48 +1,76 @@
-"""Distances of two batches of samples, by name."""
+"""Distances between two batches of samples, by name."""
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ..core.errors import FastdiffError
+from ..core.validation import check_bounds
 from ..networks.lpips import open_lpips
+
+DISTANCES: dict[str, type] = {}
+
+# At 0 two equal samples would have no gradient.
+Softening = Annotated[float, Field(gt=0)]
+# VGG16 halves images four times.
+ImageSize = Annotated[int, Field(ge=16)]
 
 
 def per_sample(error: Tensor) -> Tensor:
-    """Mean over all but the first axis, in float32 at least: (B, ...) -> (B,)."""
+    """Average over all but the first axis, in float32 at least: (B, ...) -> (B,)."""
     return (error if error.dtype == torch.float64 else error.float()).flatten(1).mean(1)
 
 
 def pseudo_huber(error: Tensor, c: float) -> Tensor:
-    """sqrt(|e|^2 + c^2) - c over the whole vector of each sample (Song & Dhariwal 2023, iCT, equation 8)."""
+    """Return sqrt(|e|^2 + c^2) - c of each sample's whole vector (Song & Dhariwal 2023, iCT, equation 8).
+
+    Args:
+        error: (B, ...).
+        c: where the distance changes from quadratic to linear, in units of |e|.
+
+    Returns:
+        (B,), in float32 at least.
+    """
     square = (error if error.dtype == torch.float64 else error.float()).flatten(1).square().sum(1)
     return (square + c**2).sqrt() - c
 
 
-DISTANCES: dict[str, type] = {}
-
-
 @dataclass(frozen=True)
 class Distance:
-    """How far two batches are apart, sample by sample: (B, ...) twice -> (B,)."""
+    """A distance between two batches, for each sample: (B, ...) twice -> (B,). Its fields are settings."""
 
     registry: ClassVar[dict[str, type]] = DISTANCES
 
+    def __post_init__(self) -> None:
+        check_bounds(self)
+
     def __call__(self, a: Tensor, b: Tensor) -> Tensor:
+        """Return the distance (B,) between samples a and b (B, ...)."""
         raise NotImplementedError
 
     def ready(self, shape: tuple[int, ...], device: torch.device) -> None:
-        """Refuse samples of a shape that it is not for, and fetch what it needs."""
+        """Fetch what the distance needs, before a training.
+
+        Args:
+            shape: of one sample.
+            device: where the distance will be computed.
+
+        Raises:
+            FastdiffError: for samples of a shape that the distance is not for.
+        """
 
 
 @dataclass(frozen=True)
 class SquaredL2(Distance):
     """Mean squared difference."""
 
-    def __call__(self, a, b):
+    @override
+    def __call__(self, a: Tensor, b: Tensor) -> Tensor:
         return per_sample((a - b).square())
 
 
@@ -50,83 +78,86 @@ class SquaredL2(Distance):
 class L1(Distance):
     """Mean absolute difference."""
 
-    def __call__(self, a, b):
+    @override
+    def __call__(self, a: Tensor, b: Tensor) -> Tensor:
         return per_sample((a - b).abs())
 
 
 @dataclass(frozen=True)
 class PseudoHuber(Distance):
-    """Pseudo-Huber distance of whole vectors; c in units of the root of the data's dimension."""
+    """Pseudo-Huber distance of whole vectors.
 
-    c: float = 0.00054
+    Args:
+        c: where it changes from quadratic to linear, in units of the root of the data's dimension.
+    """
 
-    def __post_init__(self) -> None:
-        if not self.c > 0:
-            raise FastdiffError(
-                f"distance: c = {self.c}, expected above 0: at 0 two equal samples have no gradient",
-                key="distance",
-            )
+    c: Softening = 0.00054
 
-    def __call__(self, a, b):
+    @override
+    def __call__(self, a: Tensor, b: Tensor) -> Tensor:
         return pseudo_huber(a - b, self.c * math.sqrt(a[0].numel()))
 
 
 @dataclass(frozen=True)
 class Huber(Distance):
-    """Pseudo-Huber distance of each number by itself, averaged: LCM's (Luo et al. 2023)."""
+    """Pseudo-Huber distance of each number, averaged over a sample: LCM's (Luo et al. 2023).
 
-    c: float = 0.001
+    Args:
+        c: where it changes from quadratic to linear.
+    """
 
-    def __post_init__(self) -> None:
-        if not self.c > 0:
-            raise FastdiffError(
-                f"distance: c = {self.c}, expected above 0: at 0 two equal samples have no gradient",
-                key="distance",
-            )
+    c: Softening = 0.001
 
-    def __call__(self, a, b):
+    @override
+    def __call__(self, a: Tensor, b: Tensor) -> Tensor:
         error = (a - b).to(torch.promote_types(a.dtype, torch.float32))
         return per_sample((error.square() + self.c**2).sqrt() - self.c)
 
 
 @dataclass(frozen=True)
 class LPIPS(Distance):
-    """Distance of images in the features of VGG16 (Zhang et al. 2018, torch-fidelity's weights); sees what Inception sees.
+    """Distance of images in the features of VGG16 (Zhang et al. 2018), with torch-fidelity's weights.
 
-    Grey is repeated to three channels, sides below `size` are enlarged to it bilinearly (Song et al. 2023 have 224).
-    weights: a folder with both files; else they are looked for in torch's cache, then fetched.
+    Grey images are repeated to three channels.
+
+    Args:
+        weights: a folder with both files of weights. If not given, torch's cache is searched, then they are
+            downloaded.
+        size: side in pixels to which smaller sides are enlarged bilinearly, as in Song et al. 2023.
     """
 
     weights: str | None = None
-    size: int = 224
+    size: ImageSize = 224
 
-    def __post_init__(self) -> None:
-        if self.size < 16:
-            raise FastdiffError(
-                f"distance: size = {self.size}, expected at least 16, which VGG16 halves four times",
-                key="distance",
-            )
-
-    def __call__(self, a, b):
-        self.refuse_but_images(a.shape[1:])
+    @override
+    def __call__(self, a: Tensor, b: Tensor) -> Tensor:
+        require_images(a.shape[1:])
         dtype = torch.promote_types(a.dtype, torch.float32)
         with torch.autocast(a.device.type, enabled=False):
-            return open_lpips(self.weights, a.device, dtype)(*(self.enlarged(x.to(dtype)) for x in (a, b)))
+            lpips = open_lpips(self.weights, a.device, dtype)
+            return lpips(enlarge(a.to(dtype), self.size), enlarge(b.to(dtype), self.size))
 
-    def enlarged(self, x: Tensor) -> Tensor:
-        sides = [max(side, self.size) for side in x.shape[2:]]
-        return x if sides == list(x.shape[2:]) else nn.functional.interpolate(x, sides, mode="bilinear")
-
-    def ready(self, shape, device):
-        self.refuse_but_images(shape)
+    @override
+    def ready(self, shape: tuple[int, ...], device: torch.device) -> None:
+        require_images(shape)
         open_lpips(self.weights, device, torch.float32)
 
-    def refuse_but_images(self, shape: tuple[int, ...]) -> None:
-        if len(shape) != 3 or shape[0] not in (1, 3):
-            raise FastdiffError(
-                f"distance lpips is for images of 1 or 3 channels, the samples have shape {tuple(shape)}: "
-                "choose pseudo_huber, squared_l2 or l1"
-            )
+
+def enlarge(images: Tensor, size: int) -> Tensor:
+    """Enlarge the sides of images (B, C, H, W) that are below `size` pixels to it, bilinearly."""
+    sides = [max(side, size) for side in images.shape[2:]]
+    if sides == list(images.shape[2:]):
+        return images
+    return nn.functional.interpolate(images, sides, mode="bilinear")
+
+
+def require_images(shape: tuple[int, ...]) -> None:
+    """Raise FastdiffError if samples of this shape are not images of 1 or 3 channels."""
+    if len(shape) != 3 or shape[0] not in (1, 3):
+        raise FastdiffError(
+            f"distance lpips is for images of 1 or 3 channels, the samples have shape {tuple(shape)}: "
+            "choose pseudo_huber, squared_l2 or l1"
+        )
 
 
 DISTANCES |= {"squared_l2": SquaredL2, "l1": L1, "pseudo_huber": PseudoHuber, "huber": Huber, "lpips": LPIPS}

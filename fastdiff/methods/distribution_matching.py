@@ -1,179 +1,257 @@
-"""Matching of distributions: at every level of noise what a student makes is to look as the data do.
+"""Distribution matching: a student's samples are to follow the data's distribution at every level of noise.
 
-Two networks tell the difference: the teacher, and a fake that learns the same of the student's samples.
+The teacher knows the score of the noised data; a second network, the fake, learns that of the student's
+noised samples.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ..core.broadcast import like
-from ..core.errors import FastdiffError
+from ..core.denoiser import Denoiser
 from ..core.extra_inputs import with_second_time
 from ..core.sampling import Sampling
-from ..data.registry import Batch
+from ..data.batch import Batch
 from ..samplers import time_grid
-from .adversarial import Adversary, pulled
-from .base import Law, Method, Uniform, after, bare, copied, guided, numbers_of_steps, per_sample, twice
+from .adversarial import Adversary, TurnCount, surrogate_loss
+from .base import (
+    Law,
+    Loss,
+    Method,
+    Nets,
+    Progress,
+    Turn,
+    Uniform,
+    after,
+    bare,
+    copied,
+    guided,
+    numbers_of_steps,
+    per_sample,
+    twice,
+)
 from .diagnostics import coverage, spread
 
 
 @dataclass
 class Matching(Method):
-    """A kind of it says what two predictions of a noised sample, the teacher's and the fake's, make of the loss.
+    """Base class: subclasses define the loss from the predictions of teacher and fake on a noised sample.
 
-    steps: numbers of steps that the student is trained for; it learns one jump of a walk of its own at a
-    time, and the fake is told which by a second time, where there are several. spacing: of its grids. times:
-    law of the noise levels where both are compared; fake_times: where fake and critic learn. fake_turns: of
-    these, a turn of the student. guidance: of the teacher, 1 being none. gan: a critic on the fake's
-    features; critic_weight: of its loss beside the fake's own.
+    With several numbers of steps, or several steps, the student learns one jump of its own walk at a time,
+    and the fake takes the time of that jump as a second time.
+
+    Args:
+        steps: numbers of steps that the student is trained for.
+        spacing: of its grids, a key of SPACINGS.
+        times: law of the noise levels at which teacher and fake are compared.
+        fake_times: law of the noise levels at which fake and critic learn.
+        fake_turns: turns of the fake for each turn of the student.
+        guidance: of the teacher; 1 for no guidance.
+        gan: adversarial term, whose critic takes the fake's features.
+        critic_weight: of the critic's loss, added to the fake's own.
     """
 
     steps: tuple[int, ...] = (1,)
     spacing: str = "uniform"
     times: Law = Uniform(0.02, 0.98)
     fake_times: Law = Uniform(0.001, 1.0)
-    fake_turns: int = 5
+    fake_turns: TurnCount = 5
     guidance: float = 1.0
     gan: Adversary = Adversary()
-    critic_weight: float = 0.01
+    critic_weight: Annotated[float, Field(ge=0)] = 0.01
 
     training: ClassVar[dict] = {"betas": (0.0, 0.999)}
     teaches: ClassVar[bool] = True
-    through: ClassVar[bool] = False  # the loss leads back through the teacher and the fake
+    backprop_through_scores: ClassVar[bool] = False  # whether the loss has gradients through teacher and fake
 
     def __post_init__(self) -> None:
-        for what in ("times", "fake_times"):
-            if getattr(self, what).memory() is not None:
-                raise FastdiffError(
-                    f"{what}: importance is for denoising, choose uniform, lognormal or karras", key=what
-                )
+        super().__post_init__()
         numbers_of_steps(self.steps)
-        if self.fake_turns < 1 or not self.critic_weight >= 0:
-            raise FastdiffError(
-                f"fake_turns = {self.fake_turns}, critic_weight = {self.critic_weight}: expected at least "
-                "1, and a weight of 0 or more",
-                key="fake_turns",
-            )
 
     @property
+    @override
     def needs_images(self) -> bool:
         return self.gan.weight > 0
 
     @property
+    @override
     def cycle(self) -> int:
         return self.fake_turns
 
-    def extras(self, student, teacher):
+    @override
+    def extras(self, student: Denoiser, teacher: Denoiser) -> Nets:
         for steps in self.steps:
-            time_grid(student.schedule, steps, self.spacing)  # refused now
-        # Samples of different jumps differ: pooled, they could be shared out between them, and each alone be
-        # wrong.
+            time_grid(student.schedule, steps, self.spacing)  # raises here, before the training
+        # Samples of different jumps have different distributions: a fake of all of them together would leave
+        # each of them free to be wrong.
         fake = with_second_time(copied(teacher)) if sum(self.steps) > 1 else copied(teacher)
         return {"fake": fake} | self.gan.extras(fake)
 
-    def turns(self, progress):
-        return after(("fake", "critic") if self.gan.weight else ("fake",), self.fake_turns, progress)
+    @override
+    def turns(self, progress: Progress) -> tuple[Turn, ...]:
+        roles = ("fake", "critic") if self.gan.weight else ("fake",)
+        return after(roles, self.fake_turns, progress)
 
-    def loss(self, turn, nets, batch, progress):
-        return self.match(nets, batch) if "student" in turn else self.tell(nets, batch)
+    @override
+    def loss(self, turn: Turn, nets: Nets, batch: Batch, progress: Progress) -> Loss:
+        return self.student_loss(nets, batch) if "student" in turn else self.fake_loss(nets, batch)
 
-    # ---- the fake's turn
+    def fake_loss(self, nets: Nets, batch: Batch) -> Loss:
+        """Return the loss of the fake, which denoises the student's samples, and of the critic.
 
-    def tell(self, nets, batch):
-        """The fake learns to denoise the student's samples, the critic to tell them from the data."""
-        model, rng = bare(nets["fake"]).train(), batch.rng
+        (DMD2, Yin et al. 2024, sections 4.2 and 4.3.)
+        """
+        fake = bare(nets["fake"]).train()
+        cond = batch.cond
+        # 1. Generate samples x.
         with torch.no_grad():
-            x, jump = made(nets["student"], self, batch)
-        t, eps, cond = self.fake_times.draw(rng, model.schedule)[0], rng.normal(x.shape[1:]).to(x), batch.cond
-        y, at, told = model.schedule.mix(x, eps, t), t, cond
-        if self.gan.weight:  # one pass: a wrapped network counts them
-            other, noise = self.fake_times.draw(rng, model.schedule)[0], rng.normal(x.shape[1:]).to(x)
-            y, at, told = (
-                torch.cat([y, model.schedule.mix(batch.x0, noise, other)]),
-                torch.cat([t, other]),
-                twice(cond),
-            )
-        with self.gan.tapped(model) as features:
-            p = nets["fake"](y, at, self.second(at, jump), told)
+            x, jump = backward_simulation(nets["student"], self, batch)
+        # 2. Noise them: x_t = alpha x + sigma eps. With a critic, noise the data too.
+        t = self.fake_times.draw(batch.rng, fake.schedule)[0]
+        eps = batch.noise()
+        x_t = fake.schedule.mix(x, eps, t)
+        all_x = x_t
+        all_t = t
+        all_cond = cond
+        if self.gan.weight:  # both in one pass, as a data-parallel wrapper counts passes
+            t_real = self.fake_times.draw(batch.rng, fake.schedule)[0]
+            real_t, _ = batch.noised(fake.schedule, t_real)
+            all_x = torch.cat([x_t, real_t])
+            all_t = torch.cat([t, t_real])
+            all_cond = twice(cond)
+        # 3. Denoise them.
+        with self.gan.capture_features(fake) as features:
+            p = nets["fake"](all_x, all_t, self.second_time(all_t, jump), all_cond)
+        # 4. The fake's loss: denoising score matching on x, in the network's own parameterization.
         n = len(x)
-        loss = per_sample(model.target(p.x0[:n] - x, p.eps[:n] - eps, t).square()).mean()
+        denoising = per_sample(fake.target(p.x0[:n] - x, p.eps[:n] - eps, t).square()).mean()
         if not self.gan.weight:
-            return loss, {"dsm": loss}
-        verdict, logs = self.gan.telling(nets["critic"], [f[n:] for f in features], [f[:n] for f in features])
-        return loss + self.critic_weight * verdict, {"dsm": loss, **logs}
+            return denoising, {"dsm": denoising}
+        # 5. The critic's loss.
+        real_features = [feature[n:] for feature in features]
+        fake_features = [feature[:n] for feature in features]
+        critic_loss, logs = self.gan.discriminator_loss(nets["critic"], real_features, fake_features)
+        return denoising + self.critic_weight * critic_loss, {"dsm": denoising, **logs}
 
-    def second(self, t, jump):
-        """The second time that the fake is asked with: of one step its own, as a teacher is."""
+    def second_time(self, t: Tensor, jump: Tensor) -> Tensor:
+        """Return the fake's second time (B,): that of the student's jump, or t if it takes one step."""
         return jump.expand_as(t) if sum(self.steps) > 1 else t
 
-    # ---- the student's turn
+    def student_loss(self, nets: Nets, batch: Batch) -> Loss:
+        """Return the student's loss: the matching loss, and the adversarial term.
 
-    def match(self, nets, batch):
-        """The student's samples follow the difference of the two, and the critic."""
-        (x, jump), rng, fake = made(nets["student"], self, batch), batch.rng, nets["fake"].eval()
-        t, eps = self.times.draw(rng, fake.schedule)[0], rng.normal(x.shape[1:]).to(x)
-        leaf = x.detach().requires_grad_()
-        y = fake.schedule.mix(leaf, eps, t)
-        with torch.set_grad_enabled(self.through):
-            real = guided(nets["teacher"], y, t, t, batch.cond, self.guidance).x0
-        with torch.set_grad_enabled(self.through or self.gan.weight > 0), self.gan.tapped(fake) as features:
-            mine = fake(y, t, self.second(t, jump), batch.cond).x0
+        (DMD2, Yin et al. 2024, sections 3 and 4.3.)
+        """
+        # 1. Generate samples x.
+        x, jump = backward_simulation(nets["student"], self, batch)
+        fake = nets["fake"].eval()
+        # 2. Noise them: x_t = alpha x + sigma eps.
+        t = self.times.draw(batch.rng, fake.schedule)[0]
+        eps = batch.noise()
+        x_detached = x.detach().requires_grad_()
+        x_t = fake.schedule.mix(x_detached, eps, t)
+        # 3. Predict the clean data, as teacher and fake see them: mu_real and mu_fake.
+        with torch.set_grad_enabled(self.backprop_through_scores):
+            mu_real = guided(nets["teacher"], x_t, t, t, batch.cond, self.guidance).x0
+        fake_has_gradient = self.backprop_through_scores or self.gan.weight > 0
+        with torch.set_grad_enabled(fake_has_gradient), self.gan.capture_features(fake) as features:
+            mu_fake = fake(x_t, t, self.second_time(t, jump), batch.cond).x0
+        # 4. The losses of x_detached, whose gradients go on through x.
         logits = nets["critic"](features) if self.gan.weight else None
-        terms = {"matching": self.matching(nets, leaf, real, mine, t, logits)}
+        terms = {"matching": self.matching_loss(nets, x_detached, mu_real, mu_fake, t, logits)}
         if self.gan.weight:
-            terms["gan"] = self.gan.weight * self.gan.fooling(logits)
-        loss, logs = pulled(x, leaf, terms)
+            terms["gan"] = self.gan.weight * self.gan.generator_loss(logits)
+        loss, logs = surrogate_loss(x, x_detached, terms)
         return loss, logs | {
-            "lag": lag(leaf, real, mine),
-            "coverage": coverage(batch.x0, leaf),
-            "spread": spread(leaf),
+            "lag": lag(x_detached, mu_real, mu_fake),
+            "coverage": coverage(batch.x0, x_detached),
+            "spread": spread(x_detached),
         }
 
-    def matching(
+    def matching_loss(
         self,
-        nets: dict[str, nn.Module],
+        nets: Nets,
         x: Tensor,
-        real: Tensor,
-        fake: Tensor,
+        mu_real: Tensor,
+        mu_fake: Tensor,
         t: Tensor,
         logits: Tensor | None,
     ) -> Tensor:
-        """The loss of samples x (B, ...) by what teacher and fake see in them at times t (B,)."""
+        """Return the loss of samples, a scalar.
+
+        Args:
+            nets: all networks by role.
+            x: the student's samples (B, ...).
+            mu_real: clean data (B, ...) that the teacher predicts from noised x.
+            mu_fake: clean data (B, ...) that the fake predicts from the same noised x.
+            t: times (B,) of the noised x.
+            logits: of the critic (B, heads) at the noised x; None without a critic.
+        """
         raise NotImplementedError
 
-    def teacher_nfe(self):
-        return (1 if self.guidance == 1 else 2) / (self.fake_turns + 1)  # in one of these batches
+    @override
+    def teacher_nfe(self) -> float:
+        evaluations = 1 if self.guidance == 1 else 2
+        return evaluations / (self.fake_turns + 1)  # the teacher is evaluated in one of these batches
 
-    def sampling(self):
+    @override
+    def sampling(self) -> Sampling:
         return Sampling("consistency", self.spacing, self.steps, only=True)
 
 
-def made(student: nn.Module, method: Matching, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Samples (B, ...) of the student, with a gradient through the last jump alone (backward simulation), and its time ().
+def backward_simulation(student: nn.Module, method: Matching, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Generate samples on the student's own walk from noise (DMD2, Yin et al. 2024, section 4.5).
 
-    They come of a walk of one of its numbers of steps, which ends at any of its points, alike for the whole
-    batch.
+    The number of steps is drawn from the method's, and the last jump from that walk, both the same for the
+    whole batch on all processes.
+
+    Args:
+        student: the network, also in a data-parallel wrapper.
+        method: whose steps and spacing are used.
+        batch: which gives shape, condition and random streams.
+
+    Returns:
+        Clean samples (B, ...), with a gradient through the last jump alone, and the time () of that jump.
     """
-    model, rng, cond = bare(student), batch.rng, batch.cond
+    model = bare(student)
+    cond = batch.cond
+    # 1. Draw a number of steps and a point of its grid.
     steps = method.steps[int(batch.shared.integers(0, len(method.steps)))]
-    grid, last = time_grid(model.schedule, steps, method.spacing), int(batch.shared.integers(0, steps))
-    noise = rng.normal(batch.x0.shape[1:]).to(batch.x0)
+    grid = time_grid(model.schedule, steps, method.spacing)
+    last = int(batch.shared.integers(0, steps))
+    # 2. Start from noise at the grid's first time.
+    noise = batch.noise()
     x = like(model.schedule.alpha_sigma(grid[0])[1], noise) * noise
     zero = torch.zeros_like(grid[0])
+    # 3. Walk to that point: predict clean data, and noise them to the next time.
     with torch.no_grad():
         for t, s in zip(grid[:last], grid[1:]):
-            x = model.schedule.mix(model(x, t, zero, cond).x0, rng.normal(x.shape[1:]).to(x), s)
-    torch.clear_autocast_cache()  # older ones keep casts without a way back
+            x = model.schedule.mix(model(x, t, zero, cond).x0, batch.noise(), s)
+    # 4. Jump to clean data with a gradient.
+    torch.clear_autocast_cache()  # older versions of torch keep the casts made without a gradient
     return student(x, grid[last], zero, cond).x0, grid[last].to(x.device)
 
 
-def lag(x: Tensor, real: Tensor, fake: Tensor) -> Tensor:
-    """How far a fake is behind the samples x: how its error correlates with its way to the teacher, in the mean 0 if not.
+def lag(x: Tensor, mu_real: Tensor, mu_fake: Tensor) -> Tensor:
+    """Return how far the fake is behind the student's samples, for logging.
 
-    A posterior mean is at right angles with whatever the noised sample tells: E <x - fake, real - fake> = 0.
+    The correlation of its error with its difference from the teacher, 0 in the mean for a converged fake: a
+    posterior mean's error is orthogonal to any function of the noised sample,
+    E <x - mu_fake, mu_real - mu_fake> = 0.
+
+    Args:
+        x: the student's samples (B, ...).
+        mu_real: clean data (B, ...) that the teacher predicts from noised x.
+        mu_fake: clean data (B, ...) that the fake predicts from the same noised x.
+
+    Returns:
+        A scalar, -1 to 1.
     """
-    error, way = (x - fake).detach(), (real - fake).detach()
-    return (error * way).sum() / (error.norm() * way.norm()).clamp(min=1e-30)
+    error = (x - mu_fake).detach()
+    difference = (mu_real - mu_fake).detach()
+    return (error * difference).sum() / (error.norm() * difference.norm()).clamp(min=1e-30)

@@ -1,37 +1,51 @@
-"""Matching by a divergence: DMD2 (Yin et al. 2024), f-distill (Xu et al. 2025), Diff-Instruct (Luo et al. 2023)."""
+"""Distribution matching by a divergence: DMD2, f-distill and Diff-Instruct."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from torch import Tensor
+from typing_extensions import override
 
 from ..core.broadcast import like
+from ..core.denoiser import Denoiser
 from ..core.errors import FastdiffError
 from ..core.prediction import ratio_of
-from .adversarial import Adversary
-from .base import per_sample
+from .adversarial import Adversary, TurnCount
+from .base import Nets, per_sample
 from .distribution_matching import Matching
-from .time_sampling import LossMemory
+from .loss_memory import LossMemory
 
-MOST = 10.0  # of |ln r|: where a critic is sure
+MAX_LOG_RATIO = 10.0  # bound of |ln r|, which a confident critic would exceed
 
 
 @dataclass
 class DMD2(Matching):
-    """Samples move against fake - teacher, the gradient of the Kullback-Leibler divergence of their noised distributions.
+    """DMD2 (Yin et al. 2024): samples descend the Kullback-Leibler divergence of the noised distributions.
 
-    It is divided by the mean of |x - teacher|, sample by sample (Yin et al. 2024a). With gan: {weight: 0} no
-    images are needed.
+    Its gradient mu_fake - mu_real is divided by the mean of |x - mu_real|, sample by sample (DMD, Yin et al.
+    2024a). With gan: {weight: 0} no images are needed.
     """
 
     gan: Adversary = Adversary(weight=3e-3)
 
-    def matching(self, nets, x, real, fake, t, logits):
-        return follow(x, (fake - real) / unit(x, real))
+    @override
+    def matching_loss(
+        self,
+        nets: Nets,
+        x: Tensor,
+        mu_real: Tensor,
+        mu_fake: Tensor,
+        t: Tensor,
+        logits: Tensor | None,
+    ) -> Tensor:
+        return loss_with_gradient(x, (mu_fake - mu_real) / error_scale(x, mu_real))
 
 
-# h(r) = f''(r) r^2 of the divergence f, r the density of the data by that of the samples (Xu et al. 2025).
-DIVERGENCES = {
+# h(r) = f''(r) r^2 of the divergence f, where r is the density of the data divided by that of the samples (Xu
+# et al. 2025).
+DIVERGENCES: dict[str, Callable[[Tensor], Tensor]] = {
     "reverse_kl": torch.ones_like,
     "forward_kl": lambda r: r,
     "jensen_shannon": lambda r: r / (1 + r),
@@ -44,9 +58,12 @@ DIVERGENCES = {
 
 @dataclass
 class FDistill(DMD2):
-    """DMD2 with the gradient weighted by h(r), where the critic's logit says ln r: any f-divergence.
+    """DMD2 for any f-divergence: the gradient is weighted by h(r), with ln r estimated by the critic's logit.
 
-    h is divided by its root mean square at that level of noise, as remembered.
+    (Xu et al. 2025.) h is divided by its running root mean square at that level of noise.
+
+    Args:
+        divergence: a key of DIVERGENCES.
     """
 
     divergence: Literal[
@@ -63,38 +80,65 @@ class FDistill(DMD2):
                 key="gan",
             )
 
-    def extras(self, student, teacher):
+    @override
+    def extras(self, student: Denoiser, teacher: Denoiser) -> Nets:
         return super().extras(student, teacher) | {"ratios": LossMemory(bins=20, decay=0.99)}
 
-    def matching(self, nets, x, real, fake, t, logits):
-        share = t / x.new_tensor(nets["fake"].schedule.t_max, dtype=t.dtype)
-        h = DIVERGENCES[self.divergence](logits.detach().mean(1).clamp(-MOST, MOST).exp())
-        nets["ratios"].record(h, share.to(h.device))
-        weight = h / nets["ratios"].root(share.to(h.device))
-        return follow(x, like(weight.to(x), x) * (fake - real) / unit(x, real))
+    @override
+    def matching_loss(
+        self,
+        nets: Nets,
+        x: Tensor,
+        mu_real: Tensor,
+        mu_fake: Tensor,
+        t: Tensor,
+        logits: Tensor,
+    ) -> Tensor:
+        # 1. The weight h(r), with ln r the critic's logit.
+        log_ratio = logits.detach().mean(1).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
+        h = DIVERGENCES[self.divergence](log_ratio.exp())
+        # 2. Normalized at its level of noise.
+        fraction = (t / x.new_tensor(nets["fake"].schedule.t_max, dtype=t.dtype)).to(h.device)
+        nets["ratios"].record(h, fraction)
+        weight = h / nets["ratios"].root(fraction)
+        # 3. The weighted gradient of DMD2.
+        return loss_with_gradient(x, like(weight.to(x), x) * (mu_fake - mu_real) / error_scale(x, mu_real))
 
 
 @dataclass
 class DiffInstruct(Matching):
-    """The integral of the Kullback-Leibler divergence over levels of noise (Luo et al. 2023), weighted.
+    """Diff-Instruct: samples descend the Kullback-Leibler divergence, integrated over levels of noise.
 
-    power: of sigma / alpha in the weight; 0 is the divergence itself, at 2 the gradient is fake - teacher.
+    (Luo et al. 2023.)
+
+    Args:
+        power: of sigma / alpha in the integral's weight. At 0 it is the divergence itself; at 2 the gradient
+            is mu_fake - mu_real.
     """
 
     power: float = 2.0
     spacing: str = "karras[ratio_max=1,ratio_min=0.25]"
-    fake_turns: int = 1
+    fake_turns: TurnCount = 1
 
-    def matching(self, nets, x, real, fake, t, logits):
+    @override
+    def matching_loss(
+        self,
+        nets: Nets,
+        x: Tensor,
+        mu_real: Tensor,
+        mu_fake: Tensor,
+        t: Tensor,
+        logits: Tensor | None,
+    ) -> Tensor:
         weight = ratio_of(nets["fake"].schedule, t) ** (self.power - 2)
-        return follow(x, like(weight, x) * (fake - real))
+        return loss_with_gradient(x, like(weight, x) * (mu_fake - mu_real))
 
 
-def follow(x, slope):
-    """A loss of x (B, ...) whose gradient is the slope, by the number of elements."""
-    return per_sample(x * slope.detach()).mean()
+def loss_with_gradient(x: Tensor, gradient: Tensor) -> Tensor:
+    """Return a scalar loss of x (B, ...) whose gradient is the given one over the number of elements."""
+    return per_sample(x * gradient.detach()).mean()
 
 
-def unit(x, real):
-    """The mean of |x - real| of each sample."""
-    return like(per_sample((x - real).abs()).detach().clamp(min=1e-5).to(x), x)
+def error_scale(x: Tensor, mu_real: Tensor) -> Tensor:
+    """Return the mean of |x - mu_real| of each sample as a constant (B, 1, ...), at least 1e-5."""
+    return like(per_sample((x - mu_real).abs()).detach().clamp(min=1e-5).to(x), x)

@@ -5,33 +5,35 @@ from functools import partial
 from typing import ClassVar
 
 import torch
+from typing_extensions import override
 
+from ..core.denoiser import Denoiser
 from ..core.errors import FastdiffError
 from ..core.sampling import Sampling
+from ..data.batch import Batch
 from ..networks.discriminator import Discriminator
-from .adversarial import Adversary, pulled
-from .base import Method, after, bare, twice
+from .adversarial import Adversary, TurnCount, surrogate_loss
+from .base import Loss, Method, Nets, Progress, Turn, after, bare, twice
 from .diagnostics import coverage, spread
 
 
 @dataclass
 class GAN(Method):
-    """Generator and critic from scratch: the generator is a network that is asked at t_max alone, for clean data.
+    """A generator and a critic from scratch. The generator predicts clean data, from noise at t_max alone.
 
-    critic_turns: of the critic, a turn of the student. gan: with loss minimax the original; its penalty r1 is
-    on the gradient by the data themselves. The critic has a trunk of its own, as wide as its head.
+    Args:
+        critic_turns: turns of the critic for each turn of the student.
+        gan: adversarial term; with loss minimax it is the original game. Its penalty r1 is on the gradient by
+            the data themselves, and the critic has a trunk of its own, as wide as its head.
     """
 
-    critic_turns: int = 1
+    critic_turns: TurnCount = 1
     gan: Adversary = Adversary(weight=1.0, r1=0.1)
 
     training: ClassVar[dict] = {"betas": (0.0, 0.99)}
 
     def __post_init__(self) -> None:
-        if self.critic_turns < 1:
-            raise FastdiffError(
-                f"critic_turns = {self.critic_turns}: expected at least 1", key="critic_turns"
-            )
+        super().__post_init__()
         if not self.gan.weight or self.gan.features:
             raise FastdiffError(
                 "gan: its critic is all that this method learns from, and looks at samples alone: expected "
@@ -40,28 +42,36 @@ class GAN(Method):
             )
 
     @property
+    @override
     def cycle(self) -> int:
         return self.critic_turns
 
-    def extras(self, student, teacher):
+    @override
+    def extras(self, student: Denoiser, teacher: Denoiser | None) -> Nets:
         return {"critic": Discriminator(student.shape, student.classes or 0, self.gan.hidden)}
 
-    def turns(self, progress):
+    @override
+    def turns(self, progress: Progress) -> tuple[Turn, ...]:
         return after(("critic",), self.critic_turns, progress)
 
-    def loss(self, turn, nets, batch, progress):
+    @override
+    def loss(self, turn: Turn, nets: Nets, batch: Batch, progress: Progress) -> Loss:
         schedule = bare(nets["student"]).schedule
+        cond = batch.cond
+        # 1. Generate samples x from noise z at t_max.
         t = torch.tensor(schedule.t_max, dtype=torch.float64)
-        noise = float(schedule.alpha_sigma(t)[1]) * batch.rng.normal(batch.x0.shape[1:]).to(batch.x0)
+        z = float(schedule.alpha_sigma(t)[1]) * batch.noise()
         with torch.set_grad_enabled("student" in turn):
-            x = nets["student"](noise, t, torch.zeros_like(t), batch.cond).x0
+            x = nets["student"](z, t, torch.zeros_like(t), cond).x0
+        # 2. The critic's turn: tell data and samples apart.
         if "critic" in turn:
-            return self.gan.telling(partial(nets["critic"], cond=twice(batch.cond)), [batch.x0], [x])
-        leaf = x.detach().requires_grad_()
-        loss, logs = pulled(
-            x, leaf, {"gan": self.gan.weight * self.gan.fooling(nets["critic"]([leaf], batch.cond))}
-        )
-        return loss, logs | {"coverage": coverage(batch.x0, leaf), "spread": spread(leaf)}
+            return self.gan.discriminator_loss(partial(nets["critic"], cond=twice(cond)), [batch.x0], [x])
+        # 3. The generator's turn.
+        x_detached = x.detach().requires_grad_()
+        term = self.gan.weight * self.gan.generator_loss(nets["critic"]([x_detached], cond))
+        loss, logs = surrogate_loss(x, x_detached, {"gan": term})
+        return loss, logs | {"coverage": coverage(batch.x0, x_detached), "spread": spread(x_detached)}
 
-    def sampling(self):
+    @override
+    def sampling(self) -> Sampling:
         return Sampling("ddim", "uniform", (1,), only=True)

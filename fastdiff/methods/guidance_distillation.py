@@ -1,34 +1,41 @@
-"""Guided distillation (Meng et al. 2023), stage one: one evaluation for the two of classifier-free guidance."""
+"""Guided distillation (Meng et al. 2023), stage one: classifier-free guidance in a single evaluation."""
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
+from typing_extensions import override
 
 from ..core.broadcast import like
+from ..core.denoiser import Denoiser
 from ..core.errors import FastdiffError
 from ..core.extra_inputs import with_guidance
 from ..core.sampling import Sampling
-from .base import Method, Uniform, bare, per_sample
+from ..data.batch import Batch
+from .base import Loss, Method, Nets, Progress, Turn, Uniform, bare, per_sample
 from .diagnostics import by_level
-from .progressive import snr_weight
+from .progressive import SNRWeight, snr_weight
 
 
 @dataclass
 class GuidedDistillation(Method):
-    """The student is told the weight w and makes x0 = null + w (cond - null) of a teacher with labels, whatever w.
+    """A student that takes the guidance weight w as an input: x0 = null + w (cond - null) of its teacher.
 
-    weights: the range that w is drawn from; 1 is no guidance, so that this w is 1 + the paper's, whose range is 0 to 4.
-    weight: of the squared error in x0, as in progressive, which is stage two: its student is then told w too.
+    Args:
+        weights: range that w is drawn from. 1 is no guidance, so that this w is 1 + the paper's, whose range
+            is 0 to 4.
+        weight: of the squared error in x0, as in progressive, which is stage two: its student then takes w
+            too.
     """
 
     weights: tuple[float, float] = (1.0, 5.0)
-    weight: Literal["truncated_snr", "snr_plus_1"] = "truncated_snr"
+    weight: SNRWeight = "truncated_snr"
 
     teaches: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         low, high = self.weights
         if not 0 <= low <= high < math.inf:
             raise FastdiffError(
@@ -36,30 +43,41 @@ class GuidedDistillation(Method):
                 key="weights",
             )
 
-    def student(self, model):
+    @override
+    def student(self, model: Denoiser) -> Denoiser:
         return with_guidance(model, self.weights)
 
-    def extras(self, student, teacher):
-        if teacher.guidance or (teacher.net.null_label is None and not teacher.text):
+    @override
+    def extras(self, student: Denoiser, teacher: Denoiser) -> Nets:
+        if teacher.guidance or (teacher.null_label is None and not teacher.text):
             lack = "is told its guidance already" if teacher.guidance else "takes no labels"
             raise FastdiffError(
                 f"guided: the teacher {lack}: choose one with labels, model.labels: true, or with prompts"
             )
         return {}
 
-    def loss(self, turn, nets, batch, progress):
-        schedule, teacher = bare(nets["student"]).schedule, nets["teacher"]
+    @override
+    def loss(self, turn: Turn, nets: Nets, batch: Batch, progress: Progress) -> Loss:
+        schedule = bare(nets["student"]).schedule
+        teacher = nets["teacher"]
+        cond = batch.cond
+        # 1. Noise the data to a uniform time t. The guidance weight w is in the batch's condition.
         t, _ = Uniform().draw(batch.rng, schedule)
-        x = schedule.mix(batch.x0, batch.rng.normal(batch.x0.shape[1:]).to(batch.x0), t)
+        x_t, _ = batch.noised(schedule, t)
+        # 2. The teacher's guided prediction.
         with torch.no_grad():
-            null, cond = teacher(x, t, t, teacher.null(batch.cond)).x0, teacher(x, t, t, batch.cond).x0
-            target = null + like(batch.cond["guidance"], x) * (cond - null)
-        error = per_sample((nets["student"](x, t, t, batch.cond).x0 - target).square())
+            null_x0 = teacher(x_t, t, t, teacher.null(cond)).x0
+            cond_x0 = teacher(x_t, t, t, cond).x0
+            target = null_x0 + like(cond["guidance"], x_t) * (cond_x0 - null_x0)
+        # 3. The student's error in x0, weighted.
+        error = per_sample((nets["student"](x_t, t, t, cond).x0 - target).square())
         logs = by_level("error", error.detach().sqrt(), t / schedule.t_max)
         return (snr_weight(self.weight, schedule, t) * error).mean(), logs
 
-    def teacher_nfe(self):
+    @override
+    def teacher_nfe(self) -> int:
         return 2
 
-    def sampling(self):
+    @override
+    def sampling(self) -> Sampling:
         return Sampling("ddim", "uniform", (50,))

@@ -1,39 +1,58 @@
-"""Knowledge distillation (Luhman & Luhman 2021): one step makes of stored noise what the teacher's solver made of it."""
+"""Knowledge distillation (Luhman & Luhman 2021): one step maps stored noise to the teacher's sample of it."""
 
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from ..core.errors import FastdiffError
 from ..core.sampling import Sampling
-from ..data.registry import Batch
-from .base import Distance, Method, SquaredL2, bare, per_sample
+from ..data.batch import Batch
+from .base import Distance, Loss, Method, Nets, Progress, SquaredL2, Turn, bare, per_sample
 
 
 @dataclass
 class KD(Method):
-    """Regression at t_max alone, so that the student is sampled in one step and no other."""
+    """Regression at t_max alone, so that the student is sampled in one step and no other.
+
+    Args:
+        distance: from the teacher's samples.
+    """
 
     distance: Distance = SquaredL2()
 
     paired: ClassVar[bool] = True
 
-    def loss(self, turn, nets, batch, progress):
-        eps, schedule = noise_of(batch, "kd"), bare(nets["student"]).schedule
+    @override
+    def loss(self, turn: Turn, nets: Nets, batch: Batch, progress: Progress) -> Loss:
+        schedule = bare(nets["student"]).schedule
+        # 1. Take a stored pair (eps, x0) of the teacher's solver.
+        eps = paired_noise(batch, "kd")
+        # 2. Let the student jump from noise at t_max to 0.
         t = torch.full((len(eps),), schedule.t_max, dtype=torch.float64, device=eps.device)
-        f = nets["student"](schedule.alpha_sigma(t[0])[1] * eps, t, torch.zeros_like(t), batch.cond).x0
-        return self.distance(f, batch.x0).mean(), {
-            "error": per_sample((f - batch.x0).detach().square()).mean().sqrt()
-        }
+        z = schedule.alpha_sigma(t[0])[1] * eps
+        x0 = nets["student"](z, t, torch.zeros_like(t), batch.cond).x0
+        # 3. Compare.
+        error = per_sample((x0 - batch.x0).detach().square()).mean().sqrt()
+        return self.distance(x0, batch.x0).mean(), {"error": error}
 
-    def sampling(self):
+    @override
+    def sampling(self) -> Sampling:
         return Sampling("ddim", "uniform", (1,), only=True)
 
 
-def noise_of(batch: Batch, name: str) -> Tensor:
-    """The noise that a batch of pairs was made from."""
+def paired_noise(batch: Batch, name: str) -> Tensor:
+    """Return the noise (B, ...) from which a batch of stored pairs was made.
+
+    Args:
+        batch: of pairs.
+        name: of the method, for the error.
+
+    Raises:
+        FastdiffError: if the data are no pairs.
+    """
     if batch.eps is None:
         raise FastdiffError(
             f"method {name} learns from stored pairs of noise and sample, and these data have no noise: "

@@ -1,139 +1,194 @@
-"""Progressive distillation (Salimans & Ho 2022): one student step matches two teacher DDIM steps; and with noise between.
+"""Progressive distillation (Salimans & Ho 2022): one student step matches two DDIM steps of the teacher.
 
-With an adversary it is that of SDXL-Lightning (Lin et al. 2024).
+With noise between the steps it is the stochastic round of Meng et al. 2023, with an adversary that of
+SDXL-Lightning (Lin et al. 2024).
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
+from typing_extensions import override
 
 from ..core.broadcast import like
+from ..core.denoiser import Cond, Denoiser
 from ..core.errors import FastdiffError
 from ..core.sampling import Sampling
 from ..core.schedule import Schedule
-from .adversarial import Adversary, pulled
-from .base import Method, bare, per_sample
+from ..data.batch import Batch
+from .adversarial import Adversary, Features, surrogate_loss
+from .base import Loss, Method, Nets, Progress, Turn, bare, per_sample
+
+SNRWeight = Literal["truncated_snr", "snr_plus_1"]
 
 
 @dataclass
 class Progressive(Method):
-    """One round (algorithm 2). steps: N of the student's grid t = i / N; the teacher walks it in 2 N.
+    """One round of progressive distillation (algorithm 2).
 
-    weight: of the squared error in x0, truncated SNR max(alpha^2 / sigma^2, 1) or SNR + 1, which is the error
-    in v. A round starts with a fresh optimizer, ends at learning rate zero, and keeps no average of weights.
-    gan: a critic on the teacher's features of where a jump ends, beside those of where it began.
+    A round starts with a fresh optimizer, ends at learning rate zero, and keeps no average of weights.
+
+    Args:
+        steps: N of the student's grid t = i / N; the teacher takes 2 N steps.
+        weight: of the squared error in x0: truncated_snr, max(alpha^2 / sigma^2, 1), or snr_plus_1, with
+            which it is the error in v.
+        gan: adversarial term, whose critic takes the teacher's features of a jump's end and of its start.
     """
 
-    steps: int = 8
-    weight: Literal["truncated_snr", "snr_plus_1"] = "truncated_snr"
+    steps: Annotated[int, Field(ge=1)] = 8
+    weight: SNRWeight = "truncated_snr"
     gan: Adversary = Adversary()
 
     training: ClassVar[dict] = {"ema": 0.0, "decay": "linear"}
     teaches: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise FastdiffError(f"steps = {self.steps}: expected at least 1", key="steps")
-
-    def extras(self, student, teacher):
+    @override
+    def extras(self, student: Denoiser, teacher: Denoiser) -> Nets:
         return self.gan.extras(teacher, views=2)
 
-    def turns(self, progress):
+    @override
+    def turns(self, progress: Progress) -> tuple[Turn, ...]:
         return self.gan.turns
 
-    def loss(self, turn, nets, batch, progress):
-        model, teacher = bare(nets["student"]), nets["teacher"]
-        schedule, i = model.schedule, batch.rng.integers(1, self.steps + 1).double()
-        t, mid, s = (
-            schedule.t_max * place / self.steps for place in self.walk(i)
-        )  # t_max, of zero SNR, is included
-        x = schedule.mix(batch.x0, batch.rng.normal(batch.x0.shape[1:]).to(batch.x0), t)
+    @override
+    def loss(self, turn: Turn, nets: Nets, batch: Batch, progress: Progress) -> Loss:
+        schedule = bare(nets["student"]).schedule
+        teacher = nets["teacher"]
+        cond = batch.cond
+        # 1. Sample a point i of the student's grid: it jumps from t to s, the teacher by way of t_mid.
+        i = batch.rng.integers(1, self.steps + 1).double()
+        points = self.teacher_points(i)
+        t, t_mid, s = (
+            schedule.t_max * point / self.steps for point in points
+        )  # t_max, of zero SNR, included
+        # 2. Noise the data to t.
+        x_t, _ = batch.noised(schedule, t)
+        # 3. Two DDIM steps of the teacher, and the x0 whose single step ends where they do.
         with torch.no_grad():
-            half = schedule.mix(*teacher(x, t, mid, batch.cond), mid)
-            late = teacher(half, mid, s, batch.cond)
-            target = torch.where(
-                like(s > 0, x) > 0, implied(schedule, x, t, schedule.mix(*late, s), s), late.x0
-            )
+            x_mid = schedule.mix(*teacher(x_t, t, t_mid, cond), t_mid)
+            p_mid = teacher(x_mid, t_mid, s, cond)
+            x_s = schedule.mix(*p_mid, s)
+            target = torch.where(like(s > 0, x_t) > 0, implied(schedule, x_t, t, x_s, s), p_mid.x0)
+        # 4. The critic's turn: tell the teacher's jumps and the student's apart.
         if "critic" in turn:
             with torch.no_grad():
-                made = nets["student"](x, t, s, batch.cond).x0
-                real, made = self.seen(teacher, batch.cond, x, t, s, target, made)
-            return self.gan.telling(nets["critic"], real, made)
-        found = nets["student"](x, t, s, batch.cond).x0
-        leaf = found.detach().requires_grad_() if self.gan.weight else found
-        error = (snr_weight(self.weight, schedule, t) * per_sample((leaf - target).square())).mean()
+                student_x0 = nets["student"](x_t, t, s, cond).x0
+                real, fake = self.extract_features(teacher, cond, x_t, t, s, target, student_x0)
+            return self.gan.discriminator_loss(nets["critic"], real, fake)
+        # 5. The student's turn: the weighted error in x0, and the adversarial term.
+        x0 = nets["student"](x_t, t, s, cond).x0
         if not self.gan.weight:
-            return error, {}
-        (features,) = self.seen(teacher, batch.cond, x, t, s, leaf)
-        return pulled(
-            found, leaf, {"error": error, "gan": self.gan.weight * self.gan.fooling(nets["critic"](features))}
-        )
+            return self.weighted_error(schedule, t, x0, target), {}
+        x0_detached = x0.detach().requires_grad_()
+        error = self.weighted_error(schedule, t, x0_detached, target)
+        (features,) = self.extract_features(teacher, cond, x_t, t, s, x0_detached)
+        term = self.gan.weight * self.gan.generator_loss(nets["critic"](features))
+        return surrogate_loss(x0, x0_detached, {"error": error, "gan": term})
 
-    def seen(self, teacher, cond, x, t, s, *parts):
-        """What the critic sees of jumps from (x, t) to s by the clean data that they are led by."""
-        ends = [led(teacher.schedule, x, t, x0, s) for x0 in parts]
-        told = s.clamp(
-            min=teacher.schedule.t_max / teacher.schedule.timesteps
-        )  # at 0 a teacher was never trained
-        *there, here = self.gan.seen(teacher, [*ends, x], [told] * len(ends) + [t], cond)
-        return [[torch.cat(pair, -1) for pair in zip(features, here, strict=True)] for features in there]
+    def weighted_error(self, schedule: Schedule, t: Tensor, x0: Tensor, target: Tensor) -> Tensor:
+        """Return the weighted squared error of x0 (B, ...) at times t (B,), a scalar."""
+        return (snr_weight(self.weight, schedule, t) * per_sample((x0 - target).square())).mean()
 
-    def walk(self, i):
-        """Where the teacher's two steps from point i of the grid begin, meet and end."""
+    def extract_features(
+        self, teacher: Denoiser, cond: Cond, x: Tensor, t: Tensor, s: Tensor, *clean: Tensor
+    ) -> list[Features]:
+        """Return what the critic sees of jumps from (x, t) to s.
+
+        Args:
+            teacher: the network that features are taken of.
+            cond: the condition of x.
+            x: noised samples (B, ...) at which the jumps start.
+            t: their times (B,).
+            s: the times (B,) at which the jumps end.
+            clean: predictions of x0 (B, ...), one for each jump.
+
+        Returns:
+            For each jump, the features of its end, concatenated with those of its start.
+        """
+        schedule = teacher.schedule
+        ends = [ddim_step(schedule, x, t, x0, s) for x0 in clean]
+        end_times = s.clamp(min=schedule.t_max / schedule.timesteps)  # a teacher was never trained at 0
+        times = [end_times] * len(ends) + [t]
+        *at_ends, at_start = self.gan.extract_features(teacher, [*ends, x], times, cond)
+        return [
+            [torch.cat(pair, -1) for pair in zip(features, at_start, strict=True)] for features in at_ends
+        ]
+
+    def teacher_points(self, i: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the points at which the teacher's two steps from point i (B,) start, meet and end."""
         return i, i - 0.5, i - 1
 
-    def teacher_nfe(self):
-        return 4.5 if self.gan.weight else 2  # two more here, three in the other turn
+    @override
+    def teacher_nfe(self) -> float:
+        # With a critic: two more in the student's turn, three in the critic's.
+        return 4.5 if self.gan.weight else 2
 
-    def sampling(self):
+    @override
+    def sampling(self) -> Sampling:
         return Sampling("ddim", "uniform", (self.steps,), only=True)
 
 
 @dataclass
 class Stochastic(Progressive):
-    """A round for the sampler overshoot (Meng et al. 2023, section 3.3): a jump of 2 / N, then noise back up by 1 / N.
+    """A round for the sampler overshoot: a jump of 2 / N, then noise back up by 1 / N.
 
-    steps: N, the student's evaluations. A teacher of 2 N such steps jumps by 1 / N, and two of its jumps are
-    the student's; from the last point, 1 / N, there is room for one.
+    (Meng et al. 2023, section 3.3.) A teacher of 2 N such steps jumps by 1 / N, and two of its jumps are the
+    student's; from the last point, 1 / N, there is room for one.
+
+    Args:
+        steps: N, the student's evaluations.
     """
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.steps < 2:
             raise FastdiffError(
                 f"steps = {self.steps}: expected at least 2, as one step has no noise; choose progressive",
                 key="steps",
             )
 
-    def walk(self, i):
-        return i, torch.where(i > 1, i - 1, i), (i - 2).clamp(min=0)  # from i = 1 the first step stays there
+    @override
+    def teacher_points(self, i: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        middle = torch.where(i > 1, i - 1, i)  # from i = 1 the first step stays there
+        return i, middle, (i - 2).clamp(min=0)
 
-    def sampling(self):
+    @override
+    def sampling(self) -> Sampling:
         return Sampling("overshoot", "uniform", (self.steps,), only=True)
 
 
-def snr_weight(name: str, schedule: Schedule, t: Tensor) -> Tensor:
-    """The weight of a squared error in x0 at time t, by the signal-to-noise ratio (section 4)."""
+def snr_weight(name: SNRWeight, schedule: Schedule, t: Tensor) -> Tensor:
+    """Return the weight (B,) of a squared error in x0 at times t (B,), a function of the SNR (section 4)."""
     alpha, sigma = schedule.alpha_sigma(t)
     snr = (alpha / sigma).square()
     return snr.clamp(min=1) if name == "truncated_snr" else snr + 1
 
 
-def implied(schedule, x, t, x_s, s):
-    """The x0 for which one DDIM step from (x, t) lands on (x_s, s) (appendix G, equation 43)."""
-    shrink, share = step(schedule, t, s)
-    return (x_s - like(shrink, x) * x) / like(share, x)
+def implied(schedule: Schedule, x: Tensor, t: Tensor, x_s: Tensor, s: Tensor) -> Tensor:
+    """Return the x0 for which one DDIM step from (x, t) ends at (x_s, s) (appendix G, equation 43).
+
+    Args:
+        schedule: of the times.
+        x: where the step starts (B, ...).
+        t: its time, (B,) or 0-dim.
+        x_s: where the step ends (B, ...).
+        s: its time, (B,) or 0-dim.
+    """
+    of_x, of_x0 = ddim_coefficients(schedule, t, s)
+    return (x_s - like(of_x, x) * x) / like(of_x0, x)
 
 
-def led(schedule, x, t, x0, s):
-    """Where one DDIM step from (x, t) to s lands with this x0."""
-    shrink, share = step(schedule, t, s)
-    return like(shrink, x) * x + like(share, x) * x0
+def ddim_step(schedule: Schedule, x: Tensor, t: Tensor, x0: Tensor, s: Tensor) -> Tensor:
+    """Return where one DDIM step from (x, t) to s ends with this prediction x0."""
+    of_x, of_x0 = ddim_coefficients(schedule, t, s)
+    return like(of_x, x) * x + like(of_x0, x) * x0
 
 
-def step(schedule, t, s):
-    """What a DDIM step from t to s makes of x, and of x0."""
-    (alpha_t, sigma_t), (alpha_s, sigma_s) = schedule.alpha_sigma(t), schedule.alpha_sigma(s)
-    shrink = sigma_s / sigma_t
-    return shrink, alpha_s - shrink * alpha_t
+def ddim_coefficients(schedule: Schedule, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the factors of x and of x0 in a DDIM step from t to s."""
+    alpha_t, sigma_t = schedule.alpha_sigma(t)
+    alpha_s, sigma_s = schedule.alpha_sigma(s)
+    of_x = sigma_s / sigma_t
+    return of_x, alpha_s - of_x * alpha_t

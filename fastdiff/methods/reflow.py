@@ -1,33 +1,45 @@
-"""Reflow (Liu et al. 2022, "Flow straight and fast"): a flow learned anew on the teacher's own pairs is straighter."""
+"""Reflow (Liu et al. 2022, "Flow straight and fast"): a flow trained on its teacher's pairs is straighter."""
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+from typing_extensions import override
 
 from ..core.errors import FastdiffError
 from ..core.prediction import ratio_of
+from ..core.rng import SampleRng
 from ..core.sampling import Sampling
-from ..core.schedule import Flow
-from .base import LPIPS, Distance, Law, Method, SquaredL2, bare
+from ..core.schedule import Flow, Schedule
+from ..core.validation import check_bounds
+from ..data.batch import Batch
+from .base import LPIPS, Distance, Law, Loss, Method, Nets, Progress, SquaredL2, Turn, bare
 from .diagnostics import by_level
-from .kd import noise_of
+from .kd import paired_noise
+from .loss_memory import LossMemory
 from .meanflow import average_velocity
-from .time_sampling import TIME_LAWS
+from .time_sampling import TIME_LAWS, Draw
 
 LINE = Flow()
 
 
 @dataclass(frozen=True)
 class UShaped(Law):
-    """Density cosh(a (t - 1/2)) on the line: most at both ends (Lee et al. 2024, section 4.1)."""
+    """A density of t on the line, cosh(a (t - 1/2)), highest at both ends (Lee et al. 2024, section 4.1).
 
-    a: float = 4.0
+    Args:
+        a: how much higher.
+    """
+
+    a: Annotated[float, Field(gt=0, lt=math.inf)] = 4.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.a < math.inf:
-            raise FastdiffError(f"times: u_shaped needs a above 0, got {self.a}", key="times")
+        check_bounds(self)
 
-    def draw(self, rng, schedule, memory=None):
+    @override
+    def draw(self, rng: SampleRng, schedule: Schedule, memory: LossMemory | None = None) -> Draw:
+        # Invert the distribution function, which is 1/2 + sinh(a (t - 1/2)) / (2 sinh(a / 2)).
         side = (2 * rng.uniform() - 1) * math.sinh(self.a / 2)
         return schedule.t_max * (0.5 + side.asinh() / self.a).clamp(0, 1), None
 
@@ -37,7 +49,12 @@ TIME_LAWS["u_shaped"] = UShaped
 
 @dataclass
 class Reflow(Method):
-    """The velocity eps - x0 of a pair, seen from the straight line between the two. times: law of t on that line."""
+    """Regression of the velocity eps - x0 of a stored pair, on the straight line between the two.
+
+    Args:
+        times: law of t on that line.
+        distance: between velocities.
+    """
 
     times: Law = UShaped()
     distance: Distance = SquaredL2()
@@ -45,22 +62,28 @@ class Reflow(Method):
     paired: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.times.memory() is not None:
-            raise FastdiffError(
-                "times: importance is for denoising, choose u_shaped, uniform or logit_normal", key="times"
-            )
+        super().__post_init__()
         if isinstance(self.distance, LPIPS):
             raise FastdiffError(
                 "distance: reflow's is one of velocities, lpips is for images; choose squared_l2 or l1",
                 key="distance",
             )
 
-    def loss(self, turn, nets, batch, progress):
-        x0, eps, schedule = batch.x0, noise_of(batch, "reflow"), bare(nets["student"]).schedule
-        t = schedule.time_of(ratio_of(LINE, self.times.draw(batch.rng, LINE)[0])).clamp(max=schedule.t_max)
-        v = average_velocity(nets["student"](schedule.mix(x0, eps, t), t, t, batch.cond))
+    @override
+    def loss(self, turn: Turn, nets: Nets, batch: Batch, progress: Progress) -> Loss:
+        schedule = bare(nets["student"]).schedule
+        # 1. Take a stored pair (eps, x0) of the teacher's solver.
+        x0 = batch.x0
+        eps = paired_noise(batch, "reflow")
+        # 2. Sample a time on the line, and the schedule's time of the same sigma / alpha.
+        t_line = self.times.draw(batch.rng, LINE)[0]
+        t = schedule.time_of(ratio_of(LINE, t_line)).clamp(max=schedule.t_max)
+        # 3. Compare velocities.
+        x_t = schedule.mix(x0, eps, t)
+        v = average_velocity(nets["student"](x_t, t, t, batch.cond))
         error = self.distance(v, eps - x0)
         return error.mean(), by_level("error", error.detach(), schedule.straight(t))
 
-    def sampling(self):
+    @override
+    def sampling(self) -> Sampling:
         return Sampling("ddim", "uniform", (1, 2, 4, 8))

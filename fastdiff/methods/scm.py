@@ -2,18 +2,25 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ..core.broadcast import like
-from ..core.errors import FastdiffError
+from ..core.denoiser import Cond, Denoiser
 from ..core.prediction import ratio_of
-from .base import Law, LogNormal, Method, bare, per_sample
-from .consistency import FEW, identity_at_data
+from ..core.sampling import Sampling
+from ..core.schedule import Schedule
+from ..data.batch import Batch
+from .base import Loss, Method, Nets, Progress, Turn, bare
+from .consistency import FEW_STEPS, identity_at_data
 from .diagnostics import boundary, by_level
-from .jvp import alike, jvp
+from .distances import per_sample
+from .jvp import Neighbours, Pair, alike, directional_derivative
+from .time_sampling import Law, LogNormal
 
 
 @dataclass
@@ -21,93 +28,100 @@ class SCT(Method):
     """Consistency training at gap zero (algorithm 1), for a model of any schedule.
 
     TrigFlow's x = cos x0 / sigma_data + sin eps and F = cos eps - sin x0 / sigma_data are the same pair (x0,
-    eps) at the angle tan = sigma / (alpha sigma_data), and cos sin d/d(angle) = d/d ln(sigma / alpha).
-    warmup: images over which the second half of the tangent g comes in. c: of its normalisation. differences:
-    stride in ln(sigma / alpha) of central differences in the place of the exact derivative; 0 for that. A
+    eps) at the angle tan = sigma / (alpha sigma_data), and cos sin d/d(angle) = d/d ln(sigma / alpha). A
     network that sees its time through fast waves (time_input: timestep) has a wild derivative: give it
-    differences, 0.1 say, or time_input: time.
+    differences, such as 0.1, or time_input: time.
+
+    Args:
+        times: law of t.
+        warmup: images over which the second half of the tangent g comes in.
+        c: of the normalisation g / (|g| + c).
+        differences: stride in ln(sigma / alpha) of central differences in the place of the exact derivative;
+            0 for the exact one.
     """
 
     times: Law = LogNormal(-1.0, 1.4)
-    warmup: int = 5_120_000
+    warmup: Annotated[int, Field(ge=0)] = 5_120_000
     c: float = 0.1
-    differences: float = 0.0
+    differences: Annotated[float, Field(ge=0)] = 0.0
 
-    training: ClassVar[dict] = {"optimizer": "radam", "betas": (0.9, 0.99)}
+    training: ClassVar[dict[str, Any]] = {"optimizer": "radam", "betas": (0.9, 0.99)}
 
-    def __post_init__(self) -> None:
-        if self.times.memory() is not None:
-            raise FastdiffError(
-                "times: importance is for denoising, choose lognormal, uniform or logit_normal", key="times"
-            )
-        for name, least in (("warmup", 0), ("differences", 0)):
-            if not getattr(self, name) >= least:
-                raise FastdiffError(f"{name} = {getattr(self, name)}: expected at least {least}", key=name)
-
-    def extras(self, student, teacher):
+    @override
+    def extras(self, student: Denoiser, teacher: Denoiser | None) -> Nets:
         identity_at_data(student)
         return {"weighting": Weighting()}
 
-    def turns(self, progress):
+    @override
+    def turns(self, progress: Progress) -> tuple[Turn, ...]:
         return (("student", "weighting"),)
 
-    def loss(self, turn, nets, batch, progress):
+    @override
+    def loss(self, turn: Turn, nets: Nets, batch: Batch, progress: Progress) -> Loss:
         model = bare(nets["student"])
         schedule = model.schedule
+
+        # 1. Sample times, noise, and x_t.
         t, _ = self.times.draw(batch.rng, schedule)
-        eps = batch.rng.normal(batch.x0.shape[1:]).to(batch.x0)
-        x = schedule.mix(batch.x0, eps, t)
-        with alike(x):  # the same dropout mask for all passes
-            p = nets["student"](x, t, torch.zeros_like(t), batch.cond)
-        F, r = flow(model, *p, t), min(1.0, progress.images / self.warmup) if self.warmup else 1.0
+        x_t, eps = batch.noised(schedule, t)
+
+        # 2. The output F(x_t, t), with gradients.
+        with alike(x_t):  # the same dropout mask for all passes
+            p = nets["student"](x_t, t, torch.zeros_like(t), batch.cond)
+        output = flow(model, *p, t)
+
+        # 3. The tangent g, its second half warmed up by r, and the target F- + g / (|g| + c).
+        r = min(1.0, progress.images / self.warmup) if self.warmup else 1.0
         with torch.no_grad():
-            g = self.tangent(model, F, self.path(nets, batch, x, eps, t), t, batch.cond, r)
+            g = self.tangent(model, output, self.path(nets, batch, x_t, eps, t), t, batch.cond, r)
             norm = g.flatten(1).norm(dim=1)
-            target = F + g / like(norm + self.c, g)
+            target = output + g / like(norm + self.c, g)
+
+        # 4. The squared error under the learned weighting w.
         w = nets["weighting"](angle(model, t))
-        loss = (w.exp() * per_sample((F - target).square()) - w).mean()
+        loss = (w.exp() * per_sample((output - target).square()) - w).mean()
         return loss, {
             "weighting": w.mean(),
             **boundary(schedule, t, p.x0, batch.x0),
             **by_level("tangent", norm, t / schedule.t_max),
         }
 
-    def path(self, nets, batch, x, eps, t):
-        """The pair (x0, eps) that x moves along."""
+    def path(self, nets: Nets, batch: Batch, x: Tensor, eps: Tensor, t: Tensor) -> Pair:
+        """Return the pair (x0, eps) that x = x_t moves along: that of the data."""
         return batch.x0, eps
 
-    def tangent(self, model, F, path, t, cond, r):
-        """cos df/dt of f = cos x - sin F, its second half r times."""
-        cos, sin = (like(wave, F) for wave in (angle(model, t).cos(), angle(model, t).sin()))
-        x = cos * path[0] / model.sigma_data + sin * path[1]
-        return -(cos**2) * (F - flow(model, *path, t)) - r * (
-            cos * sin * x + self.derivative(model, path, t, cond)
-        )
+    def tangent(self, model: Denoiser, output: Tensor, path: Pair, t: Tensor, cond: Cond, r: float) -> Tensor:
+        """Return cos df/dt (B, ...) of f = cos x - sin F, for the output F, its second half times r."""
+        theta = angle(model, t)
+        cos = like(theta.cos(), output)
+        sin = like(theta.sin(), output)
+        x0, eps = path
+        x = cos * x0 / model.sigma_data + sin * eps
+        first = -(cos**2) * (output - flow(model, x0, eps, t))
+        return first - r * (cos * sin * x + self.derivative(model, path, t, cond))
 
-    def derivative(self, model, path, t, cond):
-        """dF / d ln(sigma / alpha) along a path of constant (x0, eps)."""
+    def derivative(self, model: Denoiser, path: Pair, t: Tensor, cond: Cond) -> Tensor:
+        """Return dF / d ln(sigma / alpha) (B, ...) along a path of constant (x0, eps)."""
         schedule = model.schedule
 
-        def F(x, t):
+        def output(x: Tensor, t: Tensor) -> Tensor:
             return flow(model, *model(x, t, torch.zeros_like(t), cond), t)
 
-        if not self.differences:
-            (alpha, sigma), (alpha_rate, sigma_rate) = schedule.alpha_sigma(t), schedule.rates(t)
-            rate = alpha * sigma / (alpha * sigma_rate - sigma * alpha_rate)  # dt / d ln(sigma / alpha)
-            x = schedule.mix(*path, t)
-            return jvp(F, (x, t), (schedule.velocity(*path, t) * like(rate, x), rate))[1]
-        stride, ratio = math.exp(self.differences), ratio_of(schedule, t)
-        after, before = (
-            schedule.time_of(ratio * by).clamp(max=schedule.t_max) for by in (stride, 1 / stride)
-        )
-        with torch.no_grad(), torch.autocast(t.device.type, enabled=False):
-            with alike(t):
-                rise = F(schedule.mix(*path, after), after)
-            rise = rise - F(schedule.mix(*path, before), before)
-        return rise / like((ratio_of(schedule, after) / ratio_of(schedule, before)).log(), rise)
+        neighbours = self.neighbours(schedule, t) if self.differences else None
+        return directional_derivative(output, schedule, path, t, rate_of_log_ratio(schedule, t), neighbours)
 
-    def sampling(self):
-        return FEW
+    def neighbours(self, schedule: Schedule, t: Tensor) -> Neighbours:
+        """Return the times that central differences are taken between, at most t_max."""
+        factor = math.exp(self.differences)
+        ratio = ratio_of(schedule, t)
+        before, after = (
+            schedule.time_of(ratio * by).clamp(max=schedule.t_max) for by in (1 / factor, factor)
+        )
+        return Neighbours(before, after, (ratio_of(schedule, after) / ratio_of(schedule, before)).log())
+
+    @override
+    def sampling(self) -> Sampling:
+        return FEW_STEPS
 
 
 @dataclass
@@ -116,10 +130,12 @@ class SCD(SCT):
 
     teaches: ClassVar[bool] = True
 
-    def path(self, nets, batch, x, eps, t):
+    @override
+    def path(self, nets: Nets, batch: Batch, x: Tensor, eps: Tensor, t: Tensor) -> Pair:
         return tuple(nets["teacher"](x, t, t, batch.cond))
 
-    def teacher_nfe(self):
+    @override
+    def teacher_nfe(self) -> int:
         return 1
 
 
@@ -132,17 +148,25 @@ class Weighting(nn.Module):
         nn.init.zeros_(self.series.weight)
 
     def forward(self, angle: Tensor) -> Tensor:
+        """Return w (B,) at angles (B,)."""
         orders = 2 * torch.arange(self.series.in_features, device=angle.device)
         return self.series((orders * angle[:, None]).cos().to(self.series.weight))[:, 0]
 
 
-def angle(model, t: Tensor) -> Tensor:
-    """TrigFlow's time."""
+def angle(model: Denoiser, t: Tensor) -> Tensor:
+    """Return TrigFlow's time (B,), an angle."""
     alpha, sigma = model.schedule.alpha_sigma(t)
     return torch.atan2(sigma, alpha * model.sigma_data)
 
 
-def flow(model, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
-    """TrigFlow's F of a pair."""
+def flow(model: Denoiser, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+    """Return TrigFlow's F (B, ...) of a pair (x0, eps)."""
     at = angle(model, t)
     return like(at.cos(), x0) * eps - like(at.sin(), x0) / model.sigma_data * x0
+
+
+def rate_of_log_ratio(schedule: Schedule, t: Tensor) -> Tensor:
+    """Return dt / d ln(sigma / alpha) at times t (B,)."""
+    alpha, sigma = schedule.alpha_sigma(t)
+    alpha_rate, sigma_rate = schedule.rates(t)
+    return alpha * sigma / (alpha * sigma_rate - sigma * alpha_rate)

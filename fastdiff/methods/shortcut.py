@@ -1,79 +1,109 @@
-"""Shortcut models (Frans et al. 2024): a jump of d equals two jumps of d / 2, and the shortest follows the velocity."""
+"""Shortcut models (Frans et al. 2024): a jump equals two of half its length, the shortest is the velocity."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from pydantic import Field
+from torch import Tensor
+from typing_extensions import override
 
 from ..core.broadcast import like
+from ..core.denoiser import Cond, Denoiser
 from ..core.ema import decay_at
 from ..core.errors import FastdiffError
 from ..core.extra_inputs import with_second_time
+from ..core.rng import SampleRng
 from ..core.sampling import Sampling
-from .base import Method, bare, per_sample
+from ..data.batch import Batch
+from .base import Decay, Loss, Method, Nets, Progress, Turn, bare
 from .diagnostics import by_level
+from .distances import per_sample
 from .meanflow import average_velocity
 
 
 @dataclass
 class Shortcut(Method):
-    """Jumps d = 1, 1/2, 1/4, ... 1 / steps of the student's clock, which is told d by where it lands: s = t - d.
+    """Jumps of d = 1, 1/2, 1/4, ... 1 / steps of the student's clock.
 
-    share: of examples that learn a longer jump from two by the running average of decay mu; the others learn
-    the shortest one, by flow matching. Errors are those of the average velocity on the straight line, eps -
-    x0.
+    The network takes d in the form of the time where it lands, s = t - d. Errors are those of the average
+    velocity on the straight line, eps - x0.
+
+    Args:
+        steps: number of the shortest jumps that cover the clock, a power of two.
+        share: of examples that learn a longer jump from two by the running average; the others learn the
+            shortest jump, by flow matching.
+        mu: decay of that average.
     """
 
     steps: int = 128
-    share: float = 0.125
-    mu: float = 0.999
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.125
+    mu: Decay = 0.999
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.steps < 2 or self.steps & (self.steps - 1):
             raise FastdiffError(f"steps = {self.steps}: expected a power of two, at least 2", key="steps")
-        if not 0 < self.share < 1:
-            raise FastdiffError(
-                f"share = {self.share}: expected a share of examples, above 0 and less than 1", key="share"
-            )
-        if not 0 <= self.mu < 1:
-            raise FastdiffError(f"mu = {self.mu}: expected a decay, 0 to less than 1", key="mu")
 
-    def student(self, model):
+    @override
+    def student(self, model: Denoiser) -> Denoiser:
         return with_second_time(model)
 
-    def averages(self):
-        return {
-            "target": lambda progress: decay_at(self.mu, progress.step)
-        }  # no memory of an untrained student
+    @override
+    def averages(self) -> dict[str, Callable[[Progress], float]]:
+        # The decay grows to mu, so that the average soon forgets the untrained student.
+        return {"target": lambda progress: decay_at(self.mu, progress.step)}
 
-    def loss(self, turn, nets, batch, progress):
-        schedule, x0, rng = bare(nets["student"]).schedule, batch.x0, batch.rng
-        halved = rng.uniform() < self.share
-        d = torch.where(halved, 2.0 ** -rng.integers(0, int(math.log2(self.steps))).double(), 1 / self.steps)
-        t = d * (1 + (rng.uniform() / d).floor())  # d, 2 d, ... 1
+    @override
+    def loss(self, turn: Turn, nets: Nets, batch: Batch, progress: Progress) -> Loss:
+        schedule = bare(nets["student"]).schedule
+        x0 = batch.x0
+
+        # 1. Sample jumps d and times t, noise, and x_t; the jump goes from t over mid to s.
+        bootstrapped, d, t = self.jumps(batch.rng)
         t, mid, s = (schedule.t_max * time for time in (t, t - d / 2, t - d))
-        eps = rng.normal(x0.shape[1:]).to(x0)
-        x = schedule.mix(x0, eps, t)
-        p = nets["student"](x, t, s, batch.cond)
-        target, rows = eps - x0, halved.nonzero()[:, 0]
+        x_t, eps = batch.noised(schedule, t)
+
+        # 2. The average velocity of the jump, with gradients.
+        v = average_velocity(nets["student"](x_t, t, s, batch.cond))
+
+        # 3. Its target: the velocity, or two jumps of half the length by the running average.
+        v_target = eps - x0
+        rows = bootstrapped.nonzero()[:, 0]
         if len(rows):
             cond = batch.cond and {name: value[rows] for name, value in batch.cond.items()}
-            target[rows] = two_jumps(nets["target"], x[rows], t[rows], mid[rows], s[rows], cond)
-        error = per_sample((average_velocity(p) - target).square())
-        seen, flow = error.detach(), (~halved).to(error)
+            v_target[rows] = two_jumps(nets["target"], x_t[rows], t[rows], mid[rows], s[rows], cond)
+
+        # 4. The mean squared error.
+        error = per_sample((v - v_target).square())
+        seen = error.detach()
+        flow = (~bootstrapped).to(error)
         logs = by_level("self_error", seen[rows], t[rows] / schedule.t_max) if len(rows) else {}
         return error.mean(), logs | {"flow": (flow * seen).sum() / flow.sum().clamp(min=1)}
 
-    def sampling(self):
+    def jumps(self, rng: SampleRng) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw which examples learn from two jumps, jumps d, and starts t = d, 2 d, ... 1, each (B,)."""
+        bootstrapped = rng.uniform() < self.share
+        longer = 2.0 ** -rng.integers(0, int(math.log2(self.steps))).double()
+        d = torch.where(bootstrapped, longer, 1 / self.steps)
+        return bootstrapped, d, d * (1 + (rng.uniform() / d).floor())
+
+    @override
+    def sampling(self) -> Sampling:
         return Sampling("ddim", "uniform", (1, 2, 4, 8))
 
 
 @torch.no_grad()
-def two_jumps(net, x, t, mid, s, cond):
-    """The average velocity of two jumps in a row, each in proportion to its stretch of the straight line."""
+def two_jumps(net: Denoiser, x: Tensor, t: Tensor, mid: Tensor, s: Tensor, cond: Cond) -> Tensor:
+    """Return the average velocity (B, ...) of two jumps in a row, from x = x_t over mid to s.
+
+    Each counts in proportion to its stretch of the straight line.
+    """
     schedule = net.schedule
     first = net(x, t, mid, cond)
     second = net(schedule.mix(*first, mid), mid, s, cond)
-    far, near, end = (schedule.straight(time) for time in (t, mid, s))
-    share = like((far - near) / (far - end), x)
+    u_t, u_mid, u_s = (schedule.straight(time) for time in (t, mid, s))
+    share = like((u_t - u_mid) / (u_t - u_s), x)
     return share * average_velocity(first) + (1 - share) * average_velocity(second)

@@ -1,45 +1,55 @@
 """Score identity distillation: SiD (Zhou et al. 2024a) and, with an adversary, SiDA (Zhou et al. 2024b)."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from ..core.errors import FastdiffError
-from .adversarial import Adversary
-from .base import Law, per_sample
+from pydantic import Field
+from torch import Tensor
+from typing_extensions import override
+
+from .adversarial import Adversary, TurnCount
+from .base import Law, Nets, per_sample
 from .distribution_matching import Matching
-from .dmd2 import unit
+from .dmd2 import error_scale
 from .time_sampling import KarrasIndex
 
 
 @dataclass
 class SiD(Matching):
-    """Fisher's divergence of the noised distributions by its identities: <real - fake, real - x - alpha (real - fake)>.
+    """Score identity distillation: samples descend the Fisher divergence of the noised distributions.
 
-    Its gradient leads through both networks, whose weights stay. No images are needed.
+    By its identities that is <mu_real - mu_fake, mu_real - x - alpha (mu_real - mu_fake)>, with a gradient
+    through both networks, whose weights are not updated (Zhou et al. 2024a). No images are needed.
+
+    Args:
+        alpha: of the second term, 0.5 to 1.2 in the paper.
     """
 
-    alpha: float = 1.2
+    alpha: Annotated[float, Field(ge=-10, le=10)] = 1.2
     spacing: str = "karras[ratio_max=2.5,ratio_min=0.5]"
     times: Law = KarrasIndex(points=1000, sigma_max=24.0)
-    fake_turns: int = 1
+    fake_turns: TurnCount = 1
 
-    through: ClassVar[bool] = True
+    backprop_through_scores: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not -10 <= self.alpha <= 10:
-            raise FastdiffError(
-                f"alpha = {self.alpha}: expected about 1, 0.5 to 1.2 in the paper", key="alpha"
-            )
-
-    def matching(self, nets, x, real, fake, t, logits):
-        apart = real - fake
-        return per_sample(apart * (real - x - self.alpha * apart) / unit(x, real)).mean()
+    @override
+    def matching_loss(
+        self,
+        nets: Nets,
+        x: Tensor,
+        mu_real: Tensor,
+        mu_fake: Tensor,
+        t: Tensor,
+        logits: Tensor | None,
+    ) -> Tensor:
+        difference = mu_real - mu_fake
+        product = difference * (mu_real - x - self.alpha * difference)
+        return per_sample(product / error_scale(x, mu_real)).mean()
 
 
 @dataclass
 class SiDA(SiD):
-    """The same with a critic on the fake's features."""
+    """SiD with a critic on the fake's features (Zhou et al. 2024b)."""
 
-    alpha: float = 1.0
+    alpha: Annotated[float, Field(ge=-10, le=10)] = 1.0
     gan: Adversary = Adversary(weight=0.01)

@@ -2,30 +2,41 @@
 
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
+from torch import Tensor
+from typing_extensions import override
 
 from ..core.broadcast import like
+from ..core.denoiser import Cond, Denoiser
 from ..core.errors import FastdiffError
+from ..core.rng import SampleRng
 from ..core.sampling import Sampling
-from .base import Law, bare
+from ..core.schedule import Schedule
+from .base import Logs, Nets, Progress, bare
 from .consistency import ECT
 from .jvp import alike
-from .time_sampling import StudentT
+from .time_sampling import Law, StudentT
 
 
 @dataclass
 class TCM(ECT):
-    """Consistency training above t', where sigma / alpha is `truncation`; the teacher is the consistency model of stage one.
+    """Consistency training above a time t' alone; the teacher is the consistency model of stage one.
 
-    Below t' it stands for the student, frozen. A `boundary_share` of the batch lies on t' itself, to learn
-    its answer there with `boundary_weight` times the weight of the others: without them a constant would do.
-    The gap is the one that stage one ended with. Sampled above t' only.
+    Below t' that model, frozen, takes the student's place. Part of the batch lies on t' itself, to learn the
+    answer there: without it a constant would do. The gap is the one that stage one ended with. A student is
+    sampled above t' only.
+
+    Args:
+        truncation: sigma / alpha at t'; every time of the law is above it.
+        boundary_share: fraction of the batch that lies on t'.
+        boundary_weight: weight of its loss, the others' being 1.
     """
 
     times: Law = StudentT()
-    start: float = 2**-9
+    start: Annotated[float, Field(gt=0, le=1)] = 2**-9
     halvings: int = 0
     truncation: float = 1.0
     boundary_share: float = 0.25
@@ -48,7 +59,8 @@ class TCM(ECT):
                 key="boundary_share",
             )
 
-    def frozen(self, student, teacher):
+    @override
+    def frozen(self, student: Denoiser, teacher: Denoiser | None) -> Nets:
         if teacher.sampling.sampler != "consistency":
             raise FastdiffError(
                 "tcm is a second stage: its teacher is to be a consistency model, as of ect, not one "
@@ -60,28 +72,34 @@ class TCM(ECT):
             )
         return {"stage_one": deepcopy(teacher).train(student.training)}  # not eval, to share the dropout mask
 
-    def edge(self, schedule):
-        """t'."""
+    def edge(self, schedule: Schedule) -> Tensor:
+        """Return t', 0-dim."""
         return schedule.time_of(torch.tensor(self.truncation, dtype=torch.float64))
 
-    def pair(self, rng, schedule, progress):
+    @override
+    def pair(self, rng: SampleRng, schedule: Schedule, progress: Progress) -> tuple[Tensor, Tensor]:
         t, _ = self.times.draw(rng, schedule)
         t = torch.where(rng.uniform() < self.boundary_share, self.edge(schedule), t)
         return t, self.below(schedule, t, progress)
 
-    def target(self, nets, x, s, cond):
+    @override
+    def target(self, nets: Nets, x: Tensor, s: Tensor, cond: Cond) -> Tensor:
         with alike(x):
             below = nets["stage_one"](x, s, torch.zeros_like(s), cond).x0
         inside = like(s >= self.edge(bare(nets["student"]).schedule), x) > 0
         return torch.where(inside, super().target(nets, x, s, cond), below)
 
-    def width(self, schedule, t, s):
-        share, weight = self.boundary_share, self.boundary_weight
-        return super().width(schedule, t, s) * torch.where(t > self.edge(schedule), 1 - share, share / weight)
+    @override
+    def width(self, schedule: Schedule, t: Tensor, s: Tensor) -> Tensor:
+        share = self.boundary_share
+        part = torch.where(t > self.edge(schedule), 1 - share, share / self.boundary_weight)
+        return super().width(schedule, t, s) * part
 
-    def health(self, schedule, t, error):
+    @override
+    def health(self, schedule: Schedule, t: Tensor, error: Tensor) -> Logs:
         on = (t <= self.edge(schedule)).to(error)
         return super().health(schedule, t, error) | {"boundary": (on * error).sum() / on.sum().clamp(min=1)}
 
-    def sampling(self):
+    @override
+    def sampling(self) -> Sampling:
         return Sampling("consistency", f"karras[ratio_min={self.truncation:g}]", (1, 2, 4, 8))

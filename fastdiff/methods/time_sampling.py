@@ -1,23 +1,35 @@
 """Laws of the times that a method trains at."""
 
 import math
+from collections import ChainMap
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
-from torch import Tensor, nn
+from pydantic import Field
+from torch import Tensor
+from typing_extensions import override
 
 from ..core.errors import FastdiffError
 from ..core.prediction import ratio_of
+from ..core.rng import SampleRng
 from ..core.schedule import Karras, Schedule
+from ..core.validation import check_bounds
+from .loss_memory import LossMemory
 
-TIME_LAWS: dict[str, type] = {}
+TIME_LAWS: dict[str, type["Law"]] = {}
+IMPORTANCE_LAWS: dict[str, type["Importance"]] = {}
+
+# Times (B,) and the weight (B,) that each example's loss is to have, None if that is 1 for all.
+Draw = tuple[Tensor, Tensor | None]
 
 
 def level(schedule: Schedule, share: Tensor) -> Tensor:
-    """The time at this share of a schedule's levels of noise: of t_max, or where t is sigma itself of EDM's grid.
+    """Return the time at this share of a schedule's noise levels: share t_max, but for Karras' schedule.
 
-    (Karras et al. 2022, equation 5, from sigma = 0.002 on: of its t_max half would be above 40.)
+    There t is sigma itself, half of all times would be above 40, and the share is one of EDM's grid from
+    sigma = 0.002 on (Karras et al. 2022, equation 5).
     """
     if isinstance(schedule, Karras):
         low, high = (end ** (1 / 7) for end in (0.002, schedule.t_max))
@@ -26,22 +38,45 @@ def level(schedule: Schedule, share: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Law:
-    """A law without a memory, of times between t_min and 1 (in units of t_max)."""
+class DenoisingLaw:
+    """A law of times that denoising can train at: any `Law`, or `Importance`, which learns from losses."""
 
-    registry: ClassVar[dict[str, type]] = TIME_LAWS
+    # What a recipe may name: the laws without memory first, as far as they are known when it is read.
+    registry: ClassVar[Mapping[str, type]] = ChainMap(IMPORTANCE_LAWS, TIME_LAWS)
 
-    def memory(self) -> nn.Module | None:
+    def memory(self) -> LossMemory | None:
+        """Return what the law learns from the losses, as a new network of the training; None if nothing."""
         return None
 
-    def pair(self, rng, schedule):
-        """A time and, of a law on a grid, the grid's next below; else None."""
+    def draw(self, rng: SampleRng, schedule: Schedule, memory: LossMemory | None = None) -> Draw:
+        """Draw a time for each example.
+
+        Args:
+            rng: the examples' streams.
+            schedule: whose times are drawn.
+            memory: what `memory` returned, of a law that learns.
+
+        Returns:
+            Times (B,) between 0 and t_max, float64, and the weights (B,) that make the weighted mean of a
+            loss that of uniform times; None if the law itself weighs the times.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Law(DenoisingLaw):
+    """A law of times without memory, which any method can train at."""
+
+    registry: ClassVar[Mapping[str, type]] = TIME_LAWS
+
+    def pair(self, rng: SampleRng, schedule: Schedule) -> tuple[Tensor, Tensor | None]:
+        """Draw times (B,) and, of a law on a grid, the grid's points (B,) below them; else None."""
         return self.draw(rng, schedule)[0], None
 
 
 @dataclass(frozen=True)
 class Uniform(Law):
-    """Uniform among a schedule's levels; t_min and t_top are shares of them, see `level`."""
+    """Uniform among a schedule's noise levels, from the share t_min of them to t_top; see `level`."""
 
     t_min: float = 1e-3
     t_top: float = 1.0
@@ -52,7 +87,8 @@ class Uniform(Law):
                 f"times: uniform needs 0 <= t_min < t_top <= 1, got {self.t_min} and {self.t_top}"
             )
 
-    def draw(self, rng, schedule, memory=None):
+    @override
+    def draw(self, rng: SampleRng, schedule: Schedule, memory: LossMemory | None = None) -> Draw:
         return level(schedule, self.t_min + (self.t_top - self.t_min) * rng.uniform()), None
 
 
@@ -63,19 +99,24 @@ class LogNormal(Law):
     mean: float = -1.2
     std: float = 1.2
 
-    def draw(self, rng, schedule, memory=None):
+    @override
+    def draw(self, rng: SampleRng, schedule: Schedule, memory: LossMemory | None = None) -> Draw:
         ratio = (self.mean + self.std * rng.normal().double()).exp()
         return schedule.time_of(ratio).clamp(max=schedule.t_max), None
 
 
 @dataclass(frozen=True)
 class LogitNormal(Law):
-    """The logit of the share of the schedule's levels, t / t_max as a rule, ~ N(mean, std^2) (Esser et al. 2024)."""
+    """The logit of the share of the noise levels, as a rule t / t_max, ~ N(mean, std^2).
+
+    (Esser et al. 2024.)
+    """
 
     mean: float = 0.0
     std: float = 1.0
 
-    def draw(self, rng, schedule, memory=None):
+    @override
+    def draw(self, rng: SampleRng, schedule: Schedule, memory: LossMemory | None = None) -> Draw:
         return level(schedule, (self.mean + self.std * rng.normal().double()).sigmoid()), None
 
 
@@ -96,8 +137,10 @@ class StudentT(Law):
                 f"high = {self.high}, scale = {self.scale}, df = {self.df}"
             )
 
-    def draw(self, rng, schedule, memory=None):
-        u, width = rng.uniform(), self.scale * math.sqrt(self.df)
+    @override
+    def draw(self, rng: SampleRng, schedule: Schedule, memory: LossMemory | None = None) -> Draw:
+        u = rng.uniform()
+        width = self.scale * math.sqrt(self.df)
         # In z with ln ratio = loc + width sinh z the density is cosh(z)^-df, smooth however heavy the tail:
         # invert its sum.
         ends = [math.asinh((math.log(end) - self.loc) / width) for end in (self.low, self.high)]
@@ -111,124 +154,90 @@ class StudentT(Law):
 
 @dataclass(frozen=True)
 class KarrasIndex(Law):
-    """A point of a grid in sigma / alpha (Karras et al. 2022, equation 5), each but the lowest equally likely.
+    """A point of Karras' grid in sigma / alpha, each but the lowest equally likely.
 
-    The grid ends at the schedule's own t_max where that comes before sigma_max.
+    (Karras et al. 2022, equation 5.) The grid ends at the schedule's own t_max if that comes before
+    sigma_max.
     """
 
-    points: int = 18
+    points: Annotated[int, Field(ge=2)] = 18
     sigma_min: float = 0.002
     sigma_max: float = 80.0
     rho: float = 7.0
 
     def __post_init__(self) -> None:
-        if self.points < 2:
-            raise FastdiffError(f"times: points = {self.points}, expected at least 2")
+        check_bounds(self)
         if not (0 < self.sigma_min < self.sigma_max < math.inf and self.rho > 0):
             raise FastdiffError(
                 f"times: sigma_min = {self.sigma_min}, sigma_max = {self.sigma_max}, rho = {self.rho}: "
                 "expected 0 < sigma_min < sigma_max and rho above 0"
             )
 
-    def ratios(self, schedule) -> Tensor:
-        """sigma / alpha of the grid, rising."""
-        top = min(
-            self.sigma_max, float(ratio_of(schedule, torch.tensor(schedule.t_max, dtype=torch.float64)))
-        )
+    def ratios(self, schedule: Schedule) -> Tensor:
+        """Return sigma / alpha (points,) of the grid, rising."""
+        last = float(ratio_of(schedule, torch.tensor(schedule.t_max, dtype=torch.float64)))
+        top = min(self.sigma_max, last)
         ends = (end ** (1 / self.rho) for end in (self.sigma_min, top))
         return torch.linspace(*ends, self.points, dtype=torch.float64) ** self.rho
 
-    def index(self, rng, ratios: Tensor) -> Tensor:
-        """Numbers of the lower points."""
+    def index(self, rng: SampleRng, ratios: Tensor) -> Tensor:
+        """Draw the numbers (B,) of the lower points, 0 to points - 2."""
         return rng.integers(0, self.points - 1)
 
-    def pair(self, rng, schedule):
+    @override
+    def pair(self, rng: SampleRng, schedule: Schedule) -> tuple[Tensor, Tensor]:
         ratios = self.ratios(schedule)
         i = self.index(rng, ratios)
         grid = schedule.time_of(ratios).clamp(max=schedule.t_max).to(i.device)
         return grid[i + 1], grid[i]
 
-    def draw(self, rng, schedule, memory=None):
+    @override
+    def draw(self, rng: SampleRng, schedule: Schedule, memory: LossMemory | None = None) -> Draw:
         return self.pair(rng, schedule)[0], None
 
 
 @dataclass(frozen=True)
 class LogNormalIndex(KarrasIndex):
-    """A point of that grid, as likely as ln(sigma / alpha) ~ N(mean, std^2) falls below it and not below the next.
+    """A point of Karras' grid, as likely as a normal number falls between the two points at its sides.
 
-    (Song & Dhariwal 2023, iCT, section 3.5.)
+    That number is ln(sigma / alpha) ~ N(mean, std^2) (Song & Dhariwal 2023, iCT, section 3.5).
     """
 
     mean: float = -1.1
     std: float = 2.0
 
-    def index(self, rng, ratios):
+    @override
+    def index(self, rng: SampleRng, ratios: Tensor) -> Tensor:
         u = rng.uniform()
-        below = torch.erf((ratios.log() - self.mean) / (math.sqrt(2) * self.std)).to(u.device)
-        return torch.searchsorted(below[1:].contiguous(), torch.lerp(below[0], below[-1], u)).clamp(
-            max=self.points - 2
-        )
+        below = torch.erf((ratios.log() - self.mean) / (math.sqrt(2) * self.std)).to(u.device)  # 2 CDF - 1
+        mass = torch.lerp(below[0], below[-1], u)
+        return torch.searchsorted(below[1:].contiguous(), mass).clamp(max=self.points - 2)
 
 
 @dataclass(frozen=True)
-class Importance(Law):
-    """Times in proportion to the root of the loss's second moment there (Nichol & Dhariwal 2021, section 3.3)."""
+class Importance(DenoisingLaw):
+    """Times in proportion to the root of the second moment that the loss has there.
 
-    bins: int = 64
-    decay: float = 0.9
-    uniform_share: float = 0.001
+    (Nichol & Dhariwal 2021, Improved DDPM, section 3.3.)
+    """
 
-    def memory(self):
+    bins: Annotated[int, Field(ge=1)] = 64
+    decay: Annotated[float, Field(ge=0, le=1)] = 0.9
+    uniform_share: Annotated[float, Field(ge=0, le=1)] = 0.001
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
+
+    @override
+    def memory(self) -> LossMemory:
         return LossMemory(self.bins, self.decay)
 
-    def draw(self, rng, schedule, memory):
+    @override
+    def draw(self, rng: SampleRng, schedule: Schedule, memory: LossMemory) -> Draw:
         share = memory.shares(self.uniform_share)
         bin_of = torch.searchsorted(share.cumsum(0), rng.uniform().to(share.device)).clamp(max=self.bins - 1)
         t = schedule.t_max * (bin_of + rng.uniform()) / self.bins
         return t, 1 / (self.bins * share[bin_of])
-
-
-class LossMemory(nn.Module):
-    """A running second moment of the loss by time bin, the same on every process."""
-
-    def __init__(self, bins: int, decay: float) -> None:
-        super().__init__()
-        self.decay = decay
-        self.register_buffer("moment", torch.zeros(bins, dtype=torch.float64))
-        self.register_buffer("count", torch.zeros(bins, dtype=torch.int64))
-
-    def shares(self, uniform_share: float) -> Tensor:
-        if self.count.min() < 10:  # until every bin is known
-            return torch.full_like(self.moment, 1 / len(self.moment))
-        root = self.moment.sqrt()
-        return (1 - uniform_share) * root / root.sum() + uniform_share / len(root)
-
-    def root(self, fraction: Tensor) -> Tensor:
-        """The root of the moment (B,) at times fraction (B,) of t_max."""
-        return self.moment[self.bin_of(fraction)].sqrt().clamp(min=1e-12)
-
-    def bin_of(self, fraction: Tensor) -> Tensor:
-        return (fraction * len(self.moment)).long().clamp(0, len(self.moment) - 1)
-
-    @torch.no_grad()
-    def record(self, loss: Tensor, fraction: Tensor) -> None:
-        """loss (B,) at times fraction (B,) of t_max."""
-        known = loss.isfinite()  # one bad example would be remembered for ever
-        loss, fraction = loss[known], fraction[known]
-        bins = self.bin_of(fraction)
-        sums = torch.stack(
-            [
-                torch.zeros_like(self.moment).index_add_(0, bins, v)
-                for v in (loss.double().square(), torch.ones_like(loss, dtype=torch.float64))
-            ]
-        )
-        if torch.distributed.is_initialized():
-            torch.distributed.all_reduce(sums)
-        total, seen = sums
-        fresh = total / seen.clamp(min=1)
-        blend = self.decay * (self.count > 0).to(self.moment)
-        self.moment.copy_(torch.where(seen > 0, blend * self.moment + (1 - blend) * fresh, self.moment))
-        self.count.add_(seen.long())
 
 
 TIME_LAWS |= {
@@ -238,5 +247,5 @@ TIME_LAWS |= {
     "student_t": StudentT,
     "karras": KarrasIndex,
     "karras_lognormal": LogNormalIndex,
-    "importance": Importance,
 }
+IMPORTANCE_LAWS["importance"] = Importance

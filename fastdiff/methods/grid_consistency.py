@@ -1,0 +1,161 @@
+"""Consistency on a grid of a guided teacher's DDIM steps: what LCM, TCD and PCM have in common."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from typing_extensions import override
+
+from ..core.broadcast import like
+from ..core.denoiser import Cond, Denoiser
+from ..core.errors import FastdiffError
+from ..core.extra_inputs import with_guidance
+from ..core.rng import SampleRng
+from ..core.schedule import Schedule
+from ..data.batch import Batch
+from .base import Decay, Logs, Loss, Method, Nets, Progress, Turn, bare, guided
+from .diagnostics import by_level
+from .distances import Distance, Huber, per_sample
+from .jvp import alike
+
+NO_GUIDANCE = (1.0, 1.0)
+# By what a model predicts: the same with LCM's boundary condition, the identity at the first timestep.
+BOUNDED = {"eps": "lcm_eps", "v": "lcm_v"}
+
+
+@dataclass
+class GridConsistency(Method):
+    """Base class: the student's jump from a grid point t agrees with that from the point s below.
+
+    A DDIM step of the teacher under classifier-free guidance leads from t to s. Subclasses define where the
+    jumps end. The grid has equal strides of the time and ends at clean data, or for LCM's function at the
+    first timestep, where that is the identity.
+
+    Args:
+        points: of the grid.
+        weights: range of guidance weights, 1 for no guidance. Of a range the student takes the weight as an
+            input; of one weight, both ends of the range, it does not (an adapter, train.lora, could not learn
+            such an input). A model that takes a weight already stays so, and as a teacher is evaluated once.
+        mu: decay of the average of the student that is the target; 0 for the student itself.
+        distance: between the ends of the two jumps.
+    """
+
+    points: Annotated[int, Field(ge=1)] = 50
+    weights: tuple[float, float] = (3.0, 15.0)
+    mu: Decay = 0.95
+    distance: Distance = Huber()
+
+    training: ClassVar[dict[str, Any]] = {"optimizer": "adamw"}
+    teaches: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        low, high = self.weights
+        if not 0 <= low <= high < math.inf:
+            raise FastdiffError(
+                f"weights = {low:g}, {high:g}: expected a range of guidance, of which 1 is none",
+                key="weights",
+            )
+
+    @override
+    def student(self, model: Denoiser) -> Denoiser:
+        low, high = self.weights
+        return model if low == high or model.guidance else with_guidance(model, self.weights)
+
+    @override
+    def extras(self, student: Denoiser, teacher: Denoiser | None) -> Nets:
+        if student.schedule.timesteps % self.points:
+            raise FastdiffError(
+                f"points = {self.points}: expected a divisor of the schedule's {student.schedule.timesteps} "
+                "timesteps",
+                key="points",
+            )
+        can_guide = teacher.guidance or teacher.text or teacher.null_label is not None
+        if self.weights != NO_GUIDANCE and not can_guide:
+            raise FastdiffError(
+                "guidance needs a teacher with labels, model.labels: true, or with prompts: set weights to "
+                "[1, 1], which is none"
+            )
+        return {}
+
+    @override
+    def averages(self) -> dict[str, Callable[[Progress], float]]:
+        return {"target": lambda progress: self.mu} if self.mu else {}
+
+    @override
+    def loss(self, turn: Turn, nets: Nets, batch: Batch, progress: Progress) -> Loss:
+        student = bare(nets["student"])
+        schedule = student.schedule
+        cond = batch.cond
+
+        # 1. Sample neighbours t and s on the grid, noise, x_t, and u, where the jumps end.
+        n = batch.rng.integers(1, self.points + 1).double()
+        bottom = schedule.t_max / schedule.timesteps if student.predicts in BOUNDED.values() else 0.0
+        t, s = (self.time(schedule, place).clamp(min=bottom) for place in (n, n - 1))
+        x_t, _ = batch.noised(schedule, t)
+        u = self.end(schedule, t, s, batch.rng)
+
+        # 2. The student's jump from t to u, with gradients.
+        with alike(x_t):  # the same dropout mask for both
+            student_jump = schedule.mix(*nets["student"](x_t, t, u, cond), u)
+
+        # 3. The guided teacher's step from t to s, and the target's jump from there.
+        with torch.no_grad():
+            x_s = self.step(nets["teacher"], schedule, x_t, t, s, cond)
+            net = nets["target"].train(student.training) if "target" in nets else student
+            is_further = like(s > u.clamp(min=bottom), x_t) > 0  # else x_s is where the jump ends
+            target = torch.where(is_further, schedule.mix(*net(x_s, s, u, cond), u), x_s)
+
+        # 4. The distance of the two.
+        return self.compared(turn, nets, batch, student_jump, target, t, u)
+
+    def compared(
+        self,
+        turn: Turn,
+        nets: Nets,
+        batch: Batch,
+        student_jump: Tensor,
+        target: Tensor,
+        t: Tensor,
+        u: Tensor,
+    ) -> Loss:
+        """Return the loss of the student's jump from t to u against its target, both (B, ...), and logs."""
+        return self.distance(student_jump, target).mean(), self.health(nets, student_jump, target, t)
+
+    def health(self, nets: Nets, student_jump: Tensor, target: Tensor, t: Tensor) -> Logs:
+        """Return logs of the difference between the student's jump and its target."""
+        error = per_sample((student_jump - target).detach().square()).sqrt()
+        return by_level("self_error", error, t / nets["teacher"].schedule.t_max)
+
+    def time(self, schedule: Schedule, place: Tensor | float) -> Tensor | float:
+        """Return the time of a grid point by its number, 0 for clean data."""
+        return schedule.t_max * place / self.points
+
+    def end(self, schedule: Schedule, t: Tensor, s: Tensor, rng: SampleRng) -> Tensor:
+        """Return the time u (B,) at which the jumps from t and from s end."""
+        raise NotImplementedError
+
+    def step(
+        self, teacher: Denoiser, schedule: Schedule, x: Tensor, t: Tensor, s: Tensor, cond: Cond
+    ) -> Tensor:
+        """Return x_s (B, ...), a DDIM step of the guided teacher from x = x_t."""
+        if teacher.guidance:
+            weight = 1.0
+        elif cond and "guidance" in cond:
+            weight = like(cond["guidance"], x)
+        else:
+            weight = self.weights[0]
+        return schedule.mix(*guided(teacher, x, t, s, cond, weight), s)
+
+    @override
+    def teacher_nfe(self) -> float:
+        return 1 if self.weights == NO_GUIDANCE else 2
+
+    @property
+    def spacing(self) -> str:
+        """The spacing of sampling times, a choice of the grid's points."""
+        return f"lcm[points={self.points}]"
