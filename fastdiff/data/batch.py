@@ -1,7 +1,8 @@
-"""A batch of examples on its device, and the rows on the host that it is made of."""
+"""A batch of examples on its device, and the rows on the host that it is made from."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import torch
 from torch import LongTensor, Tensor
@@ -10,17 +11,20 @@ from ..core.errors import FastdiffError
 from ..core.rng import SampleRng
 from ..core.schedule import Schedule
 
-SHARED, FLIP, DRAWN = 0x5EED, 0xF119, 0xD8A3  # the streams of noise beside the batch's own
+# Seeds, by exclusive or, of noise that is not the batch's own.
+SHARED = 0x5EED
+FLIP = 0xF119
+DRAWN = 0xD8A3
 
 
 @dataclass
 class Batch:
-    """What a method learns from: examples, their condition, and noise that is a function of their positions."""
+    """Examples to learn from, their condition, and noise that is a function of their positions."""
 
     x0: Tensor
     cond: dict[str, Tensor] | None
-    rng: SampleRng  # one stream a sample
-    shared: SampleRng  # one stream for the whole batch, alike on every process
+    rng: SampleRng  # one stream for each sample
+    shared: SampleRng  # one stream for the whole batch, the same on every process
     eps: Tensor | None = None  # of stored pairs: the noise that x0 was made from
 
     def noise(self) -> Tensor:
@@ -35,11 +39,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Rows:
-    """The host side of a batch, or of a share of one: examples as they are stored, and their positions.
-
-    image: of conditions, uint8 or float32, mirrored with the examples. told: conditions that are not. spread: of latents,
-    whose x0 is drawn from a normal distribution: its standard deviation.
-    """
+    """The host side of a batch, or of a share of one: examples as they are stored, and their positions."""
 
     name: str  # of the data
     start: int  # where the whole batch begins, in images seen
@@ -47,41 +47,43 @@ class Rows:
     x0: Tensor  # (n, ...) uint8 or float32
     labels: Tensor | None
     eps: Tensor | None = None
-    image: Tensor | None = None
-    told: dict[str, Tensor] = field(default_factory=dict)
-    spread: Tensor | None = None
+    image: Tensor | None = None  # condition, uint8 or float32, mirrored with the examples
+    conditions: dict[str, Tensor] = field(default_factory=dict)  # those that are not mirrored
+    spread: Tensor | None = None  # of latents, whose x0 is drawn from a normal: its standard deviation
 
     def part(self, number: int, parts: int) -> "Rows":
-        """Rows number, number + parts, ...: what batch_at gives to one of so many times more processes."""
+        """Return rows number, number + parts, ...: those of one rank among `parts` times as many."""
         return self._with(lambda tensor: tensor[number::parts].contiguous())
 
     def pinned(self) -> "Rows":
-        """A copy in page-locked memory, which a CUDA device fetches while the host goes on."""
+        """Return a copy in page-locked memory, from which a CUDA device copies asynchronously."""
         return self._with(Tensor.pin_memory)
 
     def batch(
-        self, seed: int, flip: bool = False, device: torch.device | str = "cpu",
+        self,
+        seed: int,
+        flip: bool = False,
+        device: torch.device | str = "cpu",
         guidance: tuple[float, float] | None = None,
-    ) -> Batch:  # fmt: skip
-        """The batch on a device; see batch_at."""
-        here = self._with(lambda tensor: tensor.to(device, non_blocking=torch.device(device).type == "cuda"))
-        x0, eps, image, positions = as_floats(here.x0), here.eps, here.image, here.positions
-        image = image if image is None else as_floats(image)
+    ) -> Batch:
+        """Make the batch on a device; see `dataset.batch_at`."""
+        asynchronous = torch.device(device).type == "cuda"
+        rows = self._with(lambda tensor: tensor.to(device, non_blocking=asynchronous))
+        x0 = as_floats(rows.x0)
+        eps = rows.eps
+        image = None if rows.image is None else as_floats(rows.image)
         if flip and x0.ndim == 4:
-            mirrored = SampleRng(seed ^ FLIP, positions, device).uniform()[:, None, None, None] < 0.5
-            x0, eps, image = (
-                x if x is None else torch.where(mirrored, x.flip(-1), x) for x in (x0, eps, image)
-            )
-        cond = {"label": here.labels, "image": image, **here.told}
-        cond = {name: value for name, value in cond.items() if value is not None} or None
-        rng = SampleRng(seed, positions, device)
-        if here.spread is not None:
-            x0 = (
-                x0.float()
-                + here.spread.float()
-                * SampleRng(seed ^ DRAWN, positions, device).normal(x0.shape[1:]).float()
-            )
-        shared = SampleRng(seed ^ SHARED, torch.full((1,), self.start, device=device), device)
+            u = SampleRng(seed ^ FLIP, rows.positions, device).uniform()
+            mirrored = u[:, None, None, None] < 0.5
+            x0 = mirror(x0, mirrored)
+            eps = None if eps is None else mirror(eps, mirrored)
+            image = None if image is None else mirror(image, mirrored)
+        if rows.spread is not None:
+            noise = SampleRng(seed ^ DRAWN, rows.positions, device).normal(x0.shape[1:]).float()
+            x0 = x0.float() + rows.spread.float() * noise
+        rng = SampleRng(seed, rows.positions, device)
+        shared = SampleRng(seed ^ SHARED, torch.full((1,), rows.start, device=device), device)
+        cond = rows.condition(image)
         if guidance:
             if cond is None or eps is not None:
                 lack = "have no labels or captions" if cond is None else "were made at a single one"
@@ -89,18 +91,29 @@ class Rows:
                     f"this student is told a weight of guidance, and the data {self.name} {lack}"
                 )
             low, high = guidance
-            cond |= {"guidance": (low + (high - low) * rng.uniform()).float()}
+            cond["guidance"] = (low + (high - low) * rng.uniform()).float()
         return Batch(x0, cond, rng, shared, eps)
 
+    def condition(self, image: Tensor | None) -> dict[str, Tensor] | None:
+        """Return the condition of the rows, with the image as it is given; None if it would be empty."""
+        values = {"label": self.labels, "image": image, **self.conditions}
+        return {name: value for name, value in values.items() if value is not None} or None
+
     def _with(self, change: Callable[[Tensor], Tensor]) -> "Rows":
-        tensors = {one.name: getattr(self, one.name) for one in fields(self)}
-        return replace(
-            self,
-            **{name: change(x) for name, x in tensors.items() if isinstance(x, Tensor)},
-            told={name: change(x) for name, x in self.told.items()},
-        )
+        changed: dict[str, Any] = {}
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if isinstance(value, Tensor):
+                changed[one.name] = change(value)
+        changed["conditions"] = {name: change(value) for name, value in self.conditions.items()}
+        return replace(self, **changed)
 
 
 def as_floats(x0: Tensor) -> Tensor:
-    """Examples as they are stored, as a model takes them: images in [-1, 1], vectors as they are."""
+    """Return stored examples as a model takes them: uint8 images in [-1, 1], anything else as it is."""
     return x0.float() / 127.5 - 1 if x0.dtype == torch.uint8 else x0
+
+
+def mirror(x: Tensor, mirrored: Tensor) -> Tensor:
+    """Return images (B, C, H, W), left and right exchanged where `mirrored` (B, 1, 1, 1)."""
+    return torch.where(mirrored, x.flip(-1), x)

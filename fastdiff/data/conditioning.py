@@ -1,4 +1,4 @@
-"""What examples are conditioned on, made of the examples themselves or of what a table says of them."""
+"""Conditions of examples: images made of the examples themselves, and captions made of a table's columns."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
+from typing_extensions import override
 
 from ..core.errors import FastdiffError
 from .dataset import Dataset
@@ -16,7 +17,7 @@ from .images import Examples
 
 
 class Derived:
-    """An image that is made of each example: called with uint8 (N, C, H, W), it answers with uint8 (N, C', h, w)."""
+    """Base class of images that are made of each example."""
 
     registry: ClassVar[dict[str, Callable[..., "Derived"]]] = {}
 
@@ -24,16 +25,18 @@ class Derived:
         Derived.registry[cls.__name__.lower()] = cls
 
     def __call__(self, examples: Tensor) -> Tensor:
+        """Make uint8 (N, C', h, w) of examples, uint8 (N, C, H, W)."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class Low(Derived):
-    """Itself at size x size pixels, by area: super-resolution (Saharia et al. 2021, SR3)."""
+    """The example at size x size pixels, by area: for super-resolution (Saharia et al. 2021, SR3)."""
 
     size: Annotated[int, Field(ge=1)]
 
-    def __call__(self, examples):
+    @override
+    def __call__(self, examples: Tensor) -> Tensor:
         if any(side % self.size for side in examples.shape[2:]):
             raise FastdiffError(
                 f"image: low, size {self.size}: expected a divisor of {examples.shape[2]} x "
@@ -45,36 +48,43 @@ class Low(Derived):
 
 @dataclass(frozen=True)
 class Grey(Derived):
-    """Itself without colour, by ITU-R 601: colourisation."""
+    """The example without colour, by ITU-R 601: for colourisation."""
 
-    def __call__(self, examples):
+    @override
+    def __call__(self, examples: Tensor) -> Tensor:
         if examples.shape[1] != 3:
             raise FastdiffError(
                 f"image: grey: expected images of three channels, the data have {examples.shape[1]}",
                 key="image",
             )
-        return (
-            (examples.float() * torch.tensor([0.299, 0.587, 0.114])[:, None, None])
-            .sum(1, keepdim=True)
-            .round()
-            .byte()
-        )
+        weights = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
+        return (examples.float() * weights).sum(1, keepdim=True).round().byte()
 
 
 def pooled(examples: Tensor, size: int) -> Tensor:
-    """Images averaged down to size x size pixels, uint8 as they are."""
+    """Average images, uint8 (N, C, H, W), down to size x size pixels."""
     return adaptive_avg_pool2d(examples.float(), size).round().byte()
 
 
 def captions_of(
     template: str, count: int, columns: Mapping[str, Callable[[], Sequence[Any]]]
 ) -> tuple[str, ...]:
-    """A caption for each of count examples: "a photo of a {class}", in which names of columns stand for what those say."""
+    """Fill in a caption for each example.
+
+    Args:
+        template: such as "a photo of a {class}", where names of columns in braces stand for their values.
+        count: number of examples.
+        columns: functions that read the columns, by name.
+
+    Raises:
+        FastdiffError: for a malformed template, or one with an unknown column.
+    """
     try:
         names = [name for _, name, _, _ in Formatter().parse(template) if name is not None]
     except ValueError as error:
         raise FastdiffError(f"captions: {template!r}: {error}", key="captions") from None
-    if unknown := [name for name in names if name not in columns]:
+    unknown = [name for name in names if name not in columns]
+    if unknown:
         raise FastdiffError(
             f"captions: {{{unknown[0]}}} is unknown, choose from {', '.join(columns) or 'none'}",
             key="captions",
@@ -86,10 +96,21 @@ def captions_of(
         raise FastdiffError(f"captions: {template!r}: {error}", key="captions") from None
 
 
-def told(
+def with_conditions(
     name: str, read: Examples, image: Derived | None, captions: str | None, other: Tensor | None = None
 ) -> Dataset:
-    """What was read, with what it is conditioned on: an image made of each example, or another, and captions."""
+    """Return examples as a data set, with their conditions.
+
+    Args:
+        name: of the data set.
+        read: the examples.
+        image: makes an image of each example.
+        captions: a template of captions.
+        other: images (N, C, H, W) that were read, in place of those made by `image`.
+
+    Raises:
+        FastdiffError: if both `image` and `other` are given.
+    """
     if image and other is not None:
         raise FastdiffError(
             f"data set {name!r}: image and image_column both say what it is conditioned on: choose one"

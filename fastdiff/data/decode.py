@@ -1,11 +1,11 @@
-"""Image files, opened with suspicion: pictures of a few formats, and none of more pixels than a picture has."""
+"""Image files from strangers: only a few formats are opened, and none with too many pixels."""
 
 from pathlib import Path
 from typing import BinaryIO
 
 from PIL import Image, ImageOps
 
-from ..core.errors import FastdiffError
+from ..core.errors import FastdiffError, first_line
 
 FORMATS = (
     "PNG",
@@ -15,24 +15,26 @@ FORMATS = (
     "GIF",
     "TIFF",
     "PPM",
-)  # told by content: others may start programs to be read
+)  # recognised by content; Pillow starts programs to read some others
 
 
 def read_picture(file: Path | str | BinaryIO) -> Image.Image:
-    """The picture in a file, upright, its pixels read; ValueError in one line where there is none, or it is too large.
+    """Read the picture in a file, turned upright.
 
-    Pillow refuses what has more than 2 x Image.MAX_IMAGE_PIXELS by its header, before it takes any memory.
+    Raises:
+        ValueError: in one line, if there is none. Pillow rejects one of more than 2 x Image.MAX_IMAGE_PIXELS
+            by its header, before it takes any memory.
     """
     try:
         with Image.open(file, formats=FORMATS) as picture:
             picture.load()
             return ImageOps.exif_transpose(picture)
     except Exception as error:  # a broken file can fail anywhere in its decoder
-        raise ValueError((str(error).strip().splitlines() or [type(error).__name__])[0]) from None
+        raise ValueError(first_line(error)) from None
 
 
 def drawn(path: Path) -> Image.Image:
-    """A picture that a run has drawn."""
+    """Read a picture that a run has drawn."""
     try:
         return read_picture(path)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Samples as PNG files."""
+"""Samples as pictures: sheets of images, scatter plots of points, PNG files."""
 
 import io
 from pathlib import Path
@@ -9,14 +9,22 @@ from einops import rearrange
 from PIL import Image
 from torch import Tensor
 
+from ..core.files import atomic_write
+
 
 def to_uint8(images: Tensor) -> Tensor:
-    """[-1, 1] -> 0 ... 255, rounding half up: truncation would darken every other pixel by one level."""
+    """Map [-1, 1] to 0 ... 255, rounding half up: truncation would darken every other pixel by one level."""
     return (images * 127.5 + 128).floor().clamp(0, 255).to(torch.uint8)
 
 
 def picture(x: Tensor, columns: int = 8, zoom: int = 1) -> Image.Image:
-    """Images (n, C, H, W) in [-1, 1] as a sheet of `columns`, or points (n, 2) as a scatter plot."""
+    """Draw samples.
+
+    Args:
+        x: images (n, C, H, W) in [-1, 1], drawn as a sheet; or vectors (n, D), drawn as points.
+        columns: of the sheet.
+        zoom: of the sheet, by repeating pixels.
+    """
     if x.ndim == 2:
         return scatter(x)
     pixels = to_uint8(x.float().cpu()).numpy()
@@ -28,7 +36,7 @@ def picture(x: Tensor, columns: int = 8, zoom: int = 1) -> Image.Image:
 
 
 def scatter(x: Tensor, limit: float = 1.4) -> Image.Image:
-    """The first two coordinates of vectors."""
+    """Plot the first two coordinates of vectors (n, D)."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(2.4, 2.4), dpi=100)
@@ -41,7 +49,7 @@ def scatter(x: Tensor, limit: float = 1.4) -> Image.Image:
 
 
 def beside(images: list[Image.Image]) -> Image.Image:
-    """Pictures of one size, left to right."""
+    """Join pictures of one size, left to right."""
     joined = Image.new(images[0].mode, (sum(image.width for image in images), images[0].height))
     for place, image in enumerate(images):
         joined.paste(image, (place * image.width, 0))
@@ -49,8 +57,7 @@ def beside(images: list[Image.Image]) -> Image.Image:
 
 
 def save(image: Image.Image, path: Path) -> None:
-    """Written to a temporary name and renamed."""
+    """Write a PNG file atomically; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}")
-    image.save(scratch, format="PNG")
-    scratch.replace(path)
+    with atomic_write(path, sync=False) as scratch:
+        image.save(scratch, format="PNG")

@@ -1,6 +1,5 @@
-"""Images from files and tables, decoded into one tensor: images uint8 (N, C, H, W), labels (N,) or None, classes."""
+"""Images from files and tables, decoded into one tensor."""
 
-import glob
 import io
 import os
 import sys
@@ -15,77 +14,65 @@ from torch import Tensor
 
 from ..core.errors import FastdiffError, at_least_one, first_line
 from .decode import read_picture
+from .image_folder import SUFFIXES, list_folder
 
 if TYPE_CHECKING:
     import datasets
 
-SPLITS = {"train", "test", "val", "valid", "validation"}
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"}
 Colour = Literal["rgb", "grey"]
 Columns = dict[str, Callable[[], list[Any]]]
 Source = tuple[str, dict[str, Any]]  # where an image is, for messages, and the image: {"path", "bytes"}
 
 
 class Examples(NamedTuple):
-    """What was read: images uint8 (N, C, H, W), labels (N,) or None, classes, and what else is said of them, by name."""
+    """Images as they were read, and what came with them."""
 
-    images: Tensor
-    labels: Tensor | None
-    classes: int
-    columns: Columns
-
-
-def list_folder(path: str, split: str) -> tuple[Path, list[Path], list[str]]:
-    """The folder of a split, the images below it in order of their paths, and the classes' names; see data.images."""
-    root = Path(path).expanduser()
-    folders = {folder.name for folder in root.iterdir() if folder.is_dir()} if root.is_dir() else set()
-    if split in folders and folders <= SPLITS:
-        root = root / split
-    elif split != "train":
-        raise FastdiffError(
-            f"{path}: no subfolder {split!r} among its splits; name the folder of images itself"
-        )
-    files = sorted(Path(file) for file in glob.glob("**/*", root_dir=root, recursive=True))
-    files = [file for file in files if file.suffix.lower() in SUFFIXES]
-    if not files:
-        raise FastdiffError(f"{root}: no images found ({', '.join(sorted(SUFFIXES))})")
-    names = sorted({file.parts[0] for file in files}) if all(len(file.parts) == 2 for file in files) else []
-    return root, files, names
+    images: Tensor  # uint8 (N, C, H, W)
+    labels: Tensor | None  # (N,)
+    classes: int  # 0 when unlabelled
+    columns: Columns  # other columns by name, as functions that read them
 
 
 def read_folder(path: str, split: str, resolution: int | None, colour: Colour, limit: int | None) -> Examples:
-    """The images below a folder, in order of their paths; see data.images."""
+    """Read the images below a folder, in order of their paths; see `sources.images`."""
     root, files, names = list_folder(path, split)
     files = files[: at_least_one("limit", limit)]
     examples = decode(map(_file, (root / file for file in files)), len(files), resolution, colour)
-    labels = torch.tensor([names.index(file.parts[0]) for file in files]) if names else None
-    return Examples(
-        examples, labels, len(names), {"class": lambda: [file.parts[0] for file in files]} if names else {}
-    )
+    if not names:
+        return Examples(examples, None, 0, {})
+    classes = [file.parts[0] for file in files]
+    labels = torch.tensor([names.index(name) for name in classes])
+    return Examples(examples, labels, len(names), {"class": lambda: classes})
 
 
 def read_images(path: Path, shape: tuple[int, ...]) -> Tensor:
-    """An image file, or all of a folder by name, as floats (N, *shape) in [-1, 1], resized to a square shape."""
+    """Read an image file, or all of a folder by name, for a model.
+
+    Args:
+        path: of the file or folder.
+        shape: of the model's samples, (C, H, W). Images are resized to it if it is square.
+
+    Returns:
+        Floats (N, C, H, W) in [-1, 1].
+    """
     if len(shape) != 3:
         raise FastdiffError(f"{path}: an image, but the model makes samples of shape {tuple(shape)}")
     channels, height, width = shape
-    files = (
-        sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
-        if path.is_dir()
-        else [path]
-    )
+    files = [path]
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
     if not files or not files[0].is_file():
         raise FastdiffError(
             f"{path}: expected an image file, or a folder of them ({', '.join(sorted(SUFFIXES))})"
         )
-    pixels = decode(
-        map(_file, files), len(files), height if height == width else None, "grey" if channels == 1 else "rgb"
-    )
+    resolution = height if height == width else None
+    colour = "grey" if channels == 1 else "rgb"
+    pixels = decode(map(_file, files), len(files), resolution, colour)
     return pixels.float() / 127.5 - 1
 
 
 def open_table(name: str, *args: Any, **options: Any) -> "datasets.Dataset":
-    """datasets.load_dataset, with its failures in one line."""
+    """Call `datasets.load_dataset`; its failures become one line."""
     import datasets
 
     if not _watched():
@@ -101,14 +88,30 @@ def open_table(name: str, *args: Any, **options: Any) -> "datasets.Dataset":
 def image_columns(
     name: str, kinds: dict[str, Any], column: str | None, label_column: str | None
 ) -> tuple[str, str | None]:
-    """The columns of images and of labels (None: there is none): those named, else those found by their kinds."""
+    """Find the columns of images and of labels.
+
+    Args:
+        name: of the data, for errors.
+        kinds: the table's features by column.
+        column: of images, if it is named.
+        label_column: of labels, if it is named.
+
+    Returns:
+        The two columns; the second is None if there are no labels.
+
+    Raises:
+        FastdiffError: if there are no images, or a named column is missing.
+    """
     import datasets
 
     column = column or next((key for key, kind in kinds.items() if isinstance(kind, datasets.Image)), None)
     if label_column is None:
         found = [key for key, kind in kinds.items() if isinstance(kind, datasets.ClassLabel)]
         usual = [key for key in ("label", "cls", "json.label") if key in kinds]
-        label_column = found[0] if len(found) == 1 else usual[0] if usual else None
+        if len(found) == 1:
+            label_column = found[0]
+        elif usual:
+            label_column = usual[0]
     for role, key in (("column", column), ("label_column", label_column)):
         if key not in kinds and (role == "column" or key is not None):
             missing = "no column of images" if key is None else f"no column {key!r}"
@@ -120,7 +123,17 @@ def read_table(
     name: str, rows: "datasets.Dataset", resolution: int | None, colour: Colour,
     column: str | None, label_column: str | None, limit: int | None,
 ) -> Examples:  # fmt: skip
-    """Images from the image column of a table, labels from its label column."""
+    """Read the images of a table, and its labels if it has any.
+
+    Args:
+        name: of the data, for errors.
+        rows: the table.
+        resolution: of the images; None keeps them as they are.
+        colour: of the images.
+        column: of the images; None for the one that looks like it.
+        label_column: of the labels; None for the one that looks like it.
+        limit: number of rows that are read, from the first; None for all.
+    """
     import datasets
 
     column, label_column = image_columns(name, rows.features, column, label_column)
@@ -137,20 +150,24 @@ def read_table(
     except Exception as error:  # arrow has an error of its own for every kind of column that cannot be cast
         raise FastdiffError(f"data set {name!r}: column {column!r} does not hold images") from error
     sources = ((f"row {i} of {name}", row[column]) for i, row in enumerate(table))
-    examples, plain = decode(sources, count, resolution, colour), {}
-    for key, kind in rows.features.items():
-        if not isinstance(kind, datasets.Image):
-            plain[key] = partial(lambda key: rows[key][:count], key)
+    examples = decode(sources, count, resolution, colour)
+    columns: Columns = {
+        key: partial(lambda key: rows[key][:count], key)
+        for key, kind in rows.features.items()
+        if not isinstance(kind, datasets.Image)
+    }
     if labels is not None:
-        plain["class"] = lambda: [names[label] for label in labels[:count].tolist()]
-    return Examples(examples, None if labels is None else labels[:count], len(names), plain)
+        labels = labels[:count]
+        columns["class"] = lambda: [names[label] for label in labels.tolist()]
+    return Examples(examples, labels, len(names), columns)
 
 
 def _labels(name: str, rows: "datasets.Dataset", column: str) -> tuple[Tensor | None, list[str]]:
-    """Labels (N,) and the classes' names; None where some are negative, which on the hub means not labelled."""
+    """Read labels (N,) and the classes' names; None if some are negative: not labelled, on the hub."""
     import datasets
 
-    values, kind = rows[column][:], rows.features[column]
+    values = rows[column][:]
+    kind = rows.features[column]
     if any(value is None for value in values):
         raise FastdiffError(f"data set {name!r}: column {column!r} has rows without a label")
     if isinstance(kind, datasets.Value) and kind.dtype in ("string", "large_string"):
@@ -160,9 +177,9 @@ def _labels(name: str, rows: "datasets.Dataset", column: str) -> tuple[Tensor | 
         raise FastdiffError(f"data set {name!r}: labels in column {column!r} must be integers or strings")
     if not values or min(values) < 0:
         return None, []
-    return torch.tensor(values), kind.names if isinstance(kind, datasets.ClassLabel) else [
-        *map(str, range(max(values) + 1))
-    ]
+    if isinstance(kind, datasets.ClassLabel):
+        return torch.tensor(values), kind.names
+    return torch.tensor(values), [str(label) for label in range(max(values) + 1)]
 
 
 def _file(path: Path) -> Source:
@@ -170,15 +187,21 @@ def _file(path: Path) -> Source:
 
 
 def decode(sources: Iterable[Source], count: int, resolution: int | None, colour: Colour) -> Tensor:
-    """Encoded images, at most count of them, as uint8 (N, C, H, W), all of one size; see decode_one."""
+    """Decode images, at most `count` of them, into uint8 (N, C, H, W); see `decode_one`.
+
+    Raises:
+        FastdiffError: if they differ in size.
+    """
     from rich.progress import track
 
     at_least_one("resolution", resolution)
-    quiet, number = count <= 5000 or not _watched(), 0
+    quiet = count <= 5000 or not _watched()
+    number = 0
     for where, source in track(sources, "Reading images", total=count, transient=True, disable=quiet):
         image = decode_one(where, source, resolution, colour)
         if number == 0:
-            first, size = where, image.shape[1:]
+            first = where
+            size = image.shape[1:]
             pixels = np.empty((count, *image.shape), np.uint8)
         if image.shape[1:] != size:
             raise FastdiffError(
@@ -191,10 +214,17 @@ def decode(sources: Iterable[Source], count: int, resolution: int | None, colour
 
 
 def decode_one(where: str, source: dict[str, Any], resolution: int | None, colour: Colour) -> np.ndarray:
-    """An encoded image {"path", "bytes"} as uint8 (C, H, W); transparency is dropped. where names it in an error.
+    """Decode an image into uint8 (C, H, W); transparency is dropped.
 
-    resolution: None keeps the image as it is, else the shorter side is resized to it and the middle square
-    kept.
+    Args:
+        where: names the image in errors.
+        source: {"path", "bytes"}; the bytes count, if there are any.
+        resolution: None keeps the image as it is, else the shorter side is resized to it and the middle
+            square kept.
+        colour: rgb or grey.
+
+    Raises:
+        FastdiffError: if it is no readable image of 8 bits a channel.
     """
     from PIL import ImageOps
     from PIL.Image import Resampling
@@ -214,5 +244,5 @@ def decode_one(where: str, source: dict[str, Any], resolution: int | None, colou
 
 
 def _watched() -> bool:
-    """Whether somebody looks at progress bars: a terminal, and the main process."""
+    """Return whether somebody looks at progress bars: in a terminal, and on the main process."""
     return sys.stdout.isatty() and os.environ.get("RANK", "0") == "0"

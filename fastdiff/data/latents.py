@@ -1,82 +1,119 @@
-"""Data as a model of latents learns from them: images encoded and captions embedded once, into parts in the user's cache."""
+"""Data for models of latents: images encoded and captions embedded once, into parts in the user's cache."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from math import ceil
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from typing_extensions import override
 
 from ..core.errors import FastdiffError
 from ..core.files import cache_folder, identity
-from .registry import Dataset, Readable
+from .dataset import Dataset, Readable
 from .shards import Columns, Lookup, Shards, fill
 
-PART, BATCH = 1024, 64  # examples in a part, which is what a kill can cost; and encoded at once
+PART = 1024  # examples in a part: what a kill can cost
+BATCH = 64  # examples encoded at once
 
 
+@dataclass(frozen=True, eq=False)
 class Latents(Dataset):
-    """A data set whose examples are latents; what identifies it is named, as its bytes stay on disk."""
+    """A data set of latents; these stay on disk, and what they are made of identifies them."""
+
+    made_of: dict[str, Any] = field(default_factory=dict)  # fingerprints, by name
 
     @cached_property
+    @override
     def fingerprint(self) -> str:
         return identity(**self.made_of)
 
 
 def encoded(data: Readable, latent: Any, accelerator: Accelerator, advance: Callable[[int], None]) -> Dataset:
-    """The data with each image as mean and spread of its latent, by networks.latent.Autoencoder."""
+    """Return the data with each image as mean and standard deviation of its latent.
+
+    Args:
+        data: the images.
+        latent: the networks.autoencoder.Autoencoder that encodes them.
+        accelerator: of this process.
+        advance: called with the number of examples encoded so far.
+
+    Raises:
+        FastdiffError: if the data are a stream.
+    """
     if not isinstance(data, Dataset):
         raise FastdiffError(
             f"data {data.name}: a stream is not encoded into latents; read it as hub, parquet or images"
         )
-    what = {"data": data.fingerprint, "autoencoder": latent.fingerprint}
+    made_of = {"data": data.fingerprint, "autoencoder": latent.fingerprint}
 
     def make(number: int) -> Columns:
         rows = torch.arange(number * PART, min((number + 1) * PART, len(data)))
-        pairs = [latent.encode(data.get(some)[0].to(accelerator.device)) for some in rows.split(BATCH)]
-        return {name: torch.cat(column) for name, column in zip(("mean", "spread"), zip(*pairs))}
+        batches = [latent.encode(data.get(some)[0].to(accelerator.device)) for some in rows.split(BATCH)]
+        return {
+            "mean": torch.cat([mean for mean, _ in batches]),
+            "spread": torch.cat([spread for _, spread in batches]),
+        }
 
     parts = fill(
-        cache_folder("latents") / identity(**what),
+        cache_folder("latents") / identity(**made_of),
         ceil(len(data) / PART),
         make,
         accelerator,
         lambda number: advance(min(number * PART, len(data))),
     )
-    mean, spread = (Shards([part[name] for part in parts]) for name in ("mean", "spread"))
-    return named(data, what, examples=mean, spread=spread)
+    return latents_of(
+        data,
+        made_of,
+        examples=Shards([part["mean"] for part in parts]),
+        spread=Shards([part["spread"] for part in parts]),
+    )
 
 
 def embedded(data: Readable, text: Any, accelerator: Accelerator, advance: Callable[[int], None]) -> Dataset:
-    """The data with their captions as networks.text.TextEncoder embeds them, each different one once."""
+    """Return the data with their captions embedded, each different one once.
+
+    Args:
+        data: captioned examples.
+        text: the networks.text_encoder.TextEncoder that embeds the captions.
+        accelerator: of this process.
+        advance: called with the number of examples embedded so far.
+
+    Raises:
+        FastdiffError: if the data have no captions.
+    """
     if not isinstance(data, Dataset) or data.captions is None:
         raise FastdiffError(
             f"data {data.name} have no captions, which this model learns from: set `captions`"
         )
-    text, different = text.to(accelerator.device), list(dict.fromkeys(data.captions))
-    what = {"captions": different, "text": text.fingerprint}
+    text = text.to(accelerator.device)
+    different = list(dict.fromkeys(data.captions))
 
     def make(number: int) -> Columns:
         prompts = different[number * PART : (number + 1) * PART]
-        some = [text.encode(prompts[i : i + BATCH]) for i in range(0, len(prompts), BATCH)]
-        return {name: torch.cat([one[name] for one in some]) for name in some[0]}
+        batches = [text.encode(prompts[i : i + BATCH]) for i in range(0, len(prompts), BATCH)]
+        return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
 
     parts = fill(
-        cache_folder("captions") / identity(**what),
+        cache_folder("captions") / identity(captions=different, text=text.fingerprint),
         ceil(len(different) / PART),
         make,
         accelerator,
         lambda number: advance(len(data) * min(number * PART, len(different)) // len(different)),
     )
-    number = {caption: i for i, caption in enumerate(different)}
-    index = torch.tensor([number[caption] for caption in data.captions])
-    told = {name: Lookup(Shards([part[name] for part in parts]), index) for name in parts[0]}
-    return named(data, {"data": data.fingerprint, "text": text.fingerprint}, told=data.told | told)
+    number_of = {caption: number for number, caption in enumerate(different)}
+    index = torch.tensor([number_of[caption] for caption in data.captions])
+    embeddings = {name: Lookup(Shards([part[name] for part in parts]), index) for name in parts[0]}
+    return latents_of(
+        data,
+        {"data": data.fingerprint, "text": text.fingerprint},
+        conditions=data.conditions | embeddings,
+    )
 
 
-def named(data: Dataset, made_of: dict[str, Any], **change: Any) -> Latents:
-    """The data changed, identified by what they were made of."""
-    latents = Latents(**{name: getattr(data, name) for name in data.__dataclass_fields__} | change)
-    object.__setattr__(latents, "made_of", made_of)
-    return latents
+def latents_of(data: Dataset, made_of: dict[str, Any], **changes: Any) -> Latents:
+    """Return the data with some fields changed, identified by what they are made of."""
+    columns = {one.name: getattr(data, one.name) for one in fields(data)}
+    return Latents(**columns | changes | {"made_of": made_of})

@@ -1,4 +1,4 @@
-"""Batches in their order; what must be fetched and decoded is read ahead in a background thread."""
+"""Batches in their order; data that must be fetched and decoded are read ahead in a background thread."""
 
 import time
 from collections import deque
@@ -8,35 +8,69 @@ from typing import Any
 import torch
 
 from .batch import Batch, Rows
-from .dataset import Readable, share
+from .dataset import Readable
+from .order import rank_positions
 
 
 class Loader:
-    """next() yields parts 0 .. parts-1 of the global batch at `position`, then those of position + size, ...
+    """Yields batches: parts 0 ... parts - 1 of the global batch at a position, then those of the next batch.
 
-    Part i of rank r is batch_at(..., rank=i * world + rank, world=world * parts): all parts of all ranks are one batch.
-    waited: seconds that next() stood waiting for rows; the caller may set it to 0. A reader that failed answers every
-    next() with its error. dataset.ahead batches are read ahead; where that is none, in memory, there is no thread: torch
-    gives the interpreter lock away at every call, and handing it to and fro costs several times what the reading does.
+    Part i of rank r is batch_at(..., rank=i * world + rank, world=world * parts): all parts of all ranks are
+    one global batch. A reader that failed answers every call of `next` with its error.
+
+    As many batches are read ahead as `dataset.ahead` says. Data in memory say 0, and there is no thread:
+    torch releases the interpreter lock at every call, and handing it over and back costs several times as
+    much as reading.
+
+    Args:
+        dataset: the data.
+        position: images seen before the first batch.
+        size: of a global batch.
+        parts: of each rank's share of a batch.
+        seed: of the order and the noise.
+        flip: mirror each image with probability one half.
+        device: where the batches are made.
+        rank: of this process.
+        world: number of processes.
+        guidance: range of the guidance weights of conditions; see batch_at.
+
+    Attributes:
+        waited: seconds that `next` waited for rows; the caller may set it to 0.
     """
 
     def __init__(
-        self, dataset: Readable, position: int, size: int, parts: int = 1, seed: int = 0, flip: bool = False,
-        device: torch.device | str = "cpu", rank: int = 0, world: int = 1, guidance: tuple[float, float] | None = None,
-    ) -> None:  # fmt: skip
-        share(position, size, 0, world * parts)  # complains of a size that does not divide
-        self.dataset, self.size, self.parts, self.seed, self.flip = dataset, size, parts, seed, flip
-        self.device, self.rank, self.world, self.guidance = torch.device(device), rank, world, guidance
+        self,
+        dataset: Readable,
+        position: int,
+        size: int,
+        parts: int = 1,
+        seed: int = 0,
+        flip: bool = False,
+        device: torch.device | str = "cpu",
+        rank: int = 0,
+        world: int = 1,
+        guidance: tuple[float, float] | None = None,
+    ) -> None:
+        rank_positions(position, size, 0, world * parts)  # raises for a size that does not divide
+        self.dataset = dataset
+        self.size = size
+        self.parts = parts
+        self.seed = seed
+        self.flip = flip
+        self.device = torch.device(device)
+        self.rank = rank
+        self.world = world
+        self.guidance = guidance
         self.waited = 0.0
         self._position = position  # of the next global batch to read
         self._pending: deque[Future[list[Rows]]] = deque()
         self._parts: deque[Rows] = deque()  # of the global batch in use
         self._reader = ThreadPoolExecutor(1, "fastdiff-reader")
         for _ in range(dataset.ahead):
-            self._ask()
+            self._read_ahead()
 
     def next(self) -> Batch:
-        """The next batch, on the device. Raises what stopped the reader."""
+        """Return the next batch, on the device. Raises the error that stopped the reader."""
         if not self._parts:
             start = time.perf_counter()
             self._parts.extend(self._take())
@@ -44,7 +78,7 @@ class Loader:
         return self._parts.popleft().batch(self.seed, self.flip, self.device, self.guidance)
 
     def close(self) -> None:
-        """End the thread; what it is reading at the moment is waited for."""
+        """End the thread, after the batch that it is reading."""
         self._reader.shutdown(cancel_futures=True)
 
     def __enter__(self) -> "Loader":
@@ -60,15 +94,15 @@ class Loader:
             return rows
         rows = self._pending[0].result()  # a failed one stays there
         self._pending.popleft()
-        self._ask()
+        self._read_ahead()
         return rows
 
-    def _ask(self) -> None:
+    def _read_ahead(self) -> None:
         self._pending.append(self._reader.submit(self._read, self._position))
         self._position += self.size
 
     def _read(self, position: int) -> list[Rows]:
-        """This rank's share of a global batch, in parts: position + r + w j is in part j modulo parts."""
+        """Read this rank's share of a global batch in parts: position + r + w j is in part j modulo parts."""
         rows = self.dataset.read(position, self.size, self.seed, self.rank, self.world)
         parts = [rows.part(i, self.parts) for i in range(self.parts)]
         if self.device.type == "cuda":

@@ -1,11 +1,10 @@
-"""Tensors that are made part by part: each a summed safetensors file, whole or not there, and all of them read as one."""
+"""Tensors made part by part: each part a checksummed safetensors file, and all of them read as one."""
 
 import json
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import torch
 from accelerate import Accelerator
@@ -14,42 +13,36 @@ from safetensors.torch import load_file, save_file
 from torch import LongTensor, Tensor
 
 from ..core.errors import FastdiffError
-from ..core.files import parse_json, synced
+from ..core.files import atomic_write, parse_json
 
 Columns = dict[str, Tensor]
 
 
 def store(path: Path, columns: Columns, notes: dict[str, Any]) -> None:
-    """Written to a temporary name, synced and renamed."""
+    """Write columns and notes atomically; another run may write the same file at the same time."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{uuid4().hex}")  # another run may write the same
-    save_file(
-        {name: column.cpu().contiguous() for name, column in columns.items()},
-        scratch,
-        {name: json.dumps(note) for name, note in notes.items()},
-    )
-    synced(scratch)
-    scratch.replace(path)
+    on_host = {name: column.cpu().contiguous() for name, column in columns.items()}
+    with atomic_write(path, unique=True) as scratch:
+        save_file(on_host, scratch, {name: json.dumps(note) for name, note in notes.items()})
 
 
 def checksum(columns: Columns) -> int:
-    """Of the columns' bytes."""
-    return zlib.crc32(
-        b"".join(columns[name].cpu().contiguous().numpy().tobytes() for name in sorted(columns))
-    )
+    """Return the CRC-32 of the columns' bytes."""
+    columns_bytes = [columns[name].cpu().contiguous().numpy().tobytes() for name in sorted(columns)]
+    return zlib.crc32(b"".join(columns_bytes))
 
 
-def said(path: Path) -> dict[str, Any]:
-    """What a file of columns says of itself."""
+def read_notes(path: Path) -> dict[str, Any]:
+    """Read the notes in a file of columns."""
     with safe_open(path, "pt") as file:
         return {name: parse_json(value) for name, value in file.metadata().items()}
 
 
 def forget_damaged(folder: Path) -> None:
-    """Remove parts that are not as they were written; they are made again."""
+    """Remove the parts that do not match their checksums, so that they are made again."""
     for part in sorted(folder.glob("[0-9]*.safetensors")):
         try:
-            if said(part)["sum"] == checksum(load_file(part)):
+            if read_notes(part)["sum"] == checksum(load_file(part)):
                 continue
         except (SafetensorError, OSError, ValueError, KeyError, AttributeError):
             pass
@@ -64,7 +57,18 @@ def fill(
     accelerator: Accelerator,
     advance: Callable[[int], None],
 ) -> list[Columns]:
-    """Parts 0 to count - 1, those that are not in the folder made first, each by one process. Their columns stay on disk."""
+    """Make the parts that are missing, each on one process, and return the columns of all; they stay on disk.
+
+    Args:
+        folder: of the parts.
+        count: number of parts.
+        make: makes the part of a number.
+        accelerator: of this process.
+        advance: called with the number of a part and one, when it is there.
+
+    Raises:
+        FastdiffError: if the folder cannot be made, or the processes do not share it.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -80,7 +84,8 @@ def fill(
             store(paths[number], columns, {"sum": checksum(columns)})
         advance(number + 1)
     accelerator.wait_for_everyone()
-    if lost := [path for path in paths if not path.exists()]:
+    lost = [path for path in paths if not path.exists()]
+    if lost:
         raise FastdiffError(
             f"{lost[0]} was made on another machine: set FASTDIFF_CACHE to a folder that all of them share"
         )
@@ -88,10 +93,11 @@ def fill(
 
 
 class Shards:
-    """Rows (N, ...) of a column that lies in parts, indexed as one tensor is by a LongTensor."""
+    """The rows (N, ...) of a column that is stored in parts, indexed by a LongTensor as one tensor is."""
 
     def __init__(self, parts: list[Tensor]) -> None:
-        self.parts, self.ends = parts, torch.tensor([len(part) for part in parts]).cumsum(0)
+        self.parts = parts
+        self.ends = torch.tensor([len(part) for part in parts]).cumsum(0)
         self.shape = torch.Size((len(self), *parts[0].shape[1:]))
 
     def __len__(self) -> int:
@@ -99,15 +105,17 @@ class Shards:
 
     def __getitem__(self, rows: LongTensor) -> Tensor:
         which = torch.bucketize(rows.contiguous(), self.ends, right=True)
-        places = zip(which.tolist(), (rows - self.ends[which]).tolist())  # counted from a part's end
+        from_end = rows - self.ends[which]  # negative: counted from the end of their part
+        places = zip(which.tolist(), from_end.tolist())
         return torch.stack([self.parts[part][place] for part, place in places])
 
 
 class Lookup:
-    """Rows (N, ...) of which many are alike: index (N,) into a table of the different ones."""
+    """Rows (N, ...), many of them equal, as an index (N,) into a table of the different ones."""
 
     def __init__(self, table: Tensor | Shards, index: LongTensor) -> None:
-        self.table, self.index = table, index
+        self.table = table
+        self.index = index
 
     def __getitem__(self, rows: LongTensor) -> Tensor:
         return self.table[self.index[rows]]

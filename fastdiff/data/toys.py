@@ -1,4 +1,4 @@
-"""Data sets made in memory: 2-D toys, the digits of scikit-learn, and none."""
+"""Data sets made in memory: points in the plane, the digits of scikit-learn, and none."""
 
 import math
 from collections.abc import Callable
@@ -10,39 +10,56 @@ from torch import Tensor
 
 from ..core.errors import FastdiffError, at_least_one
 from ..core.validation import Seed, Shape
-from .conditioning import Derived, pooled, told
+from .conditioning import Derived, pooled, with_conditions
 from .dataset import Dataset, Nothing
 from .images import Examples
 
+NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+NOTHINGS = 4096  # examples without images, at most, except for more classes
+
 
 def digits(size: Literal[2, 4, 8] = 8, image: Derived = None, captions: str | None = None) -> Dataset:
-    """The 1,797 handwritten digits of scikit-learn: 8 x 8 or averaged to less, grey, 10 classes, zero to nine."""
+    """The 1,797 handwritten digits of scikit-learn: 8 x 8 or averaged to less, grey, 10 classes.
+
+    Args:
+        size: side of the images in pixels.
+        image: makes an image of each example to condition it on.
+        captions: such as "the digit {class}", of zero to nine.
+    """
     from sklearn.datasets import load_digits
 
     raw = load_digits()  # 0 .. 16
     pixels = torch.from_numpy(raw.images * 255 / 16).round().to(torch.uint8)[:, None]
     columns = {"class": lambda: [NAMES[label] for label in raw.target]}
-    read = Examples(
-        pixels if size == 8 else pooled(pixels, size), torch.from_numpy(raw.target).long(), 10, columns
-    )
-    return told("digits", read, image, captions)
-
-
-NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+    if size != 8:
+        pixels = pooled(pixels, size)
+    read = Examples(pixels, torch.from_numpy(raw.target).long(), 10, columns)
+    return with_conditions("digits", read, image, captions)
 
 
 def toy(kind: str = "mixture", n: Annotated[int, Field(le=10**7)] = 4000, seed: Seed = 0) -> Dataset:
-    """Points in the plane, within about [-1, 1]: mixture, moons, spiral or checkerboard."""
+    """Points in the plane, within about [-1, 1]: mixture, moons, spiral or checkerboard.
+
+    Args:
+        kind: a key of TOYS.
+        n: number of points.
+        seed: of the points.
+    """
     if kind not in TOYS:
         raise FastdiffError(f"toy kind {kind!r} is unknown; choose one of {', '.join(TOYS)}")
-    return Dataset("toy", TOYS[kind](at_least_one("n", n), torch.Generator().manual_seed(seed)))
+    at_least_one("n", n)
+    return Dataset("toy", TOYS[kind](n, torch.Generator().manual_seed(seed)))
 
 
 def mixture() -> tuple[Tensor, Tensor, Tensor]:
-    """Means (8, 2), standard deviations (8,) and weights (8,) of the toy mixture: Gaussians on a circle of radius 0.8."""
+    """Return means (8, 2), standard deviations (8,) and weights (8,) of the toy mixture of Gaussians.
+
+    The means are on a circle of radius 0.8.
+    """
     angles = torch.arange(8) * (math.pi / 4)
     weights = torch.arange(1, 9) / 36  # unequal, so that a student which forgets the weights shows it
-    return 0.8 * torch.stack([angles.cos(), angles.sin()], 1), torch.full((8,), 0.05), weights
+    means = 0.8 * torch.stack([angles.cos(), angles.sin()], 1)
+    return means, torch.full((8,), 0.05), weights
 
 
 def _mixture(n: int, rng: torch.Generator) -> Tensor:
@@ -52,16 +69,16 @@ def _mixture(n: int, rng: torch.Generator) -> Tensor:
 
 
 def _moons(n: int, rng: torch.Generator) -> Tensor:
-    angle, lower = torch.rand(n, generator=rng) * math.pi, torch.arange(n) % 2 == 1
+    angle = torch.rand(n, generator=rng) * math.pi
+    lower = torch.arange(n) % 2 == 1
     x = torch.where(lower, 0.5 - angle.cos(), angle.cos() - 0.5)
     y = torch.where(lower, 0.25 - angle.sin(), angle.sin() - 0.25)
     return torch.stack([x, y], 1) / 1.6 + 0.03 * torch.randn(n, 2, generator=rng)
 
 
 def _spiral(n: int, rng: torch.Generator) -> Tensor:
-    radius = torch.rand(
-        n, generator=rng
-    ).sqrt()  # sqrt: even along the arm, whose length grows with its radius
+    # The root: even along the arm, whose length grows with its radius.
+    radius = torch.rand(n, generator=rng).sqrt()
     angle = 3 * math.pi * radius
     arm = 0.9 * radius[:, None] * torch.stack([angle.cos(), angle.sin()], 1)
     return arm + 0.02 * torch.randn(n, 2, generator=rng)
@@ -75,15 +92,20 @@ def _checkerboard(n: int, rng: torch.Generator) -> Tensor:
 
 
 TOYS: dict[str, Callable[[int, torch.Generator], Tensor]] = {
-    "mixture": _mixture, "moons": _moons, "spiral": _spiral, "checkerboard": _checkerboard,
-}  # fmt: skip
+    "mixture": _mixture,
+    "moons": _moons,
+    "spiral": _spiral,
+    "checkerboard": _checkerboard,
+}
 
 
 def nothing(shape: Shape, classes: Annotated[int, Field(ge=0, le=10**6)] = 0) -> Nothing:
-    """No images, where a teacher is enough to learn from: the shape of one, and labels of all classes in turn."""
-    count = max(classes, ROUND - ROUND % max(classes, 1))
+    """No images, where a teacher is enough to learn from: their shape, and labels of all classes in turn.
+
+    Args:
+        shape: of one example.
+        classes: number of classes; 0 for no labels.
+    """
+    count = max(classes, NOTHINGS - NOTHINGS % max(classes, 1))
     labels = torch.arange(count) % classes if classes else None
     return Nothing("nothing", torch.tensor(math.nan).expand(count, *shape), labels, classes)
-
-
-ROUND = 4096  # examples of nothing, at most, but for more classes

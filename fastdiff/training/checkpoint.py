@@ -1,4 +1,4 @@
-"""What a training resumes from: state/<step>/ with tensors, a record and a checksum, written whole or not at all."""
+"""The saved states that a training resumes from: state/<step>/ with tensors, a record and a checksum."""
 
 import shutil
 from pathlib import Path
@@ -10,23 +10,32 @@ from torch import Tensor
 
 from ..core.files import read_json, sha256, synced, write_json
 
+TENSORS = "tensors.safetensors"
+RECORD = "state.json"
+
 
 def save_state(
     folder: Path, step: int, tensors: dict[str, Tensor], record: dict[str, Any], keep: int = 2
 ) -> None:
-    """Write state/<step>/ under a temporary name, sync, rename; the newest `keep` stay. A failure leaves the others."""
-    scratch, target = folder / f".{step:08d}.new", folder / f"{step:08d}"
-    for half in folder.glob(".*.new"):  # of a process that was killed
-        shutil.rmtree(half, ignore_errors=True)
+    """Write state/<step>/ whole or not at all: under a temporary name, which is renamed at the end.
+
+    Args:
+        folder: the folder of all states.
+        step: steps that are done.
+        tensors: all that changes during training.
+        record: plain data.
+        keep: states that stay, the newest. If writing fails, the others stay as they were.
+    """
+    scratch = folder / f".{step:08d}.new"
+    target = folder / f"{step:08d}"
+    for unfinished in folder.glob(".*.new"):  # of a process that was killed
+        shutil.rmtree(unfinished, ignore_errors=True)
     scratch.mkdir(parents=True)
     try:
-        save_file(
-            {k: v.detach().cpu().contiguous() for k, v in tensors.items()}, scratch / "tensors.safetensors"
-        )
-        synced(scratch / "tensors.safetensors")
-        write_json(
-            scratch / "state.json", record | {"step": step, "sha256": sha256(scratch / "tensors.safetensors")}
-        )
+        on_host = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        save_file(on_host, scratch / TENSORS)
+        synced(scratch / TENSORS)
+        write_json(scratch / RECORD, record | {"step": step, "sha256": sha256(scratch / TENSORS)})
         synced(scratch)
         shutil.rmtree(target, ignore_errors=True)
         scratch.replace(target)
@@ -39,17 +48,20 @@ def save_state(
 
 
 def states(folder: Path) -> list[Path]:
-    """The whole states in a folder, oldest first."""
-    return sorted(p for p in folder.glob("[0-9]*") if p.is_dir() and p.name.isdigit())
+    """Return the whole states in a folder, oldest first."""
+    return sorted(path for path in folder.glob("[0-9]*") if path.is_dir() and path.name.isdigit())
 
 
 def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """The newest state that is whole; a damaged one is set aside with a message."""
+    """Load the tensors and the record of the newest undamaged state; None if there is none.
+
+    A damaged one is renamed to <step>.damaged, with a message.
+    """
     for state in reversed(states(folder)):
         try:
-            record = read_json(state / "state.json")
-            if sha256(state / "tensors.safetensors") == record["sha256"]:
-                return load_file(state / "tensors.safetensors"), record
+            record = read_json(state / RECORD)
+            if sha256(state / TENSORS) == record["sha256"]:
+                return load_file(state / TENSORS), record
         except (OSError, ValueError, KeyError, TypeError, SafetensorError):
             pass
         print(f"{state} is damaged: set aside as {state.name}.damaged, going on from the state before")

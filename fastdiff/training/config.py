@@ -1,14 +1,15 @@
 """Settings of a training, the same for every method."""
 
 import math
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, Literal
+from dataclasses import dataclass, fields, replace
+from functools import cache, partial
+from typing import Annotated, Any, Literal, get_type_hints
 
 import torch
+from pydantic import BaseModel, Field, create_model
 
 from ..core.errors import FastdiffError
-from ..core.validation import Strict, schema, validate
+from ..core.validation import Strict, check_bounds, validate
 from ..networks.lora import Lora
 
 # Each updates all weights in as few calls as it can.
@@ -18,45 +19,20 @@ OPTIMIZERS = {
     "radam": partial(torch.optim.RAdam, foreach=True),
 }
 Optimizer = Literal["adam", "adamw", "radam"]
-# The least that settings of a training may be.
-LEAST = {
-    "steps": 1,
-    "batch": 1,
-    "accumulate": 1,
-    "log_every": 1,
-    "save_every": 1,
-    "warmup": 0,
-    "sample_every": 0,
-    "lr": 0,
-    "clip": 0,
-    "ema": 0,
-    "weight_decay": 0,
-    "save_minutes": 0,
-    "seed": 0,
-    "max_skips": 0,
-    "keep": 1,
-}
-# And the most, beyond which a number is a slip, or no memory would do.
-MOST = {
-    "steps": 10**9,
-    "batch": 10**6,
-    "accumulate": 10**6,
-    "log_every": 10**9,
-    "save_every": 10**9,
-    "warmup": 10**9,
-    "sample_every": 10**9,
-    "lr": 1000,
-    "clip": 10**9,
-    "weight_decay": 1000,
-    "save_minutes": 10**7,
-    "seed": 2**63 - 1,
-    "max_skips": 10**9,
-    "keep": 10**6,
-}
+
+# Upper bounds are where a number is a slip, or where no memory would suffice.
+Steps = Annotated[int, Field(ge=1, le=10**9)]
+StepsOrNone = Annotated[int, Field(ge=0, le=10**9)]
+Count = Annotated[int, Field(ge=1, le=10**6)]
+Rate = Annotated[float, Field(ge=0, le=1000)]
+Norm = Annotated[float, Field(ge=0, le=10**9)]
+Minutes = Annotated[float, Field(ge=0, le=10**7)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
 
-class Own(Strict):
-    """What a role has of its own; the rest is the training's."""
+class RoleConfig(Strict):
+    """Settings of one role; those that are None are the training's."""
 
     lr: float | None = None
     betas: tuple[float, float] | None = None
@@ -67,56 +43,66 @@ class Own(Strict):
 
 @dataclass
 class TrainConfig:
-    """batch: examples a step, over all processes.
+    """Settings of a training."""
 
-    accumulate: parts in which each process takes its share of the batch. roles: what each of them has of its
-    own. teacher: what the frozen teacher's weights are kept in. shard: weights, gradients and averages are
-    split over the processes (FSDP2). offload: the frozen teacher stays in main memory. max_skips: steps in a
-    row that may be skipped because a loss or gradient is not finite; 0 ends the training at the first.
-    """
+    steps: Steps = 1000  # updates of the student, or of the roles that learn in its place
+    batch: Count = 128  # examples of one step, over all processes
+    accumulate: Count = 1  # parts in which each process takes its share of the batch
+    lr: Rate = 1e-3  # learning rate after the warm-up
+    optimizer: Optimizer = "adam"  # a key of OPTIMIZERS
+    betas: tuple[Decay, Decay] = (0.9, 0.999)  # decays of Adam's two moments
+    weight_decay: Rate = 0.0  # of the optimizer
+    warmup: StepsOrNone = 0  # steps of linear warm-up
+    decay: Literal["constant", "linear", "cosine"] = "constant"  # the learning rate after the warm-up
+    clip: Norm = 1.0  # largest norm of each role's gradient; 0: no limit
+    roles: dict[str, RoleConfig] | None = None  # settings of single roles
+    ema: Decay = 0.999  # decay of the exported average; 0 exports the weights themselves
+    flip: bool = False  # mirror each image with probability one half
+    precision: Literal["no", "bf16", "fp16"] = "no"  # mixed precision
+    teacher: Literal["float32", "bfloat16"] = "float32"  # dtype of the frozen teacher's weights
+    export: Literal["float32", "float16"] = "float32"  # dtype of the exported weights
+    seed: Seed = 0  # of everything that a training draws
+    max_skips: StepsOrNone = 0  # consecutive steps that may be skipped as not finite; 0: the first ends it
+    lora: Lora | None = None  # a low-rank adapter, trained in place of the student's weights
+    shard: bool = False  # split weights, gradients and averages over the processes (FSDP2)
+    offload: bool = False  # keep the frozen teacher in main memory
+    gradient_checkpointing: bool = False  # compute activations again in the backward pass
+    log_every: Steps = 50  # steps between lines of the log
+    save_every: Steps = 500  # steps between saved states
+    save_minutes: Minutes = 5.0  # minutes after which a state is saved between those
+    keep: Count = 2  # saved states that stay, the newest
+    sample_every: StepsOrNone = 0  # steps between sheets of samples; 0: at the end only
 
-    steps: int = 1000
-    batch: int = 128
-    accumulate: int = 1
-    lr: float = 1e-3
-    optimizer: Optimizer = "adam"
-    betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = 0.0
-    warmup: int = 0  # steps of linear warm-up
-    decay: Literal["constant", "linear", "cosine"] = "constant"
-    clip: float = 1.0  # of each role's gradient norm; 0: none
-    roles: dict[str, Own] | None = None
-    ema: float = 0.999  # decay of the exported average; 0 exports the weights themselves
-    flip: bool = False
-    precision: Literal["no", "bf16", "fp16"] = "no"
-    teacher: Literal["float32", "bfloat16"] = "float32"
-    export: Literal["float32", "float16"] = "float32"
-    seed: int = 0
-    max_skips: int = 0
-    lora: Lora | None = None
-    shard: bool = False
-    offload: bool = False
-    gradient_checkpointing: bool = False  # activations are computed again on the way back
-    log_every: int = 50
-    save_every: int = 500
-    save_minutes: float = 5.0
-    keep: int = 2  # the newest states
-    sample_every: int = 0  # 0: at the end only
+    def __post_init__(self) -> None:
+        check_bounds(self)
 
     def rate(self, step: int) -> float:
-        """The learning rate at a step."""
-        ramp, left = min(1.0, (step + 1) / (self.warmup + 1)), step / self.steps
+        """Return the learning rate at a step."""
+        ramp = min(1.0, (step + 1) / (self.warmup + 1))
+        left = step / self.steps
         fall = {"constant": 1.0, "linear": 1 - left, "cosine": (1 + math.cos(math.pi * left)) / 2}[self.decay]
         return self.lr * ramp * fall
 
     def of(self, role: str) -> "TrainConfig":
-        """Itself with what a role has of its own."""
+        """Return the settings of one role: these, with the role's own in their place."""
         own = (self.roles or {}).get(role, ())
         return replace(self, roles=None, **{name: value for name, value in own if value is not None})
 
+    def check_shares(self, processes: int) -> None:
+        """Raise FastdiffError for settings that a number of processes cannot share."""
+        if self.batch % (self.accumulate * processes):
+            raise FastdiffError(
+                f"train.batch = {self.batch} does not divide by accumulate {self.accumulate} x "
+                f"{processes} processes"
+            )
+        if self.lora and self.shard:
+            raise FastdiffError(
+                "train.shard: an adapter, train.lora, is not split over processes: leave one of them out"
+            )
 
-# Settings that decide how a training runs and not what comes of it: a run goes on with others.
-FREE = (
+
+# Settings that decide how a training runs and not what comes of it: a run may resume with others.
+CHANGEABLE_ON_RESUME = (
     "accumulate",
     "shard",
     "offload",
@@ -130,27 +116,55 @@ FREE = (
 )
 
 
+@cache
+def types_schema() -> type[BaseModel]:
+    """Return a pydantic model of the settings' names and types; bounds are left to TrainConfig."""
+    types = get_type_hints(TrainConfig)  # without what Annotated adds
+    return create_model(
+        "TrainConfig",
+        __base__=Strict,
+        **{field.name: (types[field.name], field.default) for field in fields(TrainConfig)},
+    )
+
+
+def check_types(settings: dict[str, Any], path: str) -> dict[str, Any]:
+    """Return plain settings, converted to the types of TrainConfig, with defaults for those not given.
+
+    Args:
+        settings: some of TrainConfig's fields, as read from a recipe.
+        path: where the settings stand, for errors.
+
+    Raises:
+        FastdiffError: for an unknown name or a wrong type; numbers out of bounds pass.
+    """
+    return dict(validate(types_schema(), settings, path))
+
+
 def read(*settings: dict[str, Any], path: str) -> TrainConfig:
-    """Plain settings, of which the later count, those of a role key by key; checked, in complaints under their path."""
-    kind, merged = schema(TrainConfig, path), {}
+    """Merge plain settings and check them.
+
+    Args:
+        settings: the later ones override the earlier ones; those of a role key by key.
+        path: where the settings stand, for errors.
+
+    Raises:
+        FastdiffError: for an unknown name, a wrong type, or a number out of bounds.
+    """
+    merged: dict[str, Any] = {}
+    roles: dict[str, dict[str, Any]] = {}
     for some in settings:
-        validate(kind, some, path)
-        roles, own = merged.get("roles") or {}, some.get("roles") or {}
-        merged |= some | {"roles": roles | {role: roles.get(role, {}) | own[role] for role in own}}
-    config = TrainConfig(**dict(validate(kind, merged, path)))
-    for role, one in (("", config), *((f"roles.{role}.", config.of(role)) for role in config.roles or ())):
-        check(one, f"{path}.{role}")
+        check_types(some, path)
+        merged |= some
+        for role, own in (some.get("roles") or {}).items():
+            roles[role] = roles.get(role, {}) | own
+    typed = check_types(merged | {"roles": roles}, path)
+    try:
+        config = TrainConfig(**typed)
+    except FastdiffError as error:
+        raise FastdiffError(f"{path}.{error}") from None
+    for role in roles:
+        try:
+            config.of(role)
+        except FastdiffError as error:
+            raise FastdiffError(f"{path}.roles.{role}.{error}") from None
     return config
-
-
-def check(config: TrainConfig, path: str) -> None:
-    """Refuse numbers out of their range; path: what their names stand behind."""
-    for what, least in LEAST.items():
-        if not getattr(config, what) >= least:  # so that nan is refused too
-            raise FastdiffError(f"{path}{what} = {getattr(config, what)}: expected at least {least}")
-    for what, most in MOST.items():
-        if getattr(config, what) > most:
-            raise FastdiffError(f"{path}{what} = {getattr(config, what)}: expected at most {most}")
-    for what, share in (("ema", config.ema), *(("betas", beta) for beta in config.betas)):
-        if not 0 <= share < 1:
-            raise FastdiffError(f"{path}{what} = {share}: expected 0 to less than 1")

@@ -1,8 +1,9 @@
-"""A training's health: which of its figures were not finite, when that ends it, and whether its samples collapsed."""
+"""A training's health: figures that are not finite, when they end it, and whether its samples collapsed."""
 
 import math
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -10,133 +11,181 @@ from torch import Tensor
 
 from ..core.errors import FastdiffError
 from ..core.files import write_json
-from ..data.registry import Dataset, Readable, order
+from ..data.dataset import Dataset, Readable
+from ..data.order import order
+from .method import Figures
 
-FATAL = ("loss", "grad")  # figures that end a training where they are not finite
+FATAL_FIGURES = ("loss", "grad")  # those that end a training where they are not finite
 NEVER = 1 << 62  # a step that does not come
-NAMED = 8  # examples that a complaint names
-LATEST, COVERED = 10, 0.5  # shares of the data that samples cover: so many count, and less is a collapse
-HALVED = 40  # updates that a scaler may skip in a row: its scale begins at 2^16
+MAX_NAMED_EXAMPLES = 8  # in an error
+COVERAGES_KEPT = 10  # lines of the log whose median coverage counts
+MIN_COVERAGE = 0.5  # share of the data; less is a collapse
+MAX_SCALE_DROPS = 40  # updates that a scaler may skip in a row: its scale begins at 2^16
 
 
 class Health:
-    """Watches figures without waiting for the device, unless bad steps may be skipped: then each update is asked for.
+    """Watches a training's figures.
 
-    skips: so many steps in a row may be skipped. skipped, row: all steps skipped, and those in a row by now.
-    coverages: the latest shares of the data that the log says to be covered, in the second half of a training.
+    Nothing waits for the device, unless bad steps may be skipped: then each update does.
+
+    Args:
+        folder: where the indices of a bad step's examples are written.
+        dataset: of which examples are named in errors.
+        seed: of the order of examples.
+        max_skips: consecutive steps that may be skipped because a loss or gradient is not finite.
+        accelerator: of this process.
+
+    Attributes:
+        skipped: all steps skipped so far.
+        consecutive_skips: those skipped since the last that was not.
+        scale_drops: consecutive updates that a scaler of fp16 gradients skipped.
+        coverages: the latest shares of the data that samples cover, of the second half of a training.
+        positions: images seen before and after each step that is not checked yet.
     """
 
     def __init__(
-        self, folder: Path, dataset: Readable, seed: int, skips: int, accelerator: Accelerator
+        self, folder: Path, dataset: Readable, seed: int, max_skips: int, accelerator: Accelerator
     ) -> None:
-        self.folder, self.dataset, self.seed, self.skips, self.accelerator = (
-            folder,
-            dataset,
-            seed,
-            skips,
-            accelerator,
-        )
-        self.skipped = self.row = self.halved = 0
-        self.first: dict[tuple[str, ...], Tensor] = {}  # of figures: at which step each was first not finite
+        self.folder = folder
+        self.dataset = dataset
+        self.seed = seed
+        self.max_skips = max_skips
+        self.accelerator = accelerator
+        self.skipped = 0
+        self.consecutive_skips = 0
+        self.scale_drops = 0
         self.coverages: list[float] = []
-        self.seen: dict[
-            int, tuple[int, int]
-        ] = {}  # of the steps not checked yet: images seen before and after
+        self.positions: dict[int, tuple[int, int]] = {}
+        # By the names of figures that came together: the step at which each was first not finite.
+        self.first_bad: dict[tuple[str, ...], Tensor] = {}
 
-    def may_update(self, figures: dict[str, Tensor]) -> bool:
-        """Whether loss and gradients let the weights be updated, on every process alike."""
-        if not self.skips:
+    def state_dict(self) -> dict[str, Any]:
+        """Return what resumes it, as plain data."""
+        return {"skipped": self.skipped, "row": self.consecutive_skips, "coverages": self.coverages}
+
+    def load_state_dict(self, record: dict[str, Any]) -> None:
+        """Load what `state_dict` returned; states of earlier versions lack some keys."""
+        self.skipped = record.get("skipped", 0)
+        self.consecutive_skips = record.get("row", 0)
+        self.coverages = record.get("coverages", [])
+
+    def may_update(self, figures: Figures) -> bool:
+        """Return whether loss and gradients allow an update, the same on every process."""
+        if not self.max_skips:
             return True
-        bad = torch.stack([~value.isfinite().all() for value in self.told(figures).values()]).any().float()
-        return float(self.accelerator.reduce(bad.to(self.accelerator.device), "sum")) == 0
+        bad = torch.stack([~value.isfinite().all() for value in self.checked_metrics(figures).values()])
+        count = self.accelerator.reduce(bad.any().float().to(self.accelerator.device), "sum")
+        return float(count) == 0
 
-    def told(self, figures: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Figures without the gradients that a scaler looks after, as it skips those that are not finite by itself.
+    def checked_metrics(self, figures: Figures) -> Figures:
+        """Return the figures that ought to be finite.
 
-        And without the coverage, which is not to be had of few samples or of no data.
+        The coverage is not one, as few samples or no data have none; nor are gradients under a scaler, which
+        skips those that are not finite.
         """
-        apart = ("coverage", "grad") if self.accelerator.scaler is not None else ("coverage",)
-        return {name: value for name, value in figures.items() if not name.endswith(apart)}
+        unchecked = ("coverage", "grad") if self.accelerator.scaler is not None else ("coverage",)
+        return {name: value for name, value in figures.items() if not name.endswith(unchecked)}
 
-    def watch(self, figures: dict[str, Tensor], step: int) -> None:
-        """Note which figures are not finite at this step."""
-        figures = self.told(figures)
+    def not_finite(self, figures: Figures) -> list[str]:
+        """Return the names of the figures that are not finite and ought to be."""
+        checked = self.checked_metrics(figures)
+        return [name for name, value in checked.items() if not value.isfinite().all()]
+
+    def watch(self, figures: Figures, step: int) -> None:
+        """Note which figures are not finite at this step, without waiting for the device."""
+        checked = self.checked_metrics(figures)
+        names = tuple(checked)
         values = torch.hstack(
-            [value.to(self.accelerator.device, torch.float32) for value in figures.values()]
+            [value.to(self.accelerator.device, torch.float32) for value in checked.values()]
         )
-        names = tuple(figures)
-        first = self.first.get(names, torch.full_like(values, NEVER, dtype=torch.int64))
-        self.first[names] = torch.where(values.isfinite(), first, first.clamp(max=step))
+        never = torch.full_like(values, NEVER, dtype=torch.int64)
+        first = self.first_bad.get(names, never)
+        self.first_bad[names] = torch.where(values.isfinite(), first, first.clamp(max=step))
 
-    def scaled(self, scaler: torch.amp.GradScaler | None) -> bool:
-        """Let a scaler of fp16 gradients go on; False where it skipped the update."""
+    def update_scaler(self, scaler: torch.amp.GradScaler | None) -> bool:
+        """Adapt the scale of a scaler of fp16 gradients; return False where it skipped the update."""
         if scaler is None:
             return True
         before = scaler.get_scale()
         scaler.update()
-        self.halved = self.halved + 1 if scaler.get_scale() < before else 0
-        return self.halved == 0
+        dropped = scaler.get_scale() < before
+        self.scale_drops = self.scale_drops + 1 if dropped else 0
+        return not dropped
 
-    def skip(self, bad: list[str], step: int) -> None:
-        """A step whose updates were left out for these figures, if for any; too many in a row end the training."""
-        self.row = self.row + 1 if bad else 0
-        self.skipped += bool(bad)
-        if self.row > self.skips:
+    def count_skips(self, bad: list[str], step: int) -> None:
+        """Count a step whose updates were skipped for the figures in `bad`, if it names any.
+
+        Raises:
+            FastdiffError: at more than max_skips in a row.
+        """
+        if bad:
+            self.skipped += 1
+            self.consecutive_skips += 1
+        else:
+            self.consecutive_skips = 0
+        if self.consecutive_skips > self.max_skips:
             self.stop(
                 ", ".join(sorted(set(bad))),
                 step,
-                f", the {self.row}. step in a row (train.max_skips = {self.skips})",
+                f", the {self.consecutive_skips}. step in a row (train.max_skips = {self.max_skips})",
             )
 
     def check(self) -> None:
-        """A loss or a gradient that was not finite ends the training; the complaint names all that was not by then."""
-        at: dict[str, int] = {}
-        for names, steps in self.first.items():
-            at |= {
-                name: min(step, at.get(name, NEVER)) for name, step in zip(names, steps.tolist(), strict=True)
-            }
-        step = min((first for name, first in at.items() if name.rpartition("/")[2] in FATAL), default=NEVER)
+        """Raise if a loss or a gradient was not finite at a step since the last check.
+
+        Raises:
+            FastdiffError: it names every figure that was not finite by that step.
+        """
+        first_bad: dict[str, int] = {}
+        for names, steps in self.first_bad.items():
+            for name, step in zip(names, steps.tolist(), strict=True):
+                first_bad[name] = min(step, first_bad.get(name, NEVER))
+        fatal = [step for name, step in first_bad.items() if name.rpartition("/")[2] in FATAL_FIGURES]
+        step = min(fatal, default=NEVER)
         if step < NEVER:
-            self.stop(", ".join(name for name, first in at.items() if first <= step), step)
-        if self.halved > HALVED:
+            self.stop(", ".join(name for name, first in first_bad.items() if first <= step), step)
+        if self.scale_drops > MAX_SCALE_DROPS:
             self.stop(
                 "grad",
-                max(self.seen),
-                f", as in the {HALVED} before, however small fp16's scale (choose bf16)",
+                max(self.positions),
+                f", as in the {MAX_SCALE_DROPS} before, however small fp16's scale (choose bf16)",
             )
-        self.seen.clear()
+        self.positions.clear()
 
-    def cover(self, line: dict[str, float | None], late: bool) -> None:
-        """Note the coverage in a line of the log, where it has one; late: in the second half of a training."""
-        if late and line.get("coverage") is not None:
-            self.coverages = [*self.coverages, line["coverage"]][-LATEST:]
+    def record_coverage(self, line: dict[str, float | None], second_half: bool) -> None:
+        """Note the coverage in a line of the log, if it has one and belongs to the training's second half."""
+        coverage = line.get("coverage")
+        if second_half and coverage is not None:
+            self.coverages = [*self.coverages, coverage][-COVERAGES_KEPT:]
 
     @property
     def collapsed(self) -> float | None:
-        """The share of the data that samples cover, the median of the latest, where it is too small."""
+        """The median of the latest coverages if it is too small, else None."""
         share = median(self.coverages) if self.coverages else 1.0
-        return share if share < COVERED else None
+        return share if share < MIN_COVERAGE else None
 
     def stop(self, bad: str, step: int, more: str = "") -> None:
-        """Complain, and keep the indices of the step's examples beside the log."""
-        kept = (
-            f"the last good state is kept in {state}; " if (state := self.folder / "state").exists() else ""
-        )
-        start, end = self.seen[step]
-        record, named = {"step": step, "positions": [start, end]}, f"positions {start} to {end - 1}"
+        """Write the indices of a bad step's examples to bad-batch.json, and raise."""
+        start, end = self.positions[step]
+        record: dict[str, Any] = {"step": step, "positions": [start, end]}
+        named = f"positions {start} to {end - 1}"
         if isinstance(self.dataset, Dataset):
-            record["examples"] = order(len(self.dataset), self.seed, start, end - start).tolist()
-            some = record["examples"][:NAMED]
-            named = f"examples {', '.join(map(str, some))}" + (", ..." if end - start > NAMED else "")
+            examples = order(len(self.dataset), self.seed, start, end - start).tolist()
+            record["examples"] = examples
+            named = f"examples {', '.join(map(str, examples[:MAX_NAMED_EXAMPLES]))}"
+            if len(examples) > MAX_NAMED_EXAMPLES:
+                named += ", ..."
         if self.accelerator.is_main_process:
             write_json(self.folder / "bad-batch.json", record)
+        state = self.folder / "state"
+        kept = f"the last good state is kept in {state}; " if state.exists() else ""
         raise FastdiffError(
             f"{bad}: not finite at step {step}{more}: training stopped, {kept}its batch was {named} "
             "(bad-batch.json); run with a lower train.lr and another --out, or go on with train.max_skips"
         )
 
 
-def plain(figures: dict[str, Tensor]) -> dict[str, float | None]:
-    """Figures as a log has them: None where not finite."""
+def loggable(figures: Figures) -> dict[str, float | None]:
+    """Return figures as numbers, None where not finite."""
     values = {name: float(value) for name, value in figures.items()}
     return {name: value if math.isfinite(value) else None for name, value in values.items()}

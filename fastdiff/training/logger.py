@@ -1,4 +1,4 @@
-"""What a training writes down line by line: log.jsonl, and pace.jsonl of how fast it went."""
+"""The files that a training writes line by line: log.jsonl, and pace.jsonl with its speed."""
 
 import json
 import time
@@ -8,31 +8,52 @@ from typing import IO, Any
 from accelerate import Accelerator
 
 from ..core.cost import peak_mb
-from ..core.files import parse_json
+from ..core.files import atomic_write, parse_json
 
 
 class Log:
-    """log.jsonl is a function of the step, the same however often a run was broken; pace.jsonl is of the run as it was.
+    """The two logs of a training; only the main process writes.
 
-    Only the main process writes; lines after the step that is gone on from are cut off.
+    log.jsonl is a function of the step, the same however often a run was interrupted; pace.jsonl describes
+    the run as it was. Lines after the step that is resumed from are cut off.
+
+    Args:
+        folder: where the logs are.
+        step: the step that is resumed from.
+        images: images seen by then.
+        accelerator: of this process.
     """
 
     def __init__(self, folder: Path, step: int, images: int, accelerator: Accelerator) -> None:
-        self.device, self.images, self.since = accelerator.device, images, time.monotonic()
-        self.files = []
+        self.device = accelerator.device
+        self.images = images
+        self.since = time.monotonic()
+        self.files: list[IO[str]] = []
         if accelerator.is_main_process:
             folder.mkdir(parents=True, exist_ok=True)
             self.files = [reopened(folder / name, step) for name in ("log.jsonl", "pace.jsonl")]
 
     def write(self, step: int, images: int, logs: dict[str, Any], waited: float) -> dict[str, float]:
-        """A line of each; returns the pace since the line before, and the peak of memory in MiB."""
+        """Write a line of each log.
+
+        Args:
+            step: steps that are done.
+            images: images seen by now.
+            logs: the line of log.jsonl.
+            waited: seconds spent waiting for data since the line before.
+
+        Returns:
+            The line of pace.jsonl: images per second and share of the time spent waiting since the line
+            before, and the peak of memory in MiB.
+        """
         now = time.monotonic()
-        seconds, self.since = now - self.since, now
+        seconds = now - self.since
         pace = {
             "images_per_s": (images - self.images) / seconds,
             "wait": waited / seconds,
             "memory_mb": peak_mb(self.device),
         }
+        self.since = now
         self.images = images
         for file, line in zip(self.files, (logs, pace)):
             file.write(json.dumps({"step": step, "images": images, **line}) + "\n")
@@ -40,15 +61,15 @@ class Log:
         return pace
 
     def close(self) -> None:
+        """Close the files."""
         for file in self.files:
             file.close()
 
 
 def reopened(path: Path, step: int) -> IO[str]:
-    """A log to append to, whole and up to a step."""
+    """Open a log to append to, after cutting off broken lines and those after a step."""
     lines = path.read_text().splitlines() if path.exists() else []
     kept = [line for line in lines if line.endswith("}") and parse_json(line)["step"] <= step]
-    scratch = path.with_name(f".{path.name}.new")
-    scratch.write_text("".join(line + "\n" for line in kept))
-    scratch.replace(path)
+    with atomic_write(path) as scratch:
+        scratch.write_text("".join(line + "\n" for line in kept))
     return path.open("a")

@@ -1,14 +1,15 @@
-"""Stored pairs of noise and what a teacher's deterministic sampler makes of it: the data of kd and reflow."""
+"""Stored pairs of noise and a teacher's deterministic sample from it: the data of kd and reflow."""
 
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from accelerate import Accelerator
+from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -16,8 +17,9 @@ from torch import Tensor
 from ..core.denoiser import Denoiser
 from ..core.errors import FastdiffError
 from ..core.rng import SampleRng
-from ..data.registry import Dataset, Readable
-from ..data.shards import checksum, forget_damaged, said, store
+from ..core.validation import check_bounds
+from ..data.dataset import Dataset, Readable
+from ..data.shards import Columns, checksum, forget_damaged, read_notes, store
 from ..samplers import SAMPLERS
 from ..samplers.generate import generate
 from ..samplers.plan import SamplingPlan, plan
@@ -29,18 +31,26 @@ STREAM = 0x9A125  # of the pairs' noise: no student is judged on noise that it h
 
 @dataclass(frozen=True)
 class Pairs:
-    """n pairs; number i is a function of (seed, i), and of class i modulo the classes where the teacher takes them."""
+    """Settings of stored pairs.
 
-    n: int = 4096
+    Pair i is a function of (seed, i), and of class i modulo the classes where the teacher takes them.
+
+    Args:
+        n: number of pairs.
+        sampler: a key of SAMPLERS that draws no noise.
+        steps: of the sampler.
+        spacing: of the sampler's times; None for the teacher's own.
+        seed: of the noise.
+    """
+
+    n: Annotated[int, Field(ge=1, le=10**8)] = 4096
     sampler: str = "heun"
-    steps: int = 18
-    spacing: str | None = None  # the teacher's own
-    seed: int = 0
+    steps: Annotated[int, Field(ge=1, le=10**6)] = 18
+    spacing: str | None = None
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
 
     def __post_init__(self) -> None:
-        for what, least, most in (("n", 1, 10**8), ("steps", 1, 10**6), ("seed", 0, 2**63 - 1)):
-            if not least <= getattr(self, what) <= most:
-                raise FastdiffError(f"{what} = {getattr(self, what)}: expected {least} to {most}", key=what)
+        check_bounds(self)
 
     def plan(self, model: Denoiser) -> SamplingPlan:
         """Return how a teacher is sampled; FastdiffError for a sampler that draws noise on the way."""
@@ -65,35 +75,53 @@ def write(
     accelerator: Accelerator,
     advance: Callable[[int], None],
 ) -> None:
-    """Make the pairs, shared among the processes, part by part; parts that are there already are of the same origin."""
-    way, model = pairs.plan(model), model.to(accelerator.device)
+    """Make the pairs part by part, each shared among the processes, and join the parts in one file.
+
+    Args:
+        folder: where they are stored. Parts that are there already must be of the same origin.
+        pairs: the settings.
+        model: the teacher.
+        origin: what identifies the pairs, stored with them.
+        accelerator: of this process.
+        advance: called with the number of pairs made so far.
+    """
+    way = pairs.plan(model)
+    model = model.to(accelerator.device)
+    parts_folder = folder / PARTS
     with accelerator.main_process_first():
-        forget_damaged(folder / PARTS)
+        forget_damaged(parts_folder)
     for start in range(0, pairs.n, PART):
-        place, end = folder / PARTS / f"{start:09d}.safetensors", min(start + PART, pairs.n)
-        if not place.exists():
+        end = min(start + PART, pairs.n)
+        part = parts_folder / f"{start:09d}.safetensors"
+        if not part.exists():
             columns, nfe = make(model, way, pairs.seed ^ STREAM, torch.arange(start, end), accelerator)
             if accelerator.is_main_process:
-                store(place, columns, {"nfe": nfe, "sum": checksum(columns)})
+                store(part, columns, {"nfe": nfe, "sum": checksum(columns)})
         accelerator.wait_for_everyone()
         advance(end)
     if accelerator.is_main_process:
-        parts = sorted((folder / PARTS).glob("[0-9]*.safetensors"))
+        parts = sorted(parts_folder.glob("[0-9]*.safetensors"))
         held = [load_file(part) for part in parts]
         columns = {name: torch.cat([part[name] for part in held]) for name in held[0]}
-        nfe = round(sum(said(part)["nfe"] for part in parts))
+        nfe = round(sum(read_notes(part)["nfe"] for part in parts))
         store(folder / FILE, columns, {"origin": origin, "nfe": nfe})
-        shutil.rmtree(folder / PARTS)
+        shutil.rmtree(parts_folder)
 
 
 def make(
     model: Denoiser, way: SamplingPlan, seed: int, numbers: Tensor, accelerator: Accelerator
-) -> tuple[dict[str, Tensor], float]:
-    """Pairs of these numbers, whole on every process, and the teacher's evaluations that they cost."""
-    world, count = accelerator.num_processes, len(numbers)
-    own = numbers[
-        (torch.arange(ceil(count / world)) * world + accelerator.process_index).clamp(max=count - 1)
-    ]
+) -> tuple[Columns, float]:
+    """Make the pairs of some numbers, each process its share.
+
+    Returns:
+        The columns x0 and eps (n, ...) and, of a teacher with classes, label (n,), whole on every process;
+        and the teacher's evaluations that they cost.
+    """
+    world = accelerator.num_processes
+    count = len(numbers)
+    # Process r makes numbers r, r + world, ...; where they do not divide, some make the last one again.
+    own_places = torch.arange(ceil(count / world)) * world + accelerator.process_index
+    own = numbers[own_places.clamp(max=count - 1)]
     labels = None if model.classes is None else own % model.classes
     cond = None if labels is None else {"label": labels}
     made = list(generate(model, way, own, seed=seed, cond=cond, decoded=False))
@@ -101,47 +129,57 @@ def make(
         "x0": torch.cat([part.x.float() for part in made]),
         "eps": SampleRng(seed, own, accelerator.device).normal(model.shape),
     }
-    columns |= {} if labels is None else {"label": labels.to(accelerator.device)}
-    # Process r has numbers r, r + world, ...: the rows of all are dealt back in their order.
-    columns = {
-        name: accelerator.gather(column).unflatten(0, (world, -1)).transpose(0, 1).flatten(0, 1)[:count]
-        for name, column in columns.items()
-    }
-    return columns, sum(part.nfe * len(part.x) for part in made) / len(own) * count
+    if labels is not None:
+        columns["label"] = labels.to(accelerator.device)
+    nfe = sum(part.nfe * len(part.x) for part in made) / len(own) * count
+    return {name: interleaved(accelerator, column)[:count] for name, column in columns.items()}, nfe
+
+
+def interleaved(accelerator: Accelerator, column: Tensor) -> Tensor:
+    """Gather the rows of all processes, row i of process r at place i * world + r."""
+    by_process = accelerator.gather(column).unflatten(0, (accelerator.num_processes, -1))
+    return by_process.transpose(0, 1).flatten(0, 1)
 
 
 def done(folder: Path) -> int:
-    """How many of the pairs are made already."""
+    """Return how many of the pairs are made already."""
     return PART * len(list((folder / PARTS).glob("[0-9]*.safetensors")))
 
 
 def about(folder: Path) -> dict[str, Any] | None:
-    """What a file of pairs says: origin, and nfe, the teacher's evaluations that it cost. None where there is none."""
+    """Return the notes in a file of pairs: origin, and nfe, the teacher's evaluations; None without a file.
+
+    Raises:
+        FastdiffError: if the file is damaged.
+    """
     if not (folder / FILE).is_file():
         return None
     try:
-        notes = said(folder / FILE)
+        notes = read_notes(folder / FILE)
         if set(notes) >= {"origin", "nfe"} and isinstance(notes["nfe"], int):
             return notes
         raise ValueError("neither origin nor nfe")
     except (SafetensorError, OSError, ValueError, AttributeError):
-        raise FastdiffError(
-            f"{folder / FILE} is damaged: remove the folder and run its stage again"
-        ) from None
+        raise damaged(folder) from None
 
 
 def read(folder: Path, like: Readable) -> Dataset:
-    """Pairs as a data set, with the classes of the data that they stand for."""
+    """Load pairs as a data set, with the number of classes of the data `like`.
+
+    Raises:
+        FastdiffError: if there are none, or the file is damaged.
+    """
     if about(folder) is None:
         raise FastdiffError(f"{folder} holds no {FILE}: name a stage with pairs, and run it first")
     columns = load_file(folder / FILE)
-    shapes = {name: columns[name].shape for name in ("x0", "eps") if name in columns}
-    if (
-        len(shapes) < 2
-        or shapes["x0"] != shapes["eps"]
-        or len(columns.get("label", columns["x0"])) != len(columns["x0"])
-    ):
-        raise FastdiffError(f"{folder / FILE} is damaged: remove the folder and run its stage again")
-    return Dataset(
-        f"pairs of {folder.name}", columns["x0"], columns.get("label"), like.classes, columns["eps"]
-    )
+    if "x0" not in columns or "eps" not in columns or columns["x0"].shape != columns["eps"].shape:
+        raise damaged(folder)
+    labels = columns.get("label")
+    if labels is not None and len(labels) != len(columns["x0"]):
+        raise damaged(folder)
+    return Dataset(f"pairs of {folder.name}", columns["x0"], labels, like.classes, columns["eps"])
+
+
+def damaged(folder: Path) -> FastdiffError:
+    """Return the error of a damaged file of pairs."""
+    return FastdiffError(f"{folder / FILE} is damaged: remove the folder and run its stage again")

@@ -1,4 +1,4 @@
-"""Where a network lies: whole on every process, in shards over all of them (FSDP2), or in main memory until it is asked."""
+"""Where a network is held: whole on every process, in shards over all of them (FSDP2), or in main memory."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,13 +8,18 @@ import torch
 from accelerate import Accelerator
 from diffusers.models.embeddings import GaussianFourierProjection
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from ..core.denoiser import Denoiser
 from ..core.errors import FastdiffError
 
 
 def recompute(net: nn.Module) -> None:
-    """Let a model's activations be computed again on the way back instead of kept (activation checkpointing)."""
+    """Make a model compute its activations again in the backward pass (activation checkpointing).
+
+    Raises:
+        FastdiffError: if its network cannot.
+    """
     module = net.net.module if isinstance(net, Denoiser) else None
     if module is None or not getattr(module, "_supports_gradient_checkpointing", False):
         raise FastdiffError(
@@ -25,48 +30,51 @@ def recompute(net: nn.Module) -> None:
 
 
 def halve(model: Denoiser) -> None:
-    """Keep a frozen model's weights in bfloat16, half of its memory; its answers come in the dtype that they are asked in.
+    """Keep a frozen model's weights in bfloat16, half of its memory; its outputs have its inputs' dtype.
 
-    The frequencies of its time stay as they are. (Flux reads the time itself in the dtype of its weights.)
+    The frequencies of its time embedding stay as they are. (Flux reads the time itself in the dtype of its
+    weights.)
     """
     for layer in model.net.modules():
-        for weight in (
-            layer.parameters(recurse=False) if not isinstance(layer, GaussianFourierProjection) else ()
-        ):
+        if isinstance(layer, GaussianFourierProjection):
+            continue
+        for weight in layer.parameters(recurse=False):
             weight.data = weight.data.to(torch.bfloat16)
 
 
 def offload(model: Denoiser, device: torch.device) -> None:
-    """Keep a frozen model in main memory; each of its layers visits the device when it is asked.
+    """Keep a frozen model in main memory; each of its layers is copied to the device while it is evaluated.
 
-    (accelerate's cpu_offload does the same, and fails beside networks under DDP.)
+    (accelerate's cpu_offload does the same, and fails together with networks under DDP.)
     """
     for layer in model.net.modules():
         own = [*layer.parameters(recurse=False), *layer.buffers(recurse=False)]
-        home = [
-            tensor.data.cpu().pin_memory() if device.type == "cuda" else tensor.data.cpu() for tensor in own
-        ]
-        visit(own, home, layer, device)
+        stored = [tensor.data.cpu() for tensor in own]
+        if device.type == "cuda":
+            stored = [tensor.pin_memory() for tensor in stored]
+        copy_while_evaluated(own, stored, layer, device)
 
 
-def visit(own: list[Tensor], home: list[Tensor], layer: nn.Module, device: torch.device) -> None:
-    """Let a layer's tensors be on a device while it works, and at home otherwise."""
+def copy_while_evaluated(
+    own: list[Tensor], stored: list[Tensor], layer: nn.Module, device: torch.device
+) -> None:
+    """Copy a layer's stored tensors to the device for its forward pass, and release the copies after it."""
 
-    def go(*_: Any) -> None:
-        for tensor, stored in zip(own, home):
-            tensor.data = stored.to(device, non_blocking=True)
+    def fetch(*_: Any) -> None:
+        for tensor, data in zip(own, stored):
+            tensor.data = data.to(device, non_blocking=True)
 
-    def come(*_: Any) -> None:
-        for tensor, stored in zip(own, home):
-            tensor.data = stored
+    def release(*_: Any) -> None:
+        for tensor, data in zip(own, stored):
+            tensor.data = data
 
-    come()
-    layer.register_forward_pre_hook(go)
-    layer.register_forward_hook(come)
+    release()
+    layer.register_forward_pre_hook(fetch)
+    layer.register_forward_hook(release)
 
 
 def shard(model: Denoiser, device: torch.device, offloaded: bool = False) -> None:
-    """Split a model's weights over all processes, in place; what is computed stays the same (torch's fully_shard)."""
+    """Split a model's weights over all processes, in place; what it computes stays the same (fully_shard)."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy, fully_shard
 
@@ -75,18 +83,18 @@ def shard(model: Denoiser, device: torch.device, offloaded: bool = False) -> Non
     for blocks in model.net.module.children():
         for block in blocks if isinstance(blocks, nn.ModuleList) else ():
             fully_shard(block, mesh=mesh, offload_policy=policy)
-    # The root too lets its weights go after a pass: only what is gathered anew follows `requires_grad`, turn
+    # The root too releases its weights after a pass: only what is gathered anew follows `requires_grad`, turn
     # by turn.
     fully_shard(model.net, mesh=mesh, offload_policy=policy, reshard_after_forward=True)
 
 
-def whole(tensor: Tensor) -> Tensor:
-    """A tensor without shards; every process asks at once."""
+def gather_shards(tensor: Tensor) -> Tensor:
+    """Return a tensor whole; of one in shards, every process must call it at once."""
     return tensor.full_tensor() if is_shard(tensor) else tensor
 
 
-def laid(value: Tensor, place: Tensor) -> Tensor:
-    """A whole tensor, alike on every process, in shards where another of its shape is."""
+def distribute(value: Tensor, place: Tensor) -> Tensor:
+    """Return a whole tensor, equal on every process, in shards if `place` is, and has its shape."""
     if not is_shard(place) or value.shape != place.shape:
         return value
     from torch.distributed.tensor import distribute_tensor
@@ -95,13 +103,26 @@ def laid(value: Tensor, place: Tensor) -> Tensor:
 
 
 def is_shard(tensor: Tensor) -> bool:
-    """Whether a tensor is this process's part of one."""
+    """Return whether a tensor is this process's part of one."""
     return hasattr(tensor, "full_tensor")
+
+
+def data_parallel(net: nn.Module, accelerator: Accelerator) -> nn.Module:
+    """Wrap a network in DDP, which averages its gradients over the processes, if there are several.
+
+    Not by `accelerator.prepare`: under mixed precision that replaces the network's own `forward` by one with
+    autocast, which would be on where a method turns it off. The loop turns autocast on around the loss.
+    """
+    if accelerator.num_processes == 1:
+        return net
+    options = accelerator.ddp_handler.to_kwargs() if accelerator.ddp_handler else {}
+    devices = [accelerator.device] if accelerator.device.type == "cuda" else None
+    return DistributedDataParallel(net, device_ids=devices, **options)
 
 
 @contextmanager
 def unsynced(net: nn.Module, accelerator: Accelerator) -> Iterator[None]:
-    """Inside, gradients stay this process's own: those of the last part of a batch are summed with theirs."""
+    """Within the context, gradients are not summed over processes; those of a batch's last part sum all."""
     if isinstance(net, Denoiser) and hasattr(net.net, "set_requires_gradient_sync"):
         net.net.set_requires_gradient_sync(False)
         yield

@@ -1,4 +1,4 @@
-"""What a role learns with: its weights, their optimizer, and settings of its own."""
+"""Roles: the networks that learn, each with its weights, its optimizer and its own settings."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -10,62 +10,78 @@ from torch import Tensor, nn
 from ..core.errors import FastdiffError
 from ..core.validation import suggestion
 from .config import OPTIMIZERS, TrainConfig
-from .placement import laid, whole
+from .method import Nets, Turn
+from .placement import distribute, gather_shards
+from .weights import Tensors
 
 
 class Role:
-    """The weights that are trained of a network, and what updates them. config: the training's, with the role's own."""
+    """The trained weights of one network and the optimizer that updates them.
+
+    Args:
+        weights: the parameters that are trained.
+        config: the training's settings with the role's own in their place.
+    """
 
     def __init__(self, weights: list[nn.Parameter], config: TrainConfig) -> None:
-        self.weights, self.config = weights, config
+        self.weights = weights
+        self.config = config
         self.optimizer = OPTIMIZERS[config.optimizer](
             weights, config.lr, betas=config.betas, weight_decay=config.weight_decay
         )
 
-    def clipped(self) -> Tensor:
-        """The norm that its gradient had before it was clipped."""
-        return whole(nn.utils.clip_grad_norm_(self.weights, self.config.clip or math.inf))
+    def clip_gradients(self) -> Tensor:
+        """Clip the gradients to the largest norm of the settings; return the norm that they had before."""
+        return gather_shards(nn.utils.clip_grad_norm_(self.weights, self.config.clip or math.inf))
 
     def update(self, step: int, scaler: torch.amp.GradScaler | None, wanted: bool) -> None:
-        """Take a step with the gradient at hand, if wanted, and let go of it."""
+        """Step the optimizer if `wanted`, then drop the gradients.
+
+        A scaler decides by itself whether to step, and must be called in either case.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.rate(step)
-        if scaler:  # it looks for itself, and counts on being asked
+        if scaler:
             scaler.step(self.optimizer)
         elif wanted:
             self.optimizer.step()
         self.optimizer.zero_grad()
 
-    def tensors(self) -> dict[str, Tensor]:
-        """The optimizer's state."""
+    def state_dict(self) -> Tensors:
+        """Return the optimizer's state, named `index.name`; in shards where the weights are."""
         state = self.optimizer.state_dict()["state"]
         return {f"{index}.{name}": value for index, own in state.items() for name, value in own.items()}
 
-    def resume(self, tensors: dict[str, Tensor]) -> None:
-        """Go on from such a state, whole."""
-        state: dict[int, dict[str, Tensor]] = {}
+    def load_state_dict(self, tensors: Tensors) -> None:
+        """Load such a state, whole."""
+        state: dict[int, Tensors] = {}
         for key, value in tensors.items():
             index, name = key.split(".", 1)
-            state.setdefault(int(index), {})[name] = laid(value, self.weights[int(index)])
+            state.setdefault(int(index), {})[name] = distribute(value, self.weights[int(index)])
         self.optimizer.load_state_dict(
             {"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]}
         )
 
 
-def roles_of(nets: dict[str, nn.Module], config: TrainConfig) -> dict[str, Role]:
-    """Every network that has weights to be trained, as a role; what the settings say of others is refused."""
+def roles_of(nets: Nets, config: TrainConfig) -> dict[str, Role]:
+    """Return a role for every network that has weights to be trained.
+
+    Raises:
+        FastdiffError: if the settings name a role that there is not.
+    """
     weights = {name: [p for p in net.parameters() if p.requires_grad] for name, net in nets.items()}
     known = [name for name, own in weights.items() if own]
-    if strange := [name for name in config.roles or () if name not in known]:
+    unknown = [name for name in config.roles or () if name not in known]
+    if unknown:
         raise FastdiffError(
-            f"train.roles.{strange[0]}: the method trains no such role{suggestion(strange[0], known)}"
+            f"train.roles.{unknown[0]}: the method trains no such role{suggestion(unknown[0], known)}"
         )
     return {name: Role(weights[name], config.of(name)) for name in known}
 
 
 @contextmanager
-def only(roles: Mapping[str, Role], turn: tuple[str, ...]) -> Iterator[None]:
-    """Gradients pass through the other roles but do not reach their weights."""
+def only(roles: Mapping[str, Role], turn: Turn) -> Iterator[None]:
+    """Within the context, gradients pass through the other roles but do not reach their weights."""
     for name, role in roles.items():
         for p in role.weights:
             p.requires_grad_(name in turn)

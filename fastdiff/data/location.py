@@ -1,0 +1,40 @@
+"""Where data are: a path or hub id, and what is found there."""
+
+import glob
+from pathlib import Path
+from typing import Literal
+
+from ..core.errors import FastdiffError
+from .image_folder import SUFFIXES
+
+Kind = Literal["parquet", "webdataset", "images", "hub"]
+
+
+def kind_of(name: str) -> Kind:
+    """Find out by looking what a path, a pattern or a hub id is.
+
+    Raises:
+        FastdiffError: if there are files of other kinds, or none where a path was meant.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return kind_of_folder(path)
+    matches = [str(path)] if path.is_file() else glob.glob(str(path), recursive=True)
+    if matches and all(match.endswith(".parquet") for match in matches):
+        return "parquet"
+    if matches and all(match.endswith(".tar") for match in matches):
+        return "webdataset"
+    if matches:
+        raise FastdiffError(f"{name}: expected a folder of images, parquet files or tar shards")
+    written_as_path = name.startswith((".", "/", "~")) or name.count("/") > 1
+    if written_as_path or path.suffix.lower() in {*SUFFIXES, ".parquet", ".tar"}:
+        raise FastdiffError(f"{name}: no such file or folder")
+    return "hub"
+
+
+def kind_of_folder(path: Path) -> Kind:
+    """Return the kind of a folder by the suffixes of all files below it."""
+    suffixes = {Path(file).suffix.lower() for file in glob.iglob("**/*", root_dir=path, recursive=True)}
+    if ".parquet" in suffixes:
+        return "parquet"
+    return "webdataset" if ".tar" in suffixes and not suffixes & SUFFIXES else "images"

@@ -1,0 +1,167 @@
+"""The source of a stream: a table of encoded images in shards, read row by row."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ..core.errors import FastdiffError, first_line
+from .dataset import Dataset
+from .images import Colour, Source, decode, decode_one, image_columns
+
+if TYPE_CHECKING:
+    import datasets
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row as it is stored, and where."""
+
+    shard: int
+    number: int
+    fields: dict[str, Any]
+
+
+class StreamSource:
+    """The rows of a table's shards, and the image and label in a row.
+
+    Args:
+        name: of the data, for errors.
+        base: the table.
+        resolution: of the decoded images, which are resized and cropped.
+        colour: of the decoded images.
+        column: of the images; None for the one that looks like it.
+        label_column: of the labels, `outer.inner` in a nested one; None for one that looks like it, if any.
+        classes: number of classes, if the table does not state it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        base: "datasets.IterableDataset",
+        resolution: int,
+        colour: Colour,
+        column: str | None,
+        label_column: str | None,
+        classes: int,
+    ) -> None:
+        import datasets
+
+        self.name = name
+        self.resolution = resolution
+        self.colour = colour
+        features = base.features or {}
+        self._paths: dict[str, tuple[str, ...]] = {key: (key,) for key in features}
+        kinds = dict(features)
+        for outer, kind in features.items():
+            if isinstance(kind, dict):
+                for inner in kind:
+                    self._paths[f"{outer}.{inner}"] = (outer, inner)
+                    kinds[f"{outer}.{inner}"] = kind[inner]
+        self.column, self.label_column = image_columns(name, kinds, column, label_column)
+        self.classes = number_of_classes(name, kinds, self.label_column, classes)
+
+        used = {self.column, "__url__"}
+        if self.label_column is not None:
+            used.add(self._paths[self.label_column][0])
+        try:
+            columns = base.select_columns(sorted(used & set(features)))
+            self._base = columns.cast_column(self.column, datasets.Image(decode=False))
+        except Exception as error:
+            raise FastdiffError(f"data set {name!r}: column {self.column!r} does not hold images") from error
+        self.shards = base.num_shards
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one example: (C, H, W)."""
+        return 3 if self.colour == "rgb" else 1, self.resolution, self.resolution
+
+    def rows(self, shard: int, start: int = 0) -> Iterator[Row]:
+        """Yield the rows of a shard from `start` on, with nothing decoded."""
+        number = start
+        try:
+            for fields in self._base.shard(self.shards, shard).skip(start):
+                yield Row(shard, number, fields)
+                number += 1
+        except Exception as error:  # whatever goes wrong in a file, its format or the network
+            raise FastdiffError(
+                f"{self._where(shard, number)}: cannot be read on ({first_line(error)}); mend it and run the "
+                "same command again: it goes on from its last state"
+            ) from error
+
+    def example(self, row: Row) -> tuple[np.ndarray, int | None]:
+        """Return the image of a row, uint8 (C, H, W), and its label."""
+        where, image = self._image(row)
+        return decode_one(where, image, self.resolution, self.colour), self._label(row)
+
+    def first(self, count: int) -> Dataset:
+        """Load the first examples, in the order of the shards."""
+        labels: list[int | None] = []
+
+        def images(rows: Iterable[Row]) -> Iterator[Source]:
+            for row in rows:
+                labels.append(self._label(row))
+                yield self._image(row)
+
+        rows = islice(chain.from_iterable(map(self.rows, range(self.shards))), count)
+        examples = decode(images(rows), count, self.resolution, self.colour)
+        return Dataset(self.name, examples, torch.tensor(labels) if self.classes else None, self.classes)
+
+    def _where(self, shard: int, number: int) -> str:
+        return f"{self.name}: shard {shard + 1} of {self.shards}, row {number}"
+
+    def _image(self, row: Row) -> Source:
+        """Return where an image is, for errors, and the image as it is stored."""
+        image = row.fields[self.column] or {"path": None, "bytes": None}
+        where = self._where(row.shard, row.number)
+        names = [name for name in (image["path"], row.fields.get("__url__")) if name]
+        if names:
+            where += f" ({' of '.join(names)})"
+        return where, image
+
+    def _label(self, row: Row) -> int | None:
+        if self.label_column is None:
+            return None
+        value: Any = row.fields
+        for key in self._paths[self.label_column]:
+            value = value and value.get(key)
+        if self.classes and (not isinstance(value, int) or not 0 <= value < self.classes):
+            where, _ = self._image(row)
+            found = "no label" if value is None else f"label {value!r}"
+            raise FastdiffError(
+                f"{where}: {found}, expected 0 to {self.classes - 1} in {self.label_column!r} "
+                f"(`classes: {self.classes}`)"
+            )
+        return value
+
+
+def number_of_classes(name: str, kinds: dict[str, Any], label_column: str | None, classes: int) -> int:
+    """Return the number of classes that the data state, or else the option.
+
+    Args:
+        name: of the data, for errors.
+        kinds: the table's features by column.
+        label_column: None if there are no labels.
+        classes: the option; 0 if it is not given.
+
+    Raises:
+        FastdiffError: if neither states it, or the labels are not integers.
+    """
+    if label_column is None:
+        if classes:
+            others = ", ".join(kinds)
+            raise FastdiffError(
+                f"data set {name!r}: {classes} classes, but no labels found; set `label_column`: {others}"
+            )
+        return 0
+    kind = kinds[label_column]
+    if not hasattr(kind, "num_classes") and "int" not in getattr(kind, "dtype", ""):
+        raise FastdiffError(f"data set {name!r}: labels in column {label_column!r} must be integers")
+    if classes < 0 or not (classes or getattr(kind, "num_classes", 0)):
+        raise FastdiffError(
+            f"data set {name!r}: set `classes` to how many kinds of label {label_column!r} has"
+        )
+    return classes or kind.num_classes
