@@ -1,4 +1,4 @@
-"""Schedules as the betas by which schedulers of diffusers know them."""
+"""Names that diffusers has for predictions and schedules, and schedules as tables of its betas."""
 
 from typing import Any
 
@@ -19,13 +19,13 @@ DIFFUSERS_BETAS = {
 
 
 def variance_preserving(schedule: Schedule) -> bool:
-    """Whether alpha^2 + sigma^2 = 1."""
+    """Return whether alpha^2 + sigma^2 = 1."""
     alpha, sigma = schedule.alpha_sigma(torch.tensor(schedule.t_max / 2, dtype=torch.float64))
     return bool((alpha**2 + sigma**2 - 1).abs() < 1e-6)
 
 
 def table_config(schedule: Schedule) -> dict[str, Any]:
-    """The schedule as the scheduler of diffusers takes it: by its name there, or as betas."""
+    """Return the schedule as arguments of a scheduler of diffusers: by its name there, or as betas."""
     if isinstance(schedule, DDPM) and schedule.kind != "sigmoid":  # which its DDIMScheduler does not know
         return {
             "beta_schedule": DIFFUSERS_BETAS[schedule.kind],
@@ -38,7 +38,7 @@ def table_config(schedule: Schedule) -> dict[str, Any]:
 
 
 def table_betas(schedule: Schedule) -> list[float]:
-    """The schedule as the betas of its training timesteps."""
+    """Return the schedule as the betas of its training timesteps."""
     count = schedule.timesteps
     alpha, _ = schedule.alpha_sigma(torch.arange(count + 1, dtype=torch.float64) * schedule.t_max / count)
     return (1 - (alpha[1:] / alpha[:-1]).square()).tolist()

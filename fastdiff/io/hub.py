@@ -1,4 +1,4 @@
-"""Models on the Hugging Face hub: ids, the commits that they mean, and the files at a commit."""
+"""The Hugging Face hub: ids of models, the commits that they mean, and the files at a commit."""
 
 import re
 from pathlib import Path
@@ -8,8 +8,7 @@ from ..networks.pretrained import PICKLED, WARNING
 
 ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w-][\w./-]*)?")
 COMMIT = re.compile(r"[0-9a-f]{40}")
-# Of a repository, and nothing else is fetched: what a pipeline's parts are made of. At its root may lie
-# copies of them all.
+# The files of a pipeline's parts; nothing else of a repository is fetched, which may have copies at its root.
 FILES = [
     "*.json",
     "*/*.safetensors",
@@ -19,42 +18,55 @@ FILES = [
     "*/spiece.model",
 ]
 SKIPPED = ["*.fp16.*", "*.bf16.*", "*.non_ema.*", "*.onnx*", "safety_checker/*", "image_encoder/*"]
-SECONDS = 10  # within which the hub is to answer
+SECONDS = 10  # timeout of a request
 
 
 def is_id(reference: str) -> bool:
-    """Whether it is written like user/model or user/model@revision, and is no path below a folder that there is."""
+    """Return whether a text has the form user/model or user/model@revision, and is no path in a folder."""
     return bool(ID.fullmatch(reference)) and not Path(reference).parent.is_dir()
 
 
 def pinned(reference: str) -> str:
-    """The id at the commit that it means now, user/model@<40 hex digits>."""
+    """Return an id with the commit that it means now, user/model@<40 hex digits>."""
     return f"{reference.partition('@')[0]}@{commit(reference)}"
 
 
 def commit(reference: str, kind: str = "model") -> str:
-    """The 40 hex digits that an id means now; where the hub does not answer, those of the copy in the cache."""
+    """Return the commit that an id means now, or that of the copy in the cache if the hub does not answer.
+
+    Args:
+        reference: the id, user/name or user/name@revision.
+        kind: of the repository, `model` or `dataset`.
+
+    Returns:
+        40 hex digits.
+
+    Raises:
+        FastdiffError: if there is neither an answer nor a copy.
+    """
     from huggingface_hub import HfApi, constants, snapshot_download
 
     name, _, revision = reference.partition("@")
     if COMMIT.fullmatch(revision):
         return revision
-    said = "HF_HUB_OFFLINE is set, and there is no copy in the cache"
+    reason = "HF_HUB_OFFLINE is set, and there is no copy in the cache"
     if not constants.HF_HUB_OFFLINE:
         try:
             return HfApi().repo_info(name, repo_type=kind, revision=revision or None, timeout=SECONDS).sha
         except Exception as error:  # of the network's many kinds, or the hub's own
-            said = said_of(error)
+            reason = reason_of(error)
     try:
         return Path(
             snapshot_download(name, repo_type=kind, revision=revision or None, local_files_only=True)
         ).name
     except (OSError, ValueError):
-        raise FastdiffError(f"{reference}: no such folder, and not to be had from the hub: {said}") from None
+        raise FastdiffError(
+            f"{reference}: no such folder, and not to be had from the hub: {reason}"
+        ) from None
 
 
 def folder(reference: str) -> Path:
-    """A folder, or that of a hub id, fetched."""
+    """Return a model's folder; that of an id on the hub is fetched. FastdiffError if there is neither."""
     path = Path(reference).expanduser()
     if path.is_dir():
         return path
@@ -66,10 +78,21 @@ def folder(reference: str) -> Path:
 
 
 def fetch(reference: str) -> Path:
-    """The folder of a model's JSON and safetensors, in the hub's cache; its name is the commit."""
+    """Fetch a model's JSON and safetensors.
+
+    Args:
+        reference: the id, user/model or user/model@revision.
+
+    Returns:
+        The folder in the hub's cache; its name is the commit.
+
+    Raises:
+        FastdiffError: if the hub does not give the files, or has pickled weights alone.
+    """
     from huggingface_hub import snapshot_download
 
-    name, at = reference.partition("@")[0], commit(reference)
+    name = reference.partition("@")[0]
+    at = commit(reference)
     try:
         folder = Path(
             snapshot_download(
@@ -77,10 +100,10 @@ def fetch(reference: str) -> Path:
             )
         )
     except Exception as error:
-        raise FastdiffError(f"{name}@{at}: not to be had from the hub: {said_of(error)}") from None
-    if not any(folder.rglob("*.safetensors")) and (
-        pickled := [file for file in listed(name, at) if file.endswith(PICKLED)]
-    ):
+        raise FastdiffError(f"{name}@{at}: not to be had from the hub: {reason_of(error)}") from None
+    if any(folder.rglob("*.safetensors")):
+        return folder
+    if pickled := [file for file in file_names(name, at) if file.endswith(PICKLED)]:
         where = f"'{name}', revision='{at}', use_safetensors=False"
         raise FastdiffError(
             f'{name}@{at}: {pickled[0]} {WARNING} python -c "from diffusers import DiffusionPipeline as P; '
@@ -89,8 +112,8 @@ def fetch(reference: str) -> Path:
     return folder
 
 
-def said_of(error: Exception) -> str:
-    """Why the hub gives nothing, and what to do, in one line."""
+def reason_of(error: Exception) -> str:
+    """Return in one line why the hub does not give a model, and what to do."""
     from huggingface_hub import errors
 
     if isinstance(error, errors.GatedRepoError):
@@ -100,11 +123,11 @@ def said_of(error: Exception) -> str:
     return "it has no such revision" if isinstance(error, errors.RevisionNotFoundError) else first_line(error)
 
 
-def listed(name: str, at: str) -> list[str]:
-    """All files of a repository, fetched or not; none where the hub does not answer."""
+def file_names(name: str, at: str) -> list[str]:
+    """Return the names of all files of a repository, fetched or not; none if the hub does not answer."""
     from huggingface_hub import HfApi
 
     try:
         return HfApi().list_repo_files(name, revision=at)
-    except Exception:  # it is asked only to say something better
+    except Exception:  # the list only makes an error clearer
         return []

@@ -1,4 +1,4 @@
-"""Licences of weights and data, as their cards state them: README.md of a folder, or of a repository on the hub."""
+"""Licences of weights and data, as stated by their cards: README.md of a folder or of a hub repository."""
 
 import re
 from collections.abc import Iterable
@@ -10,14 +10,10 @@ from ..core.files import read_json
 CARD = "README.md"
 UNSTATED = "unknown: none stated"
 KNOWN = {"digits": "cc-by-4.0", "toy": "none: drawn at random"}  # of the embedded data, the digits' as UCI's
-COPIED = (
-    "license",
-    "license_name",
-    "license_link",
-    "base_model",
-)  # from the card of weights into that of a student
-LONGEST = 100  # characters of a foreign name
-# What a licence's name tells of it.
+# Front matter that is copied from the card of weights into that of a student.
+COPIED = ("license", "license_name", "license_link", "base_model")
+MAX_CHARACTERS = 100  # of a foreign name
+# Restrictions that a licence's name reveals.
 LIMITS = {
     r"(^|[^a-z])nc([^a-z]|$)|non-?_?commercial": "forbids commercial use",
     r"openrail": "binds every use to its list of restrictions",
@@ -25,7 +21,15 @@ LIMITS = {
 
 
 def card_of(where: str | Path, kind: str = "model") -> dict[str, Any]:
-    """The front matter of a local folder's card, or of one on the hub; {} where there is none, or the hub has no answer."""
+    """Read the front matter of a card.
+
+    Args:
+        where: a local folder, or an id on the hub.
+        kind: of the hub's repository, `model` or `dataset`.
+
+    Returns:
+        The front matter; {} if there is no card, it cannot be read, or the hub does not answer.
+    """
     from huggingface_hub import hf_hub_download, metadata_load
 
     from . import hub
@@ -43,12 +47,12 @@ def card_of(where: str | Path, kind: str = "model") -> dict[str, Any]:
 
 
 def line(foreign: Any) -> str:
-    """A text from elsewhere as one short line."""
-    return " ".join(str(foreign).split())[:LONGEST]
+    """Return a text from elsewhere as one short line."""
+    return " ".join(str(foreign).split())[:MAX_CHARACTERS]
 
 
 def licence(card: dict[str, Any]) -> str:
-    """What a card says, in a line."""
+    """Return the licence that a card states, in a line."""
     stated = card.get("license")
     if stated == "other":
         stated = card.get("license_name") or stated
@@ -57,65 +61,82 @@ def licence(card: dict[str, Any]) -> str:
 
 
 def limit(stated: str) -> str | None:
-    """What a licence forbids or asks, as far as its name tells."""
-    return next((what for pattern, what in LIMITS.items() if re.search(pattern, stated.lower())), None)
+    """Return what a licence forbids or requires, as far as its name reveals it, else None."""
+    for pattern, restriction in LIMITS.items():
+        if re.search(pattern, stated.lower()):
+            return restriction
+    return None
 
 
 def lineage(
     weights: dict[str, tuple[str, str | Path]], data: tuple[str, str | Path, str] | None = None
 ) -> dict[str, Any]:
-    """What fastdiff.json notes of a model's origins: sources, licences, and the front matter that its card takes over.
+    """Return a model's origins, as its fastdiff.json notes them.
 
-    weights: by role, a name and where they are; data: the name, where they are, and their id on the hub or
-    "".
+    Args:
+        weights: by role, the name of the weights that the model was made from, and where they are.
+        data: the data's name, where they are, and their id on the hub or ""; None for none.
+
+    Returns:
+        sources, the names by role; licences, by role; card, the front matter for the model's own card.
     """
-    from . import hub  # it knows of weights, and so of torch, which a report does without
-
     cards = {role: card_of(where) for role, (_, where) in weights.items()}
-    licences = {role: licence(card) for role, card in cards.items()}
-    strictest = sorted(
-        cards.values(), key=lambda card: (limit(licence(card)) is None, licence(card) == UNSTATED)
-    )
-    front = {
-        key: list(map(line, value)) if isinstance(value, list) else line(value)
-        for key, value in (strictest or [{}])[0].items()
-        if key in COPIED and value
-    }
-    if bases := [
-        str(where).partition("@")[0]
-        for _, where in weights.values()
-        if not Path(where).exists() and hub.is_id(str(where))
-    ]:
-        front["base_model"] = sorted(set(bases))
     sources = {role: name for role, (name, _) in weights.items()}
+    licences = {role: licence(card) for role, card in cards.items()}
+    front = {"license": "unknown", **front_matter(list(cards.values()))}
+    if bases := hub_names(where for _, where in weights.values()):
+        front["base_model"] = bases
     if data:
         name, where, repository = data
         sources["data"] = name
         licences["data"] = KNOWN.get(name) or licence(card_of(repository or where, "dataset"))
-        front |= {"datasets": [repository.partition("@")[0]]} if repository else {}
-    return {"sources": sources, "licences": licences, "card": {"license": "unknown"} | front}
+        if repository:
+            front["datasets"] = [repository.partition("@")[0]]
+    return {"sources": sources, "licences": licences, "card": front}
+
+
+def front_matter(cards: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what a student's card copies from the card of the strictest licence."""
+    if not cards:
+        return {}
+    strictest = min(cards, key=lambda card: (limit(licence(card)) is None, licence(card) == UNSTATED))
+    copied = {key: value for key, value in strictest.items() if key in COPIED and value}
+    return {
+        key: [line(entry) for entry in value] if isinstance(value, list) else line(value)
+        for key, value in copied.items()
+    }
+
+
+def hub_names(places: Iterable[str | Path]) -> list[str]:
+    """Return the repositories of those places that are ids on the hub, sorted."""
+    from . import hub  # imports torch, which a report does without
+
+    ids = [str(place) for place in places if not Path(place).exists() and hub.is_id(str(place))]
+    return sorted({name.partition("@")[0] for name in ids})
 
 
 def limits(run_dir: str | Path) -> list[str]:
-    """A line for each licence of the models below a run's folder that forbids or asks something."""
-    found: dict[tuple[str, str], list[str]] = {}
+    """Return a line for each licence of a run's models that forbids or requires something."""
+    models: dict[tuple[str, str], list[str]] = {}
     for path in sorted(Path(run_dir).glob("*/fastdiff.json")):
-        for role, stated in _noted(path):
+        for role, stated in noted_licences(path):
             if limit(stated):
-                found.setdefault((role, stated), []).append(path.parent.name)
+                models.setdefault((role, stated), []).append(path.parent.name)
     return [
-        f"The {role} of {_listed(models)} is under {stated}, which {limit(stated)}."
-        for (role, stated), models in found.items()
+        f"The {role} of {enumeration(names)} is under {stated}, which {limit(stated)}."
+        for (role, stated), names in models.items()
     ]
 
 
-def _noted(path: Path) -> Iterable[tuple[str, str]]:
+def noted_licences(path: Path) -> list[tuple[str, str]]:
+    """Return the roles and licences in a fastdiff.json; none of a damaged file, which `load` reports."""
     try:
         noted = read_json(path).get("licences", {})
         return [(str(role), str(stated)) for role, stated in noted.items()]
-    except (OSError, ValueError, AttributeError):  # what is damaged is said by who opens it
+    except (OSError, ValueError, AttributeError):
         return []
 
 
-def _listed(names: list[str]) -> str:
+def enumeration(names: list[str]) -> str:
+    """Return names as `a, b and c`."""
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

@@ -1,4 +1,4 @@
-"""Models on disk: a plain diffusers folder with a fastdiff.json beside it."""
+"""Models from disk: exports, diffusers pipelines, networks of EDM, and ids on the hub."""
 
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -15,12 +15,12 @@ from ..networks.autoencoder import Autoencoder
 from ..networks.pretrained import INDEX, PICKLED, check_weights, opened, pickled_file
 from ..networks.text_encoder import TextEncoder
 from . import hub
-from .fingerprint import beside, fingerprint
-from .formats import load_foreign
+from .fingerprint import component_hashes, fingerprint
 from .formats.components import fitted
-from .metadata import ABOUT, About, about, read
+from .formats.reader import load_foreign
+from .metadata import ABOUT, ModelMetadata, about, parse_metadata
 
-# Modules of diffusers by the kind of network that stands around them.
+# Modules of diffusers by the kind of network around them.
 MODULES = {
     "unet": "UNet2DModel",
     "text_unet": "UNet2DConditionModel",
@@ -32,9 +32,21 @@ MODULES = {
 
 
 def load(path: str | Path, device: torch.device | str = "cpu") -> Denoiser:
-    """A model from a run's export, a diffusers pipeline, a network of EDM (formats/edm.py) or a hub id, in float32.
+    """Load a model.
 
-    Of a hub id, user/model or user/model@revision, JSON and safetensors are fetched into the hub's cache.
+    Args:
+        path: a run's export, the folder of a diffusers pipeline or of a network of EDM (see formats/edm.py),
+            or an id on the hub, user/model or user/model@revision, of which JSON and safetensors are fetched
+            into the hub's cache.
+        device: where to put the network.
+
+    Returns:
+        The model in float32, in eval mode and frozen (no parameter requires a gradient). `model.sampling` is
+        how it is meant to be sampled.
+
+    Raises:
+        FastdiffError: in one line, if there is no such model, its kind is unknown, its weights are pickled,
+            or it is damaged.
     """
     folder = Path(path).expanduser()
     if folder.is_file():
@@ -46,7 +58,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Denoiser:
     folder = hub.folder(str(path))
     notes = about(folder)
     try:
-        model = load_foreign(folder) if notes is None else load_export(folder, read(notes))
+        model = load_foreign(folder) if notes is None else load_export(folder, parse_metadata(notes))
     except (OSError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise FastdiffError(
@@ -55,55 +67,79 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Denoiser:
     return model.float().eval().requires_grad_(False).to(device)
 
 
-def load_export(folder: Path, notes: About) -> Denoiser:
-    """A model that `export` wrote, its weights checked against their checksum."""
-    kind = KINDS[notes.network]
-    place = folder / kind.folder
-    check_weights(place)
-    weights, *more = [*place.glob("*.safetensors"), *place.glob(INDEX)] or [None]
-    if more:  # the checksum is of one file
-        raise FastdiffError(
-            f"{folder} has {more[0].name} beside {weights.name}: expected one file, copy it again"
-        )
-    if weights is None or sha256(weights) != notes.weights:
-        what = (
-            "is missing its weights"
-            if weights is None
-            else f"has damaged weights ({weights.name}: wrong checksum)"
-        )
-        raise FastdiffError(f"{folder} {what}: copy it again, or remove it and run its stage again")
-    if notes.base and fingerprint(folder / "base") != notes.base:
-        raise FastdiffError(f"{folder / 'base'} is not the model that it stands on: copy it again, whole")
-    found = beside(folder, notes.network) if notes.files else {}
-    if damaged := [name for name, of in notes.files.items() if found.get(name) != of]:
-        raise FastdiffError(
-            f"{folder} is missing {damaged[0]}, or it is damaged (wrong checksum): copy it again"
-        )
-    guidance = notes.guidance.weights if notes.guidance else None
-    module = opened(MLP if kind is MLP else getattr(diffusers, MODULES[notes.network]), place)
+def load_export(folder: Path, metadata: ModelMetadata) -> Denoiser:
+    """Load a model that `export` wrote; FastdiffError if a file of it has another checksum than noted."""
+    kind = KINDS[metadata.network]
+    check_network(folder, metadata)
+    check_parts(folder, metadata)
+    guidance = metadata.guidance.weights if metadata.guidance else None
+    module_class = MLP if kind is MLP else getattr(diffusers, MODULES[metadata.network])
+    module = opened(module_class, folder / kind.folder)
     return fitted(
         Denoiser(
-            kind.of(module, notes.shape, bool(guidance)),
-            notes.schedule,
-            notes.predicts,
-            notes.shape,
-            notes.time_input,
-            notes.sigma_data,
-            notes.scale_input,
-            notes.two_times,
-            notes.how(),
+            kind.of(module, metadata.shape, bool(guidance)),
+            metadata.schedule,
+            metadata.predicts,
+            metadata.shape,
+            metadata.time_input,
+            metadata.sigma_data,
+            metadata.scale_input,
+            metadata.two_times,
+            metadata.recorded_sampling(),
             guidance,
-            Autoencoder.open(folder) if notes.latent else None,
-            notes.text and TextEncoder.open(folder, notes.text.index),
-            load(folder / "base") if notes.base else None,
+            Autoencoder.open(folder) if metadata.latent else None,
+            TextEncoder.open(folder, metadata.text.index) if metadata.text else None,
+            load(folder / "base") if metadata.base else None,
         )
     )
 
 
+def check_network(folder: Path, metadata: ModelMetadata) -> None:
+    """Raise FastdiffError unless an export's network has one file of weights, with the noted checksum."""
+    place = folder / KINDS[metadata.network].folder
+    check_weights(place)
+    files = [*place.glob("*.safetensors"), *place.glob(INDEX)]
+    if not files:
+        raise FastdiffError(
+            f"{folder} is missing its weights: copy it again, or remove it and run its stage again"
+        )
+    if len(files) > 1:  # the checksum is of one file
+        raise FastdiffError(
+            f"{folder} has {files[1].name} beside {files[0].name}: expected one file, copy it again"
+        )
+    if sha256(files[0]) != metadata.weights:
+        raise FastdiffError(
+            f"{folder} has damaged weights ({files[0].name}: wrong checksum): copy it again, or remove it "
+            "and run its stage again"
+        )
+
+
+def check_parts(folder: Path, metadata: ModelMetadata) -> None:
+    """Raise FastdiffError if a base, autoencoder or text encoder has another checksum than noted."""
+    if metadata.base and fingerprint(folder / "base") != metadata.base:
+        raise FastdiffError(f"{folder / 'base'} is not the model that it stands on: copy it again, whole")
+    if not metadata.files:
+        return
+    present = component_hashes(folder, metadata.network)
+    if damaged := [name for name, noted in metadata.files.items() if present.get(name) != noted]:
+        raise FastdiffError(
+            f"{folder} is missing {damaged[0]}, or it is damaged (wrong checksum): copy it again"
+        )
+
+
 def record_times(path: str | Path, times: Iterable[float]) -> None:
-    """Note in a model's fastdiff.json the grid found for a step count; those of other step counts stay."""
+    """Write a time grid into a model's fastdiff.json; grids of other step counts stay.
+
+    Args:
+        path: the model's folder.
+        times: decreasing times of the model's schedule; a last 0 may be left out.
+
+    Raises:
+        FastdiffError: if the folder has no fastdiff.json, or a damaged one.
+    """
     folder = Path(path).expanduser()
     notes = about(folder)
     if notes is None:
         raise FastdiffError(f"{folder} has no {ABOUT} to note the times in: export the model first")
-    write_json(folder / ABOUT, notes | {"sampling": asdict(read(notes).how().with_times(times))})
+    sampling = parse_metadata(notes).recorded_sampling().with_times(times)
+    write_json(folder / ABOUT, {**notes, "sampling": asdict(sampling)})

@@ -1,4 +1,9 @@
-"""Blind human evaluation: pairs of samples, what people answered, and what it says of the models."""
+"""Blind human evaluation of pairs of samples; imports no torch.
+
+questions   pairs of cells, and of their images
+votes       the answers in judge.jsonl, and the results
+server      the page that shows the questions, from page.html.j2
+"""
 
 from .votes import answers, markdown, results, table
 

@@ -1,4 +1,4 @@
-"""The page on which a person judges, served to this machine alone; every answer is appended to judge.jsonl at once."""
+"""The server of the page on which a person judges, for this machine alone; answers are kept at once."""
 
 import io
 import json
@@ -7,18 +7,32 @@ import sys
 import threading
 import time
 import webbrowser
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
+
+from typing_extensions import override
 
 from ...core.errors import FastdiffError
 from ...core.files import parse_json
+from ...core.templates import render
 from ..rows import append_row
-from .votes import ANSWERS, HEADINGS, NOTE, Question, answers, cells, given, pairings, questions, results
+from .questions import Question, pairings, questions
+from .votes import ANSWERS, HEADINGS, NOTE, answers, cells, given, results
 
 CHOICES = ("left", "right", "none", "undo")
 BODY = 256  # bytes of a post at most
+TEMPLATE = Path(__file__).with_name("page.html.j2")
+Response = tuple[int, str, str | bytes]  # status, content type and body
+HEADERS = {
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+}
 KEYS = "left, right: that image; down or space: no preference; backspace: undo the last; Ctrl-C here: end"
 
 
@@ -32,7 +46,20 @@ def serve(
     rater: str = "rater",
     browser: bool = False,
 ) -> None:
-    """Ask `pairs` questions of `judge.pairings(run_dir, a, b)`, until Ctrl-C; browser: open the page in one."""
+    """Serve the page to judge pairs of samples, until Ctrl-C.
+
+    Args:
+        run_dir: the run's folder, with bench.jsonl and samples.
+        a: a cell to judge, MODEL:STEPS; None for each student at its fewest steps.
+        b: the cell to compare it with, or `real`; None for the teacher's best and real data.
+        pairs: number of questions.
+        port: of the server; 0 for a free one.
+        rater: the name under which answers are kept.
+        browser: whether to open the page in a browser.
+
+    Raises:
+        FastdiffError: if there is nothing to compare, or the port is not free.
+    """
     sitting = Sitting(run_dir, questions(run_dir, pairings(run_dir, a, b), rater, pairs), rater)
     with Server(sitting, port) as server, suppress(KeyboardInterrupt):
         print(server.url, KEYS, sep="\n", file=sys.stderr, flush=True)
@@ -42,20 +69,28 @@ def serve(
 
 
 class Sitting:
-    """One rater's way through the questions; an answer is on disk before the next question is asked."""
+    """A rater's way through the questions; an answer is on disk before the next question is shown.
+
+    Args:
+        run_dir: the run's folder, in which answers are kept.
+        questions: all of them, in the rater's order.
+        rater: the name under which answers are kept.
+    """
 
     def __init__(self, run_dir: str | Path, questions: list[Question], rater: str) -> None:
-        self.run_dir, self.questions, self.rater = Path(run_dir), questions, rater
+        self.run_dir = Path(run_dir)
+        self.questions = questions
+        self.rater = rater
         self.lock = threading.Lock()
         times = {record["key"]: record["time"] for record in given(self.run_dir)}
         self.given = sorted((q for q in questions if q.key in times), key=lambda q: times[q.key])
         self._ask(None)
 
     def state(self) -> dict:
-        """What the page may know: nothing of the cells before the last answer."""
+        """Return what the page may show: nothing about the cells before the last answer."""
         with self.lock:
             progress = {"number": len(self.given) + 1, "total": len(self.questions)}
-            if self.asked:
+            if self.current:
                 return {"token": self.token, "undo": bool(self.given), **progress}
         return {
             "headings": HEADINGS,
@@ -65,44 +100,55 @@ class Sitting:
         }
 
     def image(self, token: str, side: str) -> bytes | None:
-        """PNG of the left or right image of the question that is asked under this token."""
+        """Return the left or right image of the current question as PNG; None if the token is of another."""
         with self.lock:
-            if token != self.token or not self.asked:
+            if token != self.token or not self.current:
                 return None
             self.since = time.monotonic()
             file = io.BytesIO()
-            self.asked.tiles[side == "right"].save(file, format="PNG")
+            left, right = self.current.tiles
+            (right if side == "right" else left).save(file, format="PNG")
             return file.getvalue()
 
     def answer(self, token: str, choice: str) -> bool:
-        """Take one of CHOICES for the question under this token; False, and nothing done, where another is asked.
+        """Record a choice for the current question.
 
-        To undo is to record the last answer once more with choice None; once the names are shown it is too
-        late.
+        To undo is to record the last answer once more with choice None, which is possible until the names are
+        shown.
+
+        Args:
+            token: of the question.
+            choice: one of CHOICES.
+
+        Returns:
+            Whether it was recorded: False if the token is of another question.
         """
         with self.lock:
-            if token != self.token or not self.asked:
+            if token != self.token or not self.current:
                 return False
             if choice != "undo":
-                self._record(self.asked, dict(zip(CHOICES, (*self.asked.sides, "none")))[choice])
-                self.given.append(self.asked)
+                left, right = self.current.sides
+                self._record(self.current, {"left": left, "right": right, "none": "none"}[choice])
+                self.given.append(self.current)
                 self._ask(None)
             elif self.given:
                 self._record(self.given[-1], None)
                 self._ask(self.given.pop())
             return True
 
-    def _ask(self, question):
-        """Ask this question, or the first without an answer."""
-        self.asked = question or next((q for q in self.questions if q not in self.given), None)
-        self.token, self.since = secrets.token_urlsafe(16), time.monotonic()
+    def _ask(self, question: Question | None) -> None:
+        """Make this question the current one; None for the first without an answer."""
+        self.current = question or next((q for q in self.questions if q not in self.given), None)
+        self.token = secrets.token_urlsafe(16)
+        self.since = time.monotonic()
 
-    def _record(self, question, choice):
-        what = {name: getattr(question, name) for name in ("key", "a", "b", "noise", "images")}
+    def _record(self, question: Question, choice: str | None) -> None:
+        """Append an answer to judge.jsonl."""
+        pair = {name: getattr(question, name) for name in ("key", "a", "b", "noise", "images")}
         append_row(
             self.run_dir / ANSWERS,
             {
-                **what,
+                **pair,
                 "left": question.sides[0],
                 "choice": choice,
                 "seconds": round(time.monotonic() - self.since, 2),
@@ -113,15 +159,27 @@ class Sitting:
 
 
 def page(state: dict, side: int, nonce: str) -> str:
-    """The page that asks, for images of `side` pixels."""
-    from jinja2 import Environment
+    """Return the page.
 
-    text = Path(__file__).with_name("page.html.j2").read_text(encoding="utf-8")
-    return Environment(autoescape=True).from_string(text).render(state=state, side=side, nonce=nonce)
+    Args:
+        state: that of a Sitting.
+        side: pixels of an image.
+        nonce: of the page's script and style, for the content security policy.
+    """
+    return render(TEMPLATE, state=state, side=side, nonce=nonce)
+
+
+def content_policy(nonce: str) -> str:
+    """Return the content security policy of a page: its own script, style and images alone."""
+    own = f"'nonce-{nonce}'"
+    return (
+        f"default-src 'none'; script-src {own}; style-src {own}; img-src 'self' data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
 
 
 class Server(ThreadingHTTPServer):
-    """The page of one sitting, on the loopback interface; `url` holds a secret without which nothing is answered."""
+    """The server of one sitting, on the loopback interface; `url` holds a secret that every request needs."""
 
     def __init__(self, sitting: Sitting, port: int = 0) -> None:
         try:
@@ -134,92 +192,100 @@ class Server(ThreadingHTTPServer):
         self.hosts = [f"{name}:{self.server_port}" for name in ("127.0.0.1", "localhost")]
         self.url = f"http://{self.hosts[0]}/{self.session}/"
 
-    def handle_error(self, request, client_address) -> None:
-        """A browser that hangs up is no error."""
+    @override
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Report errors, but for a browser that hangs up."""
         if not isinstance(sys.exception(), ConnectionError | TimeoutError):
             super().handle_error(request, client_address)
 
 
-class _Refused(Exception):
-    """Status and reason."""
+class _RefusedError(Exception):
+    """A request that is refused, with its status and the reason."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
 
 
 class _Handler(BaseHTTPRequestHandler):
-    timeout = 10  # seconds after which a silent client is given up
-    server_version, sys_version = "fastdiff", ""
+    """The answers to requests."""
 
-    def do_GET(self):
+    timeout = 10  # seconds after which a silent client is given up
+    server_version = "fastdiff"
+    sys_version = ""
+
+    def do_GET(self) -> None:  # noqa: N802, the name that http.server calls
+        """Answer a request for a page or an image."""
         self._respond(self._get)
 
-    def do_POST(self):
+    def do_POST(self) -> None:  # noqa: N802
+        """Answer a post of a choice."""
         self._respond(self._post)
 
-    def log_message(self, *_):
-        """The terminal belongs to the URL and the results."""
+    @override
+    def log_message(self, *_: Any) -> None:
+        """Print nothing: the terminal is for the address and the results."""
 
-    def _respond(self, handle):
+    def _respond(self, handle: Callable[[list[str], str], Response]) -> None:
+        """Send the answer of a function of the path below the secret and a nonce."""
         nonce = secrets.token_urlsafe(16)
         try:
-            status, kind, body = handle(self._inside(), nonce)
-        except _Refused as refusal:
-            status, kind, body = refusal.args[0], "text/plain", refusal.args[1]
+            status, kind, body = handle(self._path_inside(), nonce)
+        except _RefusedError as refusal:
+            status, kind, body = refusal.status, "text/plain", str(refusal)
         except (OSError, FastdiffError) as error:  # a full disk: the question stays
             print(f"fastdiff: {error}", file=sys.stderr)
             status, kind, body = 500, "text/plain", "not saved, the terminal says why"
-        body = body if isinstance(body, bytes) else body.encode()
+        data = body if isinstance(body, bytes) else body.encode()
         self.send_response(status)
-        own = f"'nonce-{nonce}'"
-        for name, value in {
-            "Content-Type": kind if kind == "image/png" else f"{kind}; charset=utf-8",
-            "Content-Length": str(len(body)),
-            "Content-Security-Policy": f"default-src 'none'; script-src {own}; style-src {own}; img-src 'self' data:; "
-            "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-            "Cross-Origin-Resource-Policy": "same-origin",
-            "Referrer-Policy": "same-origin",
-            "X-Content-Type-Options": "nosniff",
-            "Cache-Control": "no-store",
-        }.items():
+        self.send_header("Content-Type", kind if kind == "image/png" else f"{kind}; charset=utf-8")
+        self.send_header("Content-Length", str(len(data)))
+        self.send_header("Content-Security-Policy", content_policy(nonce))
+        for name, value in HEADERS.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(data)
 
-    def _inside(self):
-        """The path below the secret; another host's name (DNS rebinding), origin or secret is refused."""
+    def _path_inside(self) -> list[str]:
+        """Return the path below the secret; refuse another host's name (DNS rebinding), origin or secret."""
         if self.headers.get_all("Host", []) not in [[host] for host in self.server.hosts]:
-            raise _Refused(403, "another host")
+            raise _RefusedError(403, "another host")
         if not {*self.headers.get_all("Origin", [])} <= {f"http://{host}" for host in self.server.hosts}:
-            raise _Refused(403, "another origin")
+            raise _RefusedError(403, "another origin")
         session, *inside = self.path.removeprefix("/").split("/")
         if not secrets.compare_digest(session.encode(), self.server.session.encode()):
-            raise _Refused(403, "another session: open the address that was printed last")
+            raise _RefusedError(403, "another session: open the address that was printed last")
         return inside
 
-    def _get(self, inside, nonce):
+    def _get(self, inside: list[str], nonce: str) -> Response:
+        """Return the page, or an image of the current question."""
         sitting = self.server.sitting
         match inside:
             case [""]:
                 return 200, "text/html", page(sitting.state(), sitting.questions[0].tiles[0].width, nonce)
-            case [token, "left.png" | "right.png" as name] if data := sitting.image(
-                token, name.removesuffix(".png")
-            ):
-                return 200, "image/png", data
-        raise _Refused(404, "no such page")
+            case [token, "left.png" | "right.png" as name]:
+                data = sitting.image(token, name.removesuffix(".png"))
+                if data:
+                    return 200, "image/png", data
+        raise _RefusedError(404, "no such page")
 
-    def _post(self, inside, _):
+    def _post(self, inside: list[str], _: str) -> Response:
+        """Record a choice, and return the next state."""
         if inside != ["answer"]:
-            raise _Refused(404, "no such page")
+            raise _RefusedError(404, "no such page")
         length = self.headers.get("Content-Length", "")
         # another page's form cannot send this type unasked
         if not length.isdecimal() or self.headers.get_content_type() != "application/json":
-            raise _Refused(400, "expected JSON and its length")
+            raise _RefusedError(400, "expected JSON and its length")
         if len(length) > len(str(BODY)) or int(length) > BODY:
-            raise _Refused(413, f"expected at most {BODY} bytes")
+            raise _RefusedError(413, f"expected at most {BODY} bytes")
         try:
             post = parse_json(self.rfile.read(int(length)))
-            token, choice = post["token"], post["choice"]
+            token = post["token"]
+            choice = post["choice"]
         except (ValueError, TypeError, KeyError):
-            token, choice = None, None
+            token = choice = None
         if not isinstance(token, str) or choice not in CHOICES:
-            raise _Refused(400, f'expected {{"token": ..., "choice": one of {", ".join(CHOICES)}}}')
+            raise _RefusedError(400, f'expected {{"token": ..., "choice": one of {", ".join(CHOICES)}}}')
         taken = self.server.sitting.answer(token, choice)
         return 200 if taken else 409, "application/json", json.dumps(self.server.sitting.state())

@@ -3,32 +3,51 @@
 import base64
 import io
 import re
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, NamedTuple
 
+from markupsafe import Markup
 from PIL import Image
 
+from ...core.templates import render
 from ...data.decode import drawn
 from ..metric_names import better
 from ..summary import finite, reference, usual
 from . import tables
+from .text import steps_in_words
 
 HERE = Path(__file__).parent
-COLUMNS = 16  # tiles a row of a sheet
-ROWS, SMALL, LARGE = 8, 48, 96  # noises of a trajectory; pixels that a tile of it is shown with
-SAMPLES, TRAJECTORIES = (
-    2_400_000,
-    900_000,
-)  # bytes of pictures; base64 adds a third, the page stays below 5 MB
-WEBP = (
-    (1000, 100),
-    (256, 90),
-    (128, 85),
-    (64, 70),
-    (32, 50),
-    (16, 30),
-)  # side of a tile, quality (100 is lossless)
+COLUMNS = 16  # tiles in a row of a sheet
+ROWS = 8  # noises of a trajectory
+SMALL = 48  # pixels that a tile of a trajectory is at least shown with
+LARGE = 96  # and at most
+SAMPLES = 2_400_000  # bytes of sheets; base64 adds a third, and the page stays below 5 MB
+TRAJECTORIES = 900_000  # bytes of trajectories
 NUMBER = re.compile(r"([-+−]?[\d,]*\.?\d+(?:e[-+]?\d+)?)(?: ± .*| to .*|x)?")
 MISSING = ("", "–", "diverged")
+
+Table = tuple[list[dict[str, Any]], list[dict[str, Any]]]  # headings and lines, as the template takes them
+
+
+class Compression(NamedTuple):
+    """A way to make pictures smaller, as WebP: the largest side of a tile in pixels, and the quality.
+
+    A quality of 100 is lossless.
+    """
+
+    side: int
+    quality: int
+
+
+COMPRESSIONS = (
+    Compression(1000, 100),
+    Compression(256, 90),
+    Compression(128, 85),
+    Compression(64, 70),
+    Compression(32, 50),
+    Compression(16, 30),
+)
 
 
 def html(
@@ -42,24 +61,30 @@ def html(
     differences: list[dict],
     provenance: dict[str, str],
 ) -> str:
-    """The page, from the groups of `rows.summary`, with the samples and trajectories that `run_dir` holds.
+    """Return the page.
 
-    `costs` are headings and lines; a difference has a, b, steps, metric, and the difference a - b from low to
-    high.
+    Args:
+        run_dir: the run's folder, whose samples and trajectories are embedded.
+        groups: those of `summary`.
+        metrics: names of metrics, the main one first.
+        verdict: the sentence below the title.
+        notes: lines on how to read the figures.
+        warnings: lines on what speaks against them.
+        costs: headings and lines of the table of training costs.
+        differences: those of `significance.differences`.
+        provenance: the facts that made the figures, by name.
     """
-    from jinja2 import Environment, FileSystemLoader
-    from markupsafe import Markup
-
     run_dir = Path(run_dir)
-    sheets = _pictures(
-        run_dir / "samples", ["real", *(group.get("cell") for group in groups)], SAMPLES, COLUMNS
-    )
-    rooms = Environment(loader=FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    return rooms.get_template("page.html.j2").render(
+    cells = [group.get("cell") for group in groups]
+    sheets = _pictures(run_dir / "samples", ["real", *cells], SAMPLES, COLUMNS)
+    if not sheets.keys() - {"real"}:
+        sheets = {}
+    return render(
+        HERE / "page.html.j2",
         title=run_dir.resolve().name,
         style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
         script=Markup((HERE / "page.js").read_text(encoding="utf-8")),
-        data=_data(groups, metrics, sheets if sheets.keys() - {"real"} else {}),
+        data=_data(groups, metrics, sheets),
         metrics={name: better(name) for name in metrics},
         films=_films(groups, run_dir / "trajectory"),
         steps=_steps(groups, metrics[0]),
@@ -73,25 +98,27 @@ def html(
     )
 
 
-# ---- what the script draws ------------------------------------------------------------------------------------------
+# ---- data of the script -----------------------------------------------------------------------------------
 
 
-def _data(groups, metrics, sheets):
-    """The JSON of the page: metrics, lines, their points, and the sheets as data URIs."""
-    aims = {name: reference(groups, name, usual(groups)) for name in metrics}
+def _data(groups: list[dict], metrics: list[str], sheets: dict[str, str]) -> dict[str, Any]:
+    """Return the JSON of the page: metrics, lines, their points, and the sheets as data URIs."""
+    usual_group = usual(groups)
     lines = {group["line"]: group["teacher"] for group in groups}
+    names = list(lines)
+    aims = {name: reference(groups, name, usual_group) for name in metrics}
     return {
         "metrics": [
             {"name": name, "better": better(name), "aim": _index(groups, aims[name])} for name in metrics
         ],
         "lines": [{"name": name, "teacher": teacher} for name, teacher in lines.items()],
-        "points": [_point(group, metrics, [*lines].index(group["line"])) for group in groups],
+        "points": [_point(group, metrics, names.index(group["line"])) for group in groups],
         "sheets": sheets,
     }
 
 
-def _point(group, metrics, line):
-    """A group as the script sees it: what is not a finite number is null."""
+def _point(group: dict, metrics: list[str], line: int) -> dict[str, Any]:
+    """Return a group as the script takes it; null stands for what is not a finite number."""
     return {
         "line": line,
         "model": group["model"],
@@ -109,95 +136,106 @@ def _point(group, metrics, line):
     }
 
 
-def _index(groups, aim):
+def _index(groups: list[dict], aim: dict | None) -> int | None:
+    """Return the place of a group in the list, None if it is not in it."""
     return next((i for i, group in enumerate(groups) if group is aim), None)
 
 
-def _number(value):
+def _number(value: float | None) -> float | None:
+    """Return a finite number to six digits, else None."""
     return float(f"{value:.6g}") if finite(value) else None
 
 
-# ---- tables ---------------------------------------------------------------------------------------------------------
+# ---- tables -----------------------------------------------------------------------------------------------
 
 
-def _benchmark(groups, metrics):
-    """Figures and costs in one table, bests marked, a rule above each new family."""
+def _benchmark(groups: list[dict], metrics: list[str]) -> Table:
+    """Return figures and costs in one table, bests marked, a rule above each new family."""
     shown = tables.columns(groups, metrics)
-    shown += [column for column in tables.costs(groups) if column.head not in {of.head for of in shown}]
-    heads, lines = _table([column.head for column in shown], tables.lines(groups, shown))
+    heads = {column.head for column in shown}
+    shown += [column for column in tables.costs(groups) if column.head not in heads]
+    headings, lines = _table([column.head for column in shown], tables.lines(groups, shown))
     for line, group, before in zip(lines, groups, [groups[0], *groups]):
-        line["look"] = "teacher " * group["teacher"] + "opens" * (group["family"] != before["family"])
+        teacher = "teacher " if group["teacher"] else ""
+        opens = "opens" if group["family"] != before["family"] else ""
+        line["look"] = teacher + opens
         for cell, column in zip(line["cells"], shown):
             cell["best"] = column.metric in group["bests"]
-    return heads, lines
+    return headings, lines
 
 
-def _steps(groups, metric):
-    """One figure, a column a number of steps, bests marked."""
+def _steps(groups: list[dict], metric: str) -> Table:
+    """Return one figure, a column for each number of steps, bests marked."""
     heads, found = tables.by_steps(groups)
-    heads, lines = _table(
-        heads, [[name, *(g["figures"][metric] if g else "" for g in those)] for name, those in found]
-    )
-    for line, (_, those) in zip(lines, found):
-        line["look"] = "teacher" * all(g["teacher"] for g in those if g)
-        for cell, g in zip(line["cells"][1:], those):
+    texts = [[name, *(g["figures"][metric] if g else "" for g in by_steps)] for name, by_steps in found]
+    headings, lines = _table(heads, texts)
+    for line, (_, by_steps) in zip(lines, found):
+        if all(g["teacher"] for g in by_steps if g):
+            line["look"] = "teacher"
+        for cell, g in zip(line["cells"][1:], by_steps):
             cell["best"] = g is not None and metric in g["bests"]
-    return heads, lines
+    return headings, lines
 
 
-def _table(heads, texts):
-    """Headings and lines of text, with what to sort by: a column of nothing but numbers by these, others by the text."""
+def _table(heads: list[str], texts: list[list[str]]) -> Table:
+    """Return headings and lines of text with values to sort by.
+
+    A column of numbers alone is sorted by these, any other by its text.
+    """
     values = [[_value(text) for text in line] for line in texts]
-    numbers = [not any(isinstance(value, str) for value in column) for column in zip(*values)]
+    numeric = [not any(isinstance(value, str) for value in column) for column in zip(*values)]
     lines = [
-        {
-            "cells": [
-                {"text": text, "value": value if number else text}
-                for text, value, number in zip(*cells, numbers)
-            ]
-        }
-        for cells in zip(texts, values)
+        {"look": "", "cells": [_cell(*entry) for entry in zip(line, own, numeric)]}
+        for line, own in zip(texts, values)
     ]
-    return [{"text": head, "number": number} for head, number in zip(heads, numbers)], lines
+    return [{"text": head, "number": number} for head, number in zip(heads, numeric)], lines
 
 
-def _value(text):
-    """The number that a text opens with, None where it stands for none, else the text."""
+def _cell(text: str, value: float | str | None, number: bool) -> dict[str, Any]:
+    """Return a cell of a table as the template takes it."""
+    return {"text": text, "value": value if number else text, "best": False}
+
+
+def _value(text: str) -> float | str | None:
+    """Return the number at the beginning of a text, None if it stands for a missing one, else the text."""
     if number := NUMBER.fullmatch(text):
         return float(number[1].replace(",", "").replace("−", "-"))
     return None if text in MISSING else text
 
 
-# ---- pictures -------------------------------------------------------------------------------------------------------
+# ---- pictures ---------------------------------------------------------------------------------------------
 
 
-def _films(groups, folder):
-    """Trajectories as (name, width to show it with, whether its pixels are enlarged, data URI)."""
-    encoded, films = _pictures(folder, [group.get("cell") for group in groups], TRAJECTORIES), []
+def _films(groups: list[dict], folder: Path) -> list[tuple[str, int, bool, str]]:
+    """Return trajectories as (name, width to show it with, whether its pixels are enlarged, data URI)."""
+    encoded = _pictures(folder, [group.get("cell") for group in groups], TRAJECTORIES)
+    films = []
     for group in groups:
         if source := encoded.pop(group.get("cell"), None):
-            name = f"{group['line']}, {group['steps']} step{'s' * (group['steps'] != 1)}"
             film = drawn(folder / f"{group['cell']}.png")
             tile = film.height / min(ROWS, group["n"])
             zoom = SMALL // tile if tile < SMALL else min(1, LARGE / tile)
+            name = f"{group['line']}, {steps_in_words(group)}"
             films.append((name, round(zoom * film.width), tile < SMALL, source))
     return films
 
 
-def _pictures(folder, names, room, columns=None):
-    """Name -> data URI of the PNG files that exist, as they are if all fit into `room` bytes, else as WebP.
+def _pictures(
+    folder: Path, names: Iterable[str | None], room: int, columns: int | None = None
+) -> dict[str, str]:
+    """Return the PNG files that exist as data URIs, by name; as WebP if they do not fit into `room` bytes.
 
-    All pictures are made small by one recipe, the first that does: sheets are alike in their rows. None if
-    nothing helps.
+    All are compressed alike, by the first of COMPRESSIONS that makes them fit, so that sheets have equal
+    rows. Nothing is returned if none does.
     """
     paths = {name: folder / f"{name}.png" for name in names if (folder / f"{name}.png").exists()}
-    for recipe in (None, *WEBP):
-        encoded, left = {}, room
+    for compression in (None, *COMPRESSIONS):
+        encoded = {}
+        left = room
         for name, path in paths.items():
-            code = path.read_bytes() if recipe is None else _webp(path, columns, *recipe)
-            encoded[name] = (
-                f"data:image/{'webp' if recipe else 'png'};base64,{base64.b64encode(code).decode()}"
-            )
+            code = path.read_bytes() if compression is None else _webp(path, columns, compression)
+            form = "webp" if compression else "png"
+            encoded[name] = f"data:image/{form};base64,{base64.b64encode(code).decode()}"
             left -= len(code)
             if left < 0:
                 break
@@ -206,8 +244,9 @@ def _pictures(folder, names, room, columns=None):
     return {}
 
 
-def _webp(path, columns, side, quality):
-    """A picture with tiles of at most `side` pixels; 100 is lossless. A sheet is cut to one row, unless it is square."""
+def _webp(path: Path, columns: int | None, compression: Compression) -> bytes:
+    """Return a picture with smaller tiles. A sheet is cut to its first row, unless it is square."""
+    side, quality = compression
     image = drawn(path).convert("RGB")
     if columns and image.width != image.height:
         tile = max(1, image.width // columns)

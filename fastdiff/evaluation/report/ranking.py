@@ -1,4 +1,4 @@
-"""One picture of many models: a line each, the figure of every number of steps on it."""
+"""One picture of many models: a line for each, with its figure at every number of steps."""
 
 import io
 import math
@@ -7,22 +7,25 @@ from matplotlib.figure import Figure
 
 from .plots import STUDENT, TEACHER, plain, scale
 
-SHADES = {1: STUDENT[1], 2: STUDENT[4], 4: STUDENT[2], 8: STUDENT[0]}  # of few steps; others are grey
+SHADES = {1: STUDENT[1], 2: STUDENT[4], 4: STUDENT[2], 8: STUDENT[0]}  # by few steps; others are grey
 
 
 def ranking(groups: list[dict], metric: str, aim: dict | None = None) -> bytes:
-    """A PNG: models under one another, best first by the figure of their fewest steps; numbers of steps in the markers.
+    """Draw models under one another, best first by the figure at their fewest steps.
 
-    Bars are 95 % intervals; the dashed line is the group to aim at. What is not a positive number is left to
-    the table.
+    Markers hold numbers of steps, bars are 95 % intervals. What is not a positive number is left to the
+    table.
+
+    Args:
+        groups: those of `summary`.
+        metric: the figure.
+        aim: the group at which the dashed line is; None for none.
+
+    Returns:
+        A PNG.
     """
     groups = [g for g in groups if g[metric] is not None and 0 < g[metric] < math.inf]
-    lines = {}
-    for g in sorted(groups, key=lambda g: (g["steps"], g[metric])):
-        lines.setdefault(g["line"], []).append(g)
-    order = sorted(
-        lines.values(), key=lambda own: (own[0]["steps"] > max(SHADES), own[0]["steps"], own[0][metric])
-    )
+    order = ranked(groups, metric)
     canvas = Figure(figsize=(6.6, 1.2 + 0.26 * len(order)), dpi=160, layout="constrained")
     axes = canvas.subplots()
     for place, own in enumerate(order):
@@ -31,29 +34,13 @@ def ranking(groups: list[dict], metric: str, aim: dict | None = None) -> bytes:
         for depth, g in enumerate(reversed(own)):  # the fewest steps on top
             colour = TEACHER[0] if g["teacher"] else SHADES.get(g["steps"], TEACHER[1])
             if spread := g[f"{metric}_ci"]:
-                axes.errorbar(
-                    g[metric], place, xerr=spread, color=colour, elinewidth=0.9, alpha=0.5, zorder=2
-                )
-            axes.plot(
-                g[metric],
-                place,
-                "o",
-                markersize=9.5,
-                color=colour,
-                markeredgecolor="white",
-                markeredgewidth=0.7,
-                zorder=3 + depth,
-            )
-            axes.text(
-                g[metric],
-                place,
-                g["steps"],
-                ha="center",
-                va="center_baseline",
-                color="white",
-                zorder=3 + depth,
-                fontsize=6.5 if g["steps"] < 10 else 4.5 if g["steps"] < 100 else 3,
-            )
+                bar = {"elinewidth": 0.9, "alpha": 0.5, "zorder": 2}
+                axes.errorbar(g[metric], place, xerr=spread, color=colour, **bar)
+            edge = {"markeredgecolor": "white", "markeredgewidth": 0.7}
+            axes.plot(g[metric], place, "o", markersize=9.5, color=colour, zorder=3 + depth, **edge)
+            size = 6.5 if g["steps"] < 10 else 4.5 if g["steps"] < 100 else 3
+            centred = {"ha": "center", "va": "center_baseline", "color": "white"}
+            axes.text(g[metric], place, g["steps"], fontsize=size, zorder=3 + depth, **centred)
     if aim and aim[metric] > 0:
         axes.axvline(aim[metric], color="#555555", linestyle=(0, (6, 3)), linewidth=0.9, zorder=1)
         axes.set_title(
@@ -73,3 +60,13 @@ def ranking(groups: list[dict], metric: str, aim: dict | None = None) -> bytes:
     file = io.BytesIO()
     canvas.savefig(file, format="png")
     return file.getvalue()
+
+
+def ranked(groups: list[dict], metric: str) -> list[list[dict]]:
+    """Return the groups of each line by steps, the best line first."""
+    lines: dict[str, list[dict]] = {}
+    for g in sorted(groups, key=lambda g: (g["steps"], g[metric])):
+        lines.setdefault(g["line"], []).append(g)
+    return sorted(
+        lines.values(), key=lambda own: (own[0]["steps"] > max(SHADES), own[0]["steps"], own[0][metric])
+    )

@@ -1,4 +1,4 @@
-"""Whether one is better than another: paired differences of kernel metrics with bootstrap intervals.
+"""Significance tests: paired differences of kernel metrics with bootstrap intervals.
 
 A kernel metric is close to linear in its samples, metric ~ const + mean(generated) + mean(reference), and a
 sweep keeps these terms in influence/<row key>.safetensors: drawing them again with replacement gives the
@@ -25,34 +25,42 @@ CHUNK = 2**21  # terms drawn at a time
 
 
 class Terms(NamedTuple):
-    """One row's figure and its first-order terms, of each noise (n,) and of each example of the reference (m,)."""
+    """A row's figure and its first-order terms: of each noise (n,), and of each reference example (m,)."""
 
     figure: float
     generated: np.ndarray
     reference: np.ndarray
 
 
-def differences(rows: list[dict], run_dir: str | Path, draws: int = 2000) -> list[dict]:
-    """Each student, and the teacher's best solver, against the best of them all at its steps and n.
+Rival = tuple[dict, dict[int, Terms]]  # a group, and its terms by seed
 
-    A dict a pair: `a`, `b` (the better), `steps`, `metric` (the kernel metric), `difference` = a - b over the
-    seeds that both have, `low` and `high`, its 95 % interval: where 0 lies outside, they are told apart. What
-    has no file is left out.
+
+def differences(rows: list[dict], run_dir: str | Path, draws: int = 2000) -> list[dict]:
+    """Compare each student, and the teacher's best solver, with the best of them all at its steps and n.
+
+    Args:
+        rows: those of bench.jsonl.
+        run_dir: the run's folder; rows without a file in influence/ are left out.
+        draws: of the bootstrap.
+
+    Returns:
+        A dict for each pair: `a`, `b` (the better), `steps`, `metric` (the kernel metric), `difference` =
+        a - b over the seeds that both have, `low` and `high`, its 95 % interval; if 0 lies outside, the two
+        differ significantly.
     """
     metric = next((name for name in metrics_of(rows) if family(name) in KERNEL), None)
-    sizes: dict[tuple, list[tuple[dict, dict[int, Terms]]]] = {}
+    sizes: dict[tuple, list[Rival]] = {}
     for group in summary(rows) if metric else ():
         terms = _terms(group, rows, metric, Path(run_dir) / "influence")
         if terms and finite(group[metric]):
-            sizes.setdefault((group["steps"], *(group.get(name) for name in ALIKE)), []).append(
-                (group, terms)
-            )
+            size = (group["steps"], *(group.get(name) for name in ALIKE))
+            sizes.setdefault(size, []).append((group, terms))
     ordered = sorted(sizes.items(), key=lambda pair: pair[0][:2])
     return [line for _, rivals in ordered for line in _against_best(rivals, metric, draws)]
 
 
 def interval(a: list[Terms], b: list[Terms], draws: int = 2000) -> tuple[float, float, float]:
-    """The difference a - b of one or more seeds, and the ends of its 95 % interval."""
+    """Return the difference a - b of one or more seeds, and the ends of its 95 % interval."""
     rng = np.random.default_rng(0)
     middle = fmean(x.figure - y.figure for x, y in zip(a, b))
     noise = np.concatenate([x.generated - y.generated for x, y in zip(a, b)])
@@ -61,20 +69,18 @@ def interval(a: list[Terms], b: list[Terms], draws: int = 2000) -> tuple[float, 
     return middle, float(low), float(high)
 
 
-def _against_best(rivals, metric, draws) -> Iterator[dict]:
-    """The pairs of one step count and n, the closest first."""
+def _against_best(rivals: list[Rival], metric: str, draws: int) -> Iterator[dict]:
+    """Yield the pairs of one step count and n, the closest first."""
     teachers = sorted((rival for rival in rivals if rival[0]["teacher"]), key=lambda rival: rival[0][metric])
     rivals = [rival for rival in rivals if not rival[0]["teacher"]] + teachers[:1]
     (best, theirs), *others = sorted(rivals, key=lambda rival: rival[0][metric])
     for group, ours in others:
-        shapes = {seed: [part.shape for part in terms[1:]] for seed, terms in theirs.items()}
-        seeds = [
-            seed for seed, terms in ours.items() if [part.shape for part in terms[1:]] == shapes.get(seed)
-        ]
+        shapes = {seed: _shapes(terms) for seed, terms in theirs.items()}
+        seeds = [seed for seed, terms in ours.items() if _shapes(terms) == shapes.get(seed)]
         if seeds:
-            middle, low, high = interval(
-                [ours[seed] for seed in seeds], [theirs[seed] for seed in seeds], draws
-            )
+            a = [ours[seed] for seed in seeds]
+            b = [theirs[seed] for seed in seeds]
+            middle, low, high = interval(a, b, draws)
             yield {
                 "a": group["line"],
                 "b": best["line"],
@@ -86,8 +92,13 @@ def _against_best(rivals, metric, draws) -> Iterator[dict]:
             }
 
 
-def _terms(group, rows, metric, folder) -> dict[int, Terms]:
-    """Seed -> terms, of the rows of a group that have a file."""
+def _shapes(terms: Terms) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the shapes of a row's terms."""
+    return terms.generated.shape, terms.reference.shape
+
+
+def _terms(group: dict, rows: list[dict], metric: str, folder: Path) -> dict[int, Terms]:
+    """Return the terms of the rows of a group that have a file, by seed."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
@@ -102,9 +113,10 @@ def _terms(group, rows, metric, folder) -> dict[int, Terms]:
     return found
 
 
-def _drawn(terms, draws, rng):
-    """How far the mean of n terms moves when they are drawn with replacement: (draws,)."""
+def _drawn(terms: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
+    """Return by how much the mean of n terms moves when they are drawn with replacement, (draws,)."""
     n = len(terms)
-    chunks = [min(at + max(1, CHUNK // n), draws) - at for at in range(0, draws, max(1, CHUNK // n))]
+    length = max(1, CHUNK // n)
+    chunks = [min(start + length, draws) - start for start in range(0, draws, length)]
     means = [terms[rng.integers(n, size=(size, n), dtype=np.int32)].mean(axis=1) for size in chunks]
     return np.concatenate(means) - terms.mean()

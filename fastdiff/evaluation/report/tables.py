@@ -1,4 +1,4 @@
-"""The tables of a report: groups of rows as columns of text, the terminal's among them."""
+"""The tables of a report: groups of rows as columns of text; the terminal's table."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -10,14 +10,14 @@ from rich.table import Table
 from ..metric_names import better, family
 from ..summary import figure, finite, metrics_of, ratio, summary
 
-NAMES = ("Model", "Sampler", "Method")  # set flush left
+NAMES = ("Model", "Sampler", "Method")  # headings of columns that are set flush left
 EMPTY = ("", "–")
-FIRST = ("Model", "Sampler", "Steps")  # what the narrowest terminal shows,
-THEN = ("vs DDIM", "ms/image", "NFE")  # with the main metric and, where they fit, these
+FIRST = ("Model", "Sampler", "Steps")  # shown with the main metric by the narrowest terminal
+THEN = ("vs DDIM", "ms/image", "NFE")  # shown next, where they fit
 
 
 class Column(NamedTuple):
-    """A heading, what a group reads under it, and the metric whose best is marked there."""
+    """A column: its heading, the text of a group in it, and the metric whose best is marked in it."""
 
     head: str
     text: Callable[[dict], str]
@@ -25,7 +25,12 @@ class Column(NamedTuple):
 
 
 def columns(groups: list[dict], metrics: list[str]) -> list[Column]:
-    """What tells a group from others, its metrics, and what they are to be read with; none that is empty in all lines."""
+    """Return the columns of the benchmark's table; those that are empty in all lines are left out.
+
+    Args:
+        groups: those of `summary`.
+        metrics: names of metrics, the main one first.
+    """
     found = [
         Column("Model", lambda g: g["model"]),
         Column("Sampler", lambda g: g["solver"]),
@@ -34,7 +39,7 @@ def columns(groups: list[dict], metrics: list[str]) -> list[Column]:
     ]
     kinds = [family(metric) for metric in metrics]
     for metric in metrics:
-        # One of a kind needs no extractor beside its name: the main metric's tells.
+        # The only metric of its kind is named without its extractor, which is the main metric's.
         name = metric if metric == metrics[0] or kinds.count(family(metric)) > 1 else family(metric)
         if metric != "nll":  # a model's, not a cell's: see `training`
             arrow = "↓" if better(metric) == "lower" else "↑"
@@ -50,7 +55,7 @@ def columns(groups: list[dict], metrics: list[str]) -> list[Column]:
 
 
 def costs(groups: list[dict]) -> list[Column]:
-    """What an image costs, and how it was measured."""
+    """Return the columns of the costs of an image, and of how they were measured."""
     names = {"Batch": "batch", "Images/s": "images_per_s", "Peak MB": "peak_mb", "Parameters": "params"}
     measured = [Column(head, lambda g, name=name: count(g.get(name))) for head, name in names.items()]
     flops = Column("GFLOPs/image", lambda g: figure(g["flops_per_image"] and g["flops_per_image"] / 1e9))
@@ -64,24 +69,35 @@ def lines(
     escape: Callable[[str], str] = str,
     mark: Callable[[str], str] = str,
 ) -> list[list[str]]:
-    """The lines under `shown`: `escape` of every text, `mark` of the bests among equal steps and n."""
-    plain = lambda g, column: escape(column.text(g))  # noqa: E731
-    return [[mark(plain(g, c)) if c.metric in g["bests"] else plain(g, c) for c in shown] for g in groups]
+    """Return the texts of groups in columns.
+
+    Args:
+        groups: those of `summary`.
+        shown: the columns.
+        escape: applied to every text.
+        mark: applied to the bests among equal steps and n, after `escape`.
+    """
+    return [[_text(group, column, escape, mark) for column in shown] for group in groups]
+
+
+def _text(group: dict, column: Column, escape: Callable[[str], str], mark: Callable[[str], str]) -> str:
+    """Return the text of a group in a column."""
+    text = escape(column.text(group))
+    return mark(text) if column.metric in group["bests"] else text
 
 
 def by_steps(groups: list[dict]) -> tuple[list[str], list[tuple[str, list[dict | None]]]]:
-    """One figure as papers print it: headings, and the groups of each line under their steps."""
+    """Return one figure as papers print it: headings, and the groups of each line under their steps."""
     steps = sorted({group["steps"] for group in groups})
-    found = {}
+    by_line: dict[str, dict[int, dict]] = {}
     for group in groups:
-        found.setdefault(group["line"], {})[group["steps"]] = group
-    return ["Model", *map(str, steps)], [
-        (name, [those.get(step) for step in steps]) for name, those in found.items()
-    ]
+        by_line.setdefault(group["line"], {})[group["steps"]] = group
+    headings = ["Model", *map(str, steps)]
+    return headings, [(name, [own.get(step) for step in steps]) for name, own in by_line.items()]
 
 
 def training(groups: list[dict]) -> tuple[list[str], list[list[str]]]:
-    """What training each model took, and its likelihood where it was measured: headings and lines."""
+    """Return the costs of training each model, and its likelihood if measured: headings and lines."""
     names = ("params", "train_images", "train_seconds", "teacher_nfe")
     models = {group["model"]: group for group in groups}
     bits = {group["model"]: f"{group['nll']:.3f}" for group in groups if group.get("nll") is not None}
@@ -93,7 +109,7 @@ def training(groups: list[dict]) -> tuple[list[str], list[list[str]]]:
 
 
 def compared(differences: list[dict]) -> tuple[list[str], list[list[str]]]:
-    """Paired differences: headings and lines."""
+    """Return paired differences: headings and lines."""
     metric = differences[0]["metric"] if differences else ""
     texts = [
         [
@@ -110,25 +126,24 @@ def compared(differences: list[dict]) -> tuple[list[str], list[list[str]]]:
 
 
 def table(rows: list[dict], width: int | None = None) -> Table:
-    """The terminal's view, of as many columns as `width` (the terminal's own) has room for; bests in bold green."""
-    groups, metrics = summary(rows), metrics_of(rows)
-    about = {
-        name: ", ".join(dict.fromkeys(str(row[name]) for row in rows if row.get(name) is not None))
-        for name in ("extractor", "n", "seed")
-    }
-    interval = (
-        "± half a 95 % interval; " if any(finite(group[f"{metrics[0]}_ci"]) for group in groups) else ""
-    )
+    """Return the terminal's table, bests in bold green.
+
+    Args:
+        rows: those of bench.jsonl.
+        width: characters in which the columns have to fit; None for the terminal's own.
+    """
+    groups = summary(rows)
+    metrics = metrics_of(rows)
+    spread = any(finite(group[f"{metrics[0]}_ci"]) for group in groups)
+    interval = "± half a 95 % interval; " if spread else ""
+    extractor = _distinct(rows, "extractor") or "unnamed"
     view = Table(
-        caption=f"↓ lower, ↑ higher is better; {interval}extractor {about['extractor'] or 'unnamed'}; n = {about['n']}; "
-        f"seeds {about['seed']}; a guided step counts two in NFE, of a model told its guidance one",
+        caption=f"↓ lower, ↑ higher is better; {interval}extractor {extractor}; n = {_distinct(rows, 'n')}; "
+        f"seeds {_distinct(rows, 'seed')}; a guided step counts two in NFE, of a model told its guidance one",
         header_style="bold",
     )
-    shown = _fitting(
-        [c for c in columns(groups, metrics) if c.head not in ("n", "seeds")],
-        groups,
-        Console().width if width is None else width,
-    )
+    wanted = [column for column in columns(groups, metrics) if column.head not in ("n", "seeds")]
+    shown = _fitting(wanted, groups, Console().width if width is None else width)
     for column in shown:
         view.add_column(column.head, justify="left" if column.head in NAMES else "right", no_wrap=True)
     texts = lines(groups, shown, no_markup, "[bold green]{}[/]".format)  # a sampler's brackets are no markup
@@ -138,31 +153,36 @@ def table(rows: list[dict], width: int | None = None) -> Table:
 
 
 def count(value: float | None) -> str:
-    """A whole number with its thousands."""
+    """Return a whole number with separators of thousands."""
     return "–" if value is None else f"{value:,.0f}"
 
 
 def signed(value: float) -> str:
-    """A difference to three digits."""
+    """Return a difference to three digits with its sign."""
     return f"{value:+.3g}".replace("-", "−")
 
 
-def _filled(found, groups):
+def _distinct(rows: list[dict], name: str) -> str:
+    """Return the distinct values that rows have under a name, joined by commas."""
+    return ", ".join(dict.fromkeys(str(row[name]) for row in rows if row.get(name) is not None))
+
+
+def _filled(found: list[Column], groups: list[dict]) -> list[Column]:
+    """Return the columns that have a text in some line."""
     return [column for column in found if any(column.text(group) not in EMPTY for group in groups)]
 
 
-def _fitting(found, groups, width):
-    """The columns of the table's own order that fit, the most wanted taken first."""
+def _fitting(found: list[Column], groups: list[dict], width: int) -> list[Column]:
+    """Return the columns that fit, the most wanted taken first, in the table's own order."""
     main = next(column.head for column in found if column.metric)
     wanted = [*FIRST, main, *THEN]
-    rank = {
-        head: place for place, head in enumerate([*wanted, *(c.head for c in found if c.head not in wanted)])
-    }
-    room, taken = width - 1, []
+    others = [column.head for column in found if column.head not in wanted]
+    rank = {head: place for place, head in enumerate([*wanted, *others])}
+    room = width - 1
+    taken = []
     for column in sorted(found, key=lambda column: rank[column.head]):
-        room -= 3 + max(
-            len(text) for text in (column.head, *map(column.text, groups))
-        )  # a border and two spaces
+        texts = [column.head, *map(column.text, groups)]
+        room -= 3 + max(map(len, texts))  # a border and two spaces
         if room < 0 and rank[column.head] > len(FIRST):
             break
         taken.append(column.head)

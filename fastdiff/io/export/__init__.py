@@ -1,1 +1,8 @@
-"""What an export writes for other programs: networks, schedulers, pipelines, scripts and cards."""
+"""The export of a model for other programs; imports from the wings below io.
+
+model        the folder: weights, fastdiff.json, and all of the following
+schedulers   the scheduler of diffusers that samples as the model does
+pipeline     the stock pipeline of diffusers that does, and model_index.json
+script       the script that samples it by torch and diffusers alone
+card         README.md
+"""

@@ -1,108 +1,130 @@
-"""The card of an exported model: README.md with front matter for the hub, a script, figures, recipe and licences."""
+"""The card of an exported model, README.md: front matter, script, figures, recipe and licences."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ...core.denoiser import Denoiser
+from ...core.files import atomic_write
+from ...core.templates import render
 from ..licences import CARD, limit
 from .script import script
+
+TEMPLATE = Path(__file__).with_name("card.md.j2")
 
 
 def write(
     folder: Path, model: Denoiser, notes: dict[str, Any], name: str, recipe: str = "", table: str = ""
 ) -> None:
-    """Write the card beside a model. notes: those of its fastdiff.json; recipe: YAML, and table: Markdown, if there are."""
-    scratch = folder / f".{CARD}.new"
-    scratch.write_text(text(model, notes, name, recipe, table), encoding="utf-8")
-    os.replace(scratch, folder / CARD)
+    """Write the card of a model into its folder; arguments as those of `text`."""
+    with atomic_write(folder / CARD, sync=False) as scratch:
+        scratch.write_text(text(model, notes, name, recipe, table), encoding="utf-8")
 
 
 def text(model: Denoiser, notes: dict[str, Any], name: str, recipe: str = "", table: str = "") -> str:
-    """The card."""
-    from jinja2 import Environment, FileSystemLoader
+    """Return the card.
 
-    method, images = notes.get("method"), len(model.shape) == 3
-    front = {
-        "library_name": "diffusers" if images else "fastdiff",
-        "tags": ["diffusion", "distillation", "few-step", "fastdiff", *([method] if method else [])],
-    }
-    front |= {"pipeline_tag": task(model)} if images else {}
-    front |= {"license": "unknown"} | notes.get("card", {})
+    Args:
+        model: the model.
+        notes: those of its fastdiff.json.
+        name: the title.
+        recipe: YAML of the run that made it; "" for none.
+        table: Markdown of its figures; "" for none.
+    """
+    front = yaml.safe_dump(front_matter(model, notes), sort_keys=False)
     python, why = script(model)
-    rooms = Environment(loader=FileSystemLoader(Path(__file__).parent), trim_blocks=True, lstrip_blocks=True)
-    body = rooms.get_template("card.md.j2").render(
+    body = render(
+        TEMPLATE,
         title=name,
-        what=described(model, notes),
+        description=description(model, notes),
         python=python,
         why=why,
-        licences=licences(notes),
+        licences=licence_lines(notes),
         recipe=recipe.strip(),
         table=table.strip(),
     )
-    return f"---\n{yaml.safe_dump(front, sort_keys=False)}---\n\n{body}\n"
+    return f"---\n{front}---\n\n{body}\n"
+
+
+def front_matter(model: Denoiser, notes: dict[str, Any]) -> dict[str, Any]:
+    """Return what the hub reads of a card."""
+    method = notes.get("method")
+    images = len(model.shape) == 3
+    front: dict[str, Any] = {
+        "library_name": "diffusers" if images else "fastdiff",
+        "tags": ["diffusion", "distillation", "few-step", "fastdiff"],
+    }
+    if method:
+        front["tags"].append(method)
+    if images:
+        front["pipeline_tag"] = task(model)
+    front["license"] = "unknown"
+    front.update(notes.get("card", {}))
+    return front
 
 
 def task(model: Denoiser) -> str:
-    """What it does, as the hub calls it."""
+    """Return the task of a model of images, by its name on the hub."""
     if model.text:
         return "text-to-image"
-    return (
-        "image-to-image" if model.condition_channels and not model.base else "unconditional-image-generation"
-    )
+    if model.condition_channels and not model.base:
+        return "image-to-image"
+    return "unconditional-image-generation"
 
 
-def described(model: Denoiser, notes: dict[str, Any]) -> str:
-    """What the model is, what it was made from and at what cost, and how it is sampled."""
-    own, cost, sources = model.sampling, notes.get("cost") or {}, notes.get("sources", {})
-    origins = ", ".join(f"{role} {source}" for role, source in sources.items())
-    spent = ", ".join(
-        f"{cost[key]:,.0f} {what}"
-        for key, what in (
-            ("images", "images"),
-            ("seconds", "seconds"),
-            ("teacher_nfe", "evaluations of the teacher"),
-        )
-        if cost.get(key)
-    )
-    made = f"Trained by the method {notes['method']}" if notes.get("method") else "Made elsewhere"
-    return " ".join(
-        [
-            f"A diffusion model of {' x '.join(map(str, model.image_shape))} {'images' if len(model.shape) > 1 else 'numbers'}, "
-            f"{sum(p.numel() for p in model.parameters()):,} parameters, which predicts {model.predicts} on the schedule "
-            f"{model.schedule}.",
-            f"{made}{f' ({origins})' if origins else ''}{f', which took {spent}' if spent else ''}.",
-            f"It is sampled by {own.sampler} on the grid {own.spacing}, at {', '.join(map(str, own.steps))} "
-            f"step{'s' * (own.steps != (1,))}{' and no other' if own.only else ''}.",
-            *collapse(notes),
-            *adapter(notes),
-        ]
-    )
-
-
-def collapse(notes: dict[str, Any]) -> list[str]:
-    """That its samples are too much alike, where they are."""
-    share = notes.get("collapsed")
-    return [] if share is None else [f"Its training collapsed: its samples cover {share:.0%} of the data."]
-
-
-def adapter(notes: dict[str, Any]) -> list[str]:
-    """What a low-rank adapter beside the merged weights is for, where there is one."""
-    if not notes.get("lora"):
-        return []
-    library, reader = notes["lora"]["read_by"].split()
-    return [
-        f"What it learned, an adapter of rank {notes['lora']['rank']}, is also in `lora/` by itself: `{reader}` of "
-        f"{library} puts it on the teacher."
+def description(model: Denoiser, notes: dict[str, Any]) -> str:
+    """Describe the model, its origin and cost, and how it is sampled."""
+    size = " x ".join(map(str, model.image_shape))
+    unit = "images" if len(model.shape) > 1 else "numbers"
+    params = sum(p.numel() for p in model.parameters())
+    sampling = model.sampling
+    counts = ", ".join(map(str, sampling.steps))
+    plural = "" if sampling.steps == (1,) else "s"
+    only = " and no other" if sampling.only else ""
+    sentences = [
+        f"A diffusion model of {size} {unit}, {params:,} parameters, which predicts {model.predicts} on the "
+        f"schedule {model.schedule}.",
+        origin(notes),
+        f"It is sampled by {sampling.sampler} on the grid {sampling.spacing}, at {counts} "
+        f"step{plural}{only}.",
     ]
+    if notes.get("collapsed") is not None:
+        sentences.append(f"Its training collapsed: its samples cover {notes['collapsed']:.0%} of the data.")
+    if notes.get("lora"):
+        sentences.append(adapter(notes["lora"]))
+    return " ".join(sentences)
 
 
-def licences(notes: dict[str, Any]) -> list[str]:
-    """A line for each source, with what its licence is known to forbid or ask."""
+def origin(notes: dict[str, Any]) -> str:
+    """Describe in a sentence the method and the sources that the model was made by, and the cost."""
+    sources = ", ".join(f"{role} {source}" for role, source in notes.get("sources", {}).items())
+    cost = notes.get("cost") or {}
+    units = {"images": "images", "seconds": "seconds", "teacher_nfe": "evaluations of the teacher"}
+    spent = ", ".join(f"{cost[key]:,.0f} {unit}" for key, unit in units.items() if cost.get(key))
+    sentence = f"Trained by the method {notes['method']}" if notes.get("method") else "Made elsewhere"
+    if sources:
+        sentence += f" ({sources})"
+    if spent:
+        sentence += f", which took {spent}"
+    return f"{sentence}."
+
+
+def adapter(lora: dict[str, Any]) -> str:
+    """Describe the low-rank adapter next to the merged weights."""
+    library, reader = lora["read_by"].split()
+    return (
+        f"What it learned, an adapter of rank {lora['rank']}, is also in `lora/` by itself: `{reader}` of "
+        f"{library} puts it on the teacher."
+    )
+
+
+def licence_lines(notes: dict[str, Any]) -> list[str]:
+    """Return a line for each source, with what its licence is known to forbid or require."""
     sources = notes.get("sources", {})
-    return [
-        f"{role} {sources.get(role, '')}: {stated}{f', which {limit(stated)}' if limit(stated) else ''}"
-        for role, stated in notes.get("licences", {}).items()
-    ] or ["Nothing is known of the origin of its weights."]
+    lines = []
+    for role, stated in notes.get("licences", {}).items():
+        restriction = limit(stated)
+        clause = f", which {restriction}" if restriction else ""
+        lines.append(f"{role} {sources.get(role, '')}: {stated}{clause}")
+    return lines or ["Nothing is known of the origin of its weights."]

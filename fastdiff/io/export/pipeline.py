@@ -1,8 +1,9 @@
-"""Stock pipelines of diffusers: which samples as a model does, how it is called, and what its folder says."""
+"""Stock pipelines of diffusers: the one that samples as a model does, its call, and its folder's files."""
 
 import inspect
 import shutil
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -11,7 +12,8 @@ from ...core.files import write_json
 from ...core.guidance import usual_guidance
 from ...samplers import time_grid
 from ..diffusers_names import INDEX
-from .scheduler import Stock, stock
+from .schedulers.description import DiffusersScheduler
+from .schedulers.match import matching_scheduler
 
 # The pipelines that call a plain UNet2DModel and one of these schedulers as a loop of ours would.
 PIPELINES = {
@@ -21,160 +23,191 @@ PIPELINES = {
     "CMStochasticIterativeScheduler": "ConsistencyModelPipeline",
 }
 TABLES = ("DDIMScheduler", "DDPMScheduler", "LCMScheduler", "TCDScheduler")
-# Those with prompts, which call one of TABLES, and the networks that each calls; flows call a scheduler of
-# levels.
-SD, SDXL, LCM = "StableDiffusionPipeline", "StableDiffusionXLPipeline", "LatentConsistencyModelPipeline"
+EULER = "FlowMatchEulerDiscreteScheduler"
+# Pipelines with prompts and the networks that each calls; those of FLOWS call EULER, others one of TABLES.
+SD = "StableDiffusionPipeline"
+SDXL = "StableDiffusionXLPipeline"
+LCM = "LatentConsistencyModelPipeline"
 FLOWS = {"StableDiffusion3Pipeline": "sd3", "FluxPipeline": "flux"}
 PIXART = {"PixArtAlphaPipeline": "pixart", "PixArtSigmaPipeline": "pixart"}
-PROMPTED = {SD: "text_unet", SDXL: "text_unet", LCM: "text_unet"} | PIXART | FLOWS
-SIDE = 8  # whose multiples these take for pictures, but for flows
-CLASSES = 1000  # of a DiTPipeline, whose null class is the next
+PROMPTED = {SD: "text_unet", SDXL: "text_unet", LCM: "text_unet", **PIXART, **FLOWS}
+SIDE_MULTIPLE = 8  # of the pictures that these make, but for flows
+DIT_CLASSES = 1000  # of a DiTPipeline, whose null class is the next
 
 
-def pipeline_of(model: Denoiser, found: Stock) -> str | None:
-    """The stock pipeline that samples as the scheduler's loop does, but for the size of the noise that it begins with."""
-    net, drawn = model.net, any(option.startswith("eta") and option != "eta=0.0" for option in found.options)
-    beyond = model.two_times or net.guided or net.condition_channels or model.base
-    if beyond or drawn or found.times or found.factor != 1 or found.clock != (1, 0):
+def pipeline_of(model: Denoiser, scheduler: DiffusersScheduler) -> str | None:
+    """Return the stock pipeline that samples as the scheduler's loop does, from noise of any size.
+
+    None if there is no such pipeline.
+    """
+    net = model.net
+    conditioned = model.two_times or net.guided or net.condition_channels or model.base
+    eta = any(option.startswith("eta") and option != "eta=0.0" for option in scheduler.step_options)
+    translated = scheduler.times or scheduler.output_factor != 1 or scheduler.clock != (1, 0)
+    if conditioned or eta or translated:
         return None
-    kind = prompted if model.text else by_class if net.kind == "dit" else unconditional
-    return kind(model, found)
+    if model.text:
+        return prompted_pipeline(model, scheduler)
+    return dit_pipeline(model, scheduler) if net.kind == "dit" else unet_pipeline(model, scheduler)
 
 
-def unconditional(model: Denoiser, found: Stock) -> str | None:
-    """Of a UNet2DModel."""
+def unet_pipeline(model: Denoiser, scheduler: DiffusersScheduler) -> str | None:
+    """Return the pipeline of a UNet2DModel, or None."""
+    name = scheduler.class_name
     if model.net.kind != "unet" or model.net.num_classes:
         return None
     square = model.shape[1] == model.shape[2]
-    if found.scheduler.startswith("CM"):
-        return PIPELINES[found.scheduler] if model.scale_input and square and not model.latent else None
-    if found.inner != "x" or found.grids:
+    if name.startswith("CM"):
+        return PIPELINES[name] if model.scale_input and square and not model.latent else None
+    if scheduler.network_input != "x" or scheduler.grids:
         return None
     if model.latent is None:
-        return PIPELINES.get(found.scheduler)
-    plain = found.scheduler == "DDIMScheduler" and square and not model.net.learned_variance
-    return (
-        "LDMPipeline" if plain and model.latent.folder == "vqvae" and decodes(model, "LDMPipeline") else None
-    )
+        return PIPELINES.get(name)
+    plain = name == "DDIMScheduler" and square and not model.net.learned_variance
+    fits = plain and model.latent.folder == "vqvae" and decodes(model, "LDMPipeline")
+    return "LDMPipeline" if fits else None
 
 
-def by_class(model: Denoiser, found: Stock) -> str | None:
-    """Of a DiT."""
-    plain = found.scheduler == "DDIMScheduler" and found.inner == "x" and not found.grids
-    fits = plain and model.net.num_classes == CLASSES and model.latent and model.latent.folder == "vae"
+def dit_pipeline(model: Denoiser, scheduler: DiffusersScheduler) -> str | None:
+    """Return the pipeline of a DiT, or None."""
+    ddim = scheduler.class_name == "DDIMScheduler"
+    plain = ddim and scheduler.network_input == "x" and not scheduler.grids
+    fits = plain and model.net.num_classes == DIT_CLASSES and model.latent and model.latent.folder == "vae"
     return "DiTPipeline" if fits and decodes(model, "DiTPipeline") else None
 
 
-def prompted(model: Denoiser, found: Stock) -> str | None:
-    """Of latents and prompts."""
-    net, name = model.net, model.text.kind
-    if name == LCM and not (model.guidance and found.scheduler == "LCMScheduler"):
-        name = SD  # the same but for what it calls
-    euler = found.scheduler == "FlowMatchEulerDiscreteScheduler" and not found.noisy
-    walks = euler if name in FLOWS else found.scheduler in TABLES
-    if (
-        not walks
-        or PROMPTED[name] != net.kind
-        or found.inner != "x"
-        or net.learned_variance
-        and name not in PIXART
-    ):
+def prompted_pipeline(model: Denoiser, scheduler: DiffusersScheduler) -> str | None:
+    """Return the pipeline of latents and prompts, or None."""
+    net = model.net
+    name = model.text.kind
+    if name == LCM and not (model.guidance and scheduler.class_name == "LCMScheduler"):
+        name = SD  # the same but for the scheduler that it calls
+    if name in FLOWS:
+        called = scheduler.class_name == EULER and not scheduler.draws_noise
+    else:
+        called = scheduler.class_name in TABLES
+    if not called or PROMPTED[name] != net.kind or scheduler.network_input != "x":
         return None
-    if net.kind == "text_unet" and (
-        net.num_classes or (net.module.config.addition_embed_type is None) == (name == SDXL)
-    ):
+    if net.learned_variance and name not in PIXART:
         return None
-    fits = (
-        model.latent
-        and model.latent.folder == "vae"
-        and (name in FLOWS or not any(side % SIDE for side in model.image_shape[1:]))
-    )
-    return name if fits and decodes(model, name) else None
+    if net.kind == "text_unet":
+        pooled = net.module.config.addition_embed_type is not None
+        if net.num_classes or pooled != (name == SDXL):
+            return None
+    if not model.latent or model.latent.folder != "vae":
+        return None
+    if name not in FLOWS and any(side % SIDE_MULTIPLE for side in model.image_shape[1:]):
+        return None
+    return name if decodes(model, name) else None
 
 
 def decodes(model: Denoiser, name: str) -> bool:
-    """Whether a pipeline makes of latents what the model's own autoencoder does."""
+    """Return whether a pipeline decodes latents as the model's own autoencoder does."""
     latent = model.latent
     if isinstance(latent.scale, Tensor):
         return name == SDXL and len(latent.scale) == 4
     return latent.module.config.get("shift_factor") is not None if name in FLOWS else latent.shift == 0
 
 
-def begins_alike(model: Denoiser, found: Stock) -> bool:
-    """Whether the pipeline's first noise is ours or may be given to it, and its network's output the scheduler's."""
-    alike = found.scheduler.startswith("CM") or abs(highest(model) - 1) < 1e-5
+def starts_alike(model: Denoiser, scheduler: DiffusersScheduler) -> bool:
+    """Return whether a script may call the stock pipeline.
+
+    It may if the pipeline starts from our noise or takes it, and its network's output is the scheduler's.
+    """
+    alike = scheduler.class_name.startswith("CM") or abs(first_sigma(model) - 1) < 1e-5
     if model.text:
-        return alike or model.net.kind != "flux"  # whose own is packed
+        return alike or model.net.kind != "flux"  # whose own noise is packed
     return alike and not (model.net.learned_variance and model.net.kind == "unet")
 
 
-def highest(model: Denoiser) -> float:
-    """sigma where the model's own grids begin."""
+def first_sigma(model: Denoiser) -> float:
+    """Return sigma at the first time of the model's own grid."""
     own = model.sampling
-    first = time_grid(model.schedule, own.steps[0], own.spacing_for(own.steps[0]))[0]
+    steps = own.steps[0]
+    first = time_grid(model.schedule, steps, own.spacing_for(steps))[0]
     return float(model.schedule.alpha_sigma(first)[1])
 
 
-def call(model: Denoiser, found: Stock) -> str:
-    """What the stock pipeline is called with."""
+def pipeline_arguments(model: Denoiser, scheduler: DiffusersScheduler) -> str:
+    """Return the arguments of the stock pipeline's call, in Python's words."""
     steps = model.sampling.steps[0]
-    if found.scheduler.startswith("CM"):
-        listed = f"num_inference_steps=None, timesteps={found.grids[steps]}"
-    elif found.scheduler.startswith("Flow"):  # whose own grid ends before it should
-        listed = f"sigmas={found.grids.get(steps) or [1 - i / steps for i in range(steps)]}"
+    grid = scheduler.grids.get(steps)
+    if scheduler.class_name.startswith("CM"):
+        grid_argument = f"num_inference_steps=None, timesteps={grid}"
+    elif scheduler.class_name.startswith("Flow"):  # whose own grid ends before it should
+        grid_argument = f"sigmas={grid or [1 - i / steps for i in range(steps)]}"
+    elif scheduler.grids:
+        grid_argument = f"timesteps={grid}"
     else:
-        listed = f"timesteps={found.grids[steps]}" if found.grids else f"num_inference_steps={steps}"
-    if not model.text:
-        return f"list(range(16)), guidance_scale=1, {listed}" if model.net.kind == "dit" else f"16, {listed}"
+        grid_argument = f"num_inference_steps={steps}"
+    if model.text:
+        return prompted_arguments(model, grid_argument)
+    if model.net.kind == "dit":
+        return f"list(range(16)), guidance_scale=1, {grid_argument}"
+    return f"16, {grid_argument}"
+
+
+def prompted_arguments(model: Denoiser, grid_argument: str) -> str:
+    """Return the arguments of a pipeline with prompts, in Python's words."""
     _, height, width = model.image_shape
-    sigma, plain = (
-        highest(model),
-        ", use_resolution_binning=False, clean_caption=False" * (model.text.kind in PIXART),
-    )
-    noise = (
-        f", latents={sigma:.9g} * torch.randn({', '.join(map(str, (4, *model.shape)))}, generator=generator)"
-    )
-    return (
-        f'["a cat"] * 4, {listed}, guidance_scale={usual_guidance(model):g}, height={height}, width={width}{plain}'
-        f"{noise if abs(sigma - 1) > 1e-6 else ''}"
-    )
+    arguments = [
+        '["a cat"] * 4',
+        grid_argument,
+        f"guidance_scale={usual_guidance(model):g}",
+        f"height={height}",
+        f"width={width}",
+    ]
+    if model.text.kind in PIXART:
+        arguments += ["use_resolution_binning=False", "clean_caption=False"]
+    sigma = first_sigma(model)
+    if abs(sigma - 1) > 1e-6:
+        sizes = ", ".join(map(str, (4, *model.shape)))
+        arguments.append(f"latents={sigma:.9g} * torch.randn({sizes}, generator=generator)")
+    return ", ".join(arguments)
 
 
 def write_pipeline(folder: Path, model: Denoiser) -> None:
-    """The scheduler of diffusers that samples as the model does; model_index.json where a stock pipeline calls it so."""
+    """Write the scheduler that samples as the model does, and model_index.json if a stock pipeline calls it.
+
+    Where no scheduler of diffusers does, nothing is written, and fastdiff.json alone describes the model.
+    """
     import diffusers
 
-    found = stock(model)
-    if isinstance(found, str):
-        return  # fastdiff.json alone describes it
-    pipeline, config, kind = pipeline_of(model, found), found.config, found.scheduler
-    if (
-        model.net.learned_variance and kind == "DDIMScheduler" and model.net.kind == "unet"
-    ):  # which reads all but that
-        pipeline, config, kind = (
-            pipeline and "DDPMPipeline",
-            config | {"variance_type": "learned_range"},
-            "DDPMScheduler",
-        )
-    getattr(diffusers, kind)(**config).save_pretrained(folder / "scheduler")
+    scheduler = matching_scheduler(model)
+    if isinstance(scheduler, str):
+        return
+    pipeline = pipeline_of(model, scheduler)
+    name = scheduler.class_name
+    config = scheduler.config
+    if model.net.learned_variance and name == "DDIMScheduler" and model.net.kind == "unet":
+        # DDPM's scheduler reads the variance, and DDIM's does not
+        name = "DDPMScheduler"
+        config = {**config, "variance_type": "learned_range"}
+        pipeline = "DDPMPipeline" if pipeline else None
+    getattr(diffusers, name)(**config).save_pretrained(folder / "scheduler")
     if pipeline:
-        parts = [model.net, *([model.latent] if model.latent else [])]
-        index = {part.folder: ["diffusers", type(part.module).__name__] for part in parts}
-        index |= {"scheduler": ["diffusers", kind], **(model.text.index if model.text else {})}
-        known = inspect.signature(getattr(diffusers, pipeline).__init__).parameters
-        absent = {
-            name: [None, None]
-            for name, p in known.items()
-            if p.default is p.empty and name not in (*index, "self")
-        }
-        absent |= {"requires_safety_checker": False} if "requires_safety_checker" in known else {}
-        write_json(
-            folder / INDEX,
-            absent | index | {"_class_name": pipeline, "_diffusers_version": diffusers.__version__},
-        )
+        write_json(folder / INDEX, pipeline_index(model, pipeline, name))
 
 
-def no_pipeline(folder: Path) -> None:
+def pipeline_index(model: Denoiser, pipeline: str, scheduler: str) -> dict[str, Any]:
+    """Return what model_index.json says of a stock pipeline with the model's parts and this scheduler."""
+    import diffusers
+
+    parts = [model.net, model.latent] if model.latent else [model.net]
+    index: dict[str, Any] = {part.folder: ["diffusers", type(part.module).__name__] for part in parts}
+    index["scheduler"] = ["diffusers", scheduler]
+    if model.text:
+        index.update(model.text.index)
+    parameters = inspect.signature(getattr(diffusers, pipeline).__init__).parameters
+    required = [name for name, p in parameters.items() if p.default is p.empty and name != "self"]
+    absent: dict[str, Any] = {name: [None, None] for name in required if name not in index}
+    if "requires_safety_checker" in parameters:
+        absent["requires_safety_checker"] = False
+    own = {"_class_name": pipeline, "_diffusers_version": diffusers.__version__}
+    return {**absent, **index, **own}
+
+
+def remove_pipeline(folder: Path) -> None:
     """Remove what `write_pipeline` writes."""
     (folder / INDEX).unlink(missing_ok=True)
     shutil.rmtree(folder / "scheduler", ignore_errors=True)

@@ -8,10 +8,13 @@ from torch import Tensor
 
 from ...core.denoiser import TEXT, Denoiser
 from ...core.guidance import usual_guidance
+from ...core.templates import render
 from ...networks.text_encoder import TELLS
-from .pipeline import PROMPTED, begins_alike, call, pipeline_of
-from .scheduler import Stock, stock
+from .pipeline import PROMPTED, pipeline_arguments, pipeline_of, starts_alike
+from .schedulers.description import DiffusersScheduler
+from .schedulers.match import matching_scheduler
 
+TEMPLATES = Path(__file__).parent
 # Where the functions come from that networks are called with.
 FUNCTIONS = {
     "get_timestep_embedding": "diffusers.models.embeddings",
@@ -22,171 +25,214 @@ FUNCTIONS = {
 
 
 def script(model: Denoiser) -> tuple[str, str]:
-    """The script, which leaves `images` of the seed 0; or "", and why there is none."""
+    """Return a script that samples the model without fastdiff.
+
+    Args:
+        model: the model, as it is or will be exported.
+
+    Returns:
+        The script, which leaves `images` of the seed 0, and ""; or "", and in a line why diffusers alone
+        does not sample it.
+    """
     stages = cascade(model)
-    walks = [walk(stage) for stage in stages]
-    if why := next((found for found in walks if isinstance(found, str)), ""):
-        return "", why
-    pipeline = pipeline_of(model, walks[-1])
-    if pipeline and begins_alike(model, walks[-1]):
-        return rendered("pipeline.py.j2", pipeline=pipeline, call=call(model, walks[-1])), ""
+    schedulers = [stage_scheduler(stage) for stage in stages]
+    if reasons := [found for found in schedulers if isinstance(found, str)]:
+        return "", reasons[0]
+    last = schedulers[-1]
+    pipeline = pipeline_of(model, last)
+    if pipeline and starts_alike(model, last):
+        call = pipeline_arguments(model, last)
+        return render(TEMPLATES / "pipeline.py.j2", pipeline=pipeline, call=call).strip(), ""
     n = 4 if any(stage.text for stage in stages) else 16
-    last = len(stages) - 1
-    return "\n\n".join(
-        loop(stage, found, n, "/".join(["base"] * (last - i)) or ".", last - i)
-        for i, (stage, found) in enumerate(zip(stages, walks, strict=True))
-    ), ""
+    loops = []
+    for above, stage, scheduler in zip(range(len(stages) - 1, -1, -1), stages, schedulers, strict=True):
+        folder = "/".join(["base"] * above) or "."
+        loops.append(loop(stage, scheduler, n, folder, seed=above))
+    return "\n\n".join(loops), ""
 
 
 def cascade(model: Denoiser) -> list[Denoiser]:
-    """The model last, upon its base and what that stands on."""
+    """Return the models of a cascade, the lowest first and this one last."""
     return [*(cascade(model.base) if model.base else []), model]
 
 
-def walk(model: Denoiser) -> Stock | str:
-    """The scheduler that samples it; or why diffusers alone does not."""
+def stage_scheduler(model: Denoiser) -> DiffusersScheduler | str:
+    """Return the scheduler that samples one model of a cascade, or why diffusers alone does not."""
     if model.net.kind == "mlp":
         return f"The network is fastdiff's own, {type(model.net).__name__}, which diffusers does not know."
     if model.net.kind in PROMPTED.values() and not model.text:
         return "It is told of prompts, and comes without what embeds them."
-    found = stock(model)
-    return (
-        f"By diffusers alone it is not sampled as it is meant to be: {found}."
-        if isinstance(found, str)
-        else found
-    )
+    found = matching_scheduler(model)
+    if isinstance(found, str):
+        return f"By diffusers alone it is not sampled as it is meant to be: {found}."
+    return found
 
 
-def rendered(name: str, **words: Any) -> str:
-    """A template in these words."""
-    from jinja2 import Environment, FileSystemLoader
+def loop(model: Denoiser, scheduler: DiffusersScheduler, n: int, folder: str, seed: int) -> str:
+    """Return the loop around a scheduler that leaves n images.
 
-    rooms = Environment(loader=FileSystemLoader(Path(__file__).parent), trim_blocks=True, lstrip_blocks=True)
-    return rooms.get_template(name).render(**words).strip()
-
-
-def loop(model: Denoiser, found: Stock, n: int, folder: str, seed: int) -> str:
-    """The loop around a scheduler that leaves n images; folder: the model's; seed: of its noise."""
+    Args:
+        model: the model to sample.
+        scheduler: the one that samples as the model does.
+        n: number of images.
+        folder: the model's folder, from the script's own.
+        seed: of the first noise.
+    """
     net = model.net
-    step = steps(model, found)
-    prompts, decoder = embedding(model), decoding(model)
-    output = asked(model, found)
-    classes = {
-        "diffusers": [
-            found.scheduler,
-            type(net.module).__name__,
-            decoder["autoencoder"],
-            prompts["pipeline"],
-        ],
-        "transformers": prompts["encoders"].values(),
-    }
-    for name, place in FUNCTIONS.items():
-        if re.search(rf"\b{name}\b", output) or name == "interpolate" and net.condition_channels:
-            classes.setdefault(place, []).append(name)
-    return rendered(
-        "script.py.j2",
+    prompts = prompt_words(model)
+    decoder = decoder_words(model)
+    output = network_call(model, scheduler)
+    return render(
+        TEMPLATES / "script.py.j2",
         n=n,
         folder=folder,
         seed=seed,
-        stock=found,
+        scheduler=scheduler,
         shape=model.shape,
         steps=model.sampling.steps,
-        imports={
-            place: ", ".join(sorted({*names} - {""}))
-            for place, names in sorted(classes.items())
-            if any(names)
-        },
+        imports=imports(model, scheduler, output, [decoder["autoencoder"]], prompts),
         place=net.folder,
         net=type(net.module).__name__,
+        walk=loop_head(model, scheduler),
+        gap=jump_length(model, scheduler) if model.two_times else "",
         output=output,
         classes=net.num_classes,
         null=net.null_label,
         image=net.condition_channels,
         base=model.base,
-        guidance=model.guidance and f"{usual_guidance(model):g}",
+        guidance=f"{usual_guidance(model):g}" if model.guidance else "",
         prompts=prompts,
-        **step,
+        options="".join(f", {option}" for option in scheduler.step_options),
         **decoder,
-        options="".join(f", {option}" for option in found.options),
-    )
+    ).strip()
 
 
-def steps(model: Denoiser, found: Stock) -> dict[str, str]:
-    """The words for what the loop walks over, and how far a step leads."""
-    a, walked = found.clock[0], {"t": found.walked}
-    landing = {"next": "s", "data": f"{found.end:.12g}", "eta": "int((1 - eta) * s)"}[found.landing]
-    gap = (
-        f"(times[t] - times[{landing}])"
-        if found.times
-        else f"{'' if a == 1 else f'{a:.12g} * '}(t - {landing})"
-    )
-    if model.two_times and found.landing != "data":
-        walked["s"] = f"[*{found.walked}[1:], {found.end:.12g}]"
-    if found.etas:
-        walked["eta"] = "etas[steps]"
-    return {
-        "walk": f"{', '.join(walked)} in "
-        + (found.walked if len(walked) == 1 else f"zip({', '.join(walked.values())})"),
-        "gap": gap if model.two_times else "",
+def imports(
+    model: Denoiser,
+    scheduler: DiffusersScheduler,
+    output: str,
+    classes: list[str],
+    prompts: dict[str, Any],
+) -> dict[str, str]:
+    """Return the names that a script imports, joined by commas, by the module that they come from.
+
+    Args:
+        model: the model to sample.
+        scheduler: the one that samples as the model does.
+        output: the lines that call the network.
+        classes: further classes of diffusers; "" counts as none.
+        prompts: what `prompt_words` returns.
+    """
+    names = {
+        "diffusers": {scheduler.class_name, type(model.net.module).__name__, prompts["pipeline"], *classes},
+        "transformers": set(prompts["encoders"].values()),
     }
+    for function, module in FUNCTIONS.items():
+        resized = function == "interpolate" and model.net.condition_channels
+        if resized or re.search(rf"\b{function}\b", output):
+            names.setdefault(module, set()).add(function)
+    sorted_names = {module: sorted(names[module] - {""}) for module in sorted(names)}
+    return {module: ", ".join(own) for module, own in sorted_names.items() if own}
 
 
-def asked(model: Denoiser, found: Stock) -> str:
-    """The lines that ask the network for its `output`."""
-    net, (a, b) = model.net, found.clock
-    time = "times[t]" if found.times else "t" if a == 1 else f"{a:.12g} * t"
-    if b and not found.times:
-        time = f"({time} {'-' if b < 0 else '+'} {abs(b):.12g})"
-    told = {key: key for key in TELLS[model.text.kind] if key in TEXT} if model.text else {}
+def loop_head(model: Denoiser, scheduler: DiffusersScheduler) -> str:
+    """Return what stands between `for` and the colon: the names of a step, and what they run over."""
+    sequences = {"t": scheduler.timesteps}
+    if model.two_times and scheduler.landing != "data":
+        sequences["s"] = f"[*{scheduler.timesteps}[1:], {scheduler.end:.12g}]"
+    if scheduler.etas:
+        sequences["eta"] = "etas[steps]"
+    values = ", ".join(sequences.values())
+    return f"{', '.join(sequences)} in " + (values if len(sequences) == 1 else f"zip({values})")
+
+
+def jump_length(model: Denoiser, scheduler: DiffusersScheduler) -> str:
+    """Return how far a step jumps, in the network's time and in Python's words."""
+    landing = {"next": "s", "data": f"{scheduler.end:.12g}", "eta": "int((1 - eta) * s)"}[scheduler.landing]
+    if scheduler.times:
+        return f"(times[t] - times[{landing}])"
+    a, _ = scheduler.clock
+    return f"(t - {landing})" if a == 1 else f"{a:.12g} * (t - {landing})"
+
+
+def network_time(scheduler: DiffusersScheduler) -> str:
+    """Return the network's time at the scheduler's time t, in Python's words."""
+    if scheduler.times:
+        return "times[t]"
+    a, b = scheduler.clock
+    time = "t" if a == 1 else f"{a:.12g} * t"
+    if not b:
+        return time
+    return f"({time} {'-' if b < 0 else '+'} {abs(b):.12g})"
+
+
+def network_call(model: Denoiser, scheduler: DiffusersScheduler) -> str:
+    """Return the lines that call the network and leave its `output`."""
+    net = model.net
+    conditions = {key: key for key in TELLS[model.text.kind] if key in TEXT} if model.text else {}
     if net.num_classes:
-        told["label"] = "labels"
+        conditions["label"] = "labels"
     elif model.two_times and not net.jumps:
-        told["label"] = "gap"
-    numbers = ["gap"] * net.jumps + ["100 * guidance * ones"] * net.guided
-    lines = (
-        [
-            f"waves = [get_timestep_embedding(number, 16, downscale_freq_shift=0) for number in ({', '.join(numbers)},)]",
+        conditions["label"] = "gap"
+    numbers = []  # that enter as further channels
+    if net.jumps:
+        numbers.append("gap")
+    if net.guided:
+        numbers.append("100 * guidance * ones")
+    channels = [scheduler.network_input]
+    lines = []
+    if net.condition_channels:
+        channels.append("image")
+    if numbers:
+        channels.append("*planes")
+        lines += [
+            "waves = [get_timestep_embedding(number, 16, downscale_freq_shift=0) for number in "
+            f"({', '.join(numbers)},)]",
             "planes = [wave[:, :, None, None].expand(-1, -1, *x.shape[2:]) for wave in waves]",
         ]
-        if numbers
-        else []
-    )
-    parts = [found.inner, *["image"] * bool(net.condition_channels), *["*planes"] * bool(numbers)]
-    inner = found.inner if len(parts) == 1 else f"torch.cat([{', '.join(parts)}], 1)"
-    lines.append(net.spoken(inner, f"{time} * ones", told))
-    return "\n".join([*lines, f"output = output[:, :{model.shape[0]}]"] if net.learned_variance else lines)
+    x = channels[0] if len(channels) == 1 else f"torch.cat([{', '.join(channels)}], 1)"
+    lines.append(net.spoken(x, f"{network_time(scheduler)} * ones", conditions))
+    if net.learned_variance:
+        lines.append(f"output = output[:, :{model.shape[0]}]")
+    return "\n".join(lines)
 
 
-def embedding(model: Denoiser) -> dict[str, Any]:
-    """The words that embed prompts: the pipeline whose code does, its parts, and what that gives."""
+def prompt_words(model: Denoiser) -> dict[str, Any]:
+    """Return the words that embed prompts: the pipeline whose code does, its parts, and what that returns."""
     text = model.text
     if text is None:
         return {"pipeline": "", "encoders": {}}
-    parts = {name: said[1] for name, said in text.index.items() if isinstance(said, list)}
+    parts = {name: entry[1] for name, entry in text.index.items() if isinstance(entry, list)}
     return {
         "pipeline": text.kind,
         "encoders": parts,
         "left_out": ", ".join(f"{name}={value}" for name, value in text.left_out.items()),
-        "given": ", ".join(key if key in TEXT else "_" for key in TELLS[text.kind]),
-        "asked": "".join(f", {name}={value}" for name, value in text.asked(False).items()),
+        "returned": ", ".join(key if key in TEXT else "_" for key in TELLS[text.kind]),
+        "arguments": "".join(f", {name}={value}" for name, value in text.asked(False).items()),
     }
 
 
-def decoding(model: Denoiser) -> dict[str, str]:
-    """The words that make images of latents."""
-    if model.latent is None:
-        return {"autoencoder": "", "decoded": "x"}
-    own, (scale, shift) = "x", (written(number) for number in (model.latent.scale, model.latent.shift))
-    own += (f" / {scale}" if scale != "1" else "") + (f" + {shift}" if shift != "0" else "")
+def decoder_words(model: Denoiser) -> dict[str, str]:
+    """Return the words that decode latents: the autoencoder's class and name, and the script's result."""
+    latent = model.latent
+    if latent is None:
+        return {"autoencoder": "", "decoder": "", "decoded": "x"}
+    x = "x"
+    scale = in_words(latent.scale)
+    shift = in_words(latent.shift)
+    if scale != "1":
+        x += f" / {scale}"
+    if shift != "0":
+        x += f" + {shift}"
     return {
-        "autoencoder": type(model.latent.module).__name__,
-        "drawer": model.latent.folder,
-        "decoded": f"{model.latent.folder}.decode({own}).sample",
+        "autoencoder": type(latent.module).__name__,
+        "decoder": latent.folder,
+        "decoded": f"{latent.folder}.decode({x}).sample",
     }
 
 
-def written(number: Tensor | float) -> str:
-    """A number, or one a channel, in Python's words."""
+def in_words(number: Tensor | float) -> str:
+    """Return a number, or one for each channel, in Python's words."""
     if isinstance(number, Tensor):
-        return f"torch.tensor([{', '.join(map(written, number.flatten().tolist()))}]).view(-1, 1, 1)"
+        return f"torch.tensor([{', '.join(map(in_words, number.flatten().tolist()))}]).view(-1, 1, 1)"
     return f"{number:.9g}"

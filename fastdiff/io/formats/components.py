@@ -1,4 +1,4 @@
-"""The parts of a diffusers pipeline's folder: where each lies, its network, and the shape of its samples."""
+"""The parts of a diffusers pipeline's folder: their places, networks, and the shape of their samples."""
 
 from pathlib import Path
 from typing import Any
@@ -9,36 +9,62 @@ from diffusers import ModelMixin
 from ...core.denoiser import Denoiser
 from ...core.errors import FastdiffError
 from ...core.validation import sized
+from ...networks.autoencoder import Autoencoder
 from ...networks.pretrained import check_weights, opened
+from ...networks.text_encoder import TextEncoder
 
 
-def part(folder: Path, name: str) -> Path:
-    """The folder of a part: of its name, or the pipeline's own, as in the oldest repositories."""
+def component_dir(folder: Path, name: str) -> Path:
+    """Return the folder of a part: of its name, or the pipeline's own, as in the oldest repositories."""
     return folder / name if (folder / name).is_dir() else folder
 
 
-def network(folder: Path, index: dict[str, Any], name: str, kind: str, once: str = "") -> ModelMixin:
-    """The network of a pipeline, of a class of diffusers; once: the class's former name."""
-    if index.get(name) not in (["diffusers", kind], ["diffusers", once]):
+def network(folder: Path, index: dict[str, Any], name: str, kind: str, former: str = "") -> ModelMixin:
+    """Open the network of a pipeline.
+
+    Args:
+        folder: the pipeline's.
+        index: its model_index.json.
+        name: the part's name there.
+        kind: the class of diffusers that it has to be.
+        former: a former name of that class.
+
+    Raises:
+        FastdiffError: for another class, and for weights that cannot be read.
+    """
+    if index.get(name) not in (["diffusers", kind], ["diffusers", former]):
         raise FastdiffError(f"{name}: {index.get(name)!r:.80} is not supported, only a {kind}")
-    check_weights(part(folder, name))
-    return opened(getattr(diffusers, kind), part(folder, name))
+    place = component_dir(folder, name)
+    check_weights(place)
+    return opened(getattr(diffusers, kind), place)
 
 
 def shape_of(module: ModelMixin) -> tuple[int, ...]:
-    """Of the samples that a network with a sample_size was trained on."""
+    """Return the shape (C, H, W) of the samples that a network with a sample_size was trained on."""
     size = module.config.sample_size
     if not isinstance(size, int | list | tuple):
         raise ValueError(
             f"sample_size: {size!r:.80} in its config.json, expected a number, or height and width"
         )
-    return sized((module.config.in_channels, *((size, size) if isinstance(size, int) else size)))
+    sides = (size, size) if isinstance(size, int) else size
+    return sized((module.config.in_channels, *sides))
+
+
+def latents_and_text(folder: Path, index: dict[str, Any]) -> dict[str, Any]:
+    """Open a pipeline's autoencoder and text encoders, as `latent` and `text` of a Denoiser."""
+    return {"latent": Autoencoder.open(folder), "text": TextEncoder.open(folder, index)}
 
 
 def fitted(model: Denoiser) -> Denoiser:
-    """The model, its latents held to its autoencoder's, and its network told what pictures are behind them."""
+    """Return the model after checking its latents against its autoencoder.
+
+    A network that takes the size of the pictures behind its latents gets it.
+
+    Raises:
+        FastdiffError: if the autoencoder has latents of another shape.
+    """
     if model.latent:
-        pixels = model.image_shape[1] // model.shape[1]  # FastdiffError where they are not
+        pixels = model.image_shape[1] // model.shape[1]
         if hasattr(model.net, "pixels"):
             model.net.pixels = pixels
     return model

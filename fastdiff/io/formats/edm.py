@@ -1,16 +1,16 @@
 """Networks of Karras et al. 2022 (EDM) with ADM's architecture, from plain tensors.
 
-Their .pkl files hold code, which runs as they are opened, so that none is ever opened here. Whoever trusts
-one exports it once, where that code is at home (a checkout of the authors' repository), into a folder for
-`fastdiff.load`:
+Their .pkl files hold code that runs when they are opened, so fastdiff never opens one. Whoever trusts such a
+file exports it once, in a checkout of the authors' repository, into a folder for `fastdiff.load`:
 
-    import json, pickle, sys from safetensors.torch import save_file net = pickle.load(open(sys.argv[1],
-    "rb"))["ema"]                         # edm-imagenet-64x64-cond-adm.pkl save_file({name:
-    value.contiguous() for name, value in net.state_dict().items()}, "model.safetensors")
+    import json, pickle, sys
+    from safetensors.torch import save_file
+    net = pickle.load(open(sys.argv[1], "rb"))["ema"]                       # edm-imagenet-64x64-cond-adm.pkl
+    save_file({name: value.contiguous() for name, value in net.state_dict().items()}, "model.safetensors")
     json.dump(dict(net.init_kwargs, class_name=type(net).__name__), open("edm.json", "w"))
 
-DhariwalUNet is a UNet2DModel by other names, exactly. SongUNet (DDPM++, NCSN++) is none: it attends in one
-block of a resolution on its way up and in all on its way down, divides what its shortcuts add up by sqrt 2,
+DhariwalUNet is exactly a UNet2DModel by other names. SongUNet (DDPM++, NCSN++) is not: it attends in one
+block of a resolution on its way up and in all on its way down, divides the sums at its shortcuts by sqrt 2,
 and NCSN++ filters.
 """
 
@@ -31,10 +31,11 @@ from ...core.validation import Finite, validate
 from ...networks import UNet
 from ...networks.pretrained import check_weights
 
-EDM, WEIGHTS = "edm.json", "model.safetensors"
+EDM = "edm.json"
+WEIGHTS = "model.safetensors"
 Count = Annotated[int, Field(ge=1, le=4096)]
 Factor = Annotated[int, Field(ge=1, le=64)]
-# Within a block: their layers by diffusers', whose attention is a module of its own.
+# Within a block: their layers by those of diffusers, whose attention is a module of its own.
 ATTENTION = {"group_norm": "norm2", "to_out": "proj"}
 LAYERS = {
     "norm1": "norm0",
@@ -47,7 +48,7 @@ LAYERS = {
 
 
 class Settings(BaseModel):
-    """edm.json: what an EDMPrecond of a DhariwalUNet was made with."""
+    """The contents of edm.json: arguments of an EDMPrecond around a DhariwalUNet."""
 
     class_name: Literal["EDMPrecond"]
     model_type: Literal["DhariwalUNet"]
@@ -56,9 +57,8 @@ class Settings(BaseModel):
     label_dim: Annotated[int, Field(ge=0, le=100_000)] = 0
     label_dropout: Finite = 0.0
     sigma_data: Annotated[Finite, Field(gt=0)] = 0.5
-    model_channels: Annotated[int, Field(ge=128, le=4096, multiple_of=64)] = (
-        192  # below, norms have fewer groups
-    )
+    # below 128 its norms have fewer groups
+    model_channels: Annotated[int, Field(ge=128, le=4096, multiple_of=64)] = 192
     channel_mult: Annotated[tuple[Factor, ...], Field(min_length=1, max_length=12)] = (1, 2, 3, 4)
     channel_mult_emb: Count = 4
     num_blocks: Annotated[int, Field(ge=1, le=100)] = 3
@@ -67,53 +67,59 @@ class Settings(BaseModel):
 
 
 def load_edm(folder: Path) -> Denoiser:
-    """The model of a folder of model.safetensors and edm.json; ValueError or FastdiffError where they do not fit."""
+    """Load the model of a folder with model.safetensors and edm.json.
+
+    Raises:
+        FastdiffError: for settings that are not supported.
+        ValueError: for weights that do not fit the settings.
+    """
     check_weights(folder)
-    said = validate(Settings, read_object(folder / EDM), EDM)
+    settings = validate(Settings, read_object(folder / EDM), EDM)
     stored = {
         name.removeprefix("model."): value.float() for name, value in load_file(folder / WEIGHTS).items()
     }
     with torch.device("meta"):  # before any memory is taken
-        wanted = {name: value.shape for name, value in unet_of(said).state_dict().items()}
-    weights = {name: tensor_of(name, stored, said) for name in wanted}
-    if strange := [name for name, value in weights.items() if value.shape != wanted[name]]:
+        shapes = {name: value.shape for name, value in unet_of(settings).state_dict().items()}
+    weights = {name: tensor_of(name, stored, settings) for name in shapes}
+    if strange := [name for name, value in weights.items() if value.shape != shapes[name]]:
         raise ValueError(
-            f"{strange[0]} is {tuple(weights[strange[0]].shape)}, expected {tuple(wanted[strange[0]])}"
+            f"{strange[0]} is {tuple(weights[strange[0]].shape)}, expected {tuple(shapes[strange[0]])}"
         )
-    module = unet_of(said)
+    module = unet_of(settings)
     module.load_state_dict(weights)
-    if said.label_dim and not said.label_dropout:
+    if settings.label_dim and not settings.label_dropout:
         module.register_to_config(null_class=False)
-    shape = (said.img_channels, said.img_resolution, said.img_resolution)
+    shape = (settings.img_channels, settings.img_resolution, settings.img_resolution)
     return Denoiser(
         UNet.of(module, shape, False),
         Karras(),
         "edm",
         shape,
         "edm",
-        said.sigma_data,
+        settings.sigma_data,
         True,
         sampling=Sampling("heun", "karras", (18,)),
     )
 
 
-def unet_of(said: Settings) -> UNet2DModel:
-    """The same architecture, its weights newly drawn."""
+def unet_of(settings: Settings) -> UNet2DModel:
+    """Return a UNet2DModel of the architecture, its weights newly drawn."""
     attends = [
-        said.img_resolution >> level in said.attn_resolutions for level in range(len(said.channel_mult))
+        settings.img_resolution >> level in settings.attn_resolutions
+        for level in range(len(settings.channel_mult))
     ]
-    if said.channel_mult[0] != 1 or said.img_resolution % (1 << (len(attends) - 1)):
+    if settings.channel_mult[0] != 1 or settings.img_resolution % (1 << (len(attends) - 1)):
         raise ValueError(
-            f"channel_mult {said.channel_mult} at {said.img_resolution} pixels: expected a first of 1, and "
-            "halvings that leave whole pixels"
+            f"channel_mult {settings.channel_mult} at {settings.img_resolution} pixels: expected a first "
+            "of 1, and halvings that leave whole pixels"
         )
     return UNet2DModel(
-        said.img_resolution,
-        said.img_channels,
-        said.img_channels,
-        layers_per_block=said.num_blocks,
+        settings.img_resolution,
+        settings.img_channels,
+        settings.img_channels,
+        layers_per_block=settings.num_blocks,
         freq_shift=0,
-        block_out_channels=tuple(said.model_channels * by for by in said.channel_mult),
+        block_out_channels=tuple(settings.model_channels * by for by in settings.channel_mult),
         down_block_types=tuple(
             "AttnDownBlock2D" if attend else "ResnetDownsampleBlock2D" for attend in attends
         ),
@@ -123,70 +129,68 @@ def unet_of(said: Settings) -> UNet2DModel:
         downsample_type="resnet",
         upsample_type="resnet",
         resnet_time_scale_shift="scale_shift",
-        dropout=said.dropout,
+        dropout=settings.dropout,
         attention_head_dim=64,
         norm_num_groups=32,
         attn_norm_num_groups=32,
         norm_eps=1e-5,
-        time_embedding_dim=said.model_channels * said.channel_mult_emb,
-        num_class_embeds=said.label_dim + bool(said.label_dropout) if said.label_dim else None,
+        time_embedding_dim=settings.model_channels * settings.channel_mult_emb,
+        num_class_embeds=settings.label_dim + bool(settings.label_dropout) if settings.label_dim else None,
     )
 
 
-def tensor_of(name: str, stored: dict[str, Tensor], said: Settings) -> Tensor:
-    """A tensor of the UNet2DModel, out of theirs; ValueError where that is missing."""
+def tensor_of(name: str, stored: dict[str, Tensor], settings: Settings) -> Tensor:
+    """Return a tensor of the UNet2DModel, made of theirs; ValueError if that is missing."""
     if name == "class_embedding.weight":
-        rows = taken(stored, "map_label.weight").T
-        return (
-            torch.cat([rows, torch.zeros_like(rows[:1])]) if said.label_dropout else rows
-        )  # no label is all zeros
+        rows = stored_tensor(stored, "map_label.weight").T
+        # no label is all zeros
+        return torch.cat([rows, torch.zeros_like(rows[:1])]) if settings.label_dropout else rows
     *place, layer, kind = name.replace(".to_out.0.", ".to_out.").split(".")
     known = {
         "linear_1": "map_layer0",
         "linear_2": "map_layer1",
-        "conv_in": f"enc.{side_of(said, 0)}_conv",
+        "conv_in": f"enc.{side_of(settings, 0)}_conv",
         "conv_norm_out": "out_norm",
         "conv_out": "out_conv",
     }
     if layer in known:
-        return taken(stored, f"{known[layer]}.{kind}")
-    block = block_of([int(part) if part.isdigit() else part for part in place], said)
+        return stored_tensor(stored, f"{known[layer]}.{kind}")
+    block = block_of([int(part) if part.isdigit() else part for part in place], settings)
     if layer in LAYERS:
-        return taken(stored, f"{block}.{LAYERS[layer]}.{kind}")
+        return stored_tensor(stored, f"{block}.{LAYERS[layer]}.{kind}")
     if layer in ATTENTION:
-        found = taken(stored, f"{block}.{ATTENTION[layer]}.{kind}")
+        tensor = stored_tensor(stored, f"{block}.{ATTENTION[layer]}.{kind}")
     else:  # q, k, v of a channel lie side by side
-        found = taken(stored, f"{block}.qkv.{kind}").unflatten(0, (-1, 3))[
-            :, ("to_q", "to_k", "to_v").index(layer)
-        ]
-    return found.flatten(1) if found.ndim > 2 else found
+        qkv = stored_tensor(stored, f"{block}.qkv.{kind}").unflatten(0, (-1, 3))
+        tensor = qkv[:, ("to_q", "to_k", "to_v").index(layer)]
+    return tensor.flatten(1) if tensor.ndim > 2 else tensor
 
 
-def block_of(place: list[str | int], said: Settings) -> str:
-    """Their name of a block or attention of the UNet2DModel."""
-    last = len(said.channel_mult) - 1
+def block_of(place: list[str | int], settings: Settings) -> str:
+    """Return their name of a block or attention of the UNet2DModel."""
+    last = len(settings.channel_mult) - 1
     match place:
         case ["mid_block", "resnets", number]:
-            return f"dec.{side_of(said, last)}_in{number}"
+            return f"dec.{side_of(settings, last)}_in{number}"
         case ["mid_block", *_]:
-            return f"dec.{side_of(said, last)}_in0"
+            return f"dec.{side_of(settings, last)}_in0"
         case ["down_blocks", level, "downsamplers", _]:
-            return f"enc.{side_of(said, level + 1)}_down"
+            return f"enc.{side_of(settings, level + 1)}_down"
         case ["up_blocks", level, "upsamplers", _]:
-            return f"dec.{side_of(said, last - level - 1)}_up"
+            return f"dec.{side_of(settings, last - level - 1)}_up"
         case ["down_blocks", level, _, number]:
-            return f"enc.{side_of(said, level)}_block{number}"
+            return f"enc.{side_of(settings, level)}_block{number}"
         case [_, level, _, number]:
-            return f"dec.{side_of(said, last - level)}_block{number}"
+            return f"dec.{side_of(settings, last - level)}_block{number}"
 
 
-def side_of(said: Settings, level: int) -> str:
-    """How they write the resolution of a level."""
-    return f"{said.img_resolution >> level}x{said.img_resolution >> level}"
+def side_of(settings: Settings, level: int) -> str:
+    """Return the resolution of a level in their words."""
+    return f"{settings.img_resolution >> level}x{settings.img_resolution >> level}"
 
 
-def taken(stored: dict[str, Tensor], name: str) -> Tensor:
-    """A stored tensor."""
+def stored_tensor(stored: dict[str, Tensor], name: str) -> Tensor:
+    """Return a stored tensor; ValueError if it is missing."""
     if name not in stored:
         raise ValueError(f"{WEIGHTS} lacks {name}")
     return stored[name]

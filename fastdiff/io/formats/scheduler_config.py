@@ -1,6 +1,7 @@
-"""Schedulers of diffusers, as their configurations describe them: schedules, grids and ways of sampling of ours."""
+"""Configurations of diffusers' schedulers: our schedules, predictions and ways of sampling for them."""
 
 import math
+from collections.abc import Callable, Iterable
 from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -8,6 +9,7 @@ from typing import Annotated, Any, Literal
 import diffusers
 from pydantic import BaseModel, Field
 from torch import nn
+from typing_extensions import override
 
 from ...core.denoiser import Denoiser
 from ...core.errors import FastdiffError
@@ -16,20 +18,17 @@ from ...core.sampling import Sampling
 from ...core.schedule import DDPM
 from ...core.validation import Finite, validate
 from ..diffusers_names import DIFFUSERS_BETAS, DIFFUSERS_NAMES
-from ..metadata import MOST
-from .components import fitted, part
+from ..metadata import MAX_STEPS
+from .components import component_dir, fitted
 
-SPACINGS = {
-    "leading": "leading",
-    "trailing": "trailing",
-    "linspace": "uniform",
-}  # theirs by ours, the nearest
-Above = Annotated[Finite, Field(gt=0)]
-Count = Annotated[int, Field(ge=1, le=MOST)]
+# By the name of a spacing in diffusers, ours that is nearest to it.
+SPACINGS = {"leading": "leading", "trailing": "trailing", "linspace": "uniform"}
+Positive = Annotated[Finite, Field(gt=0)]
+Count = Annotated[int, Field(ge=1, le=MAX_STEPS)]
 
 
 class Table(BaseModel):
-    """What a network was trained on with a table of betas, whatever the scheduler's way of sampling."""
+    """A scheduler on a table of betas: what its network was trained on, whatever its way of sampling."""
 
     num_train_timesteps: Count = 1000
     beta_start: Finite = 1e-4
@@ -39,12 +38,13 @@ class Table(BaseModel):
     rescale_betas_zero_snr: bool = False
     prediction_type: Literal[tuple(DIFFUSERS_NAMES.values())] = "epsilon"
     timestep_spacing: Literal[tuple(SPACINGS)] = "leading"
-    steps_offset: Annotated[int, Field(ge=0, le=MOST)] = 0
+    steps_offset: Annotated[int, Field(ge=0, le=MAX_STEPS)] = 0
     use_flow_sigmas: Literal[False] = False
     timestep_type: Literal["discrete"] = "discrete"
 
     @property
     def schedule(self) -> DDPM:
+        """The schedule of the table."""
         kind = {theirs: ours for ours, theirs in DIFFUSERS_BETAS.items()}[self.beta_schedule]
         return DDPM(
             float(self.num_train_timesteps),
@@ -57,37 +57,42 @@ class Table(BaseModel):
 
     @property
     def predicts(self) -> str:
+        """The network's prediction, a key of ROWS."""
         return {theirs: ours for ours, theirs in DIFFUSERS_NAMES.items()}[self.prediction_type]
 
     @property
     def sampling(self) -> Sampling:
         """DDIM on the grid of this spacing."""
-        offset = (
-            f"[offset={self.steps_offset}]"
-            if self.timestep_spacing == "leading" and self.steps_offset
-            else ""
-        )
-        return Sampling(
-            "ddim", SPACINGS[self.timestep_spacing] + offset, (min(50, self.num_train_timesteps),)
-        )
+        spacing = SPACINGS[self.timestep_spacing]
+        if self.timestep_spacing == "leading" and self.steps_offset:
+            spacing += f"[offset={self.steps_offset}]"
+        return Sampling("ddim", spacing, (min(50, self.num_train_timesteps),))
 
     def model(self, net: nn.Module, shape: tuple[int, ...], **parts: Any) -> Denoiser:
-        """The network as a model; parts: of Denoiser."""
+        """Return a network as a model.
+
+        Args:
+            net: the network.
+            shape: of one sample.
+            parts: further arguments of Denoiser.
+        """
         return fitted(Denoiser(net, self.schedule, self.predicts, shape, sampling=self.sampling, **parts))
 
 
 class LatentConsistency(Table):
-    """LCMScheduler: a table, and a network that jumps to the data in few steps."""
+    """An LCMScheduler: a table, and a network that jumps to the data in few steps (Luo et al. 2023)."""
 
     prediction_type: Literal["epsilon", "v_prediction"] = "epsilon"
     original_inference_steps: Count = 50
     timestep_scaling: Literal[10] = 10
 
     @property
+    @override
     def predicts(self) -> str:
         return f"lcm_{super().predicts}"
 
     @property
+    @override
     def sampling(self) -> Sampling:
         scheduler = diffusers.LCMScheduler(
             self.num_train_timesteps, original_inference_steps=self.original_inference_steps
@@ -97,22 +102,24 @@ class LatentConsistency(Table):
             Sampling("consistency", "trailing", steps), scheduler, lambda: scheduler.timesteps + 1
         )
 
+    @override
     def model(self, net: nn.Module, shape: tuple[int, ...], **parts: Any) -> Denoiser:
         return super().model(net, shape, sigma_data=0.5, **parts)
 
 
-class Consistency(BaseModel):
-    """CMStochasticIterativeScheduler."""
+class ConsistencyModel(BaseModel):
+    """A CMStochasticIterativeScheduler, of consistency models (Song et al. 2023)."""
 
     num_train_timesteps: Count = 40
     sigma_min: Literal[0.002] = 0.002
-    sigma_max: Above = 80.0
-    sigma_data: Above = 0.5
+    sigma_max: Positive = 80.0
+    sigma_data: Positive = 0.5
     s_noise: Literal[1] = 1
-    rho: Above = 7.0
+    rho: Positive = 7.0
 
     @property
     def sampling(self) -> Sampling:
+        """Jumps to the data on the scheduler's own grids."""
         scheduler = diffusers.CMStochasticIterativeScheduler(
             self.num_train_timesteps, self.sigma_min, self.sigma_max, self.sigma_data, rho=self.rho
         )
@@ -121,10 +128,10 @@ class Consistency(BaseModel):
 
 
 class FlowMatching(BaseModel):
-    """FlowMatchEulerDiscreteScheduler: Euler's method, with more noise at every t for larger pictures."""
+    """A FlowMatchEulerDiscreteScheduler: Euler's method, with more noise at every t for larger pictures."""
 
     num_train_timesteps: Literal[1000] = 1000
-    shift: Above = 1.0
+    shift: Positive = 1.0
     use_dynamic_shifting: bool = False
     base_shift: Finite | None = 0.5
     max_shift: Finite | None = 1.15
@@ -136,19 +143,19 @@ class FlowMatching(BaseModel):
     stochastic_sampling: Literal[False] = False
 
     def shift_of(self, patches: int) -> float:
-        """The shift for a picture of that many patches."""
+        """Return the shift for a picture of a number of patches."""
         if not self.use_dynamic_shifting:
             return self.shift
-        share = (patches - self.base_image_seq_len) / (self.max_image_seq_len - self.base_image_seq_len)
-        mu = self.base_shift + share * (self.max_shift - self.base_shift)
+        fraction = (patches - self.base_image_seq_len) / (self.max_image_seq_len - self.base_image_seq_len)
+        mu = self.base_shift + fraction * (self.max_shift - self.base_shift)
         return math.exp(mu) if self.time_shift_type == "exponential" else mu
 
     def sampling(self, patches: int) -> Sampling:
-        """Euler on shifted times, as Flux has them."""
+        """Return Euler's method on the shifted times of Flux."""
         return Sampling("euler", f"shifted[shift={self.shift_of(patches)!r}]", (28,))
 
     def sampling_to_sigma_min(self, patches: int) -> Sampling:
-        """The same as Stable Diffusion 3 has them: the last step but one ends where the scheduler's table does."""
+        """Return Euler's method on the times of Stable Diffusion 3, whose last is the end of a table."""
         shift = self.shift_of(patches)
         scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=shift)
         if self.use_dynamic_shifting:  # whose table is not shifted itself
@@ -156,15 +163,21 @@ class FlowMatching(BaseModel):
         return on_grids(self.sampling(patches), scheduler, lambda: scheduler.sigmas)
 
 
-def on_grids(sampling: Sampling, scheduler: Any, times: Any) -> Sampling:
-    """The same with the very grids of a scheduler; times: of its grid."""
+def on_grids(sampling: Sampling, scheduler: Any, times: Callable[[], Iterable[float]]) -> Sampling:
+    """Return a way of sampling on the grids of a scheduler.
+
+    Args:
+        sampling: sampler and step counts.
+        scheduler: of diffusers.
+        times: returns our times of the grid that the scheduler has just been set to.
+    """
     for steps in sampling.steps:
         scheduler.set_timesteps(steps)
         sampling = sampling.with_times(times())
     return sampling
 
 
-# The schedulers that a network of a kind comes with, and what each says of it.
+# The schedulers that a network of a kind comes with, by their classes in diffusers.
 TABLES: dict[str, type[Table]] = {
     f"{name}Scheduler": Table
     for name in (
@@ -185,16 +198,27 @@ TABLES: dict[str, type[Table]] = {
     )
 }
 TABLES["LCMScheduler"] = LatentConsistency
-JUMPS = {"CMStochasticIterativeScheduler": Consistency}
+JUMPS = {"CMStochasticIterativeScheduler": ConsistencyModel}
 FLOWS = {"FlowMatchEulerDiscreteScheduler": FlowMatching}
 
 
-def described(folder: Path, known: dict[str, type[BaseModel]]) -> Any:
-    """What a pipeline's scheduler, one of those known, says; keys that are not known are of other versions."""
-    said = read_object(part(folder, "scheduler") / "scheduler_config.json")
-    name = said.get("_class_name", next(iter(known)))
+def scheduler_settings(folder: Path, known: dict[str, type[BaseModel]]) -> Any:
+    """Return the settings of a pipeline's scheduler.
+
+    Args:
+        folder: the pipeline's.
+        known: types of settings by the scheduler's class in diffusers.
+
+    Returns:
+        An instance of one of the types; unknown keys are of other versions of diffusers, and left out.
+
+    Raises:
+        FastdiffError: for another scheduler, and for a setting that is not supported.
+    """
+    config = read_object(component_dir(folder, "scheduler") / "scheduler_config.json")
+    name = config.get("_class_name", next(iter(known)))
     if not isinstance(name, str) or name not in known:
         raise FastdiffError(f"scheduler: this {name!r:.80} is not supported here, only {', '.join(known)}")
     parameters = signature(getattr(diffusers, name).__init__).parameters
-    usual = {key: p.default for key, p in parameters.items() if p.default is not p.empty}
-    return validate(known[name], usual | said, "scheduler")
+    defaults = {key: p.default for key, p in parameters.items() if p.default is not p.empty}
+    return validate(known[name], {**defaults, **config}, "scheduler")

@@ -1,73 +1,78 @@
-"""Pipelines of diffusers with prompts: Stable Diffusion and SDXL, their LCMs, PixArt, Stable Diffusion 3, Flux."""
+"""Pipelines of diffusers with prompts: Stable Diffusion, SDXL, LCM, PixArt, Stable Diffusion 3, Flux."""
 
 from pathlib import Path
 from typing import Any
 
 from ...core.denoiser import Denoiser
+from ...core.network import Network
 from ...core.schedule import Flow
 from ...networks import TextUNet
-from ...networks.autoencoder import Autoencoder
-from ...networks.text_encoder import TextEncoder
 from ...networks.transformers import SD3, Flux, PixArt
-from .components import fitted, network, shape_of
-from .scheduler_config import FLOWS, TABLES, described
+from .components import fitted, latents_and_text, network, shape_of
+from .scheduler_config import FLOWS, TABLES, scheduler_settings
 
-LCM_WEIGHTS = (1.0, 15.0)  # of guidance that an LCM is trained to be told
-FLUX_WEIGHTS = (1.0, 10.0)  # and a Flux, whose authors do not say
+LCM_GUIDANCE = (1.0, 15.0)  # range of the weights that an LCM takes, after its training
+FLUX_GUIDANCE = (1.0, 10.0)  # of those that a Flux takes; its authors do not state theirs
 FLUX_SIDE = 128  # of the latents that its pipeline makes
 
 
 def stable_diffusion(folder: Path, index: dict[str, Any]) -> Denoiser:
-    """StableDiffusionPipeline, StableDiffusionXLPipeline, LatentConsistencyModelPipeline."""
-    table, module = described(folder, TABLES), network(folder, index, "unet", "UNet2DConditionModel")
-    guided, shape = bool(module.config.time_cond_proj_dim), shape_of(module)
-    return table.model(
+    """Load a StableDiffusionPipeline, StableDiffusionXLPipeline or LatentConsistencyModelPipeline."""
+    settings = scheduler_settings(folder, TABLES)
+    module = network(folder, index, "unet", "UNet2DConditionModel")
+    guided = bool(module.config.time_cond_proj_dim)
+    shape = shape_of(module)
+    return settings.model(
         TextUNet.of(module, shape, guided),
         shape,
-        guidance=LCM_WEIGHTS if guided else None,
-        **beside(folder, index),
+        guidance=LCM_GUIDANCE if guided else None,
+        **latents_and_text(folder, index),
     )
 
 
 def pixart(folder: Path, index: dict[str, Any]) -> Denoiser:
-    """PixArtAlphaPipeline, PixArtSigmaPipeline."""
+    """Load a PixArtAlphaPipeline or PixArtSigmaPipeline."""
     module = network(folder, index, "transformer", "PixArtTransformer2DModel", "Transformer2DModel")
     shape = shape_of(module)
-    return described(folder, TABLES).model(PixArt.of(module, shape, False), shape, **beside(folder, index))
+    settings = scheduler_settings(folder, TABLES)
+    return settings.model(PixArt.of(module, shape, False), shape, **latents_and_text(folder, index))
 
 
 def sd3(folder: Path, index: dict[str, Any]) -> Denoiser:
-    """StableDiffusion3Pipeline."""
-    scheduler, module = (
-        described(folder, FLOWS),
-        network(folder, index, "transformer", "SD3Transformer2DModel"),
-    )
+    """Load a StableDiffusion3Pipeline."""
+    settings = scheduler_settings(folder, FLOWS)
+    module = network(folder, index, "transformer", "SD3Transformer2DModel")
     shape = shape_of(module)
-    sampling = scheduler.sampling_to_sigma_min(shape[1] * shape[2] // module.config.patch_size**2)
-    return flowing(SD3.of(module, shape, False), shape, sampling=sampling, **beside(folder, index))
+    patches = shape[1] * shape[2] // module.config.patch_size**2
+    return flow_model(
+        SD3.of(module, shape, False),
+        shape,
+        sampling=settings.sampling_to_sigma_min(patches),
+        **latents_and_text(folder, index),
+    )
 
 
 def flux(folder: Path, index: dict[str, Any]) -> Denoiser:
-    """FluxPipeline."""
-    scheduler, module = (
-        described(folder, FLOWS),
-        network(folder, index, "transformer", "FluxTransformer2DModel"),
-    )
-    guided, shape = module.config.guidance_embeds, (module.config.in_channels // 4, FLUX_SIDE, FLUX_SIDE)
-    return flowing(
+    """Load a FluxPipeline."""
+    settings = scheduler_settings(folder, FLOWS)
+    module = network(folder, index, "transformer", "FluxTransformer2DModel")
+    guided = module.config.guidance_embeds
+    shape = (module.config.in_channels // 4, FLUX_SIDE, FLUX_SIDE)
+    return flow_model(
         Flux.of(module, shape, guided),
         shape,
-        sampling=scheduler.sampling(FLUX_SIDE**2 // 4),
-        guidance=FLUX_WEIGHTS if guided else None,
-        **beside(folder, index),
+        sampling=settings.sampling(FLUX_SIDE**2 // 4),
+        guidance=FLUX_GUIDANCE if guided else None,
+        **latents_and_text(folder, index),
     )
 
 
-def flowing(net: Any, shape: tuple[int, ...], **parts: Any) -> Denoiser:
-    """A network of flow matching as a model."""
+def flow_model(net: Network, shape: tuple[int, ...], **parts: Any) -> Denoiser:
+    """Return a network of flow matching as a model.
+
+    Args:
+        net: predicts a velocity; its time is 1000 t.
+        shape: of one sample.
+        parts: further arguments of Denoiser.
+    """
     return fitted(Denoiser(net, Flow(), "velocity", shape, "thousand", **parts))
-
-
-def beside(folder: Path, index: dict[str, Any]) -> dict[str, Any]:
-    """What decodes the latents and what embeds the prompts."""
-    return {"latent": Autoencoder.open(folder), "text": TextEncoder.open(folder, index)}

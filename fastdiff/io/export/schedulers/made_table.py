@@ -1,0 +1,91 @@
+"""LCM and TCD on a table of betas made of a grid's own times."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ....core.denoiser import Denoiser
+from ....core.prediction import TIME_INPUTS
+from ....core.schedule import Schedule
+from ....samplers.few_step import below
+from .description import NOISE, DiffusersScheduler, Grids, NoMatchingSchedulerError, Options
+from .own_table import bare_table
+
+FALLS = 8  # entries at alpha^2 = 1/4, 1/16, ...: a beta near 1 would round in float32
+
+
+def made_table(model: Denoiser, name: str, options: Options, grids: Grids) -> DiffusersScheduler:
+    """Return LCM or TCD whose entries are the times of the grids and of their jumps; entry 0 is clean data.
+
+    Args:
+        model: the model to export.
+        name: its sampler.
+        options: the sampler's.
+        grids: the times to step through, by the number of steps.
+
+    Raises:
+        NoMatchingSchedulerError: for another sampler than LCM's and TCD's, or an output that they do not
+            take.
+    """
+    schedule = model.schedule
+    if name not in ("consistency", "ddim", "gamma", "overshoot") or float(options.get("eta", 0)):
+        raise NoMatchingSchedulerError(
+            f"no scheduler of diffusers samples by {model.sampling.sampler} on this grid"
+        )
+    targets = {n: landings(schedule, name, options, times).double() for n, times in grids.items()}
+    levels = entry_times(schedule, grids, targets)
+    alpha = schedule.alpha_sigma(levels)[0]
+    table = bare_table(model)
+    config = {
+        **table.config,
+        "num_train_timesteps": len(levels),
+        "original_inference_steps": len(levels),
+        "trained_betas": [0.0, *(1 - (alpha[1:] / alpha[:-1]).square()).tolist()],
+    }
+    network_times = TIME_INPUTS[model.time_input](levels, schedule).tolist()
+    table = replace(
+        table,
+        config=config,
+        set_timesteps="timesteps=grids[steps]",
+        grids={n: places(levels, times[:-1]) for n, times in grids.items()},
+        times=[round(time, 9) for time in network_times],
+    )
+    if name == "consistency":
+        config = {**config, "timestep_scaling": 1e4}
+        return replace(table, config=config, landing="data", step_options=NOISE)
+    etas = {}
+    for n, target in targets.items():
+        nexts = places(levels, grids[n][1:])
+        etas[n] = [tcd_eta(s, u) for s, u in zip(nexts, places(levels, target))]
+    return replace(
+        table, class_name="TCDScheduler", landing="eta", step_options=("eta=eta", *NOISE), etas=etas
+    )
+
+
+def landings(schedule: Schedule, name: str, options: Options, times: Tensor) -> Tensor:
+    """Return the times to which a sampler's steps on a grid jump before they add noise; none if that is 0."""
+    if name == "consistency":
+        return torch.zeros(0)
+    if name == "gamma":
+        return below(schedule, times[1:], float(options.get("gamma", 0)))
+    if name == "overshoot":
+        return torch.cat([times[2:], times[-1:]])
+    return times[1:]
+
+
+def entry_times(schedule: Schedule, grids: Grids, targets: Grids) -> Tensor:
+    """Return the times of a table's entries: those of the grids, of the jumps, and FALLS between."""
+    falls = schedule.time_of((4 ** torch.arange(1, FALLS + 1, dtype=torch.float64) - 1).sqrt())
+    first = max(float(times[0]) for times in grids.values())
+    return torch.cat([*grids.values(), *targets.values(), falls[falls < first]]).unique()
+
+
+def places(levels: Tensor, times: Tensor) -> list[int]:
+    """Return the entries at which times of the table lie."""
+    return torch.searchsorted(levels, times).tolist()
+
+
+def tcd_eta(s: int, u: int) -> float:
+    """Return TCD's eta with which floor((1 - eta) s) is u, by a margin of half an entry."""
+    return 1 - (u + 0.5) / s if u < s else 0.0

@@ -1,0 +1,48 @@
+"""The scheduler of diffusers that samples as a model does, by the model's schedule and sampler."""
+
+from collections.abc import Callable
+
+from ....core.denoiser import Denoiser
+from ....core.schedule import Flow, Karras, Schedule, Trig
+from ....core.validation import spelled
+from ....samplers import time_grid
+from .description import DiffusersScheduler, Grids, NoMatchingSchedulerError, Options
+from .flow import flow_scheduler, trig_scheduler
+from .karras import karras_scheduler
+from .tables import table_scheduler
+
+# By schedule and sampler; all others are sampled on a table.
+BUILDERS: dict[tuple[type[Schedule], str], Callable[[Denoiser, str, Options, Grids], DiffusersScheduler]] = {
+    (Flow, "ddim"): flow_scheduler,
+    (Flow, "euler"): flow_scheduler,
+    (Flow, "consistency"): flow_scheduler,
+    (Trig, "consistency"): trig_scheduler,
+    (Karras, "ddim"): karras_scheduler,
+    (Karras, "euler"): karras_scheduler,
+    (Karras, "consistency"): karras_scheduler,
+}
+
+
+def matching_scheduler(model: Denoiser) -> DiffusersScheduler | str:
+    """Return the scheduler that takes the steps of the model's own sampler on its own grids.
+
+    Args:
+        model: the model to export.
+
+    Returns:
+        The scheduler, or in a line the reason why diffusers has no such scheduler.
+    """
+    import diffusers
+
+    own = model.sampling
+    name, options = spelled(own.sampler, "sampler")
+    counts = {*own.steps, *(len(times) for times in own.times if not own.only)}
+    grids = {n: time_grid(model.schedule, n, own.spacing_for(n)) for n in sorted(counts)}
+    builder = BUILDERS.get((type(model.schedule), name), table_scheduler)
+    try:
+        found = builder(model, name, options, grids)
+    except NoMatchingSchedulerError as why:
+        return str(why)
+    if not hasattr(diffusers, found.class_name):
+        return f"diffusers {diffusers.__version__} has no {found.class_name}"
+    return found

@@ -1,0 +1,63 @@
+"""The reader of models that others have saved: pipelines of diffusers, and networks of EDM."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from ...core.denoiser import Denoiser
+from ...core.errors import FastdiffError, first_line
+from ...core.files import read_object
+from ...networks.pretrained import UnreadWeights
+from ..diffusers_names import INDEX
+from ..metadata import ABOUT
+from . import text_to_image, unconditional
+from .edm import EDM, load_edm
+
+# By the _class_name in model_index.json, a function of a pipeline's folder and that index.
+READERS: dict[str, Callable[[Path, dict[str, Any]], Denoiser]] = {
+    "DDPMPipeline": unconditional.unet,
+    "DDIMPipeline": unconditional.unet,
+    "PNDMPipeline": unconditional.unet,
+    "LDMPipeline": unconditional.unet,
+    "DiTPipeline": unconditional.dit,
+    "ConsistencyModelPipeline": unconditional.consistency,
+    "StableDiffusionPipeline": text_to_image.stable_diffusion,
+    "StableDiffusionXLPipeline": text_to_image.stable_diffusion,
+    "LatentConsistencyModelPipeline": text_to_image.stable_diffusion,
+    "PixArtAlphaPipeline": text_to_image.pixart,
+    "PixArtSigmaPipeline": text_to_image.pixart,
+    "StableDiffusion3Pipeline": text_to_image.sd3,
+    "FluxPipeline": text_to_image.flux,
+}
+
+
+def load_foreign(folder: Path) -> Denoiser:
+    """Load the model of a folder that is no export.
+
+    Args:
+        folder: a pipeline's, with a model_index.json, or one with an edm.json.
+
+    Raises:
+        FastdiffError: in one line, if its kind is unknown, or it is damaged.
+    """
+    known = next((name for name in (INDEX, EDM) if (folder / name).is_file()), None)
+    if known is None:
+        raise FastdiffError(f"{folder} is no model: expected {ABOUT} or {INDEX} in it; name a stage of a run")
+    try:
+        return load_edm(folder) if known == EDM else load_pipeline(folder)
+    except UnreadWeights:
+        raise
+    except (FastdiffError, OSError, ValueError, TypeError, SafetensorError) as error:
+        kind = "a diffusers model" if known == INDEX else "a network of EDM"
+        raise FastdiffError(f"{folder}: cannot be loaded as {kind} ({first_line(error)})") from None
+
+
+def load_pipeline(folder: Path) -> Denoiser:
+    """Load the model of a pipeline's folder."""
+    index = read_object(folder / INDEX)
+    kind = index.get("_class_name")
+    if not isinstance(kind, str) or kind not in READERS:
+        raise FastdiffError(f"this {kind!r:.80} is not supported, only {', '.join(READERS)}")
+    return READERS[kind](folder, index)
