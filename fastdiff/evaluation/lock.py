@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,12 +16,27 @@ from accelerate.utils import broadcast_object_list
 from ..core.errors import FastdiffError
 
 
+@dataclass
+class HeldLock:
+    """A directory's lock that this run holds, as a proof: a function that is given it need not take it."""
+
+    folder: Path
+    held: bool = True
+
+    def covers(self, folder: Path) -> bool:
+        """Return whether this is the lock of a folder, and still held."""
+        return self.held and folder.resolve() == self.folder.resolve()
+
+
 @contextmanager
 def lock(out: str | Path) -> Iterator[None]:
-    """Hold `out`/.lock, in an existing directory; FastdiffError at once where another sweep holds it.
+    """Hold the lock `out`/.lock of an existing directory.
 
     The file stays and means nothing by itself: the kernel's lock on it ends with its process, however that
-    ends. A file system that knows no locks is written without one.
+    ends. On a file system without locks nothing is locked.
+
+    Raises:
+        FastdiffError: at once, if another process holds it or the directory cannot be written.
     """
     try:
         opened = open(Path(out) / ".lock", "a+", encoding="utf-8")  # noqa: SIM115 - closed below
@@ -49,16 +65,32 @@ def lock(out: str | Path) -> Iterator[None]:
 
 
 @contextmanager
-def alone(out: Path, accelerator: Accelerator) -> Iterator[None]:
-    """The directory's lock, held by the main process; where it is refused, every process says so."""
-    refusal = [None]
-    with ExitStack() as held:
+def alone(out: Path, accelerator: Accelerator, held: HeldLock | None = None) -> Iterator[HeldLock]:
+    """Hold a directory's lock on the main process, for all processes.
+
+    Args:
+        out: an existing directory.
+        accelerator: of this process.
+        held: the lock of a caller; if it covers `out` nothing is taken, and it is not released on exit.
+
+    Raises:
+        FastdiffError: on every process, if another run holds it.
+    """
+    if held is not None and held.covers(out):
+        yield held
+        return
+    refusal: list[FastdiffError | None] = [None]
+    with ExitStack() as stack:
         if accelerator.is_main_process:
             try:
-                held.enter_context(lock(out))
+                stack.enter_context(lock(out))
             except FastdiffError as error:
                 refusal = [error]
         broadcast_object_list(refusal)
         if refusal[0]:
             raise refusal[0]
-        yield
+        own = HeldLock(out)
+        try:
+            yield own
+        finally:
+            own.held = False

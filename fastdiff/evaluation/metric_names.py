@@ -2,35 +2,32 @@
 
 from typing import Literal
 
-MAIN = (
-    "fid",
-    "fd",
-    "energy",
-    "kid",
-    "kd",
-    "sfid",
-    "sfd",
-    "swd",
-)  # distances, the one a report is about first
+Direction = Literal["lower", "higher"]
+
+MAIN = ("fid", "fd", "energy", "kid", "kd", "sfid", "sfd", "swd")  # distances, a report's main metric first
 LOWER = ("fid", "fd", "kid", "kd", "sfid", "sfd", "energy", "swd", "nll")
 HIGHER = ("is", "score", "precision", "recall", "density", "coverage", "accuracy", "diversity", "nearest")
-FAMILIES: dict[str, Literal["lower", "higher"]] = dict.fromkeys(LOWER, "lower") | dict.fromkeys(
-    HIGHER, "higher"
-)
-UNRANKED = ("diversity", "nearest")  # more is better up to what data have; noise has the most
-SUFFIXES = ("_se", "_std", "_ci", "_min", "_inf")  # of what goes with a metric and is none itself
+FAMILIES: dict[str, Direction] = {**dict.fromkeys(LOWER, "lower"), **dict.fromkeys(HIGHER, "higher")}
+UNRANKED = ("diversity", "nearest")  # more is better up to the value of real data; pure noise has the most
+SUFFIXES = (
+    "_se",
+    "_std",
+    "_ci",
+    "_min",
+    "_inf",
+)  # of keys that accompany a metric: errors, intervals, limits
 
 
 def family(name: str) -> str:
-    """What kind of figure a key holds: fd_digits -> fd, precision_inception -> precision."""
+    """Return the family of a metric's key: fd_digits -> fd, precision_inception -> precision."""
     return name.split("_")[0]
 
 
 def is_metric(name: str) -> bool:
-    """Whether a key holds a figure, and not what goes with one."""
+    """Return whether a key holds a metric, and not a value that accompanies one."""
     return family(name) in FAMILIES and not name.endswith(SUFFIXES)
 
 
-def better(name: str) -> Literal["lower", "higher"]:
-    """Which way a metric improves."""
+def better(name: str) -> Direction:
+    """Return which values of a metric are better, lower or higher ones."""
     return FAMILIES[family(name)]

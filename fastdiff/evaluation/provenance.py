@@ -1,4 +1,4 @@
-"""What made a row: device, processes, versions, commit, and what its model cost to train."""
+"""The provenance of a row: device, processes, versions, commit, and the training cost of its model."""
 
 import platform
 import subprocess
@@ -11,11 +11,17 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
+PACKAGES = ("fastdiff", "torch", "diffusers", "torch-fidelity")
+
 
 def provenance(notes: dict[str, Any], accelerator: Accelerator) -> dict[str, Any]:
-    """What made a row; notes: what a model's fastdiff.json says of its training."""
+    """Return the fields of a row that say where it comes from.
+
+    Args:
+        notes: the metadata of its model, as in fastdiff.json.
+        accelerator: of this process.
+    """
     cost = notes.get("cost", {})
-    gpu = accelerator.device.type == "cuda"
     return {
         "method": notes.get("method"),
         "params": notes.get("params"),
@@ -23,27 +29,36 @@ def provenance(notes: dict[str, Any], accelerator: Accelerator) -> dict[str, Any
         "train_images": cost.get("images"),
         "train_seconds": cost.get("seconds"),
         "teacher_nfe": cost.get("teacher_nfe"),
-        "device": torch.cuda.get_device_name()
-        if gpu
-        else f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
+        "device": device_name(accelerator.device),
         "processes": accelerator.num_processes,
-        "versions": {p: version(p) for p in ("fastdiff", "torch", "diffusers", "torch-fidelity")},
+        "versions": {package: version(package) for package in PACKAGES},
         "commit": commit(),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
+def device_name(device: torch.device) -> str:
+    """Return a GPU's name, or the processor's architecture and number of threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name()
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+
+
 @cache
 def commit() -> str | None:
-    """The source tree's commit, with + where the package has changes; None where git does not track the package."""
+    """Return the source tree's commit, with + if the package has changes; None if git does not track it."""
     here = Path(__file__)
-    git = ["git", "-C", str(here.parents[1])]
+    package = here.parents[1]
     try:
-        subprocess.run([*git, "ls-files", "--error-unmatch", str(here)], capture_output=True, check=True)
-        head, changes = (
-            subprocess.run([*git, *words], capture_output=True, text=True, check=True).stdout.strip()
-            for words in (("rev-parse", "--short=10", "HEAD"), ("status", "--porcelain", "--", "."))
-        )
+        _git(package, "ls-files", "--error-unmatch", str(here))
+        head = _git(package, "rev-parse", "--short=10", "HEAD")
+        changes = _git(package, "status", "--porcelain", "--", ".")
     except (OSError, subprocess.CalledProcessError):
         return None
-    return head + ("+" if changes else "")
+    return f"{head}+" if changes else head
+
+
+def _git(folder: Path, *words: str) -> str:
+    """Return the output of a git command in a folder."""
+    done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=True)
+    return done.stdout.strip()

@@ -1,11 +1,13 @@
-"""Feature networks: torch-fidelity's by name, and classifiers of our own in a folder; figures are named after them."""
+"""Feature networks: torch-fidelity's by name, and classifiers of our own in a folder."""
 
 import hashlib
 import pickle
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -16,6 +18,7 @@ from torch_fidelity.feature_extractor_dinov2 import MODEL_METADATA as DINO_NAMES
 from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 from torchvision.models import VGG16_Weights
+from typing_extensions import override
 
 from ...core.errors import FastdiffError, first_line
 from ...data.image_grid import to_uint8
@@ -26,33 +29,40 @@ VERSION = "2"  # of how pixels become features; part of every fingerprint
 BATCH = 64  # images a pass of the feature network: float32 features depend on it in the last digits
 SPATIAL = 7  # channels of a spatial layer that are features (Nash et al. 2021)
 INCEPTION = "inception-v3-compat"
-# What the field calls a figure in Inception-v3's features; in any other network it carries the network's
-# name.
+# The usual names of metrics in Inception-v3's features; in any other network they carry the network's name.
 INCEPTION_NAMES = {"fd": "fid", "kd": "kid", "score": "is", "sfd": "sfid"}
-URLS = {"vgg16": VGG16_Weights.IMAGENET1K_V1.url, INCEPTION: URL_INCEPTION_V3} | MODEL_URLS
+URLS = {"vgg16": VGG16_Weights.IMAGENET1K_V1.url, INCEPTION: URL_INCEPTION_V3, **MODEL_URLS}
 
 
 class DigitsExtractor(FeatureExtractorBase):
-    """A classifier of ours as torch-fidelity's extractor "digits"; its weights path is the network's folder."""
+    """A classifier of ours as torch-fidelity's extractor "digits"; its weights path is its folder."""
 
     def __init__(
-        self, name: str, features_list: list[str], feature_extractor_weights_path: str, **kwargs
+        self,
+        name: str,
+        features_list: list[str],
+        feature_extractor_weights_path: str | Path,
+        **kwargs: Any,
     ) -> None:
         super().__init__(name, features_list)
         self.net, self.info = load_features(feature_extractor_weights_path)
 
     @staticmethod
+    @override
     def get_provided_features_list() -> tuple[str, ...]:
         return "features", "logits", "spatial"
 
     @staticmethod
+    @override
     def get_default_feature_layer_for_metric(metric: str) -> str:
         return "logits" if metric == "isc" else "features"
 
     @staticmethod
+    @override
     def can_be_compiled() -> bool:
         return False
 
+    @override
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         layers = dict(zip(self.get_provided_features_list(), self.net(images), strict=True))
         layers["spatial"] = layers["spatial"][:, :SPATIAL].flatten(1)
@@ -60,20 +70,22 @@ class DigitsExtractor(FeatureExtractorBase):
 
 
 class SpatialInception(FeatureExtractorInceptionV3):
-    """torch-fidelity's Inception-v3 with the spatial features of sFID: seven maps of mixed_6/conv, 17 x 17."""
+    """An Inception-v3 with sFID's spatial features: seven maps, 17 x 17, of mixed_6/conv."""
 
-    def __init__(self, name: str, features_list: list[str], **kwargs) -> None:
+    def __init__(self, name: str, features_list: list[str], **kwargs: Any) -> None:
         super().__init__(name, ["2048", "logits_unbiased"], **kwargs)
-        self.asked, self.spatial = features_list, None
+        self.requested = features_list
+        self.spatial: Tensor | None = None
         self.Mixed_6d.branch1x1.register_forward_hook(self._keep)
 
     def _keep(self, layer: nn.Module, inputs: tuple, maps: Tensor) -> None:
         self.spatial = maps[:, :SPATIAL].flatten(1)
 
+    @override
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         features, logits = super().forward(images)
         layers = {"2048": features, "logits_unbiased": logits, "spatial": self.spatial}
-        return tuple(layers[name] for name in self.asked)
+        return tuple(layers[name] for name in self.requested)
 
 
 register_feature_extractor("digits", DigitsExtractor)
@@ -83,8 +95,13 @@ register_feature_extractor("digits", DigitsExtractor)
 class Extractor:
     """A feature network: images (n, 1 or 3, H, W) in [-1, 1] -> {layer: float features (n, dims)}.
 
-    layers: what is called features, logits and spatial -> the network's name of it. size: the one H = W it
-    takes, None for any. classes: how many the logits tell apart.
+    Args:
+        name: the end of its metrics' names.
+        net: the network.
+        layers: the network's names of features, logits and spatial.
+        device: where it runs.
+        size: the one H = W that it takes, None for any.
+        classes: number of classes that the logits distinguish.
     """
 
     name: str
@@ -93,26 +110,30 @@ class Extractor:
     device: torch.device
     size: int | None = None
     classes: int | None = None
-    fingerprint: str = field(init=False)
 
     def __post_init__(self) -> None:
+        self.net.eval().requires_grad_(False).to(self.device)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Twelve hex digits that identify the weights, and the way from pixels to features."""
         digest = hashlib.sha256(f"{VERSION} {self.name} {self.layers}".encode())
         for key, tensor in sorted(self.net.state_dict().items()):
             digest.update(key.encode() + tensor.cpu().contiguous().numpy().tobytes())
-        object.__setattr__(self, "fingerprint", digest.hexdigest()[:12])
-        self.net.eval().requires_grad_(False).to(self.device)
+        return digest.hexdigest()[:12]
 
     def __str__(self) -> str:
         return f"{self.name}@{self.fingerprint}"
 
     def named(self, family: str) -> str:
-        """A figure's name in these features: fid, fd_digits, precision_inception."""
+        """Return a metric's name in these features: fid, fd_digits, precision_inception."""
         if self.name == "inception" and family in INCEPTION_NAMES:
             return INCEPTION_NAMES[family]
         return f"{family}_{self.name}"
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        """Return the features (n, dims) of images (n, 1 or 3, H, W) in [-1, 1], by layer."""
         pixels = to_uint8(images.nan_to_num()).expand(-1, 3, -1, -1)
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             parts = [self.net(batch.to(self.device)) for batch in pixels.split(BATCH)]
@@ -124,7 +145,7 @@ class Extractor:
 
 @dataclass(frozen=True)
 class Vectors:
-    """No network: vectors (n, d) are their own features, and a figure has no other name than its family's."""
+    """The absence of a network: vectors (n, d) are their own features."""
 
     device: torch.device
     name: str = "none"
@@ -135,36 +156,45 @@ class Vectors:
         return self.name
 
     def named(self, family: str) -> str:
-        """A figure's name."""
+        """Return a metric's name, that of its family."""
         return family
 
     def __call__(self, vectors: Tensor) -> dict[str, Tensor]:
+        """Return the vectors (n, d) in float32 as the layer "features"."""
         return {"features": vectors.float().to(self.device)}
 
 
 def open_extractor(spec: str, device: torch.device | str) -> Extractor:
-    """A folder of ours, `inception`, or another name of torch-fidelity's registry; name:path gives weights."""
+    """Open a feature network.
+
+    Args:
+        spec: `inception`, another name of torch-fidelity's registry, or a folder of ours; name:path gives the
+            file of its weights.
+        device: where it runs.
+
+    Raises:
+        FastdiffError: for an unknown name, and for weights that are missing or damaged.
+    """
     name, _, path = spec.partition(":")
     name = INCEPTION if name == "inception" else name
     device = torch.device(device)
     if name == "digits" or name not in FEATURE_EXTRACTORS_REGISTRY:
         return _open_folder(spec, device)
     if name == INCEPTION:
-        net = _weighted(SpatialInception, name, ["2048", "logits_unbiased", "spatial"], path)
-        return Extractor(
-            "inception", net, {"features": "2048", "logits": "logits_unbiased", "spatial": "spatial"}, device
-        )
+        net = _with_weights(SpatialInception, name, ["2048", "logits_unbiased", "spatial"], path)
+        layers = {"features": "2048", "logits": "logits_unbiased", "spatial": "spatial"}
+        return Extractor("inception", net, layers, device)
     kind = FEATURE_EXTRACTORS_REGISTRY[name]
-    roles = {
-        role: kind.get_default_feature_layer_for_metric(m)
-        for role, m in (("features", "fid"), ("logits", "isc"))
-    }
-    roles = {role: layer for role, layer in roles.items() if role == "features" or layer != roles["features"]}
-    return Extractor(name.replace("-", "_"), _weighted(kind, name, list(roles.values()), path), roles, device)
+    layers = {"features": kind.get_default_feature_layer_for_metric("fid")}
+    logits = kind.get_default_feature_layer_for_metric("isc")
+    if logits != layers["features"]:
+        layers["logits"] = logits
+    net = _with_weights(kind, name, list(layers.values()), path)
+    return Extractor(name.replace("-", "_"), net, layers, device)
 
 
 def _open_folder(spec: str, device: torch.device) -> Extractor:
-    """A network trained by digits_features.py or cifar10_features.py."""
+    """Open a network trained by digits_features.py or cifar10_features.py."""
     folder = find(spec)
     if not all((folder / file).is_file() for file in ("model.safetensors", "features.json")):
         raise FastdiffError(f"extractor {spec}: expected a folder with model.safetensors and features.json")
@@ -180,52 +210,61 @@ def _open_folder(spec: str, device: torch.device) -> Extractor:
 
 
 def find(path: str) -> Path:
-    """A path as it stands, or else beside the package, where the source tree keeps checkpoints/."""
+    """Return a path, relative to the working directory or else to the source tree, which holds checkpoints/.
+
+    Raises:
+        FastdiffError: if it exists in neither.
+    """
     for candidate in (Path(path).expanduser(), Path(__file__).parents[3] / path):
         if candidate.exists():
             return candidate
-    known = ", ".join(
-        ["inception", *(name for name in FEATURE_EXTRACTORS_REGISTRY if name not in (INCEPTION, "digits"))]
-    )
+    others = [name for name in FEATURE_EXTRACTORS_REGISTRY if name not in (INCEPTION, "digits")]
+    known = ", ".join(["inception", *others])
     raise FastdiffError(
         f"extractor {path}: no such file or folder, and no name: choose from {known} (name:/path gives "
         "the file of its weights), or name a folder"
     )
 
 
-# ---- weights: a path, then torch's cache, then the network ------------------------------------------------------------
+# ---- weights: a path, then torch's cache, then the network ----------------------------------------------
 
 
-def _weighted(kind: Callable, name: str, layers: list[str], path: str) -> FeatureExtractorBase:
-    """torch-fidelity's network with its weights from a file."""
+def _with_weights(kind: Callable, name: str, layers: list[str], path: str) -> FeatureExtractorBase:
+    """Make torch-fidelity's network with its weights from a file."""
     if name in DINO_NAMES:
         return _dino(kind, name, layers, path)
-    weights = find(path) if path else weights_file(name) if name in URLS else None
+    weights = None
+    if path:
+        weights = find(path)
+    elif name in URLS:
+        weights = weights_file(name)
     try:
-        if weights and name not in MODEL_URLS:
-            torch.load(
-                weights, weights_only=True
-            )  # torch-fidelity unpickles anything: let it see plain tensors only
-        return kind(name, layers, **({"feature_extractor_weights_path": weights} if weights else {}))
+        if weights is None:
+            return kind(name, layers)
+        if name not in MODEL_URLS:  # torch-fidelity unpickles anything: let it see plain tensors only
+            torch.load(weights, weights_only=True)
+        return kind(name, layers, feature_extractor_weights_path=weights)
     except (OSError, EOFError, RuntimeError, TypeError, KeyError, pickle.UnpicklingError):
         raise FastdiffError(f"{weights}: not the weights of {name}; replace or delete it") from None
 
 
 def weights_file(name: str) -> Path:
-    """Weights in torch's cache, under the name that torch-fidelity gives them; fetched when they are missing."""
-    url, short = URLS[name], "inception" if name == INCEPTION else name
+    """Return weights in torch's cache, with torch-fidelity's name for them; download them if missing."""
+    url = URLS[name]
+    short = "inception" if name == INCEPTION else name
     file = f"{name}-{MODEL_METADATA[name]['hash']}.pt" if name in MODEL_URLS else url.rpartition("/")[2]
     return cached(url, file, short, f"extractor: {short}:/path/to/{file}")
 
 
 def _dino(kind: Callable, name: str, layers: list[str], path: str) -> FeatureExtractorBase:
-    """DINOv2, which torch-fidelity opens by its authors' code: from copies at hand alone, no code is fetched to be run."""
-    hub, file = Path(torch.hub.get_dir()), f"{DINO_NAMES[name]}_pretrain.pth"
-    code, weights = hub / "facebookresearch_dinov2_main", hub / "checkpoints" / file
+    """Make DINOv2 from local copies of its weights and of its authors' code, which are never downloaded."""
+    hub = Path(torch.hub.get_dir())
+    code = hub / "facebookresearch_dinov2_main"
+    weights = hub / "checkpoints" / f"{DINO_NAMES[name]}_pretrain.pth"
     if path or not (code.is_dir() and weights.is_file()):
         raise FastdiffError(
             f"extractor {name}: needs its authors' code as {code} and the weights as {weights}: put them "
             "there, code is never fetched to be run"
         )
-    with socket_timeout(1):  # torch.hub asks for the branch's name, then takes the copy
+    with socket_timeout(1):  # torch.hub looks up the branch's name first, then takes the copy
         return kind(name, layers)

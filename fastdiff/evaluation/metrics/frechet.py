@@ -1,4 +1,4 @@
-"""The Frechet distance between Gaussians that have the mean and covariance of features, and its limit of many samples."""
+"""The Frechet distance between Gaussians fitted to features, and its limit of many samples."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,13 @@ from ...core.errors import FastdiffError
 
 
 class Statistics:
-    """Count, sum and outer sum of features (n, d), in float64 on the CPU; sums of parts are the sum of the whole."""
+    """Count, sum and sum of outer products of features, in float64 on the CPU.
+
+    Statistics of parts of a set add up to those of the whole.
+
+    Args:
+        dims: numbers of a feature vector.
+    """
 
     def __init__(self, dims: int) -> None:
         self.n = 0
@@ -15,23 +21,28 @@ class Statistics:
         self.outer = torch.zeros(dims, dims, dtype=torch.float64)
 
     def add(self, features: Tensor) -> None:
+        """Add features (n, dims)."""
         features = features.cpu().double()
         self.n += len(features)
         self.sum += features.sum(0)
         self.outer += features.T @ features
 
     def __add__(self, other: "Statistics") -> "Statistics":
-        return Statistics.of(
-            {name: tensor + other.tensors()[name] for name, tensor in self.tensors().items()}
-        )
+        theirs = other.tensors()
+        return Statistics.of({name: tensor + theirs[name] for name, tensor in self.tensors().items()})
 
     @property
     def mean(self) -> Tensor:
+        """The mean (dims,)."""
         return self.sum / self.n
 
     @property
     def cov(self) -> Tensor:
-        """Unbiased (n - 1)."""
+        """The unbiased covariance (dims, dims), divided by n - 1.
+
+        Raises:
+            FastdiffError: of fewer than two samples.
+        """
         if self.n < 2:
             raise FastdiffError(
                 f"n = {self.n}: a covariance needs at least 2 samples, and far more to mean something"
@@ -39,29 +50,34 @@ class Statistics:
         return (self.outer - self.n * torch.outer(self.mean, self.mean)) / (self.n - 1)
 
     def tensors(self) -> dict[str, Tensor]:
+        """Return the statistics as tensors by name, to store or to reduce over processes."""
         return {"n": torch.tensor(self.n), "sum": self.sum, "outer": self.outer}
 
     @classmethod
     def of(cls, tensors: dict[str, Tensor]) -> "Statistics":
+        """Make statistics of the tensors that `tensors` returns."""
         self = cls(0)
-        self.n, self.sum, self.outer = int(tensors["n"]), tensors["sum"], tensors["outer"]
+        self.n = int(tensors["n"])
+        self.sum = tensors["sum"]
+        self.outer = tensors["outer"]
         return self
 
 
 def frechet_distance(a: Statistics, b: Statistics) -> float:
-    """|mean_a - mean_b|^2 + tr(cov_a + cov_b - 2 (cov_a cov_b)^1/2) (Heusel et al. 2017, eq. 6).
+    """Return |mean_a - mean_b|^2 + tr(cov_a + cov_b - 2 (cov_a cov_b)^1/2) (Heusel et al. 2017, eq. 6).
 
     With cov = L L^T, the trace of the root of the product is the sum of the singular values of L_a^T L_b:
     real and not negative whatever the rounding, and several times faster than eigenvalues of the product at
     2048 dimensions.
     """
-    cov_a, cov_b = a.cov, b.cov
+    cov_a = a.cov
+    cov_b = b.cov
     cross = torch.linalg.svdvals(root(cov_a).T @ root(cov_b)).sum()
     return float((a.mean - b.mean).square().sum() + cov_a.trace() + cov_b.trace() - 2 * cross)
 
 
 def root(cov: Tensor) -> Tensor:
-    """Some L (d, rank) with L L^T = cov; by eigenvalues where too few samples leave the covariance singular."""
+    """Return some L (d, rank) with L L^T = cov, by eigenvalues if the covariance is singular."""
     lower, failed = torch.linalg.cholesky_ex(cov)
     if not failed:
         return lower
@@ -71,19 +87,26 @@ def root(cov: Tensor) -> Tensor:
 
 
 def at_infinity(folds: list[Statistics], reference: Statistics) -> float | None:
-    """The Frechet distance extrapolated to infinitely many samples (Chong & Forsyth 2020): linear in 1/n.
+    """Extrapolate the Frechet distance to infinitely many samples (Chong & Forsyth 2020): linear in 1/n.
 
-    Fitted to the mean over the folds, over halves made of them, and to the whole. None where a fold has no more
-    samples than dimensions: there the distance is not linear in 1/n.
+    Fitted to the mean over the folds, over halves made of them, and to the whole.
+
+    Args:
+        folds: statistics of disjoint parts of the samples; their number is a power of two.
+        reference: statistics of the data.
+
+    Returns:
+        the distance; None if a fold has no more samples than dimensions: there the distance is not linear in
+        1/n.
     """
     if min(fold.n for fold in folds) <= len(reference.sum):
         return None
-    inverse, values = [], []
+    inverse: list[float] = []
+    values: list[float] = []
     while folds:
         inverse.append(len(folds) / sum(fold.n for fold in folds))
         values.append(sum(frechet_distance(fold, reference) for fold in folds) / len(folds))
         folds = [a + b for a, b in zip(folds[::2], folds[1::2], strict=True)] if len(folds) > 1 else []
-    line = torch.stack(
-        [torch.ones(len(inverse), dtype=torch.float64), torch.tensor(inverse, dtype=torch.float64)], 1
-    )
+    ones = torch.ones(len(inverse), dtype=torch.float64)
+    line = torch.stack([ones, torch.tensor(inverse, dtype=torch.float64)], 1)
     return float(torch.linalg.lstsq(line, torch.tensor(values, dtype=torch.float64)[:, None]).solution[0])

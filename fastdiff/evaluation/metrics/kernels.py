@@ -1,7 +1,6 @@
-"""Distances between two sets of vectors without a fitted Gaussian: by a kernel, with its error, and by projections."""
+"""Distances between two sets of vectors without a fitted Gaussian: by a kernel, and by projections."""
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -9,10 +8,10 @@ from torch import Tensor
 
 from ...core.errors import FastdiffError
 
+Kernel = Callable[[Tensor, Tensor], Tensor]  # (n, d), (m, d) -> (n, m)
+
 ENTRIES = 2**22  # of a kernel's matrix held at a time
-PRODUCTS = (
-    2**38
-)  # of numbers, pairs x dimensions, that are worth their time: 11,585 samples in 2048 dimensions
+PRODUCTS = 2**38  # numbers, pairs x dimensions, worth their time: 11,585 samples in 2048 dimensions
 PROJECTIONS = 256
 
 
@@ -29,27 +28,42 @@ class Discrepancy(NamedTuple):
 
 
 def polynomial(x: Tensor, y: Tensor) -> Tensor:
-    """(x . y / d + 1)^3, the kernel of KID (Binkowski et al. 2018)."""
+    """Return (x . y / d + 1)^3, the kernel of KID (Binkowski et al. 2018)."""
     return (x @ y.T).div_(x.shape[1]).add_(1).pow_(3)
 
 
 def distance(x: Tensor, y: Tensor) -> Tensor:
-    """-|x - y|: its discrepancy is the energy distance; subtracts before it squares, so that |x - x| is 0."""
+    """Return -|x - y|, whose discrepancy is the energy distance.
+
+    Subtracts before it squares, so that |x - x| is 0.
+    """
     return -torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
 
 
-def discrepancy(x: Tensor, y: Tensor, kernel: Callable[[Tensor, Tensor], Tensor]) -> Discrepancy:
-    """E k(x, x') + E k(y, y') - 2 E k(x, y) over all pairs (n, d) and (m, d); unbiased, so it may fall below 0.
+def discrepancy(x: Tensor, y: Tensor, kernel: Kernel, within_y: Tensor | None = None) -> Discrepancy:
+    """Return E k(x, x') + E k(y, y') - 2 E k(x, y) over all pairs; unbiased, so it may fall below 0.
 
     The standard error is that of the U-statistic's first-order terms, over both sets (Gretton et al. 2012,
     sec. 6). Of sets too large for that (PRODUCTS) the first samples alone are compared.
+
+    Args:
+        x: vectors (n, d).
+        y: vectors (m, d).
+        kernel: such as `polynomial` or `distance`.
+        within_y: `sums_within(y, kernel)`, if they were computed before.
+
+    Raises:
+        FastdiffError: for fewer than two vectors in a set.
     """
-    most = int((PRODUCTS / max(1, x.shape[1])) ** 0.5)
-    x, y = (z if len(z) <= most else z[:most] for z in (x, y))
-    n, m = len(x), len(y)
+    x = compared(x)
+    y = compared(y)
+    n = len(x)
+    m = len(y)
     if min(n, m) < 2:
         raise FastdiffError(f"n = {n} and {m}: a kernel distance needs at least 2 samples of each")
-    within_x, within_y = _within.__wrapped__(x, kernel), _within(y, kernel)
+    within_x = sums_within(x, kernel)
+    if within_y is None:
+        within_y = sums_within(y, kernel)
     x_to_y, y_to_x = _row_sums(x.double(), y.double(), kernel)
     value = within_x.sum() / (n * (n - 1)) + within_y.sum() / (m * (m - 1)) - 2 * x_to_y.sum() / (n * m)
     x_terms = 2 * (within_x / (n - 1) - x_to_y / m)
@@ -58,17 +72,23 @@ def discrepancy(x: Tensor, y: Tensor, kernel: Callable[[Tensor, Tensor], Tensor]
     return Discrepancy(float(value), float(error), x_terms.float().cpu(), y_terms.float().cpu())
 
 
-@lru_cache(maxsize=2)  # the real samples are the same in every cell of a benchmark
-def _within(x: Tensor, kernel: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Sums over the others of a set, for each of its samples."""
-    x = x.double()
+def compared(x: Tensor) -> Tensor:
+    """Return the first of some vectors (n, d), as many as PRODUCTS allows."""
+    most = int((PRODUCTS / max(1, x.shape[1])) ** 0.5)
+    return x if len(x) <= most else x[:most]
+
+
+def sums_within(x: Tensor, kernel: Kernel) -> Tensor:
+    """Return for each of the compared vectors the sum (n,) of the kernel over the others of its set."""
+    x = compared(x).double()
     own = torch.cat([kernel(part, part).diagonal() for part in x.split(64)])
     return _row_sums(x, x, kernel)[0] - own
 
 
-def _row_sums(x: Tensor, y: Tensor, kernel: Callable[[Tensor, Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-    """Sums of the kernel's matrix over y and over x, never whole in memory."""
-    rows, columns = [], torch.zeros(len(y), dtype=torch.float64, device=y.device)
+def _row_sums(x: Tensor, y: Tensor, kernel: Kernel) -> tuple[Tensor, Tensor]:
+    """Return sums of the kernel's matrix over y and over x, without holding the whole matrix."""
+    rows: list[Tensor] = []
+    columns = torch.zeros(len(y), dtype=torch.float64, device=y.device)
     for part in x.split(max(1, ENTRIES // len(y))):
         entries = kernel(part, y)
         rows.append(entries.sum(1))
@@ -77,21 +97,25 @@ def _row_sums(x: Tensor, y: Tensor, kernel: Callable[[Tensor, Tensor], Tensor]) 
 
 
 def sliced_wasserstein(x: Tensor, y: Tensor, projections: int = PROJECTIONS) -> float:
-    """Root mean square over random directions of the 2-Wasserstein distance of the projections (Bonneel et al. 2015).
+    """Return the sliced 2-Wasserstein distance (Bonneel et al. 2015).
 
-    x (n, d) and y (m, d) are drawn to the same directions in every call. Of unequal counts the quantile
-    functions are compared at max(n, m) points. Biased upward by few samples, like every distance that is not
-    below 0.
+    It is the root mean square, over random directions, of the 2-Wasserstein distance of the projections;
+    biased upward by few samples, like every distance that is not below 0.
+
+    Args:
+        x: vectors (n, d).
+        y: vectors (m, d). Of unequal counts the quantile functions are compared at max(n, m) points.
+        projections: number of directions, the same ones in every call.
     """
-    draw = torch.randn(
-        projections, x.shape[1], generator=torch.Generator().manual_seed(0), dtype=torch.float64
-    )
+    generator = torch.Generator().manual_seed(0)
+    draw = torch.randn(projections, x.shape[1], generator=generator, dtype=torch.float64)
     directions = (draw / draw.norm(dim=1, keepdim=True)).T.to(x.device)
-    ranks = (torch.arange(max(len(x), len(y)), dtype=torch.float64, device=x.device) + 0.5) / max(
-        len(x), len(y)
-    )
+    points = max(len(x), len(y))
+    ranks = (torch.arange(points, dtype=torch.float64, device=x.device) + 0.5) / points
     total = 0.0
     for part in directions.split(32, dim=1):
-        quantiles = [(z.double() @ part).sort(0).values[(ranks * len(z)).long()] for z in (x, y)]
-        total += (quantiles[0] - quantiles[1]).square().mean(0).sum().item()
+        x_quantiles, y_quantiles = (
+            (z.double() @ part).sort(0).values[(ranks * len(z)).long()] for z in (x, y)
+        )
+        total += (x_quantiles - y_quantiles).square().mean(0).sum().item()
     return (total / projections) ** 0.5

@@ -1,7 +1,8 @@
-"""Families of figures: what each needs of two sets of samples, and what it makes of them."""
+"""METRICS, the families of metrics: what each needs of two sets of samples, and how it is computed."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import accumulate
 
 from torch import Tensor
@@ -9,61 +10,114 @@ from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, KEY_METRIC_ISC_STD, i
 from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
 
 from .frechet import Statistics, at_infinity, frechet_distance
-from .kernels import Discrepancy, discrepancy, distance, polynomial, sliced_wasserstein
-from .neighbours import DENSE, neighbourhood
+from .kernels import (
+    Discrepancy,
+    Kernel,
+    discrepancy,
+    distance,
+    polynomial,
+    sliced_wasserstein,
+    sums_within,
+)
+from .neighbours import DENSE, Spread, neighbourhood, spread
 
 SUBSETS = 1000  # samples of a subset of torch-fidelity's KID
+
+Values = dict[str, float | list[float] | Discrepancy | None]  # by family, with any suffix after an underscore
 
 
 @dataclass
 class Collected:
-    """What is held of a set of samples. statistics: of a layer, one for each fold; kept: a layer's features (n, dims)."""
+    """The features of a set of samples, and what metrics compute of that set alone.
+
+    Args:
+        statistics: of each layer, one for each fold of the samples.
+        kept: features (n, dims) of each layer.
+        labels: (n,), the class that each sample was drawn for.
+    """
 
     statistics: dict[str, list[Statistics]]
     kept: dict[str, Tensor]
     labels: Tensor | None = None
+    _sums_within: dict[Kernel, Tensor] = field(default_factory=dict, repr=False)
+
+    def sums_within(self, kernel: Kernel) -> Tensor:
+        """Return `kernels.sums_within` of the features, computed at the first call."""
+        if kernel not in self._sums_within:
+            self._sums_within[kernel] = sums_within(self.kept["features"], kernel)
+        return self._sums_within[kernel]
+
+    @cached_property
+    def spread(self) -> Spread:
+        """The distances within the features."""
+        return spread(self.kept["features"])
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A family of figures. of: (generated, reference) -> figures by family; at least so many samples make sense."""
+    """A family of metrics.
 
-    of: Callable[[Collected, Collected], dict[str, float | list[float] | Discrepancy | None]]
-    statistics: str | None = None  # the layer whose sums it needs
-    kept: str | None = None  # the layer whose features it needs
+    Args:
+        of: computes values by family, of generated and real samples.
+        statistics: the layer whose statistics it needs.
+        kept: the layer whose features it needs.
+        least: the fewest samples that it makes sense of.
+    """
+
+    of: Callable[[Collected, Collected], Values]
+    statistics: str | None = None
+    kept: str | None = None
     least: int = 2
 
 
-def fd(
-    made: Collected, real: Collected, layer: str = "features", name: str = "fd"
-) -> dict[str, float | None]:
-    """Frechet distance, and what it would be of infinitely many samples."""
-    folds, [reference] = made.statistics[layer], real.statistics[layer]
+def fd(made: Collected, real: Collected, layer: str = "features", name: str = "fd") -> Values:
+    """Return the Frechet distance, and its limit of infinitely many samples."""
+    folds = made.statistics[layer]
+    [reference] = real.statistics[layer]
     whole = list(accumulate(folds))[-1]
     return {name: frechet_distance(whole, reference), f"{name}_inf": at_infinity(folds, reference)}
 
 
-def kernel(made: Collected, real: Collected) -> dict[str, Discrepancy]:
-    """Kernel distance with KID's polynomial, over all pairs."""
-    return {"kd": discrepancy(made.kept["features"], real.kept["features"], polynomial)}
+def sfd(made: Collected, real: Collected) -> Values:
+    """Return the Frechet distance of spatial features (Nash et al. 2021)."""
+    return fd(made, real, "spatial", "sfd")
 
 
-def energy(made: Collected, real: Collected) -> dict[str, Discrepancy]:
-    """Energy distance, over all pairs."""
-    return {"energy": discrepancy(made.kept["features"], real.kept["features"], distance)}
+def kernel_distance(made: Collected, real: Collected, kernel: Kernel) -> Discrepancy:
+    """Return a kernel distance over all pairs."""
+    return discrepancy(made.kept["features"], real.kept["features"], kernel, real.sums_within(kernel))
 
 
-def score(made: Collected, real: Collected) -> dict[str, float]:
-    """Inception Score's formula (Salimans et al. 2016), by torch-fidelity, and its standard error over ten splits."""
+def kd(made: Collected, real: Collected) -> Values:
+    """Return the kernel distance with KID's polynomial."""
+    return {"kd": kernel_distance(made, real, polynomial)}
+
+
+def energy(made: Collected, real: Collected) -> Values:
+    """Return the energy distance."""
+    return {"energy": kernel_distance(made, real, distance)}
+
+
+def swd(made: Collected, real: Collected) -> Values:
+    """Return the sliced Wasserstein distance."""
+    return {"swd": sliced_wasserstein(made.kept["features"], real.kept["features"])}
+
+
+def pr(made: Collected, real: Collected) -> Values:
+    """Return the metrics of nearest neighbours: precision, recall and their like."""
+    return neighbourhood(made.kept["features"], real.kept["features"], real.spread)
+
+
+def score(made: Collected, real: Collected) -> Values:
+    """Return the Inception Score (Salimans et al. 2016), and its standard error over ten splits."""
     found = isc_features_to_metric(made.kept["logits"].cpu())
-    return {
-        "score": found[KEY_METRIC_ISC_MEAN],
-        "score_se": found[KEY_METRIC_ISC_STD] / 3,
-    }  # ten splits, their std of n
+    # torch-fidelity's deviation is divided by n: over sqrt(n - 1) it is a standard error
+    error = found[KEY_METRIC_ISC_STD] / 3
+    return {"score": found[KEY_METRIC_ISC_MEAN], "score_se": error}
 
 
-def accuracy(made: Collected, real: Collected) -> dict[str, float | list[float] | None]:
-    """The share of samples in which the feature network sees the class that was asked for, in all and of each class."""
+def accuracy(made: Collected, real: Collected) -> Values:
+    """Return the share of samples classified as the class they were drawn for, in all and of each class."""
     if made.labels is None:
         return {"accuracy": None}
     right = (made.kept["logits"].cpu().argmax(1) == made.labels).double()
@@ -73,27 +127,24 @@ def accuracy(made: Collected, real: Collected) -> dict[str, float | list[float] 
 
 
 def kid_of_subsets(made: Tensor, real: Tensor) -> float:
-    """KID as torch-fidelity's command gives it: 100 random subsets of 1000, of fewer where there are fewer samples."""
+    """Return KID as torch-fidelity's command gives it, the mean over 100 random subsets.
+
+    Args:
+        made: features (n, dims) of generated samples.
+        real: features (m, dims) of the data. Subsets have 1000 samples, or all of the smaller set.
+    """
     size = min(SUBSETS, len(made), len(real))
-    return kid_features_to_metric(made.cpu(), real.cpu(), kid_subset_size=size, verbose=False)[
-        KEY_METRIC_KID_MEAN
-    ]
+    found = kid_features_to_metric(made.cpu(), real.cpu(), kid_subset_size=size, verbose=False)
+    return found[KEY_METRIC_KID_MEAN]
 
 
 METRICS: dict[str, Metric] = {
     "fd": Metric(fd, statistics="features"),
-    "kd": Metric(kernel, kept="features"),
+    "kd": Metric(kd, kept="features"),
     "score": Metric(score, kept="logits", least=20),
-    "pr": Metric(
-        lambda made, real: neighbourhood(made.kept["features"], real.kept["features"]),
-        kept="features",
-        least=DENSE + 1,
-    ),
-    "sfd": Metric(lambda made, real: fd(made, real, "spatial", "sfd"), statistics="spatial"),
+    "pr": Metric(pr, kept="features", least=DENSE + 1),
+    "sfd": Metric(sfd, statistics="spatial"),
     "accuracy": Metric(accuracy, kept="logits"),
     "energy": Metric(energy, kept="features"),
-    "swd": Metric(
-        lambda made, real: {"swd": sliced_wasserstein(made.kept["features"], real.kept["features"])},
-        kept="features",
-    ),
+    "swd": Metric(swd, kept="features"),
 }

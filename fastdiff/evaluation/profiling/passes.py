@@ -1,4 +1,4 @@
-"""Passes through networks: as a step makes them, and each made again alone."""
+"""The passes through networks that a training step makes, recorded and repeated alone."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -14,29 +14,41 @@ from ...core.denoiser import Denoiser
 from ...methods.jvp import jvp
 from ...training.loop import Training
 
-Call = tuple[nn.Module, int]  # a layer, and which of its calls in a pass
+Call = tuple[nn.Module, int]  # a layer, and the number of its call in a pass
 
 
 class Pass:
-    """A pass of a role's network as a step made it; called, it is made again, alone.
+    """A pass through a role's network, recorded; calling it repeats it alone.
 
-    given: the tensors that it was given, in whatever they came; tangents: of some of them, by their id.
-    ways: for every way that a gradient took back through it, the layer where that came in: critics ask for features.
-    curved: numbers of the ways of which the next takes a gradient in its turn, as penalties of a gradient do.
+    Args:
+        role: the network's name.
+        net: the network.
+        given: the positional and keyword arguments of its call.
+
+    Attributes:
+        leaves: the tensors among its arguments.
+        tangents: of some leaves, by their id.
+        calls: calls of layers, in order.
+        ways: for each way that a gradient took back through it, the call where it entered: discriminators
+            take features from the middle.
+        curved: numbers of the ways whose gradient is itself differentiated in the next one, as gradient
+            penalties do.
     """
 
     def __init__(self, role: str, net: nn.Module, given: tuple[tuple, dict[str, Any]]) -> None:
-        self.role, self.net = role, net
+        self.role = role
+        self.net = net
         self.leaves: list[Tensor] = []
         self.tangents: dict[int, Tensor] = {}
         self.given = recursively_apply(self.taken, given)
         self.weights = [p for p in net.parameters() if p.requires_grad]
         self.calls: list[Call] = []
         self.ways: list[Call] = []
+        self.reached = 0  # number of the call that the gradient reached last
         self.curved: set[int] = set()
 
     def taken(self, value: Tensor) -> Tensor:
-        """A tensor as it was given, of which nothing leads back to where it came from."""
+        """Return a tensor of the arguments, detached from its origin, and note any tangent of it."""
         value, tangent = unpack_dual(value)
         self.leaves.append(value.detach().requires_grad_(value.requires_grad))
         if tangent is not None:
@@ -44,14 +56,14 @@ class Pass:
         return self.leaves[-1]
 
     def passed(self, layer: nn.Module, inputs: tuple, output: Any) -> None:
-        """A layer was called, and may be led back through; one that hands on what it was given is passed over."""
+        """Note a layer's call, and the gradients that reach its output, unless that is one of its inputs."""
         number = len(self.calls)
         self.calls.append((layer, sum(layer is other for other, _ in self.calls)))
         if isinstance(output, Tensor) and output.requires_grad and not any(output is one for one in inputs):
             output.register_hook(lambda slope: self.led_back(number, slope))
 
     def led_back(self, number: int, slope: Tensor) -> None:
-        """A gradient has come to the layer that was called so early: on its way if to later ones before, else anew."""
+        """Note that a gradient has reached a call: on a new way, unless it came from a later call."""
         if not self.ways or number >= self.reached:
             self.ways.append(self.calls[number])
         self.reached = number
@@ -60,16 +72,21 @@ class Pass:
 
     @property
     def kind(self) -> str:
+        """The kind of pass: fwd, fwd+bwd, fwd+bwd to x, fwd+2 bwd of bwd, jvp."""
         if self.tangents:
             return "jvp"
+        if not self.ways:
+            return "fwd"
         back = "bwd" if len(self.ways) == 1 else f"{len(self.ways)} bwd"
-        back += " of bwd" if self.curved else ""
-        return f"fwd+{back}{'' if self.weights else ' to x'}" if self.ways else "fwd"
+        if self.curved:
+            back += " of bwd"
+        return f"fwd+{back}" if self.weights else f"fwd+{back} to x"
 
     def __str__(self) -> str:
         return f"{self.role} {self.kind} {len(self.leaves[0])}"
 
     def __call__(self) -> None:
+        """Repeat the pass, forward and back as it was."""
         if self.tangents:
             moved = [leaf for leaf in self.leaves if id(leaf) in self.tangents]
             jvp(self.forth, tuple(moved), tuple(self.tangents[id(leaf)] for leaf in moved))
@@ -80,15 +97,17 @@ class Pass:
                 self.forth()
 
     def forth(self, *moved: Tensor) -> Tensor:
-        """The network's output, of these in the place of what had tangents."""
+        """Return the network's output, with other tensors in place of those that had tangents."""
         rest = iter(moved)
-        inputs, options = recursively_apply(
-            lambda leaf: next(rest) if moved and id(leaf) in self.tangents else leaf, self.given
-        )
+
+        def replaced(leaf: Tensor) -> Tensor:
+            return next(rest) if moved and id(leaf) in self.tangents else leaf
+
+        inputs, options = recursively_apply(replaced, self.given)
         return self.net(*inputs, **options)
 
     def forth_and_back(self) -> None:
-        """Forward, and every way back from where it began."""
+        """Run forward, and every way back from where it began."""
         outputs: dict[Call, Tensor] = {}
         counts: Counter[nn.Module] = Counter()
 
@@ -100,10 +119,8 @@ class Pass:
             for layer in {layer for layer, _ in self.ways}:
                 hooks.enter_context(layer.register_forward_hook(keep))
             self.forth()
-        leaves, penalty = (
-            [leaf for leaf in self.leaves if leaf.requires_grad],
-            outputs[self.ways[0]].new_zeros(()),
-        )
+        leaves = [leaf for leaf in self.leaves if leaf.requires_grad]
+        penalty = outputs[self.ways[0]].new_zeros(())
         for number, way in enumerate(self.ways):
             curved = number in self.curved
             slopes = torch.autograd.grad(
@@ -113,34 +130,38 @@ class Pass:
                 create_graph=curved,
                 allow_unused=True,
             )
-            penalty = (
-                sum(slope.square().sum() for slope in slopes if slope is not None)
-                if curved
-                else penalty.detach()
-            )
+            if curved:
+                penalty = sum(slope.square().sum() for slope in slopes if slope is not None)
+            else:
+                penalty = penalty.detach()
 
 
 def passes_of(training: Training, step: Callable[[], Any]) -> list[Pass]:
-    """Every pass that a step makes through a network with weights, be it of x, t, s and cond, or of features."""
+    """Return every pass that a step makes through a network with weights, denoiser or discriminator.
+
+    Args:
+        training: the training.
+        step: one of its steps, which is run.
+    """
     found: list[Pass] = []
-    with ExitStack() as watched:
+    with ExitStack() as hooks:
         for role, model in (training.frozen | training.trained).items():
             net = model.net if isinstance(model, Denoiser) else model
             if next(net.parameters(), None) is not None:
-                watch(role, net, found, watched)
+                watch(role, net, found, hooks)
         step()
     return found
 
 
-def watch(role: str, net: nn.Module, found: list[Pass], watched: ExitStack) -> None:
-    """Note the passes of one network, as long as it is watched, and of its layers that have none within."""
+def watch(role: str, net: nn.Module, found: list[Pass], hooks: ExitStack) -> None:
+    """Record the passes of a network in a list, with the calls of its innermost layers, until hooks close."""
     own: list[Pass] = []
 
     def begin(_: nn.Module, inputs: tuple, options: dict[str, Any]) -> None:
         own.append(Pass(role, net, (inputs, options)))
         found.append(own[-1])
 
-    watched.enter_context(net.register_forward_pre_hook(begin, with_kwargs=True))
+    hooks.enter_context(net.register_forward_pre_hook(begin, with_kwargs=True))
     for layer in net.modules():
         if next(layer.children(), None) is None:
-            watched.enter_context(layer.register_forward_hook(lambda *call: own[-1].passed(*call)))
+            hooks.enter_context(layer.register_forward_hook(lambda *call: own[-1].passed(*call)))

@@ -1,15 +1,13 @@
-"""Rows of a stored model, each appended to OUT/speed.jsonl with what made it."""
+"""Rows of a stored model's speed, appended to OUT/speed.jsonl with their provenance."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
-from accelerate import Accelerator
-
+from ...core.accelerator import make_accelerator
 from ...core.denoiser import Denoiser
 from ...core.errors import FastdiffError
-from ...core.files import identity
+from ...core.files import identity, make_directory
 from ...io.load import about, load
 from ..provenance import provenance
 from ..rows import append_row
@@ -18,20 +16,25 @@ from ..rows import append_row
 def record(
     path: str, measure: Callable[[Denoiser], Iterator[dict[str, Any]]], out: Path
 ) -> Iterator[dict[str, Any]]:
-    """What is measured of a stored model, row by row."""
-    model = load(path, "cuda" if torch.cuda.is_available() else "cpu")
+    """Measure a stored model, and append and yield its rows.
+
+    Args:
+        path: of the model.
+        measure: makes the rows.
+        out: the folder of speed.jsonl.
+
+    Raises:
+        FastdiffError: if the model takes prompts or images, or the folder cannot be written.
+    """
+    accelerator = make_accelerator()
+    model = load(path, accelerator.device)
     if model.text or model.condition_channels:
         raise FastdiffError(
             f"{path}: speed is measured of models without prompts and images, and this one is told of them"
         )
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FastdiffError(
-            f"{out} cannot be written ({error.strerror}): choose another directory with --out"
-        ) from None
-    made = provenance(about(Path(path).expanduser()) or {}, Accelerator(cpu=model.device.type == "cpu"))
-    for row in measure(model):
-        row = {"model": path} | made | row
+    make_directory(out)
+    origin = provenance(about(Path(path).expanduser()) or {}, accelerator)
+    for measured in measure(model):
+        row = {"model": path, **origin, **measured}
         append_row(out / "speed.jsonl", {"key": identity(**row), **row})
         yield row

@@ -1,19 +1,18 @@
-"""What a sampler adds to its network: over bare forward passes, and beside diffusers' scheduler of the same steps."""
+"""The time that a sampler adds to its network: over bare forward passes, and next to diffusers' scheduler."""
 
 import inspect
-import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import diffusers
 import torch
 from rich.table import Column, Table
 from torch import Tensor, nn
+from typing_extensions import override
 
-from ...core.denoiser import Denoiser
+from ...core.denoiser import Cond, Denoiser
 from ...core.errors import FastdiffError
 from ...core.guidance import Guided, usual_guidance
 from ...core.schedule import DDPM
@@ -21,7 +20,10 @@ from ...data.image_grid import to_uint8
 from ...samplers import SAMPLERS, time_grid
 from ...samplers.generate import Made, generate
 from ...samplers.plan import SamplingPlan
-from .timer import bare, batch_of, in_turn
+from .timer import Work, bare, batch_of, in_turn
+
+Row = dict[str, Any]
+Randn = Callable[[Tensor], Tensor]  # noise of the shape of a tensor
 
 # The scheduler of diffusers that takes a sampler's steps, and its settings.
 PEERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -40,47 +42,70 @@ PEERS: dict[str, tuple[str, dict[str, Any]]] = {
     "consistency": ("CMStochasticIterativeScheduler", {}),
     "gamma": ("TCDScheduler", {}),
 }
-SHAPE, BATCH = (3, 32, 32), 64  # of the steps without a network
-PASS = 0.02  # seconds a network's pass should last at least, to be told from noise
+STEP_OPTIONS: dict[str, dict[str, Any]] = {"gamma": {"eta": 0.0}}  # of peers, for our sampler's defaults
+DRAWING = ("ddpm", "euler_ancestral", "consistency")  # peers that cannot be given their noise
+SHAPE = (3, 32, 32)  # of a sample in the steps without a network
+BATCH = 64  # samples in the steps without a network
+PASS = 0.02  # seconds that a network's pass should last at least, to be measurable
 
 
 class Echo(nn.Module):
-    """A network that returns its input: what is left is the sampler."""
+    """A network that returns its input: all time goes into the sampler."""
 
     null_label = None
 
-    def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, cond: Any = None) -> Tensor:
+    @override
+    def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, cond: Cond = None) -> Tensor:
         return x
 
 
-def walk(model: Denoiser, sampler: str, x: Tensor, times: Tensor) -> int:
-    """Draw one batch, with x for all noise, so that no time goes into drawing it; the network evaluations it took."""
-    denoise, draw = Guided(model), SAMPLERS[sampler]
-    noise = {"randn": lambda like: x} if "randn" in inspect.signature(draw).parameters else {}
-    for _ in draw(denoise, x, times, **noise):
+def walk(model: Denoiser, sampler: str, x: Tensor, times: Tensor, randn: Randn) -> int:
+    """Draw one batch.
+
+    Args:
+        model: the model.
+        sampler: a key of SAMPLERS.
+        x: the noise (B, ...) to start from.
+        times: the grid.
+        randn: draws the noise on the way, for samplers that take any.
+
+    Returns:
+        the number of network evaluations.
+    """
+    denoise = Guided(model)
+    run = SAMPLERS[sampler]
+    noise = {"randn": randn} if "randn" in inspect.signature(run).parameters else {}
+    for _ in run(denoise, x, times, **noise):
         pass
     return denoise.nfe
 
 
-def peer(sampler: str, steps: int, x: Tensor) -> Callable[[], Callable[[], None]]:
-    """diffusers' scheduler of the same steps, driven over its own grid by the same network without a network."""
+def peer(sampler: str, steps: int, x: Tensor) -> Work:
+    """Return the steps of diffusers' scheduler on its own grid; its network returns its input.
+
+    Args:
+        sampler: a key of PEERS.
+        steps: of the grid.
+        x: the noise to start from; also that of the steps, if the scheduler takes it.
+    """
     name, settings = PEERS[sampler]
     kind = getattr(diffusers, name)
-    known = inspect.signature(kind.__init__).parameters
-    # they ask for scale_model_input, which belongs to their pipelines
+    # schedulers warn that scale_model_input was not called, which their pipelines do
     diffusers.logging.set_verbosity_error()
-    settings = settings | ({"timestep_spacing": "trailing"} if "timestep_spacing" in known else {})
+    if "timestep_spacing" in inspect.signature(kind.__init__).parameters:
+        settings = {**settings, "timestep_spacing": "trailing"}
+    options = {"return_dict": False, **STEP_OPTIONS.get(sampler, {})}
+    if "variance_noise" in inspect.signature(kind.step).parameters:
+        options["variance_noise"] = x
 
     def prepare() -> Callable[[], None]:
         scheduler = kind(**settings)
         scheduler.set_timesteps(steps)
-        module = sys.modules[kind.__module__]
 
         def work() -> None:
             state = x
-            with patch.object(module, "randn_tensor", lambda *shape, **options: x, create=True):
-                for t in scheduler.timesteps:
-                    state = scheduler.step(state, t, state, return_dict=False)[0]
+            for t in scheduler.timesteps:
+                state = scheduler.step(state, t, state, **options)[0]
 
         return work
 
@@ -89,29 +114,53 @@ def peer(sampler: str, steps: int, x: Tensor) -> Callable[[], Callable[[], None]
 
 @torch.inference_mode()
 def step_cost(sampler: str, steps: int, repeats: int) -> dict[str, float | None]:
-    """Microseconds of a step by network evaluation, ours and diffusers', on 64 x 3 x 32 x 32 numbers, their noise given."""
+    """Measure a step of a sampler and of diffusers' scheduler on 64 x 3 x 32 x 32 numbers, without a network.
+
+    The noise is drawn beforehand, and no time goes into it, except for the samplers of DRAWING: there
+    diffusers' schedulers draw their own and cannot be given any, so that both sides draw it with torch.
+
+    Args:
+        sampler: a key of SAMPLERS.
+        steps: of the grid.
+        repeats: how often each side is timed.
+
+    Returns:
+        step_us and diffusers_step_us, the microseconds per network evaluation, and over_diffusers, their
+        ratio; the last two are None if diffusers has no such scheduler.
+    """
     model = Denoiser(Echo(), DDPM(), "eps", SHAPE)
-    times, x = time_grid(model.schedule, steps, "trailing"), torch.randn(BATCH, *SHAPE)
-    calls = walk(model, sampler, x, times)
-    works = [lambda: lambda: walk(model, sampler, x, times)] + (
-        [peer(sampler, steps, x)] if sampler in PEERS else []
-    )
+    times = time_grid(model.schedule, steps, "trailing")
+    x = torch.randn(BATCH, *SHAPE)
+    randn = torch.randn_like if sampler in DRAWING else lambda like: x
+    calls = walk(model, sampler, x, times, randn)
+    works: list[Work] = [lambda: lambda: walk(model, sampler, x, times, randn)]
+    if sampler in PEERS:
+        works.append(peer(sampler, steps, x))
     ours, *theirs = in_turn(works, repeats)
     figures = {"step_us": 1e6 * ours / calls, "diffusers_step_us": None, "over_diffusers": None}
     if theirs:
-        scheduler = getattr(diffusers, PEERS[sampler][0])(**PEERS[sampler][1])
+        name, settings = PEERS[sampler]
+        scheduler = getattr(diffusers, name)(**settings)
         scheduler.set_timesteps(steps)
         figures["diffusers_step_us"] = 1e6 * theirs[0] / len(scheduler.timesteps)
         figures["over_diffusers"] = figures["step_us"] / figures["diffusers_step_us"]
     return figures
 
 
-def speed(
-    model: Denoiser, samplers: list[str], steps: int = 8, repeats: int = 10
-) -> Iterator[dict[str, Any]]:
-    """A row a sampler: its time over NFE bare forward passes of the same batch, its step beside diffusers'.
+def speed(model: Denoiser, samplers: list[str], steps: int = 8, repeats: int = 10) -> Iterator[Row]:
+    """Yield a row for each sampler: its time over that of as many bare forward passes, and `step_cost`.
 
-    The batch is doubled until a forward pass lasts 20 ms.
+    The batch is doubled until a forward pass lasts 20 ms. Samplers that the model's schedule does not allow
+    have no row.
+
+    Args:
+        model: the model.
+        samplers: keys of SAMPLERS.
+        steps: of the grid.
+        repeats: how often each time is taken.
+
+    Raises:
+        FastdiffError: for an unknown sampler.
     """
     for sampler in samplers:
         if sampler not in SAMPLERS:
@@ -122,7 +171,7 @@ def speed(
         made = partial(drawn, model, sampler, times, batch)
         try:
             nfe = made().nfe
-        except FastdiffError:  # of this model's schedule: it has no row
+        except FastdiffError:
             continue
         floor, ours = in_turn([bare(model, batch, nfe), lambda made=made: made], repeats)
         yield {
@@ -137,7 +186,20 @@ def speed(
 
 
 def over_pipeline(path: str, model: Denoiser, steps: int, batch: int, repeats: int) -> float | None:
-    """Our DDIM over diffusers' DDIMPipeline of the same network, noise and output as arrays included; None of no folder."""
+    """Return the time of our DDIM over that of diffusers' DDIMPipeline of the same network.
+
+    Drawing noise and converting the output to arrays is included on both sides.
+
+    Args:
+        path: of the model.
+        model: the model, loaded.
+        steps: of the grid.
+        batch: number of samples.
+        repeats: how often each side is timed.
+
+    Returns:
+        the ratio; None if the model is no plain UNet, or not stored as diffusers' folder.
+    """
     plain = model.net.kind == "unet" and model.classes is None and not (model.latent or model.text)
     if not plain or not (Path(path) / "model_index.json").exists():
         return None
@@ -145,66 +207,53 @@ def over_pipeline(path: str, model: Denoiser, steps: int, batch: int, repeats: i
     pipeline = diffusers.DDIMPipeline(model.net.module, diffusers.DDIMScheduler(timestep_spacing="trailing"))
     pipeline.set_progress_bar_config(disable=True)
     times = time_grid(model.schedule, steps, "trailing")
-    theirs, ours = in_turn(
-        [
-            lambda: lambda: pipeline(batch_size=batch, num_inference_steps=steps, output_type="np"),
-            lambda: lambda: to_uint8(drawn(model, "ddim", times, batch).x).cpu().numpy(),
-        ],
-        repeats,
-    )
+
+    def diffusers_images() -> None:
+        pipeline(batch_size=batch, num_inference_steps=steps, output_type="np")
+
+    def our_images() -> None:
+        to_uint8(drawn(model, "ddim", times, batch).x).cpu().numpy()
+
+    theirs, ours = in_turn([lambda: diffusers_images, lambda: our_images], repeats)
     return ours / theirs
 
 
-def stored(
-    model: Denoiser, path: str, samplers: list[str], steps: int, repeats: int = 5
-) -> Iterator[dict[str, Any]]:
-    """Those rows, ddim's with its whole time beside that of diffusers' pipeline of the same folder."""
+def stored(model: Denoiser, path: str, samplers: list[str], steps: int, repeats: int = 5) -> Iterator[Row]:
+    """Yield the rows of `speed` of a stored model, that of ddim with `over_pipeline`."""
     for row in speed(model, samplers, steps, repeats):
         if row["sampler"] == "ddim":
             row["over_pipeline"] = over_pipeline(path, model, steps, row["batch"], repeats)
         yield row
 
 
-def line(row: dict[str, Any]) -> str:
-    """A row in a line."""
+def line(row: Row) -> str:
+    """Format a row as a line of text."""
     return f"{row['sampler']}  {row['over_forward']:.3f}"
 
 
-def table(rows: list[dict[str, Any]]) -> Table:
-    """The rows for a terminal."""
-    shown = Table(
-        "Sampler",
-        *(
-            Column(name, justify="right")
-            for name in (
-                "NFE",
-                "over forward passes",
-                "us a step",
-                "diffusers us",
-                "over diffusers",
-                "over pipeline",
-            )
-        ),
-    )
+def table(rows: list[Row]) -> Table:
+    """Format rows as a table for a terminal."""
+    columns = {
+        "us a step": ("step_us", ".0f"),
+        "diffusers us": ("diffusers_step_us", ".0f"),
+        "over diffusers": ("over_diffusers", ".2f"),
+        "over pipeline": ("over_pipeline", ".2f"),
+    }
+    headers = [Column(name, justify="right") for name in ("NFE", "over forward passes", *columns)]
+    shown = Table("Sampler", *headers)
     for row in rows:
-        figures = (
-            f"{row['over_forward']:.3f}",
-            *(
-                "" if row.get(key) is None else f"{row[key]:{form}}"
-                for key, form in (
-                    ("step_us", ".0f"),
-                    ("diffusers_step_us", ".0f"),
-                    ("over_diffusers", ".2f"),
-                    ("over_pipeline", ".2f"),
-                )
-            ),
-        )
-        shown.add_row(row["sampler"], str(row["nfe"]), *figures)
+        numbers = [number(row.get(key), form) for key, form in columns.values()]
+        shown.add_row(row["sampler"], str(row["nfe"]), f"{row['over_forward']:.3f}", *numbers)
     return shown
 
 
+def number(value: float | None, form: str) -> str:
+    """Format a number, and None as nothing."""
+    return "" if value is None else f"{value:{form}}"
+
+
 def drawn(model: Denoiser, sampler: str, times: Tensor, batch: int) -> Made:
-    """One batch as `sample` draws it, its noise included."""
+    """Draw one batch as `sample` does, its noise included."""
     cond = {"label": torch.zeros(batch, dtype=torch.int64)} if model.guidance else None  # to be guided by
     plan = SamplingPlan(sampler, times)
     weight = usual_guidance(model)

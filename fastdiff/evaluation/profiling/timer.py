@@ -1,4 +1,4 @@
-"""Times that can be compared: works taken in turn, on a batch whose forward pass is long enough to be told from noise."""
+"""Times that can be compared: of works done in turn, on a batch whose forward pass is long enough."""
 
 import time
 from collections.abc import Callable
@@ -8,16 +8,23 @@ import torch
 
 from ...core.denoiser import Denoiser
 
+Work = Callable[[], Callable[[], Any]]  # prepares something, and returns the function that is timed
+
 
 def processor_alone() -> bool:
-    """Whether all work is done by one thread of the processor."""
+    """Return whether all work is done by one thread of the processor."""
     return torch.get_num_threads() == 1 and not torch.cuda.is_available()
 
 
-def in_turn(works: list[Callable[[], Callable[[], Any]]], repeats: int) -> list[float]:
-    """The least seconds of each work, after its own untimed preparation; taken in turn, so that all see the same machine.
+def in_turn(works: list[Work], repeats: int) -> list[float]:
+    """Return the least seconds of each work, without its preparation.
 
-    Of one thread on a CPU these are the processor's seconds, to which nothing else that runs there adds.
+    They take turns, so that all see the same machine. With one thread on a CPU these are the processor's
+    seconds, to which nothing else that runs there adds.
+
+    Args:
+        works: the works.
+        repeats: how often each is timed.
     """
     now = time.process_time if processor_alone() else time.perf_counter
     least = [float("inf")] * len(works)
@@ -32,8 +39,8 @@ def in_turn(works: list[Callable[[], Callable[[], Any]]], repeats: int) -> list[
     return least
 
 
-def bare(model: Denoiser, batch: int, passes: int) -> Callable[[], Callable[[], None]]:
-    """Forward passes of the network alone, on noise."""
+def bare(model: Denoiser, batch: int, passes: int) -> Work:
+    """Return forward passes of the network alone, on noise."""
     x = torch.randn(batch, *model.shape, device=model.device)
     dtype = next(model.net.parameters()).dtype
     t = torch.full((batch,), 500.0, device=model.device, dtype=dtype)
@@ -47,7 +54,16 @@ def bare(model: Denoiser, batch: int, passes: int) -> Callable[[], Callable[[], 
 
 
 def batch_of(model: Denoiser, batch: int, seconds: float) -> tuple[int, float]:
-    """The batch, doubled until a forward pass lasts so many seconds, and how long it lasts."""
+    """Double a batch until a forward pass lasts long enough.
+
+    Args:
+        model: the model.
+        batch: the smallest batch.
+        seconds: that a pass should last at least.
+
+    Returns:
+        the batch, and the seconds of its forward pass.
+    """
     while (forward := in_turn([bare(model, batch, 1)], 3)[0]) < seconds and batch < 2**16:
         batch *= 2
     return batch, forward

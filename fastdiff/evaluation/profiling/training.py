@@ -1,4 +1,4 @@
-"""What training adds to the bare passes of its networks, which are counted by watching a cycle of its turns."""
+"""The time that training adds to the bare passes of its networks, recorded in a cycle of its turns."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -22,48 +22,56 @@ from ...training.loop import Training
 from .passes import passes_of
 from .timer import batch_of, in_turn
 
-PASS = 0.05  # seconds a forward pass should last at least
-EXAMPLES = 4096  # of noise, in the place of data
+Row = dict[str, Any]
+
+PASS = 0.05  # seconds that a forward pass should last at least
+EXAMPLES = 4096  # of noise, in place of data
 
 
 def noise(model: Denoiser, paired: bool) -> Dataset:
-    """Noise in the place of data, and of pairs: what a step costs does not depend on them."""
-    shape, classes = (EXAMPLES, *model.shape), model.null_label or 0
+    """Return noise in place of data and of pairs: a step's cost does not depend on them."""
+    shape = (EXAMPLES, *model.shape)
+    classes = model.null_label or 0
     examples = torch.randint(0, 256, shape).to(torch.uint8) if len(model.shape) == 3 else torch.randn(shape)
     labels = torch.randint(0, classes, (EXAMPLES,)) if classes else None
     return Dataset("noise", examples, labels, classes, torch.randn(shape) if paired else None)
 
 
 def begun(method: Method, model: Denoiser, batch: int, folder: Path) -> Training:
-    """A training of the method with its own settings, from the model and by it."""
+    """Return a training by a method with its own settings, both student and teacher made of one model."""
     method.ready(model.shape, model.device)
-    student, teacher = method.student(deepcopy(model)), deepcopy(model) if method.teaches else None
+    student = method.student(deepcopy(model))
+    teacher = deepcopy(model) if method.teaches else None
     for net in (student, teacher) if teacher else (student,):
-        net.sampling = method.sampling()  # some methods learn from an earlier stage of their own kind alone
+        net.sampling = method.sampling()  # some methods learn only from an earlier stage of their own kind
     config = train_config.read(method.training, {"batch": batch}, path="train")
-    return Training(
-        method,
-        Progress,
-        student,
-        teacher,
-        noise(model, method.paired),
-        config,
-        folder,
-        Accelerator(cpu=model.device.type == "cpu"),
-    )
+    accelerator = Accelerator(cpu=model.device.type == "cpu")  # where the model is, GPU or not
+    data = noise(model, method.paired)
+    return Training(method, Progress, student, teacher, data, config, folder, accelerator)
 
 
-def cost(method: Method, model: Denoiser, batch: int, repeats: int) -> dict[str, Any]:
-    """Milliseconds of a step and of its passes alone, in the mean of a cycle of the method's turns.
+def cost(method: Method, model: Denoiser, batch: int, repeats: int) -> Row:
+    """Measure a training step and its passes alone, in the mean of a cycle of the method's turns.
 
-    It is the first cycle from halfway on, again and again, with all its draws.
+    It is the first cycle of the training's second half, again and again, with all its draws.
+
+    Args:
+        method: the method.
+        model: the model that student and teacher are made of.
+        batch: images per step.
+        repeats: how often each time is taken.
+
+    Returns:
+        parts: the passes, as text; step_ms and parts_ms: milliseconds of a step and of its passes alone;
+        over_parts: their ratio; cycle: the turns of a cycle.
     """
     with heap.kept(), TemporaryDirectory() as folder:
         training = begun(method, model, batch, Path(folder))
         begin = training.config.steps // 2 // method.cycle * method.cycle
 
         def again() -> Callable[[], Any]:
-            training.step, training.images = begin, begin * batch
+            training.step = begin
+            training.images = begin * batch
             training.read_on()
             return lambda: [training.advance() for _ in range(method.cycle)]
 
@@ -80,49 +88,49 @@ def cost(method: Method, model: Denoiser, batch: int, repeats: int) -> dict[str,
     }
 
 
-def speed(model: Denoiser, methods: tuple[str, ...] = (), repeats: int = 10) -> Iterator[dict[str, Any]]:
-    """A row a method, as `ect` or `meanflow[differences=0.03]`, all if none is named; or why there is none of it.
+def speed(model: Denoiser, methods: tuple[str, ...] = (), repeats: int = 10) -> Iterator[Row]:
+    """Yield a row for each method: its `cost`, or the reason why it was left out.
 
     The batch is doubled from 16 until a forward pass lasts 50 ms.
+
+    Args:
+        model: the model that student and teacher are made of.
+        methods: written `ect` or `meanflow[differences=0.03]`; all if none is named.
+        repeats: how often each time is taken.
+
+    Raises:
+        FastdiffError: for an unknown method or option.
     """
     chosen = {name: call(METHODS, *spelled(name, "--methods"), "--methods") for name in methods or distinct()}
     batch, forward = batch_of(model, 16, PASS)
     for name, method in chosen.items():
         try:
-            yield {
-                "method": name,
-                "batch": batch,
-                "forward_ms": 1000 * forward,
-                **cost(method, model, batch, repeats),
-            }
+            measured = cost(method, model, batch, repeats)
         except FastdiffError as error:
             yield {"method": name, "left_out": str(error)}
+        else:
+            yield {"method": name, "batch": batch, "forward_ms": 1000 * forward, **measured}
 
 
 def distinct() -> list[str]:
-    """The methods, each by the first of its names."""
+    """Return the methods, each by the first of its names."""
     names: dict[type[Method], str] = {}
     for name, kind in METHODS.items():
         names.setdefault(kind, name)
     return list(names.values())
 
 
-def line(row: dict[str, Any]) -> str:
-    """A row in a line."""
-    return (
-        f"{row['method']} is left out: {row['left_out']}"
-        if "left_out" in row
-        else (f"{row['method']}  {row['over_parts']:.3f}")
-    )
+def line(row: Row) -> str:
+    """Format a row as a line of text."""
+    if "left_out" in row:
+        return f"{row['method']} is left out: {row['left_out']}"
+    return f"{row['method']}  {row['over_parts']:.3f}"
 
 
-def table(rows: list[dict[str, Any]]) -> Table:
-    """The rows for a terminal."""
-    shown = Table(
-        "Method",
-        "Parts",
-        *(Column(name, justify="right") for name in ("ms a step", "ms of its parts", "ratio")),
-    )
+def table(rows: list[Row]) -> Table:
+    """Format rows as a table for a terminal, without the methods that were left out."""
+    numbers = [Column(name, justify="right") for name in ("ms a step", "ms of its parts", "ratio")]
+    shown = Table("Method", "Parts", *numbers)
     for row in rows:
         if "left_out" not in row:
             shown.add_row(
