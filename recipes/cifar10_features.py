@@ -1,4 +1,4 @@
-"""Train the classifier that judges pictures of CIFAR-10 where Inception's weights are not to be had.
+"""Train the classifier that judges pictures of CIFAR-10 where Inception's weights are not available.
 
     python recipes/cifar10_features.py DATA OUT [--size 32] [--grey] [--epochs 12]
 
@@ -9,89 +9,93 @@ up to an eighth; what it gets right of the test images is printed and stated in 
 
 import argparse
 import json
-import os
 import time
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn.functional import cross_entropy, pad
 
+from fastdiff.core.files import atomic_write
 from fastdiff.data.registry import open_dataset
 from fastdiff.networks.classifiers import PictureFeatures
 
-WIDTHS, BATCH, LR = (32, 64, 128), 128, 4e-3
+WIDTHS = (32, 64, 128)
+BATCH = 128
+LR = 4e-3
 
 
 def varied(images: Tensor) -> Tensor:
-    """Each image mirrored by chance, and all shifted alike by up to an eighth."""
+    """Return images, each mirrored at random, all shifted by one random offset of up to an eighth."""
     far = images.shape[-1] // 8
     dy, dx = torch.randint(0, 2 * far + 1, (2,)).tolist()
-    size, mirrored = images.shape[-1], torch.rand(len(images), 1, 1, 1) < 0.5
-    padded = F.pad(torch.where(mirrored, images.flip(-1), images), (far,) * 4, mode="constant", value=127)
+    size = images.shape[-1]
+    mirrored = torch.rand(len(images), 1, 1, 1) < 0.5
+    padded = pad(torch.where(mirrored, images.flip(-1), images), (far,) * 4, mode="constant", value=127)
     return padded[:, :, dy : dy + size, dx : dx + size]
 
 
 @torch.no_grad()
 def accuracy(net: PictureFeatures, images: Tensor, labels: Tensor, device: str) -> float:
+    """Return the share of images that a network classifies right."""
     right = [net(part.to(device))[1].argmax(1).cpu() for part in images.split(1000)]
     return (torch.cat(right) == labels).float().mean().item()
 
 
 def main() -> None:
+    """Train, test and write the classifier."""
     parser = argparse.ArgumentParser()
     parser.add_argument("data")
     parser.add_argument("out", type=Path)
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--grey", action="store_true")
     parser.add_argument("--epochs", type=int, default=12)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     torch.manual_seed(0)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    colour = "grey" if asked.grey else "rgb"
+    colour = "grey" if arguments.grey else "rgb"
     fit, test = (
-        open_dataset(asked.data, split=split, resolution=asked.size, colour=colour)
+        open_dataset(arguments.data, split=split, resolution=arguments.size, colour=colour)
         for split in ("train", "test")
     )
 
-    net = PictureFeatures(asked.size, 1 if asked.grey else 3, WIDTHS, fit.classes).to(device)
-    steps = asked.epochs * (len(fit) // BATCH)
+    net = PictureFeatures(arguments.size, 1 if arguments.grey else 3, WIDTHS, fit.classes).to(device)
+    steps = arguments.epochs * (len(fit) // BATCH)
     optimizer = torch.optim.AdamW(net.parameters(), lr=LR, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, total_steps=steps)
     start = time.monotonic()
-    for epoch in range(asked.epochs):
+    for epoch in range(arguments.epochs):
         for rows in torch.randperm(len(fit))[: len(fit) // BATCH * BATCH].split(BATCH):
             _, logits, _ = net(varied(fit.examples[rows]).to(device))
-            loss = F.cross_entropy(logits, fit.labels[rows].to(device), label_smoothing=0.05)
+            loss = cross_entropy(logits, fit.labels[rows].to(device), label_smoothing=0.05)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
         print(
-            f"epoch {epoch + 1}/{asked.epochs}, {time.monotonic() - start:.0f} s, loss {loss.item():.3f}",
+            f"epoch {epoch + 1}/{arguments.epochs}, {time.monotonic() - start:.0f} s, loss {loss.item():.3f}",
             flush=True,
         )
     right = accuracy(net.eval(), test.examples, test.labels, device)
     print(f"test accuracy {right:.4f} on {len(test):,} images")
 
-    asked.out.mkdir(parents=True, exist_ok=True)
-    save_file(
-        {name: value.cpu() for name, value in net.state_dict().items()}, asked.out / "model.safetensors.tmp"
-    )
-    os.replace(asked.out / "model.safetensors.tmp", asked.out / "model.safetensors")
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    with atomic_write(arguments.out / "model.safetensors") as scratch:
+        save_file({name: value.cpu() for name, value in net.state_dict().items()}, scratch)
+    shape = f"{arguments.size} x {arguments.size}, {colour}"
     info = {
-        "name": f"cifar10_{colour}{asked.size}" if asked.grey or asked.size != 32 else "cifar10",
-        "size": asked.size,
+        "name": f"cifar10_{colour}{arguments.size}" if arguments.grey or arguments.size != 32 else "cifar10",
+        "size": arguments.size,
         "channels": net.channels,
         "widths": WIDTHS,
         "dims": net.dims,
         "classes": net.classes,
         "test_accuracy": round(right, 4),
-        "trained_on": f"CIFAR-10, {len(fit):,} training images of {asked.size} x {asked.size}, {colour}",
+        "trained_on": f"CIFAR-10, {len(fit):,} training images of {shape}",
     }
-    (asked.out / "features.json.tmp").write_text(json.dumps(info, indent=2) + "\n")
-    os.replace(asked.out / "features.json.tmp", asked.out / "features.json")
+    with atomic_write(arguments.out / "features.json") as scratch:
+        scratch.write_text(json.dumps(info, indent=2) + "\n")
 
 
 if __name__ == "__main__":

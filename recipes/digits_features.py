@@ -8,33 +8,37 @@ and library versions give the same weights, bit for bit.
 """
 
 import json
-import os
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from safetensors.torch import save_file
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor
+from torch.nn.functional import cross_entropy, pad
 
+from fastdiff.core.files import atomic_write
 from fastdiff.data.image_grid import to_uint8
 from fastdiff.networks.classifiers import DigitFeatures
 
 OUT = Path(__file__).parents[1] / "checkpoints" / "digits" / "features"
-EPOCHS, BATCH, LR = 30, 64, 2e-3
+EPOCHS = 30
+BATCH = 64
+LR = 2e-3
 
 
 def shifted(images: Tensor) -> Tensor:
-    """Each image moved by -1, 0 or 1 pixel along each axis, black coming in."""
+    """Return images, each shifted at random by -1, 0 or 1 pixel along each axis, with black at the edges."""
     n = len(images)
-    padded = F.pad(images, (1, 1, 1, 1))
+    padded = pad(images, (1, 1, 1, 1))
     dy, dx = torch.randint(0, 3, (2, n, 1, 1))
-    rows, columns = torch.arange(8).view(8, 1) + dy, torch.arange(8) + dx
+    rows = torch.arange(8).view(8, 1) + dy
+    columns = torch.arange(8) + dx
     return padded[torch.arange(n).view(n, 1, 1), 0, rows, columns].unsqueeze(1)
 
 
 def train(images: Tensor, labels: Tensor) -> DigitFeatures:
+    """Train the network to classify digits."""
     net = DigitFeatures()
     steps = EPOCHS * (len(images) // BATCH)
     optimizer = torch.optim.Adam(net.parameters(), lr=LR)
@@ -42,7 +46,7 @@ def train(images: Tensor, labels: Tensor) -> DigitFeatures:
     for _ in range(EPOCHS):
         for rows in torch.randperm(len(images))[: len(images) // BATCH * BATCH].split(BATCH):
             _, logits = net(shifted(images[rows]))
-            loss = F.cross_entropy(logits, labels[rows])
+            loss = cross_entropy(logits, labels[rows])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -51,6 +55,7 @@ def train(images: Tensor, labels: Tensor) -> DigitFeatures:
 
 
 def main() -> None:
+    """Train, test and write the network."""
     torch.manual_seed(0)
     torch.set_num_threads(1)  # the order of a sum, and so the weights, depend on it
     torch.use_deterministic_algorithms(True)
@@ -66,8 +71,8 @@ def main() -> None:
     print(f"test accuracy {accuracy:.4f} on {len(test)} digits")
 
     OUT.mkdir(parents=True, exist_ok=True)
-    save_file(net.state_dict(), OUT / "model.safetensors.tmp")
-    os.replace(OUT / "model.safetensors.tmp", OUT / "model.safetensors")
+    with atomic_write(OUT / "model.safetensors") as scratch:
+        save_file(net.state_dict(), scratch)
     info = {
         "name": "digits",
         "dims": net.dims,
@@ -76,8 +81,8 @@ def main() -> None:
         "trained_on": "scikit-learn load_digits, 1,437 of 1,797 images: "
         "train_test_split(test_size=360, stratify=labels, random_state=0); shifts of up to one pixel",
     }
-    (OUT / "features.json.tmp").write_text(json.dumps(info, indent=2) + "\n")
-    os.replace(OUT / "features.json.tmp", OUT / "features.json")
+    with atomic_write(OUT / "features.json") as scratch:
+        scratch.write_text(json.dumps(info, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The command line: verbs over the library; a user's error is one clear line and exit code 2."""
+"""The command line: commands over the library; a user's error is one clear line and exit code 2."""
 
 import logging
 import os
@@ -6,30 +6,38 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
+from typing_extensions import override
 
 from ..core.errors import FastdiffError, Interrupted
 from .bench import bench
 from .evaluate import evaluate
 from .export import export
 from .inspect import doctor, judge, list_, report, status
+from .processes import destroy_process_group
 from .run import run
 from .sample import sample
 from .search import search
 
-UsageError = typer.BadParameter.__base__  # click's, or that of the copy which newer versions of typer keep
+INTERRUPTED = 130  # the exit code that typer gives to Ctrl-C
+
+# click's UsageError, or that of the copy of click which newer versions of typer bring along.
+UsageError = import_module(typer.BadParameter.__module__).UsageError
 
 
-class Verbs(TyperGroup):
-    """The verbs; what is wrong with the words after one is said like everything else."""
+class Commands(TyperGroup):
+    """The commands; misused options end in one line, as all other errors of a user do."""
 
+    @override
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
         with in_one_line():
             return super().make_context(*args, **kwargs)
 
+    @override
     def invoke(self, context: Any) -> Any:
         with in_one_line():
             return super().invoke(context)
@@ -37,28 +45,27 @@ class Verbs(TyperGroup):
 
 @contextmanager
 def in_one_line() -> Iterator[None]:
-    """A misused verb or option is the user's to mend, in one line; no words at all ask for help."""
+    """Turn the error of a misused command or option into a FastdiffError; `fastdiff` alone prints help."""
     try:
         yield
     except UsageError as error:
         if len(sys.argv) == 1:
             raise
-        where = error.ctx.command_path if error.ctx else "fastdiff"
-        raise FastdiffError(
-            f"{' '.join(error.format_message().split()).rstrip('.')}; see {where} --help"
-        ) from None
+        command = error.ctx.command_path if error.ctx else "fastdiff"
+        message = " ".join(error.format_message().split()).rstrip(".")
+        raise FastdiffError(f"{message}; see {command} --help") from None
 
 
 app = typer.Typer(
-    cls=Verbs,
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Distil diffusion models and sample them in few steps.",
 )
-for verb in (run, status, sample, bench, report, judge, evaluate, search, export, list_, doctor):
-    app.command(verb.__name__.rstrip("_"))(verb)
+for command in (run, status, sample, bench, report, judge, evaluate, search, export, list_, doctor):
+    app.command(command.__name__.rstrip("_"))(command)
 
 
 def main() -> None:
@@ -71,18 +78,11 @@ def main() -> None:
     except FastdiffError as error:
         sys.stderr.write(f"fastdiff: {error}\n")
         sys.exit(2)
-    except SystemExit as stop:
-        if isinstance(stop, Interrupted):
-            sys.stderr.write(f"fastdiff: {stop}\n")
-        if stop.code == 130:  # what typer makes of Ctrl-C
+    except SystemExit as end:
+        if isinstance(end, Interrupted):
+            sys.stderr.write(f"fastdiff: {end}\n")
+        if end.code == INTERRUPTED:
             sys.stderr.write("fastdiff: interrupted; the same command goes on from the last state\n")
-        if not stop.code or isinstance(stop, Interrupted):
-            part()
+        if not end.code or isinstance(end, Interrupted):
+            destroy_process_group()
         raise
-
-
-def part() -> None:
-    """Take leave of the other processes; what still listens to them would now and then abort this one as it ends."""
-    distributed = sys.modules.get("torch.distributed")
-    if distributed and distributed.is_available() and distributed.is_initialized():
-        distributed.destroy_process_group()

@@ -1,7 +1,6 @@
-"""Verbs that measure: bench, evaluate, search."""
+"""The bench command."""
 
 import json
-import os
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +8,23 @@ from typing import Annotated
 import typer
 
 from ..core.errors import FastdiffError
-from .options import Colour, Extractors, Json, Metrics, Resolution, given, integers, names_of, numbers, words
+from ..evaluation.baselines import BASELINES
+from .options import (
+    Batch,
+    Captions,
+    Colour,
+    Data,
+    Extractors,
+    Json,
+    Metrics,
+    Resolution,
+    given,
+    integers,
+    names_of,
+    numbers,
+    words,
+)
+from .processes import is_main_process
 
 
 def bench(
@@ -17,9 +32,9 @@ def bench(
         list[str], typer.Argument(help="Models; the first is the teacher that --against is drawn with.")
     ],
     steps: Annotated[str, typer.Option(help="Step counts, separated by commas.")] = "1,2,4,8",
-    against: Annotated[
-        str, typer.Option(help="The teacher's baselines, sampler:steps.")
-    ] = "ddpm:1000,ddim:50",
+    against: Annotated[str, typer.Option(help="The teacher's baselines, sampler:steps.")] = ",".join(
+        BASELINES
+    ),
     samplers: Annotated[
         str,
         typer.Option(
@@ -28,19 +43,17 @@ def bench(
         ),
     ] = "",
     spacings: Annotated[str, typer.Option(help="Grids of those samplers; else uniform.")] = "",
-    guidance: Annotated[str, typer.Option(help="Weights, separated by commas; 1 is none.")] = "1",
+    guidance: Annotated[str, typer.Option(help="Guidance weights, separated by commas; 1 for none.")] = "1",
     clip: Annotated[float | None, typer.Option(help="Bound of the clean prediction while sampling.")] = None,
-    n: Annotated[int, typer.Option("--n", "-n", help="Samples a cell and seed.")] = 2000,
+    n: Annotated[int, typer.Option("--n", "-n", help="Samples per cell and seed.")] = 2000,
     seeds: Annotated[str, typer.Option(help="Separated by commas; each draws samples of its own.")] = "0",
-    data: Annotated[str, typer.Option(help="A data set's name or path.")] = "digits",
+    data: Data = "digits",
     resolution: Resolution = None,
     colour: Colour = None,
-    captions: Annotated[
-        str | None, typer.Option(help="Prompts of the data: 'a photo of a {class}' or '{column}'.")
-    ] = None,
+    captions: Captions = None,
     extractor: Extractors = None,
     metrics: Metrics = "",
-    batch: int = 512,
+    batch: Batch = 512,
     budget: Annotated[
         str | None, typer.Option(help="90s, 10m or 2h: what would take longer is left out.")
     ] = None,
@@ -48,7 +61,7 @@ def bench(
         bool, typer.Option("--speed", help="Measure the samplers' own time on the first model.")
     ] = False,
     training: Annotated[
-        bool, typer.Option("--training", help="With --speed: that of the methods' training steps.")
+        bool, typer.Option("--training", help="With --speed: measure the methods' training steps.")
     ] = False,
     methods: Annotated[
         str, typer.Option(help="With --speed --training, separated by commas; else all.")
@@ -59,13 +72,14 @@ def bench(
     as_json: Json = False,
 ) -> None:
     """Measure quality, cost and time of models against the teacher's baselines."""
-    counts, draws = integers("--steps", steps), integers("--seeds", seeds)
+    step_counts = integers("--steps", steps)
+    seed_list = integers("--seeds", seeds)
     if (training and not speed) or (methods and not training):
         raise FastdiffError(
             "--training goes with --speed, and --methods with both: they measure training steps"
         )
     if speed:
-        return bench_speed(models[0], words(methods) if training else None, max(counts), out, as_json)
+        return bench_speed(models[0], words(methods) if training else None, max(step_counts), out, as_json)
     from rich.console import Console
 
     from ..core.files import strict_json
@@ -75,14 +89,14 @@ def bench(
     from ..evaluation.sweep import sweep
 
     config = BenchConfig(
-        steps=counts,
+        steps=step_counts,
         baselines=words(against),
         samplers=words(samplers),
         spacings=words(spacings),
         guidance=numbers("--guidance", guidance),
         clip=clip,
         n=n,
-        seeds=draws,
+        seeds=seed_list,
         batch=batch,
         extractor=extractor,
         metrics=words(metrics) or None,
@@ -91,14 +105,14 @@ def bench(
     names = names_of(models)
     dataset = open_dataset(data, **given(resolution=resolution, colour=colour, captions=captions))
     console = Console(stderr=True)
-    main, rows = int(os.environ.get("RANK", 0)) == 0, []
+    main = is_main_process()
+    rows = []
     with console.status("measuring"):
         for row in sweep(names, dataset, config, out, teacher=next(iter(names))):
             rows.append(row)
             if main and not as_json:
-                console.print(
-                    f"{row['cell']}  seed {row['seed']}  {row[reports.metric_of([row])]:.4g}", markup=False
-                )
+                figure = row[reports.metric_of([row])]
+                console.print(f"{row['cell']}  seed {row['seed']}  {figure:.4g}", markup=False)
     if main and as_json:
         typer.echo("\n".join(map(strict_json, rows)))
     elif main:
@@ -110,17 +124,28 @@ def bench(
 
 
 def bench_speed(model: str, methods: tuple[str, ...] | None, steps: int, out: Path, as_json: bool) -> None:
-    """What every sampler adds to the model's network, or where methods are given (all if empty) every training step."""
+    """Measure the time that samplers add to a model's network, or that of methods' training steps.
+
+    Args:
+        model: the model.
+        methods: methods whose training steps are measured, all if empty; None measures samplers.
+        steps: steps of the samplers.
+        out: the folder whose speed.jsonl the rows are appended to.
+        as_json: print JSON instead of a table.
+    """
     from rich.console import Console
 
     from ..evaluation.profiling import record, samplers, training
     from ..samplers import SAMPLERS
 
     if methods is None:
-        kind, measure = samplers, partial(samplers.stored, path=model, samplers=list(SAMPLERS), steps=steps)
+        kind = samplers
+        measure = partial(samplers.stored, path=model, samplers=list(SAMPLERS), steps=steps)
     else:
-        kind, measure = training, partial(training.speed, methods=methods)
-    rows, console = [], Console(stderr=True)
+        kind = training
+        measure = partial(training.speed, methods=methods)
+    rows = []
+    console = Console(stderr=True)
     with console.status("measuring"):
         for row in record(model, measure, out):
             rows.append(row)

@@ -9,9 +9,12 @@ import typer
 from ..core.errors import FastdiffError
 from .options import Model
 
+# Keys of a model's fastdiff.json that its export takes over.
+KEPT_NOTES = ("method", "origin", "ema", "cost", "collapsed", "sources", "licences", "card")
+
 
 class Target(StrEnum):
-    """Formats of `export`."""
+    """The formats that a model is exported to."""
 
     diffusers = "diffusers"
 
@@ -24,29 +27,26 @@ def export(
     """Write a model as a plain diffusers folder."""
     if out.exists():
         raise FastdiffError(f"--out {out} exists: name a new folder")
-    from ..io.export.model import export as write
+    from ..core.files import make_directory
+    from ..io.export.model import export as export_model
     from ..io.export.script import script
     from ..io.licences import CARD, lineage
     from ..io.load import about, load
-    from ..runs.cards import beside
+    from ..runs.cards import card_context
 
     folder = Path(model).expanduser()
-    source, notes = load(model), about(folder)
+    source = load(model)
+    notes = about(folder)
     if notes is None:
-        notes = lineage(
-            {"weights": (folder.name if folder.is_dir() else model, folder if folder.is_dir() else model)}
-        )
-    try:
-        out.mkdir(parents=True)
-    except OSError as error:
-        raise FastdiffError(f"--out {out}: cannot be written ({error.strerror})") from None
-    known = ("method", "origin", "ema", "cost", "collapsed", "sources", "licences", "card")
-    kept = {key: notes[key] for key in known if key in notes}
-    write(source, out, kept, **(beside(folder) if folder.is_dir() else {"name": model}))
+        weights = (folder.name, folder) if folder.is_dir() else (model, model)
+        notes = lineage({"weights": weights})
+    make_directory(out, "--out")
+    kept = {key: notes[key] for key in KEPT_NOTES if key in notes}
+    shown = card_context(folder) if folder.is_dir() else {"name": model}
+    export_model(source, out, kept, **shown)
     python, why = script(source)
     typer.echo(f"{model} as {to.value} in {out}")
-    typer.echo(
-        f"{out / CARD} has the script that samples it by diffusers alone"
-        if python
-        else f"{out / CARD}: {why}"
-    )
+    if python:
+        typer.echo(f"{out / CARD} has the script that samples it by diffusers alone")
+    else:
+        typer.echo(f"{out / CARD}: {why}")

@@ -1,8 +1,7 @@
-"""Verbs that show what there is: status, report, judge, list, doctor."""
+"""The commands that show what there is: status, report, judge, list, doctor."""
 
 import json
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,26 +9,25 @@ import typer
 from ..core.errors import FastdiffError
 from ..core.files import strict_json
 from .listing import LISTS, Listed
-from .options import Json
+from .options import Json, RunFolder
 
 
 def status(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run's directory.")],
+    folder: RunFolder,
     as_json: Json = False,
 ) -> None:
-    """Tell what a run does, or what became of it."""
-    from ..runs.status import lines
-    from ..runs.status import status as look
+    """Show what a run does, or how it ended."""
+    from ..runs import status as statuses
 
-    found = look(folder)
+    found = statuses.status(folder)
     if as_json:
         typer.echo(strict_json(found))
     else:
-        show(f"{found['name']}, in {found['folder']}", lines(found))
+        show(f"{found['name']}, in {found['folder']}", statuses.lines(found))
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run's directory.")],
+    folder: RunFolder,
     latex: Annotated[
         bool, typer.Option("--latex", help="Write report.tex too, a table for a paper.")
     ] = False,
@@ -42,8 +40,13 @@ def report(
     from ..evaluation import report as reports
     from ..evaluation.rows import read_rows
 
+    extra = []
+    if latex:
+        extra.append("report.tex")
+    if csv:
+        extra.append("bench.csv")
     try:
-        paths = reports.write(folder, ["report.tex"] * latex + ["bench.csv"] * csv)
+        paths = reports.write(folder, extra)
     except OSError as error:
         raise FastdiffError(f"{folder}: the report cannot be written ({error.strerror})") from None
     rows = read_rows(folder / "bench.jsonl")
@@ -55,18 +58,18 @@ def report(
 
 
 def judge(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run's directory.")],
+    folder: RunFolder,
     a: Annotated[
         str | None, typer.Option(metavar="MODEL:STEPS", help="Instead of every student at its fewest.")
     ] = None,
     b: Annotated[
         str | None, typer.Option(metavar="MODEL:STEPS|real", help="Instead of the teacher's best, real.")
     ] = None,
-    pairs: Annotated[int, typer.Option(help="How many to ask.")] = 64,
-    port: Annotated[int, typer.Option(help="Of 127.0.0.1; 0 for a free one.")] = 0,
-    rater: Annotated[str, typer.Option(help="Who judges; nobody is asked the same twice.")] = "rater",
+    pairs: Annotated[int, typer.Option(help="Number of pairs to show.")] = 64,
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 for a free one.")] = 0,
+    rater: Annotated[str, typer.Option(help="Name of the rater, who sees no pair twice.")] = "rater",
     browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = False,
-    alone: Annotated[bool, typer.Option("--results", help="Only say what came of it.")] = False,
+    alone: Annotated[bool, typer.Option("--results", help="Only show the results so far.")] = False,
     as_json: Json = False,
 ) -> None:
     """Let people judge blindly which samples look more real."""
@@ -84,13 +87,13 @@ def judge(
 
 
 def list_(what: Listed, as_json: Json = False) -> None:
-    """What there is, a line each."""
+    """List samplers, methods, schedules, data sets, recipes or models, a line each."""
     lines = LISTS[what]()
     if as_json:
         typer.echo(json.dumps(lines))
     else:
         width = max((len(name) for name in lines), default=0)
-        typer.echo("\n".join(f"{name:{width}}  {about}".rstrip() for name, about in lines.items()))
+        typer.echo("\n".join(f"{name:{width}}  {line}".rstrip() for name, line in lines.items()))
 
 
 def doctor(as_json: Json = False) -> None:
@@ -109,7 +112,7 @@ def doctor(as_json: Json = False) -> None:
 
 
 def show(title: str, lines: dict[str, str]) -> None:
-    """Lines with their names before them, folded where somebody looks at a terminal."""
+    """Print lines after their names; in a terminal long ones are folded."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -1,4 +1,4 @@
-"""What `fastdiff list` lists: registries, recipes and trained models, each with a line about it."""
+"""The lists of `fastdiff list`: registries, recipes and trained models, each with a line about it."""
 
 from enum import StrEnum
 from importlib import import_module
@@ -8,7 +8,7 @@ from ..core.files import read_json
 
 
 class Listed(StrEnum):
-    """What `list` lists."""
+    """The lists that there are."""
 
     samplers = "samplers"
     methods = "methods"
@@ -19,13 +19,13 @@ class Listed(StrEnum):
 
 
 def registry(module: str, name: str) -> dict[str, str]:
-    """What a registry holds, each with the first line of its documentation."""
+    """Return the entries of a registry, each with a line about it."""
     entries = getattr(import_module(f"fastdiff.{module}"), name)
-    return {key: said(value) for key, value in entries.items()}
+    return {key: entry_line(value) for key, value in entries.items()}
 
 
-def said(entry: object) -> str:
-    """The first line of an entry's documentation, with a sampler's traits before it."""
+def entry_line(entry: object) -> str:
+    """Return the first line of an entry's documentation, with a sampler's traits before it."""
     line = (entry.__doc__ or "").strip().split("\n")[0]
     traits = getattr(entry, "traits", None)
     if not traits:
@@ -35,12 +35,13 @@ def said(entry: object) -> str:
 
 
 def recipes() -> dict[str, str]:
-    """The recipes below this directory, each with its first comment."""
-    return {str(p): p.read_text().split("\n")[0].lstrip("# ") for p in sorted(Path("recipes").glob("*.yaml"))}
+    """Return the recipes below this directory, each with its first comment."""
+    paths = sorted(Path("recipes").glob("*.yaml"))
+    return {str(path): path.read_text().split("\n")[0].lstrip("# ") for path in paths}
 
 
 def models() -> dict[str, str]:
-    """The finished stages below this directory, each with its method."""
+    """Return the finished stages below this directory, each with its method."""
     found = {}
     for path in sorted(Path("checkpoints").glob("*/*/fastdiff.json")):
         try:

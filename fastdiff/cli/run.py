@@ -1,4 +1,4 @@
-"""Verbs that make something: run, sample, export."""
+"""The run command."""
 
 from pathlib import Path
 from typing import Annotated

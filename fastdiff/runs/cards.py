@@ -1,4 +1,4 @@
-"""Cards of a run's models, with what the run knows beside them: its recipe and its rows."""
+"""Cards of a run's models: with the recipe and the benchmark's rows, which only the run has."""
 
 import re
 from pathlib import Path
@@ -13,29 +13,35 @@ from ..io.licences import CARD
 from ..io.load import about, load
 
 
-def beside(folder: Path) -> dict[str, str]:
-    """What the card of a stage's folder shows: its name, the recipe of its run, and the table of its rows."""
-    run, name = folder.resolve().parent, folder.resolve().name
-    recipe = run / "recipe.yaml"
-    if not recipe.is_file():
+def card_context(folder: Path) -> dict[str, str]:
+    """Return what the card of a stage's folder shows of its run: name, recipe, and the table of its rows."""
+    run = folder.resolve().parent
+    name = folder.resolve().name
+    path = run / "recipe.yaml"
+    if not path.is_file():
         return {"name": name}
-    said = yaml.safe_dump(published(yaml.safe_load(recipe.read_text())), sort_keys=False)
-    return {"name": f"{run.name}: {name}", "recipe": said, "table": figures(run, name)}
+    recipe = published(yaml.safe_load(path.read_text()))
+    return {
+        "name": f"{run.name}: {name}",
+        "recipe": yaml.safe_dump(recipe, sort_keys=False),
+        "table": figures(run, name),
+    }
 
 
-def published(said: Any) -> Any:
-    """A recipe's settings, of paths of this machine their last parts."""
-    if isinstance(said, dict):
-        return {key: published(value) for key, value in said.items()}
-    if isinstance(said, list):
-        return [published(value) for value in said]
-    return re.sub(r"(^|:)(~|/(?!/))\S*/", r"\1", said) if isinstance(said, str) else said
+def published(value: Any) -> Any:
+    """Return a recipe's plain data with paths of this machine cut to their last parts."""
+    if isinstance(value, dict):
+        return {key: published(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [published(item) for item in value]
+    return re.sub(r"(^|:)(~|/(?!/))\S*/", r"\1", value) if isinstance(value, str) else value
 
 
 def renew(folder: Path) -> None:
-    """Write a stored model's card and scheduler again, where the card has something new to say."""
-    model, notes, shown = load(folder), about(folder), beside(folder)
-    if not (folder / CARD).is_file() or (folder / CARD).read_text(encoding="utf-8") != text(
-        model, notes, **shown
-    ):
+    """Write a stored model's card and its scheduler's configuration again, if the card has changed."""
+    model = load(folder)
+    notes = about(folder)
+    shown = card_context(folder)
+    card = folder / CARD
+    if not card.is_file() or card.read_text(encoding="utf-8") != text(model, notes, **shown):
         describe(folder, model, notes, **shown)

@@ -1,4 +1,4 @@
-"""What a crash leaves behind: a report that can be pasted into an issue, with no secrets in it."""
+"""The report of a crash, which can be pasted into an issue: it has no secrets in it."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import platform
 import re
 import sys
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -17,11 +18,12 @@ import yaml
 from ..evaluation.provenance import commit
 
 PACKAGES = ("fastdiff", "torch", "accelerate", "diffusers", "datasets")
-LINES, LONGEST = 20, 20_000  # of a log and of a status; letters of a section, for an issue holds 65,536
+LOG_LINES = 20  # of a log and of a status
+SECTION_LETTERS = 20_000  # an issue holds 65,536
 HIDDEN = "[masked]"
 SECRET = r"token|key|secret|passw|pwd|auth|credential|signature|\bsig\b|wandb"
-# Who is at a URL; a setting by its name; tokens by their look: of hubs, of clouds, and what is long and of
-# all kinds.
+# User names and queries of URLs; private keys; bearer tokens; settings by their names; tokens by their form,
+# those of hubs, those of clouds, and long ones of letters and digits.
 MASKS = [
     (re.compile(r"://[^/\s@'\"]+@"), f"://{HIDDEN}@"),
     (re.compile(r"(://[^\s'\"?]+\?)[^\s'\"]+"), rf"\1{HIDDEN}"),
@@ -29,7 +31,8 @@ MASKS = [
     (re.compile(r"(?i)\b(bearer|authorization:\s*basic)\s+[\w+/=.~-]{8,}"), rf"\1 {HIDDEN}"),
     (
         re.compile(
-            rf"(?i)((?<![\w-])[\w-]*(?:{SECRET})(?!\w*error)[\w-]*[\"']?\s*[:=]\s*)(\"[^\"\n]*\"|'[^'\n]*'|[^\s,;)\]}}]+)"
+            rf"(?i)((?<![\w-])[\w-]*(?:{SECRET})(?!\w*error)[\w-]*[\"']?\s*[:=]\s*)"
+            r"(\"[^\"\n]*\"|'[^'\n]*'|[^\s,;)\]}]+)"
         ),
         rf"\1{HIDDEN}",
     ),
@@ -46,39 +49,50 @@ MASKS = [
 
 
 def report(folder: str | Path, source: dict[str, Any], error: BaseException) -> Path | None:
-    """Write `folder`/crash-<UTC time>.txt of a recipe's data and what was raised; never raises, None where it could not."""
+    """Write `folder`/crash-<UTC time>.txt; never raise.
+
+    Args:
+        folder: the run's directory.
+        source: the plain data of the run's recipe.
+        error: what was raised.
+
+    Returns:
+        The path of the report, None if it could not be written.
+    """
     with suppress(Exception):
-        now, rank = datetime.now(UTC), os.environ.get("RANK", "0")
+        now = datetime.now(UTC)
+        rank = os.environ.get("RANK", "0")
         parts = sections(Path(folder), source, error)
-        text = "\n\n".join(f"## {title}\n\n{masked(body)[-LONGEST:]}" for title, body in parts)
-        path = Path(folder) / f"crash-{now:%Y%m%dT%H%M%SZ}{'' if rank == '0' else f'-process-{rank}'}.txt"
+        text = "\n\n".join(f"## {title}\n\n{masked(body)[-SECTION_LETTERS:]}" for title, body in parts)
+        process = "" if rank == "0" else f"-process-{rank}"
+        path = Path(folder) / f"crash-{now:%Y%m%dT%H%M%SZ}{process}.txt"
         path.write_text(f"fastdiff crashed at {now:%Y-%m-%d %H:%M:%S} UTC\n\n{text}\n")
         return path
     return None
 
 
 def sections(folder: Path, source: dict[str, Any], error: BaseException) -> list[tuple[str, str]]:
-    """What the report tells, by title; of a part that fails itself, how."""
-    parts = {
+    """Return the sections of a report, each a title and a text; the text of one that fails says how."""
+    parts: dict[str, Callable[[], str]] = {
         "What happened": lambda: "".join(traceback.format_exception(error)).strip(),
-        "Versions": lambda: "\n".join(f"{name}: {said}" for name, said in versions().items()),
+        "Versions": lambda: "\n".join(f"{name}: {number}" for name, number in versions().items()),
         "Recipe": lambda: yaml.safe_dump(without_secrets(source), sort_keys=False).strip(),
         "Last lines of the log": lambda: last_lines(newest(folder, "*/log.jsonl")),
         "Last status": lambda: last_lines(newest(folder, "status.json")),
     }
-    return [(title, told(part)) for title, part in parts.items()]
+    return [(title, run_section(part)) for title, part in parts.items()]
 
 
-def told(part: Any) -> str:
-    """What a part says, or how it failed."""
+def run_section(write: Callable[[], str]) -> str:
+    """Return the text of a section, or how its writing failed."""
     try:
-        return part()
+        return write()
     except Exception as error:
         return f"not to be had ({type(error).__name__})"
 
 
 def versions() -> dict[str, str | None]:
-    """What ran: packages, commit, system, and the GPUs where torch is loaded."""
+    """Return the versions of packages, commit and system, and the GPUs if torch is loaded."""
     found = {"commit": commit(), "python": platform.python_version(), "platform": platform.platform()}
     for name in PACKAGES:
         try:
@@ -87,39 +101,42 @@ def versions() -> dict[str, str | None]:
             found[name] = "not installed"
     torch = sys.modules.get("torch")
     if torch and torch.cuda.is_available():
-        found["gpus"] = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        found["gpus"] = ", ".join(names)
     return found
 
 
 def newest(folder: Path, pattern: str) -> Path | None:
-    """The file below a folder that was last changed."""
+    """Return the file below a folder that was changed last, None if none fits the pattern."""
     return max(folder.glob(pattern), key=lambda path: path.stat().st_mtime, default=None)
 
 
 def last_lines(path: Path | None) -> str:
-    """The end of a file, with its place in the run before it."""
+    """Return the last lines of a file, after a line with its place in the run."""
     if path is None:
         return "none"
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - LONGEST))
+        file.seek(max(0, path.stat().st_size - SECTION_LETTERS))
         lines = file.read().decode(errors="replace").splitlines()
-    return "\n".join([f"{'/'.join(path.parts[-2:])}:", *lines[-LINES:]])
+    return "\n".join([f"{'/'.join(path.parts[-2:])}:", *lines[-LOG_LINES:]])
 
 
 def without_secrets(value: Any) -> Any:
-    """A recipe's data with what is called a secret masked, lists and all."""
+    """Return a recipe's plain data with the settings masked whose names are those of secrets."""
     if isinstance(value, dict):
-        return {
-            key: HIDDEN if re.search(f"(?i){SECRET}", str(key)) else without_secrets(v)
-            for key, v in value.items()
-        }
+        return {key: HIDDEN if is_secret(key) else without_secrets(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [without_secrets(v) for v in value]
+        return [without_secrets(item) for item in value]
     return value if isinstance(value, str | int | float | None) else json.dumps(value, default=str)
 
 
+def is_secret(key: Any) -> bool:
+    """Return whether a setting's name is that of a secret."""
+    return bool(re.search(f"(?i){SECRET}", str(key)))
+
+
 def masked(text: str) -> str:
-    """Text without secrets, and with the home directory written as ~."""
+    """Return a text with its secrets masked, and with the home directory written as ~."""
     for pattern, instead in MASKS:
         text = pattern.sub(instead, text)
     home = str(Path.home())

@@ -11,31 +11,39 @@ from safetensors import SafetensorError
 
 from ..core.errors import FastdiffError
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
-REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+NO_ACCESS = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
 
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Inside, a disk that does not take what is written below a folder ends the work in one line."""
+    """Turn the errors of a disk that a block writes to into FastdiffErrors of one line.
+
+    A full disk counts wherever it is; a read-only one, or missing rights, only below `folder`.
+    """
     try:
         yield
     except Exception as error:
-        number = getattr(error, "errno", None) if isinstance(error, OSError) else number_in(str(error))
-        what = getattr(error, "filename", None) or folder
-        ours = isinstance(error, OSError | SafetensorError) and Path(
-            os.fsdecode(what)
-        ).resolve().is_relative_to(folder.resolve())
-        if number not in FULL and not (number in REFUSED and ours):
+        number = getattr(error, "errno", None) if isinstance(error, OSError) else error_number(str(error))
+        path = getattr(error, "filename", None) or folder
+        if number in NO_SPACE:
+            remedy = "make room"
+        elif number in NO_ACCESS and isinstance(error, OSError | SafetensorError) and is_below(path, folder):
+            remedy = "make it writable, or choose another with --out"
+        else:
             raise
-        remedy = "make room" if number in FULL else "make it writable, or choose another with --out"
         raise FastdiffError(
-            f"{what}: {os.strerror(number).lower()}: {remedy}; what was saved before is whole, and the same "
+            f"{path}: {os.strerror(number).lower()}: {remedy}; what was saved before is whole, and the same "
             "command goes on"
         ) from None
 
 
-def number_in(text: str) -> int | None:
-    """The system's number of an error that a library has told as text."""
-    found = re.search(r"os error (\d+)", text)
+def is_below(path: str | bytes | Path, folder: Path) -> bool:
+    """Return whether a path lies below a folder, or is the folder."""
+    return Path(os.fsdecode(path)).resolve().is_relative_to(folder.resolve())
+
+
+def error_number(message: str) -> int | None:
+    """Return the system's number of an error that a library reports as text, None if it has none."""
+    found = re.search(r"os error (\d+)", message)
     return int(found[1]) if found else None

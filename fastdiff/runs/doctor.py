@@ -1,4 +1,4 @@
-"""Checks of an installation: packages, devices, weights, folders, processes, and a training of two seconds."""
+"""The doctor's checks of an installation: packages, devices, weights, folders, processes, training."""
 
 import importlib
 import os
@@ -14,8 +14,9 @@ from typing import Literal, NamedTuple
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-SECONDS = 2.0  # of the training
-ROOM = 2 * 2**30  # bytes below which a folder is called small
+TRAINING_SECONDS = 2.0
+SMALL_FOLDER = 2 * 2**30  # bytes free, below which a check warns
+ERROR_LETTERS = 300  # of an error that a check raises
 RECIPE = {
     "name": "doctor",
     "data": {"name": "toy"},
@@ -29,59 +30,58 @@ RECIPE = {
 }
 
 
+Verdict = Literal["ok", "note", "FAIL"]
+Finding = tuple[Verdict, str]  # and a line on what was found, and what to do
+
+
 class Check(NamedTuple):
-    """What was looked at, how it is, and in a line what was found and what to do."""
+    """The result of a check: its name, the verdict, and a line on what was found and what to do."""
 
     what: str
-    verdict: Literal["ok", "note", "FAIL"]
+    verdict: Verdict
     said: str
 
 
 def checks() -> Iterator[Check]:
-    """All checks, one after the other; one that fails in a way of its own says how."""
+    """Yield the results of all checks, one after the other; an error that a check raises is its result."""
     for check in CHECKS:
-        what = check.__name__
         try:
-            yield Check(what, *check())
+            verdict, line = check()
         except Exception as error:
-            yield Check(what, "FAIL", " ".join(f"{type(error).__name__}: {error}".split())[:300])
+            verdict = "FAIL"
+            line = " ".join(f"{type(error).__name__}: {error}".split())[:ERROR_LETTERS]
+        yield Check(check.__name__, verdict, line)
 
 
-Said = tuple[Literal["ok", "note", "FAIL"], str]
+def python() -> Finding:
+    """Check the version of the interpreter."""
+    required = metadata("fastdiff")["Requires-Python"] or ""
+    version = platform.python_version()
+    if version not in SpecifierSet(required):
+        return "FAIL", f"{version} where {required} is asked: make an environment with a newer one"
+    return "ok", f"{version} on {platform.platform(terse=True)}"
 
 
-def python() -> Said:
-    """The interpreter."""
-    asked = metadata("fastdiff")["Requires-Python"] or ""
-    if platform.python_version() not in SpecifierSet(asked):
-        return (
-            "FAIL",
-            f"{platform.python_version()} where {asked} is asked: make an environment with a newer one",
-        )
-    return "ok", f"{platform.python_version()} on {platform.platform(terse=True)}"
-
-
-def packages() -> Said:
-    """What the project asks for, in the versions it asks for."""
-    asked = [
-        one for one in map(Requirement, requires("fastdiff") or ()) if not one.marker or one.marker.evaluate()
-    ]
-    wanting = []
-    for one in asked:
+def packages() -> Finding:
+    """Check that the packages that fastdiff depends on are installed, in the right versions."""
+    requirements = [Requirement(text) for text in requires("fastdiff") or ()]
+    required = [one for one in requirements if not one.marker or one.marker.evaluate()]
+    unmet = []
+    for requirement in required:
         try:
-            there = version(one.name)
+            installed = version(requirement.name)
         except PackageNotFoundError:
-            there = "missing"
-        if there == "missing" or not one.specifier.contains(there, prereleases=True):
-            wanting.append((one, there))
-    if wanting:
-        lacking = ", ".join(f"{one.name} is {there}" for one, there in wanting)
-        return "FAIL", f"{lacking}: pip install " + " ".join(f"'{one}'" for one, _ in wanting)
-    return "ok", f"fastdiff {version('fastdiff')}, and the {len(asked)} packages that it asks for"
+            installed = "missing"
+        if installed == "missing" or not requirement.specifier.contains(installed, prereleases=True):
+            unmet.append((requirement, installed))
+    if unmet:
+        state = ", ".join(f"{requirement.name} is {installed}" for requirement, installed in unmet)
+        return "FAIL", f"{state}: pip install " + " ".join(f"'{requirement}'" for requirement, _ in unmet)
+    return "ok", f"fastdiff {version('fastdiff')}, and the {len(required)} packages that it asks for"
 
 
-def torch() -> Said:
-    """torch and its companion, which must be of one build."""
+def torch() -> Finding:
+    """Check that torch and torchvision are of one build."""
     from torch import __version__
     from torch.version import cuda
 
@@ -92,14 +92,12 @@ def torch() -> Said:
             f"torch {__version__}, but torchvision does not import ({' '.join(str(error).split())[:80]}): "
             "install both from the same index, in one command"
         )
-    return (
-        "ok",
-        f"{__version__}, {f'with CUDA {cuda}' if cuda else 'without CUDA'}; torchvision {version('torchvision')}",
-    )
+    build = f"with CUDA {cuda}" if cuda else "without CUDA"
+    return "ok", f"{__version__}, {build}; torchvision {version('torchvision')}"
 
 
-def devices() -> Said:
-    """GPUs, with their memory."""
+def devices() -> Finding:
+    """List the GPUs with their memory."""
     from torch import cuda, get_num_threads
 
     if not cuda.is_available():
@@ -111,8 +109,8 @@ def devices() -> Said:
     return "ok", ", ".join(f"{gpu.name} with {gpu.total_memory / 2**30:.0f} GiB" for gpu in gpus)
 
 
-def inception() -> Said:
-    """The weights behind `fid`."""
+def inception() -> Finding:
+    """Check whether the weights behind `fid` are there."""
     import torch.hub
 
     from ..evaluation.metrics.extractors import INCEPTION, URLS
@@ -126,8 +124,8 @@ def inception() -> Said:
     )
 
 
-def features() -> Said:
-    """The shipped network behind `fd_digits`."""
+def features() -> Finding:
+    """Check whether the shipped network behind `fd_digits` is there."""
     from ..core.errors import FastdiffError
     from ..evaluation.metrics.extractors import open_extractor
 
@@ -138,40 +136,45 @@ def features() -> Said:
     return "ok", "checkpoints/digits/features, which judge digits"
 
 
-def here() -> Said:
-    """The working directory."""
+def here() -> Finding:
+    """Check the working directory."""
     return room(Path.cwd(), "work in another directory")
 
 
-def checkpoints() -> Said:
-    """Where runs go."""
+def checkpoints() -> Finding:
+    """Check the folder of runs."""
     return room(Path("checkpoints").resolve(), "give runs another directory with --out")
 
 
-def cache() -> Said:
-    """Where what was computed of data sets is kept."""
+def cache() -> Finding:
+    """Check the folder of what was computed of data sets."""
     from ..core.files import cache_folder
 
     return room(cache_folder("reference"), "set FASTDIFF_CACHE to another directory")
 
 
-def room(folder: Path, remedy: str) -> Said:
-    """Whether a folder, or what there is of its path, can be written, and how much it has room for."""
-    there = next(path for path in (folder, *folder.parents) if path.exists())
+def room(folder: Path, remedy: str) -> Finding:
+    """Check whether a folder, or the nearest parent of a missing one, can be written, and its free space.
+
+    Args:
+        folder: the folder.
+        remedy: advice in case of a failure.
+    """
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
     try:
-        with tempfile.TemporaryFile(dir=there) as file:
+        with tempfile.TemporaryFile(dir=existing) as file:
             file.write(b"1")
     except OSError as error:
         return "FAIL", f"{folder} cannot be written ({error.strerror}): {remedy}"
-    free = shutil.disk_usage(there).free
-    small = free < ROOM
-    return "note" if small else "ok", f"{folder}, {free / 2**30:,.1f} GiB free" + (
-        f": {remedy}, or make room" * small
-    )
+    free = shutil.disk_usage(existing).free
+    line = f"{folder}, {free / 2**30:,.1f} GiB free"
+    if free < SMALL_FOLDER:
+        return "note", f"{line}: {remedy}, or make room"
+    return "ok", line
 
 
-def processes() -> Said:
-    """Whether processes could talk to each other: a group of this one alone."""
+def processes() -> Finding:
+    """Check whether processes could talk to each other, by a group of this one alone."""
     import torch
     from torch import distributed
 
@@ -182,9 +185,10 @@ def processes() -> Said:
         distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
         distributed.all_reduce(torch.ones(1))
     except RuntimeError as error:
+        present = f", {address} is none" if address else ""
         return "FAIL", (
             f"gloo does not start ({' '.join(str(error).split())[:80]}): set GLOO_SOCKET_IFNAME to a network "
-            f"interface of this machine{f', {address} is none' if address else ''}"
+            f"interface of this machine{present}"
         )
     finally:
         if distributed.is_initialized():
@@ -192,17 +196,16 @@ def processes() -> Said:
     return "ok", "a gloo group starts" + (", NCCL is there" if distributed.is_nccl_available() else "")
 
 
-def training() -> Said:
-    """The loop itself, for two seconds on a toy."""
-    import torch
-    from accelerate import Accelerator
-
+def training() -> Finding:
+    """Train on a toy for two seconds."""
+    from ..core.accelerator import make_accelerator
     from ..methods import Progress
     from ..training.loop import Training
     from .recipe import build
 
     recipe = build(RECIPE)
-    (stage,), data = recipe.stages, recipe.dataset()
+    [stage] = recipe.stages
+    data = recipe.dataset()
     with tempfile.TemporaryDirectory() as folder:
         run = Training(
             stage.method,
@@ -212,11 +215,11 @@ def training() -> Said:
             data,
             stage.train,
             Path(folder),
-            Accelerator(cpu=not torch.cuda.is_available()),
+            make_accelerator(),
         )
         start = time.monotonic()
         for step, _ in run:  # noqa: B007 - the last one counts
-            if time.monotonic() - start > SECONDS:
+            if time.monotonic() - start > TRAINING_SECONDS:
                 break
         seconds = time.monotonic() - start
     return "ok", (
@@ -225,7 +228,7 @@ def training() -> Said:
     )
 
 
-CHECKS: tuple[Callable[[], Said], ...] = (
+CHECKS: tuple[Callable[[], Finding], ...] = (
     python,
     packages,
     torch,

@@ -1,4 +1,4 @@
-"""pins.json of a run: the commit that every hub id of its recipe meant when the run began."""
+"""pins.json of a run: the commit that every hub id of its recipe named when the run began."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,48 +15,60 @@ from .recipe import Recipe
 PINS = "pins.json"
 DATA = "datasets/"  # before the id of a data set: a model may have the same
 
+Pins = dict[str, str]  # hub id -> commit
 
-def pin(recipe: Recipe, folder: Path) -> tuple[Recipe, dict[str, str]]:
-    """The recipe with its hub ids at the commits in the folder's pins.json, else at today's; and all pins."""
-    references = {
-        recipe.model.autoencoder,
-        recipe.model.text,
-        *(reference for stage in recipe.stages for reference in (stage.teacher, stage.init)),
-    }
-    models = {name for name in references if name and hub.is_id(name)}
+
+def pin(recipe: Recipe, folder: Path) -> tuple[Recipe, Pins]:
+    """Pin a recipe's hub ids to the commits in the folder's pins.json, or to today's if it has none.
+
+    Returns:
+        The recipe with user/model@commit in the place of each id, and all pins.
+
+    Raises:
+        FastdiffError: for a damaged pins.json, and for an id that the hub does not know.
+    """
+    models = hub_models(recipe)
     data = hub_id(*named(recipe.source["data"], "data"))
-    known = read(folder / PINS)
+    known = read_pins(folder / PINS)
     pins = {name: known.get(name) or hub.commit(name) for name in sorted(models)}
     if data:
-        pins[DATA + data] = known.get(DATA + data) or commit(data)
-    broadcast_object_list(shared := [pins])  # of the main process: the hub may move on between two questions
-    [pins] = shared
+        pins[DATA + data] = known.get(DATA + data) or data_commit(data)
+    shared = [pins]
+    broadcast_object_list(shared)  # from the main process: the hub may move on between two requests
+    pins = shared[0]
 
-    def at(name: str | None) -> str | None:
+    def pinned(name: str | None) -> str | None:
         return f"{name.partition('@')[0]}@{pins[name]}" if name in models else name
 
-    stages = tuple(replace(stage, teacher=at(stage.teacher), init=at(stage.init)) for stage in recipe.stages)
-    model = recipe.model.model_copy(
-        update={"autoencoder": at(recipe.model.autoencoder), "text": at(recipe.model.text)}
+    stages = tuple(
+        replace(stage, teacher=pinned(stage.teacher), init=pinned(stage.init)) for stage in recipe.stages
     )
+    companions = {"autoencoder": pinned(recipe.model.autoencoder), "text": pinned(recipe.model.text)}
+    model = recipe.model.model_copy(update=companions)
     return replace(recipe, stages=stages, model=model, revision=pins.get(f"{DATA}{data}")), pins
 
 
-def commit(data: str) -> str:
-    """What a data set's id means now."""
+def hub_models(recipe: Recipe) -> set[str]:
+    """Return the hub ids among the models that a recipe refers to."""
+    references = [recipe.model.autoencoder, recipe.model.text]
+    for stage in recipe.stages:
+        references += [stage.teacher, stage.init]
+    return {reference for reference in references if reference and hub.is_id(reference)}
+
+
+def data_commit(data: str) -> str:
+    """Return the commit that a data set's id names today."""
     try:
         return hub.commit(data, "dataset")
     except FastdiffError as error:
         raise FastdiffError(f"data set {data!r} is none of {', '.join(DATASETS)}; {error}") from None
 
 
-def read(path: Path) -> dict[str, str]:
-    """The pins in a file, none where there is no file."""
+def read_pins(path: Path) -> Pins:
+    """Return the pins in a file, or none if there is no file."""
     try:
         pins = read_json(path) if path.exists() else {}
-        if isinstance(pins, dict) and all(
-            isinstance(at, str) and hub.COMMIT.fullmatch(at) for at in pins.values()
-        ):
+        if isinstance(pins, dict) and all(map(is_commit, pins.values())):
             return pins
         reason = "expected hub ids, each with 40 hex digits"
     except (OSError, ValueError) as error:
@@ -64,3 +76,8 @@ def read(path: Path) -> dict[str, str]:
     raise FastdiffError(
         f"{path} is damaged ({reason}): mend it, or remove it to go on with what the hub has today"
     )
+
+
+def is_commit(value: object) -> bool:
+    """Return whether a value is a commit's hash."""
+    return isinstance(value, str) and bool(hub.COMMIT.fullmatch(value))

@@ -1,9 +1,9 @@
-"""What a recipe says a model is: network, schedule, parameterisation, and what stands beside the network."""
+"""The model of a recipe: network, schedule, parameterisation, and encoders of images and prompts."""
 
 from functools import cache
 from inspect import signature
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypeVar
 
 import torch
 from pydantic import Field
@@ -20,12 +20,22 @@ from ..networks import NETWORKS
 from ..networks.autoencoder import Autoencoder
 from ..networks.text_encoder import TextEncoder
 
+Companion = TypeVar("Companion", Autoencoder, TextEncoder)
+
 
 class ModelSpec(Strict):
-    """Network and schedule, each a name with options, and the parameterisation; labels: it takes classes.
+    """The settings of a new model.
 
-    autoencoder, text: folders or hub ids of pipelines, of what encodes images into latents, and of what
-    embeds captions.
+    Args:
+        net: a network, a name with options.
+        autoencoder: folder or hub id of a pipeline whose autoencoder encodes images into latents.
+        text: folder or hub id of a pipeline whose text encoder embeds captions.
+        schedule: a noise schedule, a name with options.
+        predicts: what the network's output stands for.
+        time_input: the form in which the network takes the time.
+        sigma_data: the standard deviation of the data.
+        scale_input: scale x to unit variance before the network.
+        labels: the network takes the classes of the data.
     """
 
     net: Named
@@ -39,18 +49,24 @@ class ModelSpec(Strict):
     labels: bool = False
 
     def fresh(self, dataset: Readable, device: str) -> Denoiser:
-        """A model for the data with newly drawn weights; on the device meta it has none."""
+        """Return a model for the data with newly drawn weights; on the device meta it has none.
+
+        Raises:
+            FastdiffError: for a network that does not fit the data or the text encoder.
+        """
         latent, text = self.companions()
         if self.labels and not dataset.classes:
             raise FastdiffError(f"model.labels: the data set {dataset.name} has no labels")
-        shape, classes = (
-            latent.latent_shape(dataset.shape) if latent else dataset.shape,
-            dataset.classes * self.labels,
-        )
+        shape = latent.latent_shape(dataset.shape) if latent else dataset.shape
+        classes = dataset.classes if self.labels else 0
         name, options = named(self.net, "model.net")
-        if bool(text) != ("text" in signature(NETWORKS[name]).parameters):
-            told = "takes no text" if text else "is told of text: set model.text to what embeds it"
-            raise FastdiffError(f"model.text: the network {name} {told}")
+        takes_text = "text" in signature(NETWORKS[name]).parameters
+        if text and not takes_text:
+            raise FastdiffError(f"model.text: the network {name} takes no text")
+        if takes_text and not text:
+            raise FastdiffError(
+                f"model.text: the network {name} is told of text: set model.text to what embeds it"
+            )
         if text and options.setdefault("text", text.width) != text.width:
             raise FastdiffError(
                 f"model.net.text: {options['text']}, where model.text embeds in {text.width}: leave it out"
@@ -73,22 +89,21 @@ class ModelSpec(Strict):
         )
 
     def companions(self) -> tuple[Autoencoder | None, TextEncoder | None]:
-        """The autoencoder and the text encoder, opened once."""
-        return (
-            self.autoencoder and opened(Autoencoder, "autoencoder", self.autoencoder),
-            self.text and opened(TextEncoder, "text", self.text),
-        )
+        """Return the autoencoder and the text encoder, each opened once for all models, or None."""
+        latent = opened(Autoencoder, "autoencoder", self.autoencoder) if self.autoencoder else None
+        text = opened(TextEncoder, "text", self.text) if self.text else None
+        return latent, text
 
 
-def opened(kind: type, key: str, reference: str) -> Any:
-    """An autoencoder or a text encoder of a folder or a hub id."""
+def opened(kind: type[Companion], key: str, reference: str) -> Companion:
+    """Open the autoencoder or the text encoder of a folder or a hub id; key: the setting, for errors."""
     try:
-        return once(kind, hub.folder(reference).resolve())
+        return opened_folder(kind, hub.folder(reference).resolve())
     except (FastdiffError, ValueError, OSError) as error:
         raise FastdiffError(f"model.{key}: {error}") from None
 
 
 @cache
-def once(kind: type, folder: Path) -> Any:
-    """What a folder holds, one object for all models that it stands beside."""
+def opened_folder(kind: type[Companion], folder: Path) -> Companion:
+    """Open a folder once: one object serves all models."""
     return kind.open(folder)

@@ -1,7 +1,7 @@
-"""What a run shows while it works: a bar, or where nobody looks at a terminal a line now and then."""
+"""The progress of a run: a bar in a terminal, and a line now and then elsewhere."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -17,12 +17,21 @@ from rich.table import Column
 
 
 @contextmanager
-def bar(console: Console, title: str, total: int, done: int) -> Iterator:
-    """A progress bar with remaining time; where nobody looks at a terminal, a line every tenth."""
+def bar(console: Console, title: str, total: int, done: int) -> Iterator[Callable[..., None]]:
+    """Show a progress bar with the remaining time, or in an output that is no terminal ten lines.
+
+    Args:
+        console: where it is shown.
+        title: the name of the work.
+        total: the number of steps.
+        done: the number of those that are done already.
+
+    Yields:
+        advance(step, note=None), which shows the number of steps done and a note on them.
+    """
     fixed = {"description": 16, "bar": 10, "count": 2 * len(str(total)) + 1, "gone": 7, "left": 7}
-    at = {
-        name: Column(no_wrap=True, min_width=width) for name, width in fixed.items()
-    }  # a narrow window cuts the note
+    # In a narrow window the note is cut.
+    at = {name: Column(no_wrap=True, min_width=width) for name, width in fixed.items()}
     columns = (
         TextColumn("{task.description}", table_column=at["description"]),
         BarColumn(10, table_column=at["bar"]),
@@ -31,15 +40,16 @@ def bar(console: Console, title: str, total: int, done: int) -> Iterator:
         TimeRemainingColumn(table_column=at["left"]),
         TextColumn("{task.fields[note]}"),
     )
-    start, told = time.monotonic(), done * 10 // total
+    start = time.monotonic()
+    tenths = done * 10 // total
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task(title, total=total, completed=done, note="")
 
         def advance(step: int, note: str | None = None) -> None:
-            nonlocal told
+            nonlocal tenths
             progress.update(task, completed=step, **({"note": note} if note else {}))
-            if not console.is_terminal and step * 10 // total > told:
-                told = step * 10 // total
+            if not console.is_terminal and step * 10 // total > tenths:
+                tenths = step * 10 // total
                 left = (time.monotonic() - start) / (step - done) * (total - step)
                 console.print(
                     f"{title}  {step}/{total}  {left:.0f} s left" + (f"  {note}" if note else ""),

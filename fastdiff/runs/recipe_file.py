@@ -1,4 +1,4 @@
-"""What a recipe's file says: YAML with other recipes included and key=value overrides, as plain data."""
+"""The file of a recipe, read as plain data: YAML with other recipes included, and key=value overrides."""
 
 import math
 import re
@@ -12,11 +12,11 @@ from ..core.errors import FastdiffError
 from ..core.files import MAX_JSON_DEPTH
 from ..core.validation import dotted
 
-MOST = 100_000  # values of a recipe
+MAX_VALUES = 100_000  # of a recipe, its aliases counted as copies
 
 
 class Yaml(yaml.SafeLoader):
-    """YAML in which 1e-4 is a number, as version 1.2 has it."""
+    """A YAML loader that reads 1e-4 as a number, as YAML 1.2 does."""
 
 
 Yaml.add_implicit_resolver(
@@ -24,14 +24,22 @@ Yaml.add_implicit_resolver(
 )
 
 
-def read(path: Path, within: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """A recipe's plain data, the stages of those that it includes before its own; within: those that include it."""
+def read_recipe(path: Path, within: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Read a recipe's plain data, with the stages of the recipes that it includes before its own.
+
+    Args:
+        path: the file.
+        within: the files that include this one.
+
+    Raises:
+        FastdiffError: for a file that cannot be read, is no YAML, or does not fit those that it includes.
+    """
     try:
-        place, text = path.resolve(), path.read_text()
+        place = path.resolve()
+        text = path.read_text()
     except (OSError, ValueError) as error:  # ValueError: no UTF-8, or a path with a zero byte
-        raise FastdiffError(
-            f"recipe {path}: cannot be read ({getattr(error, 'strerror', None) or error})"
-        ) from None
+        reason = getattr(error, "strerror", None) or error
+        raise FastdiffError(f"recipe {path}: cannot be read ({reason})") from None
     if place in within:
         raise FastdiffError(f"recipe {path}: it includes itself")
     source = parse(text, f"recipe {path}")
@@ -43,37 +51,45 @@ def read(path: Path, within: tuple[Path, ...] = ()) -> dict[str, Any]:
     if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
         raise FastdiffError(f"recipe {path}: include: expected a list of recipes")
     for name in reversed(names):
-        include(source, read(path.parent / name, (*within, place)), f"recipe {path}: include: {name}")
+        other = read_recipe(path.parent / name, (*within, place))
+        include(source, other, f"recipe {path}: include: {name}")
     return source
 
 
 def include(source: dict[str, Any], other: dict[str, Any], what: str) -> None:
-    """Put another recipe's stages before a recipe's own; data, model and train are the same, and need not be said twice."""
-    for key in ("data", "model", "train"):
-        if changed := differences(source.setdefault(key, other.get(key, {})), other.get(key, {}), key):
+    """Put another recipe's stages before a recipe's own.
+
+    Args:
+        source: the recipe's plain data, which are changed; data, model and train may be left out of them.
+        other: the plain data of the recipe that it includes, with the same data, model and train.
+        what: both recipes, for errors.
+    """
+    for section in ("data", "model", "train"):
+        own_section = source.setdefault(section, other.get(section, {}))
+        if changed := differences(own_section, other.get(section, {}), section):
             key, mine, theirs = changed[0]
             raise FastdiffError(f"{what} has {key} = {theirs}, where this recipe has {mine}")
-    first, own = other.get("stages"), source.get("stages", {})
+    first = other.get("stages")
+    own = source.get("stages", {})
     if not (isinstance(first, dict) and isinstance(own, dict)):
         raise FastdiffError(f"{what}: expected stages in both recipes, name: settings")
     if twice := [name for name in first if name in own and own[name] != first[name]]:
         raise FastdiffError(f"{what} has a stage {twice[0]}, and so has another recipe, with other settings")
     source["stages"] = first | own
-    source.update(
-        {key: value for key, value in other.items() if key not in (*source, "name", "bench")}
-    )  # to be refused
+    unknown = {key: value for key, value in other.items() if key not in (*source, "name", "bench")}
+    source.update(unknown)  # the check of the whole recipe names them
 
 
 def parse(text: str, what: str) -> Any:
-    """What YAML says, safely; an anchor's aliases are copies of it."""
+    """Parse YAML safely; the aliases of an anchor become copies of it. what: the text, for errors."""
     try:
         loader = Yaml(text)
         node = loader.get_single_node()
-        if (size := weight(node, {})) > MOST:  # before any copy is made
-            many = (
-                "an anchor contains itself" if size == math.inf else f"its aliases stand for {size:,} values"
-            )
-            raise FastdiffError(f"{what}: {many}")
+        size = expanded_size(node, {})
+        if size == math.inf:
+            raise FastdiffError(f"{what}: an anchor contains itself")
+        if size > MAX_VALUES:  # before any copy is made
+            raise FastdiffError(f"{what}: its aliases stand for {size:,} values")
         return None if node is None else copied(loader.construct_document(node))
     except RecursionError:
         raise FastdiffError(f"{what}: nested too deep") from None
@@ -81,18 +97,23 @@ def parse(text: str, what: str) -> Any:
         raise FastdiffError(f"{what}: not valid YAML ({' '.join(str(error).split())})") from None
 
 
-def weight(node: Any, known: dict[int, float]) -> float:
-    """How many values a node of YAML stands for, its aliases counted as copies; infinitely many where it contains itself."""
+def expanded_size(node: yaml.Node | None, known: dict[int, float]) -> float:
+    """Return the number of values of a YAML node, with aliases counted as copies; inf if it contains itself.
+
+    Args:
+        node: the node.
+        known: sizes by the nodes' ids; those of the node and the nodes below it are added.
+    """
     if id(node) not in known:
         known[id(node)] = math.inf  # until it is known
         parts = node.value if isinstance(node, yaml.CollectionNode) else []
         flat = chain.from_iterable(parts) if isinstance(node, yaml.MappingNode) else parts
-        known[id(node)] = 1 + sum(weight(part, known) for part in flat)
+        known[id(node)] = 1 + sum(expanded_size(part, known) for part in flat)
     return known[id(node)]
 
 
 def copied(value: Any) -> Any:
-    """Nothing of it is shared."""
+    """Return a copy of plain data, no part of which is shared."""
     if isinstance(value, dict):
         return {key: copied(item) for key, item in value.items()}
     return [copied(item) for item in value] if isinstance(value, list) else value
@@ -117,12 +138,12 @@ def override(source: dict[str, Any], assignment: str) -> None:
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[tuple[str, Any, Any]]:
-    """Keys whose values differ between two recipes' plain data."""
+    """Return the keys whose values differ between two recipes' plain data, each with both values."""
     if isinstance(old, dict | None) and isinstance(new, dict | None):  # a section left out is an empty one
-        old, new = old or {}, new or {}
-        return [
-            d
-            for k in dict.fromkeys([*old, *new])
-            for d in differences(old.get(k), new.get(k), dotted(path, str(k)))
-        ]
+        old = old or {}
+        new = new or {}
+        found = []
+        for key in dict.fromkeys([*old, *new]):
+            found += differences(old.get(key), new.get(key), dotted(path, str(key)))
+        return found
     return [] if old == new else [(path, old, new)]

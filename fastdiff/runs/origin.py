@@ -1,0 +1,141 @@
+"""The origin of a stage's model: the settings, data and models that it was made from, and where these are."""
+
+import time
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import FastdiffError
+from ..core.files import read_json, write_json
+from ..core.validation import named
+from ..data.registry import DATASETS, Nothing, Readable, hub_id
+from ..io import hub
+from ..io.fingerprint import fingerprint
+from ..io.licences import lineage
+from ..io.load import ABOUT
+from ..training import pairs
+from .context import Run
+from .stage_config import Stage
+
+Origin = dict[str, Any]
+
+
+def training_origin(run: Run, stage: Stage, data: Readable) -> Origin:
+    """Return what identifies a stage's training; a finished stage of an equal origin is not trained again."""
+    origin = {
+        "method": {"name": stage.method_name, **non_default_settings(stage.method)},
+        "data": data.fingerprint,
+    }
+    for role, reference in (("teacher", stage.teacher), ("init", stage.init or stage.teacher)):
+        origin[role] = fingerprint(model_path(reference, run.folder)) if reference else None
+    return origin | companion_fingerprints(run, stage)
+
+
+def pairs_origin(run: Run, stage: Stage) -> Origin:
+    """Return what identifies a stage's stored pairs."""
+    return {
+        "pairs": non_default_settings(stage.pairs),
+        "teacher": fingerprint(model_path(stage.teacher, run.folder)),
+    }
+
+
+def non_default_settings(settings: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass that differ from their defaults.
+
+    A setting that is added later has its default in finished stages, so it leaves their origins as they are.
+    """
+    changed = {}
+    for setting in fields(settings):
+        value = getattr(settings, setting.name)
+        default = setting.default if setting.default_factory is MISSING else setting.default_factory()
+        if value != default:
+            changed[setting.name] = value if isinstance(value, str | int | float | None) else repr(value)
+    return changed
+
+
+def companion_fingerprints(run: Run, stage: Stage) -> dict[str, str]:
+    """Return fingerprints of a new model's autoencoder and text encoder, and of a cascade's base."""
+    found = {}
+    if not (stage.init or stage.teacher):
+        for name, companion in zip(("latent", "text"), run.recipe.model.companions()):
+            if companion:
+                found[name] = companion.fingerprint
+    if stage.base:
+        found["base"] = fingerprint(model_path(stage.base, run.folder))
+    return found
+
+
+def model_path(reference: str, folder: Path) -> Path | str:
+    """Return the folder of a stage of the run in `folder`, or a path or hub id as it is.
+
+    Raises:
+        FastdiffError: for a stage that is not trained yet.
+    """
+    if (folder / reference / ABOUT).exists():
+        return folder / reference
+    if not any(mark in reference for mark in "/.~"):  # the recipe took it for a stage
+        raise FastdiffError(
+            f"stage {reference} is not trained yet: run it first, with --only {reference} or without --only"
+        )
+    return reference
+
+
+def pairs_path(reference: str, folder: Path) -> Path:
+    """Return the folder of a stage of pairs of the run in `folder`, or a path as it is."""
+    own = folder / reference
+    return own if pairs.about(own) else Path(reference).expanduser()
+
+
+def set_aside_others(run: Run, place: Path, origin: Origin) -> None:
+    """Rename a stage's folder if what it holds has another origin, and write the folder's origin.json."""
+    if run.accelerator.is_main_process:
+        path = place / "origin.json"
+        try:
+            previous = read_json(path) if path.exists() else origin
+        except ValueError as error:
+            raise FastdiffError(f"{path} is damaged ({error}): remove {place} to train it again") from None
+        if previous != origin:
+            aside = place.with_name(f"{place.name}.before-{time.strftime('%Y%m%d-%H%M%S')}")
+            run.console.print(
+                f"{place.name}: made from another teacher or data, started over; the old one is kept as "
+                f"{aside.name}"
+            )
+            place.replace(aside)
+        place.mkdir(parents=True, exist_ok=True)
+        write_json(path, origin)
+    run.accelerator.wait_for_everyone()
+
+
+def sources(run: Run, stage: Stage) -> dict[str, Any]:
+    """Return the names and licences of what a stage's model comes from, for fastdiff.json and its card.
+
+    Of a path only the last part is named, because cards are published.
+    """
+    weights = {}
+    for role, reference in (("teacher", stage.teacher), ("init", stage.init), ("base", stage.base)):
+        if reference:
+            weights[role] = (public_name(reference), model_path(reference, run.folder))
+    if not (stage.teacher or stage.init):
+        model = run.recipe.model
+        for role, reference in (("autoencoder", model.autoencoder), ("text", model.text)):
+            if reference:
+                weights[role] = (public_name(reference), reference)
+    if isinstance(run.dataset, Nothing):
+        return lineage(weights)
+    return lineage(weights, data_source(run))
+
+
+def data_source(run: Run) -> tuple[str, str, str]:
+    """Return a run's data as `lineage` takes them: their name, their place, and their id on the hub or ""."""
+    name, options = named(run.recipe.source["data"], "data")
+    place = str(options.get("path", name))
+    if run.recipe.revision:
+        options = options | {"revision": run.recipe.revision}
+    repository = hub_id(name, options) or ""
+    embedded = place == name in DATASETS
+    return repository or (name if embedded else Path(place).name), place, repository
+
+
+def public_name(reference: str) -> str:
+    """Return a hub id as it is, and the last part of a path."""
+    return reference if hub.is_id(reference) else Path(reference).name

@@ -1,0 +1,86 @@
+"""The student of a stage and its teacher: loaded, and checked against each other, data and benchmark."""
+
+from ..core.denoiser import Denoiser
+from ..core.errors import FastdiffError
+from ..data.registry import Readable
+from ..evaluation.sweep import check_fit
+from ..io.load import load
+from ..networks.lora import twin
+from ..samplers.plan import plan
+from .checks import check_base, check_data
+from .context import Run
+from .origin import model_path
+from .stage_config import Stage
+
+
+def load_networks(run: Run, stage: Stage, pairs: Readable | None) -> tuple[Denoiser, Denoiser | None]:
+    """Load a stage's student and teacher, and validate them before the training starts.
+
+    Args:
+        run: the run that the stage belongs to.
+        stage: a stage with a method.
+        pairs: the stored pairs that the student learns from, None if it learns from data.
+
+    Returns:
+        The student, and the teacher or None.
+
+    Raises:
+        FastdiffError: for models that do not fit each other, the method, the data or the benchmark.
+    """
+    source = stage.init or stage.teacher
+    start = load(model_path(source, run.folder)) if source else run.recipe.fresh_model(run.dataset)
+    teacher = shared_teacher(stage, start)
+    student = stage.method.student(start)
+    inputs = (bool(start.guidance), start.two_times)
+    if stage.train.lora and (bool(student.guidance), student.two_times) != inputs:
+        raise FastdiffError(
+            f"stage {stage.name}: train.lora: {stage.method_name} gives the network an input of its own, "
+            "which no adapter learns: leave out lora, or set the method's weights to one number, [w, w]"
+        )
+    if stage.teacher:
+        teacher = (teacher or load(model_path(stage.teacher, run.folder))).on(student.schedule)
+    if student.latent and stage.train.flip:
+        raise FastdiffError(
+            f"stage {stage.name}.train.flip: mirrored latents are not those of the mirrored image"
+        )
+    for reference, model in ((source or "its network", student), (stage.teacher, teacher)):
+        check_data(f"stage {stage.name}: {reference}", model, pairs or run.dataset, bool(pairs))
+    check_guidance(stage, start.guidance, teacher)
+    bench = run.recipe.bench
+    if stage.judged and (bench.models is None or stage.name in bench.models):
+        check_fit(stage.name, student, run.dataset.reference, bench)
+    if stage.base:
+        check_base(stage, student, load(model_path(stage.base, run.folder)), run.dataset)
+    student.sampling = stage.method.sampling()
+    plan(student)  # a student that cannot be sampled is not worth training
+    stage.method.ready(student.shape, run.accelerator.device)
+    return student, teacher
+
+
+def shared_teacher(stage: Stage, start: Denoiser) -> Denoiser | None:
+    """Return a teacher that shares the memory of its weights with the model that an adapter is trained on.
+
+    None if the student learns no adapter, if it starts from another model than its teacher, or if the teacher
+    is kept in another precision or in main memory.
+    """
+    same_model = stage.teacher is not None and (stage.init or stage.teacher) == stage.teacher
+    same_weights = not stage.train.offload and stage.train.teacher == "float32"
+    return twin(start) if stage.train.lora and same_model and same_weights else None
+
+
+def check_guidance(stage: Stage, student_range: tuple[float, float] | None, teacher: Denoiser | None) -> None:
+    """Refuse a student that takes a guidance weight where its teacher does not, or takes another range.
+
+    It would forget the weight, or could not follow the teacher's.
+    """
+    if student_range == (teacher.guidance if teacher else None):
+        return
+    source = stage.init or stage.teacher
+    if student_range:
+        takes, lacks = source, stage.teacher or "what it learns from"
+    else:
+        takes, lacks = stage.teacher, source
+    raise FastdiffError(
+        f"stage {stage.name}: {takes} is told a weight of guidance, and {lacks} is not told the same: "
+        "leave out init, or choose a teacher that fits it"
+    )
