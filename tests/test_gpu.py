@@ -8,7 +8,7 @@ from fastdiff.core.guidance import Guided
 from fastdiff.core.rng import SampleRng
 from fastdiff.core.schedule import Cosine
 from fastdiff.data.registry import open_dataset
-from fastdiff.evaluation.evaluator import open_evaluators
+from fastdiff.evaluation.opening import open_evaluators
 from fastdiff.evaluation.rows import read_rows
 from fastdiff.networks.oracle import GaussianMixture
 from fastdiff.runs import recipe

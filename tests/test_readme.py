@@ -64,7 +64,7 @@ def test_recipes_named_exist():
 
 
 def test_no_command_is_missing_from_the_readme():
-    assert {c.split()[1] for c in COMMANDS} == {verb.name for verb in cli.app.app.registered_commands}
+    assert {c.split()[1] for c in COMMANDS} == {verb.name for verb in cli.app.registered_commands}
 
 
 @pytest.fixture

@@ -1,8 +1,10 @@
 """Fixtures of the command line: a finished run, and tiny models."""
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.sampling import Sampling
@@ -64,4 +66,13 @@ def points(tmp_path_factory):
             folder / name,
             {"method": name, "origin": {}, "ema": 0.0, "cost": {}},
         )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def colourful(tmp_path_factory):
+    """A folder of 20 colour pictures of 16 x 16."""
+    folder = tmp_path_factory.mktemp("colourful")
+    for i, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), dtype=np.uint8)):
+        Image.fromarray(pixels).save(folder / f"{i}.png")
     return folder

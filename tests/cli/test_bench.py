@@ -160,7 +160,7 @@ def test_axes_of_a_sweep(points, fastdiff, refused, tmp_path):
         ("--guidance", "2", "needs labels"),
         ("--budget", "5", "such as 90s"),
         ("--samplers", "dim", "bench.samplers: 'dim' is unknown"),
-        ("--clip", "0", "expected a bound above 0"),
+        ("--clip", "0", "bench.clip = 0.0: expected above 0"),
         ("--metrics", "energy,score", "needs a feature network"),
     ):
         assert message in refused(*words, option, value)

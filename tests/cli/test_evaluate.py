@@ -31,3 +31,11 @@ def test_images_from_elsewhere_are_judged(pictures, fastdiff, refused, tmp_path)
     )
     Image.new("L", (9, 9)).save(tmp_path / "drawn" / "odd.png")
     assert "differ in size" in refused("evaluate", tmp_path / "drawn", "--data", "digits")
+
+
+def test_the_data_may_be_of_another_size_and_colour(pictures, colourful, fastdiff, tmp_path):
+    fastdiff("sample", pictures, "--n", 16, "--steps", 1, "--out", tmp_path / "drawn")
+    words = ["evaluate", tmp_path / "drawn", "--data", colourful, "--resolution", 8, "--metrics", "fd"]
+    words += ["--extractor", "checkpoints/digits/features", "--json"]
+    found = [json.loads(fastdiff(*words, *more)[1])["fd_digits"] for more in ([], ["--colour", "grey"])]
+    assert found[0] > 0 and found[1] > 0 and found[0] != found[1]

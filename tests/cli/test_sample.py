@@ -118,3 +118,13 @@ def test_damaged_models(images, refused, tmp_path):
     next((tmp_path / "model").rglob("*.safetensors")).unlink()
     (tmp_path / "model/fastdiff.json").write_bytes((images / "fastdiff.json").read_bytes())
     assert "is missing its weights" in refused("sample", tmp_path / "model")
+
+
+def test_settings_of_guidance_are_read(pictures, fastdiff, tmp_path):
+    out = tmp_path / "x.png"
+    words = ["sample", pictures, "--n", 1, "--steps", 1, "--out", out]
+    contrasts = []
+    for bound in (0.5, 0.1):
+        assert fastdiff(*words, "--guide", f"clip={bound}")[0] == 0
+        contrasts.append(np.asarray(Image.open(out)).std())
+    assert contrasts[1] < contrasts[0]

@@ -3,6 +3,7 @@
 import datasets
 import pytest
 
+from fastdiff.data import sources
 from fastdiff.data import stream as streams
 from tests.helpers.shards import SIZES, digits, pack
 
@@ -15,7 +16,8 @@ def private_cache(tmp_path_factory, monkeypatch):
 @pytest.fixture
 def few_lanes_and_a_private_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
-    monkeypatch.setattr(streams, "LANES", 4)
+    for module in (streams, sources):
+        monkeypatch.setattr(module, "LANES", 4)
 
 
 @pytest.fixture(scope="module")

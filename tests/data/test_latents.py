@@ -2,12 +2,14 @@
 
 import os
 from contextlib import nullcontext
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 from accelerate import Accelerator
 
+from fastdiff.core import files
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.files import cache_folder
 from fastdiff.data import shards as parts
@@ -81,11 +83,20 @@ def test_captions_are_embedded_once_each(accelerator, text):
     data = digits(captions="the digit {class}")
     assert data.captions[:3] == ("the digit zero", "the digit one", "the digit two")
     told = embedded(data, text, accelerator, lambda part: None)
-    assert len(told.told["text"].table) == 10
+    assert len(told.conditions["text"].table) == 10
     batch = batch_at(told, 0, 6, seed=0)
     names = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
     wanted = text.encode([f"the digit {names[label]}" for label in batch.cond["label"].tolist()])["text"]
     torch.testing.assert_close(batch.cond["text"], wanted, rtol=0, atol=1e-6)
+
+
+def test_what_latents_are_made_of_goes_with_them(accelerator, text):
+    """It alone identifies them, whatever else is changed."""
+    data = digits(captions="the digit {class}")
+    latents = embedded(data, text, accelerator, lambda part: None)
+    assert latents.made_of == {"data": data.fingerprint, "text": text.fingerprint}
+    assert latents.fingerprint == replace(latents, captions=None).fingerprint != data.fingerprint
+    assert latents.fingerprint == files.identity(data=data.fingerprint, text=text.fingerprint)
 
 
 def test_shards_are_indexed_as_one_tensor():
@@ -96,14 +107,14 @@ def test_shards_are_indexed_as_one_tensor():
 
 
 def test_two_runs_may_fill_one_cache(tmp_path, monkeypatch):
-    columns, inner = {"x": torch.arange(4.0)}, parts.synced
+    columns, inner = {"x": torch.arange(4.0)}, files.synced
 
     def meanwhile(path):
-        monkeypatch.setattr(parts, "synced", inner)
+        monkeypatch.setattr(files, "synced", inner)
         parts.store(tmp_path / "0.safetensors", columns, {})  # another run stores the same
         inner(path)
 
-    monkeypatch.setattr(parts, "synced", meanwhile)
+    monkeypatch.setattr(files, "synced", meanwhile)
     parts.store(tmp_path / "0.safetensors", columns, {})
     assert [path.name for path in tmp_path.iterdir()] == ["0.safetensors"]
 

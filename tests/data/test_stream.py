@@ -10,6 +10,7 @@ import torch
 
 from fastdiff.data import stream as streams
 from fastdiff.data.registry import batch_at
+from fastdiff.data.stream_source import Row, StreamSource
 from tests.helpers.shards import ORIGIN, SIZES, opened, seen
 
 pytestmark = pytest.mark.usefixtures("few_lanes_and_a_private_cache")
@@ -87,8 +88,8 @@ def test_a_resumed_stream_opens_the_shard_it_stopped_in(tars, monkeypatch):
     stream = opened(tars)
     seen(stream, 0, 720)
     marks, opened_at = stream.marks(720), []
-    rows = streams.Stream.rows
-    monkeypatch.setattr(streams.Stream, "rows", lambda self, *at: opened_at.append(at) or rows(self, *at))
+    rows = StreamSource.rows
+    monkeypatch.setattr(StreamSource, "rows", lambda self, *at: opened_at.append(at) or rows(self, *at))
     again = opened(tars)
     again.seek(marks)
     assert seen(again, 720, 4, size=4) == seen(stream, 720, 4, size=4)
@@ -123,4 +124,4 @@ def test_no_more_rows_are_held_than_the_buffer(tars):
     stream = opened(tars, buffer=40)
     seen(stream, 0, 480)
     gc.collect()
-    assert sum(isinstance(thing, streams._Row) for thing in gc.get_objects()) <= 40 + 4
+    assert sum(isinstance(thing, Row) for thing in gc.get_objects()) <= 40 + 4

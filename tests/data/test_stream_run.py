@@ -10,6 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from fastdiff.core.errors import FastdiffError
 from fastdiff.data.stream import Stream
+from fastdiff.data.stream_source import StreamSource
 from fastdiff.runs import recipe as recipes
 from fastdiff.runs.run import run
 from fastdiff.runs.status import status
@@ -72,9 +73,9 @@ def test_a_run_on_a_stream_resumes_bit_for_bit(tars, tmp_path, monkeypatch, caps
     assert record["step"] == 10 and set(record["data"]) == {"0", "1", "2", "3"}
     seen = []
     monkeypatch.setattr(
-        Stream,
+        StreamSource,
         "rows",
-        lambda self, shard, start=0, rows=Stream.rows: seen.append(start) or rows(self, shard, start),
+        lambda self, shard, start=0, rows=StreamSource.rows: seen.append(start) or rows(self, shard, start),
     )
     broken = run(recipe(tars), tmp_path / "broken")
     assert any(start > 0 for start in seen)  # it went on inside of a shard

@@ -14,7 +14,7 @@ from PIL import Image
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.schedule import Cosine
 from fastdiff.data.registry import open_dataset
-from fastdiff.evaluation import evaluator as evaluate
+from fastdiff.evaluation import evaluator, opening
 from fastdiff.evaluation.config import BenchConfig
 from fastdiff.evaluation.rows import read_rows
 from fastdiff.evaluation.sweep import sweep
@@ -80,8 +80,9 @@ def test_pictures_that_are_kept(tmp_path):
 
 MEMORY = """
 import sys, torch
-from fastdiff.evaluation.sweep import BenchConfig, sweep
-from fastdiff.data import open_dataset
+from fastdiff.evaluation.config import BenchConfig
+from fastdiff.evaluation.sweep import sweep
+from fastdiff.data.registry import open_dataset
 torch.set_num_threads(1)
 config = BenchConfig(steps=(2,), baselines=(), n=int(sys.argv[1]), batch=256)
 [row] = sweep({"teacher": sys.argv[2]}, open_dataset("digits"), config, sys.argv[3], teacher="teacher")
@@ -113,7 +114,7 @@ def test_judging_costs_little_beside_sampling(tmp_path):
     path, digits = ROOT / "checkpoints/digits/teacher", open_dataset("digits")
     judging = []
 
-    class Timed(evaluate.Evaluator):
+    class Timed(evaluator.Evaluator):
         def add(self, *args):
             began = time.perf_counter()
             super().add(*args)
@@ -126,7 +127,7 @@ def test_judging_costs_little_beside_sampling(tmp_path):
             return found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate, "Evaluator", Timed)
+        patch.setattr(opening, "Evaluator", Timed)
         list(
             sweep(
                 {"teacher": path},

@@ -1,6 +1,8 @@
 """Evaluators: streamed, named, and never blind to broken samples."""
 
+import gc
 import math
+import weakref
 
 import pytest
 import torch
@@ -11,8 +13,9 @@ from torch.utils.data import Dataset as TorchDataset
 from fastdiff.core.errors import FastdiffError
 from fastdiff.data.image_grid import to_uint8
 from fastdiff.data.registry import open_dataset
-from fastdiff.evaluation.evaluator import evaluate_images, open_evaluators
+from fastdiff.evaluation.metrics import registry
 from fastdiff.evaluation.metrics.kernels import discrepancy, distance
+from fastdiff.evaluation.opening import evaluate_images, open_evaluators
 from tests.helpers.evaluated import FEATURES, data, judged
 
 
@@ -197,3 +200,23 @@ def test_images_from_elsewhere(digits, tmp_path):
     assert found["fd_digits"] > 0
     with pytest.raises(FastdiffError, match="give the data a resolution"):
         evaluate_images(open_dataset("toy", n=10), data(digits[0][:10]))
+
+
+def test_metrics_of_the_data_alone_are_computed_once_and_end_with_the_evaluator(
+    digits, accelerator, tmp_path, monkeypatch
+):
+    computed = []
+
+    def counted(plain):
+        return lambda x, *kernel: computed.append(len(x)) or plain(x, *kernel)
+
+    for name in ("sums_within", "spread"):
+        monkeypatch.setattr(registry, name, counted(getattr(registry, name)))
+    [evaluator] = open_evaluators(data(digits[0][:300]), None, ("kd", "pr"), "cpu", tmp_path)
+    first = judged(evaluator, digits[0][300:500], accelerator).values
+    assert judged(evaluator, digits[0][300:500], accelerator).values == first
+    assert computed == [300, 300]  # of the data once each, whatever is judged
+    features = weakref.ref(evaluator._real.collected(accelerator).kept["features"])
+    del evaluator
+    gc.collect()
+    assert features() is None

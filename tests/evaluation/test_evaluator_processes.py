@@ -10,8 +10,8 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from fastdiff.evaluation.evaluator import open_evaluators
 from fastdiff.evaluation.metrics.frechet import frechet_distance
+from fastdiff.evaluation.opening import open_evaluators
 from tests.helpers.evaluated import data, judged, statistics
 
 

@@ -10,8 +10,8 @@ from PIL import Image
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from fastdiff.data.registry import open_dataset
-from fastdiff.evaluation.evaluator import evaluate_images
 from fastdiff.evaluation.metrics.extractors import open_extractor
+from fastdiff.evaluation.opening import evaluate_images
 
 COUNT = 24  # images a folder: the network takes a fifth of a second for one
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastdiff.evaluation.judge.votes import pairings, questions, tiles
+from fastdiff.evaluation.judge.questions import pairings, questions, tiles
 from tests.helpers.judging import BEST, ONE, TWO, served, sheet, sitting
 
 

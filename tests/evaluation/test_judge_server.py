@@ -59,7 +59,7 @@ def test_a_restart_goes_on_where_the_rater_was(run_dir):
     with open(run_dir / "judge.jsonl", "ab") as file:
         file.write(b'{"key": "cut off by a ki')
     again = sitting(run_dir)
-    assert again.state()["number"] == 5 and again.asked.key == first.asked.key
+    assert again.state()["number"] == 5 and again.current.key == first.current.key
     assert again.answer(again.token, "none") and len(kept(run_dir)) == 5
     assert sitting(run_dir, n=8).state()["number"] == 6
     assert sitting(run_dir, rater="ben").state()["number"] == 1
@@ -72,13 +72,13 @@ def test_undo_asks_again_and_rewrites_nothing(run_dir):
     for _ in range(3):
         asked.answer(asked.token, "left")
     before = (run_dir / "judge.jsonl").read_bytes()
-    assert asked.answer(asked.token, "undo") and asked.asked is order[2]
+    assert asked.answer(asked.token, "undo") and asked.current is order[2]
     assert (run_dir / "judge.jsonl").read_bytes().startswith(before)
     assert [(row["key"], row["choice"]) for row in kept(run_dir)[3:]] == [(order[2].key, None)]
     asked = sitting(run_dir)  # after a restart as well
-    assert asked.answer(asked.token, "undo") and asked.asked.key == order[1].key
+    assert asked.answer(asked.token, "undo") and asked.current.key == order[1].key
     assert [a["key"] for a in answers(run_dir)] == [order[0].key]
-    assert asked.answer(asked.token, "right") and asked.asked.key == order[2].key
+    assert asked.answer(asked.token, "right") and asked.current.key == order[2].key
     assert {a["key"]: a["choice"] for a in answers(run_dir)} == {
         q.key: q.sides[i] for i, q in enumerate(order[:2])
     }
@@ -89,7 +89,7 @@ def test_nothing_served_before_the_end_names_a_model(run_dir):
     words = {*words, b"real.png", str(run_dir).encode(), run_dir.name.encode()}
     seen = b""
     with served(sitting(run_dir, n=3)) as server:
-        while server.sitting.asked:
+        while server.sitting.current:
             paths = ["", *(f"{server.sitting.token}/{side}.png" for side in ("left", "right"))]
             for path in paths:
                 _, headers, body = ask(server, path=path)
@@ -209,7 +209,7 @@ def test_malformed_posts_are_refused_and_the_server_goes_on(run_dir):
 
 def test_an_answer_that_cannot_be_written_is_asked_again(run_dir, capsys):
     with served(sitting(run_dir)) as server:
-        question = server.sitting.asked
+        question = server.sitting.current
         (run_dir / "judge.jsonl").mkdir()
         body = json.dumps({"token": server.sitting.token, "choice": "left"})
         assert ask(server, "POST", "answer", body, **HEADERS)[::2] == (
@@ -218,7 +218,7 @@ def test_an_answer_that_cannot_be_written_is_asked_again(run_dir, capsys):
         )
         assert "Is a directory" in capsys.readouterr().err
         (run_dir / "judge.jsonl").rmdir()
-        assert server.sitting.asked is question and post(server, "left")[0] == 200
+        assert server.sitting.current is question and post(server, "left")[0] == 200
 
 
 def test_the_page_may_load_nothing_else(run_dir):

@@ -68,8 +68,8 @@ def test_ties_are_counted_beside_the_rate():
 def test_raters_are_summed_and_a_model_trained_again_is_judged_again(run_dir):
     for rater in ("ann", "ben"):
         asked = sitting(run_dir, n=4, rater=rater, a="distilled:1", b="real")
-        while asked.asked:
-            asked.answer(asked.token, "left" if asked.asked.sides[0] == "a" else "right")
+        while asked.current:
+            asked.answer(asked.token, "left" if asked.current.sides[0] == "a" else "right")
     [result] = results(answers(run_dir))
     assert (result["a"], result["b"], result["wins"], result["n"], result["rate"]) == (ONE, "real", 8, 8, 1.0)
     sheet(run_dir / "samples" / f"{ONE}.png", seed=1000)
@@ -82,7 +82,7 @@ def test_results_are_printed_without_serving(run_dir, fastdiff):
     assert fastdiff("judge", run_dir, "--results", "--json") == (0, "[]\n", "")
     assert "no answers yet" in fastdiff("judge", run_dir, "--results")[1]
     asked = sitting(run_dir, n=1, a="halved:2", b="real")
-    asked.answer(asked.token, asked.asked.sides[0] == "a" and "left" or "right")
+    asked.answer(asked.token, asked.current.sides[0] == "a" and "left" or "right")
     code, out, _ = fastdiff("judge", run_dir, "--results", "--json")
     assert code == 0 and json.loads(out) == results(answers(run_dir)) and json.loads(out)[0]["wins"] == 1
     lines = fastdiff("judge", run_dir, "--results")[1].splitlines()
@@ -116,7 +116,8 @@ def test_the_command_serves_until_interrupted_and_ends_with_the_results(run_dir)
 
 def test_judging_needs_no_torch(run_dir):
     code = (
-        "import sys, fastdiff.evaluation.judge.server as ballot, fastdiff.evaluation.judge.votes as judge\n"
+        "import sys, fastdiff.evaluation.judge.server as ballot\n"
+        "import fastdiff.evaluation.judge.questions as judge\n"
         f"ballot.Server(ballot.Sitting({str(run_dir)!r}, judge.questions({str(run_dir)!r}, judge.pairings("
         f"{str(run_dir)!r}), 'ann', 2), 'ann')).server_close()\n"
         "print([name for name in ('torch', 'matplotlib', 'datasets') if name in sys.modules])"

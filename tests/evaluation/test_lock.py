@@ -9,9 +9,10 @@ import sys
 import time
 
 import pytest
+from accelerate import Accelerator
 
 from fastdiff.core.errors import FastdiffError
-from fastdiff.evaluation.lock import lock
+from fastdiff.evaluation.lock import alone, lock
 
 HOLD = """
 import sys, time
@@ -72,3 +73,17 @@ def test_a_file_system_without_locks_is_written_without(tmp_path, monkeypatch):
     refuse(errno.EIO)
     with pytest.raises(OSError, match=os.strerror(errno.EIO)), lock(tmp_path):
         pass
+
+
+def test_a_callers_lock_is_not_taken_twice_and_covers_its_folder_alone(tmp_path):
+    accelerator = Accelerator(cpu=True)
+    (tmp_path / "other").mkdir()
+    with alone(tmp_path, accelerator) as held:
+        with alone(tmp_path / "other" / "..", accelerator, held) as same:
+            assert same is held
+        with pytest.raises(FastdiffError, match="is being written by"), lock(tmp_path):
+            pass  # still held
+        with alone(tmp_path / "other", accelerator, held) as other:
+            assert other is not held
+        assert held.held and not other.held
+    assert not held.covers(tmp_path)

@@ -2,13 +2,24 @@
 never times."""
 
 import gc
+import sys
 
+import diffusers
 import pytest
 import torch
 
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.schedule import Cosine
-from fastdiff.evaluation.profiling.samplers import PEERS, over_pipeline, speed, step_cost
+from fastdiff.evaluation.profiling import samplers
+from fastdiff.evaluation.profiling.samplers import (
+    BATCH,
+    DRAWING,
+    PEERS,
+    SHAPE,
+    over_pipeline,
+    speed,
+    step_cost,
+)
 from fastdiff.io.load import load
 from fastdiff.networks import unet
 from fastdiff.networks.inference import tune
@@ -29,17 +40,37 @@ def model():
 
 
 def least(measure, enough, tries=12):
-    """The least of a few measurements, none more than are needed:
-    what else runs on the machine only ever adds."""
+    """Return the least of a few measurements, as few as are needed: other work only ever adds."""
     found = []
     while len(found) < tries and min(found, default=float("inf")) > enough:
         found.append(measure())
     return min(found)
 
 
+@pytest.fixture
+def noise_given(monkeypatch):
+    """Give their noise to our steps, and to those of diffusers that would draw it."""
+    noise = torch.randn(BATCH, *SHAPE)
+    for sampler in DRAWING:
+        module = sys.modules[getattr(diffusers, PEERS[sampler][0]).__module__]
+        monkeypatch.setattr(module, "randn_tensor", lambda *shape, **options: noise)
+    monkeypatch.setattr(samplers, "DRAWING", ())
+
+
 @pytest.mark.parametrize("sampler", list(PEERS))
+@pytest.mark.usefixtures("noise_given")
 def test_a_step_costs_at_most_six_tenths_of_diffusers(sampler):
     assert least(lambda: step_cost(sampler, 20, 10)["over_diffusers"], 0.6) <= 0.6
+
+
+@pytest.mark.parametrize("sampler", ["ddpm", "dpmpp_2m_sde"])
+def test_diffusers_steps_draw_their_noise_only_where_it_cannot_be_given(sampler, monkeypatch):
+    """And nothing of diffusers is replaced while they are timed."""
+    module, drawn = sys.modules[getattr(diffusers, PEERS[sampler][0]).__module__], []
+    plain = module.randn_tensor
+    monkeypatch.setattr(module, "randn_tensor", lambda *a, **o: drawn.append(1) or plain(*a, **o))
+    step_cost(sampler, 5, 1)
+    assert bool(drawn) == (sampler in DRAWING)
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "dpmpp_2m", "ddpm"])

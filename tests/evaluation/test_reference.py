@@ -4,7 +4,7 @@ import pytest
 from accelerate import Accelerator
 
 from fastdiff.core.errors import FastdiffError
-from fastdiff.evaluation.evaluator import open_evaluators
+from fastdiff.evaluation.opening import open_evaluators
 from tests.helpers.evaluated import data, judged
 
 

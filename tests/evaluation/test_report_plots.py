@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from fastdiff.evaluation import report
-from fastdiff.evaluation.report import plots
+from fastdiff.evaluation.report import grid, plots
 from fastdiff.evaluation.report import writers as files
 from fastdiff.evaluation.rows import read_rows
 from fastdiff.evaluation.summary import summary
@@ -35,16 +35,16 @@ def test_the_front_is_what_nothing_beats_in_both():
 
 def drawn_grid(report_dir):
     groups = summary(read_rows(report_dir / "bench.jsonl"))
-    return np.asarray(Image.open(io.BytesIO(plots.grid(groups, "fd_digits", report_dir / "samples"))))
+    return np.asarray(Image.open(io.BytesIO(grid.grid(groups, "fd_digits", report_dir / "samples"))))
 
 
 def test_the_grid_enlarges_strips_by_whole_pixels(report_dir):
-    grid = drawn_grid(report_dir)
+    drawn = drawn_grid(report_dir)
     digit = np.repeat(
         np.repeat(strip(8, 16)[:, -8:], 6, 0), 6, 1
     )  # the last image of the first strip, flush right
-    assert (grid[14 : 14 + 48, -14 - 48 : -14] == digit[..., None]).all()
-    assert grid.shape[0] == 2 * 14 + 20 * 48 + 19 * 8  # a strip for each of twenty cells
+    assert (drawn[14 : 14 + 48, -14 - 48 : -14] == digit[..., None]).all()
+    assert drawn.shape[0] == 2 * 14 + 20 * 48 + 19 * 8  # a strip for each of twenty cells
 
 
 @pytest.mark.parametrize("rows", [1, 2, 4])
@@ -53,11 +53,11 @@ def test_the_grid_takes_the_first_row_of_sheets_and_real_data_on_top(report_dir,
     for path in (report_dir / "samples").iterdir():
         Image.fromarray(sheet).save(path)
     Image.fromarray(255 - sheet).save(report_dir / "samples" / "real.png")
-    grid = drawn_grid(report_dir)
-    assert grid.shape[0] == 2 * 14 + 21 * 48 + 20 * 8
+    drawn = drawn_grid(report_dir)
+    assert drawn.shape[0] == 2 * 14 + 21 * 48 + 20 * 8
     digit = np.repeat(np.repeat(strip(8, 16)[:, -8:], 6, 0), 6, 1)[..., None]
-    assert (grid[14 : 14 + 48, -14 - 48 : -14] == 255 - digit).all()
-    assert (grid[14 + 56 : 14 + 104, -14 - 48 : -14] == digit).all()
+    assert (drawn[14 : 14 + 48, -14 - 48 : -14] == 255 - digit).all()
+    assert (drawn[14 + 56 : 14 + 104, -14 - 48 : -14] == digit).all()
 
 
 def test_scatter_plots_share_a_row_by_line(report_dir):

@@ -3,14 +3,15 @@
 import pytest
 
 from fastdiff.core.errors import FastdiffError
-from fastdiff.evaluation.rows import append_row, read_rows
+from fastdiff.evaluation.rows import RowStore, append_row, read_rows
+from tests.helpers.rows import row
 
 
 def test_rows_come_back_in_the_order_of_their_last_lines_and_the_later_of_a_key_wins(tmp_path):
     path = tmp_path / "bench.jsonl"
     assert read_rows(path) == []
-    for row in ({"key": "a", "fid": 3.0}, {"key": "b", "versions": {"torch": "2"}}, {"key": "a", "fid": 2.5}):
-        append_row(path, row)
+    for one in ({"key": "a", "fid": 3.0}, {"key": "b", "versions": {"torch": "2"}}, {"key": "a", "fid": 2.5}):
+        append_row(path, one)
     assert read_rows(path) == [{"key": "b", "versions": {"torch": "2"}}, {"key": "a", "fid": 2.5}]
     assert len(path.read_text().splitlines()) == 3  # append-only
 
@@ -64,3 +65,23 @@ def test_a_row_that_is_no_json_leaves_the_file_alone(tmp_path):
     with pytest.raises(TypeError):
         append_row(path, {"key": "b", "fid": object()})
     assert read_rows(path) == [{"key": "a"}]
+
+
+def test_a_store_appends_what_is_new_or_no_longer_current_and_nothing_else(tmp_path):
+    path = tmp_path / "bench.jsonl"
+    old, new = (row(fd_a=1.0) | {"key": key, "weights": key, "metrics": ["fd"]} for key in "ab")
+    store = RowStore(path)
+    assert store.missing("a", {"fd"}) and store.get("a") is None and not store.is_current("a")
+    store.update(old)
+    assert store.get("a") == old and store.is_current("a")
+    assert not store.missing("a", {"fd"}) and store.missing("a", {"fd", "kd"})
+    store.update(old)
+    RowStore(path).update(old)
+    assert read_rows(path) == [old] and len(path.read_text().splitlines()) == 1
+    RowStore(path).update(new)  # of other weights
+    store = RowStore(path)
+    assert [store.is_current(key) for key in "ab"] == [False, True]
+    RowStore(path, writes=False).update(old)
+    assert [one["key"] for one in read_rows(path)] == ["a", "b"]
+    store.update(old)  # the former weights return
+    assert [one["key"] for one in read_rows(path)] == ["b", "a"]

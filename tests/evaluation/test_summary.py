@@ -8,21 +8,7 @@ import pytest
 from fastdiff.core.errors import FastdiffError
 from fastdiff.evaluation.metric_names import better
 from fastdiff.evaluation.summary import metric_of, metrics_of, summary
-
-
-def row(model="consistency", seed=0, steps=2, **figures):
-    sampler = "ddim" if model == "teacher" else "consistency"
-    return {
-        "key": f"{model}{steps}{seed}",
-        "model": model,
-        "sampler": sampler,
-        "spacing": "uniform",
-        "steps": steps,
-        "guidance": 1.0,
-        "n": 64,
-        "seed": seed,
-        "method": None if model == "teacher" else "ect",
-    } | figures
+from tests.helpers.rows import row
 
 
 def test_metrics_are_found_by_family_the_main_one_first():

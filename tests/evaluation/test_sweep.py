@@ -10,8 +10,11 @@ from fastdiff.core.cost import flops
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.sampling import Sampling
 from fastdiff.data.registry import Dataset, open_dataset
+from fastdiff.evaluation import contestant
+from fastdiff.evaluation import sweep as sweeping
 from fastdiff.evaluation.config import BenchConfig
-from fastdiff.evaluation.sweep import sweep
+from fastdiff.evaluation.lock import alone
+from fastdiff.evaluation.sweep import Sweep, sweep
 from tests.helpers.swept import COLUMNS, CONFIG, model, stored
 
 # ---- the sweep
@@ -65,6 +68,37 @@ def test_rows_have_every_column_and_are_measured_once(models, toy, tmp_path):
 
     again = list(sweep(models, toy, CONFIG, tmp_path / "out", teacher="teacher"))
     assert again == rows and (tmp_path / "out/bench.jsonl").read_text().splitlines() == lines
+
+
+def counted(monkeypatch, module, name):
+    """The first arguments of every call of a function, which is called as ever."""
+    calls, plain = [], getattr(module, name)
+    monkeypatch.setattr(module, name, lambda *args: calls.append(args[0]) or plain(*args))
+    return calls
+
+
+def test_a_model_is_loaded_and_fingerprinted_once_and_the_real_data_are_drawn_once(
+    models, toy, tmp_path, monkeypatch
+):
+    loads, hashes = (counted(monkeypatch, contestant, name) for name in ("load", "fingerprint"))
+    sheets = counted(monkeypatch, sweeping, "keep_real")
+    made = Sweep(models, toy, CONFIG, tmp_path / "out", teacher="teacher")
+    assert [str(cell) for cell in made.cells][:2] == ["teacher-ddim-uniform-1", "teacher-ddim-uniform-2"]
+    assert not (tmp_path / "out").exists()  # cells are known before anything is measured
+    assert len(list(made.rows())) == 2 * len(made.cells) == 10
+    assert sorted(loads) == sorted(hashes) == sorted(models.values()) and len(sheets) == 1
+
+
+def test_a_sweep_under_its_callers_lock_takes_none_and_leaves_it_held(models, toy, tmp_path):
+    config = BenchConfig(steps=(1,), baselines=(), n=12)
+    made = Sweep(models, toy, config, tmp_path, teacher="teacher")
+    with alone(tmp_path, made.accelerator) as held:
+        with pytest.raises(FastdiffError, match="is being written by"):
+            next(made.rows())
+        assert len(list(made.rows(held))) == 2
+        with pytest.raises(FastdiffError, match="is being written by"):
+            next(made.rows())
+    assert len(list(made.rows(held))) == 2  # released: it is taken anew
 
 
 def test_an_interrupted_sweep_goes_on(models, toy, tmp_path):

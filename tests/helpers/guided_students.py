@@ -6,6 +6,7 @@ from torch import nn
 from fastdiff.core.broadcast import like
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.extra_inputs import with_guidance, with_second_time
+from fastdiff.core.network import Network
 from fastdiff.core.schedule import Cosine
 from fastdiff.data.registry import Dataset
 from fastdiff.networks.oracle import PosteriorMean
@@ -13,7 +14,7 @@ from tests.helpers.networks import small
 from tests.helpers.oracles import batch_of, draws_of, mixture
 
 
-class Classes(nn.Module):
+class Classes(Network):
     """The exact model of a mixture whose components are classes,
     and of all of them together where none is named."""
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import numpy as np
 from PIL import Image
 
+from fastdiff.evaluation.judge.questions import pairings, questions
 from fastdiff.evaluation.judge.server import Server, Sitting
-from fastdiff.evaluation.judge.votes import pairings, questions
 
 CELLS = {  # cell -> (model, method, sampler, steps, fid)
     "teacher-ddim-uniform-1": ("teacher", "denoising", "ddim", 1, 90.0),

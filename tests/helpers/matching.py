@@ -12,7 +12,7 @@ from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.schedule import Cosine
 from fastdiff.methods.adversarial import Adversary
 from fastdiff.methods.base import Law
-from fastdiff.methods.time_sampling import LossMemory
+from fastdiff.methods.loss_memory import LossMemory
 from tests.helpers.oracles import MIDDLE, batch_of
 
 COSINE = Cosine()
@@ -126,16 +126,18 @@ def flipped(kind):
     """A kind of matching that pushes where it is to pull."""
 
     class Flipped(kind):
-        def matching(self, *args):
-            return -super().matching(*args)
+        def matching_loss(self, *args):
+            return -super().matching_loss(*args)
 
     return Flipped
 
 
 def whole(monkeypatch):
-    """No sample's gradient is divided by its unit."""
+    """No sample's gradient is divided by the scale of its error."""
     for file in ("dmd2", "sid"):
-        monkeypatch.setattr(f"fastdiff.methods.{file}.unit", lambda x, real: torch.ones_like(x[:, :1]))
+        monkeypatch.setattr(
+            f"fastdiff.methods.{file}.error_scale", lambda x, mu_real: torch.ones_like(x[:, :1])
+        )
 
 
 def mean_slope(divergence, levels=LEVELS, dims=slice(None)):

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from fastdiff.core.errors import FastdiffError
 from fastdiff.runs.recipe import build
-from fastdiff.runs.recipe_file import read
+from fastdiff.runs.recipe_file import read_recipe
 from tests.helpers.paths import ROOT
 
-SHIPPED = [read(path) for path in sorted((ROOT / "recipes").rglob("*.yaml"))]
+SHIPPED = [read_recipe(path) for path in sorted((ROOT / "recipes").rglob("*.yaml"))]
 
 
 EXTREMES = [

@@ -9,7 +9,6 @@ from fastdiff.core.extra_inputs import with_guidance, with_second_time
 from fastdiff.core.guidance import Guided
 from fastdiff.core.sampling import Sampling
 from fastdiff.networks import unet
-from fastdiff.samplers import SAMPLERS
 from fastdiff.samplers.plan import plan
 
 SHAPE, SEVERAL = (1, 8, 8), (4, 1, 2, 8)
@@ -37,15 +36,15 @@ def student(schedule, predicts, sampling, classes=0, two=False, learned=False, g
 @torch.no_grad()
 def ours(model, noise, steps, generator, labels=None):
     """Our sampler on this noise; what it draws on the way, it draws of the generator."""
-    name, times, options = plan(model, None, steps, None)
-    if "randn" in inspect.signature(SAMPLERS[name]).parameters:
+    way = plan(model, steps=steps)
+    options = dict(way.sampler_options)
+    if "randn" in inspect.signature(way.run).parameters:
         options["randn"] = lambda x: torch.randn(x.shape, generator=generator)
     denoise = Guided(
         model, None if labels is None else {"label": labels}, guidance=2.5 if model.guidance else 1.0
     )
-    *_, last = SAMPLERS[name](
-        denoise, noise * float(model.schedule.alpha_sigma(times[0])[1]), times, **options
-    )
+    x = noise * float(model.schedule.alpha_sigma(way.times[0])[1])
+    *_, last = way.run(denoise, x, way.times, **options)
     return last.x
 
 

@@ -56,8 +56,17 @@ def told(model):
 
 
 def on_cosine(model):
-    model.schedule, model.predicts = Cosine(), "v"
-    return model
+    return Denoiser(
+        model.net,
+        Cosine(),
+        "v",
+        model.shape,
+        model.time_input,
+        model.sigma_data,
+        model.scale_input,
+        sampling=model.sampling,
+        latent=model.latent,
+    )
 
 
 def decoded(channels=4, **units):

@@ -7,9 +7,9 @@ import torch
 
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.schedule import Cosine, Flow, Karras
-from fastdiff.io.export import scheduler as schedulers
 from fastdiff.io.export.model import export
-from fastdiff.io.export.scheduler import Stock, stock
+from fastdiff.io.export.schedulers import match
+from fastdiff.io.export.schedulers.description import DiffusersScheduler
 from fastdiff.io.export.script import script
 from fastdiff.io.load import load, record_times
 from fastdiff.methods import METHODS
@@ -54,8 +54,8 @@ SCHEDULERS = {
 @pytest.mark.parametrize("name", list(METHODS))
 def test_every_method_has_its_scheduler(name, time_input):
     method = METHODS[name](**OPTIONS.get(name, {}))
-    found = stock(student(Cosine(), "v", method.sampling(), time_input=time_input))
-    assert isinstance(found, Stock) and found.scheduler == SCHEDULERS.get(name, "DDIMScheduler")
+    found = match.matching_scheduler(student(Cosine(), "v", method.sampling(), time_input=time_input))
+    assert isinstance(found, DiffusersScheduler) and found.class_name == SCHEDULERS.get(name, "DDIMScheduler")
 
 
 # ---- what diffusers has nothing for
@@ -116,7 +116,8 @@ def test_a_network_of_ours_is_opened_by_fastdiff_alone(tmp_path):
 
 
 def test_an_older_diffusers_is_named(monkeypatch):
-    monkeypatch.setattr(schedulers, "preserving", lambda *given: Stock("LaterScheduler", {}, "steps", "1"))
+    later = DiffusersScheduler("LaterScheduler", {}, "steps", "1")
+    monkeypatch.setattr(match, "table_scheduler", lambda *given: later)
     assert (
         f"diffusers {diffusers.__version__} has no LaterScheduler"
         in script(student(Cosine(), "v", sampled()))[1]

@@ -9,7 +9,7 @@ import torch
 
 import fastdiff
 from fastdiff.core.errors import FastdiffError
-from fastdiff.io.formats import READERS
+from fastdiff.io.formats.reader import READERS
 from fastdiff.io.load import load
 from tests.helpers import tiny_pipelines as tiny
 from tests.helpers.opened_pipelines import noise

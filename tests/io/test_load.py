@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -129,3 +131,12 @@ def test_what_looks_like_a_path_is_not_looked_up_elsewhere(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FastdiffError, match="no such folder"):
         load(path)
+
+
+def test_loading_a_model_imports_no_export(folder):
+    """`load` reads models; what writes cards, scripts, pipelines and schedulers stays out of it."""
+    code = (
+        f"import sys, fastdiff; fastdiff.load({str(folder)!r})\n"
+        "print([name for name in sys.modules if name.startswith('fastdiff.io.export')])"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).splitlines()[-1] == "[]"

@@ -58,7 +58,7 @@ def divergences(a):
 )
 def test_the_students_gradient_is_that_of_a_divergence(loss, falls):
     a = torch.tensor(A, dtype=torch.float64, requires_grad=True)
-    value = Adversary(weight=1, loss=loss).fooling(right(a + QUANTILES)[:, None])
+    value = Adversary(weight=1, loss=loss).generator_loss(right(a + QUANTILES)[:, None])
     (found,) = torch.autograd.grad(value, a)
     h = 1e-4
     wanted = (falls(*divergences(A + h)) - falls(*divergences(A - h))) / (2 * h)
@@ -68,7 +68,7 @@ def test_the_students_gradient_is_that_of_a_divergence(loss, falls):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_the_students_gradient_by_logits(loss):
     logits = torch.linspace(-30, 30, 13, requires_grad=True)
-    (found,) = torch.autograd.grad(Adversary(loss=loss).fooling(logits), logits)
+    (found,) = torch.autograd.grad(Adversary(loss=loss).generator_loss(logits), logits)
     wanted = {"softplus": -(-logits).sigmoid(), "minimax": -logits.sigmoid(), "hinge": -torch.ones(13)}[
         loss
     ] / 13
@@ -93,7 +93,7 @@ def test_the_critic_that_is_right_has_no_gradient_and_others_point_back(loss):
     real, made, slopes = [(1 + QUANTILES)[:, None]], [(A + QUANTILES)[:, None]], []
     for scale in (1.0, 1.2, 0.8):
         critic = Linear(scale)
-        value, logs = Adversary(loss=loss).telling(critic, real, made)
+        value, logs = Adversary(loss=loss).discriminator_loss(critic, real, made)
         slopes.append(torch.autograd.grad(value, list(critic.parameters())))
         assert (
             logs["critic_real"]
@@ -109,7 +109,7 @@ def test_the_critic_that_is_right_has_no_gradient_and_others_point_back(loss):
 def test_the_hinge_asks_for_a_margin_of_one():
     logits = torch.tensor([-2.0, -0.5, 0.0, 0.5, 2.0])
     critic, features = Linear(1.0, lambda x: x), logits[:, None].double()
-    value, _ = Adversary(loss="hinge").telling(critic, [features], [features])
+    value, _ = Adversary(loss="hinge").discriminator_loss(critic, [features], [features])
     torch.testing.assert_close(value.double(), (torch.tensor([3, 1.5, 1, 0.5, 0]).mean() * 2).double())
 
 
@@ -126,7 +126,7 @@ def test_the_penalty_of_a_straight_critic_is_its_slope():
 
     critic, features = Straight(), lambda: [torch.randn(8, 3, 5), torch.randn(8, 1, 4)]
     (real, made), norm = (features(), features()), critic.w.square().sum() + critic.v.square().sum()
-    (free, _), (bound, logs) = (Adversary(r1=r1).telling(critic, real, made) for r1 in (0.0, 3.0))
+    (free, _), (bound, logs) = (Adversary(r1=r1).discriminator_loss(critic, real, made) for r1 in (0.0, 3.0))
     torch.testing.assert_close(logs["r1"], norm)
     torch.testing.assert_close(bound - free, 1.5 * norm)
     (slope,) = torch.autograd.grad(bound - free, critic.w)

@@ -15,7 +15,7 @@ from fastdiff.methods.ctm import CTM
 from fastdiff.methods.discriminator_features import VGG16, Classifier, Teachers
 from fastdiff.methods.gan import GAN
 from fastdiff.methods.lcm import PCM, noised
-from fastdiff.methods.progressive import Progressive, implied, led
+from fastdiff.methods.progressive import Progressive, ddim_step, implied
 from fastdiff.networks.discriminator import Discriminator
 from fastdiff.samplers import time_grid
 from fastdiff.samplers.generate import sample
@@ -33,7 +33,7 @@ EVERY = pytest.mark.parametrize("schedule", [Flow(), Cosine(), Karras()], **name
 def test_the_student_starts_as_the_sampler_does_and_at_its_times_alone(schedule):
     """At the first time it is shown noise alone, though the data be far away; elsewhere the data, noised."""
     student, x0 = told(lambda x, t, s: 0 * x, schedule, "x0"), torch.full((400, 2), 1e6)
-    _, kind, drawn = LADD(steps=(1, 2, 4)).made(student, batch_of(x0))
+    _, kind, drawn = LADD(steps=(1, 2, 4)).generate(student, batch_of(x0))
     ((x, t, s, _),) = student.net.asked
     grid = time_grid(schedule, 4, "uniform")[:-1]
     assert (s == 0).all() and set(t.tolist()) <= set(grid.float().tolist()) and len(set(t.tolist())) == 4
@@ -48,14 +48,14 @@ def test_the_student_starts_as_the_sampler_does_and_at_its_times_alone(schedule)
 def test_data_and_samples_are_shown_at_one_level_with_noise_of_their_own():
     teacher, x = told(lambda x, t, s: 0 * x, Flow(), "x0"), torch.zeros(64, 2)
     method = LADD(gan=Adversary(weight=1.0, features=("",)))
-    real, made = method.seen({"teacher": teacher}, batch_of(x), x, x)
+    real, made = method.extract_features({"teacher": teacher}, batch_of(x), x, x)
     ((y, t, _, _),) = teacher.net.asked
     assert torch.equal(t[:64], t[64:]) and t.std() > 0.1 and not torch.equal(y[:64], y[64:])
     assert torch.equal(
         torch.cat([real[0], made[0]])[:, 0], teacher.net.model.target(0 * y, y / t[:, None], t)
     )
     teacher.net.asked.clear()
-    Teachers(0.05).seen(method.gan, {"teacher": teacher}, batch_of(x), x)
+    Teachers(0.05).extract_features(method.gan, {"teacher": teacher}, batch_of(x), x)
     assert torch.equal(teacher.net.asked[0][1], torch.full((64,), 0.05))
 
 
@@ -71,23 +71,26 @@ def test_a_jump_is_judged_by_where_it_ends_and_where_it_began(schedule):
     )
     s = (s * schedule.t_max).double()
     t = t.double()
-    (features,) = Progressive(gan=Adversary(weight=1.0, features=("",))).seen(teacher, None, x, t, s, x0)
+    (features,) = Progressive(gan=Adversary(weight=1.0, features=("",))).extract_features(
+        teacher, None, x, t, s, x0
+    )
     ((y, at, _, _),) = teacher.net.asked
     assert features[0].shape == (3, 1, 4) and torch.equal(y[3:], x) and torch.equal(at[3:], t.float())
     assert (at[:3] > 0).all() and torch.equal(at[1:3], s[1:].float())
     torch.testing.assert_close(y[0], x0[0])
     torch.testing.assert_close(implied(schedule, x, t, y[:3], s), x0, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(led(schedule, x, t, x0, s), y[:3])
+    torch.testing.assert_close(ddim_step(schedule, x, t, x0, s), y[:3])
 
 
 @EVERY
 def test_noise_within_a_phase_adds_up(schedule):
-    x0, eps = torch.tensor([[2.0]]).double(), torch.randn(100_000, 1).double()
+    x0 = torch.tensor([[2.0]]).double()
+    eps, more = torch.randn(2, 100_000, 1, generator=torch.Generator().manual_seed(0)).double()
     u, t = (torch.tensor(share * schedule.t_max, dtype=torch.float64) for share in (0.4, 0.2))
-    found = noised(schedule, schedule.mix(x0, eps, t), t, u, torch.randn(100_000, 1).double())
+    found = noised(schedule, schedule.mix(x0, eps, t), t, u, more)
     alpha, sigma = schedule.alpha_sigma(u)
     assert abs(found.mean() - 2 * alpha) < 0.02 * (1 + sigma) and abs(found.std() / sigma - 1) < 0.01
-    torch.testing.assert_close(noised(schedule, eps, t, t, 1 / eps), eps)
+    torch.testing.assert_close(noised(schedule, eps, t, t, torch.full_like(eps, 1e9)), eps)
 
 
 # ---- features by the names of modules
@@ -113,6 +116,7 @@ def test_settings_that_are_not_given_are_the_methods_own():
         (lambda: LADD(gan=Adversary()), "gan: the critic is what this method learns from"),
         (lambda: LADD(steps=()), r"steps = \[\]"),
         (lambda: ADD(distill=-1.0), "distill = -1"),
+        (lambda: VGG16(size=15), "size = 15"),
         (lambda: Teachers(0.0), "level = 0.0"),
         (lambda: CTM(gan_start=2.0), "gan_start = 2"),
         (
@@ -132,7 +136,7 @@ def test_settings_that_are_not_given_are_the_methods_own():
             lambda: ADD(features_of=VGG16()).extras(points(), points()),
             "1 or 3 channels, the samples have .* choose teacher",
         ),
-        (lambda: Classifier("/nowhere").open("cpu"), "expected a folder with model.safetensors"),
+        (lambda: Classifier("/nowhere").load("cpu"), "expected a folder with model.safetensors"),
         (
             lambda: ADD(features_of=Classifier("checkpoints/digits/features")).extras(points(), points()),
             "pictures of 8 x 8",

@@ -21,7 +21,7 @@ def test_the_features_of_vgg16_are_frozen_and_let_gradients_through(vgg16):
     nets = {"student": model, "teacher": model, **method.extras(model, model), **method.frozen(model, model)}
     assert not any(p.requires_grad for p in nets["features"].parameters()) and not nets["features"].training
     x = torch.randn(2, 1, 8, 8, requires_grad=True)
-    real, made = method.seen(nets, batch_of(torch.zeros(2, 1, 8, 8)), x, -x)
+    real, made = method.extract_features(nets, batch_of(torch.zeros(2, 1, 8, 8)), x, -x)
     assert [feature.shape[1:] for feature in real] == [(1024, 64), (256, 128), (64, 256), (16, 512), (4, 512)]
     nets["critic"](made).sum().backward()
     assert x.grad.abs().max() > 0 and nets["critic"](real).shape == (2, 5)

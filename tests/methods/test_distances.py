@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fastdiff.core.errors import FastdiffError
-from fastdiff.methods.base import L1, PseudoHuber, SquaredL2
+from fastdiff.methods.base import L1, LPIPS, Huber, PseudoHuber, SquaredL2
 from fastdiff.methods.time_sampling import KarrasIndex
 from fastdiff.runs import recipe
 
@@ -19,8 +19,20 @@ def test_distances_are_their_formulas():
     assert all(
         way(a.bfloat16(), b.bfloat16()).dtype == torch.float32 for way in (SquaredL2(), L1(), PseudoHuber())
     )
-    with pytest.raises(FastdiffError, match="c = 0"):
-        PseudoHuber(0)
+
+
+@pytest.mark.parametrize(
+    ("make", "message", "key"),
+    [
+        (lambda: PseudoHuber(0), "c = 0: expected above 0", "c"),
+        (lambda: Huber(-1.0), "c = -1.0: expected above 0", "c"),
+        (lambda: LPIPS(size=15), "size = 15: expected at least 16", "size"),
+    ],
+)
+def test_a_setting_out_of_its_bounds_is_an_error_of_its_own_key(make, message, key):
+    with pytest.raises(FastdiffError, match=message) as caught:
+        make()
+    assert caught.value.key == key
 
 
 def test_distances_are_settings_of_a_recipe():

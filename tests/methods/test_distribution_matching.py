@@ -17,7 +17,7 @@ from fastdiff.data.registry import batch_at
 from fastdiff.data.toys import toy
 from fastdiff.methods import METHODS, Progress
 from fastdiff.methods.adversarial import Adversary
-from fastdiff.methods.distribution_matching import made
+from fastdiff.methods.distribution_matching import backward_simulation
 from fastdiff.methods.dmd2 import DMD2, DiffInstruct
 from fastdiff.methods.sid import SiD
 from fastdiff.networks import MLP
@@ -74,9 +74,13 @@ def test_a_student_is_taught_on_the_walk_that_samples(schedule, predicts, spacin
         jumps = []
         watch = lambda indices, state, jumps=jumps: jumps.append(state.x0.clone())  # noqa: E731
         images = sample(student, steps=steps, n=64, seed=5, watch=watch)
-        torch.testing.assert_close(made(student, method, batch_said(which, steps - 1))[0], images)
+        torch.testing.assert_close(
+            backward_simulation(student, method, batch_said(which, steps - 1))[0], images
+        )
         for last in range(steps):
-            torch.testing.assert_close(made(student, method, batch_said(which, last))[0], jumps[last])
+            torch.testing.assert_close(
+                backward_simulation(student, method, batch_said(which, last))[0], jumps[last]
+            )
         assert len(jumps) == steps and (steps == 1 or (jumps[0] - images).abs().max() > 0.1)
 
 
@@ -85,7 +89,7 @@ def test_only_the_last_jump_has_a_gradient():
     hook = student.net.register_forward_pre_hook(
         lambda net, inputs: asked.append((torch.is_grad_enabled(), inputs[0]))
     )
-    x = made(student, method, batch_said(0, 3))[0]
+    x = backward_simulation(student, method, batch_said(0, 3))[0]
     hook.remove()
     assert [graded for graded, _ in asked] == [False, False, False, True] and not asked[-1][1].requires_grad
     grid = torch.tensor([1.0, 0.75, 0.5, 0.25]).double()
@@ -122,7 +126,11 @@ def test_every_step_of_every_number_of_steps_is_drawn_and_alike_on_every_rank():
         walks, parts = [], []
         for rank, world in ((0, 1), (0, 2), (1, 2)) if position < 200 else ((0, 2),):
             student.net.times = []
-            parts.append(made(student, method, batch_at(points, position, 8, 3, rank=rank, world=world))[0])
+            parts.append(
+                backward_simulation(
+                    student, method, batch_at(points, position, 8, 3, rank=rank, world=world)
+                )[0]
+            )
             walks.append(tuple(student.net.times))
         assert len(set(walks)) == 1
         seen.append(walks[0])
@@ -263,7 +271,9 @@ def test_a_fake_of_one_step_begins_as_its_teacher(two):
     fake, asked = method.extras(drawn(0), teacher)["fake"], torch.rand(64).double()
     x, jump = torch.randn(64, 2), torch.tensor(1.0).double()
     with torch.no_grad():
-        torch.testing.assert_close(fake(x, asked, method.second(asked, jump)).x0, teacher(x, asked, asked).x0)
+        torch.testing.assert_close(
+            fake(x, asked, method.second_time(asked, jump)).x0, teacher(x, asked, asked).x0
+        )
 
 
 # ---- at rest

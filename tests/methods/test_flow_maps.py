@@ -10,7 +10,7 @@ from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.schedule import Cosine, Flow
 from fastdiff.methods import METHODS
-from fastdiff.methods.base import Importance, LogitNormal
+from fastdiff.methods.base import LogitNormal
 from fastdiff.methods.ctm import CTM
 from fastdiff.methods.meanflow import IMF, MeanFlow
 from fastdiff.methods.shortcut import Shortcut
@@ -87,7 +87,6 @@ def test_passes_share_their_dropout_mask(method):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: MeanFlow(times=Importance()), "importance is for denoising"),
         (lambda: MeanFlow(share=1.0), "share = 1.0"),
         (lambda: MeanFlow(p=-1.0), "p = -1.0"),
         (lambda: IMF(c=0.0), "c = 0.0"),
@@ -99,7 +98,6 @@ def test_passes_share_their_dropout_mask(method):
         (lambda: CTM(points=1), "points = 1"),
         (lambda: CTM(mu=-0.1), "mu = -0.1"),
         (lambda: CTM(dsm=-1.0), "dsm = -1.0"),
-        (lambda: CTM(times=Importance()), "importance is for denoising"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(make, message):

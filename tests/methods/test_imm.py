@@ -14,7 +14,7 @@ from fastdiff.core.schedule import DDPM, VP, Cosine, Flow, Karras, Sigmoid, Trig
 from fastdiff.data.registry import batch_at
 from fastdiff.data.toys import toy
 from fastdiff.methods import METHODS
-from fastdiff.methods.base import Importance, LogitNormal
+from fastdiff.methods.base import LogitNormal
 from fastdiff.methods.imm import IMM, laplace
 from fastdiff.networks import MLP, mlp
 from fastdiff.runs import recipe
@@ -182,7 +182,6 @@ def test_labels_reach_both_passes():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: IMM(times=Importance()), "importance is for denoising"),
         (lambda: IMM(M=0), "M = 0"),
         (lambda: IMM(k=-1), "k = -1"),
         (lambda: IMM(span=0.0), "span = 0.0"),

@@ -11,7 +11,7 @@ from fastdiff.core.rng import SampleRng
 from fastdiff.core.schedule import VP, Cosine, Flow, Karras
 from fastdiff.data.toys import mixture
 from fastdiff.methods import METHODS, Progress
-from fastdiff.methods.base import Importance, PseudoHuber, Uniform
+from fastdiff.methods.base import LPIPS, PseudoHuber, Uniform
 from fastdiff.methods.kd import KD
 from fastdiff.methods.reflow import Reflow, UShaped
 from fastdiff.networks.oracle import GaussianMixture
@@ -90,8 +90,9 @@ def test_data_without_noise_are_refused(name):
 
 def test_settings_that_cannot_be_are_refused():
     for make, message in (
-        (lambda: Reflow(times=Importance()), "importance is for denoising"),
-        (lambda: UShaped(0.0), "u_shaped needs a above 0"),
+        (lambda: UShaped(0.0), "a = 0.0: expected above 0"),
+        (lambda: UShaped(float("inf")), "a = inf: expected less than inf"),
+        (lambda: Reflow(distance=LPIPS()), "lpips is for images"),
         (lambda: Pairs(steps=0), "steps = 0"),
     ):
         with pytest.raises(FastdiffError, match=message):

@@ -13,7 +13,6 @@ from fastdiff.core.prediction import ratio_of
 from fastdiff.core.schedule import DDPM, VP, Cosine, Flow, Karras, Sigmoid, Trig
 from fastdiff.data.toys import mixture
 from fastdiff.methods import METHODS, Progress
-from fastdiff.methods.base import Importance
 from fastdiff.methods.jvp import jvp
 from fastdiff.methods.scm import SCD, SCT, Weighting, angle, flow
 from fastdiff.networks import mlp, unet
@@ -251,7 +250,7 @@ def test_what_it_says_of_itself():
     assert METHODS["scm"] is METHODS["sct"] is SCT and SCD.teaches and not SCT.teaches
     assert (SCT().teacher_nfe(), SCD().teacher_nfe()) == (0, 1)
     assert SCT().turns(MIDDLE) == (("student", "weighting"),)
-    for settings in ({"times": Importance()}, {"warmup": -1}, {"differences": -0.1}):
+    for settings in ({"warmup": -1}, {"differences": -0.1}):
         with pytest.raises(FastdiffError, match=next(iter(settings))):
             SCT(**settings)
     with pytest.raises(FastdiffError, match="choose v, velocity or edm"):

@@ -25,7 +25,7 @@ def test_sid_has_the_derivative_of_its_expression(alpha, wrong):
 
 def test_sid_that_does_not_lead_through_the_networks_or_has_another_alpha_is_found():
     class Short(SiD):
-        through = False
+        backprop_through_scores = False
 
     expected = divided(score_identity(1.0))
     assert not agree(slope(Short(times=At(), alpha=1.0)), expected)

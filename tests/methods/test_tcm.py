@@ -49,7 +49,9 @@ def test_tcm_keeps_a_frozen_copy_of_its_teacher_and_refuses_others():
     copy = TCM().frozen(student, teacher)["stage_one"]
     assert copy is not teacher and copy.training and not teacher.training
     times = plan(Denoiser(mlp((2,)), Cosine(), "v", (2,), sampling=TCM().sampling()), None, 2, None, {})
-    torch.testing.assert_close(ratio_of(Cosine(), times[:2]), torch.tensor([80.0, 1.0], dtype=torch.float64))
+    torch.testing.assert_close(
+        ratio_of(Cosine(), times.times[:2]), torch.tensor([80.0, 1.0], dtype=torch.float64)
+    )
 
 
 # ---- learning: 300 steps on the toy mixture

@@ -38,7 +38,7 @@ def test_a_critic_takes_modules_by_their_names(net, shape, names, widths):
     model = Denoiser(net, Cosine(), "v", shape)
     critic, x = critic_on(model, names, 8), torch.randn(3, *shape, requires_grad=True)
     t = torch.full((3,), 0.3, dtype=torch.float64)
-    (features,) = Adversary(features=names).seen(model, [x], [t], None)
+    (features,) = Adversary(features=names).extract_features(model, [x], [t], None)
     assert (
         [feature.shape[-1] for feature in features]
         == widths
@@ -47,7 +47,7 @@ def test_a_critic_takes_modules_by_their_names(net, shape, names, widths):
     logits = critic(features)
     logits.sum().backward()
     assert logits.shape == (3, 2) and x.grad.abs().max() > 0
-    assert critic_on(model, (), 8)(Adversary().seen(model, [x], [t], None)[0]).shape == (
+    assert critic_on(model, (), 8)(Adversary().extract_features(model, [x], [t], None)[0]).shape == (
         3,
         1,
     )  # the middle one

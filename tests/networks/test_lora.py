@@ -67,7 +67,7 @@ def test_any_method_trains_an_adapter_of_a_teacher_that_stays_as_it_is(name, tmp
     moved = [name for name, value in changed.items() if not torch.equal(value, first[f"net.{name}"])]
     assert {name.split(".")[0] for name in moved} == {"blocks"}
     if run.targets:
-        assert 0 < run.drifts()["drift"] < 1  # of the adapter alone
+        assert 0 < run.networks.averages.drifts(run.student)["drift"] < 1  # of the adapter alone
 
 
 def test_an_average_keeps_its_hands_off_what_it_shares(tmp_path):

@@ -11,7 +11,7 @@ from tests.helpers.paths import ROOT
 
 def test_a_healthy_installation(fastdiff, monkeypatch):
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(doctor, "SECONDS", 0.3)
+    monkeypatch.setattr(doctor, "TRAINING_SECONDS", 0.3)
     code, out, err = fastdiff("doctor", "--json")
     found = {check["what"]: check for check in json.loads(out)}
     assert (code, err) == (0, "") and list(found) == [check.__name__ for check in doctor.CHECKS]
@@ -66,7 +66,7 @@ def test_folders_that_cannot_be_written_or_are_full(monkeypatch, tmp_path):
     assert (
         verdict == "FAIL" and "cannot be written (Not a directory)" in said and "set FASTDIFF_CACHE" in said
     )
-    monkeypatch.setattr(doctor, "ROOM", 2**80)
+    monkeypatch.setattr(doctor, "SMALL_FOLDER", 2**80)
     assert doctor.room(tmp_path / "not/yet", "go elsewhere")[0] == "note" and not (tmp_path / "not").exists()
 
 

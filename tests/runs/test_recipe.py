@@ -1,14 +1,18 @@
 """What a good recipe becomes."""
 
+from dataclasses import make_dataclass
+from typing import Annotated
+
 import pytest
 import torch
+from pydantic import Field
 
 from fastdiff.core.errors import FastdiffError
 from fastdiff.methods import METHODS
 from fastdiff.methods.base import LogNormal
 from fastdiff.runs.recipe import build, load
-from fastdiff.runs.run import free
-from fastdiff.training.config import FREE
+from fastdiff.runs.run import is_free
+from fastdiff.training.config import CHANGEABLE_ON_RESUME
 from fastdiff.training.loop import TrainConfig
 from tests.helpers.paths import ROOT
 from tests.helpers.recipes import PLAIN, changed
@@ -62,6 +66,47 @@ def test_a_chain_of_one_still_carries_its_value():
     assert build(changed("stages.progressive.method.steps=4")).stages[1].name == "progressive"
 
 
+def annotated_method(monkeypatch: pytest.MonkeyPatch, annotation: object, default: object) -> None:
+    """Register progressive distillation with one more setting, `marks`, of some annotation."""
+    base = METHODS["progressive"]
+    method = make_dataclass("Marked", [("marks", annotation, default)], bases=(base,))
+    monkeypatch.setitem(METHODS, "progressive", method)
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [int, "int", Annotated[int, Field(ge=1)], Annotated[Annotated[int, Field(ge=1)], "twice"]],
+    ids=["int", "text", "bounds", "more"],
+)
+def test_a_list_for_a_whole_number_is_a_chain_however_it_is_annotated(annotation, monkeypatch):
+    annotated_method(monkeypatch, annotation, 1)
+    stages = build(changed("stages.progressive.method={name: progressive, marks: [3, 2]}")).stages
+    assert [stage.name for stage in stages[1:3]] == ["progressive-3", "progressive-2"]
+    assert [stage.method.marks for stage in stages[1:3]] == [3, 2]
+    assert stages[2].teacher == "progressive-3"
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        tuple[int, ...],
+        Annotated[tuple[int, ...], "marked"],
+        tuple[Annotated[int, Field(ge=1)], ...],
+        tuple[int, int] | None,
+    ],
+    ids=["ints", "marked", "bounds", "or none"],
+)
+def test_a_list_for_several_numbers_is_their_value(annotation, monkeypatch):
+    annotated_method(monkeypatch, annotation, (1, 1))
+    stages = build(changed("stages.progressive.method={name: progressive, marks: [3, 2], steps: 4}")).stages
+    assert (stages[1].name, stages[1].method.marks) == ("progressive", (3, 2))
+    chain = build(
+        changed("stages.progressive.method={name: progressive, marks: [3, 2], steps: [4, 2]}")
+    ).stages
+    assert [stage.name for stage in chain[1:3]] == ["progressive-4", "progressive-2"]
+    assert [stage.method.marks for stage in chain[1:3]] == [(3, 2), (3, 2)]
+
+
 def test_defaults_give_way_from_the_outside_in():
     def train(*assignments):
         return build(changed("stages.progressive.method.steps=2", *assignments)).stages[1].train
@@ -106,8 +151,8 @@ def test_settings_of_roles_give_way_key_by_key(monkeypatch):
 
 
 def test_settings_of_roles_fix_a_run():
-    assert not {"roles", "teacher"} & set(FREE)
-    assert not free("stages.student.train.roles.fake.clip") and free("stages.student.train.log_every")
+    assert not {"roles", "teacher"} & set(CHANGEABLE_ON_RESUME)
+    assert not is_free("stages.student.train.roles.fake.clip") and is_free("stages.student.train.log_every")
 
 
 def test_methods_take_nested_names():

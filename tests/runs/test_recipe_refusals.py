@@ -104,10 +104,10 @@ def test_missing_keys(keys, message):
             "stages.teacher.train.roles.fake.lr=-1",
             "stages.teacher.train.roles.fake.lr = -1.0: expected at least 0",
         ),
-        ("train.roles.fake.lr=1e4", "stages.teacher.train.roles.fake.lr = 10000.0: expected at most 1000"),
+        ("train.roles.fake.lr=1e4", "stages.teacher.train.roles.fake.lr = 10000.0: expected at most 1,000"),
         (
             "train.roles.fake.betas=[0, 1]",
-            "stages.teacher.train.roles.fake.betas = 1.0: expected 0 to less than 1",
+            "stages.teacher.train.roles.fake.betas = 1.0: expected less than 1",
         ),
         (
             "train.roles.fake.optimizer=sgd",
@@ -129,11 +129,11 @@ def test_missing_keys(keys, message):
         ("bench.n=lots", "bench.n: "),
         ("bench.steps=4", "bench.steps: "),
         ("bench.steps=[]", "bench.steps = []"),
-        ("bench.steps=[0, 1]", "bench.steps = [0, 1]"),
-        ("bench.n=1", "bench.n = 1"),
-        ("bench.batch=0", "bench.batch = 0"),
+        ("bench.steps=[0, 1]", "bench.steps.0: input should be greater than or equal to 1, got 0"),
+        ("bench.n=1", "bench.n: input should be greater than or equal to 2, got 1"),
+        ("bench.batch=0", "bench.batch: input should be greater than or equal to 1, got 0"),
         ("bench.seeds=[]", "bench.seeds = []"),
-        ("bench.clip=0", "bench.clip = 0"),
+        ("bench.clip=0", "bench.clip: input should be greater than 0, got 0"),
         ("bench.baselines=[ddmi:4]", "bench.baselines: 'ddmi:4'"),
     ],
 )

@@ -10,7 +10,7 @@ import time
 import pytest
 import yaml
 
-from fastdiff.runs.status import FILE, SILENT, lines, note, span, status
+from fastdiff.runs.status import SILENT_SECONDS, STATUS_FILE, lines, note, span, status
 from tests.helpers.paths import ROOT
 
 SAID = {
@@ -52,7 +52,7 @@ def ended():
 
 def said_by(folder, **other):
     """Change the last note: it was another process's, another host's or another day's."""
-    path = folder / FILE
+    path = folder / STATUS_FILE
     path.write_text(json.dumps(json.loads(path.read_text()) | other))
 
 
@@ -103,7 +103,7 @@ def test_what_is_not_known_is_left_out(run):
     note(run, stage="benchmark", number="", step=3, steps=24, seconds_left=float("nan"), memory_mb=None)
     told = lines(status(run))
     assert told["now"] == "benchmark, step 3 of 24 (12%)" and not {"loss", "speed", "memory"} & told.keys()
-    (run / FILE).unlink()
+    (run / STATUS_FILE).unlink()
     assert (
         lines(status(run)).keys() == {"done", "state", "rows", ""} and "not running" in lines(status(run))[""]
     )
@@ -114,7 +114,7 @@ def test_the_end(run):
     note(run, stage="done")
     told = lines(status(run))
     assert told[""] == f"done: open {run}/report.html" and "now" not in told
-    (run / FILE).unlink()
+    (run / STATUS_FILE).unlink()
     assert lines(status(run))[""].startswith("done")
 
 
@@ -132,7 +132,7 @@ def test_a_dead_process_is_told_from_a_living_one(run):
     assert status(run)["alive"] is False
     said_by(run, time=time.time(), host="elsewhere")
     assert lines(status(run))[""] == "running on elsewhere, as far as can be told from here"
-    said_by(run, time=time.time() - SILENT - 1)
+    said_by(run, time=time.time() - SILENT_SECONDS - 1)
     assert lines(status(run))[""] == f"silent; if no process runs on elsewhere, {again}"
 
 
@@ -149,9 +149,9 @@ def test_a_process_that_nobody_buried_is_dead(run):
 
 def test_news_never_end_a_run(tmp_path):
     note(tmp_path / "nosuch", stage="teacher")
-    (tmp_path / FILE).mkdir()
+    (tmp_path / STATUS_FILE).mkdir()
     note(tmp_path, stage="teacher")
-    assert not (tmp_path / "nosuch").exists() and (tmp_path / FILE).is_dir()
+    assert not (tmp_path / "nosuch").exists() and (tmp_path / STATUS_FILE).is_dir()
 
 
 @pytest.mark.parametrize(
@@ -170,12 +170,12 @@ def test_news_never_end_a_run(tmp_path):
     ],
 )
 def test_a_note_that_is_none_is_passed_over(text, run, fastdiff):
-    (run / FILE).write_text(text)
+    (run / STATUS_FILE).write_text(text)
     code, out, err = fastdiff("status", run)
     assert (code, err) == (0, "") and "teacher" in out and "\x1b" not in out
     said = json.loads(text) if text.startswith('{"') else {}
     if said.get("pid") == 1e300:
-        (run / FILE).write_text(json.dumps(said | {"host": os.uname().nodename}))
+        (run / STATUS_FILE).write_text(json.dumps(said | {"host": os.uname().nodename}))
         assert fastdiff("status", run)[0] == 0
 
 

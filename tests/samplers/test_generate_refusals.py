@@ -5,6 +5,7 @@ import torch
 
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
+from fastdiff.core.guidance import GuidanceOptions
 from fastdiff.core.sampling import Sampling
 from fastdiff.core.schedule import Cosine, Flow, Sigmoid, Trig
 from fastdiff.networks import mlp
@@ -97,8 +98,9 @@ def test_a_student_of_one_step_count_is_not_sampled_at_another(labelled):
         with pytest.raises(FastdiffError, match="this model was trained for ddim at 4 or 2 steps, not for"):
             plan(student, sampler, steps, None)
     for steps, wanted in ((None, 4), (4, 4), (2, 2)):
-        name, times, options = plan(student, None, steps, None)
-        assert (name, len(times) - 1, options) == ("ddim", wanted, {})
+        way = plan(student, None, steps, None)
+        assert (way.sampler, len(way.times) - 1, way.sampler_options) == ("ddim", wanted, {})
+        assert way.guidance_options == GuidanceOptions()
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What a training resumes from: all that changes, and states that survive damage."""
 
+import json
 import os
 
 import pytest
@@ -31,6 +32,31 @@ def test_all_that_changes_is_saved_and_restored(tmp_path, method):
     assert set(whole.tensors()) == set(resumed.tensors()) > {"ema.net.first.weight"}
     assert all(torch.equal(v, resumed.tensors()[k]) for k, v in whole.tensors().items())
     assert (tmp_path / "a/log.jsonl").read_text() == (tmp_path / "b/log.jsonl").read_text()
+
+
+def test_states_keep_their_names_and_older_ones_lack_some(tmp_path):
+    """A state of before skips, coverage, streams and the newest figures were saved."""
+    whole = training(tmp_path / "whole", Duel(), log_every=2)
+    finish(whole)
+    for step, _ in training(tmp_path / "older", Duel(), log_every=2):
+        if step == 10:
+            break
+    state = states(tmp_path / "older/state")[-1]
+    record = json.loads((state / "state.json").read_text())
+    assert set(record) == {
+        *("step", "sha256", "images", "seconds", "scaler"),
+        *("skipped", "row", "coverages", "data", "figures"),
+    }
+    names = set(load_state(tmp_path / "older/state")[0])
+    assert {"student.net.first.weight", "critic.bias", "slow.net.first.weight"} < names
+    assert {"ema.net.first.weight", "optimizer.student.0.exp_avg", "optimizer.critic.1.step"} < names
+    for added in ("skipped", "row", "coverages", "data", "figures"):
+        del record[added]
+    (state / "state.json").write_text(json.dumps(record))
+    resumed = training(tmp_path / "older", Duel(), student=tiny(9), log_every=2)
+    assert resumed.step == 10 and (resumed.health.skipped, resumed.health.consecutive_skips) == (0, 0)
+    finish(resumed)
+    assert all(torch.equal(value, resumed.tensors()[name]) for name, value in whole.tensors().items())
 
 
 # ---- states

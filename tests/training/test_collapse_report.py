@@ -12,7 +12,7 @@ from fastdiff.io.metadata import about
 from fastdiff.methods import METHODS
 from fastdiff.runs import recipe
 from fastdiff.runs import run as stages
-from fastdiff.runs.stage import told
+from fastdiff.runs.stage import format_log_line
 from fastdiff.runs.status import status
 from tests.helpers.trainings import Duel, made
 
@@ -72,7 +72,7 @@ def test_a_collapsed_run_says_so_everywhere(tmp_path, monkeypatch, capsys, fastd
 
 def test_a_line_is_told_without_a_loss_and_with_a_collapse():
     pace = {"images_per_s": 1234.5, "wait": 0.0, "memory_mb": 1.0}
-    assert told({"lr": 1.0}, pace, None).startswith("loss –, 1,23")
-    assert "loss 0.5, " in told({"loss": 0.5}, pace, 0.314) and told({}, pace, 0.314).endswith(
-        ", COLLAPSED: 31% of the data covered"
-    )
+    assert format_log_line({"lr": 1.0}, pace, None).startswith("loss –, 1,23")
+    assert "loss 0.5, " in format_log_line({"loss": 0.5}, pace, 0.314) and format_log_line(
+        {}, pace, 0.314
+    ).endswith(", COLLAPSED: 31% of the data covered")

@@ -20,7 +20,7 @@ def test_what_is_frozen_has_no_gradient_no_optimizer_and_no_place_in_the_state(t
     assert set(run.frozen) == {"teacher", "ema", "slow"}
     assert set(run.roles) == set(run.trained) == {"student", "critic", "fake"}
     reached, loss = [], run.method.loss
-    clipped = {name: role.clipped for name, role in run.roles.items()}
+    clipped = {name: role.clip_gradients for name, role in run.roles.items()}
 
     def watched(turn, nets, batch, progress):
         answer = loss(turn, nets, batch, progress)
@@ -29,7 +29,7 @@ def test_what_is_frozen_has_no_gradient_no_optimizer_and_no_place_in_the_state(t
 
     run.method.loss = watched
     for name, role in run.roles.items():
-        role.clipped = lambda name=name: (
+        role.clip_gradients = lambda name=name: (
             reached[-1][1].update(
                 other for other, one in run.roles.items() if any(p.grad is not None for p in one.weights)
             ),

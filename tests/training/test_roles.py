@@ -6,7 +6,7 @@ from torch import nn
 
 from fastdiff.core.errors import FastdiffError
 from fastdiff.methods.denoising import Denoising
-from fastdiff.training.config import Own
+from fastdiff.training.config import RoleConfig
 from tests.helpers.tiny_training import Duel, finish, log_of, training, weights, weights_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -15,15 +15,15 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def test_only_the_roles_of_a_turn_receive_gradients(tmp_path, monkeypatch):
     method, reached = Duel(), []
     run = training(tmp_path, method, steps=2, log_every=1)
-    learn, clip = run.learn, nn.utils.clip_grad_norm_
+    learn, clip = run.learner.learn, nn.utils.clip_grad_norm_
 
     def spy(parameters, norm):
         reached.append({r: sum(p.grad is not None for p in own) for r, own in weights_of(run).items()})
         return clip(parameters, norm)
 
-    def watched(turn, progress):
+    def watched(turn, *rest):
         before = {r: torch.cat([p.detach().flatten() for p in own]) for r, own in weights_of(run).items()}
-        logs = learn(turn, progress)
+        logs = learn(turn, *rest)
         for role, own in weights_of(run).items():
             assert torch.equal(before[role], torch.cat([p.detach().flatten() for p in own])) == (
                 role not in turn
@@ -31,7 +31,7 @@ def test_only_the_roles_of_a_turn_receive_gradients(tmp_path, monkeypatch):
         return logs
 
     monkeypatch.setattr(nn.utils, "clip_grad_norm_", spy)
-    monkeypatch.setattr(run, "learn", watched)
+    monkeypatch.setattr(run.learner, "learn", watched)
     slow = weights(run.targets["slow"])
     finish(run)
     count = {role: len(own) for role, own in weights_of(run).items()}
@@ -63,7 +63,7 @@ def test_roles_of_one_turn_learn_together(tmp_path):
 def test_a_role_learns_by_its_own_settings_and_the_common_schedule(tmp_path):
     """Adam's first update moves every weight by the rate, whatever the gradient;
     what is left out is the training's."""
-    own = {"critic": Own(lr=0.03, betas=(0.0, 0.99), optimizer="adamw", clip=1e-3)}
+    own = {"critic": RoleConfig(lr=0.03, betas=(0.0, 0.99), optimizer="adamw", clip=1e-3)}
     run = training(tmp_path, Duel(), steps=8, lr=0.01, warmup=1, decay="linear", clip=0.5, roles=own)
     before = {role: torch.cat([p.detach().flatten() for p in of]) for role, of in weights_of(run).items()}
     run.advance()
@@ -86,7 +86,7 @@ def test_a_role_learns_by_its_own_settings_and_the_common_schedule(tmp_path):
     )
     for p in critic.weights:
         p.grad = torch.ones_like(p)
-    assert critic.clipped() == pytest.approx(3**0.5)
+    assert critic.clip_gradients() == pytest.approx(3**0.5)
     assert torch.cat([p.grad.flatten() for p in critic.weights]).norm() == pytest.approx(1e-3, rel=1e-2)
 
 
@@ -94,9 +94,9 @@ def test_settings_of_a_role_that_the_method_has_not_are_refused(tmp_path):
     with pytest.raises(
         FastdiffError, match="^train.roles.critik: the method trains no such role, did you mean critic.$"
     ):
-        training(tmp_path / "a", Duel(), roles={"critik": Own(lr=1.0)})
+        training(tmp_path / "a", Duel(), roles={"critik": RoleConfig(lr=1.0)})
     with pytest.raises(
         FastdiffError, match="^train.roles.fake: the method trains no such role, choose from student$"
     ):
-        training(tmp_path / "b", Denoising(), roles={"fake": Own(lr=1.0)})
+        training(tmp_path / "b", Denoising(), roles={"fake": RoleConfig(lr=1.0)})
     assert not (tmp_path / "a").exists()
