@@ -99,8 +99,8 @@ class FDistill(DMD2):
         h = DIVERGENCES[self.divergence](log_ratio.exp())
         # 2. Normalized at its level of noise.
         fraction = (t / x.new_tensor(nets["fake"].schedule.t_max, dtype=t.dtype)).to(h.device)
-        nets["ratios"].record(h, fraction)
         weight = h / nets["ratios"].root(fraction)
+        nets["ratios"].record(h, fraction)
         # 3. The weighted gradient of DMD2.
         return loss_with_gradient(x, like(weight.to(x), x) * (mu_fake - mu_real) / error_scale(x, mu_real))
 

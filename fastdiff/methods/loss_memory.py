@@ -43,13 +43,12 @@ class LossMemory(RunningStatistics):
         return (1 - uniform_share) * root / root.sum() + uniform_share / len(root)
 
     def root(self, fraction: Tensor) -> Tensor:
-        """Return the root of the moment (B,) at times `fraction` (B,) of t_max.
+        """Return the root of the moment (B,) at times `fraction` (B,) of t_max; 1 in a bin without losses.
 
-        What this process recorded and the loop has not yet absorbed is blended in as `absorb` would, so that
-        a loss may record its own batch first and divide by the root afterwards. On one process that is the
-        moment after this batch; on several, each one sees its own share of the batch.
+        It is that of the batches absorbed so far: the same on every process, and in every part of a batch.
         """
-        return self.blended(self.pending)[self.bin_of(fraction)].sqrt().clamp(min=1e-12)
+        root = torch.where(self.count > 0, self.moment.sqrt().clamp(min=1e-12), 1.0)
+        return root[self.bin_of(fraction)]
 
     def bin_of(self, fraction: Tensor) -> Tensor:
         """Return the bin (B,) of times `fraction` (B,) of t_max."""

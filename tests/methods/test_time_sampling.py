@@ -125,20 +125,20 @@ def test_what_is_recorded_counts_once_it_is_absorbed_whatever_the_parts_and_proc
         assert torch.equal(memory.count, whole.count)
 
 
-def test_a_root_is_that_of_the_moment_with_this_batch_in_it():
-    """In one loss f_distill records its batch and divides by the root, as when `record` was all there was."""
+def test_a_root_is_that_of_the_batches_absorbed_and_one_where_there_are_none():
     torch.manual_seed(0)
     memory, moment = LossMemory(4, 0.9), None
-    share = (torch.arange(32) % 4 + 0.5).double() / 4
+    share = (torch.arange(24) % 3 + 0.5).double() / 4  # the last bin stays empty
     for _ in range(3):
-        loss = torch.rand(32).double()
+        before = torch.ones(3).double() if moment is None else moment.sqrt()
+        loss = torch.rand(24).double()
         memory.record(loss, share)
-        fresh = loss.square().reshape(8, 4).mean(0)
-        moment = fresh if moment is None else 0.9 * moment + (1 - 0.9) * fresh
-        root = memory.root(share)
-        torch.testing.assert_close(root, moment.sqrt().repeat(8), rtol=1e-12, atol=0)
+        torch.testing.assert_close(memory.root(share), before.repeat(8), rtol=1e-12, atol=0)
         memory.absorb(alone)
-        assert torch.equal(memory.root(share), root)
+        fresh = loss.square().reshape(8, 3).mean(0)
+        moment = fresh if moment is None else 0.9 * moment + (1 - 0.9) * fresh
+    torch.testing.assert_close(memory.root(share), moment.sqrt().repeat(8), rtol=1e-12, atol=0)
+    assert float(memory.root(torch.tensor([0.9]))) == 1
 
 
 def test_importance_is_for_denoising_alone():
