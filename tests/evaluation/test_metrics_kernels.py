@@ -64,11 +64,22 @@ def test_chunks_do_not_change_anything(monkeypatch):
     whole = discrepancy(x, y, distance), neighbourhood(x, y)
     for module in (kernels, neighbours):
         monkeypatch.setattr(module, "ENTRIES", 500)
-    x, y = x.clone(), y.clone()  # what is known of y is remembered
     parts = discrepancy(x, y, distance), neighbourhood(x, y)
     assert parts[0].value == pytest.approx(whole[0].value, rel=1e-9)
     torch.testing.assert_close(parts[0].y_terms, whole[0].y_terms)
     assert parts[1] == pytest.approx(whole[1], rel=1e-5)
+
+
+def test_what_is_computed_before_of_one_set_gives_the_same(monkeypatch):
+    x, y = torch.randn(70, 3, generator=rng()), torch.randn(90, 3, generator=rng(1)) + 1
+    monkeypatch.setattr(kernels, "PRODUCTS", 3 * 50**2)  # the first 50 alone are compared
+    for kernel in (distance, polynomial):
+        plain, given = (
+            discrepancy(x, y, kernel, within) for within in (None, kernels.sums_within(y, kernel))
+        )
+        assert len(plain.y_terms) == 50
+        assert plain.value == given.value and torch.equal(plain.y_terms, given.y_terms)
+    assert neighbourhood(x, y, neighbours.spread(y)) == neighbourhood(x, y)
 
 
 def test_sliced_wasserstein_of_gaussians():

@@ -72,7 +72,7 @@ def cost(method: Method, model: Denoiser, batch: int, repeats: int) -> Row:
         def again() -> Callable[[], Any]:
             training.step = begin
             training.images = begin * batch
-            training.read_on()
+            training.make_loader()
             return lambda: [training.advance() for _ in range(method.cycle)]
 
         again()()  # optimizers make their state in the first steps
