@@ -1,6 +1,9 @@
 """Files of data: identities of values, and where the cache is."""
 
-from fastdiff.core.files import cache_folder, identity
+import pytest
+
+from fastdiff.core.errors import FastdiffError
+from fastdiff.core.files import atomic_write, cache_folder, identity, make_directory, read_json, write_json
 
 
 def test_where_the_cache_is(monkeypatch, tmp_path):
@@ -23,3 +26,21 @@ def test_identity_depends_on_every_value_and_not_on_order_or_number_type():
     ]
     same = {"weights": "ab", "times": [3.5, 0.0], "guidance": 1.0, "options": {"eta": 0, "rho": 7}}
     assert len({name, *(identity(**(same | change)) for change in changes)}) == 5
+
+
+def test_a_failed_write_leaves_the_file_as_it_was_and_no_scratch(tmp_path):
+    path = tmp_path / "kept.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(ZeroDivisionError), atomic_write(path) as scratch:
+        scratch.write_text("half")
+        raise ZeroDivisionError
+    assert read_json(path) == {"a": 1} and [entry.name for entry in tmp_path.iterdir()] == ["kept.json"]
+
+
+def test_a_folder_that_cannot_be_made_is_one_line_with_its_option(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FastdiffError, match=r"^--out .*file/below: cannot be written \(Not a directory\)$"):
+        make_directory(tmp_path / "file" / "below", "--out")
+    with pytest.raises(FastdiffError, match=r"Not a directory\): choose another directory with --out$"):
+        make_directory(tmp_path / "file" / "below")
+    assert make_directory(tmp_path / "a" / "b").is_dir()

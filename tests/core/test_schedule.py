@@ -280,3 +280,10 @@ def test_float32_images_stay_float32(schedule):
     x = torch.randn(3, 2)
     for t in (inner(schedule, 3), inner(schedule, 3)[0], inner(schedule, 3).float()):
         assert schedule.mix(x, x, t).dtype == schedule.velocity(x, x, t).dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("t_max", [0.0, -1.0, math.inf, math.nan])
+def test_every_schedule_refuses_an_end_that_is_no_time(name, t_max):
+    with pytest.raises(FastdiffError, match=f"schedule {name}: t_max"):
+        SCHEDULES[name](t_max=t_max)

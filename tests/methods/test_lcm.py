@@ -242,7 +242,7 @@ def test_the_student_is_the_teachers_network_until_it_is_trained():
     assert (
         fixed.guidance is None
         and fixed.net is model.net
-        and fixed.solved is not model.solved
+        and fixed._solved is not model._solved
         and model.predicts == "v"
     )
     told = LCM(weights=(2.0, 4.0)).student(student)

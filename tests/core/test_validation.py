@@ -1,0 +1,66 @@
+"""Bounds of settings, and the path that an error begins with."""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated
+
+import pytest
+from pydantic import Field
+
+from fastdiff.core.errors import FastdiffError
+from fastdiff.core.validation import call, check_bounds
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+@dataclass
+class Settings:
+    points: Annotated[int, Field(ge=2, le=10**6)] = 18
+    betas: tuple[Share, ...] = (0.9, 0.999)
+    scale: Annotated[float, Field(gt=0)] | None = None
+    window: tuple[Annotated[float, Field(ge=0)], float] = (0.0, 1.0)
+    name: str = "any"
+
+    def __post_init__(self):
+        check_bounds(self)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message", "key"),
+    [
+        ({"points": 1}, "points = 1: expected at least 2", "points"),
+        ({"points": 10**7}, "points = 10000000: expected at most 1,000,000", "points"),
+        ({"betas": (0.5, 1.0)}, "betas = 1.0: expected less than 1", "betas"),
+        ({"scale": 0.0}, "scale = 0.0: expected above 0", "scale"),
+        ({"scale": math.nan}, "scale = nan: expected above 0", "scale"),
+        ({"window": (-1.0, -1.0)}, "window = -1.0: expected at least 0", "window"),
+    ],
+)
+def test_a_number_out_of_its_bounds_is_named_with_the_bound(settings, message, key):
+    with pytest.raises(FastdiffError) as caught:
+        Settings(**settings)
+    assert (str(caught.value), caught.value.key) == (message, key)
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"points": 2}, {"scale": None}, {"betas": ()}, {"window": (0.0, -5.0)}]
+)
+def test_numbers_within_their_bounds_pass(settings):
+    Settings(**settings)
+
+
+def test_an_error_of_a_setting_continues_the_path_and_any_other_follows_a_colon():
+    def whole():
+        raise FastdiffError("points and scale do not fit")
+
+    registry = {"settings": Settings, "whole": whole}
+    with pytest.raises(FastdiffError, match=r"^method\.name is unknown|^method\.points: input should be"):
+        call(registry, "settings", {"points": 1}, "method")
+    with pytest.raises(FastdiffError, match=r"^method: points and scale do not fit$"):
+        call(registry, "whole", {}, "method")
+
+    def late(points: int):
+        raise FastdiffError(f"points = {points}: expected an even number", key="points")
+
+    with pytest.raises(FastdiffError, match=r"^method\.points = 3: expected an even number$"):
+        call({"late": late}, "late", {"points": 3}, "method")
