@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.network import Network
 from fastdiff.core.sampling import Sampling
 from fastdiff.core.schedule import Cosine
 from fastdiff.evaluation.profiling import timer as clock
@@ -19,7 +20,7 @@ from tests.helpers.paths import ROOT
 pytestmark = pytest.mark.alone
 
 
-class Sleeper(nn.Module):
+class Sleeper(Network):
     """Sleeps in every pass, and so long that nothing else counts."""
 
     null_label = None

@@ -6,6 +6,7 @@ from torch import nn
 from fastdiff.core.broadcast import like
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.guidance import Guided
+from fastdiff.core.network import Network
 from fastdiff.core.schedule import Cosine
 
 CENTRES = torch.tensor(
@@ -13,7 +14,7 @@ CENTRES = torch.tensor(
 )  # class 0, class 1, no class
 
 
-class Classes(nn.Module):
+class Classes(Network):
     """The exact model of a class whose data is one point, and counts of samples seen."""
 
     null_label = 2

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.network import Network
 from fastdiff.core.schedule import Cosine
 from fastdiff.methods.adversarial import Adversary
 from fastdiff.methods.base import Law
@@ -45,7 +46,7 @@ class At(Law):
         return schedule.time_of(torch.tensor(self.levels).double())[rng.integers(0, len(self.levels))], None
 
 
-class Normal(nn.Module):
+class Normal(Network):
     """E[x0 | x_t] of independent normal numbers (mean, std); `seen` puts out what it is asked. late: told t
     wrong."""
 

@@ -6,6 +6,7 @@ from torch import nn
 
 from fastdiff.core.broadcast import like
 from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.network import Network
 from fastdiff.core.rng import SampleRng
 from fastdiff.core.schedule import DDPM, Cosine, Flow, Karras
 from fastdiff.data.registry import Batch
@@ -31,7 +32,7 @@ PARAMETERISATIONS = [
 START, MIDDLE = Progress(0, 100, 0), Progress(50, 100, 6400)
 
 
-class Told(nn.Module):
+class Told(Network):
     """A network whose clean prediction is a given function clean(x, t, s); it keeps what it was asked."""
 
     null_label = None

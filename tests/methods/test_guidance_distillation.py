@@ -11,6 +11,7 @@ from torch import nn
 from fastdiff.core.broadcast import like
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
+from fastdiff.core.network import Network
 from fastdiff.core.schedule import Cosine, Flow, Karras
 from fastdiff.data.registry import batch_at
 from fastdiff.data.toys import toy
@@ -91,7 +92,7 @@ def test_progressive_of_a_guided_teacher_has_no_loss_at_its_composed_step_under_
     schedule, steps = Cosine(), 4
     teacher = model_of(Told, schedule)
 
-    class Composed(nn.Module):
+    class Composed(Network):
         null_label = 3
 
         def forward(self, x, t, s=None, cond=None):

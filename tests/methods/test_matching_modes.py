@@ -8,6 +8,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.network import Network
 from fastdiff.core.schedule import Cosine
 from fastdiff.data.toys import mixture, toy
 from fastdiff.evaluation.metrics.kernels import discrepancy, distance
@@ -21,7 +22,7 @@ from fastdiff.training.config import TrainConfig
 from fastdiff.training.loop import Training
 
 
-class Corrected(nn.Module):
+class Corrected(Network):
     """The exact posterior mean of the toy, and what an MLP adds to it: nothing, until it is trained."""
 
     null_label = None

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from torch import nn
 
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
+from fastdiff.core.network import Network
 from fastdiff.core.rng import SampleRng
 from fastdiff.core.schedule import SCHEDULES, Cosine, Flow
 from fastdiff.samplers.edit import edit
@@ -28,7 +28,7 @@ def test_an_edit_starts_from_the_noised_image(schedule):
     torch.testing.assert_close(model.net.first, expected.float())
 
 
-class Still(nn.Module):
+class Still(Network):
     """Remembers the first x it saw, and predicts nothing but zeros."""
 
     null_label, first = None, None

@@ -6,10 +6,10 @@ import shutil
 
 import pytest
 import torch
-from torch import nn
 
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
+from fastdiff.core.network import Network
 from fastdiff.core.prediction import ratio_of
 from fastdiff.core.rng import SampleRng
 from fastdiff.core.sampling import Sampling
@@ -36,7 +36,7 @@ def gaussian(std, schedule):
     )
 
 
-class Blurred(nn.Module):
+class Blurred(Network):
     """A consistency student that jumps well from low noise and badly from high."""
 
     null_label = None

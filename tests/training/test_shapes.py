@@ -6,6 +6,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.network import Network
 from fastdiff.core.schedule import SCHEDULES, Cosine
 from fastdiff.data.dataset import Dataset
 from fastdiff.methods import METHODS, Progress
@@ -16,7 +17,7 @@ from fastdiff.training.config import TrainConfig
 from fastdiff.training.loop import Training
 
 
-class Filter(nn.Module):
+class Filter(Network):
     """A convolution over however many axes."""
 
     null_label, learned_variance = None, False
