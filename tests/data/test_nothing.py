@@ -153,7 +153,7 @@ def test_a_model_of_latents_learns_without_images(tmp_path):
     export(Denoiser(net, Flow(), "velocity", (2, 4, 4), latent=latent), tmp_path / "t", {})
     told = source(tmp_path, teacher=str(tmp_path / "t")) | {"data": {"name": "nothing", "shape": [1, 8, 8]}}
     student = load(stages.run(recipe.build(told), tmp_path / "run") / "student")
-    assert (student.shape, student.condition_channels_shape) == ((2, 4, 4), (1, 8, 8))
+    assert (student.shape, student.image_shape) == ((2, 4, 4), (1, 8, 8))
 
 
 @pytest.mark.parametrize(

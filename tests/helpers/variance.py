@@ -5,6 +5,7 @@ from torch import nn
 
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.guidance import Guided
+from fastdiff.core.network import Network
 from fastdiff.core.rng import SampleRng
 from fastdiff.core.schedule import DDPM
 from fastdiff.data.registry import Batch
@@ -18,7 +19,7 @@ START = Progress(0, 100, 0)
 SHAPE = (3, 8, 8)
 
 
-class Says(nn.Module):
+class Says(Network):
     """An exact model of N(0, std^2) that says the same share everywhere of the way from beta-tilde to
     beta."""
 
