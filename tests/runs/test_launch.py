@@ -1,4 +1,4 @@
-"""The README's blocks for two machines, run as they stand, with stand-ins for Slurm's commands and two
+"""The training page's blocks for two machines, run as they are printed, with stand-ins for Slurm's commands and two
 processes here."""
 
 import os
@@ -15,7 +15,7 @@ import pytest
 from fastdiff.training.checkpoint import states
 from tests.helpers.paths import ROOT
 
-README = (ROOT / "README.md").read_text()
+PAGE = (ROOT / "fastdiff/training/README.md").read_text()
 RECIPE = """
 name: slurm
 data: {name: toy, n: 500}
@@ -35,7 +35,7 @@ SLURM = {
 @pytest.fixture
 def job(tmp_path):
     """Starts the script in a folder of its own, as Slurm would; returns the process."""
-    blocks = re.findall(r"```(?:bash|yaml)\n(.*?)```", README, re.S)
+    blocks = re.findall(r"```(?:bash|yaml)\n(.*?)```", PAGE, re.S)
     [script], [config] = (
         [block for block in blocks if mark in block] for mark in ("#SBATCH", "num_machines")
     )

@@ -1,14 +1,9 @@
-"""The README's code blocks run, and its commands exist."""
-
-import re
-import shlex
-from pathlib import Path
+"""The method that fastdiff/methods/README.md teaches to write: it trains, it samples, its loss is right."""
 
 import pytest
 import torch
 
 import fastdiff
-from fastdiff.cli import app as cli
 from fastdiff.core.broadcast import like
 from fastdiff.core.schedule import Cosine, Flow
 from fastdiff.evaluation.rows import read_rows
@@ -17,68 +12,24 @@ from fastdiff.methods import METHODS
 from fastdiff.methods.progressive import implied
 from fastdiff.runs import recipe
 from fastdiff.runs import run as stages
+from tests.helpers.documents import Page
 from tests.helpers.oracles import batch_of, told
-from tests.helpers.paths import ROOT
 
-TEXT = (ROOT / "README.md").read_text()
-
-
-PYTHON = re.findall(r"```python\n(.*?)```", TEXT, re.S)
-
-
-COMMANDS = [
-    line.split("  #")[0].strip()
-    for block in re.findall(r"```bash\n(.*?)```", TEXT, re.S)
-    for line in block.splitlines()
-    if line.startswith("fastdiff ")
-]
-
-
-@pytest.fixture
-def clone(tmp_path, monkeypatch) -> Path:
-    """A working directory with the shipped checkpoints and recipes in it."""
-    for name in ("checkpoints", "recipes"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.mark.parametrize("block", PYTHON, ids=range(len(PYTHON)))
-def test_python_block(block, clone):
-    exec(compile(block, "README.md", "exec"), {})
-
-
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c.split()[1] in ("sample", "list", "export")])
-def test_quick_command(command, clone, monkeypatch):
-    monkeypatch.setattr("sys.argv", shlex.split(command))
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    assert end.value.code == 0
-    if "--out" in command:
-        assert (clone / command.split("--out ")[1].split()[0]).exists()
-
-
-def test_recipes_named_exist():
-    for name in re.findall(r"recipes/[\w-]+\.yaml", TEXT):
-        assert (ROOT / name).exists() or "my" in name, name
-
-
-def test_no_command_is_missing_from_the_readme():
-    assert {c.split()[1] for c in COMMANDS} == {verb.name for verb in cli.app.registered_commands}
+PAGE = Page("fastdiff/methods/README.md")
 
 
 @pytest.fixture
 def tract(monkeypatch):
-    """The section's method, registered as it says."""
+    """The page's method, registered as it says."""
     namespace = {"__name__": "tract"}
-    [block] = [block for block in PYTHON if "class TRACT" in block]
-    exec(compile(block, "README.md", "exec"), namespace)
+    [block] = [block for block in PAGE.blocks("python") if "class TRACT" in block]
+    exec(compile(block, PAGE.name, "exec"), namespace)
     monkeypatch.setitem(METHODS, "tract", namespace["TRACT"])
     return namespace["TRACT"]
 
 
 def test_the_method_and_its_recipe_train_and_sample(tract, tmp_path):
-    [block] = re.findall(r"```yaml\n(name: my-tract.*?)```", TEXT, re.S)
+    [block] = [block for block in PAGE.blocks("yaml") if "name: my-tract" in block]
     (tmp_path / "my-tract.yaml").write_text(block)
     folder = stages.run(recipe.load(tmp_path / "my-tract.yaml"), tmp_path / "run")
     energy = {(row["model"], row["steps"]): row["energy"] for row in read_rows(folder / "bench.jsonl")}
