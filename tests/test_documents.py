@@ -1,4 +1,4 @@
-"""The pages of documentation: code blocks run, commands parse, links and named files exist, words are plain."""
+"""The pages of documentation: code blocks run, commands parse, links lead somewhere, words are plain."""
 
 import re
 import shlex

@@ -1,5 +1,5 @@
-"""The training page's blocks for two machines, run as they are printed, with stand-ins for Slurm's commands and two
-processes here."""
+"""The training page's blocks for two machines, run as they are printed, with stand-ins for Slurm's commands
+and two processes here."""
 
 import os
 import re
