@@ -65,7 +65,7 @@ def learned(name, folder, updates, rate, ema=0.995, **settings):
             "steps": updates,
             "batch": 256,
             "lr": rate,
-            "decay": "cosine",
+            "lr_schedule": "cosine",
             "ema": ema,
             "log_every": updates,
             "save_every": updates,
