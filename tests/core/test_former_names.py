@@ -122,10 +122,10 @@ def test_arguments(model, tmp_path):
 def test_options(fastdiff, refused, tmp_path):
     """All former options are tried; a value after = is kept."""
     assert former_names.OPTIONS.keys() == {"bench", "sample"}
-    digits, picture, out = "checkpoints/digits/progressive-1", tmp_path / "grey.png", tmp_path / "out.png"
+    digits, picture, out = "checkpoints/digits/teacher", tmp_path / "grey.png", tmp_path / "out.png"
     Image.fromarray(np.full((8, 8), 128, np.uint8)).save(picture)
     code, _, error = fastdiff(
-        "sample", digits, "--n", 1, f"--image={picture}", "--strength", 0.5, "--out", out
+        "sample", digits, "--n", 1, f"--image={picture}", "--strength", 0.5, "--steps", 2, "--out", out
     )
     assert (code, error) == (0, "") and out.exists()
     assert "conditioned on no image" in refused("sample", digits, "--condition", picture, "--out", out)
