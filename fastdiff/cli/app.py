@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from typing_extensions import override
 
 from ..core.errors import FastdiffError, Interrupted
+from ..core.former_names import renamed_options
 from .bench import bench
 from .evaluate import evaluate
 from .export import export
@@ -74,7 +75,7 @@ def main() -> None:
     logging.disable(logging.WARNING)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
-        app(prog_name="fastdiff")
+        app(renamed_options(sys.argv[1:]), prog_name="fastdiff")
     except FastdiffError as error:
         sys.stderr.write(f"fastdiff: {error}\n")
         sys.exit(2)

@@ -29,10 +29,10 @@ from .processes import is_main_process
 
 def bench(
     models: Annotated[
-        list[str], typer.Argument(help="Models; the first is the teacher that --against is drawn with.")
+        list[str], typer.Argument(help="Models; the first is the teacher that --baselines is drawn with.")
     ],
     steps: Annotated[str, typer.Option(help="Step counts, separated by commas.")] = "1,2,4,8",
-    against: Annotated[str, typer.Option(help="The teacher's baselines, sampler:steps.")] = ",".join(
+    baselines: Annotated[str, typer.Option(help="The teacher's baselines, sampler:steps.")] = ",".join(
         BASELINES
     ),
     samplers: Annotated[
@@ -90,7 +90,7 @@ def bench(
 
     config = BenchConfig(
         steps=step_counts,
-        baselines=words(against),
+        baselines=words(baselines),
         samplers=words(samplers),
         spacings=words(spacings),
         guidance=numbers("--guidance", guidance),

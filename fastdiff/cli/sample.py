@@ -54,7 +54,7 @@ def sample(
     prompt: Annotated[
         list[str] | None, typer.Option(help="Text prompt; repeat the option to give one prompt per sample.")
     ] = None,
-    condition: Annotated[
+    condition_image: Annotated[
         Path | None, typer.Option(help="The image, or a folder of n, of models that refine one.")
     ] = None,
     guidance: Annotated[float, typer.Option(help="Guidance weight; 1 for none.")] = 1.0,
@@ -65,10 +65,10 @@ def sample(
             "every=2, interval=0.2:5; separated by commas."
         ),
     ] = None,
-    image: Annotated[Path | None, typer.Option(help="An image or a folder to start from.")] = None,
-    strength: Annotated[float, typer.Option(help="How much of --image is noised away, 0 to 1.")] = 1.0,
+    init_image: Annotated[Path | None, typer.Option(help="An image or a folder to start from.")] = None,
+    strength: Annotated[float, typer.Option(help="How much of --init-image is noised away, 0 to 1.")] = 1.0,
     mask: Annotated[
-        Path | None, typer.Option(help="White where --image is known; the rest is drawn.")
+        Path | None, typer.Option(help="White where --init-image is known; the rest is drawn.")
     ] = None,
     resamplings: Annotated[
         int, typer.Option(help="Resamplings of RePaint, for --mask; 0 replaces the known part alone.")
@@ -95,8 +95,8 @@ def sample(
             raise FastdiffError(f"{option} {value}: expected at least {least}")
     if out.suffix.lower() in OTHER_SUFFIXES:
         raise FastdiffError(f"--out {out}: expected a .png for one sheet, or a folder of single images")
-    if image is None and (mask is not None or strength != 1 or resamplings):
-        raise FastdiffError("--mask, --strength and --resamplings change an image: give --image")
+    if init_image is None and (mask is not None or strength != 1 or resamplings):
+        raise FastdiffError("--mask, --strength and --resamplings change an image: give --init-image")
     import torch
 
     from ..core.accelerator import make_accelerator
@@ -109,18 +109,18 @@ def sample(
     opened = load(model, accelerator.device)
     opened = tune(opened, precision.value, channels_last, compile)
     options = guidance_options(guide)
-    refined = None if condition is None else condition_images(condition, opened)
-    if image is None:
-        draw = partial(draw_samples, opened, n=n, image=refined)
+    refined = None if condition_image is None else condition_images(condition_image, opened)
+    if init_image is None:
+        draw = partial(draw_samples, opened, n=n, condition_image=refined)
     else:
         draw = partial(
             edit,
             opened,
-            start_images(image, opened, n),
+            start_images(init_image, opened, n),
             mask=None if mask is None else known_pixels(mask, opened),
             strength=strength,
             resamplings=resamplings,
-            upon=refined,
+            condition_image=refined,
         )
     samples = draw(
         sampler=sampler,
@@ -132,7 +132,7 @@ def sample(
         labels=torch.tensor(classes) if classes else None,
         prompts=prompt or None,
         watch=partial(save_preview, opened, out, preview, count(1)) if preview else None,
-        share=(accelerator.process_index, accelerator.num_processes),
+        shard=(accelerator.process_index, accelerator.num_processes),
         **options,
     )
     save_samples(samples, n, out, accelerator)

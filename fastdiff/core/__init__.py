@@ -19,6 +19,7 @@ The algebra:
 The ground:
     errors         errors that end a command
     validation     plain data held to what functions and dataclasses accept
+    former_names   former names of recipe keys, options and Python names, which keep working
     files          JSON, atomic writes, checksums, names derived from contents
     templates      Jinja templates
     accelerator    the one place where an Accelerator is made

@@ -243,7 +243,7 @@ class Denoiser(nn.Module):
             null |= {name: value.to(cond[name]) for name, value in self.text.null(len(cond["text"])).items()}
         return null
 
-    def on_top_of(self, base: "Denoiser | None") -> "Denoiser":
+    def with_base(self, base: "Denoiser | None") -> "Denoiser":
         """Return a shallow copy with another base, or with none."""
         model = copy(self)
         model._base = Unregistered(base)
@@ -268,9 +268,9 @@ class Denoiser(nn.Module):
 
     def on(self, schedule: Schedule) -> "Denoiser":
         """Return the same network on another schedule; the weights are shared."""
-        from .rescheduled import Rescheduled  # which is a Denoiser
+        from .rescheduled import RescheduledDenoiser  # which is a Denoiser
 
-        return self if schedule == self.schedule else Rescheduled(self, schedule)
+        return self if schedule == self.schedule else RescheduledDenoiser(self, schedule)
 
     @property
     def device(self) -> torch.device:

@@ -15,7 +15,7 @@ from .schedule import Schedule
 BEYOND = 1e-5  # of t_max: how far past its end a matched time still counts as the end
 
 
-class Rescheduled(Denoiser):
+class RescheduledDenoiser(Denoiser):
     """A model on another schedule, evaluated at the time where its network's own sigma / alpha is the same.
 
     x differs from the network's own x by a factor, so both hold one x0 and one eps (Karras et al. 2022,

@@ -6,7 +6,8 @@ What a method is, and what several share:
     distances: distances between two batches of samples.
     jvp: derivatives of networks, exact and by differences.
     diagnostics: figures to log of a training.
-    adversarial, discriminator_features: a critic's term in a loss, and the networks whose features it takes.
+    adversarial, discriminator_features: a discriminator's term in a loss, and the networks whose features it
+        takes.
 
 Teachers:
     denoising, variational_bound: the training of teachers, and the bound that trains a learned variance.

@@ -18,19 +18,19 @@ from ..data.batch import Batch
 from ..samplers import time_grid
 from .adversarial import Adversary, Features, TurnCount, surrogate_loss
 from .base import (
-    Law,
     LogitNormal,
     Loss,
     Method,
     Nets,
     Progress,
+    TimeDistribution,
     Turn,
     Uniform,
-    after,
-    bare,
+    alternating_turns,
     guided,
     numbers_of_steps,
     per_sample,
+    unwrap,
 )
 from .diagnostics import coverage, spread
 from .discriminator_features import FeatureNetwork, Teachers
@@ -46,7 +46,8 @@ class Generated(NamedTuple):
 
 @dataclass
 class LADD(Method):
-    """Latent adversarial diffusion distillation: a critic on the teacher's features of samples and data.
+    """Latent adversarial diffusion distillation: a discriminator on the teacher's features of samples and
+    data.
 
     (Sauer et al. 2024.) Both are noised to one random level. The student denoises the data from the times of
     its grids alone, and its samples from different times are judged separately: all of them together could
@@ -55,52 +56,54 @@ class LADD(Method):
     Args:
         steps: numbers of steps that the student is trained for.
         spacing: of its grids, a key of SPACINGS.
-        times: law of the levels to which samples and data are noised for the critic.
-        critic_turns: turns of the critic for each turn of the student.
+        times: law of the levels to which samples and data are noised for the discriminator.
+        discriminator_turns: turns of the discriminator for each turn of the student.
         gan: adversarial term.
     """
 
     steps: tuple[int, ...] = (1, 2, 4)
     spacing: str = "uniform"
-    times: Law = LogitNormal()
-    critic_turns: TurnCount = 1
+    times: TimeDistribution = LogitNormal()
+    discriminator_turns: TurnCount = 1
     gan: Adversary = Adversary(weight=1.0, loss="hinge")
 
     training: ClassVar[dict] = {"betas": (0.0, 0.99)}
-    teaches: ClassVar[bool] = True
+    needs_teacher: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
         numbers_of_steps(self.steps)
         if not self.gan.weight:
             raise FastdiffError(
-                "gan: the critic is what this method learns from: expected a weight above 0", key="gan"
+                "gan: the discriminator is what this method learns from: expected a weight above 0", key="gan"
             )
 
     @property
     @override
     def cycle(self) -> int:
-        return self.critic_turns
+        return self.discriminator_turns
 
     @override
-    def extras(self, student: Denoiser, teacher: Denoiser) -> Nets:
+    def trainable_networks(self, student: Denoiser, teacher: Denoiser) -> Nets:
         times = torch.cat(self.time_grids(student.schedule)).unique()
-        return {"critic": self.new_critic(student, teacher, len(times))}
+        return {"discriminator": self.new_discriminator(student, teacher, len(times))}
 
     @override
     def turns(self, progress: Progress) -> tuple[Turn, ...]:
-        return after(("critic",), self.critic_turns, progress)
+        return alternating_turns(("discriminator",), self.discriminator_turns, progress)
 
     @override
     def loss(self, turn: Turn, nets: Nets, batch: Batch, progress: Progress) -> Loss:
         # 1. Generate samples x.
         with torch.set_grad_enabled("student" in turn):
             x, kind, from_noise = self.generate(nets["student"], batch)
-        # 2. The critic's turn: tell features of data and samples apart.
-        if "critic" in turn:
+        # 2. The discriminator's turn: tell features of data and samples apart.
+        if "discriminator" in turn:
             with torch.no_grad():
                 real, fake = self.extract_features(nets, batch, batch.x0, x)
-            return self.gan.discriminator_loss(partial(nets["critic"], kind=kind.repeat(2)), real, fake)
+            return self.gan.discriminator_loss(
+                partial(nets["discriminator"], kind=kind.repeat(2)), real, fake
+            )
         # 3. The student's turn.
         x_detached = x.detach().requires_grad_()
         loss, logs = surrogate_loss(x, x_detached, self.loss_terms(nets, batch, x_detached, kind))
@@ -118,7 +121,7 @@ class LADD(Method):
 
         At the first time of a grid it starts from noise alone.
         """
-        schedule = bare(student).schedule
+        schedule = unwrap(student).schedule
         grids = self.time_grids(schedule)
         # 1. Draw a time of each sample.
         times, kinds = torch.cat(grids).unique(return_inverse=True)
@@ -133,12 +136,12 @@ class LADD(Method):
         x = student(x_t, t, torch.zeros_like(t), batch.cond).x0
         return Generated(x, kind, from_noise)
 
-    def new_critic(self, student: Denoiser, teacher: Denoiser, kinds: int) -> nn.Module:
-        """Create an untrained critic that judges `kinds` kinds of samples separately."""
-        return self.gan.new_critic(teacher, kinds=kinds)
+    def new_discriminator(self, student: Denoiser, teacher: Denoiser, kinds: int) -> nn.Module:
+        """Create an untrained discriminator that judges `kinds` kinds of samples separately."""
+        return self.gan.new_discriminator(teacher, kinds=kinds)
 
     def extract_features(self, nets: Nets, batch: Batch, *samples: Tensor) -> list[Features]:
-        """Return the critic's features of batches of clean samples (B, ...), a list for each batch."""
+        """Return the discriminator's features of batches of clean samples (B, ...), a list for each batch."""
         teacher = nets["teacher"]
         t = self.times.draw(batch.rng, teacher.schedule)[0]
         return self.gan.extract_noised_features(teacher, t, batch, *samples)
@@ -146,12 +149,12 @@ class LADD(Method):
     def loss_terms(self, nets: Nets, batch: Batch, x: Tensor, kind: Tensor) -> dict[str, Tensor]:
         """Return the student's losses of samples x (B, ...) of kinds (B,), scalars by name."""
         (features,) = self.extract_features(nets, batch, x)
-        return {"gan": self.gan.weight * self.gan.generator_loss(nets["critic"](features, kind))}
+        return {"gan": self.gan.weight * self.gan.generator_loss(nets["discriminator"](features, kind))}
 
     @override
     def teacher_nfe(self) -> float:
-        # Two in a critic's turn, one in the student's.
-        return (2 * self.critic_turns + 1) / (self.critic_turns + 1)
+        # Two in a discriminator's turn, one in the student's.
+        return (2 * self.discriminator_turns + 1) / (self.discriminator_turns + 1)
 
     @override
     def sampling(self) -> Sampling:
@@ -160,31 +163,32 @@ class LADD(Method):
 
 @dataclass
 class ADD(LADD):
-    """Adversarial diffusion distillation: a critic on clean samples, and the teacher's denoising as target.
+    """Adversarial diffusion distillation: a discriminator on clean samples, and the teacher's denoising as
+    target.
 
     (Sauer et al. 2023.)
 
     Args:
         times: law of the levels to which the teacher denoises samples.
-        features_of: the network whose features the critic takes.
+        features_of: the network whose features the discriminator takes.
         distill: weight of the squared distance, which is multiplied by alpha there (the paper's exponential
             weighting).
         guidance: of the teacher; 1 for no guidance.
     """
 
-    times: Law = Uniform(0.02, 0.98)
+    times: TimeDistribution = Uniform(0.02, 0.98)
     gan: Adversary = Adversary(weight=1.0, loss="hinge", r1=1e-3)
     features_of: FeatureNetwork = Teachers()
     distill: Annotated[float, Field(ge=0)] = 1.0
     guidance: float = 1.0
 
     @override
-    def new_critic(self, student: Denoiser, teacher: Denoiser, kinds: int) -> nn.Module:
-        return self.features_of.new_critic(self.gan, student, teacher, kinds)
+    def new_discriminator(self, student: Denoiser, teacher: Denoiser, kinds: int) -> nn.Module:
+        return self.features_of.new_discriminator(self.gan, student, teacher, kinds)
 
     @override
-    def frozen(self, student: Denoiser, teacher: Denoiser) -> Nets:
-        return self.features_of.frozen(student)
+    def frozen_networks(self, student: Denoiser, teacher: Denoiser) -> Nets:
+        return self.features_of.frozen_networks(student)
 
     @override
     def extract_features(self, nets: Nets, batch: Batch, *samples: Tensor) -> list[Features]:
@@ -208,4 +212,4 @@ class ADD(LADD):
     @override
     def teacher_nfe(self) -> float:
         for_features = super().teacher_nfe() if isinstance(self.features_of, Teachers) else 0
-        return for_features + (1 if self.guidance == 1 else 2) / (self.critic_turns + 1)
+        return for_features + (1 if self.guidance == 1 else 2) / (self.discriminator_turns + 1)

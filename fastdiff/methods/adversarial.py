@@ -12,12 +12,12 @@ from torch.nn.functional import relu, softplus
 from ..core.denoiser import Cond, Denoiser
 from ..core.validation import Strict
 from ..data.batch import Batch
-from ..networks.discriminator import apart, critic_on, tapped
+from ..networks.discriminator import apart, capture_features, discriminator_on
 from .base import Loss, Nets, Turn
 
 Weight = Annotated[float, Field(ge=0, le=1e6)]
 Features = list[Tensor]  # what each of the named modules puts out for one batch, (B, places, C)
-Critic = Callable[[Features], Tensor]  # features -> logits (B, heads), above 0 for real samples
+DiscriminatorHeads = Callable[[Features], Tensor]  # features -> logits (B, heads), above 0 for real samples
 TurnCount = Annotated[int, Field(ge=1)]  # of one role, for each turn of another
 
 
@@ -25,12 +25,13 @@ class Adversary(Strict):
     """Settings of an adversarial term.
 
     Args:
-        weight: of the term in the student's loss; at 0 the method has no critic.
+        weight: of the term in the student's loss; at 0 the method has no discriminator.
         loss: softplus, the non-saturating loss; minimax, the saturating one, ln(1 - D) (Goodfellow et al.
             2014); or hinge.
         r1: weight of the penalty on the gradient of real logits by features (Mescheder et al. 2018).
-        features: names of the network's modules that the critic takes features of; if empty, its middle one.
-        hidden: width of a critic's head.
+        features: names of the network's modules that the discriminator takes features of; if empty, its
+            middle one.
+        hidden: width of a discriminator's head.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -41,24 +42,25 @@ class Adversary(Strict):
     features: tuple[str, ...] = ()
     hidden: Annotated[int, Field(ge=1, le=2**16)] = 128
 
-    def new_critic(self, net: Denoiser, views: int = 1, kinds: int = 1) -> nn.Module:
-        """Create an untrained critic for a network's features.
+    def new_discriminator(self, net: Denoiser, views: int = 1, kinds: int = 1) -> nn.Module:
+        """Create an untrained discriminator for a network's features.
 
         Args:
             net: the network that features are taken of.
-            views: number of samples whose features the critic sees at once, concatenated channel by channel.
+            views: number of samples whose features the discriminator sees at once, concatenated channel by
+                channel.
             kinds: number of kinds of samples that are judged separately; see networks.discriminator.Critic.
         """
-        return critic_on(net, self.features, self.hidden, views, kinds)
+        return discriminator_on(net, self.features, self.hidden, views, kinds)
 
-    def extras(self, net: Denoiser, views: int = 1) -> Nets:
-        """Return the networks by role that the term adds to a method: a new critic, or none at weight 0."""
-        return {"critic": self.new_critic(net, views)} if self.weight else {}
+    def trainable_networks(self, net: Denoiser, views: int = 1) -> Nets:
+        """Return the networks that the term adds, by role: a new discriminator, or none at weight 0."""
+        return {"discriminator": self.new_discriminator(net, views)} if self.weight else {}
 
     @property
     def turns(self) -> tuple[Turn, ...]:
-        """The turns of a method with this term: the critic's before the student's, in each step."""
-        return (("critic",), ("student",)) if self.weight else (("student",),)
+        """The turns of a method with this term: the discriminator's before the student's, in each step."""
+        return (("discriminator",), ("student",)) if self.weight else (("student",),)
 
     def extract_features(
         self, net: Denoiser, samples: list[Tensor], times: list[Tensor], cond: Cond
@@ -77,7 +79,7 @@ class Adversary(Strict):
         count = len(samples)
         t = torch.cat(times)
         repeated = cond and {name: torch.cat([value] * count) for name, value in cond.items()}
-        with tapped(net, self.features) as features:
+        with capture_features(net, self.features) as features:
             net(torch.cat(samples), t, t, repeated)
         return apart(features, count)
 
@@ -103,13 +105,14 @@ class Adversary(Strict):
 
         At weight 0 the list stays empty.
         """
-        return tapped(net, self.features) if self.weight else nullcontext([])
+        return capture_features(net, self.features) if self.weight else nullcontext([])
 
-    def discriminator_loss(self, critic: Critic, real: Features, fake: Features) -> Loss:
-        """Return the critic's loss, and for logging its parts and the fractions that it judges correctly.
+    def discriminator_loss(self, discriminator: DiscriminatorHeads, real: Features, fake: Features) -> Loss:
+        """Return the discriminator's loss, and for logging its parts and the fractions that it judges
+        correctly.
 
         Args:
-            critic: takes features of both batches in one pass, real samples first.
+            discriminator: takes features of both batches in one pass, real samples first.
             real: features of real samples.
             fake: features of the student's samples.
         """
@@ -117,16 +120,16 @@ class Adversary(Strict):
             real = [
                 feature if feature.requires_grad else feature.detach().requires_grad_() for feature in real
             ]
-        logits = critic([torch.cat(pair) for pair in zip(real, fake, strict=True)])
+        logits = discriminator([torch.cat(pair) for pair in zip(real, fake, strict=True)])
         real_logits, fake_logits = logits.float().chunk(2)
         if self.loss == "hinge":
             loss = (relu(1.0 - real_logits) + relu(1.0 + fake_logits)).mean()
         else:
             loss = (softplus(-real_logits) + softplus(fake_logits)).mean()
         logs = {
-            "critic": loss,
-            "critic_real": (real_logits > 0).float().mean(),
-            "critic_fake": (fake_logits < 0).float().mean(),
+            "discriminator": loss,
+            "discriminator_real": (real_logits > 0).float().mean(),
+            "discriminator_fake": (fake_logits < 0).float().mean(),
         }
         if self.r1:
             gradients = torch.autograd.grad(real_logits.mean(1).sum(), real, create_graph=True)
@@ -135,7 +138,7 @@ class Adversary(Strict):
         return loss, logs
 
     def generator_loss(self, logits: Tensor) -> Tensor:
-        """Return the student's loss, a scalar, from the critic's logits (B, heads) of its samples."""
+        """Return the student's loss, a scalar, from the discriminator's logits (B, heads) of its samples."""
         if self.loss == "hinge":
             return -logits.float().mean()
         if self.loss == "minimax":

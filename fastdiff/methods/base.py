@@ -22,7 +22,8 @@ _high is also given for each third of the times; see `diagnostics.by_level`. Nam
     unweighted, vlb: denoising's loss without importance weights, and its term of the variance.
     mmd, weighting: IMM's discrepancy, and the mean w of sCM's learned weighting.
     agreement, gan, and each with the suffix _share: terms of a loss, and their shares of the gradient.
-    critic, critic_real, critic_fake, r1: a discriminator's loss, its accuracies and its penalty.
+    discriminator, discriminator_real, discriminator_fake, r1: a discriminator's loss, its accuracies and its
+        penalty.
     coverage, spread: how far generated samples cover the data, and their root mean square about their mean.
 """
 
@@ -38,6 +39,7 @@ from torch import Tensor, nn
 from ..core.broadcast import like
 from ..core.denoiser import Cond, Denoiser
 from ..core.errors import FastdiffError
+from ..core.former_names import renamed_hooks
 from ..core.prediction import Prediction
 from ..core.sampling import Sampling
 from ..core.schedule import Schedule
@@ -45,13 +47,39 @@ from ..core.validation import check_bounds
 from ..data.batch import Batch
 from .diagnostics import by_level
 from .distances import L1, LPIPS, Distance, Huber, PseudoHuber, SquaredL2, per_sample, pseudo_huber
-from .time_sampling import Importance, Law, LogitNormal, LogNormal, Uniform
+from .time_sampling import Importance, LogitNormal, LogNormal, TimeDistribution, Uniform
 
 __all__ = [
-    "L1", "LPIPS", "Decay", "Distance", "Fraction", "Huber", "Importance", "Law", "LogNormal", "LogitNormal",
-    "Logs", "Loss", "Method", "Nets", "Progress", "PseudoHuber", "SquaredL2", "Turn", "Uniform", "after",
-    "bare", "by_level", "copied", "guided", "heun", "numbers_of_steps", "per_sample", "pseudo_huber", "twice",
-]  # fmt: skip
+    "L1",
+    "LPIPS",
+    "Decay",
+    "Distance",
+    "Fraction",
+    "Huber",
+    "Importance",
+    "LogNormal",
+    "LogitNormal",
+    "Logs",
+    "Loss",
+    "Method",
+    "Nets",
+    "Progress",
+    "PseudoHuber",
+    "SquaredL2",
+    "TimeDistribution",
+    "Turn",
+    "Uniform",
+    "alternating_turns",
+    "by_level",
+    "guided",
+    "heun",
+    "numbers_of_steps",
+    "per_sample",
+    "pseudo_huber",
+    "repeat_cond",
+    "trainable_copy",
+    "unwrap",
+]
 
 Nets = dict[str, nn.Module]  # networks by role
 Turn = tuple[str, ...]  # roles that learn from one loss
@@ -81,23 +109,27 @@ class Method:
 
     Args of a subclass are its settings. Class variables, where a subclass differs:
         training: the method's own defaults of the training settings.
-        teaches: whether a teacher is needed, which is then nets["teacher"].
-        paired: whether stored pairs of noise and sample are needed, batch.eps.
+        needs_teacher: whether a teacher is needed, which is then nets["teacher"].
+        needs_pairs: whether stored pairs of noise and sample are needed, batch.eps.
         needs_images: False if only the shape of batch.x0 and the conditions are used; may be a property.
         cycle: number of steps after which the turns repeat; may be a property.
     """
 
     training: ClassVar[dict[str, Any]] = {}
-    teaches: ClassVar[bool] = False
-    paired: ClassVar[bool] = False
+    needs_teacher: ClassVar[bool] = False
+    needs_pairs: ClassVar[bool] = False
     needs_images: ClassVar[bool] = True
     cycle: ClassVar[int] = 1
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        renamed_hooks(cls)
 
     def __post_init__(self) -> None:
         """Check each number against the bounds of its annotation."""
         check_bounds(self)
 
-    def ready(self, shape: tuple[int, ...], device: torch.device) -> None:
+    def validate(self, shape: tuple[int, ...], device: torch.device) -> None:
         """Check before a training that every distance suits the data, and fetch the weights it needs.
 
         Args:
@@ -110,13 +142,13 @@ class Method:
         for setting in fields(self):
             distance = getattr(self, setting.name)
             if isinstance(distance, Distance):
-                distance.ready(shape, device)
+                distance.validate(shape, device)
 
     def student(self, model: Denoiser) -> Denoiser:
         """Return the model to train: the one that the training starts from, or one made of it."""
         return model
 
-    def extras(self, student: Denoiser, teacher: Denoiser | None) -> Nets:
+    def trainable_networks(self, student: Denoiser, teacher: Denoiser | None) -> Nets:
         """Return networks that are kept and saved besides the student, by role.
 
         Those whose role appears in a turn are trained. A `core.statistics.RunningStatistics` among them is
@@ -127,11 +159,11 @@ class Method:
         """
         return {}
 
-    def frozen(self, student: Denoiser, teacher: Denoiser | None) -> Nets:
+    def frozen_networks(self, student: Denoiser, teacher: Denoiser | None) -> Nets:
         """Return networks that the loss evaluates and that are never trained or saved, by role."""
         return {}
 
-    def averages(self) -> dict[str, Callable[[Progress], float]]:
+    def target_emas(self) -> dict[str, Callable[[Progress], float]]:
         """Return the running averages of the student that serve as targets: role -> decay at a progress.
 
         They are not the average that is exported.
@@ -167,19 +199,19 @@ class Method:
         raise NotImplementedError
 
 
-def bare(net: nn.Module) -> Denoiser:
+def unwrap(net: nn.Module) -> Denoiser:
     """Return the network inside a data-parallel wrapper, or the network itself."""
     if isinstance(net, Denoiser):
         return net
     return getattr(net, "module", net)
 
 
-def copied(model: Denoiser) -> Denoiser:
+def trainable_copy(model: Denoiser) -> Denoiser:
     """Return a copy whose weights are to be trained."""
     return deepcopy(model).train().requires_grad_(True)
 
 
-def twice(cond: Cond) -> Cond:
+def repeat_cond(cond: Cond) -> Cond:
     """Return the condition of a batch (2 B, ...) that is one of (B, ...) followed by itself."""
     return cond and {name: torch.cat([value, value]) for name, value in cond.items()}
 
@@ -190,7 +222,7 @@ def numbers_of_steps(steps: tuple[int, ...]) -> None:
         raise FastdiffError(f"steps = {list(steps)}: expected numbers of steps, each at least 1", key="steps")
 
 
-def after(judges: Turn, turns: int, progress: Progress) -> tuple[Turn, ...]:
+def alternating_turns(judges: Turn, turns: int, progress: Progress) -> tuple[Turn, ...]:
     """Return the turns of a step: the judges' alone, and every `turns` steps the student's after theirs."""
     return (judges, ("student",)) if (progress.step + 1) % turns == 0 else (judges,)
 

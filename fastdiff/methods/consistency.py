@@ -17,11 +17,11 @@ from ..core.rng import SampleRng
 from ..core.sampling import Sampling
 from ..core.schedule import Schedule
 from ..data.batch import Batch
-from .base import Decay, Logs, Loss, Method, Nets, Progress, Turn, bare, heun
+from .base import Decay, Logs, Loss, Method, Nets, Progress, Turn, heun, unwrap
 from .diagnostics import boundary, by_level
 from .distances import Distance, PseudoHuber, SquaredL2, per_sample
-from .jvp import alike
-from .time_sampling import KarrasIndex, Law, LogNormalIndex, Uniform
+from .jvp import preserve_rng_state
+from .time_sampling import KarrasIndex, LogNormalIndex, TimeDistribution, Uniform
 
 # A few steps, the first at sigma / alpha = 80 and the last at 0.8, about where iCT and sCM have their second.
 FEW_STEPS = Sampling("consistency", "karras[ratio_min=0.8]", (1, 2, 4, 8))
@@ -34,17 +34,17 @@ class Consistency(Method):
     where they differ x_s, the target and the unit of the distance.
     """
 
-    times: Law
+    times: TimeDistribution
     distance: Distance
 
     @override
-    def extras(self, student: Denoiser, teacher: Denoiser | None) -> Nets:
+    def trainable_networks(self, student: Denoiser, teacher: Denoiser | None) -> Nets:
         identity_at_data(student)
         return {}
 
     @override
     def loss(self, turn: Turn, nets: Nets, batch: Batch, progress: Progress) -> Loss:
-        schedule = bare(nets["student"]).schedule
+        schedule = unwrap(nets["student"]).schedule
 
         # 1. Sample times t and s < t, noise, and x_t.
         t, s = self.pair(batch.rng, schedule, progress)
@@ -52,7 +52,7 @@ class Consistency(Method):
 
         # 2. f(x_t, t), with gradients. This pass comes first: older autocasts keep the weights that a pass
         #    without gradients has cast, and lose the gradients.
-        with alike(x_t):  # the same dropout mask for both passes
+        with preserve_rng_state(x_t):  # the same dropout mask for both passes
             f = nets["student"](x_t, t, torch.zeros_like(t), batch.cond).x0
 
         # 3. The target f-(x_s, s), without.
@@ -75,11 +75,11 @@ class Consistency(Method):
 
     def nearer(self, nets: Nets, batch: Batch, x: Tensor, eps: Tensor, t: Tensor, s: Tensor) -> Tensor:
         """Return x_s (B, ...) for x = x_t: of the same data and noise."""
-        return bare(nets["student"]).schedule.mix(batch.x0, eps, s)
+        return unwrap(nets["student"]).schedule.mix(batch.x0, eps, s)
 
     def target(self, nets: Nets, x: Tensor, s: Tensor, cond: Cond) -> Tensor:
         """Return the clean data (B, ...) that the student, or its running average, predicts at x = x_s."""
-        student = bare(nets["student"])
+        student = unwrap(nets["student"])
         net = nets["target"].train(student.training) if "target" in nets else student
         return net(x, s, torch.zeros_like(s), cond).x0
 
@@ -123,7 +123,7 @@ class ECT(Consistency):
         images: seen between two halvings, 3,200,000 in the paper; 0 for equal parts of the training.
     """
 
-    times: Law = field(default_factory=Uniform)
+    times: TimeDistribution = field(default_factory=Uniform)
     start: Annotated[float, Field(gt=0, le=1)] = 0.5
     halvings: int = 8
     distance: Distance = PseudoHuber()
@@ -131,7 +131,7 @@ class ECT(Consistency):
     b: float = 1.0
     images: int = 0
 
-    training: ClassVar[dict[str, Any]] = {"optimizer": "radam", "decay": "cosine"}
+    training: ClassVar[dict[str, Any]] = {"optimizer": "radam", "lr_schedule": "cosine"}
 
     @override
     def pair(self, rng: SampleRng, schedule: Schedule, progress: Progress) -> tuple[Tensor, Tensor]:
@@ -175,15 +175,15 @@ class CD(ECT):
     solver: Literal["euler", "heun"] = "euler"
     mu: Decay = 0.0
 
-    teaches: ClassVar[bool] = True
+    needs_teacher: ClassVar[bool] = True
 
     @override
-    def averages(self) -> dict[str, Callable[[Progress], float]]:
+    def target_emas(self) -> dict[str, Callable[[Progress], float]]:
         return {"target": lambda progress: self.mu} if self.mu else {}
 
     @override
     def nearer(self, nets: Nets, batch: Batch, x: Tensor, eps: Tensor, t: Tensor, s: Tensor) -> Tensor:
-        schedule = bare(nets["student"]).schedule
+        schedule = unwrap(nets["student"]).schedule
         teacher = nets["teacher"]
         if self.solver == "heun":
             return heun(teacher, schedule, x, t, s, batch.cond)
@@ -198,7 +198,7 @@ class CD(ECT):
         return {"euler": 1, "heun": 2}[self.solver]
 
 
-class Growing(Consistency):
+class DiscreteConsistencyTraining(Consistency):
     """Base class of curricula: t and s are neighbours on a grid of N(k) points at step k.
 
     Subclasses have the fields `s0` and `s1`, between which the number of intervals grows, and `times`, the
@@ -231,14 +231,14 @@ class Growing(Consistency):
 
 
 @dataclass
-class CT(Growing):
+class CT(DiscreteConsistencyTraining):
     """Consistency training against a running average of the student.
 
     (Song et al. 2023, algorithm 3 and appendix C.) N(k) grows from s0 to s1 + 1 as the root of k, and the
     average's decay mu(k) with it, from mu0.
     """
 
-    times: Law = KarrasIndex()
+    times: TimeDistribution = KarrasIndex()
     s0: int = 2
     s1: int = 150
     mu0: Annotated[float, Field(gt=0, lt=1)] = 0.9
@@ -254,18 +254,18 @@ class CT(Growing):
         return self.mu0 ** (self.s0 / (self.points(progress) - 1))
 
     @override
-    def averages(self) -> dict[str, Callable[[Progress], float]]:
+    def target_emas(self) -> dict[str, Callable[[Progress], float]]:
         return {"target": self.mu}
 
 
 @dataclass
-class ICT(Growing):
+class ICT(DiscreteConsistencyTraining):
     """Improved consistency training against the student itself (Song & Dhariwal 2023).
 
     N(k) doubles from s0 + 1 to s1 + 1, and the distance is divided by the gap in sigma / alpha.
     """
 
-    times: Law = LogNormalIndex()
+    times: TimeDistribution = LogNormalIndex()
     s0: int = 10
     s1: int = 1280
     distance: Distance = PseudoHuber()

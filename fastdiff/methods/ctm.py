@@ -18,10 +18,10 @@ from ..core.sampling import Sampling
 from ..core.schedule import Schedule
 from ..data.batch import Batch
 from .adversarial import Adversary, surrogate_loss
-from .base import Decay, Fraction, Loss, Method, Nets, Progress, Turn, bare, heun, twice
+from .base import Decay, Fraction, Loss, Method, Nets, Progress, Turn, heun, repeat_cond, unwrap
 from .diagnostics import boundary, by_level
 from .distances import Distance, SquaredL2, per_sample
-from .time_sampling import Law, LogitNormal, LogNormal
+from .time_sampling import LogitNormal, LogNormal, TimeDistribution
 
 
 @dataclass
@@ -39,48 +39,49 @@ class CTM(Method):
         distance: between the two ends.
         dsm: weight of denoising score matching of g(x, t, t).
         times: law of half of the times of denoising; the other half is any angle.
-        gan: adversarial term; its critic takes the teacher's features of the data that jumps lead to, noised.
+        gan: adversarial term; its discriminator takes the teacher's features of the data that jumps lead to,
+            noised.
         gan_times: law of the times that they are noised to.
-        gan_start: fraction of the training after which the critic comes.
+        gan_start: fraction of the training after which the discriminator comes.
     """
 
     points: Annotated[int, Field(ge=2)] = 18
     mu: Decay = 0.999
     distance: Distance = SquaredL2()
     dsm: Annotated[float, Field(ge=0)] = 1.0
-    times: Law = LogNormal()
+    times: TimeDistribution = LogNormal()
     gan: Adversary = Adversary()
-    gan_times: Law = LogitNormal()
+    gan_times: TimeDistribution = LogitNormal()
     gan_start: Fraction = 0.25
 
     training: ClassVar[dict[str, Any]] = {"optimizer": "radam"}
-    teaches: ClassVar[bool] = True
+    needs_teacher: ClassVar[bool] = True
 
     @override
     def student(self, model: Denoiser) -> Denoiser:
         return with_second_time(model)
 
     @override
-    def averages(self) -> dict[str, Callable[[Progress], float]]:
+    def target_emas(self) -> dict[str, Callable[[Progress], float]]:
         return {"target": lambda progress: self.mu}
 
     @override
-    def extras(self, student: Denoiser, teacher: Denoiser | None) -> Nets:
-        return self.gan.extras(teacher)
+    def trainable_networks(self, student: Denoiser, teacher: Denoiser | None) -> Nets:
+        return self.gan.trainable_networks(teacher)
 
     @override
     def turns(self, progress: Progress) -> tuple[Turn, ...]:
-        return self.gan.turns if self.has_critic(progress) else (("student",),)
+        return self.gan.turns if self.has_discriminator(progress) else (("student",),)
 
-    def has_critic(self, progress: Progress) -> bool:
-        """Return whether the critic has come."""
+    def has_discriminator(self, progress: Progress) -> bool:
+        """Return whether the discriminator has come."""
         return self.gan.weight > 0 and progress.fraction >= self.gan_start
 
     @override
     def loss(self, turn: Turn, nets: Nets, batch: Batch, progress: Progress) -> Loss:
         if "student" in turn:
-            return self.student_loss(nets, batch, self.has_critic(progress))
-        return self.critic_loss(nets, batch)
+            return self.student_loss(nets, batch, self.has_discriminator(progress))
+        return self.discriminator_loss(nets, batch)
 
     def path(self, schedule: Schedule, batch: Batch) -> tuple[list[Tensor], Tensor]:
         """Draw the times (B,) of the teacher's steps from t to u, and s (B,) between u and 0."""
@@ -91,16 +92,16 @@ class CTM(Method):
         j = (rng.uniform() * (i - steps + 1) - 1).clamp(min=0)
         return [self.time(schedule, i - k) for k in range(steps + 1)], self.time(schedule, j)
 
-    def critic_loss(self, nets: Nets, batch: Batch) -> Loss:
-        """Return the critic's loss on the data and on where the student's jumps lead."""
-        schedule = bare(nets["student"]).schedule
+    def discriminator_loss(self, nets: Nets, batch: Batch) -> Loss:
+        """Return the discriminator's loss on the data and on where the student's jumps lead."""
+        schedule = unwrap(nets["student"]).schedule
         (t, *_), s = self.path(schedule, batch)
         with torch.no_grad():
             x_t, _ = batch.noised(schedule, t)
             x_s = schedule.mix(*nets["student"](x_t, t, s, batch.cond), s)
             x_0 = jump(nets["target"], x_s, s, torch.zeros_like(s), batch.cond)
             real, fake = self.features(nets, batch, batch.x0, x_0)
-        return self.gan.discriminator_loss(nets["critic"], real, fake)
+        return self.gan.discriminator_loss(nets["discriminator"], real, fake)
 
     def features(self, nets: Nets, batch: Batch, *parts: Tensor) -> list[list[Tensor]]:
         """Noise batches of clean samples (B, ...) to one level, and return the teacher's features of each."""
@@ -108,9 +109,9 @@ class CTM(Method):
         t, _ = self.gan_times.draw(batch.rng, teacher.schedule)
         return self.gan.extract_noised_features(teacher, t, batch, *parts)
 
-    def student_loss(self, nets: Nets, batch: Batch, has_critic: bool) -> Loss:
-        """Return the loss of the student's jumps, of its denoising, and of its critic if that has come."""
-        model = bare(nets["student"])
+    def student_loss(self, nets: Nets, batch: Batch, has_discriminator: bool) -> Loss:
+        """Return the loss of the student's jumps and denoising, and the adversarial term once it is on."""
+        model = unwrap(nets["student"])
         target = nets["target"]
         schedule = model.schedule
         x0 = batch.x0
@@ -132,7 +133,7 @@ class CTM(Method):
         # 2. The student's jump to s and on to the data, x_est, and its denoising. Both in one pass: a wrapped
         #    student counts its passes.
         p = nets["student"](
-            torch.cat([x_t, x_dsm]), torch.cat([t, t_dsm]), torch.cat([s, t_dsm]), twice(batch.cond)
+            torch.cat([x_t, x_dsm]), torch.cat([t, t_dsm]), torch.cat([s, t_dsm]), repeat_cond(batch.cond)
         )
         zero = torch.zeros_like(s)
         x_est = jump(target, schedule.mix(p.x0[:n], p.eps[:n], s), s, zero, batch.cond)
@@ -145,13 +146,13 @@ class CTM(Method):
             x_target = jump(target, jump(target, x_u, u, s, batch.cond), s, zero, batch.cond)
             error = per_sample((x_est - x_target).square()).sqrt()
 
-        # 4. The distance of the two, the critic's term, and the denoising error.
+        # 4. The distance of the two, the discriminator's term, and the denoising error.
         denoising = per_sample(model.target(p.x0[n:] - x0, p.eps[n:] - eps_dsm, t_dsm).square()).mean()
         x_detached = x_est.detach().requires_grad_()
         terms = {"agreement": self.distance(x_detached, x_target).mean()}
-        if has_critic:
+        if has_discriminator:
             (features,) = self.features(nets, batch, x_detached)
-            terms["gan"] = self.gan.weight * self.gan.generator_loss(nets["critic"](features))
+            terms["gan"] = self.gan.weight * self.gan.generator_loss(nets["discriminator"](features))
         loss, logs = surrogate_loss(x_est, x_detached, terms)
         return loss + self.dsm * denoising, {
             **logs,

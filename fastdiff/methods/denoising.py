@@ -12,9 +12,9 @@ from ..core.denoiser import Cond, Denoiser
 from ..core.errors import FastdiffError
 from ..core.sampling import Sampling
 from ..data.batch import Batch
-from .base import Fraction, Loss, Method, Nets, Progress, Turn, bare
+from .base import Fraction, Loss, Method, Nets, Progress, Turn, unwrap
 from .distances import per_sample
-from .time_sampling import DenoisingLaw, Uniform
+from .time_sampling import DenoisingTimeDistribution, Uniform
 from .variational_bound import on_timesteps, variational_bits
 
 
@@ -30,13 +30,13 @@ class Denoising(Method):
         vlb: weight of the bound in the loss.
     """
 
-    times: DenoisingLaw = Uniform()
+    times: DenoisingTimeDistribution = Uniform()
     label_dropout: Fraction = 0.1
     variance: Literal["fixed", "learned"] = "fixed"
     vlb: Annotated[float, Field(ge=0)] = 0.001
 
     @override
-    def extras(self, student: Denoiser, teacher: Denoiser | None) -> Nets:
+    def trainable_networks(self, student: Denoiser, teacher: Denoiser | None) -> Nets:
         if (self.variance == "learned") != student.learned_variance:
             raise FastdiffError(
                 f"denoising: variance {self.variance} and the network disagree; the method's variance: "
@@ -47,7 +47,7 @@ class Denoising(Method):
 
     @override
     def loss(self, turn: Turn, nets: Nets, batch: Batch, progress: Progress) -> Loss:
-        model = bare(nets["student"])
+        model = unwrap(nets["student"])
         schedule = model.schedule
 
         # 1. Sample times, noise, and x_t.

@@ -1,4 +1,4 @@
-"""The frozen networks whose features of clean samples a critic takes, by name."""
+"""The frozen networks whose features of clean samples a discriminator takes, by name."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +15,10 @@ from ..core.errors import FastdiffError
 from ..core.validation import check_bounds
 from ..data.batch import Batch
 from ..networks.classifiers import load_features
-from ..networks.discriminator import Critic, apart, tokens
+from ..networks.discriminator import DiscriminatorHeads, apart, tokens
 from ..networks.lpips import open_lpips
 from .adversarial import Adversary, Features
-from .base import Nets, bare
+from .base import Nets, unwrap
 from .distances import ImageSize, enlarge
 from .time_sampling import level
 
@@ -34,12 +34,15 @@ class FeatureNetwork:
     def __post_init__(self) -> None:
         check_bounds(self)
 
-    def frozen(self, student: Denoiser) -> Nets:
+    def frozen_networks(self, student: Denoiser) -> Nets:
         """Return the network by its role; nothing if the training has it anyway."""
         return {}
 
-    def new_critic(self, gan: Adversary, student: Denoiser, teacher: Denoiser, kinds: int) -> nn.Module:
-        """Create an untrained critic for the features, which judges `kinds` kinds of samples separately.
+    def new_discriminator(
+        self, gan: Adversary, student: Denoiser, teacher: Denoiser, kinds: int
+    ) -> nn.Module:
+        """Create an untrained discriminator for the features, which judges `kinds` kinds of samples
+        separately.
 
         Raises:
             FastdiffError: for samples that the network does not take, and for settings of `gan` that do not
@@ -70,8 +73,10 @@ class Teachers(FeatureNetwork):
     level: Annotated[float, Field(gt=0, le=1)] = 0.02
 
     @override
-    def new_critic(self, gan: Adversary, student: Denoiser, teacher: Denoiser, kinds: int) -> nn.Module:
-        return gan.new_critic(teacher, kinds=kinds)
+    def new_discriminator(
+        self, gan: Adversary, student: Denoiser, teacher: Denoiser, kinds: int
+    ) -> nn.Module:
+        return gan.new_discriminator(teacher, kinds=kinds)
 
     @override
     def extract_features(self, gan: Adversary, nets: Nets, batch: Batch, *samples: Tensor) -> list[Features]:
@@ -97,11 +102,13 @@ class ImageNetwork(FeatureNetwork):
         return images
 
     @override
-    def frozen(self, student: Denoiser) -> Nets:
+    def frozen_networks(self, student: Denoiser) -> Nets:
         return {"features": self.load(student.device)}
 
     @override
-    def new_critic(self, gan: Adversary, student: Denoiser, teacher: Denoiser, kinds: int) -> nn.Module:
+    def new_discriminator(
+        self, gan: Adversary, student: Denoiser, teacher: Denoiser, kinds: int
+    ) -> nn.Module:
         if gan.features:
             raise FastdiffError(
                 "gan: features name modules of the teacher, and features_of is another network: leave them "
@@ -113,17 +120,17 @@ class ImageNetwork(FeatureNetwork):
                 "features_of is a network of pictures of 1 or 3 channels, the samples have shape "
                 f"{tuple(student.image_shape)}: choose teacher"
             )
-        nets = {"student": student, **self.frozen(student)}
+        nets = {"student": student, **self.frozen_networks(student)}
         sample = torch.zeros(1, *student.shape, device=student.device)
         with torch.no_grad():
             (features,) = self.extract_features(gan, nets, None, sample)
-        return Critic([feature.shape[-1] for feature in features], gan.hidden, kinds)
+        return DiscriminatorHeads([feature.shape[-1] for feature in features], gan.hidden, kinds)
 
     @override
     def extract_features(
         self, gan: Adversary, nets: Nets, batch: Batch | None, *samples: Tensor
     ) -> list[Features]:
-        images = bare(nets["student"]).decoded(torch.cat(samples))
+        images = unwrap(nets["student"]).decoded(torch.cat(samples))
         with torch.autocast(images.device.type, enabled=False):
             maps = nets["features"].seen(self.preprocess(images.float()))
             return apart([tokens(one) for one in maps], len(samples))
@@ -178,7 +185,9 @@ class Classifier(ImageNetwork):
             ) from None
 
     @override
-    def new_critic(self, gan: Adversary, student: Denoiser, teacher: Denoiser, kinds: int) -> nn.Module:
+    def new_discriminator(
+        self, gan: Adversary, student: Denoiser, teacher: Denoiser, kinds: int
+    ) -> nn.Module:
         size = self.load(student.device).size
         if tuple(student.image_shape[1:]) != (size, size):
             raise FastdiffError(
@@ -186,7 +195,7 @@ class Classifier(ImageNetwork):
                 f"{tuple(student.image_shape)}",
                 key="features_of",
             )
-        return super().new_critic(gan, student, teacher, kinds)
+        return super().new_discriminator(gan, student, teacher, kinds)
 
 
 FEATURE_NETWORKS |= {"teacher": Teachers, "vgg16": VGG16, "classifier": Classifier}

@@ -53,7 +53,7 @@ class Distance:
         """Return the distance (B,) between samples a and b (B, ...)."""
         raise NotImplementedError
 
-    def ready(self, shape: tuple[int, ...], device: torch.device) -> None:
+    def validate(self, shape: tuple[int, ...], device: torch.device) -> None:
         """Fetch what the distance needs, before a training.
 
         Args:
@@ -138,7 +138,7 @@ class LPIPS(Distance):
             return lpips(enlarge(a.to(dtype), self.size), enlarge(b.to(dtype), self.size))
 
     @override
-    def ready(self, shape: tuple[int, ...], device: torch.device) -> None:
+    def validate(self, shape: tuple[int, ...], device: torch.device) -> None:
         require_images(shape)
         open_lpips(self.weights, device, torch.float32)
 

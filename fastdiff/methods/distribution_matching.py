@@ -20,20 +20,20 @@ from ..data.batch import Batch
 from ..samplers import time_grid
 from .adversarial import Adversary, TurnCount, surrogate_loss
 from .base import (
-    Law,
     Loss,
     Method,
     Nets,
     Progress,
+    TimeDistribution,
     Turn,
     Uniform,
-    after,
-    bare,
-    copied,
+    alternating_turns,
     guided,
     numbers_of_steps,
     per_sample,
-    twice,
+    repeat_cond,
+    trainable_copy,
+    unwrap,
 )
 from .diagnostics import coverage, spread
 
@@ -49,24 +49,24 @@ class Matching(Method):
         steps: numbers of steps that the student is trained for.
         spacing: of its grids, a key of SPACINGS.
         times: law of the noise levels at which teacher and fake are compared.
-        fake_times: law of the noise levels at which fake and critic learn.
+        fake_times: law of the noise levels at which fake and discriminator learn.
         fake_turns: turns of the fake for each turn of the student.
         guidance: of the teacher; 1 for no guidance.
-        gan: adversarial term, whose critic takes the fake's features.
-        critic_weight: of the critic's loss, added to the fake's own.
+        gan: adversarial term, whose discriminator takes the fake's features.
+        discriminator_weight: of the discriminator's loss, added to the fake's own.
     """
 
     steps: tuple[int, ...] = (1,)
     spacing: str = "uniform"
-    times: Law = Uniform(0.02, 0.98)
-    fake_times: Law = Uniform(0.001, 1.0)
+    times: TimeDistribution = Uniform(0.02, 0.98)
+    fake_times: TimeDistribution = Uniform(0.001, 1.0)
     fake_turns: TurnCount = 5
     guidance: float = 1.0
     gan: Adversary = Adversary()
-    critic_weight: Annotated[float, Field(ge=0)] = 0.01
+    discriminator_weight: Annotated[float, Field(ge=0)] = 0.01
 
     training: ClassVar[dict] = {"betas": (0.0, 0.999)}
-    teaches: ClassVar[bool] = True
+    needs_teacher: ClassVar[bool] = True
     backprop_through_scores: ClassVar[bool] = False  # whether the loss has gradients through teacher and fake
 
     def __post_init__(self) -> None:
@@ -84,34 +84,34 @@ class Matching(Method):
         return self.fake_turns
 
     @override
-    def extras(self, student: Denoiser, teacher: Denoiser) -> Nets:
+    def trainable_networks(self, student: Denoiser, teacher: Denoiser) -> Nets:
         for steps in self.steps:
             time_grid(student.schedule, steps, self.spacing)  # raises here, before the training
         # Samples of different jumps have different distributions: a fake of all of them together would leave
         # each of them free to be wrong.
-        fake = with_second_time(copied(teacher)) if sum(self.steps) > 1 else copied(teacher)
-        return {"fake": fake} | self.gan.extras(fake)
+        fake = with_second_time(trainable_copy(teacher)) if sum(self.steps) > 1 else trainable_copy(teacher)
+        return {"fake": fake} | self.gan.trainable_networks(fake)
 
     @override
     def turns(self, progress: Progress) -> tuple[Turn, ...]:
-        roles = ("fake", "critic") if self.gan.weight else ("fake",)
-        return after(roles, self.fake_turns, progress)
+        roles = ("fake", "discriminator") if self.gan.weight else ("fake",)
+        return alternating_turns(roles, self.fake_turns, progress)
 
     @override
     def loss(self, turn: Turn, nets: Nets, batch: Batch, progress: Progress) -> Loss:
         return self.student_loss(nets, batch) if "student" in turn else self.fake_loss(nets, batch)
 
     def fake_loss(self, nets: Nets, batch: Batch) -> Loss:
-        """Return the loss of the fake, which denoises the student's samples, and of the critic.
+        """Return the loss of the fake, which denoises the student's samples, and of the discriminator.
 
         (DMD2, Yin et al. 2024, sections 4.2 and 4.3.)
         """
-        fake = bare(nets["fake"]).train()
+        fake = unwrap(nets["fake"]).train()
         cond = batch.cond
         # 1. Generate samples x.
         with torch.no_grad():
             x, jump = backward_simulation(nets["student"], self, batch)
-        # 2. Noise them: x_t = alpha x + sigma eps. With a critic, noise the data too.
+        # 2. Noise them: x_t = alpha x + sigma eps. With a discriminator, noise the data too.
         t = self.fake_times.draw(batch.rng, fake.schedule)[0]
         eps = batch.noise()
         x_t = fake.schedule.mix(x, eps, t)
@@ -123,7 +123,7 @@ class Matching(Method):
             real_t, _ = batch.noised(fake.schedule, t_real)
             all_x = torch.cat([x_t, real_t])
             all_t = torch.cat([t, t_real])
-            all_cond = twice(cond)
+            all_cond = repeat_cond(cond)
         # 3. Denoise them.
         with self.gan.capture_features(fake) as features:
             p = nets["fake"](all_x, all_t, self.second_time(all_t, jump), all_cond)
@@ -132,11 +132,13 @@ class Matching(Method):
         denoising = per_sample(fake.target(p.x0[:n] - x, p.eps[:n] - eps, t).square()).mean()
         if not self.gan.weight:
             return denoising, {"dsm": denoising}
-        # 5. The critic's loss.
+        # 5. The discriminator's loss.
         real_features = [feature[n:] for feature in features]
         fake_features = [feature[:n] for feature in features]
-        critic_loss, logs = self.gan.discriminator_loss(nets["critic"], real_features, fake_features)
-        return denoising + self.critic_weight * critic_loss, {"dsm": denoising, **logs}
+        adversarial_loss, logs = self.gan.discriminator_loss(
+            nets["discriminator"], real_features, fake_features
+        )
+        return denoising + self.discriminator_weight * adversarial_loss, {"dsm": denoising, **logs}
 
     def second_time(self, t: Tensor, jump: Tensor) -> Tensor:
         """Return the fake's second time (B,): that of the student's jump, or t if it takes one step."""
@@ -162,7 +164,7 @@ class Matching(Method):
         with torch.set_grad_enabled(fake_has_gradient), self.gan.capture_features(fake) as features:
             mu_fake = fake(x_t, t, self.second_time(t, jump), batch.cond).x0
         # 4. The losses of x_detached, whose gradients go on through x.
-        logits = nets["critic"](features) if self.gan.weight else None
+        logits = nets["discriminator"](features) if self.gan.weight else None
         terms = {"matching": self.matching_loss(nets, x_detached, mu_real, mu_fake, t, logits)}
         if self.gan.weight:
             terms["gan"] = self.gan.weight * self.gan.generator_loss(logits)
@@ -190,7 +192,7 @@ class Matching(Method):
             mu_real: clean data (B, ...) that the teacher predicts from noised x.
             mu_fake: clean data (B, ...) that the fake predicts from the same noised x.
             t: times (B,) of the noised x.
-            logits: of the critic (B, heads) at the noised x; None without a critic.
+            logits: of the discriminator (B, heads) at the noised x; None without a discriminator.
         """
         raise NotImplementedError
 
@@ -218,7 +220,7 @@ def backward_simulation(student: nn.Module, method: Matching, batch: Batch) -> t
     Returns:
         Clean samples (B, ...), with a gradient through the last jump alone, and the time () of that jump.
     """
-    model = bare(student)
+    model = unwrap(student)
     cond = batch.cond
     # 1. Draw a number of steps and a point of its grid.
     steps = method.steps[int(batch.shared.integers(0, len(method.steps)))]

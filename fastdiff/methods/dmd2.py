@@ -15,9 +15,9 @@ from ..core.prediction import ratio_of
 from .adversarial import Adversary, TurnCount
 from .base import Nets, per_sample
 from .distribution_matching import Matching
-from .loss_memory import LossMemory
+from .loss_memory import LossSecondMoments
 
-MAX_LOG_RATIO = 10.0  # bound of |ln r|, which a confident critic would exceed
+MAX_LOG_RATIO = 10.0  # bound of |ln r|, which a confident discriminator would exceed
 
 
 @dataclass
@@ -58,7 +58,8 @@ DIVERGENCES: dict[str, Callable[[Tensor], Tensor]] = {
 
 @dataclass
 class FDistill(DMD2):
-    """DMD2 for any f-divergence: the gradient is weighted by h(r), with ln r estimated by the critic's logit.
+    """DMD2 for any f-divergence: the gradient is weighted by h(r), with ln r estimated by the
+    discriminator's logit.
 
     (Xu et al. 2025.) h is divided by its running root mean square at that level of noise.
 
@@ -75,14 +76,17 @@ class FDistill(DMD2):
         super().__post_init__()
         if not self.gan.weight or self.gan.loss != "softplus":
             raise FastdiffError(
-                "gan: f_distill reads the ratio of densities from a critic: expected a weight above 0 and "
+                "gan: f_distill takes the density ratio from a discriminator: expected a weight above 0, "
+                "and "
                 "loss softplus",
                 key="gan",
             )
 
     @override
-    def extras(self, student: Denoiser, teacher: Denoiser) -> Nets:
-        return super().extras(student, teacher) | {"ratios": LossMemory(bins=20, decay=0.99)}
+    def trainable_networks(self, student: Denoiser, teacher: Denoiser) -> Nets:
+        return super().trainable_networks(student, teacher) | {
+            "ratios": LossSecondMoments(bins=20, decay=0.99)
+        }
 
     @override
     def matching_loss(
@@ -94,7 +98,7 @@ class FDistill(DMD2):
         t: Tensor,
         logits: Tensor,
     ) -> Tensor:
-        # 1. The weight h(r), with ln r the critic's logit.
+        # 1. The weight h(r), with ln r the discriminator's logit.
         log_ratio = logits.detach().mean(1).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
         h = DIVERGENCES[self.divergence](log_ratio.exp())
         # 2. Normalized at its level of noise.

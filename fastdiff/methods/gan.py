@@ -13,21 +13,22 @@ from ..core.sampling import Sampling
 from ..data.batch import Batch
 from ..networks.discriminator import Discriminator
 from .adversarial import Adversary, TurnCount, surrogate_loss
-from .base import Loss, Method, Nets, Progress, Turn, after, bare, twice
+from .base import Loss, Method, Nets, Progress, Turn, alternating_turns, repeat_cond, unwrap
 from .diagnostics import coverage, spread
 
 
 @dataclass
 class GAN(Method):
-    """A generator and a critic from scratch. The generator predicts clean data, from noise at t_max alone.
+    """A generator and a discriminator from scratch. The generator predicts clean data, from noise at t_max
+    alone.
 
     Args:
-        critic_turns: turns of the critic for each turn of the student.
+        discriminator_turns: turns of the discriminator for each turn of the student.
         gan: adversarial term; with loss minimax it is the original game. Its penalty r1 is on the gradient by
-            the data themselves, and the critic has a trunk of its own, as wide as its head.
+            the data themselves, and the discriminator has a trunk of its own, as wide as its head.
     """
 
-    critic_turns: TurnCount = 1
+    discriminator_turns: TurnCount = 1
     gan: Adversary = Adversary(weight=1.0, r1=0.1)
 
     training: ClassVar[dict] = {"betas": (0.0, 0.99)}
@@ -36,7 +37,7 @@ class GAN(Method):
         super().__post_init__()
         if not self.gan.weight or self.gan.features:
             raise FastdiffError(
-                "gan: its critic is all that this method learns from, and looks at samples alone: expected "
+                "gan: this method learns from its discriminator only, which sees samples only: expected "
                 "a weight above 0, and no features of a network",
                 key="gan",
             )
@@ -44,31 +45,33 @@ class GAN(Method):
     @property
     @override
     def cycle(self) -> int:
-        return self.critic_turns
+        return self.discriminator_turns
 
     @override
-    def extras(self, student: Denoiser, teacher: Denoiser | None) -> Nets:
-        return {"critic": Discriminator(student.shape, student.classes or 0, self.gan.hidden)}
+    def trainable_networks(self, student: Denoiser, teacher: Denoiser | None) -> Nets:
+        return {"discriminator": Discriminator(student.shape, student.classes or 0, self.gan.hidden)}
 
     @override
     def turns(self, progress: Progress) -> tuple[Turn, ...]:
-        return after(("critic",), self.critic_turns, progress)
+        return alternating_turns(("discriminator",), self.discriminator_turns, progress)
 
     @override
     def loss(self, turn: Turn, nets: Nets, batch: Batch, progress: Progress) -> Loss:
-        schedule = bare(nets["student"]).schedule
+        schedule = unwrap(nets["student"]).schedule
         cond = batch.cond
         # 1. Generate samples x from noise z at t_max.
         t = torch.tensor(schedule.t_max, dtype=torch.float64)
         z = float(schedule.alpha_sigma(t)[1]) * batch.noise()
         with torch.set_grad_enabled("student" in turn):
             x = nets["student"](z, t, torch.zeros_like(t), cond).x0
-        # 2. The critic's turn: tell data and samples apart.
-        if "critic" in turn:
-            return self.gan.discriminator_loss(partial(nets["critic"], cond=twice(cond)), [batch.x0], [x])
+        # 2. The discriminator's turn: tell data and samples apart.
+        if "discriminator" in turn:
+            return self.gan.discriminator_loss(
+                partial(nets["discriminator"], cond=repeat_cond(cond)), [batch.x0], [x]
+            )
         # 3. The generator's turn.
         x_detached = x.detach().requires_grad_()
-        term = self.gan.weight * self.gan.generator_loss(nets["critic"]([x_detached], cond))
+        term = self.gan.weight * self.gan.generator_loss(nets["discriminator"]([x_detached], cond))
         loss, logs = surrogate_loss(x, x_detached, {"gan": term})
         return loss, logs | {"coverage": coverage(batch.x0, x_detached), "spread": spread(x_detached)}
 

@@ -17,10 +17,10 @@ from ..core.extra_inputs import with_guidance
 from ..core.rng import SampleRng
 from ..core.schedule import Schedule
 from ..data.batch import Batch
-from .base import Decay, Logs, Loss, Method, Nets, Progress, Turn, bare, guided
+from .base import Decay, Logs, Loss, Method, Nets, Progress, Turn, guided, unwrap
 from .diagnostics import by_level
 from .distances import Distance, Huber, per_sample
-from .jvp import alike
+from .jvp import preserve_rng_state
 
 NO_GUIDANCE = (1.0, 1.0)
 # By what a model predicts: the same with LCM's boundary condition, the identity at the first timestep.
@@ -50,7 +50,7 @@ class GridConsistency(Method):
     distance: Distance = Huber()
 
     training: ClassVar[dict[str, Any]] = {"optimizer": "adamw"}
-    teaches: ClassVar[bool] = True
+    needs_teacher: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -67,7 +67,7 @@ class GridConsistency(Method):
         return model if low == high or model.guidance else with_guidance(model, self.weights)
 
     @override
-    def extras(self, student: Denoiser, teacher: Denoiser | None) -> Nets:
+    def trainable_networks(self, student: Denoiser, teacher: Denoiser | None) -> Nets:
         if student.schedule.timesteps % self.points:
             raise FastdiffError(
                 f"points = {self.points}: expected a divisor of the schedule's {student.schedule.timesteps} "
@@ -83,12 +83,12 @@ class GridConsistency(Method):
         return {}
 
     @override
-    def averages(self) -> dict[str, Callable[[Progress], float]]:
+    def target_emas(self) -> dict[str, Callable[[Progress], float]]:
         return {"target": lambda progress: self.mu} if self.mu else {}
 
     @override
     def loss(self, turn: Turn, nets: Nets, batch: Batch, progress: Progress) -> Loss:
-        student = bare(nets["student"])
+        student = unwrap(nets["student"])
         schedule = student.schedule
         cond = batch.cond
 
@@ -100,7 +100,7 @@ class GridConsistency(Method):
         u = self.end(schedule, t, s, batch.rng)
 
         # 2. The student's jump from t to u, with gradients.
-        with alike(x_t):  # the same dropout mask for both
+        with preserve_rng_state(x_t):  # the same dropout mask for both
             student_jump = schedule.mix(*nets["student"](x_t, t, u, cond), u)
 
         # 3. The guided teacher's step from t to s, and the target's jump from there.

@@ -13,7 +13,7 @@ from ..core.errors import FastdiffError
 from ..core.extra_inputs import with_guidance
 from ..core.sampling import Sampling
 from ..data.batch import Batch
-from .base import Loss, Method, Nets, Progress, Turn, Uniform, bare, per_sample
+from .base import Loss, Method, Nets, Progress, Turn, Uniform, per_sample, unwrap
 from .diagnostics import by_level
 from .progressive import SNRWeight, snr_weight
 
@@ -32,7 +32,7 @@ class GuidedDistillation(Method):
     weights: tuple[float, float] = (1.0, 5.0)
     weight: SNRWeight = "truncated_snr"
 
-    teaches: ClassVar[bool] = True
+    needs_teacher: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -48,7 +48,7 @@ class GuidedDistillation(Method):
         return with_guidance(model, self.weights)
 
     @override
-    def extras(self, student: Denoiser, teacher: Denoiser) -> Nets:
+    def trainable_networks(self, student: Denoiser, teacher: Denoiser) -> Nets:
         if teacher.guidance or (teacher.null_label is None and not teacher.text):
             lack = "is told its guidance already" if teacher.guidance else "takes no labels"
             raise FastdiffError(
@@ -58,7 +58,7 @@ class GuidedDistillation(Method):
 
     @override
     def loss(self, turn: Turn, nets: Nets, batch: Batch, progress: Progress) -> Loss:
-        schedule = bare(nets["student"]).schedule
+        schedule = unwrap(nets["student"]).schedule
         teacher = nets["teacher"]
         cond = batch.cond
         # 1. Noise the data to a uniform time t. The guidance weight w is in the batch's condition.

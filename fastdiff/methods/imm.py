@@ -17,11 +17,11 @@ from ..core.rng import SampleRng
 from ..core.sampling import Sampling
 from ..core.schedule import Flow, Schedule
 from ..data.batch import Batch
-from .base import Loss, Method, Nets, Progress, Turn, bare
+from .base import Loss, Method, Nets, Progress, Turn, unwrap
 from .diagnostics import by_level
 from .distances import per_sample
-from .jvp import alike
-from .time_sampling import Law, Uniform
+from .jvp import preserve_rng_state
+from .time_sampling import TimeDistribution, Uniform
 
 LINE = Flow()
 
@@ -42,7 +42,7 @@ class IMM(Method):
         b: see a.
     """
 
-    times: Law = Uniform(0.006)
+    times: TimeDistribution = Uniform(0.006)
     M: Annotated[int, Field(ge=1)] = 4
     k: Annotated[int, Field(ge=0)] = 15
     span: Annotated[float, Field(gt=0)] = 160.0
@@ -55,7 +55,7 @@ class IMM(Method):
 
     @override
     def loss(self, turn: Turn, nets: Nets, batch: Batch, progress: Progress) -> Loss:
-        model = bare(nets["student"])
+        model = unwrap(nets["student"])
         schedule = model.schedule
         x0 = batch.x0
         groups = len(x0) // self.M
@@ -72,7 +72,7 @@ class IMM(Method):
         x_r = schedule.mix(x0, eps, r)
 
         # 2. Jumps to s from t, with gradients, and from r, without.
-        with alike(x_t):  # the same dropout mask for both
+        with preserve_rng_state(x_t):  # the same dropout mask for both
             y_t = landed(schedule, nets["student"](x_t, t, s, batch.cond), s)
         with torch.no_grad():
             y_r = landed(schedule, model(x_r, r, s, batch.cond), s)

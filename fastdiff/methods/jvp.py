@@ -23,7 +23,7 @@ class Neighbours(NamedTuple):
     stride: Tensor
 
 
-def alike(x: Tensor) -> AbstractContextManager:
+def preserve_rng_state(x: Tensor) -> AbstractContextManager:
     """Restore the state of torch's random numbers on exit, so that two passes use the same dropout masks.
 
     Args:
@@ -76,7 +76,7 @@ def directional_derivative(
         return jvp(function, (schedule.mix(*path, t), t), (like(rate, velocity) * velocity, rate))[1]
     before, after, stride = neighbours
     with torch.no_grad(), torch.autocast(t.device.type, enabled=False):
-        with alike(t):
+        with preserve_rng_state(t):
             rise = function(schedule.mix(*path, after), after)
         rise = rise - function(schedule.mix(*path, before), before)
     return rise / like(stride, rise)

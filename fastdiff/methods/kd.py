@@ -10,7 +10,7 @@ from typing_extensions import override
 from ..core.errors import FastdiffError
 from ..core.sampling import Sampling
 from ..data.batch import Batch
-from .base import Distance, Loss, Method, Nets, Progress, SquaredL2, Turn, bare, per_sample
+from .base import Distance, Loss, Method, Nets, Progress, SquaredL2, Turn, per_sample, unwrap
 
 
 @dataclass
@@ -23,11 +23,11 @@ class KD(Method):
 
     distance: Distance = SquaredL2()
 
-    paired: ClassVar[bool] = True
+    needs_pairs: ClassVar[bool] = True
 
     @override
     def loss(self, turn: Turn, nets: Nets, batch: Batch, progress: Progress) -> Loss:
-        schedule = bare(nets["student"]).schedule
+        schedule = unwrap(nets["student"]).schedule
         # 1. Take a stored pair (eps, x0) of the teacher's solver.
         eps = paired_noise(batch, "kd")
         # 2. Let the student jump from noise at t_max to 0.

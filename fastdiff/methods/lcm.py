@@ -70,8 +70,8 @@ class PCM(GridConsistency):
     Args:
         phases: parts of the grid, and the steps of a deterministic sampling; another number needs another
             student.
-        gan: adversarial term, 0.1 in the paper; its critic takes the teacher's features of the student's jump
-            and of its target, noised within the phase.
+        gan: adversarial term, 0.1 in the paper; its discriminator takes the teacher's features of the
+            student's jump and of its target, noised within the phase.
     """
 
     phases: int = 4
@@ -90,8 +90,8 @@ class PCM(GridConsistency):
         return edges[torch.searchsorted(edges, t - half) - 1]
 
     @override
-    def extras(self, student: Denoiser, teacher: Denoiser | None) -> Nets:
-        return super().extras(student, teacher) | self.gan.extras(teacher)
+    def trainable_networks(self, student: Denoiser, teacher: Denoiser | None) -> Nets:
+        return super().trainable_networks(student, teacher) | self.gan.trainable_networks(teacher)
 
     @override
     def turns(self, progress: Progress) -> tuple[Turn, ...]:
@@ -111,19 +111,19 @@ class PCM(GridConsistency):
         if not self.gan.weight:
             return super().compared(turn, nets, batch, student_jump, target, t, u)
 
-        # 1. Sample the level that the critic sees both ends at, between u and t.
+        # 1. Sample the level that the discriminator sees both ends at, between u and t.
         level = u + batch.rng.uniform() * (t - u)
 
-        # 2. In the critic's turn: its loss on the target and the student's jump.
-        if "critic" in turn:
+        # 2. In the discriminator's turn: its loss on the target and the student's jump.
+        if "discriminator" in turn:
             with torch.no_grad():
                 real, fake = self.features(nets, batch, u, level, target, student_jump)
-            return self.gan.discriminator_loss(nets["critic"], real, fake)
+            return self.gan.discriminator_loss(nets["discriminator"], real, fake)
 
-        # 3. In the student's: the distance and the critic's term.
+        # 3. In the student's: the distance and the discriminator's term.
         x_detached = student_jump.detach().requires_grad_()
         (features,) = self.features(nets, batch, u, level, x_detached)
-        logits = nets["critic"](features)
+        logits = nets["discriminator"](features)
         terms = {
             "agreement": self.distance(x_detached, target).mean(),
             "gan": self.gan.weight * self.gan.generator_loss(logits),
@@ -141,7 +141,9 @@ class PCM(GridConsistency):
 
     @override
     def teacher_nfe(self) -> float:
-        return super().teacher_nfe() + 1.5 * (self.gan.weight > 0)  # two in the critic's turn, one in its own
+        return super().teacher_nfe() + 1.5 * (
+            self.gan.weight > 0
+        )  # two in the discriminator's turn, one in its own
 
     @override
     def sampling(self) -> Sampling:

@@ -11,7 +11,7 @@ from ..core.statistics import RunningStatistics
 TRUSTED = 10  # losses in every bin, below which times are drawn evenly
 
 
-class LossMemory(RunningStatistics):
+class LossSecondMoments(RunningStatistics):
     """A running second moment of the loss in equal bins of the time, the same on every process.
 
     `record` adds up losses on its own process, `absorb` merges what all processes recorded into the moment.

@@ -16,10 +16,10 @@ from ..core.rng import SampleRng
 from ..core.sampling import Sampling
 from ..core.schedule import Flow, Schedule
 from ..data.batch import Batch
-from .base import Loss, Method, Nets, Progress, Turn, bare
+from .base import Loss, Method, Nets, Progress, Turn, unwrap
 from .diagnostics import by_level
-from .jvp import Neighbours, Pair, alike, directional_derivative
-from .time_sampling import Law, LogitNormal
+from .jvp import Neighbours, Pair, directional_derivative, preserve_rng_state
+from .time_sampling import LogitNormal, TimeDistribution
 
 LINE = Flow()
 
@@ -41,13 +41,13 @@ class MeanFlow(Method):
             for the exact one.
     """
 
-    times: Law = LogitNormal(-2.0, 2.0)
+    times: TimeDistribution = LogitNormal(-2.0, 2.0)
     share: Annotated[float, Field(ge=0, lt=1)] = 0.25
     p: Annotated[float, Field(ge=0)] = 0.75
     c: Annotated[float, Field(gt=0)] = 1e-3
     differences: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
-    training: ClassVar[dict[str, Any]] = {"decay": "cosine"}
+    training: ClassVar[dict[str, Any]] = {"lr_schedule": "cosine"}
 
     @override
     def student(self, model: Denoiser) -> Denoiser:
@@ -55,7 +55,7 @@ class MeanFlow(Method):
 
     @override
     def loss(self, turn: Turn, nets: Nets, batch: Batch, progress: Progress) -> Loss:
-        model = bare(nets["student"])
+        model = unwrap(nets["student"])
         schedule = model.schedule
         x = batch.x0
         cond = batch.cond
@@ -66,12 +66,12 @@ class MeanFlow(Method):
         gap = schedule.straight(t) - schedule.straight(r)
 
         # 2. The average velocity u, with gradients.
-        with alike(z):  # the same dropout mask for all passes
+        with preserve_rng_state(z):  # the same dropout mask for all passes
             u = average_velocity(nets["student"](z, t, r, cond))
 
         # 3. Its target v - (t - r) du/dt, without.
         with torch.no_grad():
-            with alike(z):
+            with preserve_rng_state(z):
                 path = self.path(model, z, t, cond, (x, e))
             slope = like(gap, z) * self.derivative(model, path, t, r, cond)  # (t - r) du/dt
             u_target = e - x - slope
@@ -131,7 +131,7 @@ class IMF(MeanFlow):
     from, u + (t - r) sg(du/dt), depends on x and t alone.
     """
 
-    times: Law = LogitNormal(-0.4, 1.0)
+    times: TimeDistribution = LogitNormal(-0.4, 1.0)
     share: Annotated[float, Field(ge=0, lt=1)] = 0.5
     p: Annotated[float, Field(ge=0)] = 1.0
     c: Annotated[float, Field(gt=0)] = 1e-2

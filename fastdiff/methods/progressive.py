@@ -19,7 +19,7 @@ from ..core.sampling import Sampling
 from ..core.schedule import Schedule
 from ..data.batch import Batch
 from .adversarial import Adversary, Features, surrogate_loss
-from .base import Loss, Method, Nets, Progress, Turn, bare, per_sample
+from .base import Loss, Method, Nets, Progress, Turn, per_sample, unwrap
 
 SNRWeight = Literal["truncated_snr", "snr_plus_1"]
 
@@ -34,19 +34,20 @@ class Progressive(Method):
         steps: N of the student's grid t = i / N; the teacher takes 2 N steps.
         weight: of the squared error in x0: truncated_snr, max(alpha^2 / sigma^2, 1), or snr_plus_1, with
             which it is the error in v.
-        gan: adversarial term, whose critic takes the teacher's features of a jump's end and of its start.
+        gan: adversarial term, whose discriminator takes the teacher's features of a jump's end and of its
+            start.
     """
 
     steps: Annotated[int, Field(ge=1)] = 8
     weight: SNRWeight = "truncated_snr"
     gan: Adversary = Adversary()
 
-    training: ClassVar[dict] = {"ema": 0.0, "decay": "linear"}
-    teaches: ClassVar[bool] = True
+    training: ClassVar[dict] = {"ema": 0.0, "lr_schedule": "linear"}
+    needs_teacher: ClassVar[bool] = True
 
     @override
-    def extras(self, student: Denoiser, teacher: Denoiser) -> Nets:
-        return self.gan.extras(teacher, views=2)
+    def trainable_networks(self, student: Denoiser, teacher: Denoiser) -> Nets:
+        return self.gan.trainable_networks(teacher, views=2)
 
     @override
     def turns(self, progress: Progress) -> tuple[Turn, ...]:
@@ -54,7 +55,7 @@ class Progressive(Method):
 
     @override
     def loss(self, turn: Turn, nets: Nets, batch: Batch, progress: Progress) -> Loss:
-        schedule = bare(nets["student"]).schedule
+        schedule = unwrap(nets["student"]).schedule
         teacher = nets["teacher"]
         cond = batch.cond
         # 1. Sample a point i of the student's grid: it jumps from t to s, the teacher by way of t_mid.
@@ -71,12 +72,12 @@ class Progressive(Method):
             p_mid = teacher(x_mid, t_mid, s, cond)
             x_s = schedule.mix(*p_mid, s)
             target = torch.where(like(s > 0, x_t) > 0, implied(schedule, x_t, t, x_s, s), p_mid.x0)
-        # 4. The critic's turn: tell the teacher's jumps and the student's apart.
-        if "critic" in turn:
+        # 4. The discriminator's turn: tell the teacher's jumps and the student's apart.
+        if "discriminator" in turn:
             with torch.no_grad():
                 student_x0 = nets["student"](x_t, t, s, cond).x0
                 real, fake = self.extract_features(teacher, cond, x_t, t, s, target, student_x0)
-            return self.gan.discriminator_loss(nets["critic"], real, fake)
+            return self.gan.discriminator_loss(nets["discriminator"], real, fake)
         # 5. The student's turn: the weighted error in x0, and the adversarial term.
         x0 = nets["student"](x_t, t, s, cond).x0
         if not self.gan.weight:
@@ -84,7 +85,7 @@ class Progressive(Method):
         x0_detached = x0.detach().requires_grad_()
         error = self.weighted_error(schedule, t, x0_detached, target)
         (features,) = self.extract_features(teacher, cond, x_t, t, s, x0_detached)
-        term = self.gan.weight * self.gan.generator_loss(nets["critic"](features))
+        term = self.gan.weight * self.gan.generator_loss(nets["discriminator"](features))
         return surrogate_loss(x0, x0_detached, {"error": error, "gan": term})
 
     def weighted_error(self, schedule: Schedule, t: Tensor, x0: Tensor, target: Tensor) -> Tensor:
@@ -94,7 +95,7 @@ class Progressive(Method):
     def extract_features(
         self, teacher: Denoiser, cond: Cond, x: Tensor, t: Tensor, s: Tensor, *clean: Tensor
     ) -> list[Features]:
-        """Return what the critic sees of jumps from (x, t) to s.
+        """Return what the discriminator sees of jumps from (x, t) to s.
 
         Args:
             teacher: the network that features are taken of.
@@ -122,7 +123,7 @@ class Progressive(Method):
 
     @override
     def teacher_nfe(self) -> float:
-        # With a critic: two more in the student's turn, three in the critic's.
+        # With a discriminator: two more in the student's turn, three in the discriminator's.
         return 4.5 if self.gan.weight else 2
 
     @override

@@ -14,18 +14,18 @@ from ..core.sampling import Sampling
 from ..core.schedule import Flow, Schedule
 from ..core.validation import check_bounds
 from ..data.batch import Batch
-from .base import LPIPS, Distance, Law, Loss, Method, Nets, Progress, SquaredL2, Turn, bare
+from .base import LPIPS, Distance, Loss, Method, Nets, Progress, SquaredL2, TimeDistribution, Turn, unwrap
 from .diagnostics import by_level
 from .kd import paired_noise
-from .loss_memory import LossMemory
+from .loss_memory import LossSecondMoments
 from .meanflow import average_velocity
-from .time_sampling import TIME_LAWS, Draw
+from .time_sampling import TIME_DISTRIBUTIONS, Draw
 
 LINE = Flow()
 
 
 @dataclass(frozen=True)
-class UShaped(Law):
+class UShaped(TimeDistribution):
     """A density of t on the line, cosh(a (t - 1/2)), highest at both ends (Lee et al. 2024, section 4.1).
 
     Args:
@@ -38,13 +38,13 @@ class UShaped(Law):
         check_bounds(self)
 
     @override
-    def draw(self, rng: SampleRng, schedule: Schedule, memory: LossMemory | None = None) -> Draw:
+    def draw(self, rng: SampleRng, schedule: Schedule, memory: LossSecondMoments | None = None) -> Draw:
         # Invert the distribution function, which is 1/2 + sinh(a (t - 1/2)) / (2 sinh(a / 2)).
         side = (2 * rng.uniform() - 1) * math.sinh(self.a / 2)
         return schedule.t_max * (0.5 + side.asinh() / self.a).clamp(0, 1), None
 
 
-TIME_LAWS["u_shaped"] = UShaped
+TIME_DISTRIBUTIONS["u_shaped"] = UShaped
 
 
 @dataclass
@@ -56,10 +56,10 @@ class Reflow(Method):
         distance: between velocities.
     """
 
-    times: Law = UShaped()
+    times: TimeDistribution = UShaped()
     distance: Distance = SquaredL2()
 
-    paired: ClassVar[bool] = True
+    needs_pairs: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -71,7 +71,7 @@ class Reflow(Method):
 
     @override
     def loss(self, turn: Turn, nets: Nets, batch: Batch, progress: Progress) -> Loss:
-        schedule = bare(nets["student"]).schedule
+        schedule = unwrap(nets["student"]).schedule
         # 1. Take a stored pair (eps, x0) of the teacher's solver.
         x0 = batch.x0
         eps = paired_noise(batch, "reflow")

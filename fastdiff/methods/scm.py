@@ -15,12 +15,12 @@ from ..core.prediction import ratio_of
 from ..core.sampling import Sampling
 from ..core.schedule import Schedule
 from ..data.batch import Batch
-from .base import Loss, Method, Nets, Progress, Turn, bare
+from .base import Loss, Method, Nets, Progress, Turn, unwrap
 from .consistency import FEW_STEPS, identity_at_data
 from .diagnostics import boundary, by_level
 from .distances import per_sample
-from .jvp import Neighbours, Pair, alike, directional_derivative
-from .time_sampling import Law, LogNormal
+from .jvp import Neighbours, Pair, directional_derivative, preserve_rng_state
+from .time_sampling import LogNormal, TimeDistribution
 
 
 @dataclass
@@ -40,7 +40,7 @@ class SCT(Method):
             0 for the exact one.
     """
 
-    times: Law = LogNormal(-1.0, 1.4)
+    times: TimeDistribution = LogNormal(-1.0, 1.4)
     warmup: Annotated[int, Field(ge=0)] = 5_120_000
     c: float = 0.1
     differences: Annotated[float, Field(ge=0)] = 0.0
@@ -48,7 +48,7 @@ class SCT(Method):
     training: ClassVar[dict[str, Any]] = {"optimizer": "radam", "betas": (0.9, 0.99)}
 
     @override
-    def extras(self, student: Denoiser, teacher: Denoiser | None) -> Nets:
+    def trainable_networks(self, student: Denoiser, teacher: Denoiser | None) -> Nets:
         identity_at_data(student)
         return {"weighting": Weighting()}
 
@@ -58,7 +58,7 @@ class SCT(Method):
 
     @override
     def loss(self, turn: Turn, nets: Nets, batch: Batch, progress: Progress) -> Loss:
-        model = bare(nets["student"])
+        model = unwrap(nets["student"])
         schedule = model.schedule
 
         # 1. Sample times, noise, and x_t.
@@ -66,7 +66,7 @@ class SCT(Method):
         x_t, eps = batch.noised(schedule, t)
 
         # 2. The output F(x_t, t), with gradients.
-        with alike(x_t):  # the same dropout mask for all passes
+        with preserve_rng_state(x_t):  # the same dropout mask for all passes
             p = nets["student"](x_t, t, torch.zeros_like(t), batch.cond)
         output = flow(model, *p, t)
 
@@ -128,7 +128,7 @@ class SCT(Method):
 class SCD(SCT):
     """Consistency distillation at gap zero: x moves along the teacher's trajectory."""
 
-    teaches: ClassVar[bool] = True
+    needs_teacher: ClassVar[bool] = True
 
     @override
     def path(self, nets: Nets, batch: Batch, x: Tensor, eps: Tensor, t: Tensor) -> Pair:

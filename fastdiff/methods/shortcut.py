@@ -18,7 +18,7 @@ from ..core.extra_inputs import with_second_time
 from ..core.rng import SampleRng
 from ..core.sampling import Sampling
 from ..data.batch import Batch
-from .base import Decay, Loss, Method, Nets, Progress, Turn, bare
+from .base import Decay, Loss, Method, Nets, Progress, Turn, unwrap
 from .diagnostics import by_level
 from .distances import per_sample
 from .meanflow import average_velocity
@@ -52,13 +52,13 @@ class Shortcut(Method):
         return with_second_time(model)
 
     @override
-    def averages(self) -> dict[str, Callable[[Progress], float]]:
+    def target_emas(self) -> dict[str, Callable[[Progress], float]]:
         # The decay grows to mu, so that the average soon forgets the untrained student.
         return {"target": lambda progress: decay_at(self.mu, progress.step)}
 
     @override
     def loss(self, turn: Turn, nets: Nets, batch: Batch, progress: Progress) -> Loss:
-        schedule = bare(nets["student"]).schedule
+        schedule = unwrap(nets["student"]).schedule
         x0 = batch.x0
 
         # 1. Sample jumps d and times t, noise, and x_t; the jump goes from t over mid to s.

@@ -8,7 +8,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from .adversarial import Adversary, TurnCount
-from .base import Law, Nets, per_sample
+from .base import Nets, TimeDistribution, per_sample
 from .distribution_matching import Matching
 from .dmd2 import error_scale
 from .time_sampling import KarrasIndex
@@ -27,7 +27,7 @@ class SiD(Matching):
 
     alpha: Annotated[float, Field(ge=-10, le=10)] = 1.2
     spacing: str = "karras[ratio_max=2.5,ratio_min=0.5]"
-    times: Law = KarrasIndex(points=1000, sigma_max=24.0)
+    times: TimeDistribution = KarrasIndex(points=1000, sigma_max=24.0)
     fake_turns: TurnCount = 1
 
     backprop_through_scores: ClassVar[bool] = True
@@ -49,7 +49,7 @@ class SiD(Matching):
 
 @dataclass
 class SiDA(SiD):
-    """SiD with a critic on the fake's features (Zhou et al. 2024b)."""
+    """SiD with a discriminator on the fake's features (Zhou et al. 2024b)."""
 
     alpha: Annotated[float, Field(ge=-10, le=10)] = 1.0
     gan: Adversary = Adversary(weight=0.01)

@@ -15,10 +15,10 @@ from ..core.errors import FastdiffError
 from ..core.rng import SampleRng
 from ..core.sampling import Sampling
 from ..core.schedule import Schedule
-from .base import Logs, Nets, Progress, bare
+from .base import Logs, Nets, Progress, unwrap
 from .consistency import ECT
-from .jvp import alike
-from .time_sampling import Law, StudentT
+from .jvp import preserve_rng_state
+from .time_sampling import StudentT, TimeDistribution
 
 
 @dataclass
@@ -35,14 +35,14 @@ class TCM(ECT):
         boundary_weight: weight of its loss, the others' being 1.
     """
 
-    times: Law = StudentT()
+    times: TimeDistribution = StudentT()
     start: Annotated[float, Field(gt=0, le=1)] = 2**-9
     halvings: int = 0
     truncation: float = 1.0
     boundary_share: float = 0.25
     boundary_weight: float = 0.1
 
-    teaches: ClassVar[bool] = True
+    needs_teacher: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -60,7 +60,7 @@ class TCM(ECT):
             )
 
     @override
-    def frozen(self, student: Denoiser, teacher: Denoiser | None) -> Nets:
+    def frozen_networks(self, student: Denoiser, teacher: Denoiser | None) -> Nets:
         if teacher.sampling.sampler != "consistency":
             raise FastdiffError(
                 "tcm is a second stage: its teacher is to be a consistency model, as of ect, not one "
@@ -84,9 +84,9 @@ class TCM(ECT):
 
     @override
     def target(self, nets: Nets, x: Tensor, s: Tensor, cond: Cond) -> Tensor:
-        with alike(x):
+        with preserve_rng_state(x):
             below = nets["stage_one"](x, s, torch.zeros_like(s), cond).x0
-        inside = like(s >= self.edge(bare(nets["student"]).schedule), x) > 0
+        inside = like(s >= self.edge(unwrap(nets["student"]).schedule), x) > 0
         return torch.where(inside, super().target(nets, x, s, cond), below)
 
     @override

@@ -16,9 +16,9 @@ from ..core.prediction import ratio_of
 from ..core.rng import SampleRng
 from ..core.schedule import Karras, Schedule
 from ..core.validation import check_bounds
-from .loss_memory import LossMemory
+from .loss_memory import LossSecondMoments
 
-TIME_LAWS: dict[str, type["Law"]] = {}
+TIME_DISTRIBUTIONS: dict[str, type["TimeDistribution"]] = {}
 IMPORTANCE_LAWS: dict[str, type["Importance"]] = {}
 
 # Times (B,) and the weight (B,) that each example's loss is to have, None if that is 1 for all.
@@ -38,17 +38,17 @@ def level(schedule: Schedule, share: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class DenoisingLaw:
+class DenoisingTimeDistribution:
     """A law of times that denoising can train at: any `Law`, or `Importance`, which learns from losses."""
 
     # What a recipe may name: the laws without memory first, as far as they are known when it is read.
-    registry: ClassVar[Mapping[str, type]] = ChainMap(IMPORTANCE_LAWS, TIME_LAWS)
+    registry: ClassVar[Mapping[str, type]] = ChainMap(IMPORTANCE_LAWS, TIME_DISTRIBUTIONS)
 
-    def memory(self) -> LossMemory | None:
+    def memory(self) -> LossSecondMoments | None:
         """Return what the law learns from the losses, as a new network of the training; None if nothing."""
         return None
 
-    def draw(self, rng: SampleRng, schedule: Schedule, memory: LossMemory | None = None) -> Draw:
+    def draw(self, rng: SampleRng, schedule: Schedule, memory: LossSecondMoments | None = None) -> Draw:
         """Draw a time for each example.
 
         Args:
@@ -64,10 +64,10 @@ class DenoisingLaw:
 
 
 @dataclass(frozen=True)
-class Law(DenoisingLaw):
+class TimeDistribution(DenoisingTimeDistribution):
     """A law of times without memory, which any method can train at."""
 
-    registry: ClassVar[Mapping[str, type]] = TIME_LAWS
+    registry: ClassVar[Mapping[str, type]] = TIME_DISTRIBUTIONS
 
     def pair(self, rng: SampleRng, schedule: Schedule) -> tuple[Tensor, Tensor | None]:
         """Draw times (B,) and, of a law on a grid, the grid's points (B,) below them; else None."""
@@ -75,7 +75,7 @@ class Law(DenoisingLaw):
 
 
 @dataclass(frozen=True)
-class Uniform(Law):
+class Uniform(TimeDistribution):
     """Uniform among a schedule's noise levels, from the share t_min of them to t_top; see `level`."""
 
     t_min: float = 1e-3
@@ -88,25 +88,25 @@ class Uniform(Law):
             )
 
     @override
-    def draw(self, rng: SampleRng, schedule: Schedule, memory: LossMemory | None = None) -> Draw:
+    def draw(self, rng: SampleRng, schedule: Schedule, memory: LossSecondMoments | None = None) -> Draw:
         return level(schedule, self.t_min + (self.t_top - self.t_min) * rng.uniform()), None
 
 
 @dataclass(frozen=True)
-class LogNormal(Law):
+class LogNormal(TimeDistribution):
     """ln(sigma / alpha) ~ N(mean, std^2) (Karras et al. 2022)."""
 
     mean: float = -1.2
     std: float = 1.2
 
     @override
-    def draw(self, rng: SampleRng, schedule: Schedule, memory: LossMemory | None = None) -> Draw:
+    def draw(self, rng: SampleRng, schedule: Schedule, memory: LossSecondMoments | None = None) -> Draw:
         ratio = (self.mean + self.std * rng.normal().double()).exp()
         return schedule.time_of(ratio).clamp(max=schedule.t_max), None
 
 
 @dataclass(frozen=True)
-class LogitNormal(Law):
+class LogitNormal(TimeDistribution):
     """The logit of the share of the noise levels, as a rule t / t_max, ~ N(mean, std^2).
 
     (Esser et al. 2024.)
@@ -116,12 +116,12 @@ class LogitNormal(Law):
     std: float = 1.0
 
     @override
-    def draw(self, rng: SampleRng, schedule: Schedule, memory: LossMemory | None = None) -> Draw:
+    def draw(self, rng: SampleRng, schedule: Schedule, memory: LossSecondMoments | None = None) -> Draw:
         return level(schedule, (self.mean + self.std * rng.normal().double()).sigmoid()), None
 
 
 @dataclass(frozen=True)
-class StudentT(Law):
+class StudentT(TimeDistribution):
     """ln(sigma / alpha) ~ loc + scale Student-t(df), cut to ln low ... ln high (Lee et al. 2025, TCM)."""
 
     loc: float = 0.0
@@ -138,7 +138,7 @@ class StudentT(Law):
             )
 
     @override
-    def draw(self, rng: SampleRng, schedule: Schedule, memory: LossMemory | None = None) -> Draw:
+    def draw(self, rng: SampleRng, schedule: Schedule, memory: LossSecondMoments | None = None) -> Draw:
         u = rng.uniform()
         width = self.scale * math.sqrt(self.df)
         # In z with ln ratio = loc + width sinh z the density is cosh(z)^-df, smooth however heavy the tail:
@@ -153,7 +153,7 @@ class StudentT(Law):
 
 
 @dataclass(frozen=True)
-class KarrasIndex(Law):
+class KarrasIndex(TimeDistribution):
     """A point of Karras' grid in sigma / alpha, each but the lowest equally likely.
 
     (Karras et al. 2022, equation 5.) The grid ends at the schedule's own t_max if that comes before
@@ -192,7 +192,7 @@ class KarrasIndex(Law):
         return grid[i + 1], grid[i]
 
     @override
-    def draw(self, rng: SampleRng, schedule: Schedule, memory: LossMemory | None = None) -> Draw:
+    def draw(self, rng: SampleRng, schedule: Schedule, memory: LossSecondMoments | None = None) -> Draw:
         return self.pair(rng, schedule)[0], None
 
 
@@ -215,7 +215,7 @@ class LogNormalIndex(KarrasIndex):
 
 
 @dataclass(frozen=True)
-class Importance(DenoisingLaw):
+class Importance(DenoisingTimeDistribution):
     """Times in proportion to the root of the second moment that the loss has there.
 
     (Nichol & Dhariwal 2021, Improved DDPM, section 3.3.)
@@ -229,18 +229,18 @@ class Importance(DenoisingLaw):
         check_bounds(self)
 
     @override
-    def memory(self) -> LossMemory:
-        return LossMemory(self.bins, self.decay)
+    def memory(self) -> LossSecondMoments:
+        return LossSecondMoments(self.bins, self.decay)
 
     @override
-    def draw(self, rng: SampleRng, schedule: Schedule, memory: LossMemory) -> Draw:
+    def draw(self, rng: SampleRng, schedule: Schedule, memory: LossSecondMoments) -> Draw:
         share = memory.shares(self.uniform_share)
         bin_of = torch.searchsorted(share.cumsum(0), rng.uniform().to(share.device)).clamp(max=self.bins - 1)
         t = schedule.t_max * (bin_of + rng.uniform()) / self.bins
         return t, 1 / (self.bins * share[bin_of])
 
 
-TIME_LAWS |= {
+TIME_DISTRIBUTIONS |= {
     "uniform": Uniform,
     "lognormal": LogNormal,
     "logit_normal": LogitNormal,

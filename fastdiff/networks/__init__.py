@@ -16,7 +16,7 @@ Networks of models:
 Around them:
     autoencoder    images to latents and back
     text_encoder   prompts to embeddings
-    discriminator  critics of adversarial losses
+    discriminator  discriminators of adversarial losses
     lora           low-rank adapters
     inference      lower precision, memory layout, compilation
 

@@ -94,7 +94,7 @@ class Backbone(Network):
             return None
         return torch.full((len(x),), self.null_label, device=x.device)
 
-    def spoken(self, x: str, t: str, conditions: dict[str, str]) -> str:
+    def to_source(self, x: str, t: str, conditions: dict[str, str]) -> str:
         """Return Python code that sets `output` to the module's output, for a script without fastdiff.
 
         Args:

@@ -16,7 +16,7 @@ SMALL = 4  # pixels; a side of this length is not halved further
 BLOCKS = ("transformer_blocks", "blocks")  # names of the lists of blocks, in networks without a middle block
 
 
-class Critic(nn.Module):
+class DiscriminatorHeads(nn.Module):
     """Heads on features (B, places, C), as `tapped` collects them, to logits (B, heads): above 0 for real.
 
     A head is a layer norm and two layers on every place of a feature; its logit is the mean over places.
@@ -45,7 +45,7 @@ class Critic(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """A critic with a trunk: samples [(B, C, H, W) or (B, D)] and their classes to logits (B, 1).
+    """A discriminator with a trunk: samples [(B, C, H, W) or (B, D)] and their classes to logits (B, 1).
 
     Convolutions halve images to 4 x 4 or less, and the head takes all places of these at once; vectors go
     through an MLP.
@@ -63,7 +63,7 @@ class Discriminator(nn.Module):
         super().__init__()
         if len(shape) not in (1, 3):
             raise FastdiffError(
-                "a critic with a trunk of its own is for vectors (D,) and images (C, H, W), the samples "
+                "a discriminator with its own trunk takes vectors (D,) or images (C, H, W), the samples "
                 f"have shape {tuple(shape)}"
             )
         sides = list(shape[1:])
@@ -74,18 +74,20 @@ class Discriminator(nn.Module):
             layers += [nn.SiLU(), nn.Conv2d(hidden, hidden, 3, stride=2, padding=1)]
             sides = [(side + 1) // 2 for side in sides]
         self.rest = nn.Sequential(*layers, nn.SiLU(), nn.Flatten())
-        self.critic = Critic([hidden * math.prod(sides)], hidden)
+        self.discriminator = DiscriminatorHeads([hidden * math.prod(sides)], hidden)
 
     @override
     def forward(self, samples: list[Tensor], cond: Cond = None) -> Tensor:
         h = self.first(samples[0])
         if self.label is not None and "label" in (cond or ()):
             h = h + like(self.label(cond["label"]), h)
-        return self.critic([tokens(self.rest(h))])
+        return self.discriminator([tokens(self.rest(h))])
 
 
-def critic_on(model: Denoiser, names: tuple[str, ...], hidden: int, views: int = 1, kinds: int = 1) -> Critic:
-    """Return a fresh critic for the features of a model's network.
+def discriminator_on(
+    model: Denoiser, names: tuple[str, ...], hidden: int, views: int = 1, kinds: int = 1
+) -> DiscriminatorHeads:
+    """Return a fresh discriminator for the features of a model's network.
 
     Args:
         model: the model.
@@ -94,11 +96,13 @@ def critic_on(model: Denoiser, names: tuple[str, ...], hidden: int, views: int =
         views: number of samples whose features are concatenated in channels.
         kinds: see Critic.
     """
-    with torch.no_grad(), tapped(model, names) as features:
+    with torch.no_grad(), capture_features(model, names) as features:
         x = torch.zeros(1, *model.shape, device=model.device)
         t = torch.tensor(model.schedule.t_max / 2, dtype=torch.float64)
         model(x, t, t, empty(model, x))
-    return Critic([views * feature.shape[-1] for feature in features], hidden, kinds).to(model.device)
+    return DiscriminatorHeads([views * feature.shape[-1] for feature in features], hidden, kinds).to(
+        model.device
+    )
 
 
 def empty(model: Denoiser, x: Tensor) -> dict[str, Tensor] | None:
@@ -112,7 +116,7 @@ def empty(model: Denoiser, x: Tensor) -> dict[str, Tensor] | None:
 
 
 @contextmanager
-def tapped(model: Denoiser, names: tuple[str, ...] = ()) -> Iterator[list[Tensor]]:
+def capture_features(model: Denoiser, names: tuple[str, ...] = ()) -> Iterator[list[Tensor]]:
     """Collect the outputs of modules of a model's network: every forward pass inside fills the list anew.
 
     Args:

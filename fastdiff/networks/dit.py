@@ -53,8 +53,8 @@ class DiT(Backbone):
         return self.module(self.inputs(x, t, s, cond), t, class_labels=labels, return_dict=False)[0]
 
     @override
-    def spoken(self, x: str, t: str, conditions: dict[str, str]) -> str:
-        return super().spoken(x, t, {"label": "torch.zeros(len(x), dtype=torch.long)"} | conditions)
+    def to_source(self, x: str, t: str, conditions: dict[str, str]) -> str:
+        return super().to_source(x, t, {"label": "torch.zeros(len(x), dtype=torch.long)"} | conditions)
 
 
 def dit(

@@ -95,7 +95,7 @@ class TextUNet(UNet):
         return {"text_embeds": cond["pooled"].to(x), "time_ids": sizes.to(x.device)}
 
     @override
-    def spoken(self, x: str, t: str, conditions: dict[str, str]) -> str:
+    def to_source(self, x: str, t: str, conditions: dict[str, str]) -> str:
         config = self.module.config
         more = {"class_labels": conditions.get("label"), "encoder_attention_mask": conditions.get("mask")}
         if config.time_cond_proj_dim:

@@ -75,7 +75,7 @@ class PixArt(Transformer):
         return self.module(x, text, t, sizes, encoder_attention_mask=cond.get("mask"), return_dict=False)[0]
 
     @override
-    def spoken(self, x: str, t: str, conditions: dict[str, str]) -> str:
+    def to_source(self, x: str, t: str, conditions: dict[str, str]) -> str:
         sizes = '"resolution": None, "aspect_ratio": None'
         if self.module.use_additional_conditions:
             sizes = (
@@ -96,7 +96,7 @@ class SD3(Transformer):
         return self.module(x, text, cond["pooled"].to(x), t, return_dict=False)[0]
 
     @override
-    def spoken(self, x: str, t: str, conditions: dict[str, str]) -> str:
+    def to_source(self, x: str, t: str, conditions: dict[str, str]) -> str:
         return f"output = transformer({x}, text, pooled, {t}).sample"
 
 
@@ -145,7 +145,7 @@ class Flux(Transformer):
         return unpack(tokens, height, width)
 
     @override
-    def spoken(self, x: str, t: str, conditions: dict[str, str]) -> str:
+    def to_source(self, x: str, t: str, conditions: dict[str, str]) -> str:
         weight = ", guidance * ones" if self.module.config.guidance_embeds else ""
         return "\n".join(
             [

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from ..core.denoiser import Denoiser
 from ..core.errors import FastdiffError
+from ..core.former_names import renamed_recipe
 from ..core.schedule import SCHEDULES
 from ..core.validation import Named, Strict, call, check, dotted, named, schema, suggestion, validate
 from ..data.registry import DATASETS, Readable, open_dataset
@@ -115,6 +116,7 @@ def build(source: dict[str, Any], path: str = "") -> Recipe:
         FastdiffError: for a setting that is unknown or out of its range.
     """
     check_keys(source)
+    source = renamed_recipe(source)
     spec = validate(RecipeSpec, source, "")
     check_dataset_options("data", spec.data)
     check(NETWORKS, *named(spec.model.net, "model.net"), "model.net", skip=("shape", "classes"))

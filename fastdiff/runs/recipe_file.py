@@ -10,6 +10,7 @@ import yaml
 
 from ..core.errors import FastdiffError
 from ..core.files import MAX_JSON_DEPTH
+from ..core.former_names import renamed_recipe
 from ..core.validation import dotted
 
 MAX_VALUES = 100_000  # of a recipe, its aliases counted as copies
@@ -47,6 +48,7 @@ def read_recipe(path: Path, within: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise FastdiffError(
             f"recipe {path}: expected name, data, model and stages, got {type(source).__name__}"
         )
+    source = renamed_recipe(source)
     names = source.pop("include", [])
     if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
         raise FastdiffError(f"recipe {path}: include: expected a list of recipes")
@@ -124,17 +126,22 @@ def override(source: dict[str, Any], assignment: str) -> None:
     keys, sign, value = assignment.partition("=")
     if not sign or not all(keys.split(".")):
         raise FastdiffError(f"override {assignment!r}: expected key=value, for example train.lr=3e-4")
-    *parents, last = keys.split(".")
-    if len(parents) > MAX_JSON_DEPTH:
-        raise FastdiffError(f"override {assignment!r:.80}: no setting lies below {len(parents)} others")
-    for parent in parents:
+    path = keys.split(".")
+    if len(path) > MAX_JSON_DEPTH + 1:
+        raise FastdiffError(f"override {assignment!r:.80}: no setting lies below {len(path) - 1} others")
+    change = parse(value, f"override {assignment!r}")
+    for key in reversed(path):
+        change = {key: change}
+    change = renamed_recipe(change)
+    for _ in path[1:]:
+        parent, change = next(iter(change.items()))
         if isinstance(source.get(parent), str):  # method: progressive -> {name: progressive}
             source[parent] = {"name": source[parent]}
         source[parent] = {} if source.get(parent) is None else source[parent]
         source = source[parent]
         if not isinstance(source, dict):
             raise FastdiffError(f"override {assignment!r}: {parent} holds no settings")
-    source[last] = parse(value, f"override {assignment!r}")
+    source |= change
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[tuple[str, Any, Any]]:

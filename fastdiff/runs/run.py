@@ -131,7 +131,7 @@ def check_stage(run: Run, stage: Stage, data: Readable) -> None:
     """Refuse a stage that the run's data cannot judge, or whose method, steps or new model do not fit."""
     recipe = run.recipe.of(stage)
     check_like(stage.name, recipe.dataset() if stage.own else data, data)
-    stage.method.ready(data.shape, run.accelerator.device)
+    stage.method.validate(data.shape, run.accelerator.device)
     if stage.train.steps < stage.method.cycle:
         raise FastdiffError(
             f"stages.{stage.name}.train.steps = {stage.train.steps}: the student learns in every "

@@ -78,7 +78,7 @@ def train(run: Run, stage: Stage, title: str) -> None:
             if config.sample_every and step % config.sample_every == 0:
                 draw(training.result(), run, place / "samples" / f"{step:08d}.png")
     base = load(model_path(stage.base, run.folder)) if stage.base else None
-    model = training.result().on_top_of(base)
+    model = training.result().with_base(base)
     draw(model, run, place / "samples" / f"{config.steps:08d}.png")
     if training.health.collapsed is not None:
         run.console.print(
@@ -87,7 +87,7 @@ def train(run: Run, stage: Stage, title: str) -> None:
         )
     if run.accelerator.is_main_process:
         notes = export_notes(run, stage, training, origin, stored)
-        export(model, place, notes, EXPORT_DTYPES[config.export], **card_context(place))
+        export(model, place, notes, EXPORT_DTYPES[config.export_dtype], **card_context(place))
     run.accelerator.wait_for_everyone()
     run.accelerator.free_memory()
 

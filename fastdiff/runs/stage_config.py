@@ -155,7 +155,7 @@ def training_stage(path: str, key: str, spec: StageSpec, defaults: dict[str, Any
     method = call(METHODS, name, options, f"{path}.method")
     train_config.check_types(defaults, "train")
     config = train_config.read(defaults, method.training, spec.train, path=f"{path}.train")
-    if method.teaches and not spec.teacher:
+    if method.needs_teacher and not spec.teacher:
         raise FastdiffError(
             f"{path}.teacher is missing: method {name} learns from a teacher, a stage or a model's path"
         )
@@ -213,7 +213,7 @@ def with_data(
             f"{path}.data: {spec.data!r} is no earlier stage of pairs and no path"
             f"{suggestion(spec.data, pairs)}"
         )
-    lacking = [stage for stage in made if stage.method and stage.method.paired and not spec.data]
+    lacking = [stage for stage in made if stage.method and stage.method.needs_pairs and not spec.data]
     if lacking:
         raise FastdiffError(
             f"{path}.data is missing: method {lacking[0].method_name} learns from stored pairs of noise and "

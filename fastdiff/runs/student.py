@@ -53,7 +53,7 @@ def load_networks(run: Run, stage: Stage, pairs: Readable | None) -> tuple[Denoi
         check_base(stage, student, load(model_path(stage.base, run.folder)), run.dataset)
     student.sampling = stage.method.sampling()
     plan(student)  # a student that cannot be sampled is not worth training
-    stage.method.ready(student.shape, run.accelerator.device)
+    stage.method.validate(student.shape, run.accelerator.device)
     return student, teacher
 
 
@@ -64,7 +64,7 @@ def shared_teacher(stage: Stage, start: Denoiser) -> Denoiser | None:
     is kept in another precision or in main memory.
     """
     same_model = stage.teacher is not None and (stage.init or stage.teacher) == stage.teacher
-    same_weights = not stage.train.offload and stage.train.teacher == "float32"
+    same_weights = not stage.train.offload and stage.train.teacher_dtype == "float32"
     return twin(start) if stage.train.lora and same_model and same_weights else None
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..core.denoiser import Denoiser
 from ..core.errors import FastdiffError
+from ..core.former_names import renamed_arguments
 from ..core.validation import named, spelled
 from .generate import Made, Watch, conditions, generate, rows_of
 from .inpaint import Inpaint, known_region, repaint
@@ -17,9 +18,10 @@ from .plan import SamplingPlan, plan
 from .time_grids import Spacing, listed
 
 
+@renamed_arguments
 def edit(
     model: Denoiser,
-    image: Tensor,
+    init_image: Tensor,
     *,
     mask: Tensor | None = None,
     strength: float = 1.0,
@@ -33,16 +35,16 @@ def edit(
     guidance: float = 1.0,
     batch: int = 512,
     prompts: str | Sequence[str] | None = None,
-    upon: Tensor | None = None,
+    condition_image: Tensor | None = None,
     watch: Watch | None = None,
-    share: tuple[int, int] = (0, 1),
+    shard: tuple[int, int] = (0, 1),
     **options: Any,
 ) -> Tensor:
     """Return images made from given ones, (n, *image_shape).
 
     Args:
         model: the model to sample.
-        image: the images to edit (n, *image_shape).
+        init_image: the images to edit (n, *image_shape).
         mask: 1 where the image is known and stays, 0 where it is drawn, of any shape that broadcasts; None to
             draw all of it.
         strength: share of t_max up to which the image is noised before sampling (SDEdit, Meng et al. 2022).
@@ -57,24 +59,26 @@ def edit(
         guidance: weight of guidance, 1 for none.
         batch: images at once.
         prompts: one for all images or one each, of a model of text.
-        upon: condition images (k, C, h, w), one for all images or one each, of a model that is conditioned on
-            one; `sample` calls them image.
+        condition_image: images (k, C, h, w) that the model is conditioned on, one for all images or one
+            each; only for models with an image condition.
         watch: called with the indices and each state on the way.
-        share: (rank, number of processes): make the images number rank, rank + processes, ... alone.
+        shard: (rank, number of processes): make the images number rank, rank + processes, ... alone.
         options: options of the sampler and of GuidanceOptions, by name.
 
     Raises:
         FastdiffError: for an unknown name, a value out of its range, and settings that do not fit the model.
     """
-    check_edit(model, image, mask, strength, resamplings, jump)
+    check_edit(model, init_image, mask, strength, resamplings, jump)
     if strength < 1:
         spacing = truncated(spacing, model, strength)
     way = plan(model, sampler, steps, spacing, options)
-    cond = conditions(model, len(image), labels, prompts, upon, guidance, way.guidance_options)
-    image = image.to(model.device)
+    cond = conditions(
+        model, len(init_image), labels, prompts, condition_image, guidance, way.guidance_options
+    )
+    image = init_image.to(model.device)
     mask = None if mask is None else known_region(mask.to(model.device), image)
     clean = model.latent.encode(image)[0] if model.latent else image
-    rank, processes = share
+    rank, processes = shard
     own = torch.arange(len(image))[rank::processes]
     made: list[Made] = []
     for rows in own.split(batch):

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..core.denoiser import TEXT, Cond, Denoiser
 from ..core.errors import FastdiffError
+from ..core.former_names import renamed_arguments
 from ..core.guidance import GuidanceOptions, Guided, usual_guidance
 from ..core.rng import SampleRng
 from . import State
@@ -124,6 +125,7 @@ def with_base(
     return cond | {"image": made.x.to(model.device)}, made.nfe
 
 
+@renamed_arguments
 def sample(
     model: Denoiser,
     sampler: str | None = None,
@@ -135,9 +137,9 @@ def sample(
     guidance: float = 1.0,
     batch: int = 512,
     prompts: str | Sequence[str] | None = None,
-    image: Tensor | None = None,
+    condition_image: Tensor | None = None,
     watch: Watch | None = None,
-    share: tuple[int, int] = (0, 1),
+    shard: tuple[int, int] = (0, 1),
     **options: Any,
 ) -> Tensor:
     """Return n samples as a float tensor (n, *image_shape), images in [-1, 1].
@@ -153,10 +155,10 @@ def sample(
         guidance: weight of guidance, 1 for none.
         batch: samples at once.
         prompts: one for all samples or one each, of a model of text.
-        image: condition images (k, C, h, w), one for all samples or one each, of a model that is conditioned
-            on one.
+        condition_image: images (k, C, h, w) that the model is conditioned on, one for all samples or one
+            each; only for models with an image condition.
         watch: called with the indices and each state on the way.
-        share: (rank, number of processes): make the samples number rank, rank + processes, ... alone.
+        shard: (rank, number of processes): make the samples number rank, rank + processes, ... alone.
         options: options of the sampler and of GuidanceOptions, by name.
 
     Raises:
@@ -166,8 +168,8 @@ def sample(
         if not 1 <= value <= MAX_SAMPLES:
             raise FastdiffError(f"{name} = {value}: expected at least 1, and at most {MAX_SAMPLES}", key=name)
     way = plan(model, sampler, steps, spacing, options)
-    cond = conditions(model, n, labels, prompts, image, guidance, way.guidance_options)
-    rank, processes = share
+    cond = conditions(model, n, labels, prompts, condition_image, guidance, way.guidance_options)
+    rank, processes = shard
     own = torch.arange(n)[rank::processes]
     made = generate(
         model, way, own, seed=seed, cond=rows_of(cond, own), guidance=guidance, batch=batch, watch=watch

@@ -9,6 +9,7 @@ import torch
 from pydantic import BaseModel, Field, create_model
 
 from ..core.errors import FastdiffError
+from ..core.former_names import ROLES, renamed_settings
 from ..core.validation import Strict, check_bounds, validate
 from ..networks.lora import Lora
 
@@ -38,7 +39,7 @@ class RoleConfig(Strict):
     betas: tuple[float, float] | None = None
     weight_decay: float | None = None
     optimizer: Optimizer | None = None
-    clip: float | None = None
+    max_grad_norm: float | None = None
 
 
 @dataclass
@@ -47,20 +48,20 @@ class TrainConfig:
 
     steps: Steps = 1000  # updates of the student, or of the roles that learn in its place
     batch: Count = 128  # examples of one step, over all processes
-    accumulate: Count = 1  # parts in which each process takes its share of the batch
+    gradient_accumulation: Count = 1  # parts in which each process takes its share of the batch
     lr: Rate = 1e-3  # learning rate after the warm-up
     optimizer: Optimizer = "adam"  # a key of OPTIMIZERS
     betas: tuple[Decay, Decay] = (0.9, 0.999)  # decays of Adam's two moments
     weight_decay: Rate = 0.0  # of the optimizer
     warmup: StepsOrNone = 0  # steps of linear warm-up
-    decay: Literal["constant", "linear", "cosine"] = "constant"  # the learning rate after the warm-up
-    clip: Norm = 1.0  # largest norm of each role's gradient; 0: no limit
+    lr_schedule: Literal["constant", "linear", "cosine"] = "constant"  # the learning rate after the warm-up
+    max_grad_norm: Norm = 1.0  # largest norm of each role's gradient; 0: no limit
     roles: dict[str, RoleConfig] | None = None  # settings of single roles
     ema: Decay = 0.999  # decay of the exported average; 0 exports the weights themselves
     flip: bool = False  # mirror each image with probability one half
     precision: Literal["no", "bf16", "fp16"] = "no"  # mixed precision
-    teacher: Literal["float32", "bfloat16"] = "float32"  # dtype of the frozen teacher's weights
-    export: Literal["float32", "float16"] = "float32"  # dtype of the exported weights
+    teacher_dtype: Literal["float32", "bfloat16"] = "float32"  # dtype of the frozen teacher's weights
+    export_dtype: Literal["float32", "float16"] = "float32"  # dtype of the exported weights
     seed: Seed = 0  # of everything that a training draws
     max_skips: StepsOrNone = 0  # consecutive steps that may be skipped as not finite; 0: the first ends it
     lora: Lora | None = None  # a low-rank adapter, trained in place of the student's weights
@@ -70,7 +71,7 @@ class TrainConfig:
     log_every: Steps = 50  # steps between lines of the log
     save_every: Steps = 500  # steps between saved states
     save_minutes: Minutes = 5.0  # minutes after which a state is saved between those
-    keep: Count = 2  # saved states that stay, the newest
+    keep_last: Count = 2  # saved states that stay, the newest
     sample_every: StepsOrNone = 0  # steps between sheets of samples; 0: at the end only
 
     def __post_init__(self) -> None:
@@ -80,20 +81,22 @@ class TrainConfig:
         """Return the learning rate at a step."""
         ramp = min(1.0, (step + 1) / (self.warmup + 1))
         left = step / self.steps
-        fall = {"constant": 1.0, "linear": 1 - left, "cosine": (1 + math.cos(math.pi * left)) / 2}[self.decay]
+        fall = {"constant": 1.0, "linear": 1 - left, "cosine": (1 + math.cos(math.pi * left)) / 2}[
+            self.lr_schedule
+        ]
         return self.lr * ramp * fall
 
     def of(self, role: str) -> "TrainConfig":
         """Return the settings of one role: these, with the role's own in their place."""
-        own = (self.roles or {}).get(role, ())
+        own = (self.roles or {}).get(ROLES.get(role, role), ())
         return replace(self, roles=None, **{name: value for name, value in own if value is not None})
 
     def check_shares(self, processes: int) -> None:
         """Raise FastdiffError for settings that a number of processes cannot share."""
-        if self.batch % (self.accumulate * processes):
+        if self.batch % (self.gradient_accumulation * processes):
             raise FastdiffError(
-                f"train.batch = {self.batch} does not divide by accumulate {self.accumulate} x "
-                f"{processes} processes"
+                f"train.batch = {self.batch} is not divisible by gradient_accumulation "
+                f"{self.gradient_accumulation} x {processes} processes"
             )
         if self.lora and self.shard:
             raise FastdiffError(
@@ -103,14 +106,14 @@ class TrainConfig:
 
 # Settings that decide how a training runs and not what comes of it: a run may resume with others.
 CHANGEABLE_ON_RESUME = (
-    "accumulate",
+    "gradient_accumulation",
     "shard",
     "offload",
     "gradient_checkpointing",
     "log_every",
     "save_every",
     "save_minutes",
-    "keep",
+    "keep_last",
     "sample_every",
     "max_skips",
 )
@@ -137,7 +140,7 @@ def check_types(settings: dict[str, Any], path: str) -> dict[str, Any]:
     Raises:
         FastdiffError: for an unknown name or a wrong type; numbers out of bounds pass.
     """
-    return dict(validate(types_schema(), settings, path))
+    return dict(validate(types_schema(), renamed_settings(settings, path), path))
 
 
 def read(*settings: dict[str, Any], path: str) -> TrainConfig:
@@ -154,6 +157,7 @@ def read(*settings: dict[str, Any], path: str) -> TrainConfig:
     roles: dict[str, dict[str, Any]] = {}
     for some in settings:
         check_types(some, path)
+        some = renamed_settings(some, path)
         merged |= some
         for role, own in (some.get("roles") or {}).items():
             roles[role] = roles.get(role, {}) | own

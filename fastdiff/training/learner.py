@@ -72,7 +72,7 @@ class Learner:
     def backward(self, turn: Turn, loader: Loader, progress: Clock) -> tuple[Tensor, Figures]:
         """Accumulate the gradients of one global batch; return this process's mean loss and figures."""
         accelerator = self.accelerator
-        count = self.config.accumulate
+        count = self.config.gradient_accumulation
         nets = self.networks.of_turn(turn)
         mean = 0.0
         parts: list[Figures] = []

@@ -118,7 +118,7 @@ class Training:
             self.dataset,
             self.images,
             self.config.batch,
-            self.config.accumulate,
+            self.config.gradient_accumulation,
             self.config.seed,
             self.config.flip,
             self.accelerator.device,
@@ -284,7 +284,7 @@ class Training:
         tensors = self.tensors()
         record = self.state_dict()
         if self.accelerator.is_main_process:
-            save_state(self.folder / "state", self.step, tensors, record, self.config.keep)
+            save_state(self.folder / "state", self.step, tensors, record, self.config.keep_last)
         self.accelerator.wait_for_everyone()
 
     def resume(self) -> None:

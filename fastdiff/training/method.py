@@ -39,15 +39,15 @@ TargetDecays = dict[str, Callable[[Clock], float]]  # decays of the averages tha
 class Teachable(Protocol):
     """The hooks of a method that the loop calls; see methods.base.Method."""
 
-    def extras(self, student: Denoiser, teacher: Denoiser | None) -> Nets:
+    def trainable_networks(self, student: Denoiser, teacher: Denoiser | None) -> Nets:
         """Return networks that are kept and saved besides the student."""
         ...
 
-    def frozen(self, student: Denoiser, teacher: Denoiser | None) -> Nets:
+    def frozen_networks(self, student: Denoiser, teacher: Denoiser | None) -> Nets:
         """Return networks that are evaluated and never trained."""
         ...
 
-    def averages(self) -> TargetDecays:
+    def target_emas(self) -> TargetDecays:
         """Return the running averages of the student that serve as targets: role -> decay."""
         ...
 

@@ -57,13 +57,13 @@ class TrainingNetworks:
     def copy(self, method: Teachable) -> None:
         """Make the averages and the method's own networks, then halve the teacher if its dtype says so."""
         self.averages = Averages(
-            self.student, self.config.ema, method.averages(), self.untrained_parameter_names
+            self.student, self.config.ema, method.target_emas(), self.untrained_parameter_names
         )
-        self.trained = {"student": self.student, **method.extras(self.student, self.teacher)}
-        self.frozen = self.averages.nets() | method.frozen(self.student, self.teacher)
+        self.trained = {"student": self.student, **method.trainable_networks(self.student, self.teacher)}
+        self.frozen = self.averages.nets() | method.frozen_networks(self.student, self.teacher)
         if self.teacher is not None:
             self.frozen["teacher"] = self.teacher.eval().requires_grad_(False)
-            if self.config.teacher == "bfloat16":
+            if self.config.teacher_dtype == "bfloat16":
                 halve(self.teacher)
 
     def place(self) -> None:

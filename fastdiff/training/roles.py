@@ -32,7 +32,7 @@ class Role:
 
     def clip_gradients(self) -> Tensor:
         """Clip the gradients to the largest norm of the settings; return the norm that they had before."""
-        return gather_shards(nn.utils.clip_grad_norm_(self.weights, self.config.clip or math.inf))
+        return gather_shards(nn.utils.clip_grad_norm_(self.weights, self.config.max_grad_norm or math.inf))
 
     def update(self, step: int, scaler: torch.amp.GradScaler | None, wanted: bool) -> None:
         """Step the optimizer if `wanted`, then drop the gradients.

@@ -13,7 +13,7 @@ from fastdiff.samplers import SAMPLERS
 def test_bench(finished, fastdiff, tmp_path):
     teacher, out = finished[1] / "teacher", tmp_path / "bench"
     words = ["bench", teacher, "--data", "toy", "--out", out]
-    words += ["--steps", "1,2", "--against", "ddpm:2", "--n", 8, "--seeds", "0,1"]
+    words += ["--steps", "1,2", "--baselines", "ddpm:2", "--n", 8, "--seeds", "0,1"]
     code, text, err = fastdiff(*words)
     assert (
         code == 0
@@ -34,7 +34,7 @@ def test_bench(finished, fastdiff, tmp_path):
     [
         (["--data", "digits"], "makes samples of shape (2,), the data digits have (1, 8, 8)"),
         (["--data", "nosuch/no/such"], "no such file or folder"),
-        (["--against", "ddpm"], "bench.baselines: 'ddpm': expected sampler:steps"),
+        (["--baselines", "ddpm"], "bench.baselines: 'ddpm': expected sampler:steps"),
         (["--steps", "0"], "bench.steps"),
         (["--steps", ""], "--steps : expected whole numbers"),
         (["--seeds", "a"], "--seeds a: expected whole numbers"),
@@ -88,7 +88,7 @@ def test_likelihood_is_a_column(points, fastdiff, tmp_path):
         "toy",
         "--steps",
         1,
-        "--against",
+        "--baselines",
         "ddim:2",
         "--n",
         32,
@@ -142,14 +142,14 @@ def test_axes_of_a_sweep(points, fastdiff, refused, tmp_path):
         "uniform,karras[rho=5,start=0.9]",
         "--steps",
         2,
-        "--against",
+        "--baselines",
         "",
         "--json",
     )
     cells = {(row["model"], row["sampler"], row["spacing"]) for row in map(json.loads, out.splitlines())}
     assert code == 0 and len(cells) == 9 and ("consistency", "consistency", "uniform") in cells
     assert ("consistency", "ddim[eta=0.5]", "karras[rho=5,start=0.9]") in cells
-    code, out, err = fastdiff(*words, "--steps", 1, "--against", "ddpm:900000", "--budget", "5s")
+    code, out, err = fastdiff(*words, "--steps", 1, "--baselines", "ddpm:900000", "--budget", "5s")
     assert (
         code == 0
         and "Left out, the time budget being spent: teacher-ddpm-uniform-900000 seed 0"

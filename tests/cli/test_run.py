@@ -52,7 +52,7 @@ def test_a_changed_benchmark_is_not(finished, fastdiff):
         (["data=./nosuch"], "no such file or folder"),
         (["data={name: images, path: ./nosuch}"], "no images found"),
         (["model.net=unet"], "unet expects images"),
-        (["train.batch=7", "train.accumulate=2"], "does not divide"),
+        (["train.batch=7", "train.gradient_accumulation=2"], "is not divisible by"),
     ],
 )
 def test_runs_that_cannot_be(words, message, refused, tmp_path):

@@ -34,7 +34,7 @@ class Jump(Method):
 
     images: bool = False
 
-    teaches = True
+    needs_teacher = True
 
     @property
     def needs_images(self):

@@ -61,12 +61,12 @@ def test_the_gradient_of_a_penalty_on_a_gradient_leads_back_twice(points, tmp_pa
     found = counted("gan", points, tmp_path)
     assert found == {
         "student fwd 8": 1,
-        "critic fwd+2 bwd of bwd 16": 1,
+        "discriminator fwd+2 bwd of bwd 16": 1,
         "student fwd+bwd 8": 1,
-        "critic fwd+bwd to x 8": 1,
+        "discriminator fwd+bwd to x 8": 1,
     }
     training = begun(GAN(gan=Adversary(weight=1.0)), points, 8, tmp_path)  # and without the penalty once
-    assert {"critic fwd+bwd 16"} < set(map(str, passes_of(training, training.advance)))
+    assert {"discriminator fwd+bwd 16"} < set(map(str, passes_of(training, training.advance)))
 
 
 class Heads(nn.Module):
@@ -82,19 +82,23 @@ class Heads(nn.Module):
 
 @dataclass
 class Match(Method):
-    """Three networks: a fake and a critic on its features in every step, the student in every third."""
+    """A fake and a discriminator on its features learn in every step, the student in every third."""
 
     seen: ClassVar[list[int]] = []
-    training: ClassVar[dict] = {"roles": {"critic": {"lr": 0.01}}}
-    teaches: ClassVar[bool] = True
+    training: ClassVar[dict] = {"roles": {"discriminator": {"lr": 0.01}}}
+    needs_teacher: ClassVar[bool] = True
     cycle: ClassVar[int] = 3
 
-    def extras(self, student, teacher):
-        return {"fake": copy.deepcopy(teacher).requires_grad_(True), "critic": Heads()}
+    def trainable_networks(self, student, teacher):
+        return {"fake": copy.deepcopy(teacher).requires_grad_(True), "discriminator": Heads()}
 
     def turns(self, progress):
         self.seen.append(progress.step)
-        return (("fake", "critic"), ("student",)) if progress.step % 3 == 2 else (("fake", "critic"),)
+        return (
+            (("fake", "discriminator"), ("student",))
+            if progress.step % 3 == 2
+            else (("fake", "discriminator"),)
+        )
 
     def loss(self, turn, nets, batch, progress):
         features, x, t = (
@@ -110,7 +114,7 @@ class Match(Method):
             .register_forward_hook(lambda net, inputs, output: features.append(output))
         ):
             said = nets["fake"](x, t / 2).x0
-        told = nets["critic"](features, cond=None).square().mean()
+        told = nets["discriminator"](features, cond=None).square().mean()
         if "student" not in turn:
             return told + said.square().mean(), {}
         slope = sum(
@@ -125,16 +129,16 @@ class Match(Method):
 
 
 def test_the_passes_of_several_networks_are_counted_over_a_cycle(points, tmp_path):
-    """A critic's way back leads through the fake too, from its features on; and two terms lead back twice."""
+    """A discriminator backpropagates through the fake from its features on, and two terms do so twice."""
     training = begun(Match(), points, 8, tmp_path)
     found = passes_of(training, lambda: [training.advance() for _ in range(3)])
     assert Counter(map(str, found)) == {
         "student fwd 8": 3,
         "fake fwd+bwd 8": 3,
-        "critic fwd+bwd 8": 3,
+        "discriminator fwd+bwd 8": 3,
         "student fwd+bwd 8": 1,
         "fake fwd+2 bwd to x 8": 1,
-        "critic fwd+bwd to x 8": 1,
+        "discriminator fwd+bwd to x 8": 1,
         "teacher fwd 8": 1,
     }
     fake = training.trained["fake"].net

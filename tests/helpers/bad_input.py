@@ -31,10 +31,10 @@ ROW = {
 }
 
 
-BENCH = "bench points --data toy --n 8 --steps 2 --against ddim:1 --out out "
+BENCH = "bench points --data toy --n 8 --steps 2 --baselines ddim:1 --out out "
 
 
-DIGITS = "bench images --data digits --n 8 --steps 1 --against ddim:1 --out out "
+DIGITS = "bench images --data digits --n 8 --steps 1 --baselines ddim:1 --out out "
 
 
 def said(line, message):
@@ -95,13 +95,14 @@ CASES = [
     said("sample points --guide threshold=2", "--guide.threshold: input should be less than 1"),
     said("sample labels --labels 3 --n 1 --guidance nan", "guidance = nan: expected a number, 1 for none"),
     said("sample images --labels 3 --n 1", "labels were given, but this model takes none"),
-    said("sample images --image pictures --strength 2", "strength = 2.0: expected a share"),
-    said("sample images --image pictures --strength nan", "strength = nan: expected a share"),
-    said("sample images --image empty", "empty: expected an image file, or a folder of them"),
-    said("sample images --image file.txt", "file.txt: not a readable image"),
-    said("sample images --image pictures --mask file.txt", "file.txt: not a readable image"),
+    said("sample images --init-image pictures --strength 2", "strength = 2.0: expected a share"),
+    said("sample images --init-image pictures --strength nan", "strength = nan: expected a share"),
+    said("sample images --init-image empty", "empty: expected an image file, or a folder of them"),
+    said("sample images --init-image file.txt", "file.txt: not a readable image"),
+    said("sample images --init-image pictures --mask file.txt", "file.txt: not a readable image"),
     said(
-        "sample points --image pictures", r"pictures: an image, but the model makes samples of shape \(2,\)"
+        "sample points --init-image pictures",
+        r"pictures: an image, but the model makes samples of shape \(2,\)",
     ),
     said("search points --data toy --steps 0", "steps = 0: expected at least 1"),
     said("search points --data toy --rounds 0", "rounds = 0: expected at least 1"),
@@ -113,7 +114,7 @@ CASES = [
         BENCH + "--steps 99999999",
         "bench.steps = 99999999: expected at most 1,000,000",
     ),
-    said(BENCH + "--against ddpm:0", "bench.baselines: 'ddpm:0': expected sampler:steps"),
+    said(BENCH + "--baselines ddpm:0", "bench.baselines: 'ddpm:0': expected sampler:steps"),
     said(BENCH + "--spacings nosuch", "bench.spacings: 'nosuch' is unknown, choose from uniform"),
     said(BENCH + "--spacings karras[roh=5]", "spacing karras.roh is unknown, did you mean rho"),
     said(BENCH + "--samplers ddim[eta=x]", "sampler ddim.eta: input should be a valid number"),

@@ -96,4 +96,4 @@ def denoiser(folder, time_input="timestep"):
     """A denoiser of the mixture, from which students start."""
     torch.manual_seed(0)
     model = Denoiser(mlp((2,), width=64), Cosine(), "v", (2,), time_input)
-    return trained(METHODS["denoising"](), model, None, folder, 600, lr=2e-3, decay="cosine")
+    return trained(METHODS["denoising"](), model, None, folder, 600, lr=2e-3, lr_schedule="cosine")

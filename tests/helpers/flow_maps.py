@@ -89,7 +89,7 @@ def trained(method, start, folder, steps=300, **settings):
     config = TrainConfig(
         **{"steps": steps, "batch": 256, "lr": 1e-3, "ema": 0.98} | method.training | settings
     )
-    teacher = GaussianMixture(*mixture(), start.schedule) if method.teaches else None
+    teacher = GaussianMixture(*mixture(), start.schedule) if method.needs_teacher else None
     training = Training(
         method, Progress, student, teacher, toy(n=4000), config, folder, Accelerator(cpu=True)
     )

@@ -12,9 +12,9 @@ from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.network import Network
 from fastdiff.core.schedule import Cosine
 from fastdiff.methods.adversarial import Adversary
-from fastdiff.methods.base import Law
+from fastdiff.methods.base import TimeDistribution
 from fastdiff.methods.dmd2 import FDistill
-from fastdiff.methods.loss_memory import LossMemory
+from fastdiff.methods.loss_memory import LossSecondMoments
 from tests.helpers.oracles import MIDDLE, batch_of
 
 COSINE = Cosine()
@@ -37,7 +37,7 @@ LEVELS = (0.4, 1.0, 2.5)  # sigma / alpha where both are compared
 
 
 @dataclass(frozen=True)
-class At(Law):
+class At(TimeDistribution):
     """One of some levels of sigma / alpha."""
 
     levels: tuple[float, ...] = LEVELS
@@ -75,8 +75,8 @@ class Affine(nn.Module):
 
 
 class Ratio(nn.Module):
-    """The critic that is right: the logarithm of the data's density at x_t by the samples'. scale: made
-    wrong."""
+    """The discriminator that is right: the logarithm of the data's density at x_t by the samples'. scale:
+    made wrong."""
 
     def __init__(self, truth, own, schedule, scale=1.0):
         super().__init__()
@@ -105,11 +105,11 @@ def slope(
     nets = {
         "teacher": model(Normal(truth[:, dims], schedule, late[0]), schedule),
         "fake": model(Normal(own, schedule, late[1]), schedule),
-        "critic": Ratio(TRUTH[:, dims], own, schedule, scale),
+        "discriminator": Ratio(TRUTH[:, dims], own, schedule, scale),
     }
     for seed in range(batches):
         student = model(Affine(own, schedule), schedule)
-        nets |= {"student": student, "ratios": LossMemory(20, 0.99)}
+        nets |= {"student": student, "ratios": LossSecondMoments(20, 0.99)}
         nothing = torch.full((n, own.shape[1]), torch.nan).double()
         if isinstance(method, FDistill):  # a batch before, whose ratios are known
             method.loss(("student",), nets, batch_of(nothing, seed + batches), MIDDLE)
@@ -208,7 +208,7 @@ def f_divergence(f):
 
 
 def fooled(loss):
-    """The mean in samples of a loss of the logit by a critic that knew them as they were."""
+    """The mean in samples of a loss of the logit by a discriminator that knew them as they were."""
 
     def divergence(numbers, ratio):
         there, here, area = on_the_plane(numbers, ratio)

@@ -42,11 +42,11 @@ def training(accelerator, meet):
 def sampling(accelerator, meet):
     """Seconds of N samples by ten steps of DDIM, all processes together."""
     model, share = load("checkpoints/digits/teacher"), (accelerator.process_index, accelerator.num_processes)
-    sample(model, "ddim", steps=1, n=N, batch=128, share=share)
+    sample(model, "ddim", steps=1, n=N, batch=128, shard=share)
     accelerator.wait_for_everyone()
     meet()
     start = time.perf_counter()
-    sample(model, "ddim", steps=10, n=N, batch=128, share=share)
+    sample(model, "ddim", steps=10, n=N, batch=128, shard=share)
     accelerator.wait_for_everyone()
     return time.perf_counter() - start
 

@@ -50,24 +50,25 @@ def log_of(folder):
 
 @dataclass
 class Duel(Method):
-    """Student and critic in turns, each loss through both networks."""
+    """Student and discriminator in turns, each loss through both networks."""
 
     both: bool = False
 
-    def extras(self, student, teacher):
+    def trainable_networks(self, student, teacher):
         torch.manual_seed(1)
-        return {"critic": nn.Linear(2, 1)}
+        return {"discriminator": nn.Linear(2, 1)}
 
-    def averages(self):
+    def target_emas(self):
         return {"slow": lambda progress: 0.5}
 
     def turns(self, progress):
-        return (("student", "critic"),) if self.both else (("student",), ("critic",))
+        return (("student", "discriminator"),) if self.both else (("student",), ("discriminator",))
 
     def loss(self, turn, nets, batch, progress):
         t = batch.rng.uniform()
         value = (
-            nets["critic"](nets["student"](batch.x0, t, t).x0).mean() - nets["slow"](batch.x0, t, t).x0.mean()
+            nets["discriminator"](nets["student"](batch.x0, t, t).x0).mean()
+            - nets["slow"](batch.x0, t, t).x0.mean()
         )
         self.__dict__.setdefault("seen", []).append((turn, nets))
         return (value - 1).square(), {"value": value}

@@ -12,7 +12,7 @@ from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.schedule import Flow
 from fastdiff.data.toys import toy
 from fastdiff.methods import METHODS, Progress
-from fastdiff.methods.base import bare, per_sample
+from fastdiff.methods.base import per_sample, unwrap
 from fastdiff.methods.denoising import Denoising
 from fastdiff.networks import MLP
 from fastdiff.networks.lora import Lora
@@ -24,26 +24,26 @@ DATA = toy(n=300)
 
 
 class Duel(Denoising):
-    """Two turns: a critic and a fake learn from what the student makes, which does not learn from that;
-    then the student."""
+    """Two turns: a discriminator and a fake learn from what the student makes, which does not learn from
+    that; then the student."""
 
-    def extras(self, student, teacher):
+    def trainable_networks(self, student, teacher):
         torch.manual_seed(1)
-        return {"critic": nn.Linear(2, 1), "fake": made(2)}
+        return {"discriminator": nn.Linear(2, 1), "fake": made(2)}
 
-    def averages(self):
+    def target_emas(self):
         return {"slow": lambda progress: 0.9}
 
     def turns(self, progress):
-        return ("critic", "fake"), ("student",)
+        return ("discriminator", "fake"), ("student",)
 
     def loss(self, turn, nets, batch, progress):
         t = batch.rng.uniform()
-        x = bare(nets["student"]).schedule.mix(batch.x0, batch.rng.normal(batch.x0.shape[1:]), t)
+        x = unwrap(nets["student"]).schedule.mix(batch.x0, batch.rng.normal(batch.x0.shape[1:]), t)
         said, aims = (nets[role](x, t, t, batch.cond).x0 for role in ("student", "teacher"))
         said = said if "student" in turn else nets["fake"](said, t, t, batch.cond).x0
         error = per_sample((said - aims).square()) + (
-            nets["critic"](said) - nets["critic"](batch.x0)
+            nets["discriminator"](said) - nets["discriminator"](batch.x0)
         ).square().mean(1)
         return error.mean() if "student" in turn else -error.mean() + 2 * per_sample(
             (said - aims).square()

@@ -65,9 +65,9 @@ def test_images_that_are_none(name, model, refused, tmp_path):
     for words in (
         ["bench", model, "--data", folder, *out],
         ["bench", model, "--data", tmp_path / "a.parquet", *out],
-        ["sample", model, "--image", folder / "a.png", *out],
-        ["sample", model, "--image", folder, *out],
-        ["sample", model, "--image", tmp_path / "good.png", "--mask", folder / "a.png", *out],
+        ["sample", model, "--init-image", folder / "a.png", *out],
+        ["sample", model, "--init-image", folder, *out],
+        ["sample", model, "--init-image", tmp_path / "good.png", "--mask", folder / "a.png", *out],
         ["evaluate", folder, "--data", "digits"],
     ):
         assert "not a readable image (" in refused(*words), words

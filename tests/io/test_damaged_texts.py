@@ -183,7 +183,7 @@ def test_features_of_an_extractor(text, model, refused, tmp_path):
         features,
         "--steps",
         1,
-        "--against",
+        "--baselines",
         "",
         "--n",
         8,

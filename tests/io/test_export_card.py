@@ -211,4 +211,4 @@ def test_what_a_model_does_is_said_as_the_hub_says_it():
     net = unet((1, 8, 8), channels=(8,), layers=1, image=1)
     upper = Denoiser(net, Cosine(), "v", (1, 8, 8))
     assert "pipeline_tag: image-to-image" in text(upper, {}, "few")
-    assert "pipeline_tag: unconditional-image-generation" in text(upper.on_top_of(student()), {}, "few")
+    assert "pipeline_tag: unconditional-image-generation" in text(upper.with_base(student()), {}, "few")

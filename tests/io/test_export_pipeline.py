@@ -166,7 +166,7 @@ def ours(model, n, images=None):
         name, times, options = way.sampler, way.times, dict(way.sampler_options)
         classes, weight = stage.net.num_classes, usual_guidance(stage)
         cond = conditions(
-            stage.on_top_of(None),
+            stage.with_base(None),
             n,
             torch.arange(n) % classes if classes else None,
             ["a cat"] * n if stage.text else None,

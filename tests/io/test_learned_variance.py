@@ -34,7 +34,7 @@ def test_a_recipe_doubles_the_network():
     model = recipe.fresh_model(recipe.dataset())
     assert model(torch.randn(3, 2), torch.tensor(5.0)).extra.shape == (3, 2)
     method = recipe.stages[0].method
-    nets = {"student": model} | method.extras(model, None)
+    nets = {"student": model} | method.trainable_networks(model, None)
     loss, logs = method.loss(("student",), nets, batch_of(torch.randn(8, 2)), START)
     loss.backward()
     assert model.net.last.weight.grad[2:].abs().sum() > 0 and logs["vlb"] > 0

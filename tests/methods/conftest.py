@@ -19,7 +19,7 @@ def starts(tmp_path_factory):
         torch.manual_seed(0)
         model = Denoiser(mlp((2,), width=64), Cosine(), "v", (2,), time_input=clock)
         return trained(
-            METHODS["denoising"](), model, tmp_path_factory.mktemp(clock), 600, lr=2e-3, decay="cosine"
+            METHODS["denoising"](), model, tmp_path_factory.mktemp(clock), 600, lr=2e-3, lr_schedule="cosine"
         )
 
     return {clock: start(clock) for clock in ("time", "timestep")}

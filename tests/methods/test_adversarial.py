@@ -25,7 +25,7 @@ from tests.helpers.oracles import MIDDLE, PARAMETERISATIONS, POINT, START, batch
 LOSSES = ("softplus", "minimax", "hinge")
 
 
-# ---- against closed forms: the data are N(1, 1), the samples N(a, 1), and the critic is right
+# ---- against closed forms: the data are N(1, 1), the samples N(a, 1), and the discriminator is right
 
 
 A = 0.3
@@ -92,12 +92,12 @@ def test_the_critic_that_is_right_has_no_gradient_and_others_point_back(loss):
     """Its loss is ln 4 - 2 Jensen-Shannon."""
     real, made, slopes = [(1 + QUANTILES)[:, None]], [(A + QUANTILES)[:, None]], []
     for scale in (1.0, 1.2, 0.8):
-        critic = Linear(scale)
-        value, logs = Adversary(loss=loss).discriminator_loss(critic, real, made)
-        slopes.append(torch.autograd.grad(value, list(critic.parameters())))
+        discriminator = Linear(scale)
+        value, logs = Adversary(loss=loss).discriminator_loss(discriminator, real, made)
+        slopes.append(torch.autograd.grad(value, list(discriminator.parameters())))
         assert (
-            logs["critic_real"]
-            == logs["critic_fake"]
+            logs["discriminator_real"]
+            == logs["discriminator_fake"]
             == pytest.approx(NormalDist().cdf((1 - A) / 2), abs=1e-3)
         )
         if scale == 1:
@@ -108,8 +108,8 @@ def test_the_critic_that_is_right_has_no_gradient_and_others_point_back(loss):
 
 def test_the_hinge_asks_for_a_margin_of_one():
     logits = torch.tensor([-2.0, -0.5, 0.0, 0.5, 2.0])
-    critic, features = Linear(1.0, lambda x: x), logits[:, None].double()
-    value, _ = Adversary(loss="hinge").discriminator_loss(critic, [features], [features])
+    discriminator, features = Linear(1.0, lambda x: x), logits[:, None].double()
+    value, _ = Adversary(loss="hinge").discriminator_loss(discriminator, [features], [features])
     torch.testing.assert_close(value.double(), (torch.tensor([3, 1.5, 1, 0.5, 0]).mean() * 2).double())
 
 
@@ -124,13 +124,18 @@ def test_the_penalty_of_a_straight_critic_is_its_slope():
         def forward(self, features):
             return (self.w * features[0]).sum((1, 2))[:, None] + (self.v * features[1]).sum((1, 2))[:, None]
 
-    critic, features = Straight(), lambda: [torch.randn(8, 3, 5), torch.randn(8, 1, 4)]
-    (real, made), norm = (features(), features()), critic.w.square().sum() + critic.v.square().sum()
-    (free, _), (bound, logs) = (Adversary(r1=r1).discriminator_loss(critic, real, made) for r1 in (0.0, 3.0))
+    discriminator, features = Straight(), lambda: [torch.randn(8, 3, 5), torch.randn(8, 1, 4)]
+    (real, made), norm = (
+        (features(), features()),
+        discriminator.w.square().sum() + discriminator.v.square().sum(),
+    )
+    (free, _), (bound, logs) = (
+        Adversary(r1=r1).discriminator_loss(discriminator, real, made) for r1 in (0.0, 3.0)
+    )
     torch.testing.assert_close(logs["r1"], norm)
     torch.testing.assert_close(bound - free, 1.5 * norm)
-    (slope,) = torch.autograd.grad(bound - free, critic.w)
-    torch.testing.assert_close(slope, 3 * critic.w, rtol=1e-3, atol=1e-3)
+    (slope,) = torch.autograd.grad(bound - free, discriminator.w)
+    torch.testing.assert_close(slope, 3 * discriminator.w, rtol=1e-3, atol=1e-3)
 
 
 # ---- whom a term reaches
@@ -143,16 +148,19 @@ def networks(method):
     """Everything a turn of a method sees, by role; and what of it learns."""
     teacher = points(1).requires_grad_(False)
     student = method.student(points())
-    learn = {"student": student, **method.extras(student, teacher)}
-    targets = {role: deepcopy(student).requires_grad_(False) for role in method.averages()}
-    return learn | targets | method.frozen(student, teacher) | {"teacher": teacher}, learn
+    learn = {"student": student, **method.trainable_networks(student, teacher)}
+    targets = {role: deepcopy(student).requires_grad_(False) for role in method.target_emas()}
+    return learn | targets | method.frozen_networks(student, teacher) | {"teacher": teacher}, learn
 
 
 @JUDGES
 def test_a_turn_teaches_its_own_role_alone(method):
     nets, learn = networks(method)
     roles, batch = roles_of(learn, TrainConfig()), batch_at(toy(n=64), 0, 32, 0)
-    assert method.turns(MIDDLE) == (("critic",), ("student",)) and set(learn) == {"student", "critic"}
+    assert method.turns(MIDDLE) == (("discriminator",), ("student",)) and set(learn) == {
+        "student",
+        "discriminator",
+    }
     for turn in method.turns(MIDDLE):
         with only(roles, turn):
             loss, logs = method.loss(turn, nets, batch, MIDDLE)
@@ -162,7 +170,11 @@ def test_a_turn_teaches_its_own_role_alone(method):
             assert all(p.grad is None for p in net.parameters()) == (role not in turn), (turn, role)
         for p in roles[turn[0]].weights:
             p.grad = None
-        assert {"critic_real", "critic_fake"} <= set(logs) if "critic" in turn else {"gan"} <= set(logs)
+        assert (
+            {"discriminator_real", "discriminator_fake"} <= set(logs)
+            if "discriminator" in turn
+            else {"gan"} <= set(logs)
+        )
     shares = [value for name, value in logs.items() if name.endswith("_share")]
     assert not shares or sum(shares) == pytest.approx(1) and all(share > 0 for share in shares)
 
@@ -186,12 +198,12 @@ def test_the_term_grows_with_its_weight_and_the_rest_stays(method):
 
 @pytest.mark.parametrize(("schedule", "predicts"), PARAMETERISATIONS, **named)
 def test_on_one_point_the_teacher_has_nothing_to_say(schedule, predicts):
-    """And the critic, which sees the same in data and samples, is at chance."""
+    """And the discriminator, which sees the same in data and samples, is at chance."""
     method = ADD(gan=Adversary(weight=1.0, features=("",)))  # of a network of no parts: what it puts out
     student, teacher = (constant(POINT, schedule, predicts) for _ in range(2))
-    critic = method.extras(student.float(), teacher.float())["critic"]
-    nets = {"student": student, "teacher": teacher, "critic": critic}
-    for turn in (("critic",), ("student",)):
+    discriminator = method.trainable_networks(student.float(), teacher.float())["discriminator"]
+    nets = {"student": student, "teacher": teacher, "discriminator": discriminator}
+    for turn in (("discriminator",), ("student",)):
         loss, logs = method.loss(turn, nets, batch_of(POINT.repeat(64, 1).float()), MIDDLE)
     assert logs["distill"] < 1e-9 and logs["distill_share"] < 1e-4 and logs["spread"] < 1e-4
 
@@ -199,7 +211,7 @@ def test_on_one_point_the_teacher_has_nothing_to_say(schedule, predicts):
 def test_the_critic_of_trajectories_comes_late():
     method = CTM(gan=SEEN, gan_start=0.5)
     assert method.turns(START) == method.turns(Progress(49, 100, 0)) == (("student",),)
-    assert method.turns(Progress(50, 100, 0)) == (("critic",), ("student",))
+    assert method.turns(Progress(50, 100, 0)) == (("discriminator",), ("student",))
     assert "gan" not in method.loss(("student",), networks(method)[0], batch_at(toy(n=64), 0, 8, 0), START)[1]
     assert CTM(gan=SEEN, gan_start=1.0).teacher_nfe() == CTM().teacher_nfe() == 18
     assert CTM(gan=SEEN, gan_start=0.0).teacher_nfe() == 10.5
@@ -207,6 +219,9 @@ def test_the_critic_of_trajectories_comes_late():
 
 @pytest.mark.parametrize("kind", [GAN, LADD, ADD])
 def test_so_many_turns_of_the_critic_a_turn_of_the_student(kind):
-    method = kind(critic_turns=3)
+    method = kind(discriminator_turns=3)
     turns = [method.turns(Progress(step, 9, 0)) for step in range(6)]
-    assert turns == [(("critic",),), (("critic",),), (("critic",), ("student",))] * 2 and method.cycle == 3
+    assert (
+        turns == [(("discriminator",),), (("discriminator",),), (("discriminator",), ("student",))] * 2
+        and method.cycle == 3
+    )

@@ -31,7 +31,13 @@ def teacher(tmp_path_factory):
     torch.manual_seed(0)
     model = Denoiser(mlp((2,), width=64), Cosine(), "v", (2,))
     return trained(
-        METHODS["denoising"](), model, None, tmp_path_factory.mktemp("teacher"), 600, lr=2e-3, decay="cosine"
+        METHODS["denoising"](),
+        model,
+        None,
+        tmp_path_factory.mktemp("teacher"),
+        600,
+        lr=2e-3,
+        lr_schedule="cosine",
     )
 
 
@@ -80,7 +86,7 @@ LOW = Uniform(0.02, 0.6)  # levels of noise that leave the modes apart
 )
 def test_adversarial_distillation_finds_all_modes(method, teacher, tmp_path):
     """In every number of steps; the teacher's one step finds none."""
-    student = trained(method, teacher, teacher, tmp_path, 300, lr=2e-3, decay="cosine")
+    student = trained(method, teacher, teacher, tmp_path, 300, lr=2e-3, lr_schedule="cosine")
     found = [(shares(student, k), energy(student, k)) for k in method.steps]
     print(type(method).__name__, energy(teacher, 1), found)
     assert all((share > 0.4).all() and far < 0.03 for share, far in found) and energy(teacher, 1) > 0.3
@@ -88,7 +94,7 @@ def test_adversarial_distillation_finds_all_modes(method, teacher, tmp_path):
 
 def test_one_student_of_several_steps_matches_in_each(teacher, tmp_path):
     method = DMD2(steps=(1, 2, 4), fake_turns=2, gan=Adversary())
-    student = trained(method, teacher, teacher, tmp_path, 900, lr=2e-3, decay="cosine")
+    student = trained(method, teacher, teacher, tmp_path, 900, lr=2e-3, lr_schedule="cosine")
     found = [(shares(student, k), energy(student, k)) for k in method.steps]
     print("dmd2 of several steps", found)
     assert all((share > 0.25).all() and far < 0.03 for share, far in found)
@@ -105,7 +111,7 @@ def test_one_student_of_several_steps_matches_in_each(teacher, tmp_path):
 )
 def test_what_a_method_learns_it_learns_beside_a_critic(method, least, teacher, tmp_path):
     student, steps = (
-        trained(method, teacher, teacher, tmp_path, 150, lr=2e-3, decay="cosine"),
+        trained(method, teacher, teacher, tmp_path, 150, lr=2e-3, lr_schedule="cosine"),
         method.sampling().steps[0],
     )
     found, before = energy(student, steps), energy(teacher, steps)

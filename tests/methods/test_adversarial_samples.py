@@ -109,11 +109,11 @@ def test_settings_that_are_not_given_are_the_methods_own():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: GAN(gan=Adversary()), "gan: its critic is all that this method learns from"),
+        (lambda: GAN(gan=Adversary()), "gan: its discriminator is all that this method learns from"),
         (lambda: GAN(gan=SEEN), "no features of a network"),
-        (lambda: GAN(critic_turns=0), "critic_turns = 0"),
-        (lambda: LADD(critic_turns=0), "critic_turns = 0"),
-        (lambda: LADD(gan=Adversary()), "gan: the critic is what this method learns from"),
+        (lambda: GAN(discriminator_turns=0), "discriminator_turns = 0"),
+        (lambda: LADD(discriminator_turns=0), "discriminator_turns = 0"),
+        (lambda: LADD(gan=Adversary()), "gan: the discriminator is what this method learns from"),
         (lambda: LADD(steps=()), r"steps = \[\]"),
         (lambda: ADD(distill=-1.0), "distill = -1"),
         (lambda: VGG16(size=15), "size = 15"),
@@ -129,16 +129,18 @@ def test_settings_that_are_not_given_are_the_methods_own():
         ),
         (lambda: Discriminator((2, 16, 16, 16)), "is for vectors .* have shape"),
         (
-            lambda: ADD(gan=SEEN, features_of=VGG16()).extras(points(), points()),
+            lambda: ADD(gan=SEEN, features_of=VGG16()).trainable_networks(points(), points()),
             "features_of is another network: leave them",
         ),
         (
-            lambda: ADD(features_of=VGG16()).extras(points(), points()),
+            lambda: ADD(features_of=VGG16()).trainable_networks(points(), points()),
             "1 or 3 channels, the samples have .* choose teacher",
         ),
         (lambda: Classifier("/nowhere").load("cpu"), "expected a folder with model.safetensors"),
         (
-            lambda: ADD(features_of=Classifier("checkpoints/digits/features")).extras(points(), points()),
+            lambda: ADD(features_of=Classifier("checkpoints/digits/features")).trainable_networks(
+                points(), points()
+            ),
             "pictures of 8 x 8",
         ),
     ],
@@ -175,7 +177,7 @@ def test_pictures_with_classes(method, tmp_path):
         method,
         Progress,
         begun,
-        pictures() if method.teaches else None,
+        pictures() if method.needs_teacher else None,
         digits(),
         config,
         tmp_path,
@@ -184,6 +186,6 @@ def test_pictures_with_classes(method, tmp_path):
     begun.sampling = method.sampling()
     logs = [logs for _, logs in training]
     assert all(value is not None for line in logs for value in line.values()), logs
-    assert {"critic/critic_real", "critic/critic_fake", "gan"} <= set(logs[-1])
+    assert {"discriminator/discriminator_real", "discriminator/discriminator_fake", "gan"} <= set(logs[-1])
     assert {"coverage", "spread"} <= set(logs[-1]) or isinstance(method, CTM | Progressive | PCM)
     assert sample(training.result(), steps=begun.sampling.steps[0], n=2, labels=[1, 2]).shape == (2, 1, 8, 8)

@@ -25,7 +25,7 @@ APART = (
 @pytest.mark.parametrize("name", [name for name in METHODS if name not in APART])
 def test_at_rest_on_one_point(name, schedule, predicts):
     method, student = METHODS[name](), constant(POINT, schedule, predicts)
-    others = {r: constant(POINT, schedule, predicts) for r in ("teacher", "stage_one", *method.averages())}
+    others = {r: constant(POINT, schedule, predicts) for r in ("teacher", "stage_one", *method.target_emas())}
     nets = {"student": student, **others, "weighting": Weighting()}
     cond = {"label": torch.zeros(256).long(), "guidance": torch.full((256,), 3.0)}
     loss, logs = method.loss(("student",), nets, batch_of(POINT.repeat(256, 1), cond=cond), MIDDLE)
@@ -48,10 +48,10 @@ def test_downhill_is_back_to_the_point(name):
 def test_what_a_method_says_of_itself():
     assert METHODS["consistency"] is METHODS["ect"]
     assert [METHODS[n]().teacher_nfe() for n in ("denoising", "progressive", "ect", "cd")] == [0, 2, 0, 1]
-    assert {n for n, m in METHODS.items() if m.teaches} >= {"progressive", "cd", "tcm", "scd"}
+    assert {n for n, m in METHODS.items() if m.needs_teacher} >= {"progressive", "cd", "tcm", "scd"}
     assert Progressive(steps=4).sampling().steps == (4,) and Progressive(steps=4).sampling().only
-    assert not METHODS["ect"].teaches and not METHODS["sct"].teaches
+    assert not METHODS["ect"].needs_teacher and not METHODS["sct"].needs_teacher
     assert all(
-        METHODS[n]().turns(START) == (("student",),) and METHODS[n]().averages() == {}
+        METHODS[n]().turns(START) == (("student",),) and METHODS[n]().target_emas() == {}
         for n in ("denoising", "progressive", "ect", "cd")
     )

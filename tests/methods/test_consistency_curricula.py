@@ -45,7 +45,9 @@ def test_the_grids_of_ct_grow_by_the_papers_formula_and_its_average_slows():
         N = math.ceil(math.sqrt(k / K * (151**2 - 2**2) + 2**2) - 1) + 1
         progress = Progress(k, K, 0)
         assert method.points(progress) == N
-        assert method.averages()["target"](progress) == pytest.approx(math.exp(2 * math.log(0.9) / (N - 1)))
+        assert method.target_emas()["target"](progress) == pytest.approx(
+            math.exp(2 * math.log(0.9) / (N - 1))
+        )
     assert (method.points(Progress(0, K, 0)), method.points(Progress(K, K, 0))) == (2, 151)
 
 
@@ -63,7 +65,7 @@ def test_pairs_of_growing_grids(method):
     for progress in (Progress(0, 100, 0), MIDDLE):
         student.net.asked.clear()
         made = method()
-        nets = {"student": student, **dict.fromkeys(made.averages(), student)}
+        nets = {"student": student, **dict.fromkeys(made.target_emas(), student)}
         made.loss(("student",), nets, batch_of(x0), progress)
         (_, t, zero, _), (_, s, _, _) = sorted(student.net.asked, key=lambda asked: -asked[1].sum())
         law = type(made.times)(points=made.points(progress))

@@ -29,6 +29,6 @@ def oracle():
 )
 def test_it_learns(method, share, start, oracle, tmp_path):
     """CT with a smaller grid and a faster average than the paper's, which are made for 800,000 steps."""
-    student = trained(method, start, oracle if method.teaches else None, tmp_path)
+    student = trained(method, start, oracle if method.needs_teacher else None, tmp_path)
     before, one, two = energy(start, 1, "consistency"), energy(student, 1), energy(student, 2)
     assert one < share * before and two < one

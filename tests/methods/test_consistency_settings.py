@@ -39,7 +39,7 @@ def test_settings_that_cannot_train_are_refused(method, settings):
 @pytest.mark.parametrize("name", ["ect", "cd", "ct", "ict", "tcm"])
 def test_a_student_without_the_identity_at_data_is_refused(name):
     with pytest.raises(FastdiffError, match="choose v, velocity or edm"):
-        METHODS[name]().extras(Denoiser(mlp((2,)), Cosine(), "eps", (2,)), None)
+        METHODS[name]().trainable_networks(Denoiser(mlp((2,)), Cosine(), "eps", (2,)), None)
 
 
 @pytest.mark.parametrize("name", ["cd", "ct", "ict", "ect", "tcm", "sct", "scd"])

@@ -32,7 +32,7 @@ def test_along_the_exact_trajectory_the_exact_function_has_no_loss(settings, sch
     nets = {
         "student": student,
         "teacher": told(x0, schedule, "x0", (1,)),
-        **dict.fromkeys(method.averages(), student),
+        **dict.fromkeys(method.target_emas(), student),
     }
     loss, logs = method.loss(("student",), nets, batch_of(data(512)), MIDDLE)
     loss.backward()
@@ -63,7 +63,7 @@ def test_the_gradient_vanishes_at_the_truth_and_points_back_to_it(method):
                 "student": student,
                 "teacher": gaussian(schedule),
                 "stage_one": exact(schedule),
-                **{r: exact(schedule, student.net.tilt.detach()) for r in method.averages()},
+                **{r: exact(schedule, student.net.tilt.detach()) for r in method.target_emas()},
             }
             loss, _ = method.loss(("student",), nets, batch_of(data(1 << 14, seed), seed + 100), END)
             found.append(torch.autograd.grad(loss, student.net.tilt)[0])
@@ -82,8 +82,8 @@ def test_at_rest_on_one_point(name):
     nets = {
         "student": student,
         "teacher": still,
-        **method.frozen(student, still),
-        **dict.fromkeys(method.averages(), still),
+        **method.frozen_networks(student, still),
+        **dict.fromkeys(method.target_emas(), still),
     }
     loss, logs = method.loss(("student",), nets, batch_of(POINT.repeat(256, 1)), MIDDLE)
     loss.backward()
@@ -108,7 +108,7 @@ def test_with_r_at_t_there_is_no_loss_though_dropout_is_on(method, monkeypatch):
         "student": student,
         "teacher": constant(POINT, Flow(), "velocity"),
         "stage_one": deepcopy(student),
-        **{r: deepcopy(student).eval() for r in method.averages()},
+        **{r: deepcopy(student).eval() for r in method.target_emas()},
     }
     before = torch.random.get_rng_state()
     loss, _ = method.loss(("student",), nets, batch_of(torch.randn(64, 2, dtype=torch.float64)), MIDDLE)

@@ -15,7 +15,7 @@ def test_a_loss_at_chosen_times_is_the_loss_at_uniform_times():
     """The error in v is made (0.2 + 3 t^2)^2, whose mean over uniform t is known."""
     schedule, method = Flow(), Denoising(Importance(bins=8))
     student = told(lambda x, t, s: POINT + like(t * (0.2 + 3 * t**2), x), schedule, "velocity")
-    nets, losses = {"student": student, **method.extras(student, None)}, []
+    nets, losses = {"student": student, **method.trainable_networks(student, None)}, []
     for seed in range(12):
         losses.append(method.loss(("student",), nets, batch_of(POINT.repeat(4096, 1), seed), START))
         nets["memory"].absorb(lambda sums: sums)  # as the loop does
@@ -35,7 +35,7 @@ def test_the_minimum_is_at_the_truth(times):
     student = told(lambda x, t, s: oracle(x, t).x0 + like(t, x) * (tilt[0] * x + tilt[1]), schedule, "v")
     student.net.tilt = tilt
     method = Denoising(times)
-    nets = {"student": student, **method.extras(student, None)}
+    nets = {"student": student, **method.trainable_networks(student, None)}
     scores = {}
     for place in (0.0, 0.05):
         tilt.data.fill_(place)

@@ -181,7 +181,7 @@ def followed(tmp_path_factory):
     torch.manual_seed(0)
     student = Denoiser(Pair(), Cosine(), "x0", (2,), "time")
     config = TrainConfig(
-        steps=800, batch=256, lr=3e-3, betas=(0.9, 0.99), decay="cosine", log_every=800, save_every=800
+        steps=800, batch=256, lr=3e-3, betas=(0.9, 0.99), lr_schedule="cosine", log_every=800, save_every=800
     )
     training = Training(
         Follower(gan=NONE),
@@ -246,7 +246,7 @@ def test_without_a_critic_nothing_depends_on_the_data(method):
         found = []
         for x0 in (torch.randn(64, 2), torch.full((64, 2), torch.nan)):
             torch.manual_seed(5)  # of the layers that a second time needs
-            nets = {"student": student, "teacher": teacher, **method.extras(student, teacher)}
+            nets = {"student": student, "teacher": teacher, **method.trainable_networks(student, teacher)}
             loss, logs = method.loss(turn, nets, batch_of(x0), MIDDLE)
             weights = list(nets[turn[0]].parameters())
             found.append(
@@ -259,8 +259,8 @@ def test_without_a_critic_nothing_depends_on_the_data(method):
 
 def test_with_a_critic_the_data_are_needed():
     method, student, teacher = METHODS["sida"](), drawn(0), drawn(1).eval()
-    nets = {"student": student, "teacher": teacher, **method.extras(student, teacher)}
-    loss, _ = method.loss(("fake", "critic"), nets, batch_of(torch.full((64, 2), torch.nan)), MIDDLE)
+    nets = {"student": student, "teacher": teacher, **method.trainable_networks(student, teacher)}
+    loss, _ = method.loss(("fake", "discriminator"), nets, batch_of(torch.full((64, 2), torch.nan)), MIDDLE)
     assert method.needs_images and METHODS["f_distill"]().needs_images and loss.isnan()
 
 
@@ -268,7 +268,7 @@ def test_with_a_critic_the_data_are_needed():
 def test_a_fake_of_one_step_begins_as_its_teacher(two):
     method, teacher = METHODS["dmd2"](gan=Adversary()), drawn(1).eval()
     teacher = with_second_time(teacher) if two else teacher
-    fake, asked = method.extras(drawn(0), teacher)["fake"], torch.rand(64).double()
+    fake, asked = method.trainable_networks(drawn(0), teacher)["fake"], torch.rand(64).double()
     x, jump = torch.randn(64, 2), torch.tensor(1.0).double()
     with torch.no_grad():
         torch.testing.assert_close(

@@ -124,7 +124,7 @@ def test_its_weight_of_a_ratio_is_the_second_derivative_times_its_square(diverge
     ],
 )
 def test_no_wrong_f_distill_has_that_gradient(wrong, options, monkeypatch):
-    """Nor has one whose critic mistakes the data for the samples, or knows nothing."""
+    """Nor has one whose discriminator mistakes the data for the samples, or knows nothing."""
     whole(monkeypatch)
     how = WRONG[wrong] | options
     method = how.pop("change", lambda kind: kind)(FDistill)(times=At(), gan=SEEN)
@@ -141,7 +141,7 @@ def test_f_distill_of_the_reverse_divergence_is_dmd2():
     torch.testing.assert_close(first, second)
 
 
-# ---- the critic's term
+# ---- the discriminator's term
 
 
 LOSSES = {"softplus": lambda logit: softplus(-logit), "hinge": lambda logit: -logit}
@@ -149,7 +149,7 @@ LOSSES = {"softplus": lambda logit: softplus(-logit), "hinge": lambda logit: -lo
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_the_critics_term_has_the_gradient_of_the_loss_of_its_logits(loss):
-    """Alone: of a student that the fake and the teacher cannot tell apart. The critic tells."""
+    """Alone: of a student that the fake and the teacher cannot tell apart. The discriminator tells."""
     gan, expected = (
         Adversary(weight=0.5, loss=loss, features=("seen",)),
         mean_slope(fooled(LOSSES[loss]), dims=PLANE) / 2,

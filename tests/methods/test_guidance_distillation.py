@@ -83,9 +83,9 @@ def test_a_range_that_is_none_is_refused(weights):
 
 def test_a_teacher_that_cannot_guide_is_refused():
     with pytest.raises(FastdiffError, match="guided: the teacher takes no labels"):
-        GuidedDistillation().extras(None, small("mlp", 0))
+        GuidedDistillation().trainable_networks(None, small("mlp", 0))
     with pytest.raises(FastdiffError, match="guided: the teacher is told its guidance already"):
-        GuidedDistillation().extras(None, given("mlp")[1])
+        GuidedDistillation().trainable_networks(None, given("mlp")[1])
 
 
 def test_progressive_of_a_guided_teacher_has_no_loss_at_its_composed_step_under_each_weight():

@@ -257,11 +257,11 @@ def test_what_cannot_be_distilled_is_refused_in_a_line():
     with pytest.raises(FastdiffError, match="lcm needs a model that predicts eps, v, velocity or edm"):
         LCM().student(Denoiser(plain.net, Cosine(), "x0", (2,)))
     with pytest.raises(FastdiffError, match=r"set weights to \[1, 1\], which is none"):
-        PCM().extras(plain, plain)
+        PCM().trainable_networks(plain, plain)
     with pytest.raises(
         FastdiffError, match="points = 30: expected a divisor of the schedule's 1000 timesteps"
     ):
-        LCM(points=30).extras(plain, plain)
+        LCM(points=30).trainable_networks(plain, plain)
     for wrong in ({"points": 0}, {"mu": 1.0}, {"weights": (5.0, 3.0)}, {"weights": (-1.0, 3.0)}):
         with pytest.raises(FastdiffError, match=next(iter(wrong))):
             LCM(**wrong)

@@ -65,7 +65,7 @@ def learned(name, folder, updates, rate, ema=0.995, **settings):
             "steps": updates,
             "batch": 256,
             "lr": rate,
-            "decay": "cosine",
+            "lr_schedule": "cosine",
             "ema": ema,
             "log_every": updates,
             "save_every": updates,
@@ -95,8 +95,8 @@ def figures(name, model, steps=1):
     return ratios, off, energy
 
 
-# Of 1,000 updates of diff_instruct at 5e-3, those of two seeds in four leave 0.67 of the samples off the modes;
-# at 2e-3 none of the seeds tried does.
+# At 5e-3, 1,000 updates of diff_instruct leave 0.67 of the samples off the modes for two seeds of four;
+# at 2e-3 for none of four.
 RATES = {"dmd2": 5e-3, "f_distill": 5e-3, "sid": 3e-3, "sida": 3e-3, "diff_instruct": 2e-3}
 
 

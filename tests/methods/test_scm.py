@@ -135,7 +135,7 @@ def test_differences_stay_inside_the_schedule():
 @pytest.mark.parametrize("schedule", [Flow(), Cosine(), Karras()], **named)
 def test_along_the_teachers_trajectory_the_exact_function_has_no_tangent(schedule, differences):
     student, method = exact(schedule), SCD(differences=differences)
-    nets = {"student": student, "teacher": gaussian(schedule), **method.extras(student, None)}
+    nets = {"student": student, "teacher": gaussian(schedule), **method.trainable_networks(student, None)}
     loss, logs = method.loss(("student", "weighting"), nets, batch_of(data(512)), WARM)
     loss.backward()
     assert logs["tangent"] < (1e-6 if differences else 1e-12)
@@ -151,7 +151,11 @@ def test_the_gradient_vanishes_at_the_truth_and_points_back_to_it(method):
         for seed in range(8):
             student = exact(Cosine())
             student.net.tilt.data.fill_(tilt)
-            nets = {"student": student, "teacher": gaussian(Cosine()), **method.extras(student, None)}
+            nets = {
+                "student": student,
+                "teacher": gaussian(Cosine()),
+                **method.trainable_networks(student, None),
+            }
             loss, _ = method.loss(
                 ("student", "weighting"), nets, batch_of(data(1 << 14, seed), seed + 100), WARM
             )
@@ -172,7 +176,7 @@ def test_at_rest_on_one_point(name, schedule, predicts):
     nets = {
         "student": student,
         "teacher": constant(POINT, schedule, predicts),
-        **method.extras(student, None),
+        **method.trainable_networks(student, None),
     }
     for progress in (MIDDLE, WARM):
         loss, logs = method.loss(("student", "weighting"), nets, batch_of(POINT.repeat(256, 1)), progress)
@@ -189,7 +193,7 @@ def test_the_second_half_of_the_tangent_warms_up_with_images():
     method, seen = SCT(warmup=1000), []
     tangent = method.tangent
     method.tangent = lambda *a: seen.append(a[-1]) or tangent(*a)
-    nets = {"student": model, **method.extras(model, None)}
+    nets = {"student": model, **method.trainable_networks(model, None)}
     for images in (0, 250, 1000, 5000):
         method.loss(("student", "weighting"), nets, batch_of(path[0]), Progress(0, 1, images))
     assert seen == [0.0, 0.25, 1.0, 1.0]
@@ -205,7 +209,7 @@ def test_the_loss_is_the_papers():
     method, kept = SCT(), []
     tangent = method.tangent
     method.tangent = lambda *a: kept.append((a, tangent(*a))) or kept[-1][1]
-    nets = {"student": model, **method.extras(model, None)}
+    nets = {"student": model, **method.trainable_networks(model, None)}
     nn.init.normal_(nets["weighting"].series.weight, std=0.3)
     loss, _ = method.loss(("student", "weighting"), nets, batch_of(path[0]), WARM)
     (((_, F, _, t, _, _), g),) = kept
@@ -237,7 +241,7 @@ def test_all_passes_share_their_dropout_mask(method):
     torch.manual_seed(0)
     student = Denoiser(Dropping(), Cosine(), "v", (2,), time_input="time").train()
     before = torch.random.get_rng_state()
-    nets = {"student": student, **method.extras(student, None)}
+    nets = {"student": student, **method.trainable_networks(student, None)}
     method.loss(("student", "weighting"), nets, batch_of(torch.randn(64, 2, dtype=torch.float64)), MIDDLE)
     masks = student.net.seen
     assert len(masks) == (3 if method.differences else 2) and all(
@@ -247,14 +251,14 @@ def test_all_passes_share_their_dropout_mask(method):
 
 
 def test_what_it_says_of_itself():
-    assert METHODS["scm"] is METHODS["sct"] is SCT and SCD.teaches and not SCT.teaches
+    assert METHODS["scm"] is METHODS["sct"] is SCT and SCD.needs_teacher and not SCT.needs_teacher
     assert (SCT().teacher_nfe(), SCD().teacher_nfe()) == (0, 1)
     assert SCT().turns(MIDDLE) == (("student", "weighting"),)
     for settings in ({"warmup": -1}, {"differences": -0.1}):
         with pytest.raises(FastdiffError, match=next(iter(settings))):
             SCT(**settings)
     with pytest.raises(FastdiffError, match="choose v, velocity or edm"):
-        SCT().extras(Denoiser(mlp((2,)), Cosine(), "eps", (2,)), None)
+        SCT().trainable_networks(Denoiser(mlp((2,)), Cosine(), "eps", (2,)), None)
 
 
 # ---- learning: 300 steps on the toy mixture
@@ -278,7 +282,7 @@ def starts(tmp_path_factory):
     ids=["sct", "scd", "sct-differences", "scd-differences"],
 )
 def test_it_learns(clock, method, share, starts, tmp_path):
-    oracle = GaussianMixture(*(v.float() for v in mixture()), Cosine()) if method.teaches else None
+    oracle = GaussianMixture(*(v.float() for v in mixture()), Cosine()) if method.needs_teacher else None
     student = trained(method, starts[clock], oracle, tmp_path)
     before, one, two = energy(starts[clock], 1, "consistency"), energy(student, 1), energy(student, 2)
     assert one < share * before and two < one

@@ -71,5 +71,5 @@ def test_a_batch_of_shortest_jumps_asks_no_average():
         ("student",), {"student": student, "target": None}, batch_of(data(8)), MIDDLE
     )
     assert loss.isfinite() and set(logs) == {"flow"}
-    assert Shortcut().averages()["target"](Progress(10**6, 10**6, 0)) == 0.999
-    assert Shortcut().averages()["target"](Progress(0, 100, 0)) == 0.1
+    assert Shortcut().target_emas()["target"](Progress(10**6, 10**6, 0)) == 0.999
+    assert Shortcut().target_emas()["target"](Progress(0, 100, 0)) == 0.1

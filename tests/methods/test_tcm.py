@@ -44,9 +44,9 @@ def test_tcm_trains_above_its_edge_and_asks_stage_one_below():
 def test_tcm_keeps_a_frozen_copy_of_its_teacher_and_refuses_others():
     student, teacher = exact(Cosine()).train(), exact(Cosine()).eval()
     with pytest.raises(FastdiffError, match="second stage"):
-        TCM().frozen(student, teacher)
+        TCM().frozen_networks(student, teacher)
     teacher.sampling = Sampling("consistency")
-    copy = TCM().frozen(student, teacher)["stage_one"]
+    copy = TCM().frozen_networks(student, teacher)["stage_one"]
     assert copy is not teacher and copy.training and not teacher.training
     times = plan(Denoiser(mlp((2,)), Cosine(), "v", (2,), sampling=TCM().sampling()), None, 2, None, {})
     torch.testing.assert_close(

@@ -16,8 +16,14 @@ from fastdiff.core.validation import call
 from fastdiff.methods import METHODS
 from fastdiff.methods.base import Importance, LogitNormal, LogNormal, Uniform
 from fastdiff.methods.denoising import Denoising
-from fastdiff.methods.loss_memory import LossMemory
-from fastdiff.methods.time_sampling import DenoisingLaw, KarrasIndex, Law, LogNormalIndex, StudentT
+from fastdiff.methods.loss_memory import LossSecondMoments
+from fastdiff.methods.time_sampling import (
+    DenoisingTimeDistribution,
+    KarrasIndex,
+    LogNormalIndex,
+    StudentT,
+    TimeDistribution,
+)
 from tests.helpers.consistency import rng
 from tests.helpers.oracles import named
 
@@ -97,7 +103,7 @@ def test_the_memory_is_a_running_mean_that_first_forgets_nothing():
 def test_what_is_recorded_counts_once_it_is_absorbed_whatever_the_parts_and_processes():
     torch.manual_seed(0)
     loss, share = torch.rand(2, 64).double()
-    whole, parts, former = (LossMemory(4, 0.9) for _ in range(3))
+    whole, parts, former = (LossSecondMoments(4, 0.9) for _ in range(3))
     for memory in (whole, parts, former):
         memory.record(loss, share)
         memory.absorb(alone)
@@ -113,7 +119,7 @@ def test_what_is_recorded_counts_once_it_is_absorbed_whatever_the_parts_and_proc
         memory.absorb(alone)  # there is nothing more
     torch.testing.assert_close(parts.moment, whole.moment)
     assert torch.equal(parts.count, whole.count) and (whole.moment > former.moment).all()
-    halves = [LossMemory(4, 0.9) for _ in range(2)]
+    halves = [LossSecondMoments(4, 0.9) for _ in range(2)]
     for memory in halves:
         memory.load_state_dict(state)
     for part, memory in enumerate(halves):
@@ -127,7 +133,7 @@ def test_what_is_recorded_counts_once_it_is_absorbed_whatever_the_parts_and_proc
 
 def test_a_root_is_that_of_the_batches_absorbed_and_one_where_there_are_none():
     torch.manual_seed(0)
-    memory, moment = LossMemory(4, 0.9), None
+    memory, moment = LossSecondMoments(4, 0.9), None
     share = (torch.arange(24) % 3 + 0.5).double() / 4  # the last bin stays empty
     for _ in range(3):
         before = torch.ones(3).double() if moment is None else moment.sqrt()
@@ -143,12 +149,17 @@ def test_a_root_is_that_of_the_batches_absorbed_and_one_where_there_are_none():
 
 def test_importance_is_for_denoising_alone():
     assert call(METHODS, "denoising", {"times": "importance"}, "method") == Denoising(times=Importance())
-    assert not issubclass(Importance, Law) and {"u_shaped", "importance"} <= set(DenoisingLaw.registry)
+    assert not issubclass(Importance, TimeDistribution) and {"u_shaped", "importance"} <= set(
+        DenoisingTimeDistribution.registry
+    )
     for name, kind in METHODS.items():
         hints = get_type_hints(kind)
         for field in fields(kind):
             law = hints[field.name]
-            if not (isinstance(law, type) and issubclass(law, DenoisingLaw)) or name == "denoising":
+            if (
+                not (isinstance(law, type) and issubclass(law, DenoisingTimeDistribution))
+                or name == "denoising"
+            ):
                 continue
             path = (
                 f"method.{field.name}: 'importance' is unknown, choose from uniform, lognormal, .*u_shaped$"

@@ -140,7 +140,7 @@ def test_the_bound_is_the_sum_over_all_timesteps():
 
 def test_importance_sampling_sees_the_whole_loss():
     method, model = Denoising(times=Importance(bins=4), variance="learned"), says(Cosine(), 0.5)
-    nets = {"student": model} | method.extras(model, None)
+    nets = {"student": model} | method.trainable_networks(model, None)
     loss, logs = method.loss(("student",), nets, batch_of(0.5 * noise(32, 2)), START)
     nets["memory"].absorb(lambda sums: sums)
     assert (
@@ -154,5 +154,8 @@ def test_importance_sampling_sees_the_whole_loss():
 def test_method_and_network_must_agree(variance, doubled):
     model = Denoiser(mlp((2,), learned_variance=doubled), Cosine(), "v", (2,))
     with pytest.raises(FastdiffError, match=f"variance {variance} and the network disagree"):
-        Denoising(variance=variance).extras(model, None)
-    assert Denoising(variance="fixed" if variance == "learned" else "learned").extras(model, None) == {}
+        Denoising(variance=variance).trainable_networks(model, None)
+    assert (
+        Denoising(variance="fixed" if variance == "learned" else "learned").trainable_networks(model, None)
+        == {}
+    )

@@ -1,4 +1,4 @@
-"""Discriminators: which modules of a network a critic reads, and critics with a trunk of their own."""
+"""Discriminators: the modules of a network whose features they take, and those with their own trunk."""
 
 import pytest
 import torch
@@ -10,7 +10,13 @@ from fastdiff.core.schedule import Cosine
 from fastdiff.methods.add import LADD
 from fastdiff.methods.adversarial import Adversary
 from fastdiff.networks import dit, mlp, unet
-from fastdiff.networks.discriminator import Critic, Discriminator, critic_on, middle, tapped
+from fastdiff.networks.discriminator import (
+    Discriminator,
+    DiscriminatorHeads,
+    capture_features,
+    discriminator_on,
+    middle,
+)
 from tests.helpers import tiny_pipelines
 from tests.helpers.adversaries import SEEN, points
 
@@ -36,25 +42,25 @@ from tests.helpers.adversaries import SEEN, points
 )
 def test_a_critic_takes_modules_by_their_names(net, shape, names, widths):
     model = Denoiser(net, Cosine(), "v", shape)
-    critic, x = critic_on(model, names, 8), torch.randn(3, *shape, requires_grad=True)
+    discriminator, x = discriminator_on(model, names, 8), torch.randn(3, *shape, requires_grad=True)
     t = torch.full((3,), 0.3, dtype=torch.float64)
     (features,) = Adversary(features=names).extract_features(model, [x], [t], None)
     assert (
         [feature.shape[-1] for feature in features]
         == widths
-        == [head[0].normalized_shape[0] for head in critic.heads]
+        == [head[0].normalized_shape[0] for head in discriminator.heads]
     )
-    logits = critic(features)
+    logits = discriminator(features)
     logits.sum().backward()
     assert logits.shape == (3, 2) and x.grad.abs().max() > 0
-    assert critic_on(model, (), 8)(Adversary().extract_features(model, [x], [t], None)[0]).shape == (
+    assert discriminator_on(model, (), 8)(Adversary().extract_features(model, [x], [t], None)[0]).shape == (
         3,
         1,
     )  # the middle one
     with pytest.raises(
         FastdiffError, match=f"'nowhere' is no module of {type(net).__name__}: choose from"
     ) as caught:
-        critic_on(model, ("nowhere",), 8)
+        discriminator_on(model, ("nowhere",), 8)
     assert "\n" not in str(caught.value) and not net._forward_hooks
 
 
@@ -68,29 +74,42 @@ def test_a_critic_takes_the_image_of_two_streams(kind, tmp_path):
     shape, t = (4, 8, 8), torch.full((2,), 0.5, dtype=torch.float64)
     seen = []
     for x in (torch.zeros(2, *shape), torch.randn(2, *shape)):
-        with tapped(model) as found, torch.no_grad():
+        with capture_features(model) as found, torch.no_grad():
             model(x, t, t, None)
         seen += found
     assert middle(model.net) == "module.transformer_blocks.0"
     assert seen[0].shape == (2, 16, 16) and (seen[0] - seen[1]).abs().max() > 1e-3
-    assert critic_on(model, (), 8)(found).shape == (2, 1)
+    assert discriminator_on(model, (), 8)(found).shape == (2, 1)
 
 
 def test_samples_are_judged_among_their_own_kind():
     """Together two kinds could be like the data, and neither of them so."""
-    critic, feature, kind = Critic([4], 8, kinds=3), torch.randn(6, 5, 4), torch.tensor([0, 2, 1, 1, 0, 2])
-    every = torch.stack([critic([feature], torch.full((6,), k)) for k in range(3)])
-    assert torch.equal(critic([feature], kind), every[kind, torch.arange(6)]) and (every[0] != every[1]).all()
-    assert LADD(steps=(1, 2, 4), gan=SEEN).extras(points(), points())["critic"].heads[0][-1].out_features == 4
+    discriminator, feature, kind = (
+        DiscriminatorHeads([4], 8, kinds=3),
+        torch.randn(6, 5, 4),
+        torch.tensor([0, 2, 1, 1, 0, 2]),
+    )
+    every = torch.stack([discriminator([feature], torch.full((6,), k)) for k in range(3)])
+    assert (
+        torch.equal(discriminator([feature], kind), every[kind, torch.arange(6)])
+        and (every[0] != every[1]).all()
+    )
+    assert (
+        LADD(steps=(1, 2, 4), gan=SEEN)
+        .trainable_networks(points(), points())["discriminator"]
+        .heads[0][-1]
+        .out_features
+        == 4
+    )
 
 
 @pytest.mark.parametrize("shape", [(2,), (1, 8, 8), (3, 32, 20), (2, 5, 1)], ids=str)
 def test_a_critic_with_a_trunk_of_its_own_sees_samples_and_classes(shape):
     torch.manual_seed(0)
-    critic, x = Discriminator(shape, 3, hidden=16), torch.randn(4, *shape, requires_grad=True)
+    discriminator, x = Discriminator(shape, 3, hidden=16), torch.randn(4, *shape, requires_grad=True)
     labels = torch.tensor([0, 1, 2, 0])
-    logits = critic([x], {"label": labels})
-    assert logits.shape == (4, 1) and not torch.allclose(logits, critic([x], {"label": 0 * labels}))
+    logits = discriminator([x], {"label": labels})
+    assert logits.shape == (4, 1) and not torch.allclose(logits, discriminator([x], {"label": 0 * labels}))
     logits.sum().backward()
     assert (x.grad.flatten(1) != 0).all()  # every pixel counts
     assert Discriminator(shape, hidden=16)([x]).shape == (4, 1)

@@ -58,7 +58,12 @@ def test_any_method_trains_an_adapter_of_a_teacher_that_stays_as_it_is(name, tmp
     teacher, first = lora.twin(begun), weights(begun)
     assert all(own is other for own, other in zip(begun.parameters(), teacher.parameters()))
     run = run_of(
-        tmp_path, teacher if method.teaches else None, toy(n=64), settings(), method, method.student(begun)
+        tmp_path,
+        teacher if method.needs_teacher else None,
+        toy(n=64),
+        settings(),
+        method,
+        method.student(begun),
     )
     list(run)
     for own, old in weights(teacher).items():

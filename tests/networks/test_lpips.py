@@ -112,7 +112,7 @@ def test_half_precision_is_measured_in_float32(vgg16):
 @pytest.mark.parametrize("shape", [(2,), (2, 8, 8), (3, 8)])
 def test_what_is_no_image_is_refused(shape, vgg16):
     for ask in (
-        lambda: LPIPS(str(vgg16)).ready(shape, torch.device("cpu")),
+        lambda: LPIPS(str(vgg16)).validate(shape, torch.device("cpu")),
         lambda: LPIPS(str(vgg16))(torch.zeros(1, *shape), torch.zeros(1, *shape)),
     ):
         with pytest.raises(
@@ -138,7 +138,7 @@ def test_weights_that_are_none_are_one_clear_line(vgg16, tmp_path):
             if content is not None:
                 (tmp_path / name).write_bytes(content)
         with pytest.raises(FastdiffError) as caught:
-            LPIPS(str(tmp_path)).ready((3, 32, 32), torch.device("cpu"))
+            LPIPS(str(tmp_path)).validate((3, 32, 32), torch.device("cpu"))
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
@@ -202,4 +202,4 @@ def test_vectors_are_refused_before_a_training(tmp_path, refused):
 
 
 def test_other_distances_need_nothing():
-    KD(distance=SquaredL2()).ready((2,), torch.device("cpu"))
+    KD(distance=SquaredL2()).validate((2,), torch.device("cpu"))

@@ -69,7 +69,7 @@ def test_the_command_line_refines_an_image(cascade, fastdiff, refused, tmp_path)
         fastdiff(
             "sample",
             cascade / "teacher",
-            "--condition",
+            "--condition-image",
             tmp_path / "low.png",
             "-n",
             3,
@@ -86,7 +86,7 @@ def test_the_command_line_refines_an_image(cascade, fastdiff, refused, tmp_path)
     said = refused(
         "sample",
         "checkpoints/digits/teacher",
-        "--condition",
+        "--condition-image",
         tmp_path / "low.png",
         "--out",
         tmp_path / "o.png",

@@ -20,7 +20,7 @@ RECIPE = {
     "name": "disk",
     "data": {"name": "toy", "n": 300},
     "model": {"net": {"name": "mlp", "width": 64, "depth": 2}, "schedule": "flow", "predicts": "velocity"},
-    "train": {"steps": 30, "batch": 16, "save_every": 10, "log_every": 10, "keep": 3},
+    "train": {"steps": 30, "batch": 16, "save_every": 10, "log_every": 10, "keep_last": 3},
     "stages": {"teacher": {"method": "denoising"}},
     "bench": {"steps": [1], "baselines": [], "n": 16},
 }

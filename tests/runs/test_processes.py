@@ -20,7 +20,7 @@ model: {net: {name: mlp, width: 16, depth: 1}, schedule: flow, predicts: velocit
 train: {steps: 20, batch: 64, save_every: 10, log_every: 10, ema: 0.9}
 stages:
   teacher: {method: {name: denoising, times: {name: importance, bins: 4}}}
-  progressive: {method: {name: progressive, steps: 2}, teacher: teacher, train: {accumulate: 2}}
+  progressive: {method: {name: progressive, steps: 2}, teacher: teacher, train: {gradient_accumulation: 2}}
   cd: {method: cd, teacher: teacher}
 bench: {steps: [1, 2], baselines: ["ddpm:4"], n: 65, seeds: [0, 1], batch: 16}
 """

@@ -112,7 +112,7 @@ def test_defaults_give_way_from_the_outside_in():
         return build(changed("stages.progressive.method.steps=2", *assignments)).stages[1].train
 
     brings = METHODS["progressive"].training
-    assert brings["ema"] != TrainConfig.ema and "warmup" not in brings and "decay" in brings
+    assert brings["ema"] != TrainConfig.ema and "warmup" not in brings and "lr_schedule" in brings
     assert train().warmup == TrainConfig.warmup  # TrainConfig
     assert train("train.warmup=7").warmup == 7  # < the recipe's train
     assert train("train.ema=0.5").ema == brings["ema"]  # < the method's training
@@ -121,7 +121,7 @@ def test_defaults_give_way_from_the_outside_in():
 
 
 def test_settings_of_roles_give_way_key_by_key(monkeypatch):
-    brings = {"roles": {"fake": {"lr": 1.0, "clip": 5}, "critic": {"lr": 2.0}}}
+    brings = {"roles": {"fake": {"lr": 1.0, "max_grad_norm": 5}, "discriminator": {"lr": 2.0}}}
     monkeypatch.setattr(METHODS["ect"], "training", brings)
     found = build(
         changed(
@@ -132,10 +132,10 @@ def test_settings_of_roles_give_way_key_by_key(monkeypatch):
             "train.weight_decay=0.5",
         )
     )
-    roles = {role: found.stages[-1].train.of(role) for role in ("fake", "critic", "student", "other")}
-    assert {role: (own.lr, own.clip) for role, own in roles.items()} == {
+    roles = {role: found.stages[-1].train.of(role) for role in ("fake", "discriminator", "student", "other")}
+    assert {role: (own.lr, own.max_grad_norm) for role, own in roles.items()} == {
         "fake": (1e-4, 5),
-        "critic": (2.0, 1),
+        "discriminator": (2.0, 1),
         "student": (0.001, 1),
         "other": (0.001, 1),
     }
@@ -147,12 +147,14 @@ def test_settings_of_roles_give_way_key_by_key(monkeypatch):
     assert {own.weight_decay for own in roles.values()} == {0.5} and found.stages[0].train.of(
         "fake"
     ).lr == 0.001
-    assert METHODS["ect"].training is brings and brings["roles"]["fake"] == {"lr": 1.0, "clip": 5}
+    assert METHODS["ect"].training is brings and brings["roles"]["fake"] == {"lr": 1.0, "max_grad_norm": 5}
 
 
 def test_settings_of_roles_fix_a_run():
     assert not {"roles", "teacher"} & set(CHANGEABLE_ON_RESUME)
-    assert not is_free("stages.student.train.roles.fake.clip") and is_free("stages.student.train.log_every")
+    assert not is_free("stages.student.train.roles.fake.max_grad_norm") and is_free(
+        "stages.student.train.log_every"
+    )
 
 
 def test_methods_take_nested_names():

@@ -116,8 +116,8 @@ def test_complaints_name_the_file(tmp_path):
 
 def test_differences():
     assert differences(PLAIN, copy.deepcopy(PLAIN)) == []
-    assert differences({}, {"train": {}}) == [] and differences({"train": {"keep": 1}}, {}) == [
-        ("train.keep", 1, None)
+    assert differences({}, {"train": {}}) == [] and differences({"train": {"keep_last": 1}}, {}) == [
+        ("train.keep_last", 1, None)
     ]
     assert differences(PLAIN, changed("train.lr=2")) == [("train.lr", 0.001, 2)]
     assert differences(PLAIN, changed("train.ema=0.5")) == [("train.ema", None, 0.5)]

@@ -17,7 +17,7 @@ from fastdiff.core.schedule import SCHEDULES
 from fastdiff.data.toys import TOYS
 from fastdiff.methods import METHODS
 from fastdiff.methods.distances import DISTANCES
-from fastdiff.methods.time_sampling import TIME_LAWS
+from fastdiff.methods.time_sampling import TIME_DISTRIBUTIONS
 from fastdiff.runs import run as stages
 from fastdiff.runs.recipe import build
 from fastdiff.samplers import SAMPLERS, SPACINGS
@@ -76,7 +76,7 @@ def tiny(method, schedule="cosine"):
         "data": "pairs",
         "train": {"lr": 1e-3},
     }
-    if not METHODS[method].paired:
+    if not METHODS[method].needs_pairs:
         del student["data"]
     return {
         "name": "tiny",
@@ -122,7 +122,17 @@ def changed(draw):
     holder = at(source, above)
     number = isinstance(holder[key], int | float) and not isinstance(holder[key], bool)
     names = sorted(
-        {*METHODS, *SCHEDULES, *TIME_LAWS, *DISTANCES, *SAMPLERS, *SPACINGS, *ROWS, *TIME_INPUTS, *TOYS}
+        {
+            *METHODS,
+            *SCHEDULES,
+            *TIME_DISTRIBUTIONS,
+            *DISTANCES,
+            *SAMPLERS,
+            *SPACINGS,
+            *ROWS,
+            *TIME_INPUTS,
+            *TOYS,
+        }
     )
     alike = (
         st.sampled_from(EXTREMES)

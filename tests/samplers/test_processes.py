@@ -29,6 +29,6 @@ def test_a_share_of_the_samples_is_their_part(tmp_path):
     whole = sample(model, steps=2, n=7)
     for world in (2, 3):
         for rank in range(world):
-            own = sample(model, steps=2, n=7, share=(rank, world))
+            own = sample(model, steps=2, n=7, shard=(rank, world))
             torch.testing.assert_close(own, whole[rank::world], atol=1e-4, rtol=0)
-    assert sample(model, steps=2, n=1, share=(1, 2)).shape == (0, 1, 8, 8)
+    assert sample(model, steps=2, n=1, shard=(1, 2)).shape == (0, 1, 8, 8)

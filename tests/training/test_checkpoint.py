@@ -48,8 +48,8 @@ def test_states_keep_their_names_and_older_ones_lack_some(tmp_path):
         *("skipped", "row", "coverages", "data", "figures"),
     }
     names = set(load_state(tmp_path / "older/state")[0])
-    assert {"student.net.first.weight", "critic.bias", "slow.net.first.weight"} < names
-    assert {"ema.net.first.weight", "optimizer.student.0.exp_avg", "optimizer.critic.1.step"} < names
+    assert {"student.net.first.weight", "discriminator.bias", "slow.net.first.weight"} < names
+    assert {"ema.net.first.weight", "optimizer.student.0.exp_avg", "optimizer.discriminator.1.step"} < names
     for added in ("skipped", "row", "coverages", "data", "figures"):
         del record[added]
     (state / "state.json").write_text(json.dumps(record))

@@ -18,7 +18,7 @@ from fastdiff.training.pairs import Pairs
         ({"ema": 1.0}, "ema = 1.0: expected less than 1"),
         ({"betas": (0.9, 1.0)}, "betas = 1.0: expected less than 1"),
         ({"batch": 10**7}, "batch = 10000000: expected at most 1,000,000"),
-        ({"keep": 0}, "keep = 0: expected at least 1"),
+        ({"keep_last": 0}, "keep_last = 0: expected at least 1"),
     ],
 )
 def test_numbers_out_of_bounds_are_refused_by_name(setting, message):
@@ -33,10 +33,14 @@ def test_numbers_out_of_bounds_are_refused_by_name(setting, message):
 
 
 def test_a_role_s_numbers_are_held_to_the_same_bounds():
-    with pytest.raises(FastdiffError, match=r"^train\.roles\.fake\.clip = -1\.0: expected at least 0$"):
-        read({"roles": {"fake": {"clip": -1}}}, path="train")
-    config = read({"roles": {"fake": {"lr": 1.0, "clip": 2}}}, {"roles": {"fake": {"lr": 3}}}, path="train")
-    assert config.roles == {"fake": RoleConfig(lr=3.0, clip=2.0)}
+    with pytest.raises(
+        FastdiffError, match=r"^train\.roles\.fake\.max_grad_norm = -1\.0: expected at least 0$"
+    ):
+        read({"roles": {"fake": {"max_grad_norm": -1}}}, path="train")
+    config = read(
+        {"roles": {"fake": {"lr": 1.0, "max_grad_norm": 2}}}, {"roles": {"fake": {"lr": 3}}}, path="train"
+    )
+    assert config.roles == {"fake": RoleConfig(lr=3.0, max_grad_norm=2.0)}
     assert (config.of("fake").lr, config.of("fake").clip, config.of("student").lr) == (3.0, 2.0, 1e-3)
 
 

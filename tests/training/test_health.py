@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
         ("loss", 13, {}, "loss, grad"),
         ("loss", 10, {}, "loss, grad"),
         ("gradient", 10, {}, "grad"),
-        ("first part", 10, {"accumulate": 2}, "loss, grad"),
+        ("first part", 10, {"gradient_accumulation": 2}, "loss, grad"),
     ],
 )
 def test_a_bad_loss_stops_at_its_step_and_leaves_the_last_good_state(tmp_path, how, at, settings, named):
@@ -41,14 +41,14 @@ def test_a_bad_loss_stops_at_its_step_and_leaves_the_last_good_state(tmp_path, h
 
 @dataclass
 class Sick(Duel):
-    """A duel whose critic's figures go wrong: at step 3 one that is only logged, at step 7 its gradient."""
+    """A discriminator whose figures go wrong: at step 3 one that is only logged, at step 7 its gradient."""
 
     mended: bool = False
 
     def loss(self, turn, nets, batch, progress):
         loss, logs = super().loss(turn, nets, batch, progress)
         nan, step = torch.tensor(float("nan")), progress.step + 1
-        if turn == ("critic",):
+        if turn == ("discriminator",):
             tangent = by_level(
                 "tangent",
                 torch.where(torch.arange(3) == 1, nan if step == 3 else 0.5, 1.0),
@@ -56,7 +56,7 @@ class Sick(Duel):
             )
             logs = logs | tangent | ({} if step % 2 else {"often": loss.detach()})
             if step == 7 and not self.mended:
-                loss = loss + (0 * sum(p.sum() for p in nets["critic"].parameters())).square().sqrt()
+                loss = loss + (0 * sum(p.sum() for p in nets["discriminator"].parameters())).square().sqrt()
         return loss, logs
 
 
@@ -65,12 +65,12 @@ def test_the_complaint_names_the_turn_and_what_was_bad_before(tmp_path):
     with pytest.raises(FastdiffError) as caught:
         finish(training(tmp_path / "sick", Sick()))
     assert str(caught.value).startswith(
-        "critic/tangent, critic/tangent_mid, critic/grad: not finite at step 7: "
+        "discriminator/tangent, discriminator/tangent_mid, discriminator/grad: not finite at step 7: "
     )
     assert "\n" not in str(caught.value) and load_state(tmp_path / "sick/state")[1]["step"] == 5
     finish(training(tmp_path / "mended", Sick(mended=True)))
     lines = log_of(tmp_path / "mended")
-    assert len(lines) == 4 and all("critic/often" in line for line in lines)
+    assert len(lines) == 4 and all("discriminator/often" in line for line in lines)
 
 
 def test_bad_steps_are_skipped_and_counted(tmp_path):

@@ -33,7 +33,7 @@ class Counted(Denoising):
 
     seen: list = field(default_factory=list)
 
-    def extras(self, student, teacher):
+    def trainable_networks(self, student, teacher):
         return {"tally": Tally()}
 
     def turns(self, progress):
@@ -47,7 +47,7 @@ class Counted(Denoising):
 
 def counted(folder, accumulate):
     method = Counted()
-    run = training(folder, method, steps=6, accumulate=accumulate)
+    run = training(folder, method, steps=6, gradient_accumulation=accumulate)
     finish(run)
     return run.tensors(), method.seen
 

@@ -20,7 +20,7 @@ class Seldom(Duel):
     """A duel in which the student learns in every third step only."""
 
     def turns(self, progress):
-        return (("critic",), ("student",)) if (progress.step + 1) % 3 == 0 else (("critic",),)
+        return (("discriminator",), ("student",)) if (progress.step + 1) % 3 == 0 else (("discriminator",),)
 
     def loss(self, turn, nets, batch, progress):
         loss, logs = super().loss(turn, nets, batch, progress)
@@ -34,10 +34,10 @@ def test_a_line_has_the_newest_of_every_figure_though_a_state_was_saved_within_a
     seen = {step: {name: float(value) for name, value in whole.figures.items()} for step, _ in whole}
     assert "loss" not in seen[2] and seen[3]["loss"] == seen[4]["loss"] == seen[5]["loss"] != seen[6]["loss"]
     lines = log_of(tmp_path / "a")
-    assert "loss" not in lines[0] and "critic/loss" in lines[0]
+    assert "loss" not in lines[0] and "discriminator/loss" in lines[0]
     for line in lines[1:]:
         own = {name: value for name, value in seen[line["step"]].items() if math.isfinite(value)}
-        assert {"loss", "value", "critic/loss"} <= set(own) and own.items() <= line.items()
+        assert {"loss", "value", "discriminator/loss"} <= set(own) and own.items() <= line.items()
         assert (line["odd"] is None) == (line["step"] < 9)
     for step, _ in training(tmp_path / "b", Seldom(), **settings):
         if step == saved + 1:

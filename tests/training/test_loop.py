@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
     ],
 )
 def test_the_rate_warms_up_and_falls(decay, law):
-    config = TrainConfig(steps=100, lr=0.2, warmup=9, decay=decay)
+    config = TrainConfig(steps=100, lr=0.2, warmup=9, lr_schedule=decay)
     rates = [config.rate(step) for step in range(101)]
     assert rates[:9] == pytest.approx([0.2 * (k + 1) / 10 * law(k / 100) for k in range(9)])
     assert rates[9:] == pytest.approx([0.2 * law(k / 100) for k in range(9, 101)])
@@ -39,7 +39,7 @@ def test_the_optimizer_takes_the_rate_of_its_step(tmp_path):
     """One SGD-like measure: Adam's first update moves every weight by the rate."""
     student = tiny()
     before = weights(student)
-    run = training(tmp_path, student=student, lr=0.01, warmup=3, steps=4, log_every=1, clip=1e9)
+    run = training(tmp_path, student=student, lr=0.01, warmup=3, steps=4, log_every=1, max_grad_norm=1e9)
     iterator = iter(run)
     next(iterator)
     moved = (weights(student) - before).abs()
@@ -52,7 +52,7 @@ def test_the_optimizer_takes_the_rate_of_its_step(tmp_path):
 
 
 def test_two_halves_are_one_batch(tmp_path):
-    runs = [training(tmp_path / str(k), accumulate=k, steps=10) for k in (1, 2)]
+    runs = [training(tmp_path / str(k), gradient_accumulation=k, steps=10) for k in (1, 2)]
     for run in runs:
         finish(run)
     whole, halves = (weights(run.student) for run in runs)
@@ -64,7 +64,7 @@ def test_two_halves_are_one_batch(tmp_path):
 
 def test_a_batch_that_cannot_be_shared_is_refused(tmp_path):
     with pytest.raises(FastdiffError, match=r"train\.batch = 32 .* accumulate 3"):
-        training(tmp_path, accumulate=3)
+        training(tmp_path, gradient_accumulation=3)
 
 
 # ---- the exported average
@@ -96,7 +96,7 @@ class Followed(Denoising):
 
     roles: tuple[str, ...] = ("slow", "slower")
 
-    def averages(self):
+    def target_emas(self):
         return dict(zip(self.roles, (lambda progress: 0.9, lambda progress: 0.98)))
 
 

@@ -18,7 +18,7 @@ TURNS, STEPS, HALF = 3, 20, 10  # 10 is no multiple of 3
 JOBS = {
     name: {
         "method": name,
-        "settings": {"fake_turns": TURNS, "steps": [1, 2], "critic_weight": 1.0},
+        "settings": {"fake_turns": TURNS, "steps": [1, 2], "discriminator_weight": 1.0},
         "train": {"steps": STEPS, "save_every": 1000, "lr": 3e-3, "ema": 0.9},
     }
     for name in ("dmd2", "f_distill")
@@ -61,11 +61,13 @@ def test_two_processes_train_the_three_networks_of_one(two, one, name):
     tensors = load_file(two / f"{name}.safetensors")
     assert distance(tensors, one[name]) < 1e-4
     roles = {key.split(".")[1] if key.startswith("optimizer") else key.split(".")[0] for key in tensors}
-    assert roles == {"student", "fake", "critic", "ema"} | ({"ratios"} if name == "f_distill" else set())
-    steps = {role: int(tensors[f"optimizer.{role}.0.step"]) for role in ("student", "fake", "critic")}
-    assert steps == {"student": STEPS // TURNS, "fake": STEPS, "critic": STEPS}
+    assert roles == {"student", "fake", "discriminator", "ema"} | (
+        {"ratios"} if name == "f_distill" else set()
+    )
+    steps = {role: int(tensors[f"optimizer.{role}.0.step"]) for role in ("student", "fake", "discriminator")}
+    assert steps == {"student": STEPS // TURNS, "fake": STEPS, "discriminator": STEPS}
     begun = many.training(JOBS[name], two / "begun", Accelerator(cpu=True)).tensors()
-    for role in ("student.", "fake.", "critic."):
+    for role in ("student.", "fake.", "discriminator."):
         assert (
             distance(*({k: v for k, v in of.items() if k.startswith(role)} for of in (begun, tensors))) > 0.01
         ), role

@@ -141,15 +141,17 @@ def test_activations_computed_again_give_the_same_weights_and_are_not_kept(tmp_p
 
 @dataclass
 class Copied(Duel):
-    """A duel in which the critic is a copy of the teacher, whose answers the student follows."""
+    """A duel in which the discriminator is a copy of the teacher, whose answers the student follows."""
 
-    def extras(self, student, teacher):
-        return {"critic": deepcopy(teacher).requires_grad_(True)}
+    def trainable_networks(self, student, teacher):
+        return {"discriminator": deepcopy(teacher).requires_grad_(True)}
 
     def loss(self, turn, nets, batch, progress):
         t = batch.rng.uniform()
-        said, critic, aim = (nets[role](batch.x0, t, t).x0 for role in ("student", "critic", "teacher"))
-        return (said - aim + critic).square().mean(), {}
+        said, discriminator, aim = (
+            nets[role](batch.x0, t, t).x0 for role in ("student", "discriminator", "teacher")
+        )
+        return (said - aim + discriminator).square().mean(), {}
 
 
 @pytest.mark.parametrize("offload", [False, True])
@@ -162,10 +164,10 @@ def test_a_teacher_kept_in_bfloat16_takes_half_the_memory_and_teaches_the_same(t
             Copied(), Progress, tiny(), teacher, DATA, config, tmp_path / name, Accelerator(cpu=True)
         )
 
-    whole, half = made("whole"), made("half", teacher="bfloat16", offload=offload)
+    whole, half = made("whole"), made("half", teacher_dtype="bfloat16", offload=offload)
     size = [sum(p.nbytes for p in run.frozen["teacher"].parameters()) for run in (whole, half)]
     assert size[0] == 2 * size[1]
-    for net in (half.student, half.average, half.targets["slow"], half.trained["critic"]):
+    for net in (half.student, half.average, half.targets["slow"], half.trained["discriminator"]):
         assert {p.dtype for p in net.parameters()} == {torch.float32}
     finish(whole), finish(half)
     one, two = (log_of(tmp_path / name) for name in ("whole", "half"))

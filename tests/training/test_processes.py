@@ -23,8 +23,8 @@ SHARDS = {f"{name}-shard": {"method": name, "train": {"shard": True}} for name i
 
 
 PARTS = {
-    "parts": {"method": "duel", "train": {"accumulate": 2}},
-    "parts-shard": {"method": "duel", "train": {"accumulate": 4, "shard": True}},
+    "parts": {"method": "duel", "train": {"gradient_accumulation": 2}},
+    "parts-shard": {"method": "duel", "train": {"gradient_accumulation": 4, "shard": True}},
 }
 
 
@@ -35,8 +35,8 @@ AWAY = {
 
 
 PALE = {
-    "pale": {"method": "cd", "train": {"teacher": "bfloat16"}},
-    "pale-shard": {"method": "cd", "train": {"teacher": "bfloat16", "offload": True, "shard": True}},
+    "pale": {"method": "cd", "train": {"teacher_dtype": "bfloat16"}},
+    "pale-shard": {"method": "cd", "train": {"teacher_dtype": "bfloat16", "offload": True, "shard": True}},
 }
 
 

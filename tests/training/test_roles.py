@@ -35,8 +35,10 @@ def test_only_the_roles_of_a_turn_receive_gradients(tmp_path, monkeypatch):
     slow = weights(run.targets["slow"])
     finish(run)
     count = {role: len(own) for role, own in weights_of(run).items()}
-    assert reached == [{"student": count["student"], "critic": 0}, {"student": 0, "critic": 2}] * 2
-    assert [turn for turn, _ in method.seen] == [("student",), ("critic",)] * 2
+    assert (
+        reached == [{"student": count["student"], "discriminator": 0}, {"student": 0, "discriminator": 2}] * 2
+    )
+    assert [turn for turn, _ in method.seen] == [("student",), ("discriminator",)] * 2
     assert all(p.requires_grad for own in weights_of(run).values() for p in own)
     assert all(p.grad is None for net in (run.average, run.targets["slow"]) for p in net.parameters())
     assert not torch.equal(slow, weights(run.targets["slow"]))  # the target average followed
@@ -47,7 +49,7 @@ def test_only_the_roles_of_a_turn_receive_gradients(tmp_path, monkeypatch):
         "lr",
         "drift",
         *logged,
-        *(f"critic/{name}" for name in logged),
+        *(f"discriminator/{name}" for name in logged),
     }
 
 
@@ -57,44 +59,53 @@ def test_roles_of_one_turn_learn_together(tmp_path):
     finish(run)
     for role, own in weights_of(run).items():
         assert not torch.equal(before[role], torch.cat([p.detach().flatten() for p in own]))
-    assert {"loss", "student/grad", "critic/grad"} <= set(log_of(tmp_path)[0])
+    assert {"loss", "student/grad", "discriminator/grad"} <= set(log_of(tmp_path)[0])
 
 
 def test_a_role_learns_by_its_own_settings_and_the_common_schedule(tmp_path):
     """Adam's first update moves every weight by the rate, whatever the gradient;
     what is left out is the training's."""
-    own = {"critic": RoleConfig(lr=0.03, betas=(0.0, 0.99), optimizer="adamw", clip=1e-3)}
-    run = training(tmp_path, Duel(), steps=8, lr=0.01, warmup=1, decay="linear", clip=0.5, roles=own)
+    own = {"discriminator": RoleConfig(lr=0.03, betas=(0.0, 0.99), optimizer="adamw", max_grad_norm=1e-3)}
+    run = training(
+        tmp_path, Duel(), steps=8, lr=0.01, warmup=1, lr_schedule="linear", max_grad_norm=0.5, roles=own
+    )
     before = {role: torch.cat([p.detach().flatten() for p in of]) for role, of in weights_of(run).items()}
     run.advance()
-    for role, rate in (("student", 0.01 / 2), ("critic", 0.03 / 2)):
+    for role, rate in (("student", 0.01 / 2), ("discriminator", 0.03 / 2)):
         moved = torch.cat([p.detach().flatten() for p in weights_of(run)[role]]) - before[role]
         assert moved.abs().max() == pytest.approx(rate, rel=0.02), role
     run.advance()
-    student, critic = (run.roles[role] for role in ("student", "critic"))
-    rates = [role.optimizer.param_groups[0]["lr"] for role in (student, critic)]
+    student, discriminator = (run.roles[role] for role in ("student", "discriminator"))
+    rates = [role.optimizer.param_groups[0]["lr"] for role in (student, discriminator)]
     assert rates == pytest.approx([0.01 * 7 / 8, 0.03 * 7 / 8])
-    assert (type(student.optimizer), student.config.betas, student.config.clip) == (
+    assert (type(student.optimizer), student.config.betas, student.config.max_grad_norm) == (
         torch.optim.Adam,
         (0.9, 0.999),
         0.5,
     )
-    assert (type(critic.optimizer), critic.config.betas, critic.config.clip) == (
+    assert (
+        type(discriminator.optimizer),
+        discriminator.config.betas,
+        discriminator.config.max_grad_norm,
+    ) == (
         torch.optim.AdamW,
         (0.0, 0.99),
         1e-3,
     )
-    for p in critic.weights:
+    for p in discriminator.weights:
         p.grad = torch.ones_like(p)
-    assert critic.clip_gradients() == pytest.approx(3**0.5)
-    assert torch.cat([p.grad.flatten() for p in critic.weights]).norm() == pytest.approx(1e-3, rel=1e-2)
+    assert discriminator.clip_gradients() == pytest.approx(3**0.5)
+    assert torch.cat([p.grad.flatten() for p in discriminator.weights]).norm() == pytest.approx(
+        1e-3, rel=1e-2
+    )
 
 
 def test_settings_of_a_role_that_the_method_has_not_are_refused(tmp_path):
     with pytest.raises(
-        FastdiffError, match="^train.roles.critik: the method trains no such role, did you mean critic.$"
+        FastdiffError,
+        match="^train.roles.discriminater: the method trains no such role, did you mean discriminator.$",
     ):
-        training(tmp_path / "a", Duel(), roles={"critik": RoleConfig(lr=1.0)})
+        training(tmp_path / "a", Duel(), roles={"discriminater": RoleConfig(lr=1.0)})
     with pytest.raises(
         FastdiffError, match="^train.roles.fake: the method trains no such role, choose from student$"
     ):

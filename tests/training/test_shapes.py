@@ -92,7 +92,9 @@ def test_methods_and_loop_train_any_shape(shape, method, tmp_path):
     )
     losses = [value for _, logs in training for name, value in logs.items() if name.endswith("loss")]
     assert len(losses) >= 2 and all(loss == loss for loss in losses)  # not NaN
-    assert "critic" not in training.trained or training.trained["critic"].heads[0][0].normalized_shape == (8,)
+    assert "discriminator" not in training.trained or training.trained["discriminator"].heads[0][
+        0
+    ].normalized_shape == (8,)
     assert sample(
         training.result(), "consistency" if method in ("ect", "cd") else "ddim", steps=2, n=3
     ).shape == (3, *shape)

@@ -39,14 +39,14 @@ def noise(model: Denoiser, paired: bool) -> Dataset:
 
 def begun(method: Method, model: Denoiser, batch: int, folder: Path) -> Training:
     """Return a training by a method with its own settings, both student and teacher made of one model."""
-    method.ready(model.shape, model.device)
+    method.validate(model.shape, model.device)
     student = method.student(deepcopy(model))
-    teacher = deepcopy(model) if method.teaches else None
+    teacher = deepcopy(model) if method.needs_teacher else None
     for net in (student, teacher) if teacher else (student,):
         net.sampling = method.sampling()  # some methods learn only from an earlier stage of their own kind
     config = train_config.read(method.training, {"batch": batch}, path="train")
     accelerator = Accelerator(cpu=model.device.type == "cpu")  # where the model is, GPU or not
-    data = noise(model, method.paired)
+    data = noise(model, method.needs_pairs)
     return Training(method, Progress, student, teacher, data, config, folder, accelerator)
 
 

@@ -11,7 +11,7 @@ from diffusers import ModelMixin
 from ...core.denoiser import Denoiser
 from ...core.errors import FastdiffError
 from ...core.files import sha256, synced, write_json
-from ...core.rescheduled import Rescheduled
+from ...core.rescheduled import RescheduledDenoiser
 from ...core.schedule import SCHEDULES, Schedule
 from ...networks import lora
 from ..fingerprint import component_hashes, fingerprint
@@ -51,7 +51,7 @@ def export(
         raise FastdiffError(
             f"{type(model.net).__name__} has no file format: only fastdiff.networks can be exported"
         )
-    if isinstance(model, Rescheduled):
+    if isinstance(model, RescheduledDenoiser):
         raise FastdiffError("a model seen on another schedule has no file format: export the model itself")
     scratch = folder / ".export"
     shutil.rmtree(scratch, ignore_errors=True)

@@ -191,7 +191,7 @@ def network_call(model: Denoiser, scheduler: DiffusersScheduler) -> str:
             "planes = [wave[:, :, None, None].expand(-1, -1, *x.shape[2:]) for wave in waves]",
         ]
     x = channels[0] if len(channels) == 1 else f"torch.cat([{', '.join(channels)}], 1)"
-    lines.append(net.spoken(x, f"{network_time(scheduler)} * ones", conditions))
+    lines.append(net.to_source(x, f"{network_time(scheduler)} * ones", conditions))
     if net.learned_variance:
         lines.append(f"output = output[:, :{model.shape[0]}]")
     return "\n".join(lines)

@@ -1,0 +1,125 @@
+"""Former names of recipe keys, command-line options and Python names; all of them keep working."""
+
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any, TypeVar
+
+from .errors import FastdiffError
+
+TRAIN_KEYS = {
+    "decay": "lr_schedule",
+    "clip": "max_grad_norm",
+    "teacher": "teacher_dtype",
+    "export": "export_dtype",
+    "accumulate": "gradient_accumulation",
+    "keep": "keep_last",
+}
+ROLES = {"critic": "discriminator"}
+ROLE_KEYS = {"clip": "max_grad_norm"}
+METHOD_KEYS = {"critic_turns": "discriminator_turns", "critic_weight": "discriminator_weight"}
+METHOD_HOOKS = {
+    "teaches": "needs_teacher",
+    "paired": "needs_pairs",
+    "extras": "trainable_networks",
+    "frozen": "frozen_networks",
+    "averages": "target_emas",
+    "ready": "validate",
+}
+ARGUMENTS = {
+    "sample": {"image": "condition_image", "share": "shard"},
+    "edit": {"image": "init_image", "upon": "condition_image", "share": "shard"},
+}
+OPTIONS = {
+    "bench": {"--against": "--baselines"},
+    "sample": {"--condition": "--condition-image", "--image": "--init-image"},
+}
+
+Result = TypeVar("Result")
+
+
+def renamed(values: Mapping[str, Any], table: Mapping[str, str], path: str) -> dict[str, Any]:
+    """Return a mapping with its former keys replaced by their present names, in the same order.
+
+    Args:
+        values: the mapping.
+        table: present names by former ones.
+        path: the place of the mapping, for errors.
+
+    Raises:
+        FastdiffError: if a former and a present name of one key are both given.
+    """
+    both = [key for key in values if key in table and table[key] in values]
+    if both:
+        raise FastdiffError(
+            f"{path}.{both[0]} is the former name of {path}.{table[both[0]]}: give one of the two"
+        )
+    return {table.get(key, key): value for key, value in values.items()}
+
+
+def renamed_arguments(function: Callable[..., Result]) -> Callable[..., Result]:
+    """Decorate a function so that it also takes the former names of its arguments."""
+    table = ARGUMENTS[function.__name__]
+
+    @wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Result:
+        return function(*args, **renamed(kwargs, table, function.__name__))
+
+    return wrapper
+
+
+def renamed_hooks(method: type) -> None:
+    """Give the hooks that a class defines under former names their present names."""
+    for former, present in METHOD_HOOKS.items():
+        if former in vars(method):
+            setattr(method, present, vars(method)[former])
+
+
+def renamed_options(arguments: list[str]) -> list[str]:
+    """Return a command line with the former names of a command's options replaced."""
+    table = OPTIONS.get(arguments[0], {}) if arguments else {}
+    present = []
+    for argument in arguments:
+        name, sign, value = argument.partition("=")
+        present.append(table.get(name, name) + sign + value)
+    return present
+
+
+def renamed_recipe(source: Any) -> Any:
+    """Return the plain data of a recipe with the former names of its keys replaced."""
+    if not isinstance(source, dict):
+        return source
+    source = renamed_train(source, "train")
+    if isinstance(source.get("stages"), dict):
+        stages = {name: renamed_stage(stage, f"stages.{name}") for name, stage in source["stages"].items()}
+        source = source | {"stages": stages}
+    return source
+
+
+def renamed_stage(stage: Any, path: str) -> Any:
+    """Return the plain data of a recipe's stage with former names replaced."""
+    if not isinstance(stage, dict):
+        return stage
+    stage = renamed_train(stage, f"{path}.train")
+    if isinstance(stage.get("method"), dict):
+        stage = stage | {"method": renamed(stage["method"], METHOD_KEYS, f"{path}.method")}
+    return stage
+
+
+def renamed_train(section: dict[str, Any], path: str) -> dict[str, Any]:
+    """Return a section with the former names in its training settings, if it has any, replaced."""
+    if not isinstance(section.get("train"), dict):
+        return section
+    return section | {"train": renamed_settings(section["train"], path)}
+
+
+def renamed_settings(train: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """Return training settings with the former names of keys and roles replaced."""
+    train = renamed(train, TRAIN_KEYS, path)
+    if not isinstance(train.get("roles"), dict):
+        return train
+    roles = renamed(train["roles"], ROLES, f"{path}.roles")
+    roles = {
+        role: renamed(own, ROLE_KEYS, f"{path}.roles.{role}") if isinstance(own, dict) else own
+        for role, own in roles.items()
+    }
+    return train | {"roles": roles}
