@@ -10,7 +10,6 @@ from fastdiff.core.broadcast import like
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.prediction import TIME_INPUTS
-from fastdiff.core.sampling import Sampling
 from fastdiff.core.schedule import DDPM, Cosine, Flow, Karras, Schedule, Trig
 from tests.helpers.recorder import Recorder, pair, predictions, schedules
 
@@ -170,14 +169,3 @@ def test_unknown_names_are_refused():
 def test_the_base_schedule_leaves_its_functions_open():
     with pytest.raises(NotImplementedError):
         Schedule().alpha_sigma(torch.tensor(0.5))
-
-
-def test_times_are_kept_by_their_number():
-    sampling = (
-        Sampling(spacing="karras")
-        .with_times([1.0, 0.3, 0.0])
-        .with_times((1.0, 0.8, 0.2))
-        .with_times([1, 0.4])
-    )
-    assert sampling.times == ((1.0, 0.4), (1.0, 0.8, 0.2))
-    assert [sampling.spacing_for(steps) for steps in (1, 2, 3)] == ["karras", (1.0, 0.4), (1.0, 0.8, 0.2)]

@@ -1,12 +1,10 @@
 """Schedules: rates, inverses, ends, and the shapes of time."""
 
 import math
-from dataclasses import replace
 
 import pytest
 import torch
 
-from fastdiff.core.broadcast import like
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.schedule import DDPM, SCHEDULES, VP, Cosine, Flow, Karras, Sigmoid, Trig
 from tests.helpers.tensors import f64
@@ -119,107 +117,6 @@ def test_closed_forms():
     assert float(Sigmoid().alpha_sigma(f64(0.3))[0]) ** 2 == pytest.approx(gamma)
 
 
-def test_the_table_is_diffusers():
-    from diffusers import DDPMScheduler
-
-    alpha, sigma = DDPM().alpha_sigma(torch.arange(1, 1001, dtype=torch.float64))
-    table = DDPMScheduler().alphas_cumprod
-    torch.testing.assert_close(alpha.square().float(), table, rtol=2e-5, atol=0)
-    torch.testing.assert_close((sigma**2).float(), 1 - table, rtol=0, atol=1e-6)
-    other = DDPMScheduler(beta_schedule="squaredcos_cap_v2")
-    mine = DDPM(betas=tuple(other.betas.double().tolist()))
-    torch.testing.assert_close(
-        mine.alpha_sigma(torch.arange(1, 1001.0))[0].square().float(),
-        other.alphas_cumprod,
-        rtol=1e-4,
-        atol=1e-9,
-    )
-
-
-@pytest.mark.parametrize("entries", [1000, 20])
-@pytest.mark.parametrize("zero", [False, True])
-@pytest.mark.parametrize("kind", ["linear", "scaled_linear", "cosine", "sigmoid", "given"])
-def test_every_kind_of_table_is_diffusers(kind, zero, entries):
-    from diffusers import DDPMScheduler
-
-    given = tuple((4 / entries * torch.rand(entries, generator=torch.Generator().manual_seed(0))).tolist())
-    theirs = {"cosine": "squaredcos_cap_v2", "given": "linear"}.get(kind, kind)
-    wanted = DDPMScheduler(
-        entries,
-        beta_start=8.5e-4,
-        beta_end=1.2e-2,
-        beta_schedule=theirs,
-        rescale_betas_zero_snr=zero,
-        trained_betas=given if kind == "given" else None,
-    ).alphas_cumprod.double()
-    mine = DDPM(
-        entries,
-        8.5e-4,
-        1.2e-2,
-        **({"betas": given} if kind == "given" else {"kind": kind}),
-        zero_terminal_snr=zero,
-    )
-    alpha, _ = mine.alpha_sigma(torch.arange(1, entries + 1, dtype=torch.float64))
-    plain = replace(mine, zero_terminal_snr=False).table
-    stretch = float(plain[1] / (plain[1] - plain[-1])) if zero else 1.0  # of diffusers' float32 rounding, too
-    torch.testing.assert_close(alpha**2, wanted, rtol=0, atol=1e-6 * stretch)
-    assert (alpha[-1] == 0) == zero
-    first, last, middle = plain[1], plain[-1], plain[entries // 2]  # Lin et al. 2023, algorithm 1
-    assert not zero or float(mine.table[entries // 2]) == pytest.approx(
-        float((middle - last) * first / (first - last))
-    )
-
-
-@pytest.mark.parametrize(
-    "schedule",
-    [
-        DDPM(),
-        DDPM(zero_terminal_snr=True),
-        DDPM(50, 1e-3, 0.2, kind="scaled_linear"),
-        DDPM(kind="cosine"),
-        DDPM(kind="sigmoid", zero_terminal_snr=True),
-        DDPM(t_max=3, betas=(0.1, 0.2, 0.5)),
-    ],
-    ids=repr,
-)
-def test_a_table_keeps_its_name_in_files(tmp_path, schedule):
-    from diffusers import DDIMScheduler
-
-    from fastdiff.core.denoiser import Denoiser
-    from fastdiff.core.sampling import Sampling
-    from fastdiff.io.export.model import export
-    from fastdiff.io.load import load
-    from fastdiff.networks import unet
-
-    net = unet((1, 8, 8), channels=(8,), layers=1, groups=4)
-    export(Denoiser(net, schedule, "v", (1, 8, 8), sampling=Sampling(steps=(1,))), tmp_path, {})
-    theirs = DDIMScheduler.from_pretrained(tmp_path, subfolder="scheduler").alphas_cumprod.double()
-    torch.testing.assert_close(theirs, schedule.table[1:] ** 2, rtol=0, atol=2e-6)
-    assert load(tmp_path).schedule == schedule
-    (tmp_path / "fastdiff.json").unlink()
-    read = load(tmp_path).schedule  # DDIMScheduler has no sigmoid: its betas are written out
-    torch.testing.assert_close(read.table, schedule.table, rtol=0, atol=1e-7)
-    assert read == schedule or schedule.kind == "sigmoid"
-
-
-def test_every_table_of_a_ddpm_pipeline_is_read(tmp_path):
-    from diffusers import DDPMPipeline, DDPMScheduler
-
-    from fastdiff.core.errors import FastdiffError
-    from fastdiff.io.load import load
-    from fastdiff.networks import unet
-
-    net = unet((1, 8, 8), channels=(8,), layers=1, groups=4).module
-    scheduler = DDPMScheduler(
-        beta_schedule="sigmoid", rescale_betas_zero_snr=True, prediction_type="v_prediction"
-    )
-    DDPMPipeline(net, scheduler).save_pretrained(tmp_path)
-    assert load(tmp_path).schedule == DDPM(kind="sigmoid", zero_terminal_snr=True)
-    DDPMPipeline(net, DDPMScheduler(beta_schedule="laplace")).save_pretrained(tmp_path)
-    with pytest.raises(FastdiffError, match="cannot be loaded as a diffusers model .*laplace"):
-        load(tmp_path)
-
-
 def test_a_shift_moves_times_and_nothing_else():
     """Esser et al. 2024, equation 23: t of the shifted line is t' of the plain one; 1 changes not a bit."""
     t = torch.linspace(0, 1, 101, dtype=torch.float64)
@@ -231,18 +128,6 @@ def test_a_shift_moves_times_and_nothing_else():
     for bad in (0.0, -1.0, math.nan, math.inf):
         with pytest.raises(FastdiffError, match="schedule flow: shift = .*: expected"):
             Flow(shift=bad)
-
-
-def test_an_unknown_kind_of_table_is_refused():
-    with pytest.raises(
-        FastdiffError, match="kind 'squared' is unknown, choose from linear, scaled_linear, cosine, sigmoid"
-    ):
-        DDPM(kind="squared")
-
-
-def test_a_table_of_the_wrong_length_is_refused():
-    with pytest.raises(FastdiffError, match="2 betas, expected t_max = 1000"):
-        DDPM(betas=(0.1, 0.2)).alpha_sigma(f64(1.0))
 
 
 @every
@@ -265,14 +150,6 @@ def test_batch_size_equal_to_image_width(schedule, shape):
         want = torch.cat([function(x0[i : i + 1], eps[i : i + 1], t[i]) for i in range(4)])
         assert got.shape == shape
         torch.testing.assert_close(got, want)
-
-
-def test_like_follows_the_sample():
-    x = torch.zeros(3, 2, 5)
-    assert like(torch.arange(3.0), x).shape == (3, 1, 1) and like(torch.ones(3, 2), x).shape == (3, 2, 1)
-    assert like(torch.ones(3, dtype=torch.float64), x).dtype == torch.float32
-    scalar = f64(2.0)
-    assert like(scalar, x) is scalar and (scalar * x).dtype == torch.float32
 
 
 @every

@@ -9,7 +9,6 @@ import yaml
 from huggingface_hub import constants
 
 import fastdiff as package
-from fastdiff.core.errors import FastdiffError
 from fastdiff.io.export.model import export
 from tests.helpers.damage import RECIPE, WEIGHTS, Bomb
 
@@ -95,24 +94,3 @@ def test_a_run_keeps_to_the_commits_that_it_began_with(trained, cache, tmp_path)
     assert run("one", "run")["teacher"] == f"user/model@{OLD}"  # not stale: nothing is trained again
     assert json.loads((tmp_path / "run/pins.json").read_text()) == {"user/model": OLD}
     assert run("one", "another")["teacher"] == f"user/model@{NEW}"
-
-
-def test_data_of_the_hub_are_pinned_too(cache, tmp_path):
-    from fastdiff.runs.hub_pins import pin
-    from fastdiff.runs.recipe import build
-
-    refs = cache / "datasets--user--data/refs"
-    refs.mkdir(parents=True)
-    (cache / f"datasets--user--data/snapshots/{OLD}").mkdir(parents=True)
-    (refs / "main").write_text(OLD)
-    for data in ("user/data", {"name": "hub", "path": "user/data"}):
-        pinned, pins = pin(build(RECIPE | {"data": data}), tmp_path / "run")
-        assert (
-            pins == {"datasets/user/data": OLD} and pinned.revision == OLD and pinned.source["data"] == data
-        )
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run/pins.json").write_text(json.dumps({"datasets/user/data": NEW}))
-    assert pin(build(RECIPE | {"data": "user/data"}), tmp_path / "run")[0].revision == NEW
-    with pytest.raises(FastdiffError, match="user/data"):
-        pinned.dataset()  # asked for, and not prepared here
-    assert pin(build(RECIPE), tmp_path / "other")[1] == {}

@@ -11,10 +11,10 @@ from fastdiff.io.export.model import export
 from fastdiff.io.export.schedulers import match
 from fastdiff.io.export.schedulers.description import DiffusersScheduler
 from fastdiff.io.export.script import script
-from fastdiff.io.load import load, record_times
+from fastdiff.io.load import load
 from fastdiff.methods import METHODS
 from fastdiff.networks import mlp
-from tests.helpers.card_scripts import block, run
+from tests.helpers.card_scripts import run
 from tests.helpers.tiny_students import EDM, SHAPE, ours, sampled, seeded, student
 
 # ---- methods
@@ -137,13 +137,3 @@ def test_times_that_were_searched_are_baked_in(tmp_path, monkeypatch):
     for steps in (2, 3):
         theirs = names["generate"](noise, steps=steps, generator=seeded(2))
         torch.testing.assert_close(theirs, ours(model, noise, steps, seeded(2)), rtol=1e-4, atol=1e-4)
-
-
-def test_times_recorded_later_come_into_the_card(tmp_path):
-    from fastdiff.runs.cards import renew
-
-    export(student(Cosine(), "v", sampled("consistency")), tmp_path, {})
-    assert "grids" not in block(tmp_path)
-    record_times(tmp_path, [1.0, 1 / 3])
-    renew(tmp_path)
-    assert "grids = {1:" in block(tmp_path)

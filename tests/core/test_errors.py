@@ -1,0 +1,35 @@
+"""Errors that end a command: their first lines, exit codes and keys."""
+
+import pytest
+
+from fastdiff.core.errors import FastdiffError, Interrupted, at_least_one, first_line
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("\n  one \ntwo\n"), "one "),
+        (KeyError("name"), "'name'"),
+        (OSError(), "OSError"),
+        (ZeroDivisionError("  \n "), "ZeroDivisionError"),
+    ],
+)
+def test_the_first_line_of_an_error_is_never_empty(error, line):
+    assert first_line(error) == line
+
+
+def test_an_interrupted_program_ends_with_the_code_for_try_again():
+    with pytest.raises(SystemExit) as caught:
+        raise Interrupted("stopped at step 3")
+    assert (caught.value.code, str(caught.value)) == (75, "stopped at step 3")
+
+
+def test_a_count_below_one_is_refused_with_its_option():
+    assert [at_least_one("--n", value) for value in (None, 1, 7)] == [None, 1, 7]
+    with pytest.raises(FastdiffError, match=r"^--n must be at least 1, not 0$"):
+        at_least_one("--n", 0)
+
+
+def test_an_error_has_a_key_only_where_it_begins_with_a_setting():
+    assert FastdiffError("no such file").key is None
+    assert FastdiffError("points = 1: expected at least 2", key="points").key == "points"
