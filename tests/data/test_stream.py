@@ -4,44 +4,18 @@ processes."""
 import gc
 import json
 
-import numpy as np
 import pytest
 import torch
 
 from fastdiff.data import stream as streams
 from fastdiff.data.registry import batch_at
 from fastdiff.data.stream_source import Row, StreamSource
-from tests.helpers.shards import ORIGIN, SIZES, opened, seen
+from tests.helpers.shards import ORIGIN, opened, seen
 
 pytestmark = pytest.mark.usefixtures("few_lanes_and_a_private_cache")
 
 
 # ---- order
-
-
-def test_a_lane_reads_every_example_once_an_epoch(tars):
-    stream = opened(tars)
-    assert (stream.shards, stream.lanes, stream.block, stream.shape) == (7, 4, 6, (1, 8, 8))
-    order = np.array(seen(stream, 0, 720)).reshape(-1, 4).T
-    for number, lane in enumerate(order):
-        own = np.concatenate([np.arange(sum(SIZES[:s]), sum(SIZES[: s + 1])) for s in range(number, 7, 4)])
-        shift = number * 6 // 4
-        for stop in range(6 - shift, 180, 6):  # where blocks end, as many have come as without shuffling
-            counts = np.bincount(lane[:stop], minlength=sum(SIZES))[own]
-            assert counts.sum() == stop and set(counts) <= {stop // len(own), -(-stop // len(own))}
-
-
-def test_rows_are_shuffled_in_blocks_and_shards_in_epochs(tars):
-    lane = np.array(seen(opened(tars), 0, 720))[::4]  # lane 0: shards 0 and 4, 71 examples
-    blocks = lane.reshape(-1, 6)
-    assert (np.sort(blocks) != blocks).any(1).mean() > 0.9 and (
-        np.ptp(np.sort(blocks[:5]), axis=1) == 5
-    ).all()
-    epochs = [lane[:71].tolist(), lane[71:142].tolist()]
-    assert epochs[0] != epochs[1]
-    firsts = {seen(opened(tars), 0, 12, seed=seed)[0] // 31 for seed in range(8)}
-    assert len(firsts) == 2  # either shard may come first
-    assert seen(opened(tars), 0, 48, seed=1) != seen(opened(tars), 0, 48) == seen(opened(tars), 0, 48, size=4)
 
 
 @pytest.mark.parametrize("world", [2, 3, 4, 6])

@@ -1,7 +1,6 @@
-"""What a stream may be read from: tars, tables, folders; and rows that are refused by name."""
+"""What a stream may be read from: tars, tables, folders; and options that are refused."""
 
 import shutil
-from pathlib import Path
 
 import datasets
 import numpy as np
@@ -13,7 +12,7 @@ from sklearn.datasets import load_digits
 from fastdiff.core.errors import FastdiffError
 from fastdiff.data.registry import DATASETS, open_dataset
 from fastdiff.runs.recipe import check
-from tests.helpers.shards import ORIGIN, SIZES, cut, digits, opened, pack, png, seen
+from tests.helpers.shards import ORIGIN, SIZES, opened, pack, png
 
 pytestmark = pytest.mark.usefixtures("few_lanes_and_a_private_cache")
 
@@ -40,23 +39,6 @@ def test_parquet_shards_with_named_classes(tmp_path):
         stream.read(150, 30, 0)
         again.seek(stream.marks(150))
         assert torch.equal(again.read(150, 30, 0).x0, opened(path, classes=0).read(0, 180, 0).x0[150:])
-
-
-def test_a_folder_of_images_is_mixed(tmp_path):
-    for i in range(90):
-        (tmp_path / f"kind{i // 30}").mkdir(exist_ok=True)
-        (tmp_path / f"kind{i // 30}" / f"{i:02d}.png").write_bytes(png(ORIGIN[i]))
-    stream = opened(tmp_path, classes=0, reference=20)
-    rows = stream.read(0, 88, 0)
-    assert (stream.classes, stream.lanes) == (3, 4) and stream.reference.labels.unique().tolist() == [0, 1, 2]
-    assert (
-        len({image.numpy().tobytes() for image in rows.x0}) > 80
-    )  # blocks at an epoch's end mix two of them
-    in_memory = open_dataset(str(tmp_path), colour="grey")
-    known = {
-        image.numpy().tobytes(): int(label) for image, label in zip(in_memory.examples, in_memory.labels)
-    }
-    assert [known[image.numpy().tobytes()] for image in rows.x0] == rows.labels.tolist()
 
 
 def test_labels_in_json_images_of_all_sizes_and_no_labels(tmp_path):
@@ -123,45 +105,3 @@ def test_options_are_refused_in_one_line(tars, tmp_path):
         open_dataset(str(tars))
     with pytest.raises(FastdiffError, match="data.resolution is missing"):
         check(DATASETS, "stream", {"path": str(tars)}, "data")
-
-
-@pytest.mark.parametrize(
-    ("sixth", "words"),
-    [
-        (
-            {"png": b"hello", "cls": b"3"},
-            r"shard 1 of 1, row 6 \(0-0006\.png of .*0\.tar\): not a readable image",
-        ),
-        (
-            {"png": png(ORIGIN[0]), "cls": b"12"},
-            r"row 6 \(.*\): label 12, expected 0 to 9 in 'cls' \(`classes: 10`\)",
-        ),
-        ({"png": png(ORIGIN[0])}, r"row 6 \(.*\): no label, expected 0 to 9"),
-        ({"cls": b"3"}, r"row 6 \(.*0\.tar\): not a readable image"),
-        ({"png": png(ORIGIN[0]), "cls": b"cat"}, r"row 6: cannot be read on \(invalid literal"),
-    ],
-)
-def test_a_bad_row_is_named(tmp_path, sixth, words):
-    good = [{"png": png(ORIGIN[i]), "cls": b"1"} for i in range(8)]
-    pack(tmp_path / "tars" / "0.tar", good[:6] + [sixth] + good[6:])  # five tell what columns there are
-    with pytest.raises(FastdiffError, match=words):
-        opened(tmp_path / "tars", classes=10).read(0, 9, 0)
-
-
-def test_a_shard_that_vanished_or_is_cut_short_is_named(tars, tmp_path):
-    for damage, words in [(Path.unlink, "No such file"), (cut, "unexpected end of data")]:
-        folder = shutil.copytree(tars, tmp_path / words)
-        stream = opened(folder)
-        seen(stream, 0, 24)
-        damage(folder / "05.tar")
-        with pytest.raises(
-            FastdiffError, match=rf"shard 6 of 7, row \d+: cannot be read on \(.*{words}.*mend it"
-        ):
-            seen(stream, 24, 480)
-
-
-def test_shards_without_a_row_do_not_hang(tmp_path):
-    pack(tmp_path / "tars" / "0.tar", digits(0, 8))
-    pack(tmp_path / "tars" / "1.tar", [])
-    with pytest.raises(FastdiffError, match="no rows in shards 2; remove what is empty"):
-        opened(tmp_path / "tars").read(0, 8, 0)

@@ -1,0 +1,95 @@
+"""Folders of images: their classes, splits and order, and the shards of a stream of them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fastdiff.core.errors import FastdiffError
+from fastdiff.data.image_folder import list_folder, stream_folder
+from fastdiff.data.registry import open_dataset
+from tests.helpers.images import picture, save
+from tests.helpers.shards import ORIGIN, opened, png
+
+pytestmark = pytest.mark.usefixtures("few_lanes_and_a_private_cache")
+
+
+def same(a: torch.Tensor, image: Image.Image) -> bool:
+    return torch.equal(a, torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1))
+
+
+def test_folder_of_classes(tmp_path):
+    pictures = {"cat/b.png": picture(seed=1), "ant/z.png": picture(seed=2), "cat/a.PNG": picture(seed=3)}
+    for name, image in pictures.items():
+        save(tmp_path / name, image)
+    (tmp_path / "ant" / "._z.png").write_bytes(b"not an image")  # hidden, as some systems leave behind
+    data = open_dataset(str(tmp_path))
+    assert data.labels.tolist() == [0, 1, 1] and data.classes == 2 and data.shape == (3, 6, 6)
+    assert all(
+        same(x, pictures[name]) for x, name in zip(data.examples, ("ant/z.png", "cat/a.PNG", "cat/b.png"))
+    )
+    assert (
+        len(open_dataset(str(tmp_path), limit=2)) == 2 and open_dataset(str(tmp_path), limit=1).classes == 2
+    )
+
+
+def test_folder_without_classes_and_folder_of_splits(tmp_path):
+    save(tmp_path / "flat" / "top.png", picture())
+    save(tmp_path / "flat" / "deep" / "er" / "low.png", picture())
+    assert (len(open_dataset(str(tmp_path / "flat"))), open_dataset(str(tmp_path / "flat")).labels) == (
+        2,
+        None,
+    )
+    for split, kinds in {"train": "ab", "test": "b"}.items():
+        for kind in kinds:
+            save(tmp_path / "cut" / split / kind / "0.png", picture())
+    assert [len(open_dataset(str(tmp_path / "cut"), split=split)) for split in ("train", "test")] == [2, 1]
+    with pytest.raises(FastdiffError, match="'val'"):
+        open_dataset(str(tmp_path / "cut"), split="val")
+
+
+def test_a_folder_of_images_is_mixed(tmp_path):
+    for i in range(90):
+        (tmp_path / f"kind{i // 30}").mkdir(exist_ok=True)
+        (tmp_path / f"kind{i // 30}" / f"{i:02d}.png").write_bytes(png(ORIGIN[i]))
+    stream = opened(tmp_path, classes=0, reference=20)
+    rows = stream.read(0, 88, 0)
+    assert (stream.classes, stream.lanes) == (3, 4) and stream.reference.labels.unique().tolist() == [0, 1, 2]
+    assert (
+        len({image.numpy().tobytes() for image in rows.x0}) > 80
+    )  # blocks at an epoch's end mix two of them
+    in_memory = open_dataset(str(tmp_path), colour="grey")
+    known = {
+        image.numpy().tobytes(): int(label) for image, label in zip(in_memory.examples, in_memory.labels)
+    }
+    assert [known[image.numpy().tobytes()] for image in rows.x0] == rows.labels.tolist()
+
+
+def touch(root, *files):
+    for file in files:
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).write_bytes(b"")
+
+
+def test_a_folder_is_listed_by_the_suffixes_of_images(tmp_path):
+    touch(tmp_path, "b/2.JPG", "b/1.png", "a/3.webp", "a/notes.txt", "a/.hidden.png")
+    root, files, names = list_folder(str(tmp_path), "train")
+    assert (root, names) == (tmp_path, ["a", "b"])
+    assert files == [Path("a/3.webp"), Path("b/1.png"), Path("b/2.JPG")]
+    touch(tmp_path, "top.png")  # at another depth: the folders are no classes
+    assert list_folder(str(tmp_path), "train")[2] == []
+    touch(tmp_path / "words", "a.txt")
+    with pytest.raises(FastdiffError, match=r"words: no images found \(.bmp, "):
+        list_folder(str(tmp_path / "words"), "train")
+
+
+def test_a_stream_has_every_image_once_and_a_shard_for_each_lane(tmp_path):
+    touch(tmp_path, *(f"{kind}/{i}.png" for kind in "ab" for i in range(10)))
+    table = stream_folder(str(tmp_path), "train", lanes=4)
+    rows = list(table)
+    assert (table.num_shards, table.features["label"].names) == (4, ["a", "b"])
+    assert sorted(row["image"]["path"] for row in rows) == sorted(map(str, tmp_path.glob("*/*.png")))
+    assert all(Path(row["image"]["path"]).parent.name == "ab"[row["label"]] for row in rows)
+    assert stream_folder(str(tmp_path), "train", lanes=99).num_shards == 20
