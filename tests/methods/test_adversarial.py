@@ -20,7 +20,7 @@ from fastdiff.methods.progressive import Progressive, Stochastic
 from fastdiff.training.loop import TrainConfig
 from fastdiff.training.roles import only, roles_of
 from tests.helpers.adversaries import JUDGED, SEEN, points
-from tests.helpers.oracles import MIDDLE, PARAMETERISATIONS, POINT, START, batch_of, constant, named
+from tests.helpers.oracles import MIDDLE, START, named
 
 LOSSES = ("softplus", "minimax", "hinge")
 
@@ -194,18 +194,6 @@ def test_the_term_grows_with_its_weight_and_the_rest_stays(method):
     (one, low), (three, high) = found
     torch.testing.assert_close(high["gan"], 3 * low["gan"])
     torch.testing.assert_close((three - one).float(), 2 * low["gan"], rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize(("schedule", "predicts"), PARAMETERISATIONS, **named)
-def test_on_one_point_the_teacher_has_nothing_to_say(schedule, predicts):
-    """And the discriminator, which sees the same in data and samples, is at chance."""
-    method = ADD(gan=Adversary(weight=1.0, features=("",)))  # of a network of no parts: what it puts out
-    student, teacher = (constant(POINT, schedule, predicts) for _ in range(2))
-    discriminator = method.trainable_networks(student.float(), teacher.float())["discriminator"]
-    nets = {"student": student, "teacher": teacher, "discriminator": discriminator}
-    for turn in (("discriminator",), ("student",)):
-        loss, logs = method.loss(turn, nets, batch_of(POINT.repeat(64, 1).float()), MIDDLE)
-    assert logs["distill"] < 1e-9 and logs["distill_share"] < 1e-4 and logs["spread"] < 1e-4
 
 
 def test_the_critic_of_trajectories_comes_late():

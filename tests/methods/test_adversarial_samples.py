@@ -17,46 +17,15 @@ from fastdiff.methods.gan import GAN
 from fastdiff.methods.lcm import PCM, noised
 from fastdiff.methods.progressive import Progressive, ddim_step, implied
 from fastdiff.networks.discriminator import Discriminator
-from fastdiff.samplers import time_grid
 from fastdiff.samplers.generate import sample
 from fastdiff.training.loop import TrainConfig, Training
 from tests.helpers.adversaries import SEEN, pictures, points
-from tests.helpers.oracles import batch_of, named, told
+from tests.helpers.oracles import named, told
 
 EVERY = pytest.mark.parametrize("schedule", [Flow(), Cosine(), Karras()], **named)
 
 
 # ---- what is shown
-
-
-@EVERY
-def test_the_student_starts_as_the_sampler_does_and_at_its_times_alone(schedule):
-    """At the first time it is shown noise alone, though the data be far away; elsewhere the data, noised."""
-    student, x0 = told(lambda x, t, s: 0 * x, schedule, "x0"), torch.full((400, 2), 1e6)
-    _, kind, drawn = LADD(steps=(1, 2, 4)).generate(student, batch_of(x0))
-    ((x, t, s, _),) = student.net.asked
-    grid = time_grid(schedule, 4, "uniform")[:-1]
-    assert (s == 0).all() and set(t.tolist()) <= set(grid.float().tolist()) and len(set(t.tolist())) == 4
-    assert torch.equal(grid.flip(0).float()[kind], t) and torch.equal(drawn, t == grid[0].float())
-    assert 0.3 < drawn.float().mean() < 0.55
-    assert (
-        abs(x[drawn].std() - schedule.alpha_sigma(grid[0])[1]) < 0.15 * x[drawn].std()
-        and (x[~drawn] > 1e5).all()
-    )
-
-
-def test_data_and_samples_are_shown_at_one_level_with_noise_of_their_own():
-    teacher, x = told(lambda x, t, s: 0 * x, Flow(), "x0"), torch.zeros(64, 2)
-    method = LADD(gan=Adversary(weight=1.0, features=("",)))
-    real, made = method.extract_features({"teacher": teacher}, batch_of(x), x, x)
-    ((y, t, _, _),) = teacher.net.asked
-    assert torch.equal(t[:64], t[64:]) and t.std() > 0.1 and not torch.equal(y[:64], y[64:])
-    assert torch.equal(
-        torch.cat([real[0], made[0]])[:, 0], teacher.net.model.target(0 * y, y / t[:, None], t)
-    )
-    teacher.net.asked.clear()
-    Teachers(0.05).extract_features(method.gan, {"teacher": teacher}, batch_of(x), x)
-    assert torch.equal(teacher.net.asked[0][1], torch.full((64,), 0.05))
 
 
 @EVERY

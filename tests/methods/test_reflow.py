@@ -60,15 +60,6 @@ def test_the_truth_has_no_loss_and_others_point_back(method, make, schedule):
     assert loss < 1e-10 and abs(still) < 1e-6 and up > 1e-2 and down < -1e-2
 
 
-def test_kd_asks_for_the_jump_that_sampling_makes():
-    student, batch = exact(VP()), paired(64)
-    KD().loss(("student",), {"student": student}, batch, MIDDLE)
-    ((x, t, s, _),) = student.net.asked
-    assert (t == 1).all() and (s == 0).all()
-    torch.testing.assert_close(x, batch.eps * VP().alpha_sigma(t)[1][:, None])
-    assert METHODS["kd"]().sampling().only and METHODS["kd"]().sampling().steps == (1,)
-
-
 def test_the_u_shaped_law():
     t = UShaped(4.0).draw(SampleRng(0, torch.arange(200_000)), Flow())[0]
     assert (t > 0).all() and (t < 1).all()

@@ -16,7 +16,6 @@ from fastdiff.core.validation import call
 from fastdiff.methods import METHODS
 from fastdiff.methods.base import Importance, LogitNormal, LogNormal, Uniform
 from fastdiff.methods.denoising import Denoising
-from fastdiff.methods.loss_memory import LossSecondMoments
 from fastdiff.methods.time_sampling import (
     DenoisingTimeDistribution,
     KarrasIndex,
@@ -66,7 +65,7 @@ def test_importance_is_uniform_until_every_bin_is_known_then_follows_the_losses_
     size = lambda share: 0.2 + 3 * share**2  # noqa: E731
     for _ in range(2):
         memory.record(size(t / schedule.t_max), t / schedule.t_max)
-        memory.absorb(alone)
+        memory.absorb(lambda sums: sums)
     t, weight = law.draw(SampleRng(1, torch.arange(n)), schedule, memory)
     share = t / schedule.t_max
     edges = (torch.arange(80_000, dtype=torch.float64) + 0.5).reshape(8, -1) / 80_000
@@ -83,68 +82,6 @@ def test_importance_is_uniform_until_every_bin_is_known_then_follows_the_losses_
         values = weight * known(share)
         assert (values.mean() - known(edges).mean()).abs() < 4 * values.std() / n**0.5
     assert (weight * size(share)).std() < size(edges).std()  # what it is for
-
-
-def alone(sums):
-    """The sum over all processes, of which there is one."""
-    return sums
-
-
-def test_the_memory_is_a_running_mean_that_first_forgets_nothing():
-    memory = Importance(bins=2, decay=0.9).memory()
-    memory.record(torch.tensor([1.0, 3.0]), torch.tensor([0.1, 0.2]))
-    memory.absorb(alone)
-    assert memory.moment.tolist() == [5.0, 0.0] and memory.count.tolist() == [2, 0]
-    memory.record(torch.tensor([2.0, 7.0]), torch.tensor([0.1, 1.0]))
-    memory.absorb(alone)
-    assert memory.moment.tolist() == pytest.approx([0.9 * 5 + 0.1 * 4, 49.0], rel=1e-15)
-
-
-def test_what_is_recorded_counts_once_it_is_absorbed_whatever_the_parts_and_processes():
-    torch.manual_seed(0)
-    loss, share = torch.rand(2, 64).double()
-    whole, parts, former = (LossSecondMoments(4, 0.9) for _ in range(3))
-    for memory in (whole, parts, former):
-        memory.record(loss, share)
-        memory.absorb(alone)
-    state = {name: value.clone() for name, value in whole.state_dict().items()}
-    assert list(state) == ["moment", "count"]
-    whole.record(2 * loss, share)
-    for part in range(2):
-        parts.record(2 * loss[part::2], share[part::2])
-    for memory in (whole, parts):  # nothing that is drawn or saved changes before the update
-        assert all(torch.equal(memory.state_dict()[name], value) for name, value in state.items())
-        assert torch.equal(memory.shares(0.1), former.shares(0.1))
-        memory.absorb(alone)
-        memory.absorb(alone)  # there is nothing more
-    torch.testing.assert_close(parts.moment, whole.moment)
-    assert torch.equal(parts.count, whole.count) and (whole.moment > former.moment).all()
-    halves = [LossSecondMoments(4, 0.9) for _ in range(2)]
-    for memory in halves:
-        memory.load_state_dict(state)
-    for part, memory in enumerate(halves):
-        memory.record(2 * loss[part::2], share[part::2])
-    total = halves[0].pending + halves[1].pending
-    for memory in halves:
-        memory.absorb(lambda sums: total)
-        torch.testing.assert_close(memory.moment, whole.moment)
-        assert torch.equal(memory.count, whole.count)
-
-
-def test_a_root_is_that_of_the_batches_absorbed_and_one_where_there_are_none():
-    torch.manual_seed(0)
-    memory, moment = LossSecondMoments(4, 0.9), None
-    share = (torch.arange(24) % 3 + 0.5).double() / 4  # the last bin stays empty
-    for _ in range(3):
-        before = torch.ones(3).double() if moment is None else moment.sqrt()
-        loss = torch.rand(24).double()
-        memory.record(loss, share)
-        torch.testing.assert_close(memory.root(share), before.repeat(8), rtol=1e-12, atol=0)
-        memory.absorb(alone)
-        fresh = loss.square().reshape(8, 3).mean(0)
-        moment = fresh if moment is None else 0.9 * moment + (1 - 0.9) * fresh
-    torch.testing.assert_close(memory.root(share), moment.sqrt().repeat(8), rtol=1e-12, atol=0)
-    assert float(memory.root(torch.tensor([0.9]))) == 1
 
 
 def test_importance_is_for_denoising_alone():

@@ -1,14 +1,10 @@
-"""The loop: rates, batches in parts, and the average that is exported."""
+"""The loop: rates, and batches in parts."""
 
 import math
-from dataclasses import dataclass
 
 import pytest
-import torch
 
-from fastdiff.core import ema
 from fastdiff.core.errors import FastdiffError
-from fastdiff.methods.denoising import Denoising
 from fastdiff.training.loop import TrainConfig
 from tests.helpers.tiny_training import finish, log_of, tiny, training, weights
 
@@ -65,51 +61,3 @@ def test_two_halves_are_one_batch(tmp_path):
 def test_a_batch_that_cannot_be_shared_is_refused(tmp_path):
     with pytest.raises(FastdiffError, match=r"train\.batch = 32 .* accumulate 3"):
         training(tmp_path, gradient_accumulation=3)
-
-
-# ---- the exported average
-
-
-def test_the_average_follows_the_student_by_the_ramp(tmp_path):
-    run = training(tmp_path, ema=0.6, steps=12)
-    average = weights(run.average)
-    for step, _ in run:
-        decay = min(0.6, step / (9 + step))  # (1 + n) / (10 + n) after n = step - 1 updates
-        assert decay == ema.decay_at(0.6, step - 1)
-        average = decay * average + (1 - decay) * weights(run.student)
-        torch.testing.assert_close(weights(run.average), average, rtol=1e-5, atol=1e-7)
-    assert not run.average.training and run.student.training
-
-
-def test_without_an_average_the_weights_themselves_are_exported(tmp_path):
-    run = training(tmp_path, ema=0.0)
-    finish(run)
-    assert torch.equal(weights(run.average), weights(run.student))
-
-
-# ---- health
-
-
-@dataclass
-class Followed(Denoising):
-    """Denoising with running averages that nothing asks."""
-
-    roles: tuple[str, ...] = ("slow", "slower")
-
-    def target_emas(self):
-        return dict(zip(self.roles, (lambda progress: 0.9, lambda progress: 0.98)))
-
-
-def test_the_drift_of_a_target_is_how_far_its_weights_are_behind(tmp_path):
-    run = training(tmp_path / "two", Followed(), lr=0.01)
-    for step, logs in run:
-        if step % 5 == 0:
-            for role, target in run.targets.items():
-                apart = (weights(run.student) - weights(target)).norm() / weights(run.student).norm()
-                assert logs[f"{role}/drift"] == pytest.approx(float(apart), rel=1e-5) and apart > 1e-3
-    assert logs["slow/drift"] < logs["slower/drift"]
-    finish(training(tmp_path / "one", Followed(roles=("slow",)), lr=0.01))
-    finish(training(tmp_path / "none"))
-    last = log_of(tmp_path / "one")[-1]
-    assert last["drift"] == logs["slow/drift"] and "slow/drift" not in last
-    assert not any("drift" in line for line in log_of(tmp_path / "none"))

@@ -1,22 +1,14 @@
-"""Arithmetic and memory: half precision, scaled losses, activations computed again, a pale teacher."""
-
-from copy import deepcopy
-from dataclasses import dataclass
+"""Arithmetic of a training: half precision, and scaled losses."""
 
 import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from torch import nn
 
-from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
-from fastdiff.core.schedule import Flow
-from fastdiff.data.registry import Dataset
 from fastdiff.methods import METHODS, Progress
-from fastdiff.methods.base import Importance
 from fastdiff.methods.denoising import Denoising
-from fastdiff.networks import MLP, unet
+from fastdiff.networks import MLP
 from fastdiff.training.loop import TrainConfig, Training
 from tests.helpers.tiny_training import DATA, Duel, Ill, Spoilt, finish, log_of, tiny, training, weights
 
@@ -100,77 +92,3 @@ def test_what_a_scaler_skips_moves_nothing_and_without_end_stops(tmp_path):
             finish(run)
     finally:
         run.accelerator.scaler = None
-
-
-def test_a_bad_loss_is_not_remembered_by_importance():
-    memory = Importance(bins=2).memory()
-    memory.record(torch.tensor([1.0, float("nan"), 2.0]), torch.tensor([0.1, 0.2, 0.9]))
-    memory.absorb(lambda sums: sums)
-    assert memory.moment.tolist() == [1.0, 4.0] and memory.count.tolist() == [1, 1]
-
-
-# ---- memory
-
-
-def test_activations_computed_again_give_the_same_weights_and_are_not_kept(tmp_path):
-    """A network of convolutions; the tensors that autograd keeps are counted."""
-    data, results, kept = Dataset("noise", torch.randint(0, 256, (64, 1, 8, 8)).to(torch.uint8)), [], []
-    for again in (False, True):
-        torch.manual_seed(0)
-        net = unet((1, 8, 8), channels=(16, 16), layers=2)
-        nn.init.normal_(net.module.conv_out.weight, std=0.05)
-        run = training(
-            tmp_path / str(again),
-            student=Denoiser(net, Flow(), "velocity", (1, 8, 8)),
-            data=data,
-            steps=3,
-            gradient_checkpointing=again,
-        )
-        count = []
-        with torch.autograd.graph.saved_tensors_hooks(
-            lambda x, count=count: count.append(x.numel()) or x, lambda x: x
-        ):
-            finish(run)
-        results.append(weights(run.average))
-        kept.append(sum(count))
-    torch.testing.assert_close(*results, rtol=0, atol=1e-6)
-    assert kept[1] < 0.5 * kept[0]
-    with pytest.raises(FastdiffError, match="gradient_checkpointing: MLP knows none"):
-        training(tmp_path / "mlp", gradient_checkpointing=True)
-
-
-@dataclass
-class Copied(Duel):
-    """A duel in which the discriminator is a copy of the teacher, whose answers the student follows."""
-
-    def trainable_networks(self, student, teacher):
-        return {"discriminator": deepcopy(teacher).requires_grad_(True)}
-
-    def loss(self, turn, nets, batch, progress):
-        t = batch.rng.uniform()
-        said, discriminator, aim = (
-            nets[role](batch.x0, t, t).x0 for role in ("student", "discriminator", "teacher")
-        )
-        return (said - aim + discriminator).square().mean(), {}
-
-
-@pytest.mark.parametrize("offload", [False, True])
-def test_a_teacher_kept_in_bfloat16_takes_half_the_memory_and_teaches_the_same(tmp_path, offload):
-    def made(name, **settings):
-        teacher = tiny(1)
-        nn.init.normal_(teacher.net.last.weight, std=0.3)
-        config = TrainConfig(steps=20, batch=32, log_every=5, **settings)
-        return Training(
-            Copied(), Progress, tiny(), teacher, DATA, config, tmp_path / name, Accelerator(cpu=True)
-        )
-
-    whole, half = made("whole"), made("half", teacher_dtype="bfloat16", offload=offload)
-    size = [sum(p.nbytes for p in run.frozen["teacher"].parameters()) for run in (whole, half)]
-    assert size[0] == 2 * size[1]
-    for net in (half.student, half.average, half.targets["slow"], half.trained["discriminator"]):
-        assert {p.dtype for p in net.parameters()} == {torch.float32}
-    finish(whole), finish(half)
-    one, two = (log_of(tmp_path / name) for name in ("whole", "half"))
-    assert one != two
-    for a, b in zip(one, two, strict=True):
-        assert a["loss"] == pytest.approx(b["loss"], rel=0.03)
