@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from fastdiff.cli.options import names_of
 from fastdiff.samplers import SAMPLERS
 
 # ---- bench and report
@@ -50,21 +49,6 @@ def test_benches_that_cannot_be(words, message, finished, refused, tmp_path):
     words = [word.format(tmp=tmp_path) for word in words]
     defaults = ["--data", "toy", "--out", str(tmp_path / "out")]
     assert message in refused("bench", finished[1] / "teacher", *defaults, *words)
-
-
-def test_models_are_named_by_what_tells_them_apart(tmp_path):
-    def named(*paths):
-        names = names_of([f"{tmp_path}/{path}" for path in paths])
-        return {name: path.removeprefix(f"{tmp_path}/") for name, path in names.items()}
-
-    assert named("a/teacher") == {"teacher": "a/teacher"}
-    assert named("a/teacher", "a/ect/") == {"teacher": "a/teacher", "ect": "a/ect/"}
-    assert named("a/x/teacher", "b/x/teacher") == {"a-x-teacher": "a/x/teacher", "b-x-teacher": "b/x/teacher"}
-    assert (
-        named("a/teacher", "a/teacher") == {"teacher": "a/teacher"}
-        and len(named("a/teacher", "a/teacher/")) == 1
-    )
-    assert names_of(["google/ddpm"]) == {"ddpm": "google/ddpm"}
 
 
 def test_speed_has_rows(points, fastdiff, tmp_path, monkeypatch):

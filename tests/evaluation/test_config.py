@@ -1,14 +1,9 @@
 """Cells of a benchmark, and baselines and settings that are none."""
 
-import inspect
-
 import pytest
 
-from fastdiff.cli.bench import bench
-from fastdiff.cli.options import words
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.sampling import Sampling
-from fastdiff.evaluation.baselines import BASELINES
 from fastdiff.evaluation.config import BenchConfig, Cell, baseline, cells
 from tests.helpers.swept import CONFIG, model
 
@@ -76,8 +71,3 @@ def test_bad_baselines(text):
 def test_bad_settings(name, value):
     with pytest.raises(FastdiffError, match=f"^bench.{name} = "):
         BenchConfig(**{name: value})
-
-
-def test_a_benchmark_has_the_same_baselines_from_a_command_and_from_a_recipe():
-    default = inspect.signature(bench).parameters["against"].default
-    assert words(default) == BenchConfig().baselines == BASELINES

@@ -1,8 +1,6 @@
 """Evaluators: streamed, named, and never blind to broken samples."""
 
-import gc
 import math
-import weakref
 
 import pytest
 import torch
@@ -12,10 +10,8 @@ from torch.utils.data import Dataset as TorchDataset
 
 from fastdiff.core.errors import FastdiffError
 from fastdiff.data.image_grid import to_uint8
-from fastdiff.data.registry import open_dataset
-from fastdiff.evaluation.metrics import registry
 from fastdiff.evaluation.metrics.kernels import discrepancy, distance
-from fastdiff.evaluation.opening import evaluate_images, open_evaluators
+from fastdiff.evaluation.opening import open_evaluators
 from tests.helpers.evaluated import FEATURES, data, judged
 
 
@@ -165,58 +161,3 @@ def test_vectors_are_judged_without_a_network(accelerator, tmp_path):
     )
     assert found.values["energy_se"] > 0 and found.values["swd"] == pytest.approx(1, abs=0.1)
     assert {"precision", "recall", "coverage", "diversity"} <= set(found.values)
-
-
-# ---- what cannot be
-
-
-@pytest.mark.parametrize(
-    "images, extractors, metrics, message",
-    [
-        (torch.zeros(4, 3, 32, 32), FEATURES, None, r"digits takes \(1 or 3, 8, 8\)"),
-        (torch.zeros(4, 2), "inception", None, "leave extractor out"),
-        (torch.zeros(4, 2), None, ("score",), "'score' needs a feature network"),
-        (torch.zeros(4, 1, 8, 8), FEATURES, ("fdd",), "'fdd' is unknown, choose from fd, kd"),
-        (
-            torch.zeros(4, 1, 8, 8),
-            FEATURES,
-            ("accuracy",),
-            "'accuracy' is not to be had in digits.* 10 .* the data have 0",
-        ),
-    ],
-)
-def test_what_an_evaluator_cannot_do(images, extractors, metrics, message):
-    with pytest.raises(FastdiffError, match=message):
-        open_evaluators(data(images), extractors, metrics, "cpu")
-
-
-def test_two_networks_of_one_name_are_refused(digits):
-    with pytest.raises(FastdiffError, match="two of them are called the same"):
-        open_evaluators(data(digits[0][:300]), f"{FEATURES},{FEATURES}", ("fd",), "cpu")
-
-
-def test_images_from_elsewhere(digits, tmp_path):
-    found = evaluate_images(data(digits[0][:200]), data(digits[0][200:600]), None, ("fd",))
-    assert found["fd_digits"] > 0
-    with pytest.raises(FastdiffError, match="give the data a resolution"):
-        evaluate_images(open_dataset("toy", n=10), data(digits[0][:10]))
-
-
-def test_metrics_of_the_data_alone_are_computed_once_and_end_with_the_evaluator(
-    digits, accelerator, tmp_path, monkeypatch
-):
-    computed = []
-
-    def counted(plain):
-        return lambda x, *kernel: computed.append(len(x)) or plain(x, *kernel)
-
-    for name in ("sums_within", "spread"):
-        monkeypatch.setattr(registry, name, counted(getattr(registry, name)))
-    [evaluator] = open_evaluators(data(digits[0][:300]), None, ("kd", "pr"), "cpu", tmp_path)
-    first = judged(evaluator, digits[0][300:500], accelerator).values
-    assert judged(evaluator, digits[0][300:500], accelerator).values == first
-    assert computed == [300, 300]  # of the data once each, whatever is judged
-    features = weakref.ref(evaluator._real.collected(accelerator).kept["features"])
-    del evaluator
-    gc.collect()
-    assert features() is None

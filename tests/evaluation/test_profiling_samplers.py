@@ -22,9 +22,8 @@ from fastdiff.evaluation.profiling.samplers import (
 )
 from fastdiff.io.load import load
 from fastdiff.networks import unet
-from fastdiff.networks.inference import tune
 from fastdiff.samplers import time_grid
-from fastdiff.samplers.generate import generate, sample
+from fastdiff.samplers.generate import generate
 from fastdiff.samplers.plan import SamplingPlan
 from tests.helpers.paths import ROOT
 
@@ -97,24 +96,6 @@ def test_memory_does_not_grow_with_the_steps(model):
         alive.append(sum(isinstance(o, torch.Tensor) for o in gc.get_objects()))
         del kept
     assert alive[1] <= alive[0]
-
-
-@pytest.mark.parametrize("how", [{"channels_last": True}, {"precision": "bf16"}, {"compile": True}])
-def test_tuning_keeps_what_is_computed(how):
-    torch.manual_seed(0)
-    net = unet((1, 8, 8), channels=(8, 16), layers=1, groups=4).eval().requires_grad_(False)
-    model = Denoiser(net, Cosine(), "v", (1, 8, 8))
-    plain = sample(model, "ddim", steps=3, n=4)
-    if "compile" in how:
-        pytest.importorskip("torch._inductor")
-        try:
-            tuned = sample(tune(model, **how), "ddim", steps=3, n=4)
-        except torch._inductor.exc.InductorError as error:
-            pytest.skip(f"no compiler here: {str(error).splitlines()[0]}")
-    else:
-        tuned = sample(tune(model, **how), "ddim", steps=3, n=4)
-    assert tuned.dtype == torch.float32
-    torch.testing.assert_close(tuned, plain, rtol=0, atol=0.05 if "precision" in how else 1e-5)
 
 
 def test_sampling_is_never_slower_than_diffusers_pipeline():

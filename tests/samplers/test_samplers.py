@@ -69,19 +69,3 @@ def test_float32_in_float32_out_and_the_noise_is_left_alone(sampler):
     assert all(state.x.dtype == state.x0.dtype == torch.float32 for state in states) and torch.equal(
         x, before
     )
-
-
-@pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name not in ADAPTIVE])
-@schedules
-def test_states_say_what_was_predicted(sampler, schedule):
-    """State.x0 is the prediction at the time before, of a multistep solver too."""
-    if (
-        SAMPLERS[sampler].traits.nfe not in ("1", "2, the last 1")
-        and SAMPLERS[sampler].traits.noise != "none"
-    ):
-        pytest.skip("what it predicts last is of a state that it moved on the way")
-    model, times = mixture(schedule), time_grid(schedule, 6, "karras")
-    x = noise() * schedule.alpha_sigma(times[0])[1]
-    for t, state in zip(times[:-1], SAMPLERS[sampler](Guided(model), x, times), strict=True):
-        torch.testing.assert_close(state.x0, model(x, t).x0)
-        x = state.x

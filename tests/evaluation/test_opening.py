@@ -1,0 +1,52 @@
+"""Evaluators by the names of networks and metrics: what there is for the data, and what is refused."""
+
+import pytest
+import torch
+
+from fastdiff.core.errors import FastdiffError
+from fastdiff.data.registry import open_dataset
+from fastdiff.evaluation.opening import USUAL, USUAL_OF_VECTORS, evaluate_images, open_evaluators
+from tests.helpers.evaluated import FEATURES, data
+
+
+@pytest.mark.parametrize(
+    "images, extractors, metrics, message",
+    [
+        (torch.zeros(4, 3, 32, 32), FEATURES, None, r"digits takes \(1 or 3, 8, 8\)"),
+        (torch.zeros(4, 2), "inception", None, "leave extractor out"),
+        (torch.zeros(4, 2), None, ("score",), "'score' needs a feature network"),
+        (torch.zeros(4, 1, 8, 8), FEATURES, ("fdd",), "'fdd' is unknown, choose from fd, kd"),
+        (
+            torch.zeros(4, 1, 8, 8),
+            FEATURES,
+            ("accuracy",),
+            "'accuracy' is not to be had in digits.* 10 .* the data have 0",
+        ),
+    ],
+)
+def test_what_an_evaluator_cannot_do(images, extractors, metrics, message):
+    with pytest.raises(FastdiffError, match=message):
+        open_evaluators(data(images), extractors, metrics, "cpu")
+
+
+def test_two_networks_of_one_name_are_refused(digits):
+    with pytest.raises(FastdiffError, match="two of them are called the same"):
+        open_evaluators(data(digits[0][:300]), f"{FEATURES},{FEATURES}", ("fd",), "cpu")
+
+
+def test_images_from_elsewhere(digits, tmp_path):
+    found = evaluate_images(data(digits[0][:200]), data(digits[0][200:600]), None, ("fd",))
+    assert found["fd_digits"] > 0
+    with pytest.raises(FastdiffError, match="give the data a resolution"):
+        evaluate_images(open_dataset("toy", n=10), data(digits[0][:10]))
+
+
+def test_the_usual_metrics_are_those_that_the_data_allow(digits, tmp_path):
+    def usual(dataset):
+        [evaluator] = open_evaluators(dataset, None, None, "cpu", tmp_path)
+        return evaluator.metrics
+
+    images, labels = digits
+    assert usual(data(images[:300], labels[:300])) == (*USUAL, "accuracy")
+    assert usual(data(images[:300])) == USUAL
+    assert usual(data(torch.randn(300, 2), name="toy")) == USUAL_OF_VECTORS
