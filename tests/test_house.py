@@ -150,6 +150,14 @@ def test_tests_import_helpers_and_no_other_tests():
         assert not [module for module in shared if module.split(".")[1] != "helpers"], name(path)
 
 
+def test_every_module_has_tests_under_its_name():
+    for path in HOUSE.glob("*/**/*.py"):
+        own = ROOT / "tests" / path.relative_to(HOUSE).parts[0]
+        named = re.compile(rf"test_(\w+_)?{path.stem}(_\w+)?")
+        tests = [file for file in own.glob("test_*.py") if named.fullmatch(file.stem)]
+        assert tests or path.stem == "__init__", name(path)
+
+
 def test_tests_lie_in_the_wings():
     folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir()} - {"__pycache__"}
     assert folders == set(FLOOR_OF) | {"helpers"}

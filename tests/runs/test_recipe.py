@@ -1,18 +1,12 @@
 """What a good recipe becomes."""
 
-from dataclasses import make_dataclass
-from typing import Annotated
-
 import pytest
 import torch
-from pydantic import Field
 
 from fastdiff.core.errors import FastdiffError
 from fastdiff.methods import METHODS
 from fastdiff.methods.base import LogNormal
 from fastdiff.runs.recipe import build, load
-from fastdiff.runs.run import is_free
-from fastdiff.training.config import CHANGEABLE_ON_RESUME
 from fastdiff.training.loop import TrainConfig
 from tests.helpers.paths import ROOT
 from tests.helpers.recipes import PLAIN, changed
@@ -38,73 +32,6 @@ def test_plain_recipe():
     assert (len(data), data.shape, model.shape, model.predicts) == (64, (2,), (2,), "v")
     assert model.net.config.width == 8 and type(model.schedule).__name__ == "Cosine"
     assert model(torch.zeros(3, 2), torch.tensor(0.5, dtype=torch.float64)).x0.shape == (3, 2)
-
-
-def test_a_list_is_a_chain_with_the_teacher_handed_down():
-    source = changed(
-        "stages.progressive.init=consistency", "stages.progressive.train={steps: [5, 6], betas: [0.5, 0.9]}"
-    )
-    source["stages"] = {k: source["stages"][k] for k in ("teacher", "consistency", "progressive")}
-    *_, first, second = build(source).stages
-    assert (first.teacher, first.init, first.method.steps, first.train.steps) == (
-        "teacher",
-        "consistency",
-        4,
-        5,
-    )
-    assert (second.teacher, second.init, second.method.steps, second.train.steps) == (
-        "progressive-4",
-        None,
-        2,
-        6,
-    )
-    assert first.train.betas == second.train.betas == (0.5, 0.9)
-
-
-def test_a_chain_of_one_still_carries_its_value():
-    assert build(changed("stages.progressive.method.steps=[4]")).stages[1].name == "progressive-4"
-    assert build(changed("stages.progressive.method.steps=4")).stages[1].name == "progressive"
-
-
-def annotated_method(monkeypatch: pytest.MonkeyPatch, annotation: object, default: object) -> None:
-    """Register progressive distillation with one more setting, `marks`, of some annotation."""
-    base = METHODS["progressive"]
-    method = make_dataclass("Marked", [("marks", annotation, default)], bases=(base,))
-    monkeypatch.setitem(METHODS, "progressive", method)
-
-
-@pytest.mark.parametrize(
-    "annotation",
-    [int, "int", Annotated[int, Field(ge=1)], Annotated[Annotated[int, Field(ge=1)], "twice"]],
-    ids=["int", "text", "bounds", "more"],
-)
-def test_a_list_for_a_whole_number_is_a_chain_however_it_is_annotated(annotation, monkeypatch):
-    annotated_method(monkeypatch, annotation, 1)
-    stages = build(changed("stages.progressive.method={name: progressive, marks: [3, 2]}")).stages
-    assert [stage.name for stage in stages[1:3]] == ["progressive-3", "progressive-2"]
-    assert [stage.method.marks for stage in stages[1:3]] == [3, 2]
-    assert stages[2].teacher == "progressive-3"
-
-
-@pytest.mark.parametrize(
-    "annotation",
-    [
-        tuple[int, ...],
-        Annotated[tuple[int, ...], "marked"],
-        tuple[Annotated[int, Field(ge=1)], ...],
-        tuple[int, int] | None,
-    ],
-    ids=["ints", "marked", "bounds", "or none"],
-)
-def test_a_list_for_several_numbers_is_their_value(annotation, monkeypatch):
-    annotated_method(monkeypatch, annotation, (1, 1))
-    stages = build(changed("stages.progressive.method={name: progressive, marks: [3, 2], steps: 4}")).stages
-    assert (stages[1].name, stages[1].method.marks) == ("progressive", (3, 2))
-    chain = build(
-        changed("stages.progressive.method={name: progressive, marks: [3, 2], steps: [4, 2]}")
-    ).stages
-    assert [stage.name for stage in chain[1:3]] == ["progressive-4", "progressive-2"]
-    assert [stage.method.marks for stage in chain[1:3]] == [(3, 2), (3, 2)]
 
 
 def test_defaults_give_way_from_the_outside_in():
@@ -150,13 +77,6 @@ def test_settings_of_roles_give_way_key_by_key(monkeypatch):
     assert METHODS["ect"].training is brings and brings["roles"]["fake"] == {"lr": 1.0, "max_grad_norm": 5}
 
 
-def test_settings_of_roles_fix_a_run():
-    assert not {"roles", "teacher"} & set(CHANGEABLE_ON_RESUME)
-    assert not is_free("stages.student.train.roles.fake.max_grad_norm") and is_free(
-        "stages.student.train.log_every"
-    )
-
-
 def test_methods_take_nested_names():
     times = (
         build(changed("stages.teacher.method.times={name: lognormal, mean: -1, std: 2}"))
@@ -165,12 +85,6 @@ def test_methods_take_nested_names():
     )
     assert times == LogNormal(-1.0, 2.0)
     assert build(changed("stages.teacher.method.times=lognormal")).stages[0].method.times == LogNormal()
-
-
-def test_schedules_and_data_take_options():
-    recipe = build(changed("model.schedule={name: vp, beta_max: 15}", "data.n=1e2"))
-    data = recipe.dataset()
-    assert len(data) == 100 and recipe.fresh_model(data).schedule.beta_max == 15.0
 
 
 def test_a_folder_can_be_the_data_and_reports_its_options(tmp_path):

@@ -1,11 +1,9 @@
 """Recipes that mean nothing: one line says which key does not fit."""
 
-import copy
-
 import pytest
 
 from fastdiff.runs.recipe import build
-from tests.helpers.recipes import PLAIN, changed, complaint, without
+from tests.helpers.recipes import changed, complaint, without
 
 
 @pytest.mark.parametrize(
@@ -200,58 +198,3 @@ def test_what_is_no_number(setting):
 def test_unknown_names_list_the_choices(assignment, choices):
     said = complaint(changed(assignment))
     assert said.startswith(assignment.partition("=")[0].removesuffix(".name")) and choices in said
-
-
-@pytest.mark.parametrize(
-    "assignment, message",
-    [
-        (
-            "stages.progressive.teacher=consistency",
-            "stages.progressive.teacher: 'consistency' is no earlier stage and no path",
-        ),
-        ("stages.progressive.teacher=techer", "no earlier stage and no path, did you mean teacher?"),
-        (
-            "stages.consistency.init=progressive-8",
-            "stages.consistency.init: 'progressive-8' is no earlier stage and no path",
-        ),
-        ("stages.teacher.init=teacher", "stages.teacher.init: 'teacher' is no earlier stage and no path"),
-        (
-            "stages.progressive.teacher=null",
-            "stages.progressive.teacher is missing: method progressive learns from a teacher",
-        ),
-        ("stages.progressive.teacher=''", "stages.progressive.teacher is missing"),
-        ("stages.progressive.method.steps=[]", "stages.progressive.method: a chain is one list of values"),
-        (
-            "stages.consistency.method={name: ect, halvings: [1, 2], start: [0.5]}",
-            "stages.consistency.method.start: ",
-        ),
-        ("stages.progressive.method.steps=[4, four]", "stages.progressive.method.steps: "),
-        (
-            "stages.progressive.method.steps=[4, 4]",
-            "stages.progressive: two stages would be called progressive-4",
-        ),
-        (
-            "stages.progressive-4.method=denoising",
-            "stages.progressive-4: two stages would be called progressive-4",
-        ),
-        (
-            "stages.progressive.train.steps=[1, 2, 3]",
-            "stages.progressive.train.steps: 3 values for a chain of 2 stages",
-        ),
-        ("stages.teacher.train.steps=[1, 2]", "stages.teacher.train.steps: "),
-    ],
-)
-def test_stages_that_do_not_fit_together(assignment, message):
-    assert message in complaint(changed(assignment))
-
-
-@pytest.mark.parametrize("name", ["..", ".", "a/b", "/tmp/x", "samples", "influence", ".hidden"])
-def test_a_stage_is_named_like_a_folder(name):
-    source = copy.deepcopy(PLAIN)
-    source["stages"] = {name: source["stages"]["teacher"]}
-    assert "names a folder" in complaint(source)
-
-
-@pytest.mark.parametrize("path", ["runs/a/teacher", "google/ddpm", "~/model", "./model"])
-def test_paths_and_hub_ids_are_left_to_loading(path):
-    assert build(changed(f"stages.progressive.teacher={path}")).stages[1].teacher == path
