@@ -1,4 +1,4 @@
-"""Adversarial distillation, ADD and LADD: what the student starts from, what the discriminator sees, and rest."""
+"""Adversarial distillation, ADD and LADD: where the student starts, and what the discriminator sees."""
 
 import pytest
 import torch
