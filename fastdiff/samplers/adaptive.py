@@ -20,7 +20,7 @@ from ..core.guidance import Guided
 from .runge_kutta import BOGACKI_SHAMPINE, DORMAND_PRINCE, Front, ShortStepError, Tableau, integrate
 from .state import State, traits
 
-GROWTH = 1.5  # a longer leap may meet an error of 0 by chance
+MAX_STEP_FACTOR = 1.5  # a longer leap may meet an error of 0 by chance
 
 
 @traits(order="3", nfe="3 a round, 1 at the start", adaptive=True)
@@ -119,7 +119,7 @@ def solve(
         rtol=rtol,
         atol=atol,
         first_step=(start - end) * min(1.0, rtol) ** (1 / tableau.order),
-        growth=GROWTH,
+        growth=MAX_STEP_FACTOR,
         norm=root_mean_square,
     )
     front = next(rounds)

@@ -12,7 +12,7 @@ from ..core.denoiser import Denoiser
 from ..core.errors import FastdiffError
 from ..core.former_names import renamed_arguments
 from ..core.validation import named, spelled
-from .generate import Made, Watch, conditions, generate, rows_of
+from .generate import SampleBatch, Watch, conditions, generate, rows_of
 from .inpaint import Inpaint, known_region, repaint
 from .plan import SamplingPlan, plan
 from .time_grids import Spacing, listed
@@ -80,7 +80,7 @@ def edit(
     clean = model.latent.encode(image)[0] if model.latent else image
     rank, processes = shard
     own = torch.arange(len(image))[rank::processes]
-    made: list[Made] = []
+    made: list[SampleBatch] = []
     for rows in own.split(batch):
         run = way
         wrap = None

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..core.denoiser import TEXT, Cond, Denoiser
+from ..core.denoiser import PROMPT_KEYS, Cond, Denoiser
 from ..core.errors import FastdiffError
 from ..core.former_names import renamed_arguments
 from ..core.guidance import GuidanceOptions, Guided, usual_guidance
@@ -21,7 +21,7 @@ BASE_SEED = 0xBA5E  # of a cascade's base: its noise is not that of the model th
 MAX_SAMPLES = 10**8  # at once: beyond, the number is a slip
 
 
-class Made(NamedTuple):
+class SampleBatch(NamedTuple):
     """A batch of samples.
 
     Args:
@@ -48,7 +48,7 @@ def generate(
     wrap: Callable[[Guided], Any] | None = None,
     watch: Watch | None = None,
     decoded: bool = True,
-) -> Iterator[Made]:
+) -> Iterator[SampleBatch]:
     """Yield samples number indices (n,) of a seed, batch after batch.
 
     Sample i depends on (model, plan, cond, seed, i) alone: its noise is drawn by its index.
@@ -94,7 +94,9 @@ def generate(
             # A grid may stop before the data: one more prediction leads there.
             last = denoise(state.x, times[-1], times[-1]).x0 if sigma_end > 0 else state.x
             last = model.decoded(last) if decoded else last
-        yield Made(part, last.clone(), nfe + denoise.nfe)  # cloned outside: gradients may flow through it
+        yield SampleBatch(
+            part, last.clone(), nfe + denoise.nfe
+        )  # cloned outside: gradients may flow through it
 
 
 def with_base(
@@ -111,7 +113,7 @@ def with_base(
     if model.base is None or "image" in cond:
         return cond, 0
     base = model.base.to(model.device)
-    theirs = {name: cond[name] for name in ("label", *TEXT) if name in cond}
+    theirs = {name: cond[name] for name in ("label", *PROMPT_KEYS) if name in cond}
     samples = generate(
         base,
         plan(base),

@@ -15,12 +15,12 @@ from .ancestral import Randn
 from .state import State, traits
 
 
-def check(sampler: str, snr: float, corrections: int, least: int) -> None:
+def check_options(sampler: str, snr: float, corrections: int, minimum: int) -> None:
     """Raise FastdiffError for options with which the dynamics do not move, or diverge."""
-    if not 0 < snr < 1 or corrections < least:
+    if not 0 < snr < 1 or corrections < minimum:
         raise FastdiffError(
             f"sampler {sampler}: snr = {snr}, corrections = {corrections}; "
-            f"expected snr between 0 and 1, and at least {least} corrections"
+            f"expected snr between 0 and 1, and at least {minimum} corrections"
         )
 
 
@@ -55,7 +55,7 @@ def predictor_corrector(
     sample's own, not the batch's mean as in the authors' code, so that a sample does not depend on its
     batch. In d dimensions the corrector widens the distribution by a share of about snr^2 + 4 / d.
     """
-    check("predictor_corrector", snr, corrections, 0)
+    check_options("predictor_corrector", snr, corrections, 0)
     levels = denoise.schedule.levels(times)
     for (t, s), (alpha_t, sigma_t), (alpha_s, sigma_s), onward in zip(
         pairwise(times), levels[:-1], levels[1:], [*levels[2:], None], strict=True
@@ -93,7 +93,7 @@ def langevin(
     neighbouring levels must be near. From alpha = 0, where x / alpha is infinite, x starts as pure noise of
     the next level.
     """
-    check("langevin", snr, corrections, 1)
+    check_options("langevin", snr, corrections, 1)
     e = 2 * snr**2  # in units of sigma^2
     levels = denoise.schedule.levels(times)
     for (t, s), ((alpha_t, sigma_t), (alpha_s, sigma_s)) in zip(

@@ -21,7 +21,7 @@ from ..core.rng import SampleRng
 from ..core.schedule import DDPM
 from .runge_kutta import DORMAND_PRINCE, ShortStepError, integrate
 
-GROWTH = 5.0  # largest factor from one step to the next
+MAX_STEP_FACTOR = 5.0  # largest factor from one step to the next
 
 
 def nll(
@@ -68,7 +68,7 @@ def nll(
     if ratio_min is None:
         first = torch.tensor(1.0, dtype=torch.float64)
         ratio_min = float(ratio_of(model.schedule, first)) if isinstance(model.schedule, DDPM) else 1e-3
-    check(model, levels, probes, ratio_min)
+    check_settings(model, levels, probes, ratio_min)
     numbers = torch.arange(len(x0)) if indices is None else indices
     rng = SampleRng(seed, numbers, x0.device)
     offset = 0.0
@@ -93,7 +93,7 @@ def nll(
     return offset - log_p / math.log(2)
 
 
-def check(model: Denoiser, levels: int | None, probes: int, ratio_min: float) -> None:
+def check_settings(model: Denoiser, levels: int | None, probes: int, ratio_min: float) -> None:
     """Raise FastdiffError for settings out of their range and for a model whose ODE has no end."""
     if levels is not None and levels < 2:
         raise FastdiffError(
@@ -103,7 +103,7 @@ def check(model: Denoiser, levels: int | None, probes: int, ratio_min: float) ->
         raise FastdiffError(f"probes = {probes}: expected at least 1", key="probes")
     end = torch.tensor(model.schedule.t_max, dtype=torch.float64)
     alpha, sigma = model.schedule.alpha_sigma(end)
-    a, b = model.row(end)
+    a, b = model.output_coefficients(end)
     if not 0 < ratio_min < sigma / alpha:
         raise FastdiffError(
             f"ratio_min = {ratio_min}: expected sigma / alpha above 0 and below the schedule's last",
@@ -182,7 +182,7 @@ def solve(
         rtol=rtol,
         atol=atol,
         first_step=low,
-        growth=GROWTH,
+        growth=MAX_STEP_FACTOR,
         norm=error_norm,
     )
     try:

@@ -24,7 +24,7 @@ from ..core.schedule import Schedule
 from .state import State, traits
 
 # Adams-Bashforth weights of an even grid by their number, newest first.
-ADAMS = {
+ADAMS_BASHFORTH = {
     1: (1.0,),
     2: (3 / 2, -1 / 2),
     3: (23 / 12, -16 / 12, 5 / 12),
@@ -94,10 +94,10 @@ def moments(h: float, count: int, sign: int = 1) -> list[float]:
 
     sign: 1 for a polynomial of x0, -1 for one of eps.
     """
-    found = [-sign * expm1(-sign * h)]
+    integrals = [-sign * expm1(-sign * h)]
     for k in range(1, count):
-        found.append(sign * (h**k - k * found[-1]))
-    return found
+        integrals.append(sign * (h**k - k * integrals[-1]))
+    return integrals
 
 
 def lagrange_weights(nodes: Sequence[float], moments: Sequence[float]) -> list[float]:
@@ -126,8 +126,8 @@ def eps_coefficients(step: Step, past: Sequence[float]) -> Coefficients:
     """Return DDIM with sum_j past_j (eps_j - eps_t) added, where eps_t = (x_t - alpha_t x0) / sigma_t."""
     alpha_t, sigma_t = step.start
     alpha_s, _ = step.end
-    share = sum(past) / sigma_t
-    return Coefficients(step.keep - share, share * alpha_t - alpha_s * expm1(-step.h), list(past))
+    factor = sum(past) / sigma_t
+    return Coefficients(step.keep - factor, factor * alpha_t - alpha_s * expm1(-step.h), list(past))
 
 
 def run_multistep(
@@ -150,8 +150,8 @@ def run_multistep(
 def apply(step: Coefficients, p: Prediction, past: list[Tensor]) -> Tensor:
     """Return x_s from the prediction at t and the predictions before, x0 or eps, newest first."""
     x = p.blend(step.x, step.x0)
-    for share, other in zip(step.past, past, strict=True):
-        x = x.add_(other, alpha=share)
+    for factor, other in zip(step.past, past, strict=True):
+        x = x.add_(other, alpha=factor)
     return x
 
 
@@ -258,10 +258,10 @@ def ipndm(denoise: Guided, x: Tensor, times: Tensor, *, order: int = 4) -> Itera
     order: the number of eps in use, 1 to 4. On an uneven grid the formal order is 2; it does best at few
     steps.
     """
-    check_choice("ipndm", "order", order, tuple(ADAMS))
+    check_choice("ipndm", "order", order, tuple(ADAMS_BASHFORTH))
     coefficients = []
     for step in steps_of(denoise.schedule, times, order):
-        _, *older = ADAMS[len(step.nodes)]
+        _, *older = ADAMS_BASHFORTH[len(step.nodes)]
         past = [-step.end[1] * expm1(step.h) * weight for weight in older]
         coefficients.append(eps_coefficients(step, past))
     yield from run_multistep(denoise, x, times, coefficients, "eps")

@@ -17,19 +17,19 @@ def slopes(schedule: Schedule, times: Tensor) -> list[tuple[float, float] | None
 
     None at data, which samplers reach as x0.
     """
-    found: list[tuple[float, float] | None] = []
+    coefficients: list[tuple[float, float] | None] = []
     rates = zip(*(rate.tolist() for rate in schedule.rates(times)), strict=True)
     for t, (alpha, sigma), (alpha_rate, sigma_rate) in zip(times, schedule.levels(times), rates, strict=True):
         if sigma == 0:
-            found.append(None)
+            coefficients.append(None)
             continue
         if not (isfinite(alpha_rate) and isfinite(sigma_rate)):
             raise FastdiffError(
                 f"euler and heun: this schedule's rates are infinite at t = {t:g}; use ddim or spacing karras"
             )
         c = sigma_rate / sigma
-        found.append((c, alpha_rate - c * alpha))
-    return found
+        coefficients.append((c, alpha_rate - c * alpha))
+    return coefficients
 
 
 @traits(order="1")

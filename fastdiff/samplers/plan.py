@@ -105,7 +105,7 @@ def grid_of(model: Denoiser, sampler: str, steps: int, spacing: Spacing | None) 
 def check_start(model: Denoiser, times: Tensor) -> None:
     """Raise FastdiffError if x0 and eps do not follow from the network's output at the grid's first time."""
     alpha, sigma = model.schedule.alpha_sigma(times[0])
-    a, b = model.row(times[0])
+    a, b = model.output_coefficients(times[0])
     if not 0 < (alpha * b - sigma * a).abs() < float("inf"):
         raise FastdiffError(
             f"a model that predicts {model.predicts} cannot start at t = {times[0]:g} of its schedule, "

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from ..core.broadcast import like
 
-SHORTEST = 1e-10  # radians; no tolerance that can be met needs shorter steps
-SAFETY = 0.9  # factor on the step that the error estimate allows
-SHRINK = 0.2  # least factor from one step to the next
+MIN_STEP = 1e-10  # radians; no tolerance that can be met needs shorter steps
+SAFETY_FACTOR = 0.9  # factor on the step that the error estimate allows
+MIN_STEP_FACTOR = 0.2  # least factor from one step to the next
 
 # (z, u) -> the slope dz/du, and other values at the point that the integrator carries along.
 Field = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
@@ -131,12 +131,12 @@ def integrate(
         values = tuple(torch.where(mask, new, old) for new, old in zip(values_ahead, values, strict=True))
         u = torch.where(accepted, torch.where(h < left, u + step, end), u)
         left = direction * (end - u)
-        h = h * (SAFETY * error ** (-1 / tableau.order)).clamp(SHRINK, growth)
+        h = h * (SAFETY_FACTOR * error ** (-1 / tableau.order)).clamp(MIN_STEP_FACTOR, growth)
         slowest = (direction * u).min()
         shortest = torch.where(left > 0, h, torch.inf).min()
         slowest, shortest = torch.stack([slowest, shortest]).tolist()
         farthest = direction * slowest
-        if not shortest > SHORTEST:
+        if not shortest > MIN_STEP:
             raise ShortStepError(farthest)
         yield Front(z, u, values, farthest)
 

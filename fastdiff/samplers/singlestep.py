@@ -36,10 +36,10 @@ class SingleStepStage(NamedTuple):
 def stages_of(schedule: Schedule, times: Tensor, order: int) -> list[list[SingleStepStage]]:
     """Return the evaluations of every step of a grid: `order` of them, at even distances in log-SNR."""
     alpha, sigma = schedule.alpha_sigma(times)
-    found = []
+    steps = []
     for (t, s), ratio, step in zip(pairwise(times), sigma / alpha, steps_of(schedule, times, 1)):
         if not isfinite(step.h):
-            found.append([SingleStepStage(t, s, eps_coefficients(step, []))])
+            steps.append([SingleStepStage(t, s, eps_coefficients(step, []))])
             continue
         inner = [schedule.time_of(ratio * exp(-step.h * i / order)) for i in range(1, order)]
         stops = [t, *inner, s]
@@ -52,8 +52,8 @@ def stages_of(schedule: Schedule, times: Tensor, order: int) -> list[list[Single
             later = [-end[1] * weight for weight in weights]
             coefficients = eps_coefficients(Step(h, nodes, step.start, end), later)
             stages.append(SingleStepStage(stops[i], stops[i + 1], coefficients))
-        found.append(stages)
-    return found
+        steps.append(stages)
+    return steps
 
 
 @traits(order="2", nfe="2, from alpha = 0 or into data 1")

@@ -14,7 +14,7 @@ from ..core.validation import check, named, spelled
 # A name, a name with options as text or mapping, or the times themselves.
 Spacing = str | Mapping[str, Any] | Sequence[float] | Tensor
 
-MOST_STEPS = 10**6  # a grid is held in memory
+MAX_STEPS = 10**6  # a grid is held in memory
 
 
 def falling(steps: int) -> Tensor:
@@ -175,8 +175,8 @@ def time_grid(schedule: Schedule, steps: int, spacing: Spacing = "uniform", **op
         FastdiffError: for an unknown spacing or option, and for times that do not decrease or are not in
             (0, t_max].
     """
-    if not 1 <= steps <= MOST_STEPS:
-        raise FastdiffError(f"steps = {steps}: expected at least 1, and at most {MOST_STEPS}", key="steps")
+    if not 1 <= steps <= MAX_STEPS:
+        raise FastdiffError(f"steps = {steps}: expected at least 1, and at most {MAX_STEPS}", key="steps")
     times = listed(spacing)
     if times is not None:
         if options:

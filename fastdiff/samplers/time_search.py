@@ -16,10 +16,10 @@ from .generate import generate
 from .plan import plan
 from .time_grids import Spacing
 
-GOLDEN = (math.sqrt(5) - 1) / 2
+GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 
 
-class Found(NamedTuple):
+class EvaluatedGrid(NamedTuple):
     """A time grid and its metric.
 
     Args:
@@ -46,7 +46,7 @@ def search_times(
     rounds: int = 3,
     tries: int = 10,
     **options: Any,
-) -> Iterator[Found]:
+) -> Iterator[EvaluatedGrid]:
     """Yield time grids of ever smaller metric, the one it starts from first; the last is the best.
 
     The first and last time stay. A time is searched between its neighbours by its angle atan(sigma / alpha):
@@ -79,7 +79,7 @@ def search_times(
     if first.times[-1] > 0 or first.run.traits.adaptive:
         raise FastdiffError("search: expected a grid that ends at 0 and a sampler that walks it")
 
-    def found(times: Tensor) -> Found:
+    def evaluated(times: Tensor) -> EvaluatedGrid:
         made = generate(
             model,
             replace(first, times=times),
@@ -90,13 +90,13 @@ def search_times(
             batch=batch,
         )
         value = float(metric(torch.cat([part.x for part in made])))
-        return Found(times, math.inf if math.isnan(value) else value)
+        return EvaluatedGrid(times, math.inf if math.isnan(value) else value)
 
-    def moved(times: Tensor, i: int, angle: float) -> Found:
+    def moved(times: Tensor, i: int, angle: float) -> EvaluatedGrid:
         ratio = torch.tensor(math.tan(angle), dtype=torch.float64)
-        return found(torch.cat([times[:i], model.schedule.time_of(ratio)[None], times[i + 1 :]]))
+        return evaluated(torch.cat([times[:i], model.schedule.time_of(ratio)[None], times[i + 1 :]]))
 
-    best = found(first.times)
+    best = evaluated(first.times)
     if best.value == math.inf:
         raise FastdiffError(
             "the metric of the first grid is not finite: start from another spacing, or mend the metric"
@@ -114,10 +114,12 @@ def search_times(
             return
 
 
-def golden_section(f: Callable[[float], Found], low: float, high: float, tries: int) -> Iterator[Found]:
+def golden_section(
+    f: Callable[[float], EvaluatedGrid], low: float, high: float, tries: int
+) -> Iterator[EvaluatedGrid]:
     """Yield f at points between low and high that close in on a minimum (Kiefer 1953)."""
-    left = high - GOLDEN * (high - low)
-    right = low + GOLDEN * (high - low)
+    left = high - GOLDEN_RATIO * (high - low)
+    right = low + GOLDEN_RATIO * (high - low)
     at_left = f(left)
     at_right = f(right)
     yield from (at_left, at_right)
@@ -126,13 +128,13 @@ def golden_section(f: Callable[[float], Found], low: float, high: float, tries: 
             high = right
             right = left
             at_right = at_left
-            left = high - GOLDEN * (high - low)
+            left = high - GOLDEN_RATIO * (high - low)
             at_left = f(left)
             yield at_left
         else:
             low = left
             left = right
             at_left = at_right
-            right = low + GOLDEN * (high - low)
+            right = low + GOLDEN_RATIO * (high - low)
             at_right = f(right)
             yield at_right

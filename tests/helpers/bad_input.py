@@ -93,7 +93,10 @@ CASES = [
     ),
     said("sample points --guide clip=-1", "--guide.clip: input should be greater than 0"),
     said("sample points --guide threshold=2", "--guide.threshold: input should be less than 1"),
-    said("sample labels --labels 3 --n 1 --guidance nan", "guidance = nan: expected a number, 1 for none"),
+    said(
+        "sample labels --labels 3 --n 1 --guidance nan",
+        "guidance = nan: expected a finite number; 1 turns guidance off",
+    ),
     said("sample images --labels 3 --n 1", "labels were given, but this model takes none"),
     said("sample images --init-image pictures --strength 2", "strength = 2.0: expected a share"),
     said("sample images --init-image pictures --strength nan", "strength = nan: expected a share"),
