@@ -259,7 +259,7 @@ class Denoiser(nn.Module):
         return null
 
     def with_base(self, base: "Denoiser | None") -> "Denoiser":
-        """Return a shallow copy with another base, or without a base if it is None."""
+        """Return a shallow copy with another base model; None for no base."""
         model = copy(self)
         model._base = Unregistered(base)
         return model

@@ -43,6 +43,9 @@ def ode23(
         atol: absolute error of a step, above 0.
         ratio_min: sigma / alpha from which a prediction leads to data, above 0.
 
+    Yields:
+        A State (t, x, x0) after each round of stages.
+
     Raises:
         FastdiffError: see `solve`.
     """
@@ -68,6 +71,9 @@ def ode45(
         rtol: error of a step relative to the state, above 0.
         atol: absolute error of a step, above 0.
         ratio_min: sigma / alpha from which a prediction leads to data, above 0.
+
+    Yields:
+        A State (t, x, x0) after each round of stages.
 
     Raises:
         FastdiffError: see `solve`.

@@ -40,6 +40,9 @@ def ddpm(
             Dhariwal 2021, equation 15).
         randn: function from a tensor to standard normal noise of its shape.
 
+    Yields:
+        A State (t, x, x0) after each step.
+
     Raises:
         FastdiffError: for an unknown variance, and for learned if the network does not predict it.
     """
@@ -95,6 +98,9 @@ def ddim(
         times: decreasing time grid (steps + 1,), float64 on the CPU.
         eta: standard deviation of the noise relative to that of ddpm, at least 0.
         randn: function from a tensor to standard normal noise of its shape.
+
+    Yields:
+        A State (t, x, x0) after each step.
     """
     levels = denoise.schedule.levels(times)
     for (t, s), ((alpha_t, sigma_t), (alpha_s, sigma_s)) in zip(

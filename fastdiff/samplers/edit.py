@@ -42,7 +42,7 @@ def edit(
 ) -> Tensor:
     """Edit images: regenerate them from a noised version (SDEdit), or regenerate a masked region.
 
-        model = fastdiff.load("checkpoints/digits/teacher")
+        model = fastdiff.load("checkpoints/digits-labels/teacher")
         variants = fastdiff.edit(model, images, strength=0.6, labels=3)
         inpainted = fastdiff.edit(model, images, mask=known, sampler="ddim", steps=50)
 

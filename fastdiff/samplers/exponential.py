@@ -1,6 +1,6 @@
 """Exponential integrators: the shared coefficients of multistep and single-step solvers.
 
-In lambda = log(alpha / sigma) the ODE is linear but for the prediction: over a step from t to s with gain h
+In lambda = log(alpha / sigma) the ODE is linear except in the prediction: over a step from t to s of gain h
 (Lu et al. 2022b)
 
     x_s = sigma_s / sigma_t x_t + alpha_s int_0^h exp(-(h - u)) x0(u) du          u = lambda - lambda_t

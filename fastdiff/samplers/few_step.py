@@ -28,6 +28,9 @@ def consistency(
         x: samples at times[0] (B, ...).
         times: decreasing time grid (steps + 1,), float64 on the CPU.
         randn: function from a tensor to standard normal noise of its shape.
+
+    Yields:
+        A State (t, x, x0) after each step.
     """
     levels = denoise.schedule.levels(times)
     for (t, s), (alpha_s, sigma_s) in zip(pairwise(times), levels[1:], strict=True):
@@ -51,6 +54,9 @@ def gamma(
         times: decreasing time grid (steps + 1,), float64 on the CPU.
         gamma: 0 is ddim, 1 is consistency.
         randn: function from a tensor to standard normal noise of its shape.
+
+    Yields:
+        A State (t, x, x0) after each step.
 
     Raises:
         FastdiffError: for a gamma that is not from 0 to 1.
@@ -81,6 +87,9 @@ def overshoot(
         x: samples at times[0] (B, ...).
         times: decreasing time grid (steps + 1,), float64 on the CPU.
         randn: function from a tensor to standard normal noise of its shape.
+
+    Yields:
+        A State (t, x, x0) after each step.
     """
     targets = torch.cat([times[2:], times[-1:]])
     kept = (ratio_of(denoise.schedule, targets[:-1]) / ratio_of(denoise.schedule, times[1:-1])).tolist()

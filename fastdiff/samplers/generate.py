@@ -149,7 +149,7 @@ def sample(
 ) -> Tensor:
     """Draw samples from a model.
 
-        model = fastdiff.load("checkpoints/digits/teacher")
+        model = fastdiff.load("checkpoints/digits-labels/teacher")
         images = fastdiff.sample(model, n=16, labels=3, guidance=2.0)
         images = fastdiff.sample(model, "heun", steps=18, spacing="karras", seed=1)
 

@@ -64,6 +64,9 @@ def predictor_corrector(
         corrections: number of Langevin steps after each step, at least 0.
         randn: function from a tensor to standard normal noise of its shape.
 
+    Yields:
+        A State (t, x, x0) after each step.
+
     Raises:
         FastdiffError: for a value out of its range.
     """
@@ -112,6 +115,9 @@ def langevin(
         snr: signal-to-noise ratio of a correction, between 0 and 1.
         corrections: number of Langevin steps at each time, at least 1.
         randn: function from a tensor to standard normal noise of its shape.
+
+    Yields:
+        A State (t, x, x0) after each step.
 
     Raises:
         FastdiffError: for a value out of its range.

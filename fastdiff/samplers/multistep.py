@@ -57,10 +57,16 @@ def dpmpp_2m(denoise: Guided, x: Tensor, times: Tensor) -> Iterator[State]:
 
         x_s = sigma_s / sigma_t x_t - alpha_s (exp(-h) - 1) D        D = (1 + 1 / 2r) x0_t - 1 / 2r x0_before
 
-    Arguments and States are those of every sampler, see `fastdiff.samplers`.
-
     It is of first order (D = x0_t) on the first and the last step, and on the second step after a start at
     alpha = 0, where log(alpha / sigma) is infinite.
+
+    Args:
+        denoise: the model with its condition and guidance, usually a Guided.
+        x: samples at times[0] (B, ...).
+        times: decreasing time grid (steps + 1,), float64 on the CPU.
+
+    Yields:
+        A State (t, x, x0) after each step.
     """
 
     def midpoint(h: float) -> list[float]:  # x0 is taken as constant, at its value halfway
@@ -85,6 +91,9 @@ def dpmpp_3m(denoise: Guided, x: Tensor, times: Tensor, *, compat: bool = False)
         times: decreasing time grid (steps + 1,), float64 on the CPU.
         compat: use the form of public code, which halves the second derivative and uses the midpoint form on
             its second-order step. It is of second order, but often better below 100 steps on a Karras grid.
+
+    Yields:
+        A State (t, x, x0) after each step.
     """
 
     def public(h: float, count: int) -> list[float]:
@@ -118,6 +127,9 @@ def unipc(
         times: decreasing time grid (steps + 1,), float64 on the CPU.
         order: number of x0 in the predictor's P, 1, 2 or 3.
         solver: the paper's function B(h), bh1 or bh2; it matters where P is a line through two x0.
+
+    Yields:
+        A State (t, x, x0) after each step.
     """
     check_choice("unipc", "order", order, (1, 2, 3))
     check_choice("unipc", "solver", solver, ("bh1", "bh2"))
@@ -160,6 +172,9 @@ def ipndm(denoise: Guided, x: Tensor, times: Tensor, *, order: int = 4) -> Itera
         x: samples at times[0] (B, ...).
         times: decreasing time grid (steps + 1,), float64 on the CPU.
         order: number of eps in the mean, 1 to 4.
+
+    Yields:
+        A State (t, x, x0) after each step.
     """
     check_choice("ipndm", "order", order, tuple(ADAMS_BASHFORTH))
     coefficients = []
@@ -183,6 +198,9 @@ def deis(denoise: Guided, x: Tensor, times: Tensor, *, order: int = 3) -> Iterat
         x: samples at times[0] (B, ...).
         times: decreasing time grid (steps + 1,), float64 on the CPU.
         order: number of eps in P, 1, 2 or 3.
+
+    Yields:
+        A State (t, x, x0) after each step.
     """
     check_choice("deis", "order", order, (1, 2, 3))
     coefficients = []

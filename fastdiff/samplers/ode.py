@@ -37,8 +37,15 @@ def slopes(schedule: Schedule, times: Tensor) -> list[tuple[float, float] | None
 def euler(denoise: Guided, x: Tensor, times: Tensor) -> Iterator[State]:
     """Euler's method on dx/dt; it equals DDIM where the path is straight (flow, karras).
 
-    x_s = x_t + (s - t) dx/dt, and the last step goes to x0. Arguments and States are those of every sampler,
-    see `fastdiff.samplers`.
+    x_s = x_t + (s - t) dx/dt, and the last step goes to x0.
+
+    Args:
+        denoise: the model with its condition and guidance, usually a Guided.
+        x: samples at times[0] (B, ...).
+        times: decreasing time grid (steps + 1,), float64 on the CPU.
+
+    Yields:
+        A State (t, x, x0) after each step.
 
     Raises:
         FastdiffError: if the schedule's derivatives are infinite at a time of the grid.
@@ -55,8 +62,15 @@ def euler(denoise: Guided, x: Tensor, times: Tensor) -> Iterator[State]:
 def heun(denoise: Guided, x: Tensor, times: Tensor) -> Iterator[State]:
     """Heun's second-order method (Karras et al. 2022, algorithm 1), with 2 n - 1 evaluations for n steps.
 
-    x_s = x_t + (s - t) (dx/dt at t + dx/dt at s) / 2, and the last step goes to x0. Arguments and States are
-    those of every sampler, see `fastdiff.samplers`.
+    x_s = x_t + (s - t) (dx/dt at t + dx/dt at s) / 2, and the last step goes to x0.
+
+    Args:
+        denoise: the model with its condition and guidance, usually a Guided.
+        x: samples at times[0] (B, ...).
+        times: decreasing time grid (steps + 1,), float64 on the CPU.
+
+    Yields:
+        A State (t, x, x0) after each step.
 
     Raises:
         FastdiffError: if the schedule's derivatives are infinite at a time of the grid.

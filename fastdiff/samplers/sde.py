@@ -54,6 +54,9 @@ def edm(
         churn_max: largest sigma / alpha at which noise is added.
         noise_scale: factor of the added noise (S_noise).
         randn: function from a tensor to standard normal noise of its shape.
+
+    Yields:
+        A State (t, x, x0) after each step.
     """
     schedule = denoise.schedule
     levels = schedule.levels(times)
@@ -95,6 +98,9 @@ def dpmpp_2m_sde(
         eta: amount of noise, at least 0; 0 is dpmpp_2m, 1 is the reverse SDE.
         randn: function from a tensor to standard normal noise of its shape.
 
+    Yields:
+        A State (t, x, x0) after each step.
+
     Raises:
         FastdiffError: for a negative eta.
     """
@@ -135,5 +141,8 @@ def euler_ancestral(
         times: decreasing time grid (steps + 1,), float64 on the CPU.
         eta: amount of noise, at least 0, as in ddim.
         randn: function from a tensor to standard normal noise of its shape.
+
+    Yields:
+        A State (t, x, x0) after each step.
     """
     return ddim(denoise, x, times, eta=eta, randn=randn)

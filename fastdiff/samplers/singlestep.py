@@ -78,6 +78,9 @@ def dpm_solver(denoise: Guided, x: Tensor, times: Tensor, *, order: int = 2) -> 
         x: samples at times[0] (B, ...).
         times: decreasing time grid (steps + 1,), float64 on the CPU.
         order: number of evaluations per step, 2 or 3.
+
+    Yields:
+        A State (t, x, x0) after each step.
     """
     check_choice("dpm_solver", "order", order, (2, 3))
     for s, (first, *later) in zip(times[1:], stages_of(denoise.schedule, times, order), strict=True):
