@@ -7,7 +7,7 @@ from .core.errors import FastdiffError
 
 __version__ = "0.1.0"
 
-# Public name -> the module that has it; imported at first use, so that the command line answers at once.
+# Modules of the public names, imported at first use, so that the command line starts quickly.
 PUBLIC = {
     "load": "io.load",
     "export": "io.export.model",

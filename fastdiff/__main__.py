@@ -1,4 +1,4 @@
-"""python -m fastdiff = the fastdiff command."""
+"""The `fastdiff` command, run as python -m fastdiff."""
 
 from .cli.app import main
 

@@ -1,27 +1,30 @@
-"""Core: the algebra of diffusion models, and what every other wing uses. Imports no other wing.
+"""Core: the algebra of diffusion models, and helpers of all other wings. Imports no other wing.
 
 The algebra:
     schedule       alpha and sigma as functions of time: DDPM, cosine, flow matching, Karras, ...
+    schedule_base  the interface of schedules
     betas          beta tables of discrete schedules
-    prediction     the pair (x0, eps), and what a network may predict and take as its time
+    prediction     the pair (x0, eps), the prediction types and the time inputs of networks
+    condition      conditions of samples: their keys and shapes
     denoiser       a network, its schedule and its parameterization as one model
+    model_card     the short card that `print(model)` shows
     rescheduled    a model on another schedule
     extra_inputs   a second time and a guidance weight as inputs of a network
-    guidance       classifier-free guidance and its kin, and bounds of x0: what a sampler calls
+    guidance       the function that samplers call: a model with guidance and bounds of x0
     network        the interface of networks
-    sampling       how a model is meant to be sampled
+    sampling       the default sampler, grid and step counts of a model
     ema            exponential moving averages of weights
-    broadcast      coefficients of each sample against tensors of samples
-    rng            random numbers that depend on the seed and the sample alone
-    statistics     statistics of a training that all processes share
-    unregistered   a holder for a module that is no submodule
+    broadcast      broadcasting of coefficients (B,) against samples (B, ...)
+    rng            random numbers that depend only on the seed and the sample
+    statistics     running statistics of a training, summed over all processes
+    unregistered   a holder for a module that is not a submodule
 
-The ground:
+Foundations:
     errors         errors that end a command
-    validation     plain data held to what functions and dataclasses accept
-    former_names   former names of recipe keys, options and Python names, which keep working
+    validation     checks of plain data against the parameters of functions and dataclasses
+    former_names   former names of recipe keys, options and Python names, which still work
     files          JSON, atomic writes, checksums, names derived from contents
     templates      Jinja templates
-    accelerator    the one place where an Accelerator is made
-    cost           memory and arithmetic of sampling
+    accelerator    the only place where an Accelerator is created
+    cost           memory and arithmetic that sampling takes
 """

@@ -1,4 +1,4 @@
-"""The one place where an Accelerator is made."""
+"""The only place where an Accelerator is created."""
 
 from typing import Any
 
@@ -7,9 +7,9 @@ from accelerate import Accelerator
 
 
 def make_accelerator(**options: Any) -> Accelerator:
-    """Return the Accelerator of this process: on a GPU where there is one, else on the CPU.
+    """Return the Accelerator of this process: on a GPU if one is available, else on the CPU.
 
     Args:
-        options: arguments of `accelerate.Accelerator`, such as mixed_precision.
+        options: arguments of `accelerate.Accelerator`, for example mixed_precision.
     """
     return Accelerator(cpu=not torch.cuda.is_available(), **options)

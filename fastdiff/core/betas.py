@@ -1,4 +1,4 @@
-"""Beta tables of discrete schedules, by the names that recipes and diffusers give to their kinds."""
+"""Beta tables of discrete schedules, by the names that recipes and diffusers use."""
 
 import math
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def cosine_betas(count: int) -> Tensor:
-    """Return betas (count,) of alpha^2 = cos^2((t + 0.008) / 1.008 pi / 2), at most 0.999.
+    """Return the betas (count,) of alpha^2 = cos^2((t + 0.008) / 1.008 pi / 2), at most 0.999.
 
     Nichol & Dhariwal 2021, equation 17.
     """
@@ -16,23 +16,23 @@ def cosine_betas(count: int) -> Tensor:
     return (1 - fall[1:] / fall[:-1]).clamp(max=0.999)
 
 
-# Betas of a table by its kind: (entries, beta_start, beta_end) -> float64.
+# Functions (number of entries, beta_start, beta_end) -> betas in float64, by the kind of table.
 BETAS: dict[str, Callable[[int, float, float], Tensor]] = {
     "linear": lambda count, start, end: torch.linspace(start, end, count, dtype=torch.float64),
-    # of latent diffusion (Rombach et al. 2022)
+    # latent diffusion (Rombach et al. 2022)
     "scaled_linear": lambda count, start, end: (
         torch.linspace(start**0.5, end**0.5, count, dtype=torch.float64) ** 2
     ),
     "cosine": lambda count, start, end: cosine_betas(count),
-    # of molecules (Xu et al. 2022, GeoDiff)
+    # GeoDiff, for molecules (Xu et al. 2022)
     "sigmoid": lambda count, start, end: (
         torch.linspace(-6, 6, count, dtype=torch.float64).sigmoid() * (end - start) + start
     ),
 }
 
 
-def to_zero(alpha: Tensor) -> Tensor:
-    """Return a table of alpha shifted and stretched to end on 0, its first entry kept.
+def with_zero_terminal_snr(alpha: Tensor) -> Tensor:
+    """Return a table of alpha shifted and scaled so that its last entry is 0 and its first is unchanged.
 
     Lin et al. 2023, algorithm 1.
     """

@@ -1,4 +1,4 @@
-"""The cost of sampling besides time: memory and arithmetic."""
+"""The memory and the arithmetic that sampling takes."""
 
 import resource
 from contextlib import suppress
@@ -11,10 +11,10 @@ from .denoiser import Denoiser
 
 
 def flops(model: Denoiser) -> int | None:
-    """Return the floating-point operations of one evaluation of one sample.
+    """Return the number of floating-point operations of one network evaluation for one sample.
 
-    Matrix products and convolutions count. None for a model without any, and for a cascade, whose
-    evaluations differ.
+    Only matrix products and convolutions count. None for a model without any of them, and for a cascade,
+    whose evaluations differ in cost.
     """
     if model.base:
         return None
@@ -29,17 +29,17 @@ def flops(model: Denoiser) -> int | None:
 
 
 def forget_peak(device: torch.device) -> None:
-    """Reset the peak of memory."""
+    """Reset the peak memory that `peak_mb` returns."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    with suppress(OSError):  # Linux alone can forget a process's peak
+    with suppress(OSError):  # only Linux can reset a process's peak
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_mb(device: torch.device) -> float:
-    """Return the peak of memory since `forget_peak` in MiB: of tensors on a GPU, of the process on a CPU.
+    """Return the peak memory since `forget_peak` in MiB: of tensors on a GPU, of the process on a CPU.
 
-    On a system that cannot reset a process's peak (other than Linux) it is that of the process's whole life.
+    Systems other than Linux cannot reset a process's peak: there it is the peak since the process started.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20

@@ -8,46 +8,54 @@ import torch
 from torch import Tensor, nn
 
 from .broadcast import like
+from .condition import PROMPT_KEYS, Cond
 from .errors import FastdiffError
+from .model_card import model_card
 from .network import Network, interface_of
-from .prediction import ROWS, TIME_INPUTS, Prediction, RawPrediction, Solution
+from .prediction import (
+    PREDICTION_TYPES,
+    TIME_INPUTS,
+    Prediction,
+    RawPrediction,
+    Solution,
+    time_embedding_input,
+)
 from .sampling import Sampling
 from .schedule import Schedule
 from .unregistered import Unregistered
 
-# What a sample is conditioned on, by name, a row for each sample: label (B,), text (B, L, D), pooled (B, D),
-# mask (B, L), image (B, C, h, w), time_ids (B, 6), guidance (B,).
-Cond = dict[str, Tensor] | None
-
-TEXT = ("text", "pooled", "mask")  # the keys of a condition that embed a prompt
-MAX_SOLUTIONS = 4096  # times whose solution a model keeps: an adaptive solver visits new ones without end
+MAX_SOLUTIONS = 4096  # bound of the cached times, since an adaptive solver visits new ones without end
 
 
 class Denoiser(nn.Module):
     """A network net(x, t, s, cond) as a model of (x0, eps); converts dtype, time units and input scale.
 
+        model = Denoiser(net, SCHEDULES["cosine"](), "v", shape=(3, 32, 32))
+        x0, eps = model(x, t)
+        images = fastdiff.sample(model, steps=50, n=16)
+
     The autoencoder, the text encoder and the base are not submodules: copies of the model share them.
-    Schedule and parameterization are read-only, since solved
-    coefficients are cached; see `reparameterized` and `on`.
+    Schedule and parameterization are read-only: `with_schedule` and `reparameterized` return changed models.
 
     Args:
-        net: a Network, or any module with its call.
-        schedule: of the times t and s.
-        predicts: what the network predicts, a key of ROWS.
-        shape: of one sample, (C, H, W) or (D,); None if the model is only called and never sampled.
-        time_input: what the network takes as its time, a key of TIME_INPUTS.
+        net: a Network, or any module with its call net(x (B, ...), t (B,), s (B,) or None, cond), which
+            returns a tensor of x's shape, or with further channels.
+        schedule: noise schedule of the times t and s.
+        predicts: quantity that the network predicts, a key of PREDICTION_TYPES.
+        shape: shape of one sample, (C, H, W) or (D,); None if the model is only called and never sampled.
+        time_input: unit of the network's time, a key of TIME_INPUTS.
         sigma_data: standard deviation of the data, as in EDM (Karras et al. 2022).
         scale_input: divide the network's input by the standard deviation of x_t.
         two_times: whether the network also takes s, the time to jump to.
-        sampling: how the model is meant to be sampled.
-        guidance: range of the guidance weight that the network takes as cond["guidance"], with which it
-            answers null + guidance (cond - null) in one evaluation; None if it takes no weight.
-        latent: the networks.autoencoder.Autoencoder that decodes its samples, of a model of latents.
-        text: the networks.text_encoder.TextEncoder that embeds its prompts.
-        base: the model whose samples are its cond["image"], of a cascade.
+        sampling: default sampler, grid and step counts.
+        guidance: range (low, high) of the guidance weight that the network takes as cond["guidance"], to
+            return null + guidance (cond - null) in one evaluation; None if it takes no weight.
+        latent: the networks.autoencoder.Autoencoder that decodes samples, for a model of latents.
+        text: the networks.text_encoder.TextEncoder that embeds prompts, for a model with prompts.
+        base: the model whose samples are cond["image"], for the upper model of a cascade.
 
     Raises:
-        FastdiffError: for an unknown `predicts` or `time_input`.
+        FastdiffError: if `predicts` or `time_input` is unknown.
     """
 
     def __init__(
@@ -67,7 +75,10 @@ class Denoiser(nn.Module):
         base: "Denoiser | None" = None,
     ) -> None:
         super().__init__()
-        for what, name, known in (("predicts", predicts, ROWS), ("time_input", time_input, TIME_INPUTS)):
+        for what, name, known in (
+            ("predicts", predicts, PREDICTION_TYPES),
+            ("time_input", time_input, TIME_INPUTS),
+        ):
             if name not in known:
                 raise FastdiffError(f"{what}: {name!r} is unknown, choose from {', '.join(known)}", key=what)
         self.net = net
@@ -87,32 +98,32 @@ class Denoiser(nn.Module):
 
     @property
     def schedule(self) -> Schedule:
-        """The schedule of its times."""
+        """The noise schedule of the model's times."""
         return self._schedule
 
     @property
     def predicts(self) -> str:
-        """What the network predicts, a key of ROWS."""
+        """The quantity that the network predicts, a key of PREDICTION_TYPES."""
         return self._predicts
 
     @property
     def time_input(self) -> str:
-        """What the network takes as its time, a key of TIME_INPUTS."""
+        """The unit of the network's time, a key of TIME_INPUTS."""
         return self._time_input
 
     @property
     def sigma_data(self) -> float:
-        """Standard deviation of the data, as in EDM."""
+        """The standard deviation of the data, as in EDM."""
         return self._sigma_data
 
     @property
     def scale_input(self) -> bool:
-        """Whether the network's input is divided by the standard deviation of x_t."""
+        """True if the network's input is divided by the standard deviation of x_t."""
         return self._scale_input
 
     @property
     def latent(self) -> Any:
-        """The autoencoder that decodes its samples, or None."""
+        """The autoencoder that decodes samples, or None."""
         return self._latent.value
 
     @latent.setter
@@ -121,100 +132,104 @@ class Denoiser(nn.Module):
 
     @property
     def text(self) -> Any:
-        """The text encoder that embeds its prompts, or None."""
+        """The text encoder that embeds prompts, or None."""
         return self._text.value
 
     @property
     def base(self) -> "Denoiser | None":
-        """The model whose samples are its condition image, or None."""
+        """The lower model of a cascade, whose samples are this model's condition images, or None."""
         return self._base.value
 
     @property
     def interface(self) -> Network:
-        """What its network declares about its inputs and outputs."""
+        """The network's declarations about its inputs and outputs."""
         return interface_of(self.net)
 
     @property
     def condition_channels(self) -> int:
-        """Channels of the image that x is conditioned on; 0 for none."""
+        """The number of channels of the condition image; 0 if the network takes no image."""
         return self.interface.condition_channels
 
     @property
     def null_label(self) -> int | None:
-        """The class that stands for no class; None if there is none."""
+        """The class that stands for no class; None if the network has no such class."""
         return self.interface.null_label
 
     @property
     def classes(self) -> int | None:
-        """Number of classes that the network takes; None if it takes no labels."""
+        """The number of classes that the network takes as labels; None if it takes no labels."""
         return self.interface.num_classes
 
     @property
     def learned_variance(self) -> bool:
-        """Whether the network also predicts a reverse step's variance."""
+        """True if the network also predicts the variance of a reverse step."""
         return self.interface.learned_variance
 
     def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, cond: Cond = None) -> Prediction:
-        """Predict (x0, eps) of noised samples.
+        """Predict the clean data and the noise in noised samples.
+
+            x0, eps = model(x, t, cond={"label": labels})
 
         Args:
             x: samples (B, ...) at time t.
-            t: time, 0-dim or (B,).
+            t: time from 0 (data) to schedule.t_max (noise), 0-dim float64 on the CPU or (B,).
             s: time to jump to, of t's shape; t itself if None. A model of one time ignores it.
-            cond: condition, a row for each sample.
+            cond: condition with one row per sample, see `core.condition` for its keys.
+
+        Returns:
+            A Prediction, which unpacks as (x0, eps), both of x's shape and dtype, and satisfies
+            x = alpha x0 + sigma eps; `extra` holds the network's further output channels.
         """
-        at = self.solve(t)
-        return self.split(x, self.answer(x, at, t, s, cond), at)
+        at = self.solve_coefficients(t)
+        return self.to_prediction(x, self.call_network(x, at, t, s, cond), at)
 
     def raw(self, x: Tensor, t: Tensor, s: Tensor | None = None, cond: Cond = None) -> Tensor:
-        """Return the network's own output, in its own parameterization; see `forward` for the arguments."""
-        return self.answer(x, self.solve(t), t, s, cond)
+        """Return the network's output as it is, (B, ...); the arguments are those of `forward`."""
+        return self.call_network(x, self.solve_coefficients(t), t, s, cond)
 
-    def answer(self, x: Tensor, at: Solution, t: Tensor, s: Tensor | None, cond: Cond) -> Tensor:
-        """Call the network with precomputed coefficients.
-
-        A missing label becomes the null class, and a missing prompt the empty prompt.
-        """
+    def call_network(self, x: Tensor, at: Solution, t: Tensor, s: Tensor | None, cond: Cond) -> Tensor:
+        """Call the network with precomputed coefficients; a missing prompt becomes the empty prompt."""
         if self.text and (not cond or "text" not in cond):
             cond = (cond or {}) | {name: value.to(x.device) for name, value in self.text.null(len(x)).items()}
         dtype = next((p.dtype for p in self.net.parameters()), x.dtype)
         inner = x * like(at.scale, x) if self.scale_input else x
-        t_in = clock(at, x, dtype)
-        s_in = None if not self.two_times else t_in if s is None or s is t else clock(self.solve(s), x, dtype)
-        return self.net(inner.to(dtype), t_in, s_in, cond).to(x.dtype)
+        t_in = s_in = time_embedding_input(at, x, dtype)
+        if s is not None and s is not t and self.two_times:
+            s_in = time_embedding_input(self.solve_coefficients(s), x, dtype)
+        return self.net(inner.to(dtype), t_in, s_in if self.two_times else None, cond).to(x.dtype)
 
-    def row(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (a, b), of t's shape, where the network's output at time t is a x0 + b eps."""
-        return ROWS[self.predicts](self.schedule, t, self.sigma_data)
+    def output_coefficients(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (a, b), each of t's shape, with which the network's output at time t is a x0 + b eps."""
+        return PREDICTION_TYPES[self.predicts](self.schedule, t, self.sigma_data)
 
-    def entrance(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the scale of the network's input x, and the time as the network takes it."""
+    def preconditioning(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the factor of the network's input x and the network's time, each of t's shape."""
         alpha, sigma = self.schedule.alpha_sigma(t)
-        scale = (
-            ((self.sigma_data * alpha) ** 2 + sigma**2).rsqrt()
-            if self.scale_input
-            else torch.ones_like(alpha)
-        )
+        scale = torch.ones_like(alpha)
+        if self.scale_input:
+            scale = ((self.sigma_data * alpha) ** 2 + sigma**2).rsqrt()
         return scale, TIME_INPUTS[self.time_input](t, self.schedule)
 
-    def solve(self, t: Tensor) -> Solution:
+    def solve_coefficients(self, t: Tensor) -> Solution:
         """Solve x = alpha x0 + sigma eps and output = a x0 + b eps for (x0, eps).
 
         For a 0-dim t the coefficients are numbers, and are cached.
         """
         if t.ndim == 0 and (known := self._solved.get(float(t))):
             return known
-        (alpha, sigma), (a, b) = self.schedule.alpha_sigma(t), self.row(t)
+        (alpha, sigma), (a, b) = self.schedule.alpha_sigma(t), self.output_coefficients(t)
         det = alpha * b - sigma * a
-        solution = Solution(b / det, -sigma / det, -a / det, alpha / det, *self.entrance(t), alpha, sigma)
+        solution = Solution(
+            b / det, -sigma / det, -a / det, alpha / det, *self.preconditioning(t), alpha, sigma
+        )
         if t.ndim:
             return solution
         if len(self._solved) >= MAX_SOLUTIONS:
             self._solved.clear()
         return self._solved.setdefault(float(t), Solution(*map(float, solution)))
 
-    def split(self, x: Tensor, output: Tensor, at: Solution) -> Prediction:
-        """Return the prediction that the network's output stands for."""
+    def to_prediction(self, x: Tensor, output: Tensor, at: Solution) -> Prediction:
+        """Return the prediction (x0, eps) for x and the network's output at the time of the coefficients."""
         extra = None
         if output.shape != x.shape:
             channels = x.shape[1]
@@ -223,20 +238,20 @@ class Denoiser(nn.Module):
 
     def target(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
         """Return the output of a perfect network for x0 and eps; linear, so it also maps their errors."""
-        a, b = self.row(t)
+        a, b = self.output_coefficients(t)
         return like(a, x0) * x0 + like(b, x0) * eps
 
     def null(self, cond: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the null condition of the same samples: the null class and the empty prompt.
 
-        An image stays, and a guidance weight is left out.
+        A condition image is kept, and a guidance weight is left out.
 
         Raises:
-            FastdiffError: for labels of a model without a null class.
+            FastdiffError: if there are labels and the model has no null class.
         """
-        null = {name: value for name, value in cond.items() if name not in ("guidance", *TEXT)}
+        null = {name: value for name, value in cond.items() if name not in ("guidance", *PROMPT_KEYS)}
         if "label" in cond and self.null_label is None and self.classes:
-            raise FastdiffError("guidance needs a null class, and this model knows none")
+            raise FastdiffError("guidance needs a null class, and this model has no null class")
         if "label" in cond and self.null_label is not None:
             null["label"] = torch.full_like(cond["label"], self.null_label)
         if "text" in cond:
@@ -244,46 +259,42 @@ class Denoiser(nn.Module):
         return null
 
     def with_base(self, base: "Denoiser | None") -> "Denoiser":
-        """Return a shallow copy with another base, or with none."""
+        """Return a shallow copy with another base model; None for no base."""
         model = copy(self)
         model._base = Unregistered(base)
         return model
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        """Shape of a sample as it is returned: `shape`, or that of decoded latents."""
+        """The shape of a returned sample: `shape`, or that of decoded latents."""
         return self.latent.shape_of(self.shape) if self.latent else self.shape
 
     def decoded(self, x: Tensor) -> Tensor:
-        """Return images (B, *image_shape) of clean samples x."""
+        """Return clean samples x (B, *shape) as images (B, *image_shape), decoded if they are latents."""
         return self.latent.decode(x) if self.latent else x
 
     def reparameterized(self, predicts: str, sigma_data: float) -> "Denoiser":
-        """Return a model of the same network whose output is read as another key of ROWS."""
+        """Return a model whose network's output means another key of PREDICTION_TYPES; weights are shared."""
         model = deepcopy(self, {id(self.net): self.net})
         model._predicts = predicts
         model._sigma_data = sigma_data
         model._solved = {}
         return model
 
-    def on(self, schedule: Schedule) -> "Denoiser":
-        """Return the same network on another schedule; the weights are shared."""
-        from .rescheduled import RescheduledDenoiser  # which is a Denoiser
+    def with_schedule(self, schedule: Schedule) -> "Denoiser":
+        """Return the model on another schedule, evaluated at equal sigma / alpha; weights are shared."""
+        from .rescheduled import RescheduledDenoiser  # imported late: it is a subclass of Denoiser
 
         return self if schedule == self.schedule else RescheduledDenoiser(self, schedule)
 
+    def on(self, schedule: Schedule) -> "Denoiser":
+        """Return `with_schedule(schedule)`, under its former name."""
+        return self.with_schedule(schedule)
+
     @property
     def device(self) -> torch.device:
-        """The device of its weights."""
+        """The device of the network's weights."""
         return next((p.device for p in chain(self.parameters(), self.buffers())), torch.device("cpu"))
 
-
-def clock(at: Solution, x: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return the time (B,) as a network of this dtype takes it, in float32 at least.
-
-    In half precision the timesteps 999 and 1000 would be one.
-    """
-    dtype = torch.promote_types(dtype, torch.float32)
-    if isinstance(at.clock, float):
-        return x.new_full((len(x),), at.clock, dtype=dtype)
-    return at.clock.to(x.device, dtype)
+    def __repr__(self) -> str:
+        return model_card(self)

@@ -2,12 +2,12 @@
 
 
 class FastdiffError(Exception):
-    """Bad input. The message is one clear line: what is wrong, what was expected and what to do.
+    """An error in the user's input. Its message is one line: the fault, the expected value and the remedy.
 
     Args:
         message: the line, without a full stop at its end.
-        key: the setting that the message begins with, as in `points = 1: expected at least 2`, if it
-            begins with one; `core.validation.call` then puts the setting's path before it.
+        key: the setting at the start of the message, as in `points = 1: expected at least 2`, so that
+            `core.validation.call` puts the setting's path in front; None if the message starts otherwise.
     """
 
     def __init__(self, message: str, key: str | None = None) -> None:
@@ -16,7 +16,7 @@ class FastdiffError(Exception):
 
 
 class Interrupted(SystemExit):
-    """End of the program by a signal; running the same command again resumes the work.
+    """The end of the program by a signal; running the same command again resumes the work.
 
     The exit code is 75, "try again" in sysexits.h.
     """
@@ -30,9 +30,9 @@ class Interrupted(SystemExit):
 
 
 def at_least_one(option: str, value: int | None) -> int | None:
-    """Return the value of an option that counts something; raise FastdiffError if it is below 1."""
+    """Return a count that an option gives, None if not given; raise FastdiffError if it is below 1."""
     if value is not None and value < 1:
-        raise FastdiffError(f"{option} must be at least 1, not {value}")
+        raise FastdiffError(f"{option} = {value}: expected at least 1")
     return value
 
 

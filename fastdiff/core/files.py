@@ -1,4 +1,4 @@
-"""Files: JSON with limits on nesting, atomic writes, checksums, and names derived from contents."""
+"""Files: JSON with a bound on nesting, atomic writes, checksums, and names derived from contents."""
 
 import hashlib
 import json
@@ -12,24 +12,24 @@ from uuid import uuid4
 
 from .errors import FastdiffError
 
-MAX_JSON_DEPTH = 64  # lists and objects in one another; the deepest of ours has fewer than ten
+MAX_JSON_DEPTH = 64  # levels of nested lists and objects; fastdiff writes fewer than ten
 
 
 def sha256(path: Path) -> str:
-    """Return a file's SHA-256 in hex."""
+    """Return the SHA-256 checksum of a file in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_json(path: Path) -> Any:
-    """Parse a JSON file. ValueError if it is not a file, not JSON, or nested too deep."""
+    """Parse a JSON file; raise ValueError if it is not a file, not JSON, or nested too deep."""
     if path.exists() and not path.is_file():  # a pipe would block
-        raise ValueError("no file")
+        raise ValueError("not a file")
     return parse_json(path.read_bytes())
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """Parse a JSON file that holds an object. ValueError as `read_json`, and if it holds something else."""
+    """Parse a JSON file that contains an object; raise ValueError if it contains another value or no JSON."""
     value = read_json(path)
     if not isinstance(value, dict):
         raise ValueError(f"{path.name}: expected an object, got {value!r:.80}")
@@ -37,7 +37,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Parse JSON. ValueError if it is not JSON, or nested deeper than MAX_JSON_DEPTH."""
+    """Parse JSON; raise ValueError if it is not JSON, or nested deeper than MAX_JSON_DEPTH."""
     try:
         level = [data := json.loads(text)]
     except RecursionError:
@@ -55,19 +55,19 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Write JSON atomically."""
+    """Write data to a JSON file atomically."""
     with atomic_write(path) as scratch, scratch.open("w") as file:
         json.dump(data, file, indent=1)
 
 
 @contextmanager
 def atomic_write(path: Path, sync: bool = True, unique: bool = False) -> Iterator[Path]:
-    """Yield a scratch path; on exit it replaces `path`, on an error it is removed and `path` stays as it was.
+    """Yield a scratch path that replaces `path` on exit; on an error it is removed and `path` is unchanged.
 
     Args:
         path: the file to write.
         sync: force the bytes to the disk before the rename, so that they survive a power failure.
-        unique: give the scratch file a name of its own, as other processes may write `path` at the same time.
+        unique: use a unique name for the scratch file, for a path that several processes may write at once.
     """
     owner = f".{uuid4().hex}" if unique else ""
     scratch = path.with_name(f".{path.name}{owner}.new")
@@ -83,7 +83,7 @@ def atomic_write(path: Path, sync: bool = True, unique: bool = False) -> Iterato
 
 
 def synced(path: Path) -> None:
-    """Force a file's bytes, or a folder's names, to the disk."""
+    """Force the bytes of a file, or the names in a folder, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -96,7 +96,7 @@ def make_directory(path: Path, option: str = "") -> Path:
 
     Args:
         path: the folder; it may exist already.
-        option: the command-line option that names it, for the error, such as `--out`.
+        option: the command-line option that gives the folder, such as `--out`, for the error message.
 
     Raises:
         FastdiffError: if it cannot be created.
@@ -111,30 +111,30 @@ def make_directory(path: Path, option: str = "") -> Path:
 
 
 def cache_folder(what: str) -> Path:
-    """Return the folder of a kind of cached results: below $FASTDIFF_CACHE, or the user's cache folder."""
+    """Return the cache folder for one kind of results, in $FASTDIFF_CACHE or the user's cache folder."""
     home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(os.environ.get("FASTDIFF_CACHE") or Path(home) / "fastdiff").expanduser() / what
 
 
 def identity(**parts: Any) -> str:
-    """Return 16 hex digits that identify some values; equal values give equal digits, in any order."""
-    # 1 and 1.0 are the same guidance, wherever they were read from
+    """Return 16 hexadecimal digits that identify named values; equal values give equal digits."""
+    # 1 and 1.0 are equal values: a file may hold either
     same = json.loads(json.dumps(parts), parse_float=lambda text: whole_number(float(text)))
     return hashlib.sha256(json.dumps(same, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
 
 
 def whole_number(value: float) -> int | float:
-    """Return an int for a float that is one."""
+    """Return a float without a fractional part as an int, any other float as it is."""
     return int(value) if value.is_integer() else value
 
 
 def strict_json(value: Any) -> str:
-    """Return strict JSON, in which numbers that are not finite become null."""
+    """Return a value as strict JSON, in which numbers that are not finite become null."""
     return json.dumps(without_infinities(value), allow_nan=False)
 
 
 def without_infinities(value: Any) -> Any:
-    """Return the value with None for each float in it that is not finite."""
+    """Return a value with each float in it that is not finite replaced by None."""
     if isinstance(value, dict):
         return {key: without_infinities(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""Former names of recipe keys, command-line options and Python names; all of them keep working."""
+"""Former names of recipe keys, command-line options and Python names, which still work."""
 
 from collections.abc import Callable, Mapping
 from functools import wraps
@@ -42,11 +42,11 @@ def renamed(values: Mapping[str, Any], table: Mapping[str, str], path: str) -> d
 
     Args:
         values: the mapping.
-        table: present names by former ones.
-        path: the place of the mapping, for errors.
+        table: present names by former names.
+        path: path of the mapping, for error messages.
 
     Raises:
-        FastdiffError: if a former and a present name of one key are both given.
+        FastdiffError: if both the former and the present name of a key are given.
     """
     both = [key for key in values if key in table and table[key] in values]
     if both:
@@ -68,14 +68,14 @@ def renamed_arguments(function: Callable[..., Result]) -> Callable[..., Result]:
 
 
 def renamed_hooks(method: type) -> None:
-    """Give the hooks that a class defines under former names their present names."""
+    """Set the present names of hooks that a method class defines under former names."""
     for former, present in METHOD_HOOKS.items():
         if former in vars(method):
             setattr(method, present, vars(method)[former])
 
 
 def renamed_options(arguments: list[str]) -> list[str]:
-    """Return a command line with the former names of a command's options replaced."""
+    """Return a command line with the former names of options replaced by their present names."""
     table = OPTIONS.get(arguments[0], {}) if arguments else {}
     present = []
     for argument in arguments:
@@ -85,7 +85,7 @@ def renamed_options(arguments: list[str]) -> list[str]:
 
 
 def renamed_recipe(source: Any) -> Any:
-    """Return the plain data of a recipe with the former names of its keys replaced."""
+    """Return a recipe's plain data with the former names of its keys replaced."""
     if not isinstance(source, dict):
         return source
     source = renamed_train(source, "train")
@@ -96,7 +96,7 @@ def renamed_recipe(source: Any) -> Any:
 
 
 def renamed_stage(stage: Any, path: str) -> Any:
-    """Return the plain data of a recipe's stage with former names replaced."""
+    """Return a stage's plain data with the former names of its keys replaced."""
     if not isinstance(stage, dict):
         return stage
     stage = renamed_train(stage, f"{path}.train")
@@ -106,14 +106,14 @@ def renamed_stage(stage: Any, path: str) -> Any:
 
 
 def renamed_train(section: dict[str, Any], path: str) -> dict[str, Any]:
-    """Return a section with the former names in its training settings, if it has any, replaced."""
+    """Return a section with the former names in its training settings replaced; it may have no settings."""
     if not isinstance(section.get("train"), dict):
         return section
     return section | {"train": renamed_settings(section["train"], path)}
 
 
 def renamed_settings(train: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """Return training settings with the former names of keys and roles replaced."""
+    """Return training settings with the former names of their keys and roles replaced."""
     train = renamed(train, TRAIN_KEYS, path)
     if not isinstance(train.get("roles"), dict):
         return train

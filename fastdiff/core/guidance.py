@@ -1,4 +1,4 @@
-"""Guidance: a model with its condition, guidance and bounds, as the one function that samplers call."""
+"""Guidance: the function that samplers call, a model with a condition, guidance and bounds of x0."""
 
 import math
 from dataclasses import dataclass, fields
@@ -18,24 +18,27 @@ from .validation import Bound, check_bounds
 
 @dataclass(frozen=True)
 class GuidanceOptions:
-    """Settings of guidance besides its weight, and bounds of x0.
+    """The settings of guidance other than its weight, and bounds of x0.
+
+    `sample`, `edit` and Guided take them by name: sample(model, labels=3, guidance=2.0, rescale=0.7).
 
     Args:
-        clip: bound of |x0|; None for none.
-        against: a weaker model, evaluated under the same condition in the place of the null branch
-            (autoguidance, Karras et al. 2024).
-        interval: (low, high); guided only where low < sigma / alpha <= high (Kynkäänniemi et al. 2024).
-        rescale: share, 0 to 1, by which the guided x0 returns to the standard deviation of the unguided one
-            (Lin et al. 2023).
-        plus: CFG++ (Chung et al. 2024): the guidance weight is its lambda, 0 to 1, and eps stays that of the
-            null branch, at a weight of 1 too.
-        threshold: quantile of |x0| by which x0 is bounded and divided where it is above 1 (Imagen, Saharia et
-            al. 2022).
-        every: the weaker branch is evaluated at every `every`-th guided call; in between, its last
-            distance in x0 is reused.
+        clip: bound of |x0|, above 0; None for no bound.
+        against: a weaker model, a Denoiser on the same schedule, evaluated under the same condition in place
+            of the null branch (autoguidance, Karras et al. 2024); None for the null branch.
+        interval: (low, high): guide only where low < sigma / alpha <= high (Kynkäänniemi et al. 2024); None
+            to guide at all times.
+        rescale: fraction, 0 to 1, by which the standard deviation of the guided x0 returns to that of the
+            unguided x0 (Lin et al. 2023).
+        plus: CFG++ (Chung et al. 2024): the guidance weight is its lambda, 0 to 1, and eps is that of the
+            null branch, also at a weight of 1.
+        threshold: quantile of |x0|, between 0 and 1; where it is above 1, x0 is clipped to it and divided by
+            it (dynamic thresholding, Saharia et al. 2022); None to turn it off.
+        every: evaluate the weaker branch only at every `every`-th guided call, and reuse its last difference
+            in x0 between them.
 
     Raises:
-        FastdiffError: for a value out of its range, and for both clip and threshold.
+        FastdiffError: for a value out of its range, and if clip and threshold are both set.
     """
 
     clip: Annotated[float, Field(gt=0)] | None = None
@@ -54,17 +57,17 @@ class GuidanceOptions:
                 key="interval",
             )
         if self.clip is not None and self.threshold is not None:
-            raise FastdiffError("clip and threshold both bound x0: choose one")
+            raise FastdiffError("clip and threshold both bound x0: set only one of them")
 
     @property
     def idle_without_guidance(self) -> str | None:
-        """The name of a setting that has no effect without guidance, None if there is no such setting."""
+        """The name of a setting that has no effect without guidance; None if all settings have an effect."""
         names = ("interval", "rescale", "every", "against")
         return next((name for name in names if getattr(self, name) != getattr(NO_OPTIONS, name)), None)
 
     @property
-    def of_two_branches(self) -> bool:
-        """Whether any of them needs a second branch to guide against."""
+    def needs_two_branches(self) -> bool:
+        """True if a setting needs a second branch to guide against."""
         return bool(self.against or self.interval or self.rescale or self.plus or self.every != 1)
 
 
@@ -73,25 +76,29 @@ GUIDANCE_OPTIONS = tuple(field.name for field in fields(GuidanceOptions))
 
 
 class Guided:
-    """The function that a sampler calls, denoise(x, t, s) -> Prediction; made anew for each batch.
+    """A model with a condition and guidance, as the function denoise(x, t, s) that a sampler calls.
 
-    A guidance-distilled model (`model.guidance` is set) takes the weight as an input and is evaluated once;
-    `null` is ignored.
+        denoise = Guided(model, cond, model.null(cond), guidance=2.0)
+        for state in SAMPLERS["heun"](denoise, x, time_grid(model.schedule, 18)):
+            ...
+
+    One object serves one batch, since it counts evaluations. A guidance-distilled model (`model.guidance` is
+    set) takes the weight as an input and is evaluated once per call; `null` is then ignored.
 
     Args:
         model: the model to evaluate.
-        cond: condition of the guided branch, a row for each sample.
+        cond: condition of the guided branch with one row per sample, see `core.condition`; None for none.
         null: condition of the null branch of classifier-free guidance (Ho & Salimans 2022).
-        guidance: weight in x0 = null + guidance (cond - null); 1 is no guidance.
-        clip: bound of |x0|; None for none.
+        guidance: weight w in x0 = null + w (cond - null); 1 turns guidance off.
+        clip: bound of |x0|; None for no bound.
         options: the other settings of GuidanceOptions, by name.
 
     Attributes:
-        nfe: network evaluations so far: 2 for a call that evaluates the weaker branch too, else 1. With t of
-            each sample, (B,), an interval saves none.
+        nfe: network evaluations so far: 2 for a call that also evaluates the weaker branch, else 1. With
+            times (B,) an interval saves no evaluations.
 
     Raises:
-        FastdiffError: for settings that do not fit each other or the model.
+        FastdiffError: if settings do not fit each other or the model.
     """
 
     def __init__(
@@ -110,7 +117,7 @@ class Guided:
         self.options = GuidanceOptions(clip, **options)
         self.nfe = 0
         self.guided_calls = 0
-        self.lead: Tensor | None = None
+        self.direction: Tensor | None = None
         self.distilled = model.guidance is not None
         self.check_weight()
         self.check_weaker_model()
@@ -120,20 +127,20 @@ class Guided:
             self.cond = cond | {"guidance": weights}
 
     def check_weight(self) -> None:
-        """Raise FastdiffError for a guidance weight that this model and these conditions do not allow."""
+        """Raise FastdiffError if the guidance weight does not fit the model, conditions or options."""
         weight, options = self.guidance, self.options
         if not math.isfinite(weight):
-            raise FastdiffError(f"guidance = {weight}: expected a number, 1 for none")
+            raise FastdiffError(f"guidance = {weight}: expected a finite number; 1 turns guidance off")
         if self.distilled:
             low, high = self.model.guidance
             if not low <= weight <= high:
                 raise FastdiffError(
                     f"guidance = {weight:g}: this model was trained for guidance from {low:g} to {high:g}"
                 )
-            if options.of_two_branches:
+            if options.needs_two_branches:
                 raise FastdiffError(
-                    "this model is told its guidance and asked once: against, interval, rescale, plus and "
-                    "every are not for it"
+                    "this model takes a guidance weight and is evaluated once: leave out against, interval, "
+                    "rescale, plus and every"
                 )
         paired = self.cond is not None and (self.null is not None or self.distilled)
         if weight != 1 and options.against is None and not paired:
@@ -143,59 +150,71 @@ class Guided:
             )
         if options.plus and not (paired and 0 <= weight <= 1):
             raise FastdiffError(
-                "plus: CFG++ needs a condition, a null condition and guidance from 0 to 1, got guidance = "
-                f"{weight}"
+                f"guidance = {weight}: plus (CFG++) expects a condition, a null condition and a weight "
+                "from 0 to 1"
             )
 
     def check_weaker_model(self) -> None:
-        """Raise FastdiffError for a weaker model that cannot stand in the null branch's place."""
+        """Raise FastdiffError if there is a weaker model that cannot replace the null branch."""
         against = self.options.against
         if against is None:
             return
         if self.null is not None:
-            raise FastdiffError("against: give a weaker model or a null condition, not both")
+            raise FastdiffError("against: give either a weaker model or a null condition, not both")
         if against.schedule != self.schedule:
             raise FastdiffError(
-                f"against: the weaker model must be on the model's own schedule, {self.schedule}: see "
-                "Denoiser.on"
+                f"against: expected a weaker model on the schedule {self.schedule}, got one on "
+                f"{against.schedule}; see Denoiser.with_schedule"
             )
 
     @property
     def schedule(self) -> Schedule:
-        """The model's schedule."""
+        """The model's noise schedule."""
         return self.model.schedule
 
+    def __repr__(self) -> str:
+        changed = {name: getattr(self.options, name) for name in GUIDANCE_OPTIONS}
+        changed = {k: v for k, v in changed.items() if v != getattr(NO_OPTIONS, k)}
+        if self.options.against is not None:
+            changed["against"] = type(self.options.against.net).__name__
+        settings = ", ".join(f"{name}={value}" for name, value in changed.items())
+        keys = ", ".join(self.cond or {}) or "none"
+        return (
+            f"Guided({type(self.model.net).__name__}, condition: {keys}, guidance={self.guidance:g}, "
+            f"{settings + ', ' if settings else ''}nfe={self.nfe})"
+        )
+
     def __call__(self, x: Tensor, t: Tensor, s: Tensor) -> Prediction:
-        """Predict x (B, ...) at time t, 0-dim or (B,), for a jump to s."""
-        p, lead = self.branches(x, t, s)
+        """Return the guided prediction for x (B, ...) at time t, 0-dim or (B,), for a jump to time s."""
+        p, direction = self.branches(x, t, s)
         options = self.options
-        if lead is None and options.clip is None and options.threshold is None:
+        if direction is None and options.clip is None and options.threshold is None:
             return p
-        x0 = self.bounded(p.x0 if lead is None else self.guide(p.x0, lead))
-        if options.plus and lead is not None:
-            return self.renoised(p, x, x0, p.x0 - lead, t)
+        x0 = self.bounded(p.x0 if direction is None else self.guide(p.x0, direction))
+        if options.plus and direction is not None:
+            return self.renoised(p, x, x0, p.x0 - direction, t)
         return self.from_x0(p, x, x0, t)
 
     def branches(self, x: Tensor, t: Tensor, s: Tensor) -> tuple[Prediction, Tensor | None]:
-        """Return the prediction under cond, and its lead in x0 over the weaker branch, None if unguided."""
+        """Return the prediction under cond, and its x0 minus that of the weaker branch; None if unguided."""
         options = self.options
-        within = not self.distilled and (self.guidance != 1 or options.plus) and self.within(t)
-        if within is False:
-            return self.ask(self.model, x, t, s), None
+        in_interval = not self.distilled and (self.guidance != 1 or options.plus) and self.in_interval(t)
+        if in_interval is False:
+            return self.evaluate(self.model, x, t, s), None
         due = self.guided_calls % options.every == 0
         self.guided_calls += 1
         if due and options.against is None:
-            both = self.ask_both(x, t, s)
-            p = self.half(both, len(x))
-            self.lead = p.x0 - both.x0[len(x) :]
+            both = self.evaluate_both(x, t, s)
+            p = self.first_samples(both, len(x))
+            self.direction = p.x0 - both.x0[len(x) :]
         else:
-            p = self.ask(self.model, x, t, s)
+            p = self.evaluate(self.model, x, t, s)
             if due:
-                self.lead = p.x0 - self.ask(options.against, x, t, s).x0
-        return p, self.lead if within is True else self.lead * like(within, x)
+                self.direction = p.x0 - self.evaluate(options.against, x, t, s).x0
+        return p, self.direction if in_interval is True else self.direction * like(in_interval, x)
 
-    def within(self, t: Tensor) -> Tensor | bool:
-        """Return whether t lies in the interval: a bool for a 0-dim t, which is on the CPU, else (B,)."""
+    def in_interval(self, t: Tensor) -> Tensor | bool:
+        """Return whether t is in the guidance interval: a bool for a 0-dim t on the CPU, else (B,)."""
         interval = self.options.interval
         if interval is None:
             return True
@@ -203,63 +222,63 @@ class Guided:
         inside = (interval[0] < ratio) & (ratio <= interval[1])
         return inside if t.ndim else bool(inside)
 
-    def ask(self, model: Denoiser, x: Tensor, t: Tensor, s: Tensor) -> Prediction:
-        """Evaluate a model under cond, and count the evaluation."""
+    def evaluate(self, model: Denoiser, x: Tensor, t: Tensor, s: Tensor) -> Prediction:
+        """Evaluate a model under cond and count the evaluation."""
         self.nfe += 1
         return model(x, t, s, self.cond)
 
-    def ask_both(self, x: Tensor, t: Tensor, s: Tensor) -> Prediction:
-        """Evaluate both conditions in one forward pass, cond in the first half of the batch."""
+    def evaluate_both(self, x: Tensor, t: Tensor, s: Tensor) -> Prediction:
+        """Evaluate cond and null in one forward pass, cond in the first half of the batch."""
         self.nfe += 2
         both = {name: torch.cat([value, self.null[name]]) for name, value in self.cond.items()}
         t, s = (torch.cat([time, time]) if time is not None and time.ndim else time for time in (t, s))
         return self.model(torch.cat([x, x]), t, s, both)
 
-    def half(self, p: Prediction, n: int) -> Prediction:
+    def first_samples(self, p: Prediction, n: int) -> Prediction:
         """Return the first n samples of a prediction."""
         levels = p.levels if p.levels is None or isinstance(p.levels[0], float) else None
         extra = None if p.extra is None else p.extra[:n]
         return Prediction(p.x[:n], p.x0[:n], lambda: p.eps[:n], extra, levels)
 
-    def guide(self, x0: Tensor, lead: Tensor) -> Tensor:
-        """Return null + guidance (cond - null) from x0 under cond and its lead over null, rescaled."""
-        guided = torch.add(x0, lead, alpha=self.guidance - 1)
+    def guide(self, x0: Tensor, direction: Tensor) -> Tensor:
+        """Return the guided x0 = null + guidance (cond - null), from x0 under cond and cond - null."""
+        guided = torch.add(x0, direction, alpha=self.guidance - 1)
         return rescaled(guided, x0, self.options.rescale) if self.options.rescale else guided
 
     def bounded(self, x0: Tensor) -> Tensor:
-        """Return x0 within the bounds of the options."""
+        """Return x0 clipped or thresholded as the options say."""
         if self.options.clip is not None:
             return x0.clamp(-self.options.clip, self.options.clip)
         return x0 if self.options.threshold is None else thresholded(x0, self.options.threshold)
 
     def from_x0(self, p: Prediction, x: Tensor, x0: Tensor, t: Tensor) -> Prediction:
-        """Return a prediction of another x0, with the eps that keeps x = alpha x0 + sigma eps."""
+        """Return the prediction at x of another x0, with the eps for which x = alpha x0 + sigma eps."""
         return Prediction(x, x0, lambda: self.noise_of(x, x0, t), p.extra, p.levels)
 
     def renoised(self, p: Prediction, x: Tensor, x0: Tensor, null: Tensor, t: Tensor) -> Prediction:
-        """Return a prediction of x0 with the eps of the null branch, which moves x: DDIM then is CFG++."""
+        """Return the prediction of x0 and the null branch's eps at the x that they imply: CFG++."""
         alpha, _ = self.schedule.alpha_sigma(t)
         moved = x + like(alpha, x) * (x0 - null)
         return Prediction(moved, x0, lambda: self.noise_of(x, null, t), p.extra, p.levels)
 
     def noise_of(self, x: Tensor, x0: Tensor, t: Tensor) -> Tensor:
-        """Return the noise in x where the clean data are x0."""
+        """Return the eps for which x = alpha x0 + sigma eps."""
         alpha, sigma = self.schedule.alpha_sigma(t)
         return (x - like(alpha, x) * x0) / like(sigma, x)
 
 
-def rescaled(x0: Tensor, towards: Tensor, share: float) -> Tensor:
-    """Return x0 brought by a share to the standard deviation of another, sample by sample.
+def rescaled(x0: Tensor, towards: Tensor, fraction: float) -> Tensor:
+    """Return x0 with each sample's standard deviation moved by a fraction towards that of another tensor.
 
-    A constant sample stays as it is.
+    A constant sample is returned as it is.
     """
     axes = tuple(range(1, x0.ndim))
     ratio = towards.std(axes, correction=0, keepdim=True) / x0.std(axes, correction=0, keepdim=True)
-    return x0 * torch.lerp(torch.ones_like(ratio), ratio.nan_to_num(nan=1.0), share)
+    return x0 * torch.lerp(torch.ones_like(ratio), ratio.nan_to_num(nan=1.0), fraction)
 
 
 def thresholded(x0: Tensor, quantile: float) -> Tensor:
-    """Return x0 bounded and divided by a quantile of each sample's |x0|, where that is above 1.
+    """Return x0 clipped to a quantile of each sample's |x0| and divided by it, where that is above 1.
 
     Imagen, Saharia et al. 2022, section 2.3.
     """
@@ -268,6 +287,6 @@ def thresholded(x0: Tensor, quantile: float) -> Tensor:
 
 
 def usual_guidance(model: Denoiser) -> float:
-    """Return the default weight: 1, or the nearest to 1 in a guidance-distilled model's range."""
+    """Return the default guidance weight: 1, or the nearest weight in a guidance-distilled model's range."""
     low, high = model.guidance or (1.0, 1.0)
     return min(max(1.0, low), high)

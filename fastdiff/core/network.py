@@ -1,4 +1,4 @@
-"""The interface of networks: what a network declares about its inputs and outputs, with defaults."""
+"""The interface of networks: declarations about inputs and outputs, with defaults."""
 
 from typing import ClassVar, Self
 
@@ -8,17 +8,17 @@ from .errors import FastdiffError
 
 
 class Network(nn.Module):
-    """Base class of networks net(x, t, s, cond); a subclass overrides what differs from a plain network.
+    """A network net(x, t, s, cond); a subclass overrides the defaults in which it differs.
 
-    A Denoiser takes any module with that call. One that is not a Network counts as plain: without classes,
-    condition images or learned variance.
+    A Denoiser takes any module with this call. A module that is not a Network is taken to have no classes,
+    no condition images and no learned variance.
 
     Attributes:
         kind: name of the network in fastdiff.json; None if it has no file format.
-        folder: its folder in a diffusers pipeline.
-        null_label: the class that stands for no class; None if there is none.
-        condition_channels: channels of the image that x is conditioned on; 0 for none.
-        learned_variance: whether the second half of the output channels is a reverse step's variance.
+        folder: name of its folder in a diffusers pipeline.
+        null_label: the class that stands for no class; None if the network has no such class.
+        condition_channels: number of channels of the condition image; 0 if the network takes no image.
+        learned_variance: whether the second half of the output channels is the variance of a reverse step.
     """
 
     kind: ClassVar[str | None] = None
@@ -29,11 +29,11 @@ class Network(nn.Module):
 
     @property
     def num_classes(self) -> int | None:
-        """Number of classes that it takes as labels; None if it takes no labels."""
+        """The number of classes that it takes as labels; None if it takes no labels."""
         return self.null_label
 
     def with_second_time(self) -> Self:
-        """Return a copy that also takes s; until it is trained, its output does not depend on s."""
+        """Return a copy that also takes a second time s; until it is trained, its output ignores s."""
         raise no_such_input(self, "second time")
 
     def with_guidance(self) -> Self:
@@ -41,14 +41,14 @@ class Network(nn.Module):
         raise no_such_input(self, "guidance weight")
 
 
-PLAIN = Network()
+PLAIN_NETWORK = Network()
 
 
 def no_such_input(net: nn.Module, what: str) -> FastdiffError:
-    """Return the error for a network that cannot be given another input."""
+    """Return the error for a network that cannot be extended by another input."""
     return FastdiffError(f"{type(net).__name__} takes no {what}: only fastdiff.networks can be given one")
 
 
 def interface_of(net: nn.Module) -> Network:
-    """Return the network itself, also if compiled, or PLAIN for a module that is not a Network."""
-    return net if hasattr(net, "condition_channels") else PLAIN
+    """Return the network itself, also if it is compiled; PLAIN_NETWORK for a module that is not a Network."""
+    return net if hasattr(net, "condition_channels") else PLAIN_NETWORK

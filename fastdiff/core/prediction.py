@@ -1,4 +1,4 @@
-"""Predictions (x0, eps), and the tables of what a network predicts and of what it takes as its time."""
+"""Predictions (x0, eps), and two tables: the prediction types and the time inputs of networks."""
 
 from collections.abc import Callable, Iterator
 from functools import cached_property
@@ -13,26 +13,29 @@ from .schedule import Schedule
 
 Levels = tuple[Tensor | float, Tensor | float]  # (alpha, sigma)
 
-# What a network sees as its time, by name: (t, schedule) -> Tensor. A stored model names one of these.
+# The network's time as a function (t, schedule) -> Tensor, by name. A stored model names one of these.
 TIME_INPUTS: dict[str, Callable[[Tensor, Schedule], Tensor]] = {
-    # DDPM's 0..999, whatever the schedule's own clock
+    # DDPM's 0..999, on every schedule
     "timestep": lambda t, schedule: schedule.timesteps * t / schedule.t_max - 1,
     "thousand": lambda t, schedule: 1000 * t,  # flow-matching transformers
     "time": lambda t, schedule: t,
     "edm": lambda t, schedule: log_ratio(schedule, t) / 4,
-    "cm": lambda t, schedule: 250 * log_ratio(schedule, t),  # what diffusers' consistency scheduler sends
+    # the timesteps of diffusers' consistency scheduler
+    "cm": lambda t, schedule: 250 * log_ratio(schedule, t),
 }
 
 
 class Prediction:
     """A model's prediction at x: clean data `x0` and noise `eps`, with x = alpha x0 + sigma eps exactly.
 
+    It unpacks as (x0, eps).
+
     Args:
         x: the noised samples (B, ...).
         x0: clean data of the same shape, or a function that returns it at first use.
         eps: noise of the same shape, or a function that returns it at first use.
-        extra: output channels beyond the data's, None if there are none.
-        levels: (alpha, sigma) of x, if known: `combine` then needs no eps.
+        extra: further output channels of the network (B, C', ...); None if it has no further channels.
+        levels: (alpha, sigma) at x's time if known, so that `combine` need not compute eps.
     """
 
     def __init__(
@@ -51,16 +54,21 @@ class Prediction:
 
     @cached_property
     def x0(self) -> Tensor:
-        """Clean data (B, ...)."""
+        """The clean data (B, ...)."""
         return self._x0() if callable(self._x0) else self._x0
 
     @cached_property
     def eps(self) -> Tensor:
-        """Noise (B, ...)."""
+        """The noise (B, ...)."""
         return self._eps() if callable(self._eps) else self._eps
 
     def __iter__(self) -> Iterator[Tensor]:
         return iter((self.x0, self.eps))
+
+    def __repr__(self) -> str:
+        extra = "" if self.extra is None else f", extra={tuple(self.extra.shape)}"
+        dtype = str(self.x.dtype).removeprefix("torch.")
+        return f"{type(self).__name__}(shape={tuple(self.x.shape)}, {dtype}, {self.x.device}{extra})"
 
     def blend(self, a: float, b: float) -> Tensor:
         """Return a x + b x0."""
@@ -71,12 +79,19 @@ class Prediction:
         if self.levels is None:
             return blend(x0, self.x0, eps, self.eps)
         alpha, sigma = self.levels
-        share = eps / sigma  # the noise is (x - alpha x0) / sigma
-        return self.blend(share, x0 - share * alpha)
+        factor = eps / sigma  # the noise is (x - alpha x0) / sigma
+        return self.blend(factor, x0 - factor * alpha)
 
 
 class RawPrediction(Prediction):
-    """A prediction kept as the network's output, so that a sampler's update needs no x0 in between."""
+    """A prediction stored as the network's output, so that a sampler's update need not compute x0.
+
+    Args:
+        x: the noised samples (B, ...).
+        output: the network's output of the same shape.
+        at: coefficients at the time of x.
+        extra: further output channels; None if there are no further channels.
+    """
 
     def __init__(self, x: Tensor, output: Tensor, at: "Solution", extra: Tensor | None = None) -> None:
         super().__init__(
@@ -97,8 +112,9 @@ class RawPrediction(Prediction):
 class Solution(NamedTuple):
     """The coefficients at one time t that turn x and the network's output into (x0, eps).
 
-    x0 = x_x0 x + out_x0 output and eps = x_eps x + out_eps output. The network takes scale x, and clock as
-    its time; x is at (alpha, sigma). Numbers for a 0-dim t, tensors (B,) for a t of each sample.
+    x0 = x_x0 x + out_x0 output and eps = x_eps x + out_eps output. The network takes scale x as its input and
+    network_time as its time; x = alpha x0 + sigma eps. Fields are numbers for a 0-dim t and tensors (B,) for
+    times (B,).
     """
 
     x_x0: Tensor | float
@@ -106,9 +122,20 @@ class Solution(NamedTuple):
     x_eps: Tensor | float
     out_eps: Tensor | float
     scale: Tensor | float
-    clock: Tensor | float
+    network_time: Tensor | float
     alpha: Tensor | float
     sigma: Tensor | float
+
+
+def time_embedding_input(at: Solution, x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the network's time (B,) in a network's dtype, but at least in float32.
+
+    In half precision the timesteps 999 and 1000 would be the same number.
+    """
+    dtype = torch.promote_types(dtype, torch.float32)
+    if isinstance(at.network_time, float):
+        return x.new_full((len(x),), at.network_time, dtype=dtype)
+    return at.network_time.to(x.device, dtype)
 
 
 def ratio_of(schedule: Schedule, t: Tensor) -> Tensor:
@@ -118,47 +145,45 @@ def ratio_of(schedule: Schedule, t: Tensor) -> Tensor:
 
 
 def log_ratio(schedule: Schedule, t: Tensor) -> Tensor:
-    """Return log(sigma / alpha), bounded below, since a network of two times also takes t = 0."""
+    """Return log(sigma / alpha) at time t, bounded below, since a network of two times also takes t = 0."""
     return ratio_of(schedule, t).clamp(min=1e-5).log()
 
 
-# A prediction type is a row (a, b): the network's output is a(t) x0 + b(t) eps. (schedule, t, sigma_data) ->
-# a, b
-ROWS: dict[str, Callable[[Schedule, Tensor, float], tuple[Tensor, Tensor]]] = {
+# A prediction type is a pair of coefficients (a, b): the network's output is a(t) x0 + b(t) eps.
+# (schedule, t, sigma_data) -> (a, b)
+PREDICTION_TYPES: dict[str, Callable[[Schedule, Tensor, float], tuple[Tensor, Tensor]]] = {
     "x0": lambda schedule, t, sigma_data: (torch.ones_like(t), torch.zeros_like(t)),
     "eps": lambda schedule, t, sigma_data: (torch.zeros_like(t), torch.ones_like(t)),
-    "v": lambda schedule, t, sigma_data: v_row(schedule, t),
+    "v": lambda schedule, t, sigma_data: v_coefficients(schedule, t),
     "velocity": lambda schedule, t, sigma_data: schedule.rates(t),
-    "edm": lambda schedule, t, sigma_data: edm_row(schedule, t, sigma_data),
-    "cm": lambda schedule, t, sigma_data: cm_row(schedule, t, sigma_data),
-    "lcm_eps": lambda schedule, t, sigma_data: lcm_row(schedule, t, sigma_data, ROWS["eps"]),
-    "lcm_v": lambda schedule, t, sigma_data: lcm_row(schedule, t, sigma_data, ROWS["v"]),
+    "edm": lambda schedule, t, sigma_data: edm_coefficients(schedule, t, sigma_data),
+    "cm": lambda schedule, t, sigma_data: cm_coefficients(schedule, t, sigma_data),
+    "lcm_eps": lambda schedule, t, sigma_data: lcm_coefficients(
+        schedule, t, sigma_data, PREDICTION_TYPES["eps"]
+    ),
+    "lcm_v": lambda schedule, t, sigma_data: lcm_coefficients(schedule, t, sigma_data, PREDICTION_TYPES["v"]),
 }
 
 
-SIGMA_MIN = 0.002  # of consistency models: below, they are the identity
+SIGMA_MIN = 0.002  # sigma / alpha at and below which a consistency model is the identity
+LCM_SCALE = 10  # factor by which LCM multiplies its timesteps
+MIN_OUTPUT_FACTOR = 1e-12  # used where x0 does not depend on the output, to avoid a division by 0
 
 
-LCM_SCALE = 10  # by which LCM multiplies its timesteps
-
-
-LEAST = 1e-12  # that x0 owes to the network, where it owes it nothing: a row has no zeros
-
-
-def v_row(schedule: Schedule, t: Tensor) -> tuple[Tensor, Tensor]:
+def v_coefficients(schedule: Schedule, t: Tensor) -> tuple[Tensor, Tensor]:
     """Return (a, b) of v = alpha eps - sigma x0 (Salimans & Ho 2022, appendix D)."""
     alpha, sigma = schedule.alpha_sigma(t)
     return -sigma, alpha
 
 
-def edm_row(schedule: Schedule, t: Tensor, sigma_data: float) -> tuple[Tensor, Tensor]:
+def edm_coefficients(schedule: Schedule, t: Tensor, sigma_data: float) -> tuple[Tensor, Tensor]:
     """Return (a, b) of EDM's F in any schedule's coordinates (Karras et al. 2022, equation 7)."""
     alpha, sigma = schedule.alpha_sigma(t)
     norm = (sigma**2 + (sigma_data * alpha) ** 2).sqrt()
     return sigma / (sigma_data * norm), -sigma_data * alpha / norm
 
 
-def cm_row(schedule: Schedule, t: Tensor, sigma_data: float) -> tuple[Tensor, Tensor]:
+def cm_coefficients(schedule: Schedule, t: Tensor, sigma_data: float) -> tuple[Tensor, Tensor]:
     """Return (a, b) of F in x0 = c_skip x + c_out F, which is x at SIGMA_MIN.
 
     Song et al. 2023, appendix C.
@@ -167,23 +192,27 @@ def cm_row(schedule: Schedule, t: Tensor, sigma_data: float) -> tuple[Tensor, Te
     ratio = ratio_of(schedule, t)
     above = (ratio - SIGMA_MIN).clamp(min=0)
     skip = sigma_data**2 / (above**2 + sigma_data**2)
-    return implied_row(schedule, t, skip / alpha, sigma_data * above / (ratio**2 + sigma_data**2).sqrt())
+    return implied_coefficients(
+        schedule, t, skip / alpha, sigma_data * above / (ratio**2 + sigma_data**2).sqrt()
+    )
 
 
-def lcm_row(schedule: Schedule, t: Tensor, sigma_data: float, inner: Callable) -> tuple[Tensor, Tensor]:
-    """Return (a, b) of LCM's x0 = c_skip x + c_out (x0 of the inner type), by the timestep.
+def lcm_coefficients(
+    schedule: Schedule, t: Tensor, sigma_data: float, inner: Callable
+) -> tuple[Tensor, Tensor]:
+    """Return (a, b) of LCM's x0 = c_skip x + c_out (x0 of the inner prediction type).
 
-    Luo et al. 2023, section 4.
+    c_skip and c_out are functions of the timestep (Luo et al. 2023, section 4).
     """
     at = LCM_SCALE * TIME_INPUTS["timestep"](t, schedule).clamp(min=0)
     skip, out = sigma_data**2 / (at**2 + sigma_data**2), at / (at**2 + sigma_data**2).sqrt()
     (alpha, sigma), (a, b) = schedule.alpha_sigma(t), inner(schedule, t, sigma_data)
     det = alpha * b - sigma * a
-    return implied_row(schedule, t, skip + out * b / det, -out * sigma / det)
+    return implied_coefficients(schedule, t, skip + out * b / det, -out * sigma / det)
 
 
-def implied_row(schedule: Schedule, t: Tensor, skip: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
+def implied_coefficients(schedule: Schedule, t: Tensor, skip: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
     """Return (a, b) of the output in x0 = skip x + out output."""
     alpha, sigma = schedule.alpha_sigma(t)
-    out = torch.where(out.abs() < LEAST, LEAST, out)
+    out = torch.where(out.abs() < MIN_OUTPUT_FACTOR, MIN_OUTPUT_FACTOR, out)
     return (1 - alpha * skip) / out, -sigma * skip / out

@@ -1,8 +1,8 @@
-"""Random numbers of each sample: a draw depends on (seed, sample position, draw number) and nothing else.
+"""Random numbers per sample: a draw depends only on (seed, position of the sample, number of the draw).
 
-A counter-based generator (a SplitMix64 hash of the counter, Steele et al. 2014), so that sample i sees the
-same noise in any batch, on any process and (its cosines up to rounding) on any device, and no state is saved
-to resume a run.
+The generator is counter-based (a SplitMix64 hash of the counter, Steele et al. 2014). Sample i therefore gets
+the same noise in any batch, on any process and, up to rounding of cosines, on any device, and a run resumes
+without a saved state.
 """
 
 import math
@@ -10,38 +10,43 @@ import math
 import torch
 from torch import Tensor
 
-GOLDEN = -0x61C8864680B583EB  # 0x9E3779B97F4A7C15 as a signed 64-bit integer
+GOLDEN_GAMMA = -0x61C8864680B583EB  # 0x9E3779B97F4A7C15 as a signed 64-bit integer
 
 
 def shifted(z: Tensor, bits: int) -> Tensor:
-    """Shift right without repeating the sign bit, as torch's own shift of int64 does."""
+    """Shift right and fill with zeros; torch's own shift of int64 would repeat the sign bit."""
     return (z >> bits) & ((1 << (64 - bits)) - 1)
 
 
 def scramble(z: Tensor) -> Tensor:
-    """Apply SplitMix64's finalizer, a bijection of 64-bit integers that scatters neighbours."""
+    """Apply SplitMix64's finalizer, a bijection of 64-bit integers that separates neighbours."""
     z = (z ^ shifted(z, 30)) * -0x40A7B892E31B1A47  # 0xBF58476D1CE4E5B9
     z = (z ^ shifted(z, 27)) * -0x6B2FB644ECCEEE15  # 0x94D049BB133111EB
     return z ^ shifted(z, 31)
 
 
 class SampleRng:
-    """A set of independent streams, one per sample position; each call draws anew for all of them.
+    """Independent random streams, one per sample position; each call draws the next values of all streams.
 
-    positions: (n,) int64, e.g. images seen or sample indices. Two objects with equal seed and position draw
-    alike.
+    Args:
+        seed: seed of the streams.
+        positions: positions (n,) int64 of the samples, for example indices of samples or counts of images.
+            Objects with equal seed and position draw equal values.
+        device: device of the drawn values.
     """
 
     def __init__(self, seed: int, positions: Tensor, device: torch.device | str = "cpu") -> None:
         positions = positions.to(device=device, dtype=torch.int64)
-        self.keys = scramble(scramble(torch.full_like(positions, seed) + GOLDEN) ^ (positions * GOLDEN))
+        self.keys = scramble(
+            scramble(torch.full_like(positions, seed) + GOLDEN_GAMMA) ^ (positions * GOLDEN_GAMMA)
+        )
         self.calls = 0
 
     def bits(self, count: int) -> Tensor:
         """Return uniformly random int64 (n, count)."""
         self.calls += 1
         stream = scramble(self.keys ^ scramble(torch.full_like(self.keys, self.calls)))
-        counter = torch.arange(1, count + 1, device=stream.device) * GOLDEN
+        counter = torch.arange(1, count + 1, device=stream.device) * GOLDEN_GAMMA
         return scramble(stream[:, None] + counter)
 
     def uniform(self) -> Tensor:
@@ -53,7 +58,7 @@ class SampleRng:
         return low + (self.uniform() * (high - low)).long().clamp(max=high - low - 1)
 
     def normal(self, shape: tuple[int, ...] = ()) -> Tensor:
-        """Return standard normal float32 (n, *shape), by Box-Muller; each hash gives two of them."""
+        """Return standard normal float32 (n, *shape), by Box-Muller: each 64-bit hash gives two values."""
         count = math.prod(shape)
         bits = self.bits((count + 1) // 2)
         radius = ((shifted(bits, 32).double() + 0.5) * 2.0**-32).log().mul(-2).sqrt().float()

@@ -1,7 +1,7 @@
 """Noise schedules: x_t = alpha(t) x0 + sigma(t) eps, with t = 0 data and t = t_max noise."""
 
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Literal
 
@@ -10,82 +10,22 @@ from pydantic import Field
 from torch import Tensor
 from typing_extensions import override
 
-from .betas import BETAS, to_zero
-from .broadcast import like
+from .betas import BETAS, with_zero_terminal_snr
 from .errors import FastdiffError
-from .validation import check_bounds
+from .schedule_base import Schedule
 
-MAX_ENTRIES = 100_000  # entries of a table
+MAX_ENTRIES = 100_000  # bound of the number of entries of a table
 Beta = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """Two functions of time, their rates, and the inverse of ratio = sigma / alpha.
-
-    Times are tensors of any shape, 0-dim float64 on the CPU in samplers and (B,) in training.
-    """
-
-    t_max: Annotated[float, Field(gt=0, le=1)] = 1.0
-
-    def __post_init__(self) -> None:
-        name = type(self).__name__.lower()
-        for own in fields(self):
-            value = getattr(self, own.name)
-            if isinstance(value, float | int) and not math.isfinite(value):
-                raise FastdiffError(f"schedule {name}: {own.name} = {value}: expected a finite number")
-        try:
-            check_bounds(self)
-        except FastdiffError as error:
-            raise FastdiffError(f"schedule {name}: {error}") from None
-
-    @property
-    def timesteps(self) -> int:
-        """Training timesteps that t_max is divided into, where a network or a grid counts in them."""
-        return 1000
-
-    def alpha_sigma(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Return alpha and sigma at time t, tensors of its shape."""
-        raise NotImplementedError
-
-    def rates(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Return d alpha / dt and d sigma / dt at time t."""
-        raise NotImplementedError
-
-    def time_of(self, ratio: Tensor) -> Tensor:
-        """Return the time at which sigma / alpha equals ratio."""
-        raise NotImplementedError
-
-    def straight(self, t: Tensor) -> Tensor:
-        """Return sigma / (alpha + sigma), the time on flow matching's straight line of the same mixture."""
-        alpha, sigma = self.alpha_sigma(t)
-        return sigma / (alpha + sigma)
-
-    def time_of_flow(self, u: Tensor) -> Tensor:
-        """Return the time at which `straight` is u, from 0 to t_max."""
-        return self.time_of(u / (1 - u)).clamp(0, self.t_max)
-
-    def levels(self, times: Tensor) -> list[tuple[float, float]]:
-        """Return (alpha, sigma) at each time of a grid as numbers, for a sampler's coefficients."""
-        return list(zip(*(level.tolist() for level in self.alpha_sigma(times)), strict=True))
-
-    def mix(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
-        """Return x_t of clean data x0 and noise eps."""
-        alpha, sigma = self.alpha_sigma(t)
-        return like(alpha, x0) * x0 + like(sigma, x0) * eps
-
-    def velocity(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
-        """Return d x_t / dt along the path of this x0 and eps."""
-        alpha_rate, sigma_rate = self.rates(t)
-        return like(alpha_rate, x0) * x0 + like(sigma_rate, x0) * eps
-
-
-@dataclass(frozen=True)
 class Flow(Schedule):
-    """Flow matching's straight line, alpha = 1 - t and sigma = t (Lipman et al. 2023).
+    """Flow matching's straight path, alpha = 1 - t and sigma = t (Lipman et al. 2023).
 
-    shift: sigma = shift t / (1 + (shift - 1) t), more noise at every t where it is above 1 (Esser et al.
-    2024, equation 23).
+    Args:
+        t_max: time of the most noise, at most 1.
+        shift: s in sigma = s t / (1 + (s - 1) t); above 1 every time has more noise (Esser et al. 2024,
+            equation 23).
     """
 
     shift: Annotated[float, Field(gt=0)] = 1.0
@@ -107,7 +47,11 @@ class Flow(Schedule):
 
 @dataclass(frozen=True)
 class Cosine(Schedule):
-    """alpha = cos(pi t / 2), sigma = sin(pi t / 2) (Salimans & Ho 2022, section 3)."""
+    """The cosine schedule, alpha = cos(pi t / 2), sigma = sin(pi t / 2) (Salimans & Ho 2022, section 3).
+
+    Args:
+        t_max: time of the most noise, at most 1.
+    """
 
     @override
     def alpha_sigma(self, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -125,7 +69,16 @@ class Cosine(Schedule):
 
 @dataclass(frozen=True)
 class Sigmoid(Schedule):
-    """alpha^2 falls as a sigmoid from 1 to 0 (Jabri et al. 2023, scalable adaptive computation)."""
+    """The sigmoid schedule: alpha^2 falls as a sigmoid from 1 to 0 (Jabri et al. 2023).
+
+    alpha^2 = (g(end) - g(start + t (end - start))) / (g(end) - g(start)), with g(u) = sigmoid(u / tau).
+
+    Args:
+        t_max: time of the most noise, at most 1.
+        start: argument of the sigmoid at t = 0.
+        end: argument of the sigmoid at t = 1.
+        tau: temperature, 0.1 to 10.
+    """
 
     start: float = -3.0
     end: float = 3.0
@@ -135,13 +88,13 @@ class Sigmoid(Schedule):
         super().__post_init__()
         if not (-100 <= self.start < self.end <= 100 and 0.1 <= self.tau <= 10):
             raise FastdiffError(
-                f"schedule sigmoid: start = {self.start}, end = {self.end}, tau = {self.tau}, expected "
+                f"schedule sigmoid: start = {self.start}, end = {self.end}, tau = {self.tau}: expected "
                 "-100 <= start < end <= 100 and tau from 0.1 to 10"
             )
 
     @cached_property
     def ends(self) -> tuple[float, float]:
-        """The sigmoid at start and end."""
+        """The values of the sigmoid at start and end."""
         return tuple(1 / (1 + math.exp(-end / self.tau)) for end in (self.start, self.end))
 
     @override
@@ -167,10 +120,16 @@ class Sigmoid(Schedule):
 
 @dataclass(frozen=True)
 class VP(Schedule):
-    """Variance preserving with beta(t) linear in continuous time (Song et al. 2021)."""
+    """The variance-preserving schedule with beta(t) linear in continuous time (Song et al. 2021).
+
+    Args:
+        t_max: time of the most noise, at most 1.
+        beta_min: beta at t = 0.
+        beta_max: beta at t = 1.
+    """
 
     beta_min: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    beta_max: Annotated[float, Field(ge=1, le=1000)] = 20.0  # beyond, alpha is 0 well before t = 1
+    beta_max: Annotated[float, Field(ge=1, le=1000)] = 20.0  # above, alpha is 0 well before t = 1
 
     @override
     def alpha_sigma(self, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -191,7 +150,11 @@ class VP(Schedule):
 
 @dataclass(frozen=True)
 class Karras(Schedule):
-    """Variance exploding with t = sigma (Karras et al. 2022)."""
+    """The variance-exploding schedule with alpha = 1 and sigma = t (Karras et al. 2022).
+
+    Args:
+        t_max: largest sigma.
+    """
 
     t_max: Annotated[float, Field(gt=0, le=1e6)] = 80.0
 
@@ -210,7 +173,12 @@ class Karras(Schedule):
 
 @dataclass(frozen=True)
 class Trig(Schedule):
-    """TrigFlow: alpha = cos t, sigma = sigma_data sin t (Lu & Song 2024)."""
+    """The TrigFlow schedule, alpha = cos t, sigma = sigma_data sin t (Lu & Song 2024).
+
+    Args:
+        t_max: time of the most noise, at most pi / 2.
+        sigma_data: standard deviation of the data.
+    """
 
     t_max: Annotated[float, Field(gt=0, le=math.pi / 2)] = math.pi / 2
     sigma_data: Annotated[float, Field(gt=0)] = 1.0
@@ -230,11 +198,17 @@ class Trig(Schedule):
 
 @dataclass(frozen=True)
 class DDPM(Schedule):
-    """The training table of Ho et al. 2020: t = i + 1 is training timestep i, and t = 0 is clean data.
+    """The table of betas of Ho et al. 2020: t = i + 1 is training timestep i, and t = 0 is clean data.
 
-    alpha is linear between neighbours of the table, which is built once. kind: a key of BETAS; cosine has no
-    beta_start and beta_end. betas, where given, stand in place of those. zero_terminal_snr: alpha is 0 at
-    t_max.
+    alpha is linear between the entries of the table.
+
+    Args:
+        t_max: number of training timesteps.
+        beta_start: first beta; ignored by kind cosine.
+        beta_end: last beta; ignored by kind cosine.
+        betas: all betas (t_max of them), which replace kind, beta_start and beta_end.
+        kind: a key of BETAS: linear, scaled_linear, cosine or sigmoid.
+        zero_terminal_snr: rescale alpha so that it is 0 at t_max (Lin et al. 2023).
     """
 
     t_max: Annotated[float, Field(ge=1, le=MAX_ENTRIES, multiple_of=1)] = 1000.0
@@ -258,7 +232,7 @@ class DDPM(Schedule):
 
     @cached_property
     def table(self) -> Tensor:
-        """alpha (t_max + 1,) at every training timestep, 1 at t = 0."""
+        """The values of alpha (t_max + 1,) at t = 0, where it is 1, and at every training timestep."""
         betas = (
             torch.tensor(self.betas, dtype=torch.float64)
             if self.betas
@@ -266,24 +240,26 @@ class DDPM(Schedule):
         )
         if len(betas) != self.t_max:
             raise FastdiffError(
-                f"schedule ddpm: {len(betas)} betas, expected t_max = {int(self.t_max)} of them"
+                f"schedule ddpm: {len(betas)} betas: expected t_max = {int(self.t_max)} of them"
             )
         alpha = (1 - betas).cumprod(0).sqrt()
-        return torch.cat([alpha.new_ones(1), to_zero(alpha) if self.zero_terminal_snr else alpha])
+        return torch.cat(
+            [alpha.new_ones(1), with_zero_terminal_snr(alpha) if self.zero_terminal_snr else alpha]
+        )
 
-    def around(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return alpha at the table's entries below and above t, and how far t is between them."""
+    def table_neighbours(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return alpha at the table's entries below and above t, and the fraction of the way between them."""
         table, low = self.table.to(t.device), t.double().floor().clamp(0, self.t_max - 1).long()
         return table[low], table[low + 1], t.double() - low
 
     @override
     def alpha_sigma(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        alpha = torch.lerp(*self.around(t))
+        alpha = torch.lerp(*self.table_neighbours(t))
         return alpha, (1 - alpha**2).sqrt()
 
     @override
     def rates(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        below, above, _ = self.around(t)
+        below, above, _ = self.table_neighbours(t)
         alpha, sigma = self.alpha_sigma(t)
         return above - below, -alpha * (above - below) / sigma
 

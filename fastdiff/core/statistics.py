@@ -1,4 +1,4 @@
-"""Statistics of a training that all processes share."""
+"""Running statistics of a training, summed over all processes."""
 
 from collections.abc import Callable
 
@@ -6,16 +6,16 @@ from torch import Tensor, nn
 
 
 class RunningStatistics(nn.Module):
-    """Base class of statistics that a loss records on its own process, and that the training loop merges.
+    """Statistics that a loss records on its process and the training loop merges; a base class.
 
-    A loss only records; the loop calls `absorb` after each update, so that no loss communicates and the parts
-    of an accumulated batch count together.
+    A loss only records. The loop calls `absorb` after each update, so that losses do not communicate and
+    the parts of an accumulated batch count together.
     """
 
     def absorb(self, reduce: Callable[[Tensor], Tensor]) -> None:
-        """Take in what was recorded since the last call.
+        """Merge the values recorded since the last call.
 
         Args:
-            reduce: returns the sum of a tensor over all processes.
+            reduce: function that returns the sum of a tensor over all processes.
         """
         raise NotImplementedError

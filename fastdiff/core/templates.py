@@ -1,4 +1,4 @@
-"""Jinja templates that lie beside the code that fills them."""
+"""Rendering of Jinja templates, which are stored next to the code that fills them."""
 
 from pathlib import Path
 from typing import Any
@@ -7,12 +7,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 
 def render(template: Path, **context: Any) -> str:
-    """Fill a template.
+    """Return a template filled with values.
 
     Args:
-        template: path of the file; templates that it includes are looked up in its folder. In a template
-            named *.html.* values are escaped.
-        context: values of the template's variables. A variable without a value is an error.
+        template: path of the template; the templates that it includes are looked up in its folder. Values are
+            escaped in templates named *.html.*.
+        context: values of the template's variables; a variable without a value is an error.
     """
     environment = Environment(
         loader=FileSystemLoader(template.parent),

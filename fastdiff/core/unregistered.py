@@ -1,4 +1,4 @@
-"""A holder for a module that belongs to another but is not a part of it."""
+"""A holder for a module that another module uses but does not own."""
 
 from typing import Any, Generic, TypeVar
 
@@ -6,10 +6,10 @@ T = TypeVar("T")
 
 
 class Unregistered(Generic[T]):
-    """Holds a value that `nn.Module` does not register and `deepcopy` does not copy.
+    """A holder of a value that `nn.Module` does not register and `deepcopy` does not copy.
 
-    A model holds its autoencoder, its text encoder and a cascade's base in this way: they are not trained,
-    averaged, moved or saved with it, and its copies share them.
+    A model holds its autoencoder, its text encoder and the base of a cascade in this way: they are not
+    trained, averaged, moved or saved with the model, and copies of the model share them.
     """
 
     def __init__(self, value: T) -> None:

@@ -1,4 +1,4 @@
-"""Validation: plain data held to what functions and dataclasses accept; each error names the key's path."""
+"""Validation of plain data against the parameters of functions; each error names the path of the key."""
 
 import difflib
 import inspect
@@ -23,33 +23,33 @@ from pydantic.fields import FieldInfo
 
 from .errors import FastdiffError
 
-MAX_NUMBERS = 1 << 26  # numbers of one sample, 4096 x 4096 pixels of four channels
+MAX_NUMBERS = 1 << 26  # numbers in one sample: 4096 x 4096 pixels of four channels
 
-# A name, or {name: ..., its options}.
+# A name, or a mapping {name: ..., option: ...}.
 Named = Annotated[
     dict[str, Any], BeforeValidator(lambda value: {"name": value} if isinstance(value, str) else value)
 ]
 
-Bound = Annotated[float, Field(allow_inf_nan=True)]  # a number, or inf for none
-Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]  # what torch takes
+Bound = Annotated[float, Field(allow_inf_nan=True)]  # a number, or inf for no bound
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]  # the seeds that torch takes
 
 
 class Strict(BaseModel):
-    """Base class of settings among which an unknown key is an error."""
+    """A base class of settings: an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
 
 
 def named(value: Any, path: str) -> tuple[str, dict[str, Any]]:
-    """Return the name and the options of `cosine` or {name: cosine, ...}."""
+    """Return the name and the options of a value such as `cosine` or {name: cosine, ...}."""
     options = {"name": value} if isinstance(value, str) else value
     if not isinstance(options, dict) or not isinstance(options.get("name"), str):
-        raise FastdiffError(f"{path}: expected a name, or {{name: ..., and its options}}, got {value!r}")
+        raise FastdiffError(f"{path}: expected a name, or {{name: ..., option: ...}}, got {value!r}")
     return options["name"], {k: v for k, v in options.items() if k != "name"}
 
 
 def spelled(text: str, path: str) -> tuple[str, dict[str, Any]]:
-    """Return the name and the options of `ddim[eta=0.5]`, as the command line writes them."""
+    """Return the name and the options of a text such as `ddim[eta=0.5]`."""
     found = re.fullmatch(r"([\w.,]+)(?:\[(.*)\])?", text)
     if not found:
         raise FastdiffError(f"{path} {text!r}: expected a name, or name[option=value,option=value]")
@@ -66,7 +66,18 @@ def check(
     path: str,
     skip: tuple[str, ...] = (),
 ) -> dict[str, Any]:
-    """Return the options, converted to the types that registry[name] declares."""
+    """Return options converted to the types that registry[name] declares.
+
+    Args:
+        registry: functions or classes by name.
+        name: a key of the registry.
+        options: keyword arguments, as plain data.
+        path: path of the options, such as `stages.teacher.method`, for error messages.
+        skip: parameters that are not options.
+
+    Raises:
+        FastdiffError: for an unknown name or option, or a bad value.
+    """
     if name not in registry:
         raise FastdiffError(f"{path}: {name!r} is unknown, choose from {', '.join(registry)}")
     return dict(validate(schema(registry[name], path, skip), options, path))
@@ -77,13 +88,13 @@ def call(registry: Mapping[str, Callable], name: str, options: dict[str, Any], p
 
     Args:
         registry: functions or classes by name.
-        name: a key of it.
+        name: a key of the registry.
         options: keyword arguments, as plain data.
-        path: where the options stand, such as `stages.teacher.method`, for errors.
-        first: positional arguments that come before them.
+        path: path of the options, such as `stages.teacher.method`, for error messages.
+        first: positional arguments that precede the options.
 
     Raises:
-        FastdiffError: with the path before it, for an unknown name or option, or a bad value.
+        FastdiffError: for an unknown name or option, or a bad value; the message begins with the path.
     """
     parameters = tuple(inspect.signature(registry[name]).parameters) if name in registry else ()
     options = check(registry, name, options, path, skip=parameters[: len(first)])
@@ -96,7 +107,7 @@ def call(registry: Mapping[str, Callable], name: str, options: dict[str, Any], p
 
 @cache
 def schema(kind: Callable, path: str, skip: tuple[str, ...] = ()) -> type[BaseModel]:
-    """Return a strict pydantic model of a function's or dataclass's parameters."""
+    """Return a strict pydantic model of the parameters of a function or dataclass."""
     parameters = {n: p for n, p in inspect.signature(kind).parameters.items() if n not in skip}
     described = {
         n: (
@@ -109,7 +120,7 @@ def schema(kind: Callable, path: str, skip: tuple[str, ...] = ()) -> type[BaseMo
 
 
 def completed(annotation: Any, default: Any) -> Any:
-    """Return an annotation for a parameter whose default is settings: keys not given keep the default's."""
+    """Return an annotation with which keys that are missing keep the values of a default that is settings."""
     if not isinstance(default, BaseModel):
         return annotation
     return Annotated[
@@ -118,7 +129,7 @@ def completed(annotation: Any, default: Any) -> Any:
 
 
 def nested(annotation: Any, path: str) -> Any:
-    """Return an annotation for a parameter whose type has a registry: it is a name with options."""
+    """Return an annotation that takes a name with options for a type that has a registry."""
     registry = getattr(annotation, "registry", None)
     if registry is None:
         return annotation
@@ -126,7 +137,7 @@ def nested(annotation: Any, path: str) -> Any:
 
 
 def validate(kind: type[BaseModel], data: dict[str, Any], path: str) -> Any:
-    """Validate data by pydantic; its first error becomes one line with the key's path and the nearest key."""
+    """Validate data by pydantic; raise its first error in one line, with the key's path and nearest key."""
     try:
         return kind.model_validate(data)
     except ValidationError as error:
@@ -144,21 +155,21 @@ def validate(kind: type[BaseModel], data: dict[str, Any], path: str) -> Any:
 
 
 def known_keys(kind: type[BaseModel], loc: tuple) -> list[str]:
-    """Return the keys allowed where an unknown one was found."""
+    """Return the keys that are allowed at the place of an unknown key."""
     for key in loc[:-1]:
-        has_fields = hasattr(kind, "model_fields")  # else it is dict[str, ...]
+        has_fields = hasattr(kind, "model_fields")  # else the annotation is dict[str, ...]
         kind = kind.model_fields[key].annotation if has_fields else get_args(kind)[-1]
         kind = get_args(kind)[0] if type(None) in get_args(kind) else kind
     return list(kind.model_fields)
 
 
 def dotted(*parts: str) -> str:
-    """Join the parts of a key's path."""
+    """Join the parts of a key's path by dots; empty parts are left out."""
     return ".".join(p for p in parts if p)
 
 
 def suggestion(name: str, known: Any) -> str:
-    """Return the end of an error message: the nearest of the known names, or all of them."""
+    """Return the end of an error message that suggests the nearest known name, or lists all of them."""
     near = difflib.get_close_matches(name, list(known), n=1)
     if near:
         return f", did you mean {near[0]}?"
@@ -166,7 +177,7 @@ def suggestion(name: str, known: Any) -> str:
 
 
 def sized(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return a sample's shape if it is (D,), (C, L), (C, H, W) or (C, T, H, W) and fits into memory."""
+    """Return a sample's shape; raise ValueError if it has no known number of axes, or is too large."""
     if not 1 <= len(shape) <= 4 or min(shape) < 1 or prod(shape) > MAX_NUMBERS:
         raise ValueError(
             f"expected (C, H, W), (D,), (C, L) or (C, T, H, W), all above 0, of at most "
@@ -184,11 +195,12 @@ def check_bounds(settings: Any, path: str = "") -> None:
 
     Args:
         settings: an instance with fields such as `points: Annotated[int, Field(ge=2)] = 18`. None is within
-            all bounds, and of a tuple every entry is checked.
-        path: where the settings stand, for errors.
+            all bounds; every entry of a tuple is checked.
+        path: path of the settings, for error messages.
 
     Raises:
-        FastdiffError: `points = 1: expected at least 2`, its key the field's name.
+        FastdiffError: if a number is out of its bounds, such as `points = 1: expected at least 2`; its key is
+            the field's name.
     """
     for name, annotation in field_types(type(settings)).items():
         value = getattr(settings, name)
@@ -201,19 +213,19 @@ def check_bounds(settings: Any, path: str = "") -> None:
 
 @cache
 def field_types(kind: type) -> dict[str, Any]:
-    """Return the annotations of a dataclass's fields, with what Annotated adds to them."""
+    """Return the annotations of a dataclass's fields, with the extras of Annotated."""
     hints = get_type_hints(kind, include_extras=True)
     return {field.name: hints[field.name] for field in fields(kind)}
 
 
 def bounded_numbers(annotation: Any, value: Any) -> Iterator[tuple[list[Any], float]]:
-    """Yield the bounds in an annotation with each number of the value that they hold for."""
+    """Yield pairs of the bounds in an annotation and a number of the value to which they apply."""
     if isinstance(value, tuple | list):
         entries = [entry for entry in get_args(annotation) if entry is not Ellipsis]
         for index, number in enumerate(value):
             yield from bounded_numbers(entries[min(index, len(entries) - 1)] if entries else Any, number)
     elif isinstance(value, int | float):
-        for part in (annotation, *get_args(annotation)):  # of `Annotated[...] | None` one is the number's
+        for part in (annotation, *get_args(annotation)):  # one part of `Annotated[...] | None` has the bounds
             metadata = getattr(part, "__metadata__", ())
             nested = [item.metadata if isinstance(item, FieldInfo) else [item] for item in metadata]
             if bounds := [item for items in nested for item in items if isinstance(item, Ge | Gt | Le | Lt)]:
@@ -221,7 +233,7 @@ def bounded_numbers(annotation: Any, value: Any) -> Iterator[tuple[list[Any], fl
 
 
 def holds(number: float, bound: Ge | Gt | Le | Lt) -> bool:
-    """Return whether a number is within a bound; nan is within none."""
+    """Return whether a number is within a bound; nan is not within any bound."""
     if isinstance(bound, Ge):
         return number >= bound.ge
     if isinstance(bound, Gt):

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..core.cost import flops, forget_peak, peak_mb
 from ..core.denoiser import Cond, Denoiser
 from ..data.registry import Dataset
-from ..samplers.generate import Made, generate, rows_of
+from ..samplers.generate import SampleBatch, generate, rows_of
 from ..samplers.plan import SamplingPlan
 from .conditions import asked
 from .evaluator import Evaluator
@@ -41,7 +41,7 @@ class Cost:
     peak: float = 0.0
     evaluations: int = 0
 
-    def timed(self, batches: Iterator[Made], device: torch.device) -> Iterator[Made]:
+    def timed(self, batches: Iterator[SampleBatch], device: torch.device) -> Iterator[SampleBatch]:
         """Yield the batches, and add the cost of making each."""
         cuda = device.type == "cuda"
         while True:

@@ -15,7 +15,7 @@ from ..core.files import identity
 from ..core.validation import Seed, check_bounds
 from ..samplers import SAMPLERS, SPACINGS
 from ..samplers.plan import plan
-from ..samplers.time_grids import MOST_STEPS
+from ..samplers.time_grids import MAX_STEPS
 from .baselines import BASELINES
 from .metric_names import MAIN
 from .metrics import METRICS
@@ -24,7 +24,7 @@ UNITS = {"s": 1, "m": 60, "h": 3600}
 KNOWN_METRICS = (*METRICS, "nll")
 
 Way = tuple[str, str, int]  # sampler with its options, spacing, steps
-Steps = Annotated[int, Field(ge=1, le=MOST_STEPS)]
+Steps = Annotated[int, Field(ge=1, le=MAX_STEPS)]
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def baseline(text: str) -> Way:
     sampler, _, spacing = how.partition("/")
     spacing = spacing or "uniform"
     known = sampler.partition("[")[0] in SAMPLERS and spacing.partition("[")[0] in SPACINGS
-    if not (known and steps.isdecimal() and 1 <= int(steps) <= MOST_STEPS):
+    if not (known and steps.isdecimal() and 1 <= int(steps) <= MAX_STEPS):
         raise FastdiffError(
             f"bench.baselines: {text!r}: expected sampler:steps or sampler/spacing:steps with a sampler of "
             f"{', '.join(SAMPLERS)} and a spacing of {', '.join(SPACINGS)}"

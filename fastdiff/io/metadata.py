@@ -8,7 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 
 from ..core.errors import FastdiffError
 from ..core.files import read_json
-from ..core.prediction import ROWS, TIME_INPUTS
+from ..core.prediction import PREDICTION_TYPES, TIME_INPUTS
 from ..core.sampling import Sampling
 from ..core.schedule import SCHEDULES, Schedule
 from ..core.validation import Finite, Shape, Strict, call, named, validate
@@ -79,7 +79,7 @@ class ModelMetadata(BaseModel):
 
     network: Literal["unet", "mlp", "text_unet", "dit", "pixart", "sd3", "flux"]
     schedule: Annotated[Schedule, BeforeValidator(working_schedule)]
-    predicts: Literal[tuple(ROWS)]
+    predicts: Literal[tuple(PREDICTION_TYPES)]
     shape: Shape
     time_input: Literal[tuple(TIME_INPUTS)]
     sigma_data: Annotated[Finite, Field(gt=0)]

@@ -12,7 +12,7 @@ from typing_extensions import override
 from ..core.broadcast import like
 from ..core.denoiser import Cond
 from ..core.errors import FastdiffError
-from ..core.extra_inputs import told
+from ..core.extra_inputs import scaled_guidance
 from ..core.network import Network
 
 EMBEDDING_CHANNELS = 16  # input channels that embed one number, the second time or the guidance weight
@@ -78,7 +78,7 @@ class Backbone(Network):
         if self.jumps:
             numbers.append(t - (t if s is None else s))
         if self.guided:
-            numbers.append(told(t, cond))
+            numbers.append(scaled_guidance(t, cond))
         for number in numbers:
             embedding = get_timestep_embedding(number, EMBEDDING_CHANNELS, downscale_freq_shift=0).to(x)
             parts.append(like(embedding, x).expand(-1, -1, *x.shape[2:]))

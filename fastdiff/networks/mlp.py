@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from ..core.denoiser import Cond
 from ..core.errors import FastdiffError
-from ..core.extra_inputs import told
+from ..core.extra_inputs import scaled_guidance
 from ..core.network import Network
 from .backbone import settings_of
 
@@ -88,7 +88,7 @@ class MLP(ModelMixin, Network, ConfigMixin):
         if self.gap is not None:
             embedding = embedding + self.gap(self.waves(t - (t if s is None else s)).to(x))
         if self.guidance is not None:
-            embedding = embedding + self.guidance(self.waves(told(t, cond)).to(x))
+            embedding = embedding + self.guidance(self.waves(scaled_guidance(t, cond)).to(x))
         if self.label is not None:
             null = torch.full((len(x),), self.null_label, device=x.device)
             embedding = embedding + self.label(cond["label"] if cond and "label" in cond else null)

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from ..core.denoiser import Denoiser
 from ..core.errors import FastdiffError
-from ..core.prediction import ROWS, TIME_INPUTS
+from ..core.prediction import PREDICTION_TYPES, TIME_INPUTS
 from ..core.schedule import SCHEDULES
 from ..core.validation import Named, Strict, call, named
 from ..data.registry import Readable
@@ -42,7 +42,7 @@ class ModelSpec(Strict):
     autoencoder: str | None = None
     text: str | None = None
     schedule: Named = {"name": "cosine"}
-    predicts: Literal[tuple(ROWS)] = "v"
+    predicts: Literal[tuple(PREDICTION_TYPES)] = "v"
     time_input: Literal[tuple(TIME_INPUTS)] = "timestep"
     sigma_data: float = Field(1.0, gt=0)
     scale_input: bool = False

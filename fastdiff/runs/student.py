@@ -38,7 +38,7 @@ def load_networks(run: Run, stage: Stage, pairs: Readable | None) -> tuple[Denoi
             "which no adapter learns: leave out lora, or set the method's weights to one number, [w, w]"
         )
     if stage.teacher:
-        teacher = (teacher or load(model_path(stage.teacher, run.folder))).on(student.schedule)
+        teacher = (teacher or load(model_path(stage.teacher, run.folder))).with_schedule(student.schedule)
     if student.latent and stage.train.flip:
         raise FastdiffError(
             f"stage {stage.name}.train.flip: mirrored latents are not those of the mirrored image"

@@ -1,27 +1,39 @@
-"""Samplers: from noise, a model and a time grid to samples. Imports core alone, of the wings.
+"""Samplers: from noise, a model and a time grid to samples. Of the other wings it imports only core.
 
-A sampler is a generator (denoise, x, times, **options) -> State that goes from times[0] down to times[-1].
-SAMPLERS holds all of them by name.
+A sampler is a generator that takes samples from times[0] down to times[-1]:
+
+    def sampler(denoise, x, times, *, randn=torch.randn_like, **options) -> Iterator[State]
+
+    denoise   a Guided: denoise(x, t, s) is the Prediction at time t for a jump to time s
+    x         samples at times[0] (B, ...)
+    times     decreasing time grid (steps + 1,), float64 on the CPU; see `time_grid`
+    randn     only for stochastic samplers: function from a tensor to standard normal noise of its shape
+    options   options of the sampler, set as `sample(model, "ddim", eta=0.5)` or "ddim[eta=0.5]"
+
+It yields a State (t, x, x0) after each step. In the formulas, t is the start of a step and s its end, x0 and
+eps are the prediction at t, z is standard normal noise, and (alpha, sigma) are the schedule's. SAMPLERS
+contains all samplers by name; `state.traits` gives a new one its properties.
 
 Solvers:
     ancestral     DDPM and DDIM
     ode           Euler and Heun in the schedule's time
     multistep     DPM-Solver++(2M) and (3M), UniPC, iPNDM, DEIS
     singlestep    DPM-Solver in single steps
+    exponential   coefficients of multistep and single-step solvers
     sde           EDM's churn, SDE-DPM-Solver++(2M), Euler ancestral
     langevin      annealed Langevin dynamics, predictor-corrector
     few_step      samplers of students that jump: consistency, gamma, overshoot
-    adaptive      ode23 and ode45, by a tolerance
+    adaptive      ode23 and ode45, with a tolerance
     runge_kutta   the adaptive integrator of `adaptive` and `likelihood`
 
-Around them:
-    state         the state that a sampler yields, and its traits
+What uses them:
+    state         the state that a sampler yields, and the traits of samplers
     time_grids    time grids by name (SPACINGS)
-    plan          sampler, grid and options, checked against a model
-    generate      samples of a model, by a plan or by name
-    edit          images from images
-    inpaint       a known region kept by any sampler
-    time_search   the search for a model's best grid
+    plan          sampler, time grid and options, checked against a model
+    generate      samples of a model
+    edit          images from given images
+    inpaint       inpainting with any sampler
+    time_search   the search for a model's best time grid
     likelihood    bits per dimension
 """
 

@@ -1,4 +1,4 @@
-"""Adaptive Runge-Kutta solvers of the probability-flow ODE: a tolerance instead of a number of steps.
+"""Adaptive Runge-Kutta solvers of the probability-flow ODE, with a tolerance instead of a number of steps.
 
 On the circle, with u = atan(sigma / alpha) and z = x / sqrt(alpha^2 + sigma^2) = cos(u) x0 + sin(u) eps, the
 ODE is
@@ -20,7 +20,7 @@ from ..core.guidance import Guided
 from .runge_kutta import BOGACKI_SHAMPINE, DORMAND_PRINCE, Front, ShortStepError, Tableau, integrate
 from .state import State, traits
 
-GROWTH = 1.5  # a longer leap may meet an error of 0 by chance
+MAX_STEP_FACTOR = 1.5  # larger factors risk a step whose error estimate is 0 by chance
 
 
 @traits(order="3", nfe="3 a round, 1 at the start", adaptive=True)
@@ -33,9 +33,21 @@ def ode23(
     atol: float = 1e-3,
     ratio_min: float = 0.002,
 ) -> Iterator[State]:
-    """Bogacki & Shampine's pair of orders 3 and 2, each sample in its own steps.
+    """Bogacki & Shampine's pair of orders 3 and 2, with an adaptive step size per sample.
 
-    Options are those of `solve`.
+    Args:
+        denoise: the model with its condition and guidance, usually a Guided.
+        x: samples at times[0] (B, ...).
+        times: decreasing time grid (steps + 1,), float64 on the CPU.
+        rtol: error of a step relative to the state, above 0.
+        atol: absolute error of a step, above 0.
+        ratio_min: sigma / alpha from which a prediction leads to data, above 0.
+
+    Yields:
+        A State (t, x, x0) after each round of stages.
+
+    Raises:
+        FastdiffError: see `solve`.
     """
     yield from solve("ode23", BOGACKI_SHAMPINE, denoise, x, times, rtol, atol, ratio_min)
 
@@ -50,9 +62,21 @@ def ode45(
     atol: float = 1e-5,
     ratio_min: float = 0.002,
 ) -> Iterator[State]:
-    """Dormand & Prince's pair of orders 5 and 4, each sample in its own steps.
+    """Dormand & Prince's pair of orders 5 and 4, with an adaptive step size per sample.
 
-    Options are those of `solve`.
+    Args:
+        denoise: the model with its condition and guidance, usually a Guided.
+        x: samples at times[0] (B, ...).
+        times: decreasing time grid (steps + 1,), float64 on the CPU.
+        rtol: error of a step relative to the state, above 0.
+        atol: absolute error of a step, above 0.
+        ratio_min: sigma / alpha from which a prediction leads to data, above 0.
+
+    Yields:
+        A State (t, x, x0) after each round of stages.
+
+    Raises:
+        FastdiffError: see `solve`.
     """
     yield from solve("ode45", DORMAND_PRINCE, denoise, x, times, rtol, atol, ratio_min)
 
@@ -69,26 +93,26 @@ def solve(
 ) -> Iterator[State]:
     """Solve the ODE from times[0] to times[-1]; times between them are ignored.
 
-    The step into data, from sigma / alpha = ratio_min, is the prediction there. A State follows each round
-    of stages: its t is the time of the sample farthest from the end, its x0 the prediction at x.
+    The last step, from sigma / alpha = ratio_min into data, is the prediction there. A State follows each
+    round of stages: its t is the time of the sample farthest from the end, and its x0 the prediction at x.
 
     Args:
-        sampler: name of the sampler, for errors.
-        tableau: the pair of Runge-Kutta methods.
+        sampler: name of the sampler, for error messages.
+        tableau: pair of Runge-Kutta methods.
         denoise: the model with its condition and guidance.
         x: samples at times[0] (B, ...).
-        times: a decreasing grid.
-        rtol: a step is accepted where the root mean square of error / (atol + rtol |z|) over a sample is at
-            most 1.
-        atol: see rtol.
-        ratio_min: sigma / alpha from which the prediction leads into data.
+        times: decreasing time grid.
+        rtol: relative tolerance: a step of a sample is accepted where the root mean square of
+            error / (atol + rtol |z|) is at most 1.
+        atol: absolute tolerance.
+        ratio_min: sigma / alpha from which the prediction leads to data.
 
     Raises:
-        FastdiffError: for a tolerance that is not above 0, and for one that no step meets.
+        FastdiffError: for a tolerance or ratio_min that is not above 0, and if no step meets the tolerance.
     """
     for option, value in (("rtol", rtol), ("atol", atol), ("ratio_min", ratio_min)):
         if not value > 0:
-            raise FastdiffError(f"sampler {sampler}: {option} = {value}, expected a number above 0")
+            raise FastdiffError(f"sampler {sampler}: {option} = {value}: expected a number above 0")
     schedule = denoise.schedule
     first, last = times[[0, -1]].tolist()
     (alpha, sigma), (alpha_end, sigma_end) = schedule.levels(times[[0, -1]])
@@ -119,7 +143,7 @@ def solve(
         rtol=rtol,
         atol=atol,
         first_step=(start - end) * min(1.0, rtol) ** (1 / tableau.order),
-        growth=GROWTH,
+        growth=MAX_STEP_FACTOR,
         norm=root_mean_square,
     )
     front = next(rounds)
@@ -137,5 +161,5 @@ def solve(
 
 
 def root_mean_square(error: Tensor) -> Tensor:
-    """Return the root mean square of each sample's error, (B, ...) -> (B,), in float64."""
+    """Return the root mean square of the error per sample, (B, ...) -> (B,), in float64."""
     return error.flatten(1).double().square().mean(1).sqrt()

@@ -26,16 +26,28 @@ def ddpm(
     variance: Literal["small", "large", "learned"] = "small",
     randn: Randn = torch.randn_like,
 ) -> Iterator[State]:
-    """Ancestral sampling on any grid (Ho et al. 2020, algorithm 2).
+    """DDPM, ancestral sampling on any grid (Ho et al. 2020, algorithm 2).
 
     x_s = keep sigma_s^2 / sigma_t^2 x_t + alpha_s beta / sigma_t^2 x0 + sqrt(variance) z (equation 7), where
     x_t = keep x_s + noise of variance beta.
 
-    variance: beta-tilde = beta sigma_s^2 / sigma_t^2 (small), beta (large), or for each value one of its own
-    between both, in the logarithm (learned, Nichol & Dhariwal 2021, equation 15).
+    Args:
+        denoise: the model with its condition and guidance, usually a Guided.
+        x: samples at times[0] (B, ...).
+        times: decreasing time grid (steps + 1,), float64 on the CPU.
+        variance: variance of the noise: small is beta-tilde = beta sigma_s^2 / sigma_t^2, large is beta, and
+            learned lies between both in the logarithm, as the network predicts it for each value (Nichol &
+            Dhariwal 2021, equation 15).
+        randn: function from a tensor to standard normal noise of its shape.
+
+    Yields:
+        A State (t, x, x0) after each step.
+
+    Raises:
+        FastdiffError: for an unknown variance, and for learned if the network does not predict it.
     """
     if variance not in ("small", "large", "learned"):
-        raise FastdiffError(f"sampler ddpm: variance = {variance!r}, expected small, large or learned")
+        raise FastdiffError(f"sampler ddpm: variance = {variance!r}: expected small, large or learned")
     levels = denoise.schedule.levels(times)
     for (t, s), ((alpha_t, sigma_t), (alpha_s, sigma_s)) in zip(
         pairwise(times), pairwise(levels), strict=True
@@ -54,14 +66,14 @@ def ddpm(
 
 
 def log_variance_fraction(p: Prediction) -> Tensor:
-    """Return how far the learned log-variance is from that of beta-tilde (0) to that of beta (1).
+    """Return the position of the learned log-variance between log beta-tilde (0) and log beta (1).
 
-    The tensor is a new one, which the caller may change.
+    The tensor (B, ...) is new, so that the caller may change it in place.
     """
     if p.extra is None or p.extra.shape != p.x0.shape:
         raise FastdiffError(
-            "sampler ddpm: variance learned needs a network with twice the data's channels, which this one "
-            "has not: choose small or large, or train with net.learned_variance"
+            "sampler ddpm: variance learned needs a network with twice the data's channels as output: "
+            "choose small or large, or train with net.learned_variance"
         )
     return (p.extra + 1).div_(2)
 
@@ -77,8 +89,18 @@ def ddim(
 ) -> Iterator[State]:
     """DDIM (Song et al. 2021, equation 12); eta 0 is deterministic, eta 1 is ddpm with small variance.
 
-    x_s = alpha_s x0 + sqrt(sigma_s^2 - variance) eps + sqrt(variance) z. A student that predicts jumps
-    (progressive, flow maps) sampled by ddim at eta 0 is its own sampler.
+    x_s = alpha_s x0 + sqrt(sigma_s^2 - variance) eps + sqrt(variance) z. At eta 0 it is also the sampler of
+    students that predict jumps (progressive distillation, flow maps).
+
+    Args:
+        denoise: the model with its condition and guidance, usually a Guided.
+        x: samples at times[0] (B, ...).
+        times: decreasing time grid (steps + 1,), float64 on the CPU.
+        eta: standard deviation of the noise relative to that of ddpm, at least 0.
+        randn: function from a tensor to standard normal noise of its shape.
+
+    Yields:
+        A State (t, x, x0) after each step.
     """
     levels = denoise.schedule.levels(times)
     for (t, s), ((alpha_t, sigma_t), (alpha_s, sigma_s)) in zip(

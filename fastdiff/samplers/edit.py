@@ -1,4 +1,4 @@
-"""Image editing: samples that start from a noised image, and inpainting of a masked one."""
+"""Image editing: sampling from a noised image, and inpainting of a masked image."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,7 +12,7 @@ from ..core.denoiser import Denoiser
 from ..core.errors import FastdiffError
 from ..core.former_names import renamed_arguments
 from ..core.validation import named, spelled
-from .generate import Made, Watch, conditions, generate, rows_of
+from .generate import SampleBatch, Watch, conditions, generate, rows_of
 from .inpaint import Inpaint, known_region, repaint
 from .plan import SamplingPlan, plan
 from .time_grids import Spacing, listed
@@ -40,30 +40,39 @@ def edit(
     shard: tuple[int, int] = (0, 1),
     **options: Any,
 ) -> Tensor:
-    """Return images made from given ones, (n, *image_shape).
+    """Edit images: regenerate them from a noised version (SDEdit), or regenerate a masked region.
+
+        model = fastdiff.load("checkpoints/digits-labels/teacher")
+        variants = fastdiff.edit(model, images, strength=0.6, labels=3)
+        inpainted = fastdiff.edit(model, images, mask=known, sampler="ddim", steps=50)
 
     Args:
         model: the model to sample.
-        init_image: the images to edit (n, *image_shape).
-        mask: 1 where the image is known and stays, 0 where it is drawn, of any shape that broadcasts; None to
-            draw all of it.
-        strength: share of t_max up to which the image is noised before sampling (SDEdit, Meng et al. 2022).
-            At 1 sampling starts from noise, which on a schedule that ends at alpha = 0 keeps nothing of it.
-        resamplings: of RePaint (Lugmayr et al. 2022), see `repaint`; 0 to replace x0 instead, see `Inpaint`.
-        jump: the number of intervals that RePaint resamples together.
-        sampler: a key of SAMPLERS, options in brackets; None for the model's own.
-        steps: steps of the grid; None for the model's own.
-        spacing: of the grid, see `time_grid`; None for the model's own.
-        seed: of the noise.
-        labels: one for all images or one each, of a model with classes.
-        guidance: weight of guidance, 1 for none.
-        batch: images at once.
-        prompts: one for all images or one each, of a model of text.
-        condition_image: images (k, C, h, w) that the model is conditioned on, one for all images or one
-            each; only for models with an image condition.
-        watch: called with the indices and each state on the way.
-        shard: (rank, number of processes): make the images number rank, rank + processes, ... alone.
+        init_image: images to edit (n, *image_shape), in [-1, 1].
+        mask: 1 where the image is known and kept, 0 where it is drawn, of any shape that broadcasts to
+            init_image; None to draw the whole image.
+        strength: fraction of t_max, above 0 and at most 1, up to which the image is noised before sampling
+            (SDEdit, Meng et al. 2022). At 1 sampling starts from noise only, so that a mask is needed.
+        resamplings: number of times that RePaint samples each interval (Lugmayr et al. 2022, see `repaint`);
+            0 to inpaint by replacing x0 (see `Inpaint`).
+        jump: number of intervals that RePaint samples together.
+        sampler: a key of SAMPLERS, with options in brackets; None for the model's default.
+        steps: number of steps of the time grid; None for the model's default.
+        spacing: spacing of the time grid, see `time_grid`; None for the model's default.
+        seed: seed of the noise; image i depends on it and on i, but not on the batch size.
+        labels: class of all images or of each image (n,), for a model with classes.
+        guidance: guidance weight; 1 turns guidance off.
+        batch: number of images in a batch.
+        prompts: prompt of all images or of each image (n), for a model with prompts.
+        condition_image: condition image (1, C, h, w) of all images or (n, C, h, w) of each image, in [-1, 1],
+            for a model with a condition image.
+        watch: function that is called with the indices (B,) of a batch and each State.
+        shard: (rank, number of processes): edit only the images number rank, rank + processes, ...
         options: options of the sampler and of GuidanceOptions, by name.
+
+    Returns:
+        The edited images (n, *image_shape), about in [-1, 1]; with `shard` only those of this rank. The
+        known region is exactly that of init_image.
 
     Raises:
         FastdiffError: for an unknown name, a value out of its range, and settings that do not fit the model.
@@ -80,7 +89,7 @@ def edit(
     clean = model.latent.encode(image)[0] if model.latent else image
     rank, processes = shard
     own = torch.arange(len(image))[rank::processes]
-    made: list[Made] = []
+    made: list[SampleBatch] = []
     for rows in own.split(batch):
         run = way
         wrap = None
@@ -107,38 +116,36 @@ def edit(
 def check_edit(
     model: Denoiser, image: Tensor, mask: Tensor | None, strength: float, resamplings: int, jump: int
 ) -> None:
-    """Raise FastdiffError for settings of `edit` that do not fit each other or the model."""
+    """Raise FastdiffError if settings of `edit` do not fit each other or the model."""
     if not 0 < strength <= 1:
         raise FastdiffError(
-            f"strength = {strength}: expected a share of t_max, above 0 and at most 1", key="strength"
+            f"strength = {strength}: expected a fraction of t_max, above 0 and at most 1", key="strength"
         )
     shape = tuple(image.shape[1:])
     if model.shape and shape != tuple(model.image_shape):
-        raise FastdiffError(f"edit: images of {shape}, the model makes {model.image_shape}")
-    if model.latent and mask is not None:
-        raise FastdiffError("edit: a mask of pixels is none of latents: give a strength alone")
-    if mask is None and strength == 1:
         raise FastdiffError(
-            "edit: give a mask, or a strength below 1: otherwise nothing of the image is used"
+            f"init_image of shape {shape}: expected images of shape {tuple(model.image_shape)}"
         )
+    if model.latent and mask is not None:
+        raise FastdiffError("mask: a model of latents takes no mask; give only a strength")
+    if mask is None and strength == 1:
+        raise FastdiffError("edit: give a mask, or a strength below 1: otherwise the image has no effect")
     if mask is None and (resamplings or jump != 1):
-        raise FastdiffError("edit: resamplings and jump are RePaint's: give a mask")
+        raise FastdiffError("edit: resamplings and jump are options of RePaint: give a mask")
 
 
 def repainted(way: SamplingPlan, image: Tensor, mask: Tensor, resamplings: int, jump: int) -> SamplingPlan:
-    """Return a plan that runs the sampler of another within RePaint."""
+    """Return a plan that runs the sampler of a given plan within RePaint."""
     run = partial(repaint, image=image, mask=mask, sampler=way.sampler, resamplings=resamplings, jump=jump)
     return replace(way, sampler=run)
 
 
 def truncated(spacing: Spacing | None, model: Denoiser, strength: float) -> dict[str, Any]:
-    """Return a named spacing that starts at a share of t_max."""
+    """Return a named spacing that starts at a fraction of t_max."""
     spacing = model.sampling.spacing if spacing is None else spacing
     if not isinstance(spacing, str | Mapping) or listed(spacing) is not None:
-        raise FastdiffError(
-            f"spacing {spacing!r}: strength shortens a named grid, and this one lists its times"
-        )
+        raise FastdiffError(f"spacing {spacing!r}: strength needs a named spacing, not a list of times")
     name, options = spelled(spacing, "spacing") if isinstance(spacing, str) else named(spacing, "spacing")
     if "start" in options:
-        raise FastdiffError(f"spacing {name}: its start and strength say the same; give one of them")
+        raise FastdiffError(f"spacing {name}: start and strength both set the first time; give only one")
     return {"name": name, **options, "start": strength}

@@ -1,4 +1,4 @@
-"""Samples of a model by a sampler on a time grid: the same for any batch size and number of processes."""
+"""Samples of a model, which do not depend on the batch size or the number of processes."""
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..core.denoiser import TEXT, Cond, Denoiser
+from ..core.denoiser import PROMPT_KEYS, Cond, Denoiser
 from ..core.errors import FastdiffError
 from ..core.former_names import renamed_arguments
 from ..core.guidance import GuidanceOptions, Guided, usual_guidance
@@ -17,17 +17,17 @@ from .plan import SamplingPlan, plan
 from .time_grids import Spacing
 
 Watch = Callable[[Tensor, State], None]
-BASE_SEED = 0xBA5E  # of a cascade's base: its noise is not that of the model that stands on it
-MAX_SAMPLES = 10**8  # at once: beyond, the number is a slip
+BASE_SEED = 0xBA5E  # XORed with the seed, so that the base of a cascade gets noise of its own
+MAX_SAMPLES = 10**8  # per call; a larger number is taken for a mistake
 
 
-class Made(NamedTuple):
+class SampleBatch(NamedTuple):
     """A batch of samples.
 
     Args:
-        indices: their numbers (B,).
-        x: the samples (B, ...).
-        nfe: network evaluations that each of them cost.
+        indices: indices of the samples (B,).
+        x: samples (B, ...).
+        nfe: number of network evaluations per sample.
     """
 
     indices: Tensor
@@ -48,26 +48,26 @@ def generate(
     wrap: Callable[[Guided], Any] | None = None,
     watch: Watch | None = None,
     decoded: bool = True,
-) -> Iterator[Made]:
-    """Yield samples number indices (n,) of a seed, batch after batch.
+) -> Iterator[SampleBatch]:
+    """Yield the samples with the given indices, in batches.
 
-    Sample i depends on (model, plan, cond, seed, i) alone: its noise is drawn by its index.
+    Sample i depends only on (model, plan, cond, seed, i): its noise is drawn by its index.
 
     Args:
         model: the model to sample.
-        plan: how to sample it.
-        indices: numbers (n,) of the samples.
+        plan: sampler, time grid and options, see `plan`.
+        indices: indices of the samples (n,).
         seed: seed of the noise.
-        cond: a row for each sample, as `conditions` makes it.
-        guidance: weight of guidance, 1 for none.
-        batch: samples at once.
-        start: clean samples (n, *shape), noised to times[0] as the start; None to start from noise.
-        wrap: makes of a Guided the function that the sampler calls in its place.
-        watch: called with the indices and each state on the way.
+        cond: condition with one row per sample, see `conditions`.
+        guidance: guidance weight; 1 turns guidance off.
+        batch: number of samples in a batch.
+        start: clean samples (n, *shape), which are noised to times[0]; None to start from noise.
+        wrap: function from a Guided to the function that the sampler calls instead; None for the Guided.
+        watch: function that is called with the indices (B,) of a batch and each State.
         decoded: decode latents to images.
 
     Yields:
-        Batches in the order of the indices.
+        A SampleBatch per batch, in the order of the indices.
     """
     sampler = plan.run
     times = plan.times
@@ -91,33 +91,38 @@ def generate(
             for state in sampler(denoise, x, times, **noise, **plan.sampler_options):
                 if watch:
                     watch(part, state)
-            # A grid may stop before the data: one more prediction leads there.
+            # A grid may end before the data: one more prediction leads there.
             last = denoise(state.x, times[-1], times[-1]).x0 if sigma_end > 0 else state.x
             last = model.decoded(last) if decoded else last
-        yield Made(part, last.clone(), nfe + denoise.nfe)  # cloned outside: gradients may flow through it
+        yield SampleBatch(
+            part, last.clone(), nfe + denoise.nfe
+        )  # cloned outside inference_mode, so that autograd can use it
 
 
 def with_base(
     model: Denoiser, cond: dict[str, Tensor], indices: Tensor, seed: int
 ) -> tuple[dict[str, Tensor], int]:
-    """Return the condition with the samples of a cascade's base as its image, and the evaluations these cost.
+    """Return the condition with the samples of a cascade's base as its image, and their evaluations.
 
     Args:
-        model: the upper model; one without a base, or with an image in cond, keeps cond as it is.
-        cond: the condition of the samples.
-        indices: their numbers (n,).
-        seed: of the upper model's noise.
+        model: the upper model; cond is returned as it is if the model has no base or cond has an image.
+        cond: condition of the samples.
+        indices: indices of the samples (n,).
+        seed: seed of the upper model's noise.
+
+    Returns:
+        The condition, and the number of network evaluations of the base per sample.
     """
     if model.base is None or "image" in cond:
         return cond, 0
     base = model.base.to(model.device)
-    theirs = {name: cond[name] for name in ("label", *TEXT) if name in cond}
+    base_cond = {name: cond[name] for name in ("label", *PROMPT_KEYS) if name in cond}
     samples = generate(
         base,
         plan(base),
         indices,
         seed=seed ^ BASE_SEED,
-        cond=theirs,
+        cond=base_cond,
         guidance=usual_guidance(base),
         batch=len(indices),
     )
@@ -142,24 +147,33 @@ def sample(
     shard: tuple[int, int] = (0, 1),
     **options: Any,
 ) -> Tensor:
-    """Return n samples as a float tensor (n, *image_shape), images in [-1, 1].
+    """Draw samples from a model.
+
+        model = fastdiff.load("checkpoints/digits-labels/teacher")
+        images = fastdiff.sample(model, n=16, labels=3, guidance=2.0)
+        images = fastdiff.sample(model, "heun", steps=18, spacing="karras", seed=1)
 
     Args:
         model: the model to sample.
-        sampler: a key of SAMPLERS, options in brackets; None for the model's own.
-        steps: steps of the grid; None for the model's own.
+        sampler: a key of SAMPLERS, with options in brackets, such as "ddim[eta=0.5]"; None for the model's
+            default.
+        steps: number of steps of the time grid; None for the model's default.
         n: number of samples.
-        seed: of the noise; sample i depends on it and on i, and not on the batch.
-        spacing: of the grid, see `time_grid`; None for the model's own.
-        labels: one for all samples or one each, of a model with classes.
-        guidance: weight of guidance, 1 for none.
-        batch: samples at once.
-        prompts: one for all samples or one each, of a model of text.
-        condition_image: images (k, C, h, w) that the model is conditioned on, one for all samples or one
-            each; only for models with an image condition.
-        watch: called with the indices and each state on the way.
-        shard: (rank, number of processes): make the samples number rank, rank + processes, ... alone.
+        seed: seed of the noise; sample i depends on it and on i, but not on n or the batch size.
+        spacing: spacing of the time grid, see `time_grid`; None for the model's default.
+        labels: class of all samples or of each sample (n,), for a model with classes.
+        guidance: guidance weight; 1 turns guidance off.
+        batch: number of samples in a batch.
+        prompts: prompt of all samples or of each sample (n), for a model with prompts.
+        condition_image: condition image (1, C, h, w) of all samples or (n, C, h, w) of each sample, in
+            [-1, 1], for a model with a condition image.
+        watch: function that is called with the indices (B,) of a batch and each State.
+        shard: (rank, number of processes): draw only the samples number rank, rank + processes, ...
         options: options of the sampler and of GuidanceOptions, by name.
+
+    Returns:
+        The samples (n, *image_shape) in floating point, images about in [-1, 1]; with `shard` only those of
+        this rank.
 
     Raises:
         FastdiffError: for an unknown name, a value out of its range, and settings that do not fit the model.
@@ -182,24 +196,24 @@ def conditions(
     n: int,
     labels: Tensor | int | None = None,
     prompts: str | Sequence[str] | None = None,
-    image: Tensor | None = None,
+    condition_image: Tensor | None = None,
     guidance: float = 1.0,
     options: GuidanceOptions = GuidanceOptions(),
 ) -> Cond:
-    """Return the condition of n samples, a row for each; None for no condition.
+    """Return the condition of n samples with one row per sample; None for no condition.
 
     Args:
-        model: the model that the samples are drawn from.
+        model: the model to sample.
         n: number of samples.
-        labels: one or n.
-        prompts: one or n.
-        image: one or n condition images (k, C, h, w).
-        guidance: weight of guidance.
-        options: the other settings of guidance.
+        labels: class of all samples or of each sample (n,).
+        prompts: prompt of all samples or of each sample (n).
+        condition_image: condition image (1, C, h, w) of all samples or (n, C, h, w) of each sample.
+        guidance: guidance weight.
+        options: other settings of guidance.
 
     Raises:
-        FastdiffError: for conditions that the model does not take, for a model that needs an image and gets
-            none, and for guidance that has no condition, or no weight, to work with.
+        FastdiffError: for conditions that the model does not take, a missing condition image, guidance
+            without a condition, and settings of guidance at a weight of 1.
     """
     cond: dict[str, Tensor] = {}
     if labels is not None:
@@ -207,28 +221,33 @@ def conditions(
         cond["label"] = check_labels(model, given)
     if prompts is not None and not model.text:
         fit = "leave them out" if model.classes is None else "give labels"
-        raise FastdiffError(f"prompts were given, and this model takes none: {fit}")
+        raise FastdiffError(f"prompts: this model takes no prompts; {fit}")
     if model.text:
         cond |= embedded_prompts(model, n, "" if prompts is None else prompts)
-    if image is not None:
-        cond["image"] = check_image(model, image)[one_each("image", torch.arange(len(image)), n)]
+    if condition_image is not None:
+        images = check_image(model, condition_image)
+        cond["image"] = images[one_each("condition_image", torch.arange(len(images)), n)]
     elif model.condition_channels and model.base is None:
-        raise FastdiffError("this model is conditioned on an image: give one, or one for each sample")
+        raise FastdiffError(
+            "condition_image is missing: this model is conditioned on an image; give one, or one per sample"
+        )
     guided = guidance != 1.0 or options.plus
     if guided and options.against is None and labels is None and prompts is None:
         missing = "prompts" if model.text else "labels"
-        raise FastdiffError(f"guidance = {guidance} needs {missing}: there is no condition to guide by")
+        raise FastdiffError(
+            f"guidance = {guidance} needs {missing}: guidance has no effect without a condition"
+        )
     if not guided and (name := options.idle_without_guidance):
         raise FastdiffError(
-            f"{name} = {getattr(options, name)} is about guidance, "
-            "and guidance = 1 is none: set guidance too",
+            f"{name} = {getattr(options, name)} has no effect at guidance = 1, which turns guidance off: "
+            "set guidance too",
             key=name,
         )
     return cond or None
 
 
 def embedded_prompts(model: Denoiser, n: int, prompts: str | Sequence[str]) -> dict[str, Tensor]:
-    """Return the embeddings of n samples' prompts; each different prompt is encoded once."""
+    """Return the embedded prompts of n samples, of which each distinct prompt is encoded once."""
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
     number = {prompt: i for i, prompt in enumerate(dict.fromkeys(prompts))}
     rows = one_each("prompts", torch.tensor([number[prompt] for prompt in prompts]), n)
@@ -237,32 +256,32 @@ def embedded_prompts(model: Denoiser, n: int, prompts: str | Sequence[str]) -> d
 
 
 def check_image(model: Denoiser, image: Tensor) -> Tensor:
-    """Return condition images (k, C, h, w); raise FastdiffError if the model does not take them."""
+    """Return condition images (n, C, h, w); raise FastdiffError if the model does not take them."""
     channels = model.condition_channels
     if not channels or image.ndim != 4 or image.shape[1] != channels:
-        fit = f"images (n, {channels}, H, W)" if channels else "no image"
-        raise FastdiffError(f"image {tuple(image.shape)}: this model is conditioned on {fit}")
+        fit = f"expected shape (n, {channels}, H, W)" if channels else "this model takes no condition image"
+        raise FastdiffError(f"condition_image of shape {tuple(image.shape)}: {fit}")
     return image
 
 
 def one_each(name: str, given: Tensor, n: int) -> Tensor:
-    """Return one of the given for each of n samples; raise FastdiffError if there are neither 1 nor n."""
+    """Return the given values (n,), or one value n times; raise FastdiffError for another number of them."""
     if len(given) not in (1, n):
-        raise FastdiffError(f"{name}: {len(given)} of them for n = {n}; give one, or one for each sample")
+        raise FastdiffError(f"{name}: {len(given)} of them for n = {n}; give one, or one per sample")
     return given.expand(n)
 
 
 def rows_of(cond: Cond, rows: Tensor) -> Cond:
-    """Return the rows of a condition; None for no condition."""
+    """Return the given rows of a condition; None for no condition."""
     return {name: value[rows] for name, value in cond.items()} if cond else None
 
 
 def check_labels(model: Denoiser, labels: Tensor) -> Tensor:
     """Return labels as int64; raise FastdiffError if they are not classes of the model."""
     if model.classes is None:
-        raise FastdiffError("labels were given, but this model takes none")
+        raise FastdiffError("labels: this model takes no labels; leave them out")
     if labels.min() < 0 or labels.max() >= model.classes:
         raise FastdiffError(
-            f"labels must be 0 to {model.classes - 1}, got {int(labels.min())} to {int(labels.max())}"
+            f"labels: expected 0 to {model.classes - 1}, got {int(labels.min())} to {int(labels.max())}"
         )
     return labels.long()

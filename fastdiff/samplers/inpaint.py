@@ -1,4 +1,4 @@
-"""Inpainting: a known region of the image, kept through the interface of every sampler."""
+"""Inpainting with any sampler: a known region of the image is kept."""
 
 from collections.abc import Iterator
 from inspect import signature
@@ -17,15 +17,18 @@ from .ancestral import Randn
 
 
 class Inpaint:
-    """A Guided whose x0 is the image where it is known: the same call, so that every sampler inpaints.
+    """A Guided whose x0 is the image where it is known, so that every sampler inpaints.
 
-    It is deterministic: along DDIM the known region is alpha image + sigma (its own first noise), and at the
-    end the image.
+    It draws no noise: along DDIM the known region is alpha image + sigma (its first noise), and at the end
+    the image.
 
     Args:
         denoise: the model with its condition and guidance.
-        image: of one sample or of a batch.
-        mask: 1 where the image is known, else 0, of any shape that broadcasts to the image's.
+        image: the image of one sample (...) or of a batch (B, ...).
+        mask: 1 where the image is known, else 0, of any shape that broadcasts to the image.
+
+    Raises:
+        FastdiffError: for a mask with other values, or that does not broadcast.
     """
 
     def __init__(self, denoise: Guided, image: Tensor, mask: Tensor) -> None:
@@ -35,21 +38,21 @@ class Inpaint:
 
     @property
     def schedule(self) -> Schedule:
-        """The model's schedule."""
+        """The model's noise schedule."""
         return self.denoise.schedule
 
     @property
     def nfe(self) -> int:
-        """Network evaluations so far."""
+        """The number of network evaluations so far."""
         return self.denoise.nfe
 
     def __call__(self, x: Tensor, t: Tensor, s: Tensor) -> Prediction:
-        """Predict x (B, ...) at time t, for a jump to s."""
+        """Return the prediction for x (B, ...) at time t for a jump to time s, with the known region set."""
         p = self.denoise(x, t, s)
         alpha, sigma = self.schedule.alpha_sigma(t)
         image = self.image.to(x.dtype)
         return Prediction(
-            torch.where(self.known, x, p.x),  # CFG++ moves its point, which the known region does not follow
+            torch.where(self.known, x, p.x),  # CFG++ moves p.x, but the known region stays
             torch.where(self.known, image, p.x0),
             lambda: torch.where(self.known, (x - like(alpha, x) * image) / like(sigma, x), p.eps),
             p.extra,
@@ -70,23 +73,26 @@ def repaint(
     randn: Randn = torch.randn_like,
     **options: Any,
 ) -> Iterator[State]:
-    """Replace the known region by the noised image after every interval.
+    """Inpaint by RePaint: replace the known region by the noised image after every interval of the grid.
 
-    This is RePaint (Lugmayr et al. 2022, algorithm 1). Each stretch of `jump` intervals, the last one into
-    the data too, is sampled `resamplings` times, with fresh noise back to its start in between. Yields every
-    interval. The sampler gets one interval at a time: a multistep one is first order here.
+    Each group of `jump` intervals, also the last, is sampled `resamplings` times, with fresh noise back to
+    its start in between (Lugmayr et al. 2022, algorithm 1). The sampler gets one interval at a time, so that
+    multistep samplers are of first order. A State follows every interval.
 
     Args:
         denoise: the model with its condition and guidance.
         x: samples at times[0] (B, ...).
-        times: a decreasing grid.
-        image: as in Inpaint.
-        mask: as in Inpaint.
+        times: decreasing time grid (steps + 1,).
+        image: the image, as in Inpaint.
+        mask: the mask, as in Inpaint.
         sampler: a key of SAMPLERS.
-        resamplings: how often each stretch is sampled.
-        jump: intervals of a stretch.
-        randn: from a tensor to noise of its shape.
-        options: the sampler's own.
+        resamplings: number of times that each group is sampled, at least 1.
+        jump: number of intervals in a group, at least 1.
+        randn: function from a tensor to standard normal noise of its shape.
+        options: options of the sampler.
+
+    Raises:
+        FastdiffError: for an unknown sampler, a value out of its range, or a mask that does not fit.
     """
     if sampler not in SAMPLERS:
         raise FastdiffError(f"sampler {sampler!r} is unknown, choose from {', '.join(SAMPLERS)}")
@@ -112,7 +118,7 @@ def repaint(
 
 
 def diffused(x: Tensor, start: tuple[float, float], end: tuple[float, float], randn: Randn) -> Tensor:
-    """Return x at one (alpha, sigma) with the noise that takes it up to another."""
+    """Return x at one (alpha, sigma) with fresh noise added up to another (alpha, sigma)."""
     alpha_start, sigma_start = start
     alpha_end, sigma_end = end
     keep = alpha_end / alpha_start
@@ -123,11 +129,11 @@ def known_region(mask: Tensor, image: Tensor) -> Tensor:
     """Return a mask of 0 and 1 as booleans of the image's shape.
 
     Raises:
-        FastdiffError: for other values, and for a mask that does not broadcast to the image.
+        FastdiffError: for other values, or a mask that does not broadcast to the image.
     """
     if not ((mask == 0) | (mask == 1)).all():
         raise FastdiffError(
-            "mask: expected 1 where the image is known and 0 where it is to be drawn, nothing between"
+            "mask: expected 1 where the image is known and 0 where it is to be drawn, and no other values"
         )
     try:
         return (mask == 1).expand(image.shape)

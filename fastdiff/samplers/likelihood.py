@@ -1,7 +1,7 @@
-"""Likelihood: bits per dimension of data under a model, by its probability-flow ODE.
+"""The likelihood of data under a model in bits per dimension, by its probability-flow ODE.
 
-The method is that of Song et al. 2021 (score SDEs, appendix D). The ODE is solved on the circle, with u =
-atan(sigma / alpha) and z = x / sqrt(alpha^2 + sigma^2) = cos u x0 + sin u eps, where on every schedule
+The method is that of Song et al. 2021 (score SDEs, appendix D). The ODE is solved in u = atan(sigma / alpha)
+for z = x / sqrt(alpha^2 + sigma^2) = cos u x0 + sin u eps, where on every schedule
 
     dz/du = cos u eps - sin u x0        d log p(z) / du = -div dz/du
 
@@ -21,7 +21,7 @@ from ..core.rng import SampleRng
 from ..core.schedule import DDPM
 from .runge_kutta import DORMAND_PRINCE, ShortStepError, integrate
 
-GROWTH = 5.0  # largest factor from one step to the next
+MAX_STEP_FACTOR = 5.0  # largest factor from one step size to the next
 
 
 def nll(
@@ -38,37 +38,43 @@ def nll(
     seed: int = 0,
     indices: Tensor | None = None,
 ) -> Tensor:
-    """Return the negative log-likelihood of data in bits per dimension, (B,).
+    """Return the negative log-likelihood of data in bits per dimension (Song et al. 2021, score SDEs).
 
-    If the schedule ends before alpha = 0, the rest of the way is a single step. Its error is of the order of
-    (std alpha / sigma)^2 where the spreads of the data's dimensions differ much, and smaller than that of the
-    paper's N(0, sigma^2), which ignores their mean.
+        bits = fastdiff.nll(model, images, levels=256, cond={"label": labels}).mean()
+
+    If the schedule ends before alpha = 0, a single step covers the rest. Its error is of the order of
+    (std alpha / sigma)^2 if the standard deviations of the data's dimensions differ much, and smaller than
+    that of the paper's N(0, sigma^2), which ignores their mean.
 
     Args:
         model: the model.
         x0: clean data (B, ...).
-        cond: condition, a row for each sample.
+        cond: condition with one row per sample, see `core.condition`.
         levels: number of levels of images in [-1, 1], 256 for 8 bits: uniform noise of one level is added,
-            and the bits are those of the discrete image (an upper bound). None: the bits of a density at x0.
-        probes: number of Rademacher directions of the trace estimate, which stay the same along the path
-            (Skilling-Hutchinson, unbiased).
-        exact: use all dimensions in the place of probes, one backward pass each.
-        ratio_min: sigma / alpha at the data's end: the density is that of data with this much noise. None:
-            0.001, or the first entry of a table (ddpm: 0.01), below which its model was not trained.
-        rtol: error of a step relative to the state, controlled for each sample by itself.
+            and the result is an upper bound of the bits of the discrete image. None for a density at x0.
+        probes: number of Rademacher directions of the trace estimate, at least 1, which are constant along
+            the path (Skilling-Hutchinson, unbiased).
+        exact: use all dimensions instead of probes, with one backward pass per dimension.
+        ratio_min: sigma / alpha at the end of the data: the density is that of data with this much noise.
+            None for 0.001, or on a ddpm schedule for the first entry of its table (0.01), below which a model
+            was not trained.
+        rtol: error of a step relative to the state, controlled per sample.
         atol: absolute error of a step.
-        seed: of the probes and of the noise of `levels`.
-        indices: numbers of the samples (B,), by default 0, 1, ...; a sample's draws depend on the seed and
-            its number alone.
+        seed: seed of the probes and of the noise of `levels`.
+        indices: indices of the samples (B,), by default 0, 1, ...; the draws of a sample depend only on the
+            seed and its index.
+
+    Returns:
+        The negative log-likelihood in bits per dimension (B,), of x0's dtype; any real number for a density.
 
     Raises:
-        FastdiffError: for a value out of its range, for a model that determines no noise at the end of its
-            schedule, and where no step meets the tolerance.
+        FastdiffError: for a value out of its range, a model whose output does not determine x0 and eps at the
+            end of its schedule, and a tolerance that no step meets.
     """
     if ratio_min is None:
         first = torch.tensor(1.0, dtype=torch.float64)
         ratio_min = float(ratio_of(model.schedule, first)) if isinstance(model.schedule, DDPM) else 1e-3
-    check(model, levels, probes, ratio_min)
+    check_settings(model, levels, probes, ratio_min)
     numbers = torch.arange(len(x0)) if indices is None else indices
     rng = SampleRng(seed, numbers, x0.device)
     offset = 0.0
@@ -82,9 +88,8 @@ def nll(
     high = field.end
     z = torch.cat([math.cos(low) * x0.flatten(1), x0.new_zeros(len(x0), 1)], 1)
     z, slope = solve(field, z, low, high, rtol, atol)
-    # What is left to u = pi/2, where z is standard normal: d(z / sin u) / d(cot u) = x0, whose slope in z
-    # falls linearly to 0: half of the slope found at the end, as the mean of all dimensions, in eps and in
-    # the volume.
+    # The rest up to u = pi/2, where z is standard normal: d(z / sin u) / d(cot u) = x0. Its slope in z falls
+    # linearly to 0: half of the slope at the end, as the mean over dimensions, enters eps and the volume.
     cos, sin = math.cos(high), math.sin(high)
     half = cos * (cos - sin * slope[:, -1]) / 2
     eps = sin * z[:, :-1] + cos * slope[:, :-1] + half[:, None] * z[:, :-1] / sin
@@ -93,31 +98,31 @@ def nll(
     return offset - log_p / math.log(2)
 
 
-def check(model: Denoiser, levels: int | None, probes: int, ratio_min: float) -> None:
-    """Raise FastdiffError for settings out of their range and for a model whose ODE has no end."""
+def check_settings(model: Denoiser, levels: int | None, probes: int, ratio_min: float) -> None:
+    """Raise FastdiffError for settings out of their range and for a model that fails at the ODE's end."""
     if levels is not None and levels < 2:
         raise FastdiffError(
-            f"levels = {levels}: expected at least 2, or None for data that has none", key="levels"
+            f"levels = {levels}: expected at least 2, or None for continuous data", key="levels"
         )
     if probes < 1:
         raise FastdiffError(f"probes = {probes}: expected at least 1", key="probes")
     end = torch.tensor(model.schedule.t_max, dtype=torch.float64)
     alpha, sigma = model.schedule.alpha_sigma(end)
-    a, b = model.row(end)
+    a, b = model.output_coefficients(end)
     if not 0 < ratio_min < sigma / alpha:
         raise FastdiffError(
-            f"ratio_min = {ratio_min}: expected sigma / alpha above 0 and below the schedule's last",
+            f"ratio_min = {ratio_min}: expected sigma / alpha above 0 and below the schedule's largest",
             key="ratio_min",
         )
     if not 0 < (alpha * b - sigma * a).abs() < math.inf:
         raise FastdiffError(
-            f"nll: a model that predicts {model.predicts} says nothing at the end of its schedule, "
-            f"where alpha = {alpha:g}: it needs a model that predicts v, or x0"
+            f"nll: a model that predicts {model.predicts} does not determine x0 and eps at the end of its "
+            f"schedule, where alpha = {alpha:g}: use a model that predicts v or x0"
         )
 
 
 def unit_vectors(x0: Tensor) -> Tensor:
-    """Return the directions of all D dimensions for each sample of x0 (B, ...), as (D, B, ...)."""
+    """Return the unit vectors of all D dimensions for each sample of x0 (B, ...), as (D, B, ...)."""
     shape = x0.shape[1:]
     dims = math.prod(shape)
     identity = torch.eye(dims, dtype=x0.dtype, device=x0.device)
@@ -132,13 +137,13 @@ def rademacher(x0: Tensor, rng: SampleRng, count: int) -> Tensor:
 class FlowField:
     """The slope dz/du and its divergence per dimension, as a function of (z, u).
 
-    z is (B, D + 1), the last column the log-density per dimension; u is (B,).
+    z is (B, D + 1), with the log-density per dimension as its last column; u is (B,).
 
     Args:
         model: the model.
-        cond: its condition.
-        directions: directions of the trace (N, B, ...).
-        weight: of each direction's term in the trace.
+        cond: condition with one row per sample.
+        directions: directions of the trace estimate (N, B, ...).
+        weight: weight of each direction's term in the trace.
     """
 
     def __init__(self, model: Denoiser, cond: Cond, directions: Tensor, weight: float) -> None:
@@ -165,14 +170,14 @@ class FlowField:
 
     @staticmethod
     def directional(slope: Tensor, point: Tensor, v: Tensor) -> Tensor:
-        """Return v^T (d slope / d point) v of each sample, (B,)."""
+        """Return v^T (d slope / d point) v per sample, (B,)."""
         return (v * torch.autograd.grad(slope, point, v, retain_graph=True)[0]).flatten(1).sum(1)
 
 
 def solve(
     field: FlowField, z: Tensor, low: float, high: float, rtol: float, atol: float
 ) -> tuple[Tensor, Tensor]:
-    """Solve the ODE from u = low to high by Dormand-Prince steps; return z and its slope there."""
+    """Solve the ODE from u = low to high by Dormand-Prince steps; return z and its slope at high."""
     rounds = integrate(
         field,
         z,
@@ -182,7 +187,7 @@ def solve(
         rtol=rtol,
         atol=atol,
         first_step=low,
-        growth=GROWTH,
+        growth=MAX_STEP_FACTOR,
         norm=error_norm,
     )
     try:
@@ -199,7 +204,7 @@ def solve(
 def error_norm(error: Tensor) -> Tensor:
     """Return the larger of the root mean square error of z and the error of the log-density, (B,).
 
-    inf where it is not a number, so that the step is tried again at a shorter length.
+    An error that is not a number becomes inf, so that the step is repeated with a shorter size.
     """
     of_z = error[:, :-1].square().mean(1).sqrt()
     return of_z.maximum(error[:, -1].abs()).double().nan_to_num(nan=math.inf)

@@ -1,133 +1,35 @@
-"""Linear multistep solvers: one evaluation a step, and memory of the predictions before.
+"""Linear multistep solvers: one evaluation per step, and a memory of the previous predictions.
 
-In lambda = log(alpha / sigma) the ODE is linear but for the prediction: over a step from t to s that gains h
-(Lu et al. 2022b)
-
-    x_s = sigma_s / sigma_t x_t + alpha_s int_0^h exp(-(h - u)) x0(u) du          u = lambda - lambda_t
-        = alpha_s / alpha_t x_t - sigma_s int_0^h exp(h - u) eps(u) du
-
-and a solver is the polynomial that it puts through the predictions it has. Nodes are the u of the
-predictions, newest first: 0 for the one at t, negative for those before.
+See `exponential` for the integrals that the solvers approximate.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import pairwise, zip_longest
 from math import expm1, isfinite
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from torch import Tensor
 
-from ..core.errors import FastdiffError
 from ..core.guidance import Guided
-from ..core.prediction import Prediction
-from ..core.schedule import Schedule
+from .exponential import (
+    Coefficients,
+    apply,
+    check_choice,
+    eps_coefficients,
+    lagrange_weights,
+    moments,
+    steps_of,
+    x0_coefficients,
+)
 from .state import State, traits
 
-# Adams-Bashforth weights of an even grid by their number, newest first.
-ADAMS = {
+# Adams-Bashforth weights on an even grid by the number of predictions, newest first.
+ADAMS_BASHFORTH = {
     1: (1.0,),
     2: (3 / 2, -1 / 2),
     3: (23 / 12, -16 / 12, 5 / 12),
     4: (55 / 24, -59 / 24, 37 / 24, -9 / 24),
 }
-
-
-class Step(NamedTuple):
-    """A step of a grid, as a solver sees it.
-
-    Args:
-        h: gain in log-SNR.
-        nodes: log-SNRs of the predictions that it may use, counted from its start, newest first.
-        start: (alpha, sigma) at its start.
-        end: (alpha, sigma) at its end.
-    """
-
-    h: float
-    nodes: list[float]
-    start: tuple[float, float]
-    end: tuple[float, float]
-
-    @property
-    def keep(self) -> float:
-        """sigma_s / sigma_t, the factor of x."""
-        return self.end[1] / self.start[1]
-
-
-class Coefficients(NamedTuple):
-    """The numbers of a step, x_s = x x_t + x0 x0_t + sum_j past_j p_j.
-
-    Args:
-        x: of x_t.
-        x0: of the clean prediction at t.
-        past: of the predictions p_j before, x0 or eps, newest first.
-    """
-
-    x: float
-    x0: float
-    past: list[float]
-
-
-def log_snr_steps(schedule: Schedule, times: Tensor) -> list[float]:
-    """Return the log-SNR gained by each step of a grid, infinite from pure noise and into data."""
-    alpha, sigma = schedule.alpha_sigma(times)
-    return (alpha / sigma).log().diff().tolist()
-
-
-def steps_of(schedule: Schedule, times: Tensor, order: int) -> list[Step]:
-    """Return the steps of a grid, each with at most `order` nodes.
-
-    One node, which is DDIM, where the log-SNR is infinite: from alpha = 0, a node that no later step sees,
-    and into data.
-    """
-    steps = []
-    nodes: list[float] = []
-    gains = log_snr_steps(schedule, times)
-    for h, (start, end) in zip(gains, pairwise(schedule.levels(times)), strict=True):
-        nodes = [0.0, *nodes][:order] if isfinite(h) else [0.0]
-        steps.append(Step(h, nodes, start, end))
-        nodes = [node - h for node in nodes] if isfinite(h) else []
-    return steps
-
-
-def moments(h: float, count: int, sign: int = 1) -> list[float]:
-    """Return the integrals of exp(-sign (h - u)) u^k over [0, h] for k < count.
-
-    sign: 1 for a polynomial of x0, -1 for one of eps.
-    """
-    found = [-sign * expm1(-sign * h)]
-    for k in range(1, count):
-        found.append(sign * (h**k - k * found[-1]))
-    return found
-
-
-def lagrange_weights(nodes: Sequence[float], moments: Sequence[float]) -> list[float]:
-    """Return the weight of each node's value in the integral of the polynomial through them.
-
-    The polynomial sum_k c_k u^k through the values integrates to sum_k c_k moments_k.
-    """
-    weights = []
-    for node in nodes:
-        basis = [1.0]  # Lagrange's, as coefficients of 1, u, u^2, ...
-        for other in nodes:
-            if other != node:
-                pairs = zip([0.0, *basis], [*basis, 0.0])
-                basis = [(below - other * c) / (node - other) for below, c in pairs]
-        weights.append(sum(c * moment for c, moment in zip(basis, moments)))
-    return weights
-
-
-def x0_coefficients(step: Step, moments: Sequence[float]) -> Coefficients:
-    """Return x_s = sigma_s / sigma_t x_t + alpha_s sum_j w_j x0_j, w the Lagrange weights of the moments."""
-    x0, *past = (step.end[0] * weight for weight in lagrange_weights(step.nodes, moments))
-    return Coefficients(step.keep, x0, past)
-
-
-def eps_coefficients(step: Step, past: Sequence[float]) -> Coefficients:
-    """Return DDIM with sum_j past_j (eps_j - eps_t) added, where eps_t = (x_t - alpha_t x0) / sigma_t."""
-    alpha_t, sigma_t = step.start
-    alpha_s, _ = step.end
-    share = sum(past) / sigma_t
-    return Coefficients(step.keep - share, share * alpha_t - alpha_s * expm1(-step.h), list(past))
 
 
 def run_multistep(
@@ -137,9 +39,9 @@ def run_multistep(
     coefficients: list[Coefficients],
     memory: Literal["x0", "eps"],
 ) -> Iterator[State]:
-    """Take each step by its coefficients; memory: the part of the predictions that `past` belongs to."""
+    """Take each step by its coefficients; `memory` names the part of a prediction that `past` multiplies."""
     past: list[Tensor] = []
-    remembered = [*(len(later.past) for later in coefficients[1:]), 0]  # by the next step
+    remembered = [*(len(later.past) for later in coefficients[1:]), 0]  # number used by the next step
     for (t, s), step, count in zip(pairwise(times), coefficients, remembered, strict=True):
         p = denoise(x, t, s)
         x = apply(step, p, past)
@@ -147,34 +49,27 @@ def run_multistep(
         yield State(s, x, p)
 
 
-def apply(step: Coefficients, p: Prediction, past: list[Tensor]) -> Tensor:
-    """Return x_s from the prediction at t and the predictions before, x0 or eps, newest first."""
-    x = p.blend(step.x, step.x0)
-    for share, other in zip(step.past, past, strict=True):
-        x = x.add_(other, alpha=share)
-    return x
-
-
-def check_choice(sampler: str, option: str, value: object, choices: Sequence[object]) -> None:
-    """Raise FastdiffError for an option's value that is not among the choices."""
-    if value not in choices:
-        expected = ", ".join(map(str, choices))
-        raise FastdiffError(f"sampler {sampler}: {option} = {value!r}, expected one of {expected}")
-
-
 @traits(order="2")
 def dpmpp_2m(denoise: Guided, x: Tensor, times: Tensor) -> Iterator[State]:
-    """DPM-Solver++(2M), midpoint form (Lu et al. 2022b, algorithm 2).
+    """DPM-Solver++(2M) in the midpoint form (Lu et al. 2022b, algorithm 2).
 
-    With r the length of the step before over h,
+    With r the length of the previous step over h,
 
         x_s = sigma_s / sigma_t x_t - alpha_s (exp(-h) - 1) D        D = (1 + 1 / 2r) x0_t - 1 / 2r x0_before
 
-    First order (D = x0_t) on the first and last step, and on the second after a start at alpha = 0, whose
-    log-SNR is infinite.
+    It is of first order (D = x0_t) on the first and the last step, and on the second step after a start at
+    alpha = 0, where log(alpha / sigma) is infinite.
+
+    Args:
+        denoise: the model with its condition and guidance, usually a Guided.
+        x: samples at times[0] (B, ...).
+        times: decreasing time grid (steps + 1,), float64 on the CPU.
+
+    Yields:
+        A State (t, x, x0) after each step.
     """
 
-    def midpoint(h: float) -> list[float]:  # x0 taken as constant, at its value halfway
+    def midpoint(h: float) -> list[float]:  # x0 is taken as constant, at its value halfway
         return [-expm1(-h), -expm1(-h) * h / 2]
 
     steps = steps_of(denoise.schedule, times, 2)
@@ -184,15 +79,21 @@ def dpmpp_2m(denoise: Guided, x: Tensor, times: Tensor) -> Iterator[State]:
 
 @traits(order="3")
 def dpmpp_3m(denoise: Guided, x: Tensor, times: Tensor, *, compat: bool = False) -> Iterator[State]:
-    """DPM-Solver++(3M): the parabola through three x0, integrated exactly.
+    """DPM-Solver++(3M): the parabola through the last three x0, integrated exactly (Lu et al. 2022b).
 
     With c_0 + c_1 u + c_2 u^2 the parabola,
 
         x_s = sigma_s / sigma_t x_t + alpha_s sum_k c_k int_0^h exp(-(h - u)) u^k du
 
-    compat: the form found in public code, where the second derivative counts half: second order, with the
-    midpoint form on its second-order step. Often the better of the two below a hundred steps on a Karras
-    grid.
+    Args:
+        denoise: the model with its condition and guidance, usually a Guided.
+        x: samples at times[0] (B, ...).
+        times: decreasing time grid (steps + 1,), float64 on the CPU.
+        compat: use the form of public code, which halves the second derivative and uses the midpoint form on
+            its second-order step. It is of second order, but often better below 100 steps on a Karras grid.
+
+    Yields:
+        A State (t, x, x0) after each step.
     """
 
     def public(h: float, count: int) -> list[float]:
@@ -211,15 +112,24 @@ def dpmpp_3m(denoise: Guided, x: Tensor, times: Tensor, *, compat: bool = False)
 def unipc(
     denoise: Guided, x: Tensor, times: Tensor, *, order: int = 2, solver: Literal["bh1", "bh2"] = "bh2"
 ) -> Iterator[State]:
-    """UniPC (Zhao et al. 2023): a predictor, and a corrector that re-uses its evaluation.
+    """UniPC (Zhao et al. 2023): a predictor, and a corrector that reuses the predictor's evaluation.
 
-    It converges with order + 1. Both are of the form, with P the polynomial through x0_t and those before,
+    It converges with order + 1. With P the polynomial through x0_t and the previous x0, both are
 
         x_s = sigma_s / sigma_t x_t + alpha_s int_0^h exp(-(h - u)) P(u) du
 
-    and the corrector's P also passes through the x0 predicted at s. A corrected state is only ever the start
-    of the next step, so a step's coefficients hold the correction of the one before. States are as predicted.
-    solver: the function B(h) of the paper, which matters where a line is drawn through two predictions.
+    and the corrector's P also passes through the x0 predicted at s. Only the next step uses the corrected
+    state, so that its coefficients contain the correction. The States are those of the predictor.
+
+    Args:
+        denoise: the model with its condition and guidance, usually a Guided.
+        x: samples at times[0] (B, ...).
+        times: decreasing time grid (steps + 1,), float64 on the CPU.
+        order: number of x0 in the predictor's P, 1, 2 or 3.
+        solver: the paper's function B(h), bh1 or bh2; it matters where P is a line through two x0.
+
+    Yields:
+        A State (t, x, x0) after each step.
     """
     check_choice("unipc", "order", order, (1, 2, 3))
     check_choice("unipc", "solver", solver, ("bh1", "bh2"))
@@ -249,19 +159,27 @@ def unipc(
 
 @traits(order="2")
 def ipndm(denoise: Guided, x: Tensor, times: Tensor, *, order: int = 4) -> Iterator[State]:
-    """Adams-Bashforth in sigma / alpha with the weights of an even grid (Liu et al. 2022; Zhang & Chen 2023).
+    """Improved PNDM: Adams-Bashforth in sigma / alpha with the weights of an even grid (Zhang & Chen 2023).
 
-    DDIM with a mean of the last eps in the place of eps, of two as in Adams-Bashforth 2:
+    It is DDIM with a weighted mean of the last eps (Liu et al. 2022, PNDM); with two of them
 
         x_s = alpha_s / alpha_t x_t + (sigma_s - sigma_t alpha_s / alpha_t) (3 eps_t - eps_before) / 2
 
-    order: the number of eps in use, 1 to 4. On an uneven grid the formal order is 2; it does best at few
-    steps.
+    On an uneven grid its formal order is 2 at most; it is best at few steps.
+
+    Args:
+        denoise: the model with its condition and guidance, usually a Guided.
+        x: samples at times[0] (B, ...).
+        times: decreasing time grid (steps + 1,), float64 on the CPU.
+        order: number of eps in the mean, 1 to 4.
+
+    Yields:
+        A State (t, x, x0) after each step.
     """
-    check_choice("ipndm", "order", order, tuple(ADAMS))
+    check_choice("ipndm", "order", order, tuple(ADAMS_BASHFORTH))
     coefficients = []
     for step in steps_of(denoise.schedule, times, order):
-        _, *older = ADAMS[len(step.nodes)]
+        _, *older = ADAMS_BASHFORTH[len(step.nodes)]
         past = [-step.end[1] * expm1(step.h) * weight for weight in older]
         coefficients.append(eps_coefficients(step, past))
     yield from run_multistep(denoise, x, times, coefficients, "eps")
@@ -269,11 +187,20 @@ def ipndm(denoise: Guided, x: Tensor, times: Tensor, *, order: int = 4) -> Itera
 
 @traits(order="3")
 def deis(denoise: Guided, x: Tensor, times: Tensor, *, order: int = 3) -> Iterator[State]:
-    """DEIS in log rho, rho = sigma / alpha: the polynomial through the last eps (Zhang & Chen 2023).
+    """DEIS in log(sigma / alpha): the polynomial through the last eps (Zhang & Chen 2023).
 
-    With P the polynomial through eps_t and those before,
+    With P the polynomial through eps_t and the previous eps,
 
         x_s = alpha_s / alpha_t x_t - sigma_s int_0^h exp(h - u) P(u) du
+
+    Args:
+        denoise: the model with its condition and guidance, usually a Guided.
+        x: samples at times[0] (B, ...).
+        times: decreasing time grid (steps + 1,), float64 on the CPU.
+        order: number of eps in P, 1, 2 or 3.
+
+    Yields:
+        A State (t, x, x0) after each step.
     """
     check_choice("deis", "order", order, (1, 2, 3))
     coefficients = []

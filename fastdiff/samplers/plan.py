@@ -1,4 +1,4 @@
-"""Plans of how to sample a model: sampler, time grid and options, checked against the model."""
+"""Sampling plans: sampler, time grid and options, checked against a model."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,18 +15,18 @@ from . import SAMPLERS, State, time_grid
 from .time_grids import Spacing
 
 Sampler = Callable[..., Iterator[State]]
-RUN_ARGUMENTS = ("denoise", "x", "times", "randn")  # given by a run; a sampler's other parameters are options
+RUN_ARGUMENTS = ("denoise", "x", "times", "randn")  # all other parameters of a sampler are options
 
 
 @dataclass(frozen=True)
 class SamplingPlan:
-    """A way to sample a model: made once by `plan`, checked against the model, and passed on whole.
+    """A sampler, a time grid and options that fit a model; see `plan`.
 
     Args:
-        sampler: a key of SAMPLERS, or a sampler itself.
-        times: the grid (steps + 1,), decreasing.
-        sampler_options: the sampler's own options.
-        guidance_options: settings of guidance besides its weight, and bounds of x0.
+        sampler: a key of SAMPLERS, or a sampler function.
+        times: decreasing time grid (steps + 1,).
+        sampler_options: options of the sampler.
+        guidance_options: settings of guidance other than its weight, and bounds of x0.
     """
 
     sampler: str | Sampler
@@ -47,13 +47,13 @@ def plan(
     spacing: Spacing | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> SamplingPlan:
-    """Return a plan for sampling a model. An argument that is None is taken from the model's own sampling.
+    """Return a plan for sampling a model; arguments that are None are taken from `model.sampling`.
 
     Args:
         model: the model to sample.
-        sampler: a key of SAMPLERS, options in brackets.
-        steps: steps of the grid.
-        spacing: of the grid, see `time_grid`.
+        sampler: a key of SAMPLERS, with options in brackets.
+        steps: number of steps of the time grid.
+        spacing: spacing of the time grid, see `time_grid`.
         options: options of the sampler and of GuidanceOptions, by name.
 
     Raises:
@@ -62,9 +62,7 @@ def plan(
     """
     own = model.sampling
     if model.shape is None:
-        raise FastdiffError(
-            "this model does not say the shape of a sample: make it with Denoiser(..., shape=(C, H, W))"
-        )
+        raise FastdiffError("this model has no sample shape: create it with Denoiser(..., shape=(C, H, W))")
     sampler = sampler or own.sampler
     steps = own.steps[0] if steps is None else steps
     name, own_options = spelled(sampler, "sampler")
@@ -91,21 +89,21 @@ def plan(
 
 
 def grid_of(model: Denoiser, sampler: str, steps: int, spacing: Spacing | None) -> Tensor:
-    """Return the time grid, the model's own for its own sampler where no spacing is given."""
+    """Return the time grid; without a spacing, the model's recorded grid if the sampler is its default."""
     own = model.sampling
     recorded = own.spacing_for(steps) if sampler == own.sampler else own.spacing
     times = time_grid(model.schedule, steps, recorded if spacing is None else spacing)
     if own.only and not torch.equal(times, time_grid(model.schedule, steps, recorded)):
         raise FastdiffError(
-            f"this model was trained for the {own.spacing} grid alone, not for spacing {spacing}"
+            f"this model was trained only for the {own.spacing} grid, not for spacing {spacing}"
         )
     return times
 
 
 def check_start(model: Denoiser, times: Tensor) -> None:
-    """Raise FastdiffError if x0 and eps do not follow from the network's output at the grid's first time."""
+    """Raise FastdiffError if the network's output does not determine x0 and eps at the first time."""
     alpha, sigma = model.schedule.alpha_sigma(times[0])
-    a, b = model.row(times[0])
+    a, b = model.output_coefficients(times[0])
     if not 0 < (alpha * b - sigma * a).abs() < float("inf"):
         raise FastdiffError(
             f"a model that predicts {model.predicts} cannot start at t = {times[0]:g} of its schedule, "

@@ -1,4 +1,4 @@
-"""The adaptive integrator: embedded Runge-Kutta pairs, each sample in steps of its own."""
+"""The adaptive integrator: embedded Runge-Kutta pairs, with a step size per sample."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -8,21 +8,21 @@ from torch import Tensor
 
 from ..core.broadcast import like
 
-SHORTEST = 1e-10  # radians; no tolerance that can be met needs shorter steps
-SAFETY = 0.9  # factor on the step that the error estimate allows
-SHRINK = 0.2  # least factor from one step to the next
+MIN_STEP = 1e-10  # in radians; shorter steps mean that the tolerance cannot be met
+SAFETY_FACTOR = 0.9  # factor of the step size that the error estimate allows
+MIN_STEP_FACTOR = 0.2  # smallest factor from one step size to the next
 
-# (z, u) -> the slope dz/du, and other values at the point that the integrator carries along.
+# (z, u) -> the slope dz/du and further values at the point, which the integrator passes on.
 Field = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
 
 
 class Tableau(NamedTuple):
-    """An embedded pair whose last stage is the first stage of the next step.
+    """An embedded pair of Runge-Kutta methods whose last stage is the first stage of the next step.
 
     Args:
-        order: order of the solution that is propagated.
+        order: order of the propagated solution.
         rows: Runge-Kutta coefficients of each stage after the first.
-        error: weights of the propagated solution minus those of its companion.
+        error: weights of the propagated solution minus those of the other solution.
     """
 
     order: int
@@ -47,13 +47,13 @@ DORMAND_PRINCE = Tableau(
 
 
 class Front(NamedTuple):
-    """The points that all samples have reached.
+    """The states and positions that the samples have reached.
 
     Args:
-        z: their states (B, ...).
-        u: their positions (B,), float64.
-        values: slope and carried values at each.
-        farthest: the position farthest from the end.
+        z: states (B, ...).
+        u: positions (B,), float64.
+        values: slope and further values of the field at each position.
+        farthest: position of the sample farthest from the end.
     """
 
     z: Tensor
@@ -63,10 +63,10 @@ class Front(NamedTuple):
 
 
 class ShortStepError(ArithmeticError):
-    """An error above the tolerance at every length of a step.
+    """An error for a tolerance that no step size meets.
 
     Args:
-        u: the position farthest from the end.
+        u: position of the sample farthest from the end.
     """
 
     def __init__(self, u: float) -> None:
@@ -89,24 +89,25 @@ def integrate(
 ) -> Iterator[Front]:
     """Integrate dz/du upwards or downwards; yield the front at the start and after each round.
 
-    A round evaluates all stages of one step of every sample. Position, step and acceptance are a sample's
-    own, so that its path does not depend on its batch; a sample that has arrived stays as it is. The host
-    waits for the device once a round, to learn whether all have arrived.
+    A round evaluates all stages of one step for every sample. Each sample has its own position, step size and
+    acceptance, so that its path does not depend on its batch; a sample at the end does not move. The host
+    waits for the device once per round, to see whether all samples are at the end.
 
     Args:
-        field: the slope and other values at (z, u), evaluated once at the start and at every stage.
+        field: function (z, u) -> slope and further values, evaluated once at the start and at every stage.
         z: states at the start (B, ...).
-        start: first position of all samples.
-        end: last position.
-        tableau: the pair.
+        start: position of all samples at the start.
+        end: position of all samples at the end.
+        tableau: pair of Runge-Kutta methods.
         rtol: error of a step relative to |z|.
-        atol: absolute error of a step; the error over atol + rtol |z| goes to `norm`.
-        first_step: length of the first step, above 0.
-        growth: largest factor from one step to the next.
-        norm: from scaled errors (B, ...) to (B,) in float64; a step is accepted where it is at most 1.
+        atol: absolute error of a step; `norm` gets the error over atol + rtol |z|.
+        first_step: size of the first step, above 0.
+        growth: largest factor from one step size to the next.
+        norm: function from scaled errors (B, ...) to (B,) in float64; a step is accepted where it is at
+            most 1.
 
     Raises:
-        ShortStepError: where a step would have to be shorter than SHORTEST.
+        ShortStepError: if a step would have to be shorter than MIN_STEP.
     """
     direction = 1.0 if end > start else -1.0
     u = torch.full((len(z),), start, dtype=torch.float64, device=z.device)
@@ -119,7 +120,7 @@ def integrate(
         h = torch.minimum(h, left)
         step = direction * h
         slopes = [values[0]]
-        for row in tableau.rows:  # the last row's stage is the step's own end
+        for row in tableau.rows:  # the last stage is at the end of the step
             ahead = z + like(step, z) * weighted_sum(row, slopes)
             values_ahead = field(ahead, u + sum(row) * step)
             slopes.append(values_ahead[0])
@@ -131,16 +132,16 @@ def integrate(
         values = tuple(torch.where(mask, new, old) for new, old in zip(values_ahead, values, strict=True))
         u = torch.where(accepted, torch.where(h < left, u + step, end), u)
         left = direction * (end - u)
-        h = h * (SAFETY * error ** (-1 / tableau.order)).clamp(SHRINK, growth)
+        h = h * (SAFETY_FACTOR * error ** (-1 / tableau.order)).clamp(MIN_STEP_FACTOR, growth)
         slowest = (direction * u).min()
         shortest = torch.where(left > 0, h, torch.inf).min()
         slowest, shortest = torch.stack([slowest, shortest]).tolist()
         farthest = direction * slowest
-        if not shortest > SHORTEST:
+        if not shortest > MIN_STEP:
             raise ShortStepError(farthest)
         yield Front(z, u, values, farthest)
 
 
 def weighted_sum(weights: tuple[float, ...], slopes: list[Tensor]) -> Tensor:
-    """Return the sum of the slopes times their weights; a weight of 0 costs nothing."""
+    """Return the weighted sum of slopes; terms with a weight of 0 are skipped."""
     return sum(slope * weight for weight, slope in zip(weights, slopes, strict=True) if weight)

@@ -1,4 +1,4 @@
-"""Stochastic solvers: the ODE's order of accuracy, with fresh noise that corrects errors on the way."""
+"""Stochastic solvers: fresh noise corrects the errors of earlier steps."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -20,7 +20,7 @@ from .state import State, traits
 def raised(schedule: Schedule, times: Tensor, factor: float, low: float, high: float) -> Tensor:
     """Return the times at which sigma / alpha is `factor` times larger, at most t_max.
 
-    Times whose sigma / alpha is not in [low, high] stay as they are.
+    Times whose sigma / alpha is not in [low, high] are returned as they are.
     """
     ratio = ratio_of(schedule, times)
     within = (ratio >= low) & (ratio <= high) & ratio.isfinite()
@@ -39,14 +39,24 @@ def edm(
     noise_scale: float = 1.0,
     randn: Randn = torch.randn_like,
 ) -> Iterator[State]:
-    """Heun's method in x / alpha against sigma / alpha, with churn (Karras et al. 2022, algorithm 2).
+    """EDM: Heun's method on x / alpha in sigma / alpha, with churn (Karras et al. 2022, algorithm 2).
 
-    Euler's step to x_s = alpha_s x0 + sigma_s eps, then x_s + c (eps at x_s - eps) with half of the step in
-    sigma / alpha, c = (sigma_s - alpha_s sigma / alpha) / 2.
+    Euler's step goes to x_s = alpha_s x0 + sigma_s eps, and the correction to x_s + c (eps at x_s - eps),
+    with c = (sigma_s - alpha_s sigma / alpha) / 2. A step from alpha = 0 or into data is a step of DDIM.
 
-    churn: noise added before a step, up to (sqrt(2) - 1) of the noise there, where sigma / alpha is in
-    [churn_min, churn_max]; the network is evaluated at the raised level, which stays below t_max. A step
-    from alpha = 0 or into data is DDIM's.
+    Args:
+        denoise: the model with its condition and guidance, usually a Guided.
+        x: samples at times[0] (B, ...).
+        times: decreasing time grid (steps + 1,), float64 on the CPU.
+        churn: amount of noise added over all steps (S_churn): before a step sigma / alpha grows by the factor
+            1 + churn / steps, at most sqrt(2), and not above that at t_max. 0 is deterministic.
+        churn_min: least sigma / alpha at which noise is added.
+        churn_max: largest sigma / alpha at which noise is added.
+        noise_scale: factor of the added noise (S_noise).
+        randn: function from a tensor to standard normal noise of its shape.
+
+    Yields:
+        A State (t, x, x0) after each step.
     """
     schedule = denoise.schedule
     levels = schedule.levels(times)
@@ -72,17 +82,30 @@ def edm(
 def dpmpp_2m_sde(
     denoise: Guided, x: Tensor, times: Tensor, *, eta: float = 1.0, randn: Randn = torch.randn_like
 ) -> Iterator[State]:
-    """SDE-DPM-Solver++(2M), midpoint form (Lu et al. 2022, appendix).
+    """SDE-DPM-Solver++(2M) in the midpoint form (Lu et al. 2022b, appendix).
 
-    eta: 0 is dpmpp_2m, 1 the reverse SDE. With D as in dpmpp_2m and h the gain in log(alpha / sigma),
+    With D as in dpmpp_2m and h the gain in log(alpha / sigma),
 
         x_s = sigma_s / sigma_t exp(-eta h) x_t + alpha_s (1 - exp(-(1 + eta) h)) D
               + sigma_s sqrt(1 - exp(-2 eta h)) z
 
-    First order on the first and last step, and on the second after a start at alpha = 0.
+    It is of first order on the first and the last step, and on the second step after a start at alpha = 0.
+
+    Args:
+        denoise: the model with its condition and guidance, usually a Guided.
+        x: samples at times[0] (B, ...).
+        times: decreasing time grid (steps + 1,), float64 on the CPU.
+        eta: amount of noise, at least 0; 0 is dpmpp_2m, 1 is the reverse SDE.
+        randn: function from a tensor to standard normal noise of its shape.
+
+    Yields:
+        A State (t, x, x0) after each step.
+
+    Raises:
+        FastdiffError: for a negative eta.
     """
     if not eta >= 0:
-        raise FastdiffError(f"sampler dpmpp_2m_sde: eta = {eta}, expected at least 0")
+        raise FastdiffError(f"sampler dpmpp_2m_sde: eta = {eta}: expected at least 0")
     levels = denoise.schedule.levels(times)
     last_x0 = x
     last_h = inf
@@ -107,9 +130,19 @@ def dpmpp_2m_sde(
 def euler_ancestral(
     denoise: Guided, x: Tensor, times: Tensor, *, eta: float = 1.0, randn: Randn = torch.randn_like
 ) -> Iterator[State]:
-    """Euler in sigma / alpha to below the next level, then noise up to it: k-diffusion's name for DDIM's eta.
+    """Euler ancestral of k-diffusion: Euler to below the next level, then noise up to it; the same as ddim.
 
     x_s = alpha_s x0 + down eps + up z, with up = eta sigma_s sqrt(1 - (ratio_s / ratio_t)^2), at most
     sigma_s, and down^2 = sigma_s^2 - up^2.
+
+    Args:
+        denoise: the model with its condition and guidance, usually a Guided.
+        x: samples at times[0] (B, ...).
+        times: decreasing time grid (steps + 1,), float64 on the CPU.
+        eta: amount of noise, at least 0, as in ddim.
+        randn: function from a tensor to standard normal noise of its shape.
+
+    Yields:
+        A State (t, x, x0) after each step.
     """
     return ddim(denoise, x, times, eta=eta, randn=randn)

@@ -1,4 +1,4 @@
-"""Exponential Runge-Kutta: several evaluations within a step, no memory of the steps before."""
+"""Exponential Runge-Kutta solvers: several evaluations per step, and no memory of earlier steps."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..core.guidance import Guided
 from ..core.schedule import Schedule
-from .multistep import (
+from .exponential import (
     Coefficients,
     Step,
     apply,
@@ -23,9 +23,13 @@ from .state import State, traits
 
 
 class SingleStepStage(NamedTuple):
-    """An evaluation at t, and the coefficients that lead from the start of its step to s.
+    """An evaluation within a step, and the coefficients that lead from the start of the step to time s.
 
-    `coefficients.past` belongs to the eps of the step's later evaluations, in their order.
+    Args:
+        t: time of the evaluation.
+        s: time that the stage reaches.
+        coefficients: coefficients of the stage; `past` multiplies the eps of the step's evaluations after the
+            first, in their order.
     """
 
     t: Tensor
@@ -34,12 +38,12 @@ class SingleStepStage(NamedTuple):
 
 
 def stages_of(schedule: Schedule, times: Tensor, order: int) -> list[list[SingleStepStage]]:
-    """Return the evaluations of every step of a grid: `order` of them, at even distances in log-SNR."""
+    """Return the stages of every step of a grid: `order` stages, equally spaced in log(alpha / sigma)."""
     alpha, sigma = schedule.alpha_sigma(times)
-    found = []
+    steps = []
     for (t, s), ratio, step in zip(pairwise(times), sigma / alpha, steps_of(schedule, times, 1)):
         if not isfinite(step.h):
-            found.append([SingleStepStage(t, s, eps_coefficients(step, []))])
+            steps.append([SingleStepStage(t, s, eps_coefficients(step, []))])
             continue
         inner = [schedule.time_of(ratio * exp(-step.h * i / order)) for i in range(1, order)]
         stops = [t, *inner, s]
@@ -52,22 +56,31 @@ def stages_of(schedule: Schedule, times: Tensor, order: int) -> list[list[Single
             later = [-end[1] * weight for weight in weights]
             coefficients = eps_coefficients(Step(h, nodes, step.start, end), later)
             stages.append(SingleStepStage(stops[i], stops[i + 1], coefficients))
-        found.append(stages)
-    return found
+        steps.append(stages)
+    return steps
 
 
 @traits(order="2", nfe="2, from alpha = 0 or into data 1")
 def dpm_solver(denoise: Guided, x: Tensor, times: Tensor, *, order: int = 2) -> Iterator[State]:
-    """DPM-Solver in single steps, on eps at even distances in log-SNR (Lu et al. 2022a, section 3).
+    """DPM-Solver in single steps, on eps equally spaced in log(alpha / sigma) (Lu et al. 2022a, section 3).
 
-    order: evaluations a step, 2 or 3. Each stage goes on from the start of the step along the polynomial P
-    through all eps of the step, integrated exactly, at h its gain in log-SNR:
+    With P the polynomial through all eps of the step, integrated exactly, and h the gain in
+    log(alpha / sigma) from the start of the step, each stage is
 
         x_s = alpha_s / alpha_t x_t - sigma_s int_0^h exp(h - u) P(u) du
 
-    This is the Taylor form of public code, of less error at few steps than the paper's algorithms, which use
-    two eps at most. One evaluation, which is DDIM, where the log-SNR is infinite: from alpha = 0, and into
-    data.
+    This is the Taylor form of public code; it has less error at few steps than the paper's algorithms, which
+    use at most two eps. Where log(alpha / sigma) is infinite, from alpha = 0 and into data, the step is one
+    evaluation of DDIM.
+
+    Args:
+        denoise: the model with its condition and guidance, usually a Guided.
+        x: samples at times[0] (B, ...).
+        times: decreasing time grid (steps + 1,), float64 on the CPU.
+        order: number of evaluations per step, 2 or 3.
+
+    Yields:
+        A State (t, x, x0) after each step.
     """
     check_choice("dpm_solver", "order", order, (2, 3))
     for s, (first, *later) in zip(times[1:], stages_of(denoise.schedule, times, order), strict=True):

@@ -1,4 +1,4 @@
-"""States that samplers yield, and traits: the properties of a sampler that are known before it runs."""
+"""States that samplers yield, and traits: properties of a sampler that are known before it runs."""
 
 from collections.abc import Callable, Iterator
 from inspect import signature
@@ -10,12 +10,12 @@ from ..core.prediction import Prediction
 
 
 class State:
-    """A batch of samples on its way. Unpacks as (t, x, x0).
+    """A batch of samples after a step of a sampler; it unpacks as (t, x, x0).
 
     Args:
-        t: the time that is reached, 0-dim.
-        x: the samples there (B, ...).
-        x0: the clean prediction that x came from; a Prediction computes its clean data at first use.
+        t: time that the step reached, 0-dim.
+        x: samples at that time (B, ...).
+        x0: clean prediction from which x was computed (B, ...), or a Prediction that computes it when used.
     """
 
     def __init__(self, t: Tensor, x: Tensor, x0: Tensor | Prediction) -> None:
@@ -25,7 +25,7 @@ class State:
 
     @property
     def x0(self) -> Tensor:
-        """The clean prediction (B, ...)."""
+        """The clean prediction from which x was computed (B, ...)."""
         return self._x0.x0 if isinstance(self._x0, Prediction) else self._x0
 
     def __iter__(self) -> Iterator[Tensor]:
@@ -33,16 +33,16 @@ class State:
 
 
 class Traits(NamedTuple):
-    """Properties of a sampler.
+    """Properties of a sampler that are known before it runs.
 
     Args:
         order: order of accuracy, as text.
-        nfe: network evaluations of a step, as text.
-        noise: when fresh noise is drawn, as text.
-        noise_option: an option; the sampler draws fresh noise where it is above 0.
-        noise_default: that option's default.
-        jumps: whether it evaluates a model only for where to jump, never for the slope at a time.
-        adaptive: whether it takes times of its own between the grid's ends.
+        nfe: number of network evaluations per step, as text.
+        noise: the steps at which fresh noise is drawn, as text.
+        noise_option: name of the option above 0 of which the sampler draws fresh noise; None if it has none.
+        noise_default: default of that option.
+        jumps: whether the sampler only uses predictions for a jump from t to s, never the slope at a time.
+        adaptive: whether the sampler chooses its own times between the ends of the grid.
     """
 
     order: str
@@ -54,7 +54,7 @@ class Traits(NamedTuple):
     adaptive: bool = False
 
     def draws_noise(self, options: dict[str, float]) -> bool:
-        """Return whether a run with these options draws fresh noise on the way."""
+        """Return whether a run with these options draws fresh noise between its steps."""
         if self.noise_option is not None:
             return options.get(self.noise_option, self.noise_default) > 0
         return self.noise != "none"
@@ -68,7 +68,7 @@ def traits(
     jumps: bool = False,
     adaptive: bool = False,
 ) -> Callable[[Callable], Callable]:
-    """Return a decorator that gives a sampler its `traits`; see Traits for the arguments."""
+    """Return a decorator that sets a sampler's `traits`; see Traits for the arguments."""
 
     def mark(sampler: Callable) -> Callable:
         if noise_option is None:

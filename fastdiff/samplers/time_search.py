@@ -1,4 +1,4 @@
-"""The search for a model's best time grid: one time after another, by golden section, on the same noise."""
+"""The search for a model's best time grid: coordinate descent by golden section, on the same noise."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -16,15 +16,15 @@ from .generate import generate
 from .plan import plan
 from .time_grids import Spacing
 
-GOLDEN = (math.sqrt(5) - 1) / 2
+GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 
 
-class Found(NamedTuple):
-    """A time grid and its metric.
+class EvaluatedGrid(NamedTuple):
+    """A time grid and the metric of its samples.
 
     Args:
-        times: the grid (steps + 1,).
-        value: the metric of the samples that it gives.
+        times: decreasing time grid (steps + 1,).
+        value: metric of the samples on this grid.
     """
 
     times: Tensor
@@ -46,40 +46,48 @@ def search_times(
     rounds: int = 3,
     tries: int = 10,
     **options: Any,
-) -> Iterator[Found]:
-    """Yield time grids of ever smaller metric, the one it starts from first; the last is the best.
+) -> Iterator[EvaluatedGrid]:
+    """Search for the time grid with the smallest metric, and yield each improvement.
 
-    The first and last time stay. A time is searched between its neighbours by its angle atan(sigma / alpha):
-    finite at pure noise, and the same on every schedule. Each grid gets the same noise, so the search is
-    deterministic.
+        *_, best = fastdiff.search_times(model, steps=4, metric=distance)
+        images = fastdiff.sample(model, steps=4, spacing=best.times)
+        model.sampling = model.sampling.with_times(best.times)
+
+    The first and the last time are fixed. The others are searched one after the other, each between its
+    neighbours by golden section (Kiefer 1953) in the angle atan(sigma / alpha), which is finite at pure noise
+    and the same on every schedule. All grids get the same noise, so that the search is deterministic.
 
     Args:
         model: the model to sample.
-        steps: steps of the grid.
-        metric: from samples 0 to n - 1 of the seed, (n, *image_shape), to a number; less is better.
-        sampler: a key of SAMPLERS, options in brackets; None for the model's own.
-        spacing: of the first grid, see `time_grid`; None for the model's own.
-        n: number of samples.
-        seed: of the noise.
-        cond: condition of the samples, a row for each.
-        guidance: weight of guidance, 1 for none.
-        batch: samples at once.
-        rounds: most rounds over all times; a round that changes nothing is the last.
-        tries: grids that are tried for a time in a round.
+        steps: number of steps of the time grid.
+        metric: function from samples (n, *image_shape) to a number; smaller is better.
+        sampler: a key of SAMPLERS, with options in brackets; None for the model's default.
+        spacing: spacing of the first grid, see `time_grid`; None for the model's default.
+        n: number of samples per grid.
+        seed: seed of the noise.
+        cond: condition with one row per sample, see `core.condition`.
+        guidance: guidance weight; 1 turns guidance off.
+        batch: number of samples in a batch.
+        rounds: largest number of rounds over all times; the search ends after a round without improvement.
+        tries: number of grids tried per time and round, at least 2.
         options: options of the sampler and of GuidanceOptions, by name.
 
+    Yields:
+        An EvaluatedGrid (times (steps + 1,), value): first the grid to start from, then every better grid.
+        The last is the best.
+
     Raises:
-        FastdiffError: for a value out of its range, for an adaptive sampler or a grid that does not end at 0,
-            and for a metric that is not finite at the first grid.
+        FastdiffError: for a value out of its range, an adaptive sampler, a grid that does not end at 0, and a
+            metric that is not finite at the first grid.
     """
     for name, value, least in (("n", n, 1), ("rounds", rounds, 1), ("tries", tries, 2)):
         if value < least:
             raise FastdiffError(f"{name} = {value}: expected at least {least}", key=name)
     first = plan(model, sampler, steps, spacing, options)
     if first.times[-1] > 0 or first.run.traits.adaptive:
-        raise FastdiffError("search: expected a grid that ends at 0 and a sampler that walks it")
+        raise FastdiffError("search: expected a grid that ends at 0 and a sampler that is not adaptive")
 
-    def found(times: Tensor) -> Found:
+    def evaluated(times: Tensor) -> EvaluatedGrid:
         made = generate(
             model,
             replace(first, times=times),
@@ -90,16 +98,16 @@ def search_times(
             batch=batch,
         )
         value = float(metric(torch.cat([part.x for part in made])))
-        return Found(times, math.inf if math.isnan(value) else value)
+        return EvaluatedGrid(times, math.inf if math.isnan(value) else value)
 
-    def moved(times: Tensor, i: int, angle: float) -> Found:
+    def moved(times: Tensor, i: int, angle: float) -> EvaluatedGrid:
         ratio = torch.tensor(math.tan(angle), dtype=torch.float64)
-        return found(torch.cat([times[:i], model.schedule.time_of(ratio)[None], times[i + 1 :]]))
+        return evaluated(torch.cat([times[:i], model.schedule.time_of(ratio)[None], times[i + 1 :]]))
 
-    best = found(first.times)
+    best = evaluated(first.times)
     if best.value == math.inf:
         raise FastdiffError(
-            "the metric of the first grid is not finite: start from another spacing, or mend the metric"
+            "the metric of the first grid is not finite: start from another spacing, or correct the metric"
         )
     yield best
     for _ in range(rounds):
@@ -114,10 +122,12 @@ def search_times(
             return
 
 
-def golden_section(f: Callable[[float], Found], low: float, high: float, tries: int) -> Iterator[Found]:
-    """Yield f at points between low and high that close in on a minimum (Kiefer 1953)."""
-    left = high - GOLDEN * (high - low)
-    right = low + GOLDEN * (high - low)
+def golden_section(
+    f: Callable[[float], EvaluatedGrid], low: float, high: float, tries: int
+) -> Iterator[EvaluatedGrid]:
+    """Yield the values of f at points that converge to a minimum between low and high (Kiefer 1953)."""
+    left = high - GOLDEN_RATIO * (high - low)
+    right = low + GOLDEN_RATIO * (high - low)
     at_left = f(left)
     at_right = f(right)
     yield from (at_left, at_right)
@@ -126,13 +136,13 @@ def golden_section(f: Callable[[float], Found], low: float, high: float, tries: 
             high = right
             right = left
             at_right = at_left
-            left = high - GOLDEN * (high - low)
+            left = high - GOLDEN_RATIO * (high - low)
             at_left = f(left)
             yield at_left
         else:
             low = left
             left = right
             at_left = at_right
-            right = low + GOLDEN * (high - low)
+            right = low + GOLDEN_RATIO * (high - low)
             at_right = f(right)
             yield at_right

@@ -67,7 +67,7 @@ def test_an_image_is_edited(pictures, fastdiff, tmp_path):
         (["--guide", "clip=much"], "--guide.clip: input should be a valid number"),
         (["--guide", "clp=1"], "--guide.clp is unknown, did you mean clip?"),
         (["--guide", "bogus"], "--guide bogus: expected setting=value, separated by commas"),
-        (["--guide", "rescale=0.5"], "rescale = 0.5 is about guidance"),
+        (["--guide", "rescale=0.5"], "rescale = 0.5 has no effect at guidance = 1"),
         (["--n", 0], "--n 0: expected at least 1"),
         (["--preview", -1], "--preview -1: expected at least 0"),
         (["--spacing", "karras[roh=5]"], "spacing karras.roh is unknown, did you mean rho?"),

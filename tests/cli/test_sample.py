@@ -71,8 +71,8 @@ def test_sample_points(finished, fastdiff, tmp_path):
         (["--labels", "seven"], "--labels seven: expected whole numbers separated by commas"),
         (["--labels", ""], "--labels : expected whole numbers separated by commas"),
         (["--labels", "1,2"], "--labels: 2 of them for n = 64"),
-        (["--labels", "10"], "labels must be 0 to 9, got 10 to 10"),
-        (["--labels", "-1"], "labels must be 0 to 9"),
+        (["--labels", "10"], "labels: expected 0 to 9, got 10 to 10"),
+        (["--labels", "-1"], "labels: expected 0 to 9"),
         (["--guidance", 3], "guidance = 3.0 needs labels"),
     ],
 )

@@ -24,7 +24,7 @@ def test_a_network_in_half_precision_is_told_the_time_whole(dtype):
         model(torch.zeros(2, 3), t, s)
         x, told, then, _ = net.seen
         assert (x.dtype, told.dtype, then.dtype) == (dtype, torch.float32, torch.float32)
-        assert torch.equal(told, model.solve(t).clock * torch.ones(2))
+        assert torch.equal(told, model.solve_coefficients(t).network_time * torch.ones(2))
         assert torch.equal(told - then, (t - s).float().expand(2))
 
 
@@ -34,7 +34,7 @@ def test_split_undoes_target(schedule, predicts):
     x0, eps = pair()
     model = Denoiser(nn.Identity(), schedule, predicts, sigma_data=0.5)
     t = torch.tensor([0.02, 0.2, 0.5, 0.8, 0.97], dtype=torch.float64) * schedule.t_max
-    p = model.split(schedule.mix(x0, eps, t), model.target(x0, eps, t), model.solve(t))
+    p = model.to_prediction(schedule.mix(x0, eps, t), model.target(x0, eps, t), model.solve_coefficients(t))
     torch.testing.assert_close(p.x0, x0, rtol=1e-8, atol=1e-8)
     torch.testing.assert_close(p.eps, eps, rtol=1e-8, atol=1e-8)
     assert p.extra is None and [torch.equal(a, b) for a, b in zip(p, (p.x0, p.eps), strict=True)] == [
@@ -49,13 +49,15 @@ def test_a_time_for_each_sample_or_one_for_all(schedule, predicts):
     x, output = pair((4, 2, 3, 4))  # batch size = width
     model = Denoiser(nn.Identity(), schedule, predicts, sigma_data=0.7)
     t = torch.tensor(0.6 * schedule.t_max, dtype=torch.float64)
-    alone, together = (model.split(x, output, model.solve(time)) for time in (t, t.expand(4)))
+    alone, together = (
+        model.to_prediction(x, output, model.solve_coefficients(time)) for time in (t, t.expand(4))
+    )
     for one, many in zip(alone, together, strict=True):
         torch.testing.assert_close(one, many)
     times = torch.tensor([0.1, 0.3, 0.6, 0.9], dtype=torch.float64) * schedule.t_max
     for i, single in enumerate(times):
-        alone = model.split(x[i : i + 1], output[i : i + 1], model.solve(single))
-        together = model.split(x, output, model.solve(times))
+        alone = model.to_prediction(x[i : i + 1], output[i : i + 1], model.solve_coefficients(single))
+        together = model.to_prediction(x, output, model.solve_coefficients(times))
         for one, many in zip(alone, together, strict=True):
             torch.testing.assert_close(one[0], many[i])
 
@@ -67,7 +69,7 @@ def test_pure_noise_is_no_singularity(schedule, predicts):
     x0, eps = pair()
     t = torch.tensor(schedule.t_max, dtype=torch.float64)
     model = Denoiser(nn.Identity(), schedule, predicts, sigma_data=0.5)
-    p = model.split(schedule.mix(x0, eps, t), model.target(x0, eps, t), model.solve(t))
+    p = model.to_prediction(schedule.mix(x0, eps, t), model.target(x0, eps, t), model.solve_coefficients(t))
     torch.testing.assert_close(p.x0, x0)
     torch.testing.assert_close(p.eps, eps)
 
@@ -79,7 +81,7 @@ def test_clean_data_is_no_singularity(schedule, predicts):
     x0, eps = pair()
     t = torch.tensor(0.0, dtype=torch.float64)
     model = Denoiser(nn.Identity(), schedule, predicts, sigma_data=0.5)
-    p = model.split(schedule.mix(x0, eps, t), model.target(x0, eps, t), model.solve(t))
+    p = model.to_prediction(schedule.mix(x0, eps, t), model.target(x0, eps, t), model.solve_coefficients(t))
     torch.testing.assert_close(p.x0, x0)
     torch.testing.assert_close(p.eps, eps)
 
@@ -89,7 +91,10 @@ def test_rows_are_the_papers():
     alpha, sigma = (float(c) for c in Cosine().alpha_sigma(t))
 
     def row(predicts, schedule, t=t):
-        return [float(c) for c in Denoiser(nn.Identity(), schedule, predicts, sigma_data=0.5).row(t)]
+        return [
+            float(c)
+            for c in Denoiser(nn.Identity(), schedule, predicts, sigma_data=0.5).output_coefficients(t)
+        ]
 
     assert row("v", Cosine()) == pytest.approx([-sigma, alpha])
     assert row("velocity", Flow()) == [-1, 1]

@@ -100,7 +100,7 @@ def test_a_network_without_a_place_for_it_is_refused():
 def test_on_another_schedule_the_jump_is_to_the_same_noise():
     student = trained(with_second_time(small("mlp", 0)))
     x, t, s, _ = asked(student)
-    flow = student.on(Flow())
+    flow = student.with_schedule(Flow())
     scale = sum(Cosine().alpha_sigma(t))[:, None].float()
     tau, rho = (sigma / (alpha + sigma) for alpha, sigma in map(Cosine().alpha_sigma, (t, s)))
     for one, other in zip(flow(x / scale, tau, rho), student(x, t, s), strict=True):

@@ -113,9 +113,9 @@ def test_arguments(model, tmp_path):
     present = package.edit(model, init_image=image, strength=0.5, shard=(0, 2))
     torch.testing.assert_close(former, present, rtol=0, atol=0)
     for argument in ("image", "condition_image"):
-        with pytest.raises(FastdiffError, match="conditioned on no image"):
+        with pytest.raises(FastdiffError, match="takes no condition image"):
             package.sample(model, n=2, **{argument: image})
-    with pytest.raises(FastdiffError, match="conditioned on no image"):
+    with pytest.raises(FastdiffError, match="takes no condition image"):
         package.edit(model, image, strength=0.5, upon=image)
 
 
@@ -128,7 +128,7 @@ def test_options(fastdiff, refused, tmp_path):
         "sample", digits, "--n", 1, f"--image={picture}", "--strength", 0.5, "--steps", 2, "--out", out
     )
     assert (code, error) == (0, "") and out.exists()
-    assert "conditioned on no image" in refused("sample", digits, "--condition", picture, "--out", out)
+    assert "takes no condition image" in refused("sample", digits, "--condition", picture, "--out", out)
     bad = refused("bench", digits, "--against", "nosuch:4", "--out", tmp_path)
     assert "nosuch" in bad and "No such option" not in bad
     assert renamed_options(["bench", "a", "--against=ddim:4"]) == ["bench", "a", "--baselines=ddim:4"]

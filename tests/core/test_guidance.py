@@ -68,10 +68,10 @@ def test_guidance_without_a_condition_is_refused():
     [
         ({"interval": (4.0, 1.0)}, r"interval = \(4.0, 1.0\): expected"),
         ({"rescale": 1.5}, "rescale = 1.5: expected at most 1"),
-        ({"guidance": 3.0, "plus": True}, "plus: CFG.* guidance from 0 to 1, got guidance = 3.0"),
+        ({"guidance": 3.0, "plus": True}, "guidance = 3.0: plus .CFG.* a weight from 0 to 1"),
         ({"clip": 0.0}, "clip = 0.0: expected above 0"),
         ({"threshold": 1.0}, "threshold = 1.0: expected less than 1"),
-        ({"clip": 1.0, "threshold": 0.9}, "choose one"),
+        ({"clip": 1.0, "threshold": 0.9}, "set only one of them"),
         ({"every": 0}, "every = 0: expected at least 1"),
         ({"against": guided().model}, "a weaker model or a null condition, not both"),
     ],
@@ -82,7 +82,7 @@ def test_settings_that_make_no_sense_are_refused(settings, line):
 
 
 def test_a_weaker_model_is_on_the_same_schedule():
-    with pytest.raises(FastdiffError, match=r"must be on the model's own schedule, VP\(.*beta_max=20"):
+    with pytest.raises(FastdiffError, match=r"expected a weaker model on the schedule VP\(.*beta_max=20"):
         Guided(guided(schedule=VP()).model, guidance=2.0, against=guided(schedule=VP(beta_max=10.0)).model)
     with pytest.raises(FastdiffError, match="CFG"):
         Guided(guided().model, guidance=0.5, against=guided().model, plus=True)

@@ -120,10 +120,10 @@ def test_one_evaluation_makes_what_two_made(weight):
     [
         ({"guidance": 4.5}, "guidance = 4.5: this model was trained for guidance from 1 to 4$"),
         ({"guidance": 0.5}, "guidance = 0.5: this model was trained for guidance from 1 to 4$"),
-        ({"guidance": 2.0, "rescale": 0.5}, "told its guidance and asked once: against, interval"),
-        ({"guidance": 2.0, "every": 2}, "told its guidance and asked once"),
-        ({"guidance": 2.0, "interval": (0.1, 5.0)}, "told its guidance and asked once"),
-        ({"guidance": 1.0, "plus": True}, "told its guidance and asked once"),
+        ({"guidance": 2.0, "rescale": 0.5}, "evaluated once: leave out against, interval"),
+        ({"guidance": 2.0, "every": 2}, "takes a guidance weight and is evaluated once"),
+        ({"guidance": 2.0, "interval": (0.1, 5.0)}, "takes a guidance weight and is evaluated once"),
+        ({"guidance": 1.0, "plus": True}, "takes a guidance weight and is evaluated once"),
         ({"guidance": 2.0, "labels": None}, "guidance = 2.0 needs labels"),
     ],
 )
@@ -183,7 +183,7 @@ def test_older_files_know_of_none(tmp_path):
 def test_on_another_schedule_it_is_told_the_same():
     student = drawn(given("mlp")[1])
     x, t, s, cond = asked(student)
-    cond, flow = with_weight(cond, 1.0, 2.0, 3.0), student.on(Flow())
+    cond, flow = with_weight(cond, 1.0, 2.0, 3.0), student.with_schedule(Flow())
     assert flow.guidance == student.guidance
     scale = sum(Cosine().alpha_sigma(t))[:, None].float()
     tau, rho = (sigma / (alpha + sigma) for alpha, sigma in map(Cosine().alpha_sigma, (t, s)))

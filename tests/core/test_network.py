@@ -7,7 +7,7 @@ from torch import nn
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.extra_inputs import with_guidance, with_second_time
-from fastdiff.core.network import PLAIN, Network, interface_of
+from fastdiff.core.network import PLAIN_NETWORK, Network, interface_of
 from fastdiff.core.schedule import Flow
 
 
@@ -38,7 +38,7 @@ def test_what_a_network_declares_is_what_its_model_says():
     declared, plain = model(Labelled()), model(Plain())
     assert (declared.null_label, declared.classes, declared.condition_channels) == (10, 10, 1)
     assert (plain.null_label, plain.classes, plain.condition_channels) == (None, None, 0)
-    assert not plain.learned_variance and plain.interface is PLAIN
+    assert not plain.learned_variance and plain.interface is PLAIN_NETWORK
     assert torch.equal(plain(torch.ones(2, 2), torch.tensor(0.5)).x, torch.ones(2, 2))
 
 

@@ -10,7 +10,7 @@ from fastdiff.core.broadcast import like
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.guidance import Guided
-from fastdiff.core.prediction import ROWS, ratio_of
+from fastdiff.core.prediction import PREDICTION_TYPES, ratio_of
 from fastdiff.core.sampling import Sampling
 from fastdiff.core.schedule import DDPM, VP, Cosine, Flow, Karras, Trig
 from fastdiff.networks.oracle import GaussianMixture, PosteriorMean
@@ -38,7 +38,7 @@ class Speaking(nn.Module):
         schedule, predicts, sigma_data = self.rules
         x0 = self.exact(x, t)
         alpha, sigma = schedule.alpha_sigma(t)
-        a, b = ROWS[predicts](schedule, t, sigma_data)
+        a, b = PREDICTION_TYPES[predicts](schedule, t, sigma_data)
         return like(a, x) * x0 + like(b, x) * (x - like(alpha, x) * x0) / like(sigma, x)
 
 
@@ -90,7 +90,7 @@ def reached(schedule, other):
 @pytest.mark.parametrize("own", SCHEDULE_CASES, ids=repr)
 @schedules
 def test_a_mixture_is_the_same_mixture_on_every_schedule(own, schedule):
-    seen, exact = mixture(own).on(schedule), mixture(schedule)
+    seen, exact = mixture(own).with_schedule(schedule), mixture(schedule)
     shares = reached(schedule, own)
     assert len(shares) >= 3
     times = torch.tensor(shares, dtype=torch.float64) * schedule.t_max
@@ -115,7 +115,7 @@ def test_the_network_is_asked_in_its_own_words(own, schedule, predicts, scale_in
     model = Denoiser(
         net, own, predicts, time_input="time", sigma_data=0.5, scale_input=scale_input, two_times=True
     )
-    seen = model.on(schedule)
+    seen = model.with_schedule(schedule)
     share = reached(schedule, own)[-1]
     t = torch.tensor([share, share / 2], dtype=torch.float64) * schedule.t_max
     u = own.time_of(ratio_of(schedule, t))
@@ -141,7 +141,7 @@ NOISE_AT_LAST = [Cosine(), Flow(), Flow(shift=0.3), Trig(sigma_data=0.5), DDPM(z
 @pytest.mark.parametrize("schedule", NOISE_AT_LAST, ids=repr)
 def test_pure_noise_is_matched_to_pure_noise(own, schedule):
     t = torch.tensor(schedule.t_max, dtype=torch.float64)
-    x, seen = NOISE[:4] * schedule.alpha_sigma(t)[1], mixture(own).on(schedule)
+    x, seen = NOISE[:4] * schedule.alpha_sigma(t)[1], mixture(own).with_schedule(schedule)
     for time in (t, t.expand(4)):
         p = seen(x, time)
         torch.testing.assert_close(p.x0, mixture(schedule)(x, t).x0, rtol=1e-10, atol=1e-10)
@@ -149,22 +149,22 @@ def test_pure_noise_is_matched_to_pure_noise(own, schedule):
 
 
 def test_noise_that_the_network_never_saw_is_refused():
-    seen = mixture(DDPM()).on(Cosine())
+    seen = mixture(DDPM()).with_schedule(Cosine())
     for t in (torch.tensor(1.0).double(), torch.tensor([0.2, 1.0]).double()):
         with pytest.raises(
             FastdiffError, match=r"has sigma / alpha = inf, more than the 157.4 .*start=0.9959"
         ):
             seen(NOISE[:2], t)
     with pytest.raises(FastdiffError, match=r"sigma / alpha = 80, more than the 9"):
-        mixture(Karras(t_max=9.0)).on(Karras())(NOISE, torch.tensor(80.0).double())
+        mixture(Karras(t_max=9.0)).with_schedule(Karras())(NOISE, torch.tensor(80.0).double())
     assert seen(NOISE, torch.tensor(0.9959).double()).x0.isfinite().all()
     edge = Cosine().time_of(torch.tensor(80.0).double())  # its ratio is 80 but for rounding
-    assert mixture(Karras()).on(Cosine())(NOISE, edge).x0.isfinite().all()
+    assert mixture(Karras()).with_schedule(Cosine())(NOISE, edge).x0.isfinite().all()
 
 
 def test_a_view_shares_the_network_and_knows_the_way_back():
     model = Denoiser(Recorder(), Cosine(), "v", (2,), sampling=Sampling(times=((1.0, 0.4),)))
-    seen = model.eval().on(Karras())
+    seen = model.eval().with_schedule(Karras())
     assert (
         seen.net is model.net
         and not seen.training
@@ -173,9 +173,9 @@ def test_a_view_shares_the_network_and_knows_the_way_back():
     )
     assert set(seen.state_dict()) == set(model.state_dict())
     assert (
-        seen.on(Cosine()) is model
-        and model.on(Cosine()) is model
-        and seen.on(Karras(t_max=9.0)).model is model
+        seen.with_schedule(Cosine()) is model
+        and model.with_schedule(Cosine()) is model
+        and seen.with_schedule(Karras(t_max=9.0)).model is model
     )
     assert seen.sampling.times == ()  # they are times of the other schedule
 
@@ -187,7 +187,7 @@ def test_a_teacher_of_a_student_on_another_schedule():
 
     positions = torch.arange(64)
     losses = []
-    for teacher in (mixture(Cosine()).on(Flow()), mixture(Flow())):
+    for teacher in (mixture(Cosine()).with_schedule(Flow()), mixture(Flow())):
         batch = Batch(NOISE.repeat(2, 1), None, SampleRng(0, positions), SampleRng(1, positions[:1]))
         student = Denoiser(Recorder(torch.float64), Flow(), "velocity", (2,))
         losses.append(

@@ -43,7 +43,7 @@ def test_resolution_resizes_the_shorter_side_and_keeps_the_middle(tmp_path):
     save(tmp_path / "fine" / "stripes.png", Image.fromarray(stripes))
     shrunk = open_dataset(str(tmp_path / "fine"), resolution=2).examples.float()
     assert (shrunk - 127.5).abs().max() < 30  # antialiased: nearest neighbours would give 0 or 255
-    with pytest.raises(FastdiffError, match="resolution must be at least 1"):
+    with pytest.raises(FastdiffError, match="resolution = 0: expected at least 1"):
         open_dataset(str(tmp_path), resolution=0)
 
 
@@ -101,7 +101,7 @@ def test_parquet_errors(tmp_path):
         ({"label_column": "class"}, "no column 'class'"),
         ({"split": "valid"}, "valid"),
         ({"size": 3}, "'size'; its options: path, split, resolution"),
-        ({"limit": 0}, "limit must be at least 1"),
+        ({"limit": 0}, "limit = 0: expected at least 1"),
     ]:
         with pytest.raises(FastdiffError, match=words):
             open_dataset(good, **options)

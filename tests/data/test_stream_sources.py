@@ -91,7 +91,7 @@ def test_options_are_refused_in_one_line(tars, tmp_path):
     for path, options, words in [
         (tars, {"classes": 0}, "set `classes` to how many kinds of label 'cls' has"),
         (tars, {"column": "jpg"}, "no column 'jpg'; set `column` to one of"),
-        (tars, {"buffer": 0}, "buffer must be at least 1"),
+        (tars, {"buffer": 0}, "buffer = 0: expected at least 1"),
         (tars, {"size": 3}, "'size'; its options: path, resolution, split"),
         (tmp_path / "empty", {}, "no images found"),
         (tmp_path / "no*.tar", {}, "no such file or folder"),

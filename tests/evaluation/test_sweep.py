@@ -152,7 +152,7 @@ def test_labels_and_guidance(tmp_path):
     assert swept(Dataset("dots", vectors))["energy"] != swept()["energy"]  # unlabelled data: no condition
     with pytest.raises(FastdiffError, match="guidance = 2: needs labels"):
         swept(Dataset("dots", vectors), guidance=2.0)
-    with pytest.raises(FastdiffError, match="labels must be 0 to 2, got 0 to 4"):
+    with pytest.raises(FastdiffError, match="labels: expected 0 to 2, got 0 to 4"):
         swept(Dataset("dots", vectors, torch.arange(20) % 5, 5))
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from fastdiff.core.prediction import ROWS
+from fastdiff.core.prediction import PREDICTION_TYPES
 from fastdiff.core.schedule import SCHEDULES, Trig
 
 SCHEDULE_CASES = [*(kind() for kind in SCHEDULES.values()), Trig(sigma_data=0.5)]
@@ -13,7 +13,7 @@ SCHEDULE_CASES = [*(kind() for kind in SCHEDULES.values()), Trig(sigma_data=0.5)
 schedules = pytest.mark.parametrize("schedule", SCHEDULE_CASES, ids=repr)
 
 
-predictions = pytest.mark.parametrize("predicts", list(ROWS))
+predictions = pytest.mark.parametrize("predicts", list(PREDICTION_TYPES))
 
 
 class Recorder(nn.Module):

@@ -36,7 +36,7 @@ def test_weights_of_another_network_are_named(plain, refused):
 def test_a_pipe_in_the_place_of_json_keeps_nobody_waiting(model, refused):
     (model / "fastdiff.json").unlink()
     os.mkfifo(model / "fastdiff.json")
-    assert "no file" in refused("sample", model)
+    assert "not a file" in refused("sample", model)
 
 
 # ---- paths

@@ -7,7 +7,7 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 
-from fastdiff.core.prediction import ROWS
+from fastdiff.core.prediction import PREDICTION_TYPES
 from fastdiff.core.schedule import DDPM, VP, Cosine, Flow, Karras, Sigmoid, Trig
 from fastdiff.io.diffusers_names import LCM_NAMES
 from fastdiff.io.export.model import export
@@ -123,7 +123,7 @@ KINDS = {
         lambda: student(Karras(), "edm", sampled("consistency", FEW, (2,)), time_input="cm", **EDM),
     ),
 }
-if "cm" in ROWS:
+if "cm" in PREDICTION_TYPES:
     KINDS["consistency models"] = (
         "CMStochasticIterativeScheduler",
         lambda: student(Karras(), "cm", sampled("consistency", FEW, SEVERAL), 3, time_input="cm", **EDM),

@@ -117,7 +117,7 @@ def test_labels_without_a_null_class(opened):
     assert sample(model, n=1, labels=4).isfinite().all()
     for said, options in (
         ("needs labels", {}),
-        ("labels must be 0 to 4", {"labels": 5}),
+        ("labels: expected 0 to 4", {"labels": 5}),
         ("guidance needs a null class", {"labels": 1, "guidance": 2.0}),
     ):
         with pytest.raises(FastdiffError, match=said):

@@ -55,9 +55,9 @@ def test_the_teacher_of_a_cascade_refines_the_images_it_is_given(cascade):
     model, image = load(cascade / "teacher"), torch.rand(5, 1, 4, 4) * 2 - 1
     assert sample(model, steps=2, n=5, image=image).shape == (5, 1, 8, 8)
     for wrong, line in (
-        ({}, "is conditioned on an image: give one"),
+        ({}, "is conditioned on an image; give one"),
         ({"image": image[:2]}, "image: 2 of them for n = 5"),
-        ({"image": torch.zeros(5, 3, 4, 4)}, r"conditioned on images \(n, 1, H, W\)"),
+        ({"image": torch.zeros(5, 3, 4, 4)}, r"expected shape \(n, 1, H, W\)"),
     ):
         with pytest.raises(FastdiffError, match=line):
             sample(model, steps=2, n=5, **wrong)
@@ -91,7 +91,7 @@ def test_the_command_line_refines_an_image(cascade, fastdiff, refused, tmp_path)
         "--out",
         tmp_path / "o.png",
     )
-    assert "this model is conditioned on no image" in said
+    assert "this model takes no condition image" in said
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,7 @@ def test_the_command_line_takes_prompts(run, fastdiff, refused, tmp_path):
     said = refused(
         "sample", "checkpoints/digits-labels/teacher", "--prompt", "a", "--out", tmp_path / "b.png"
     )
-    assert "prompts were given, and this model takes none: give labels" in said
+    assert "prompts: this model takes no prompts; give labels" in said
     assert "this model takes none" in refused(
         "sample", run / "teacher", "--labels", 3, "--out", tmp_path / "b.png"
     )

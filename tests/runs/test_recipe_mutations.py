@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastdiff.core.errors import FastdiffError
-from fastdiff.core.prediction import ROWS, TIME_INPUTS
+from fastdiff.core.prediction import PREDICTION_TYPES, TIME_INPUTS
 from fastdiff.core.schedule import SCHEDULES
 from fastdiff.data.toys import TOYS
 from fastdiff.methods import METHODS
@@ -129,7 +129,7 @@ def changed(draw):
             *DISTANCES,
             *SAMPLERS,
             *SPACINGS,
-            *ROWS,
+            *PREDICTION_TYPES,
             *TIME_INPUTS,
             *TOYS,
         }

@@ -133,7 +133,7 @@ def test_a_start_below_the_smallest_ratio_is_one_prediction(sampler):
 @pytest.mark.parametrize("value", [0.0, -1e-3, float("nan")])
 def test_a_tolerance_is_above_0(sampler, option, value):
     with pytest.raises(
-        FastdiffError, match=f"sampler {sampler}: {option} = {value}, expected a number above 0"
+        FastdiffError, match=f"sampler {sampler}: {option} = {value}: expected a number above 0"
     ):
         solve(sampler, mixture(Cosine()), noise(), [1.0, 0.0], **{option: value})
 

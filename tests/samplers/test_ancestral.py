@@ -81,7 +81,7 @@ def test_many_steps_keep_the_variance_of_the_data(schedule, sampler, options):
 
 
 def test_an_unknown_variance_is_refused():
-    with pytest.raises(FastdiffError, match="variance = 'medium', expected small, large"):
+    with pytest.raises(FastdiffError, match="variance = 'medium': expected small, large"):
         walk("ddpm", mixture(Cosine()), noise(), time_grid(Cosine(), 2), variance="medium")
 
 

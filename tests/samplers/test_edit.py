@@ -61,10 +61,10 @@ def test_full_strength_with_nothing_known_is_plain_sampling():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"strength": 0.0}, "strength = 0.0: expected a share"),
-        ({"strength": 1.5}, "strength = 1.5: expected a share"),
+        ({"strength": 0.0}, "strength = 0.0: expected a fraction"),
+        ({"strength": 1.5}, "strength = 1.5: expected a fraction"),
         ({}, "give a mask, or a strength below 1"),
-        ({"strength": 0.5, "resamplings": 3}, "are RePaint's: give a mask"),
+        ({"strength": 0.5, "resamplings": 3}, "are options of RePaint: give a mask"),
     ],
 )
 def test_edits_that_make_no_sense(arguments, message):

@@ -193,7 +193,7 @@ def test_evaluations_are_counted_and_the_last_is_clean(schedule, sampler, correc
 )
 def test_steps_that_go_nowhere_are_refused(sampler, options):
     with pytest.raises(
-        FastdiffError, match=rf"sampler {sampler}: snr = .*, corrections = .*; expected snr between 0 and 1"
+        FastdiffError, match=rf"sampler {sampler}: snr = .*, corrections = .*: expected snr between 0 and 1"
     ):
         walk(sampler, mixture(Cosine()), noise(), time_grid(Cosine(), 2), **options)
 

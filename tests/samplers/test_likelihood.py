@@ -171,7 +171,9 @@ def test_images():
 
 def test_what_cannot_be_walked_is_refused():
     eps = Denoiser(nn.Identity(), Cosine(), "eps", (2,))
-    with pytest.raises(FastdiffError, match=r"predicts eps says nothing at the end .* alpha = 0"):
+    with pytest.raises(
+        FastdiffError, match=r"predicts eps does not determine x0 and eps at the end .* alpha = 0"
+    ):
         nll(eps, noise(2, 2))
     for setting, value in (("levels", 1), ("probes", 0), ("ratio_min", 0.0)):
         with pytest.raises(FastdiffError, match=f"{setting} = {value}"):

@@ -222,11 +222,11 @@ def test_history_is_let_go(sampler, options, kept):
 @pytest.mark.parametrize(
     ("sampler", "options", "line"),
     [
-        ("unipc", {"order": 5}, "unipc: order = 5, expected one of 1, 2, 3"),
-        ("unipc", {"solver": "bh3"}, "unipc: solver = 'bh3', expected one of bh1, bh2"),
-        ("ipndm", {"order": 0}, "ipndm: order = 0, expected one of 1, 2, 3, 4"),
-        ("deis", {"order": 4}, "deis: order = 4, expected one of 1, 2, 3"),
-        ("dpm_solver", {"order": 1}, "dpm_solver: order = 1, expected one of 2, 3"),
+        ("unipc", {"order": 5}, "unipc: order = 5: expected one of 1, 2, 3"),
+        ("unipc", {"solver": "bh3"}, "unipc: solver = 'bh3': expected one of bh1, bh2"),
+        ("ipndm", {"order": 0}, "ipndm: order = 0: expected one of 1, 2, 3, 4"),
+        ("deis", {"order": 4}, "deis: order = 4: expected one of 1, 2, 3"),
+        ("dpm_solver", {"order": 1}, "dpm_solver: order = 1: expected one of 2, 3"),
     ],
 )
 def test_unknown_options_are_refused(sampler, options, line):

@@ -182,7 +182,7 @@ def test_euler_ancestral_goes_down_and_up(schedule):
 
 
 def test_a_negative_eta_is_refused():
-    with pytest.raises(FastdiffError, match="dpmpp_2m_sde: eta = -1.0, expected at least 0"):
+    with pytest.raises(FastdiffError, match="dpmpp_2m_sde: eta = -1.0: expected at least 0"):
         walk("dpmpp_2m_sde", mixture(Cosine()), noise(), time_grid(Cosine(), 2), eta=-1.0)
 
 

@@ -18,7 +18,7 @@ from ...core.guidance import Guided, usual_guidance
 from ...core.schedule import DDPM
 from ...data.image_grid import to_uint8
 from ...samplers import SAMPLERS, time_grid
-from ...samplers.generate import Made, generate
+from ...samplers.generate import SampleBatch, generate
 from ...samplers.plan import SamplingPlan
 from .timer import Work, bare, batch_of, in_turn
 
@@ -252,7 +252,7 @@ def number(value: float | None, form: str) -> str:
     return "" if value is None else f"{value:{form}}"
 
 
-def drawn(model: Denoiser, sampler: str, times: Tensor, batch: int) -> Made:
+def drawn(model: Denoiser, sampler: str, times: Tensor, batch: int) -> SampleBatch:
     """Draw one batch as `sample` does, its noise included."""
     cond = {"label": torch.zeros(batch, dtype=torch.int64)} if model.guidance else None  # to be guided by
     plan = SamplingPlan(sampler, times)

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ...core.denoiser import TEXT, Denoiser
+from ...core.denoiser import PROMPT_KEYS, Denoiser
 from ...core.guidance import usual_guidance
 from ...core.templates import render
 from ...networks.text_encoder import TELLS
@@ -169,7 +169,7 @@ def network_time(scheduler: DiffusersScheduler) -> str:
 def network_call(model: Denoiser, scheduler: DiffusersScheduler) -> str:
     """Return the lines that call the network and leave its `output`."""
     net = model.net
-    conditions = {key: key for key in TELLS[model.text.kind] if key in TEXT} if model.text else {}
+    conditions = {key: key for key in TELLS[model.text.kind] if key in PROMPT_KEYS} if model.text else {}
     if net.num_classes:
         conditions["label"] = "labels"
     elif model.two_times and not net.jumps:
@@ -207,7 +207,7 @@ def prompt_words(model: Denoiser) -> dict[str, Any]:
         "pipeline": text.kind,
         "encoders": parts,
         "left_out": ", ".join(f"{name}={value}" for name, value in text.left_out.items()),
-        "returned": ", ".join(key if key in TEXT else "_" for key in TELLS[text.kind]),
+        "returned": ", ".join(key if key in PROMPT_KEYS else "_" for key in TELLS[text.kind]),
         "arguments": "".join(f", {name}={value}" for name, value in text.asked(False).items()),
     }
 

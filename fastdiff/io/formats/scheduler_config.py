@@ -57,7 +57,7 @@ class Table(BaseModel):
 
     @property
     def predicts(self) -> str:
-        """The network's prediction, a key of ROWS."""
+        """The network's prediction, a key of PREDICTION_TYPES."""
         return {theirs: ours for ours, theirs in DIFFUSERS_NAMES.items()}[self.prediction_type]
 
     @property

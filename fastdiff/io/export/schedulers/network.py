@@ -6,18 +6,18 @@ import torch
 from torch import Tensor
 
 from ....core.denoiser import Denoiser
-from ....core.prediction import ROWS, TIME_INPUTS
+from ....core.prediction import PREDICTION_TYPES, TIME_INPUTS
 from .description import NoMatchingSchedulerError
 
 
 def output_factor(model: Denoiser, row: str) -> float | None:
-    """Return the number that turns the network's output into a prediction of `row`, a key of ROWS.
+    """Return the factor that turns the network's output into a prediction of `row`, in PREDICTION_TYPES.
 
     None if no number does so at all times.
     """
     t = torch.linspace(0.1, 0.9, 9, dtype=torch.float64) * model.schedule.t_max
-    a, b = model.row(t)
-    c, d = ROWS[row](model.schedule, t, model.sigma_data)
+    a, b = model.output_coefficients(t)
+    c, d = PREDICTION_TYPES[row](model.schedule, t, model.sigma_data)
     number = float((a * c + b * d).sum() / (a * a + b * b).sum())
     return number if allclose(number * a, c) and allclose(number * b, d) else None
 
@@ -60,7 +60,7 @@ def network_input(model: Denoiser) -> str:
         NoMatchingSchedulerError: if that number depends on the time.
     """
     t = torch.linspace(0.1, 1, 10, dtype=torch.float64) * model.schedule.t_max
-    scale = model.entrance(t)[0]
+    scale = model.preconditioning(t)[0]
     if not allclose(scale, scale[0].expand_as(scale)):
         raise NoMatchingSchedulerError(
             f"no scheduler of diffusers scales a network's input as sigma_data = {model.sigma_data:g} asks "

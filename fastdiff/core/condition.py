@@ -1,0 +1,21 @@
+"""Conditions of samples: a dict of tensors by name, with one row per sample; None for no condition.
+
+    key        shape          content
+    label      (B,)           class of the sample, int64 from 0; a model's null class stands for no class
+    text       (B, L, D)      embeddings of the prompt's tokens
+    pooled     (B, D)         one embedding of the whole prompt (SDXL, SD3, Flux)
+    mask       (B, L)         1 where a token counts, 0 at padding (PixArt)
+    image      (B, C, h, w)   condition image in [-1, 1], which the network resizes to its input
+    guidance   (B,)           guidance weight, for a guidance-distilled network
+    time_ids   (B, 6)         SDXL's sizes in pixels: height and width of the original, top and left of the
+                              crop, height and width of the image; by default an uncropped image of its size
+
+A network reads only the keys that it takes. A missing label counts as the null class, a missing text as the
+empty prompt, and a missing guidance weight as 1.
+"""
+
+from torch import Tensor
+
+Cond = dict[str, Tensor] | None
+
+PROMPT_KEYS = ("text", "pooled", "mask")  # the keys that hold an embedded prompt
