@@ -57,7 +57,7 @@ class Consistency(Method):
 
         # 3. The target f-(x_s, s), without.
         with torch.no_grad():
-            x_s = self.nearer(nets, batch, x_t, eps, t, s)
+            x_s = self.x_at_s(nets, batch, x_t, eps, t, s)
             target = self.target(nets, x_s, s, batch.cond)
             error = per_sample((f - target).square()).sqrt()
 
@@ -66,14 +66,14 @@ class Consistency(Method):
         return loss, {
             "gap": ((t - s) / schedule.t_max).mean(),
             **boundary(schedule, t, f, batch.x0),
-            **self.health(schedule, t, error),
+            **self.error_logs(schedule, t, error),
         }
 
     def pair(self, rng: SampleRng, schedule: Schedule, progress: Progress) -> tuple[Tensor, Tensor]:
         """Draw times t and s < t, each (B,)."""
         raise NotImplementedError
 
-    def nearer(self, nets: Nets, batch: Batch, x: Tensor, eps: Tensor, t: Tensor, s: Tensor) -> Tensor:
+    def x_at_s(self, nets: Nets, batch: Batch, x: Tensor, eps: Tensor, t: Tensor, s: Tensor) -> Tensor:
         """Return x_s (B, ...) for x = x_t: of the same data and noise."""
         return unwrap(nets["student"]).schedule.mix(batch.x0, eps, s)
 
@@ -87,7 +87,7 @@ class Consistency(Method):
         """Return what the distance is divided by (B,)."""
         return torch.ones_like(t)
 
-    def health(self, schedule: Schedule, t: Tensor, error: Tensor) -> Logs:
+    def error_logs(self, schedule: Schedule, t: Tensor, error: Tensor) -> Logs:
         """Return logs of the root mean square (B,) of the difference between the student and its target."""
         return by_level("self_error", error, t / schedule.t_max)
 
@@ -136,9 +136,9 @@ class ECT(Consistency):
     @override
     def pair(self, rng: SampleRng, schedule: Schedule, progress: Progress) -> tuple[Tensor, Tensor]:
         t, s = self.times.pair(rng, schedule)
-        return t, self.below(schedule, t, progress) if s is None else s
+        return t, self.earlier_time(schedule, t, progress) if s is None else s
 
-    def below(self, schedule: Schedule, t: Tensor, progress: Progress) -> Tensor:
+    def earlier_time(self, schedule: Schedule, t: Tensor, progress: Progress) -> Tensor:
         """Return s (B,), at a gap of n(t) times `gap` of t."""
         n = 1 + self.k * torch.sigmoid(-self.b * ratio_of(schedule, t))
         return t * (1 - self.gap(progress) * n).clamp(min=0)
@@ -182,7 +182,7 @@ class CD(ECT):
         return {"target": lambda progress: self.mu} if self.mu else {}
 
     @override
-    def nearer(self, nets: Nets, batch: Batch, x: Tensor, eps: Tensor, t: Tensor, s: Tensor) -> Tensor:
+    def x_at_s(self, nets: Nets, batch: Batch, x: Tensor, eps: Tensor, t: Tensor, s: Tensor) -> Tensor:
         schedule = unwrap(nets["student"]).schedule
         teacher = nets["teacher"]
         if self.solver == "heun":

@@ -42,8 +42,8 @@ class Denoising(Method):
                 f"denoising: variance {self.variance} and the network disagree; the method's variance: "
                 "learned and model.net's learned_variance: true go together"
             )
-        memory = self.times.memory()
-        return {} if memory is None else {"memory": memory}
+        loss_moments = self.times.loss_moments()
+        return {} if loss_moments is None else {"memory": loss_moments}
 
     @override
     def loss(self, turn: Turn, nets: Nets, batch: Batch, progress: Progress) -> Loss:

@@ -24,7 +24,7 @@ from .jvp import preserve_rng_state
 
 NO_GUIDANCE = (1.0, 1.0)
 # By what a model predicts: the same with LCM's boundary condition, the identity at the first timestep.
-BOUNDED = {"eps": "lcm_eps", "v": "lcm_v"}
+LCM_PARAMETERIZATIONS = {"eps": "lcm_eps", "v": "lcm_v"}
 
 
 @dataclass
@@ -94,7 +94,9 @@ class GridConsistency(Method):
 
         # 1. Sample neighbours t and s on the grid, noise, x_t, and u, where the jumps end.
         n = batch.rng.integers(1, self.points + 1).double()
-        bottom = schedule.t_max / schedule.timesteps if student.predicts in BOUNDED.values() else 0.0
+        bottom = (
+            schedule.t_max / schedule.timesteps if student.predicts in LCM_PARAMETERIZATIONS.values() else 0.0
+        )
         t, s = (self.time(schedule, place).clamp(min=bottom) for place in (n, n - 1))
         x_t, _ = batch.noised(schedule, t)
         u = self.end(schedule, t, s, batch.rng)
@@ -111,9 +113,9 @@ class GridConsistency(Method):
             target = torch.where(is_further, schedule.mix(*net(x_s, s, u, cond), u), x_s)
 
         # 4. The distance of the two.
-        return self.compared(turn, nets, batch, student_jump, target, t, u)
+        return self.jump_loss(turn, nets, batch, student_jump, target, t, u)
 
-    def compared(
+    def jump_loss(
         self,
         turn: Turn,
         nets: Nets,
@@ -124,9 +126,9 @@ class GridConsistency(Method):
         u: Tensor,
     ) -> Loss:
         """Return the loss of the student's jump from t to u against its target, both (B, ...), and logs."""
-        return self.distance(student_jump, target).mean(), self.health(nets, student_jump, target, t)
+        return self.distance(student_jump, target).mean(), self.error_logs(nets, student_jump, target, t)
 
-    def health(self, nets: Nets, student_jump: Tensor, target: Tensor, t: Tensor) -> Logs:
+    def error_logs(self, nets: Nets, student_jump: Tensor, target: Tensor, t: Tensor) -> Logs:
         """Return logs of the difference between the student's jump and its target."""
         error = per_sample((student_jump - target).detach().square()).sqrt()
         return by_level("self_error", error, t / nets["teacher"].schedule.t_max)

@@ -73,9 +73,9 @@ class IMM(Method):
 
         # 2. Jumps to s from t, with gradients, and from r, without.
         with preserve_rng_state(x_t):  # the same dropout mask for both
-            y_t = landed(schedule, nets["student"](x_t, t, s, batch.cond), s)
+            y_t = jump_end(schedule, nets["student"](x_t, t, s, batch.cond), s)
         with torch.no_grad():
-            y_r = landed(schedule, model(x_r, r, s, batch.cond), s)
+            y_r = jump_end(schedule, model(x_r, r, s, batch.cond), s)
 
         # 3. The kernel's discrepancy of the two, group by group.
         u_t, u_r, u_s = (schedule.straight(time[:groups]) for time in (t, r, s))
@@ -116,7 +116,7 @@ class IMM(Method):
         return Sampling("ddim", "uniform", (1, 2, 4, 8))
 
 
-def landed(schedule: Schedule, p: Prediction, s: Tensor) -> Tensor:
+def jump_end(schedule: Schedule, p: Prediction, s: Tensor) -> Tensor:
     """Return the end (B, ...) of a prediction's jump to s, on the straight line."""
     return LINE.mix(*p, schedule.straight(s))
 

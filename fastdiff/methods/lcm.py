@@ -16,7 +16,7 @@ from ..data.batch import Batch
 from ..samplers import time_grid
 from .adversarial import Adversary, surrogate_loss
 from .base import Loss, Nets, Progress, Turn
-from .grid_consistency import BOUNDED, GridConsistency
+from .grid_consistency import LCM_PARAMETERIZATIONS, GridConsistency
 
 
 @dataclass
@@ -34,7 +34,7 @@ class LCM(GridConsistency):
                 "lcm needs a model that predicts eps, v, velocity or edm: one of x0 has no f(x, 0) = x"
             )
         student = super().student(model)
-        return bounded(student) if student.predicts in BOUNDED else student
+        return lcm_function(student) if student.predicts in LCM_PARAMETERIZATIONS else student
 
     @override
     def end(self, schedule: Schedule, t: Tensor, s: Tensor, rng: SampleRng) -> Tensor:
@@ -98,7 +98,7 @@ class PCM(GridConsistency):
         return self.gan.turns
 
     @override
-    def compared(
+    def jump_loss(
         self,
         turn: Turn,
         nets: Nets,
@@ -109,7 +109,7 @@ class PCM(GridConsistency):
         u: Tensor,
     ) -> Loss:
         if not self.gan.weight:
-            return super().compared(turn, nets, batch, student_jump, target, t, u)
+            return super().jump_loss(turn, nets, batch, student_jump, target, t, u)
 
         # 1. Sample the level that the discriminator sees both ends at, between u and t.
         level = u + batch.rng.uniform() * (t - u)
@@ -129,14 +129,16 @@ class PCM(GridConsistency):
             "gan": self.gan.weight * self.gan.generator_loss(logits),
         }
         loss, logs = surrogate_loss(student_jump, x_detached, terms)
-        return loss, logs | self.health(nets, x_detached, target, t)
+        return loss, logs | self.error_logs(nets, x_detached, target, t)
 
     def features(
         self, nets: Nets, batch: Batch, u: Tensor, level: Tensor, *parts: Tensor
     ) -> list[list[Tensor]]:
         """Noise batches x_u (B, ...) further, to a level (B,), and return the teacher's features of each."""
         teacher = nets["teacher"]
-        raised = [noised(teacher.schedule, x, u, level, batch.rng.normal(x.shape[1:]).to(x)) for x in parts]
+        raised = [
+            noise_further(teacher.schedule, x, u, level, batch.rng.normal(x.shape[1:]).to(x)) for x in parts
+        ]
         return self.gan.extract_features(teacher, raised, [level] * len(parts), batch.cond)
 
     @override
@@ -150,7 +152,7 @@ class PCM(GridConsistency):
         return Sampling("ddim", self.spacing, (self.phases,), only=True)
 
 
-def noised(schedule: Schedule, x: Tensor, t: Tensor, u: Tensor, eps: Tensor) -> Tensor:
+def noise_further(schedule: Schedule, x: Tensor, t: Tensor, u: Tensor, eps: Tensor) -> Tensor:
     """Return x_u (B, ...) of x = x_t and fresh noise eps, for u at or above t (B,)."""
     alpha_t, sigma_t = schedule.alpha_sigma(t)
     alpha_u, sigma_u = schedule.alpha_sigma(u)
@@ -159,7 +161,7 @@ def noised(schedule: Schedule, x: Tensor, t: Tensor, u: Tensor, eps: Tensor) -> 
     return like(shrink, x) * x + like(added, x) * eps
 
 
-def bounded(model: Denoiser) -> Denoiser:
+def lcm_function(model: Denoiser) -> Denoiser:
     """Return the same network, of eps or v, as LCM's consistency function; the weights are shared."""
     sigma_data = model.sigma_data if model.scale_input else 0.5  # scaled inputs depend on it
-    return model.reparameterized(BOUNDED[model.predicts], sigma_data)
+    return model.reparameterized(LCM_PARAMETERIZATIONS[model.predicts], sigma_data)

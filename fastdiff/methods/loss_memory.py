@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from ..core.statistics import RunningStatistics
 
-TRUSTED = 10  # losses in every bin, below which times are drawn evenly
+MIN_LOSSES_PER_BIN = 10  # losses in every bin, below which times are drawn evenly
 
 
 class LossSecondMoments(RunningStatistics):
@@ -30,14 +30,14 @@ class LossSecondMoments(RunningStatistics):
         # By bin, since the last absorb and on this process: the sum of squared losses, and their number.
         self.register_buffer("pending", torch.zeros(2, bins, dtype=torch.float64), persistent=False)
 
-    def shares(self, uniform_share: float) -> Tensor:
+    def bin_probabilities(self, uniform_share: float) -> Tensor:
         """Return the probability of each bin (bins,): in proportion to the root of its moment, as absorbed.
 
         Args:
             uniform_share: part of the probability that is spread evenly; all of it until every bin has
                 `TRUSTED` losses.
         """
-        if self.count.min() < TRUSTED:
+        if self.count.min() < MIN_LOSSES_PER_BIN:
             return torch.full_like(self.moment, 1 / len(self.moment))
         root = self.moment.sqrt()
         return (1 - uniform_share) * root / root.sum() + uniform_share / len(root)

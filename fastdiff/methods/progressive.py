@@ -71,7 +71,7 @@ class Progressive(Method):
             x_mid = schedule.mix(*teacher(x_t, t, t_mid, cond), t_mid)
             p_mid = teacher(x_mid, t_mid, s, cond)
             x_s = schedule.mix(*p_mid, s)
-            target = torch.where(like(s > 0, x_t) > 0, implied(schedule, x_t, t, x_s, s), p_mid.x0)
+            target = torch.where(like(s > 0, x_t) > 0, implied_x0(schedule, x_t, t, x_s, s), p_mid.x0)
         # 4. The discriminator's turn: tell the teacher's jumps and the student's apart.
         if "discriminator" in turn:
             with torch.no_grad():
@@ -167,7 +167,7 @@ def snr_weight(name: SNRWeight, schedule: Schedule, t: Tensor) -> Tensor:
     return snr.clamp(min=1) if name == "truncated_snr" else snr + 1
 
 
-def implied(schedule: Schedule, x: Tensor, t: Tensor, x_s: Tensor, s: Tensor) -> Tensor:
+def implied_x0(schedule: Schedule, x: Tensor, t: Tensor, x_s: Tensor, s: Tensor) -> Tensor:
     """Return the x0 for which one DDIM step from (x, t) ends at (x_s, s) (appendix G, equation 43).
 
     Args:

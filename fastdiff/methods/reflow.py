@@ -38,7 +38,7 @@ class UShaped(TimeDistribution):
         check_bounds(self)
 
     @override
-    def draw(self, rng: SampleRng, schedule: Schedule, memory: LossSecondMoments | None = None) -> Draw:
+    def draw(self, rng: SampleRng, schedule: Schedule, loss_moments: LossSecondMoments | None = None) -> Draw:
         # Invert the distribution function, which is 1/2 + sinh(a (t - 1/2)) / (2 sinh(a / 2)).
         side = (2 * rng.uniform() - 1) * math.sinh(self.a / 2)
         return schedule.t_max * (0.5 + side.asinh() / self.a).clamp(0, 1), None

@@ -80,7 +80,7 @@ class TCM(ECT):
     def pair(self, rng: SampleRng, schedule: Schedule, progress: Progress) -> tuple[Tensor, Tensor]:
         t, _ = self.times.draw(rng, schedule)
         t = torch.where(rng.uniform() < self.boundary_share, self.edge(schedule), t)
-        return t, self.below(schedule, t, progress)
+        return t, self.earlier_time(schedule, t, progress)
 
     @override
     def target(self, nets: Nets, x: Tensor, s: Tensor, cond: Cond) -> Tensor:
@@ -96,9 +96,11 @@ class TCM(ECT):
         return super().width(schedule, t, s) * part
 
     @override
-    def health(self, schedule: Schedule, t: Tensor, error: Tensor) -> Logs:
+    def error_logs(self, schedule: Schedule, t: Tensor, error: Tensor) -> Logs:
         on = (t <= self.edge(schedule)).to(error)
-        return super().health(schedule, t, error) | {"boundary": (on * error).sum() / on.sum().clamp(min=1)}
+        return super().error_logs(schedule, t, error) | {
+            "boundary": (on * error).sum() / on.sum().clamp(min=1)
+        }
 
     @override
     def sampling(self) -> Sampling:

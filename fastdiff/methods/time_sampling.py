@@ -19,7 +19,7 @@ from ..core.validation import check_bounds
 from .loss_memory import LossSecondMoments
 
 TIME_DISTRIBUTIONS: dict[str, type["TimeDistribution"]] = {}
-IMPORTANCE_LAWS: dict[str, type["Importance"]] = {}
+IMPORTANCE_DISTRIBUTIONS: dict[str, type["Importance"]] = {}
 
 # Times (B,) and the weight (B,) that each example's loss is to have, None if that is 1 for all.
 Draw = tuple[Tensor, Tensor | None]
@@ -42,13 +42,13 @@ class DenoisingTimeDistribution:
     """A law of times that denoising can train at: any `Law`, or `Importance`, which learns from losses."""
 
     # What a recipe may name: the laws without memory first, as far as they are known when it is read.
-    registry: ClassVar[Mapping[str, type]] = ChainMap(IMPORTANCE_LAWS, TIME_DISTRIBUTIONS)
+    registry: ClassVar[Mapping[str, type]] = ChainMap(IMPORTANCE_DISTRIBUTIONS, TIME_DISTRIBUTIONS)
 
-    def memory(self) -> LossSecondMoments | None:
+    def loss_moments(self) -> LossSecondMoments | None:
         """Return what the law learns from the losses, as a new network of the training; None if nothing."""
         return None
 
-    def draw(self, rng: SampleRng, schedule: Schedule, memory: LossSecondMoments | None = None) -> Draw:
+    def draw(self, rng: SampleRng, schedule: Schedule, loss_moments: LossSecondMoments | None = None) -> Draw:
         """Draw a time for each example.
 
         Args:
@@ -88,7 +88,7 @@ class Uniform(TimeDistribution):
             )
 
     @override
-    def draw(self, rng: SampleRng, schedule: Schedule, memory: LossSecondMoments | None = None) -> Draw:
+    def draw(self, rng: SampleRng, schedule: Schedule, loss_moments: LossSecondMoments | None = None) -> Draw:
         return level(schedule, self.t_min + (self.t_top - self.t_min) * rng.uniform()), None
 
 
@@ -100,7 +100,7 @@ class LogNormal(TimeDistribution):
     std: float = 1.2
 
     @override
-    def draw(self, rng: SampleRng, schedule: Schedule, memory: LossSecondMoments | None = None) -> Draw:
+    def draw(self, rng: SampleRng, schedule: Schedule, loss_moments: LossSecondMoments | None = None) -> Draw:
         ratio = (self.mean + self.std * rng.normal().double()).exp()
         return schedule.time_of(ratio).clamp(max=schedule.t_max), None
 
@@ -116,7 +116,7 @@ class LogitNormal(TimeDistribution):
     std: float = 1.0
 
     @override
-    def draw(self, rng: SampleRng, schedule: Schedule, memory: LossSecondMoments | None = None) -> Draw:
+    def draw(self, rng: SampleRng, schedule: Schedule, loss_moments: LossSecondMoments | None = None) -> Draw:
         return level(schedule, (self.mean + self.std * rng.normal().double()).sigmoid()), None
 
 
@@ -138,7 +138,7 @@ class StudentT(TimeDistribution):
             )
 
     @override
-    def draw(self, rng: SampleRng, schedule: Schedule, memory: LossSecondMoments | None = None) -> Draw:
+    def draw(self, rng: SampleRng, schedule: Schedule, loss_moments: LossSecondMoments | None = None) -> Draw:
         u = rng.uniform()
         width = self.scale * math.sqrt(self.df)
         # In z with ln ratio = loc + width sinh z the density is cosh(z)^-df, smooth however heavy the tail:
@@ -192,7 +192,7 @@ class KarrasIndex(TimeDistribution):
         return grid[i + 1], grid[i]
 
     @override
-    def draw(self, rng: SampleRng, schedule: Schedule, memory: LossSecondMoments | None = None) -> Draw:
+    def draw(self, rng: SampleRng, schedule: Schedule, loss_moments: LossSecondMoments | None = None) -> Draw:
         return self.pair(rng, schedule)[0], None
 
 
@@ -229,12 +229,12 @@ class Importance(DenoisingTimeDistribution):
         check_bounds(self)
 
     @override
-    def memory(self) -> LossSecondMoments:
+    def loss_moments(self) -> LossSecondMoments:
         return LossSecondMoments(self.bins, self.decay)
 
     @override
-    def draw(self, rng: SampleRng, schedule: Schedule, memory: LossSecondMoments) -> Draw:
-        share = memory.shares(self.uniform_share)
+    def draw(self, rng: SampleRng, schedule: Schedule, loss_moments: LossSecondMoments) -> Draw:
+        share = loss_moments.bin_probabilities(self.uniform_share)
         bin_of = torch.searchsorted(share.cumsum(0), rng.uniform().to(share.device)).clamp(max=self.bins - 1)
         t = schedule.t_max * (bin_of + rng.uniform()) / self.bins
         return t, 1 / (self.bins * share[bin_of])
@@ -248,4 +248,4 @@ TIME_DISTRIBUTIONS |= {
     "karras": KarrasIndex,
     "karras_lognormal": LogNormalIndex,
 }
-IMPORTANCE_LAWS["importance"] = Importance
+IMPORTANCE_DISTRIBUTIONS["importance"] = Importance

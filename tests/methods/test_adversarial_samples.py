@@ -14,8 +14,8 @@ from fastdiff.methods.adversarial import Adversary
 from fastdiff.methods.ctm import CTM
 from fastdiff.methods.discriminator_features import VGG16, Classifier, Teachers
 from fastdiff.methods.gan import GAN
-from fastdiff.methods.lcm import PCM, noised
-from fastdiff.methods.progressive import Progressive, ddim_step, implied
+from fastdiff.methods.lcm import PCM, noise_further
+from fastdiff.methods.progressive import Progressive, ddim_step, implied_x0
 from fastdiff.networks.discriminator import Discriminator
 from fastdiff.samplers import time_grid
 from fastdiff.samplers.generate import sample
@@ -78,7 +78,7 @@ def test_a_jump_is_judged_by_where_it_ends_and_where_it_began(schedule):
     assert features[0].shape == (3, 1, 4) and torch.equal(y[3:], x) and torch.equal(at[3:], t.float())
     assert (at[:3] > 0).all() and torch.equal(at[1:3], s[1:].float())
     torch.testing.assert_close(y[0], x0[0])
-    torch.testing.assert_close(implied(schedule, x, t, y[:3], s), x0, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(implied_x0(schedule, x, t, y[:3], s), x0, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(ddim_step(schedule, x, t, x0, s), y[:3])
 
 
@@ -87,10 +87,10 @@ def test_noise_within_a_phase_adds_up(schedule):
     x0 = torch.tensor([[2.0]]).double()
     eps, more = torch.randn(2, 100_000, 1, generator=torch.Generator().manual_seed(0)).double()
     u, t = (torch.tensor(share * schedule.t_max, dtype=torch.float64) for share in (0.4, 0.2))
-    found = noised(schedule, schedule.mix(x0, eps, t), t, u, more)
+    found = noise_further(schedule, schedule.mix(x0, eps, t), t, u, more)
     alpha, sigma = schedule.alpha_sigma(u)
     assert abs(found.mean() - 2 * alpha) < 0.02 * (1 + sigma) and abs(found.std() / sigma - 1) < 0.01
-    torch.testing.assert_close(noised(schedule, eps, t, t, torch.full_like(eps, 1e9)), eps)
+    torch.testing.assert_close(noise_further(schedule, eps, t, t, torch.full_like(eps, 1e9)), eps)
 
 
 # ---- features by the names of modules

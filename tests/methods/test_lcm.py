@@ -14,7 +14,7 @@ from fastdiff.core.schedule import DDPM, Cosine, Flow
 from fastdiff.io.load import about, load
 from fastdiff.methods.base import Huber
 from fastdiff.methods.lcm import LCM, PCM, TCD
-from fastdiff.methods.progressive import implied
+from fastdiff.methods.progressive import implied_x0
 from fastdiff.networks import mlp
 from fastdiff.networks.text_unet import TextUNet
 from fastdiff.runs import recipe
@@ -168,7 +168,7 @@ def chain(teacher, points):
             near = torch.where(near < 1e-9, 0.0, near)
             step = schedule.mix(*teacher(here, at.clamp(min=1e-3), near), near)
             here, at = torch.where(like(at > s, x) > 0, step, here), near
-        return implied(schedule, x, t, here, s)
+        return implied_x0(schedule, x, t, here, s)
 
     return clean
 

@@ -60,7 +60,7 @@ def test_times_follow_their_law_in_every_schedule(law, name):
 
 def test_importance_is_uniform_until_every_bin_is_known_then_follows_the_losses_root_mean_square():
     law, n = Importance(bins=8, uniform_share=0.01), 200_000
-    memory, schedule = law.memory(), Karras()
+    memory, schedule = law.loss_moments(), Karras()
     t, weight = law.draw(SampleRng(0, torch.arange(n)), schedule, memory)
     assert torch.equal(weight, torch.ones(n, dtype=torch.float64))
     size = lambda share: 0.2 + 3 * share**2  # noqa: E731
@@ -91,7 +91,7 @@ def alone(sums):
 
 
 def test_the_memory_is_a_running_mean_that_first_forgets_nothing():
-    memory = Importance(bins=2, decay=0.9).memory()
+    memory = Importance(bins=2, decay=0.9).loss_moments()
     memory.record(torch.tensor([1.0, 3.0]), torch.tensor([0.1, 0.2]))
     memory.absorb(alone)
     assert memory.moment.tolist() == [5.0, 0.0] and memory.count.tolist() == [2, 0]
@@ -114,7 +114,7 @@ def test_what_is_recorded_counts_once_it_is_absorbed_whatever_the_parts_and_proc
         parts.record(2 * loss[part::2], share[part::2])
     for memory in (whole, parts):  # nothing that is drawn or saved changes before the update
         assert all(torch.equal(memory.state_dict()[name], value) for name, value in state.items())
-        assert torch.equal(memory.shares(0.1), former.shares(0.1))
+        assert torch.equal(memory.bin_probabilities(0.1), former.bin_probabilities(0.1))
         memory.absorb(alone)
         memory.absorb(alone)  # there is nothing more
     torch.testing.assert_close(parts.moment, whole.moment)

@@ -63,7 +63,7 @@ def test_two_halves_are_one_batch(tmp_path):
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(tmp_path):
-    with pytest.raises(FastdiffError, match=r"train\.batch = 32 .* accumulate 3"):
+    with pytest.raises(FastdiffError, match=r"train\.batch = 32 .* gradient_accumulation 3 x 1"):
         training(tmp_path, gradient_accumulation=3)
 
 

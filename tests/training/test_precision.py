@@ -103,7 +103,7 @@ def test_what_a_scaler_skips_moves_nothing_and_without_end_stops(tmp_path):
 
 
 def test_a_bad_loss_is_not_remembered_by_importance():
-    memory = Importance(bins=2).memory()
+    memory = Importance(bins=2).loss_moments()
     memory.record(torch.tensor([1.0, float("nan"), 2.0]), torch.tensor([0.1, 0.2, 0.9]))
     memory.absorb(lambda sums: sums)
     assert memory.moment.tolist() == [1.0, 4.0] and memory.count.tolist() == [1, 1]
@@ -135,7 +135,7 @@ def test_activations_computed_again_give_the_same_weights_and_are_not_kept(tmp_p
         kept.append(sum(count))
     torch.testing.assert_close(*results, rtol=0, atol=1e-6)
     assert kept[1] < 0.5 * kept[0]
-    with pytest.raises(FastdiffError, match="gradient_checkpointing: MLP knows none"):
+    with pytest.raises(FastdiffError, match="gradient_checkpointing: expected a unet, MLP does not"):
         training(tmp_path / "mlp", gradient_checkpointing=True)
 
 
