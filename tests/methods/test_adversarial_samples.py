@@ -113,7 +113,7 @@ def test_settings_that_are_not_given_are_the_methods_own():
         (lambda: GAN(gan=SEEN), "no features of a network"),
         (lambda: GAN(discriminator_turns=0), "discriminator_turns = 0"),
         (lambda: LADD(discriminator_turns=0), "discriminator_turns = 0"),
-        (lambda: LADD(gan=Adversary()), "gan: the discriminator is what this method learns from"),
+        (lambda: LADD(gan=Adversary()), "gan.weight = 0: expected above 0"),
         (lambda: LADD(steps=()), r"steps = \[\]"),
         (lambda: ADD(distill=-1.0), "distill = -1"),
         (lambda: VGG16(size=15), "size = 15"),
