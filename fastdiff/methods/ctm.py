@@ -173,10 +173,10 @@ class CTM(Method):
 
     @override
     def teacher_nfe(self) -> float:
-        alone = (
-            self.gan_start if self.gan.weight else 1.0
-        )  # fraction of steps with one turn; the others have two
-        return (self.points + 3 * (1 - alone)) / (2 - alone)  # two evaluations per step, points / 2 steps
+        # The fraction of steps with one turn; the others have two. The student's turn has points / 2 steps of
+        # Heun's method on average, with two evaluations each.
+        single = self.gan_start if self.gan.weight else 1.0
+        return (self.points + 3 * (1 - single)) / (2 - single)
 
     @override
     def sampling(self) -> Sampling:

@@ -148,9 +148,8 @@ class PCM(GridConsistency):
 
     @override
     def teacher_nfe(self) -> float:
-        return super().teacher_nfe() + 1.5 * (
-            self.gan.weight > 0
-        )  # two in the discriminator's turn, one in its own
+        # With a discriminator: two further evaluations in its turn, one in the student's.
+        return super().teacher_nfe() + 1.5 * (self.gan.weight > 0)
 
     @override
     def sampling(self) -> Sampling:

@@ -65,9 +65,8 @@ class Progressive(Method):
         # 1. Sample a point i of the student's grid: the student jumps from t to s, the teacher via t_mid.
         i = batch.rng.integers(1, self.steps + 1).double()
         points = self.teacher_points(i)
-        t, t_mid, s = (
-            schedule.t_max * point / self.steps for point in points
-        )  # including t_max, with zero SNR
+        #    The times include t_max, with zero SNR.
+        t, t_mid, s = (schedule.t_max * point / self.steps for point in points)
         # 2. Noise the data to t.
         x_t, _ = batch.noised(schedule, t)
         # 3. Two DDIM steps of the teacher, and the x0 with which one step ends at the same point.

@@ -75,9 +75,8 @@ class TCM(ECT):
             raise FastdiffError(
                 "tcm learns from data without guidance: expected a teacher that takes no guidance weight"
             )
-        return {
-            "stage_one": deepcopy(teacher).train(student.training)
-        }  # training mode, to share the dropout mask
+        # In the student's mode, since both use the same dropout mask.
+        return {"stage_one": deepcopy(teacher).train(student.training)}
 
     def edge(self, schedule: Schedule) -> Tensor:
         """Return the time t', 0-dim."""
@@ -98,9 +97,9 @@ class TCM(ECT):
 
     @override
     def width(self, schedule: Schedule, t: Tensor, s: Tensor) -> Tensor:
-        share = self.boundary_share
-        part = torch.where(t > self.edge(schedule), 1 - share, share / self.boundary_weight)
-        return super().width(schedule, t, s) * part
+        fraction = self.boundary_share
+        factor = torch.where(t > self.edge(schedule), 1 - fraction, fraction / self.boundary_weight)
+        return super().width(schedule, t, s) * factor
 
     @override
     def error_logs(self, schedule: Schedule, t: Tensor, error: Tensor) -> Logs:
