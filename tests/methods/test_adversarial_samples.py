@@ -109,8 +109,8 @@ def test_settings_that_are_not_given_are_the_methods_own():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: GAN(gan=Adversary()), "gan: its discriminator is all that this method learns from"),
-        (lambda: GAN(gan=SEEN), "no features of a network"),
+        (lambda: GAN(gan=Adversary()), "gan: expected a weight above 0 and no features"),
+        (lambda: GAN(gan=SEEN), "gan: expected a weight above 0 and no features"),
         (lambda: GAN(discriminator_turns=0), "discriminator_turns = 0"),
         (lambda: LADD(discriminator_turns=0), "discriminator_turns = 0"),
         (lambda: LADD(gan=Adversary()), "gan.weight = 0: expected above 0"),
@@ -127,10 +127,10 @@ def test_settings_that_are_not_given_are_the_methods_own():
             lambda: call(METHODS, "add", {"features_of": "dino"}, "method"),
             "method.features_of: 'dino' is unknown, choose from",
         ),
-        (lambda: Discriminator((2, 16, 16, 16)), "is for vectors .* have shape"),
+        (lambda: Discriminator((2, 16, 16, 16)), "takes vectors .* have shape"),
         (
             lambda: ADD(gan=SEEN, features_of=VGG16()).trainable_networks(points(), points()),
-            "features_of is another network: leave them",
+            "gan.features: .* features_of is another network; leave them",
         ),
         (
             lambda: ADD(features_of=VGG16()).trainable_networks(points(), points()),
@@ -141,7 +141,7 @@ def test_settings_that_are_not_given_are_the_methods_own():
             lambda: ADD(features_of=Classifier("checkpoints/digits/features")).trainable_networks(
                 points(), points()
             ),
-            "pictures of 8 x 8",
+            "takes images of 8 x 8",
         ),
     ],
 )
