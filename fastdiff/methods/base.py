@@ -105,9 +105,9 @@ class Method:
         needs_teacher: whether the method needs a teacher, which `loss` finds as nets["teacher"].
         needs_pairs: whether the data must be stored pairs of noise and sample, with the noise in batch.eps.
         needs_images: whether the values of batch.x0 are used; if False, only their shape and the conditions
-            are, and a stage needs no data set. May be a property.
-        cycle: number of steps after which the turns repeat, at least 1. A training must have as many steps.
-            May be a property.
+            are, and a training needs no data set. May be a property.
+        cycle: number of steps per turn of the student, at least 1; a training must have at least as many
+            steps. May be a property.
 
     Example:
         @dataclass
@@ -170,7 +170,7 @@ class Method:
         """Create the networks that are saved in addition to the student, once before a training.
 
         Args:
-            student: the student, in training mode on its device.
+            student: the student, in training mode.
             teacher: the teacher; None without one.
 
         Returns:
@@ -209,8 +209,8 @@ class Method:
             progress: the place of the training.
 
         Returns:
-            Turns, each a tuple of roles, such as (("discriminator",), ("student",)). They must repeat after
-            `cycle` steps.
+            Turns, each a tuple of roles, such as (("discriminator",), ("student",)). The student's turn must
+            come once in `cycle` steps.
         """
         return (("student",),)
 
@@ -227,8 +227,11 @@ class Method:
             progress: the place of the training.
 
         Returns:
-            The loss, a scalar with a gradient for the roles of the turn only, and figures to log, scalars by
-            the names that `diagnostics` describes.
+            The loss, a scalar, whose gradient updates the roles of the turn only; and figures to log, scalars
+            by the names that `diagnostics` describes.
+
+        Raises:
+            FastdiffError: for a batch that the method cannot use, such as one without the noise of pairs.
         """
         raise NotImplementedError
 
@@ -254,12 +257,12 @@ def trainable_copy(model: Denoiser) -> Denoiser:
 
 
 def repeat_cond(cond: Cond) -> Cond:
-    """Return the condition of a batch (2 B, ...) that is one of (B, ...) followed by itself."""
+    """Return the condition of B examples repeated, for a batch of 2 B examples."""
     return cond and {name: torch.cat([value, value]) for name, value in cond.items()}
 
 
 def numbers_of_steps(steps: tuple[int, ...]) -> None:
-    """Raise FastdiffError unless these are step counts that one student can be trained for."""
+    """Raise FastdiffError if the step counts of a student are empty or one is below 1."""
     if not steps or min(steps) < 1:
         raise FastdiffError(f"steps = {list(steps)}: expected numbers of steps, each at least 1", key="steps")
 
