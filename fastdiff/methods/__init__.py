@@ -1,13 +1,14 @@
 """The registry of methods, METHODS: name -> dataclass with a loss. Imports core, networks, samplers and data.
 
-What a method is, and what several share:
-    base: the interface, Method, its conditions and logs, and small pieces of losses.
-    time_sampling, loss_memory: laws of the times to train at, and what importance sampling remembers.
+The interface of a method, and shared parts:
+    base: the interface, Method, the keys of conditions, and small parts of losses.
+    teacher_steps: guided predictions of a teacher, and steps of Heun's method.
+    time_sampling, loss_memory: time distributions, and the loss moments of importance sampling.
     distances: distances between two batches of samples.
-    jvp: derivatives of networks, exact and by differences.
-    diagnostics: figures to log of a training.
-    adversarial, discriminator_features: a discriminator's term in a loss, and the networks whose features it
-        takes.
+    jvp: derivatives of networks, exact and by finite differences.
+    diagnostics: the figures that losses log.
+    adversarial, discriminator_features: the adversarial term of a loss, and the networks whose features the
+        discriminator takes.
 
 Teachers:
     denoising, variational_bound: the training of teachers, and the bound that trains a learned variance.
@@ -16,7 +17,7 @@ Consistency:
     consistency: the common loss, ECT, CD, CT and iCT.
     tcm: truncated consistency models.
     scm: continuous-time consistency models, sCT and sCD.
-    grid_consistency, lcm: consistency on a guided teacher's DDIM steps; LCM, TCD and PCM.
+    grid_consistency, lcm: consistency along a guided teacher's DDIM steps; LCM, TCD and PCM.
 
 Flow maps, jumps between any two times:
     ctm: consistency trajectory models.
@@ -25,16 +26,22 @@ Flow maps, jumps between any two times:
     imm: inductive moment matching.
 
 Step-wise distillation:
-    progressive: progressive distillation, and its stochastic kind.
-    guidance_distillation: a guided teacher in one evaluation.
-    kd, reflow: learning from a teacher's stored pairs of noise and sample.
+    progressive: progressive distillation, deterministic and stochastic.
+    guidance_distillation: classifier-free guidance in one evaluation.
+    kd, reflow: training on a teacher's stored pairs of noise and sample.
 
 Distribution matching:
-    distribution_matching: the common loss of a fake score network.
+    distribution_matching: the common loss with a fake score network.
     dmd2: DMD2, f-distill and Diff-Instruct.
     sid: score identity distillation.
     add: adversarial diffusion distillation, ADD and LADD.
     gan: a plain GAN.
+
+Example, the loss of one batch (a training calls it step by step; see training.loop):
+
+    method = fastdiff.METHODS["ect"](halvings=6)
+    loss, logs = method.loss(("student",), {"student": student}, batch, Progress(0, 1000, 0))
+    loss.backward()
 """
 
 from .add import ADD, LADD

@@ -1,4 +1,4 @@
-"""Adversarial distillation: of clean samples, ADD, and of noised samples, LADD."""
+"""Adversarial diffusion distillation: ADD on clean samples, LADD on noised samples."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -37,28 +37,30 @@ from .discriminator_features import FeatureNetwork, Teachers
 
 
 class Generated(NamedTuple):
-    """The student's samples, each from one of the times that it is trained at."""
+    """A batch of the student's samples, each from one of the times that it is trained at."""
 
     x: Tensor  # clean samples (B, ...)
-    kind: Tensor  # which of the times (B,), in rising order
-    from_noise: Tensor  # whether the sample started from noise alone (B,)
+    kind: Tensor  # number of the time (B,), in rising order
+    from_noise: Tensor  # whether the sample was generated from pure noise (B,)
 
 
 @dataclass
 class LADD(Method):
-    """Latent adversarial diffusion distillation: a discriminator on the teacher's features of samples and
-    data.
+    """LADD (Sauer et al. 2024): a discriminator on a teacher's features of noised samples and data.
 
-    (Sauer et al. 2024.) Both are noised to one random level. The student denoises the data from the times of
-    its grids alone, and its samples from different times are judged separately: all of them together could
-    follow the data's distribution while those from any one time do not.
+    The student denoises the data from the times of its sampling grids only. Its loss is gan.weight times the
+    generator loss of a discriminator D(features of x_t), where x_t is its sample x noised to a random level;
+    the discriminator learns to distinguish x_t from noised data. Samples from different times are judged
+    separately: all of them together could follow the data's distribution while those from one time do not.
+
+    Needs a teacher and images.
 
     Args:
-        steps: numbers of steps that the student is trained for.
-        spacing: of its grids, a key of SPACINGS.
-        times: law of the levels to which samples and data are noised for the discriminator.
-        discriminator_turns: turns of the discriminator for each turn of the student.
-        gan: adversarial term.
+        steps: numbers of sampling steps that the student is trained for, each at least 1.
+        spacing: spacing of the sampling grids, a key of SPACINGS.
+        times: distribution of the noise levels for the discriminator, a key of TIME_DISTRIBUTIONS.
+        discriminator_turns: turns of the discriminator per turn of the student.
+        gan: settings of the adversarial term, see Adversary; its weight must be above 0.
     """
 
     steps: tuple[int, ...] = (1, 2, 4)
@@ -75,7 +77,7 @@ class LADD(Method):
         numbers_of_steps(self.steps)
         if not self.gan.weight:
             raise FastdiffError(
-                "gan: the discriminator is what this method learns from: expected a weight above 0", key="gan"
+                "gan.weight = 0: expected above 0, as this method learns from its discriminator", key="gan"
             )
 
     @property
@@ -97,7 +99,7 @@ class LADD(Method):
         # 1. Generate samples x.
         with torch.set_grad_enabled("student" in turn):
             x, kind, from_noise = self.generate(nets["student"], batch)
-        # 2. The discriminator's turn: tell features of data and samples apart.
+        # 2. The discriminator's turn: distinguish features of data and samples.
         if "discriminator" in turn:
             with torch.no_grad():
                 real, fake = self.extract_features(nets, batch, batch.x0, x)
@@ -117,9 +119,13 @@ class LADD(Method):
         return [time_grid(schedule, steps, self.spacing)[:-1] for steps in self.steps]
 
     def generate(self, student: nn.Module, batch: Batch) -> Generated:
-        """Let the student denoise the batch, each example from a random time of a random grid.
+        """Denoise the batch with the student, each example from a random time of a random grid.
 
-        At the first time of a grid it starts from noise alone.
+        At the first time of a grid the input is pure noise.
+
+        Args:
+            student: the network, which may be in a data-parallel wrapper.
+            batch: examples that are noised.
         """
         schedule = unwrap(student).schedule
         grids = self.time_grids(schedule)
@@ -137,7 +143,7 @@ class LADD(Method):
         return Generated(x, kind, from_noise)
 
     def new_discriminator(self, student: Denoiser, teacher: Denoiser, kinds: int) -> nn.Module:
-        """Create an untrained discriminator that judges `kinds` kinds of samples separately."""
+        """Create an untrained discriminator with separate outputs for `kinds` kinds of samples."""
         return self.gan.new_discriminator(teacher, kinds=kinds)
 
     def extract_features(self, nets: Nets, batch: Batch, *samples: Tensor) -> list[Features]:
@@ -147,13 +153,13 @@ class LADD(Method):
         return self.gan.extract_noised_features(teacher, t, batch, *samples)
 
     def loss_terms(self, nets: Nets, batch: Batch, x: Tensor, kind: Tensor) -> dict[str, Tensor]:
-        """Return the student's losses of samples x (B, ...) of kinds (B,), scalars by name."""
+        """Return the terms of the student's loss for samples x (B, ...) of kinds (B,), scalars by name."""
         (features,) = self.extract_features(nets, batch, x)
         return {"gan": self.gan.weight * self.gan.generator_loss(nets["discriminator"](features, kind))}
 
     @override
     def teacher_nfe(self) -> float:
-        # Two in a discriminator's turn, one in the student's.
+        # Two evaluations in a turn of the discriminator, one in the student's.
         return (2 * self.discriminator_turns + 1) / (self.discriminator_turns + 1)
 
     @override
@@ -163,17 +169,20 @@ class LADD(Method):
 
 @dataclass
 class ADD(LADD):
-    """Adversarial diffusion distillation: a discriminator on clean samples, and the teacher's denoising as
-    target.
+    """ADD (Sauer et al. 2023): a discriminator on clean samples, and the teacher's denoising as target.
 
-    (Sauer et al. 2023.)
+    The student's loss is gan.weight times the generator loss of a discriminator on features of its sample x,
+    plus distill * alpha(t)^2 |x - x0_teacher(x_t)|^2 per number, with x noised to x_t and no gradient through
+    the teacher. Other settings are those of LADD.
+
+    Needs a teacher and images.
 
     Args:
-        times: law of the levels to which the teacher denoises samples.
-        features_of: the network whose features the discriminator takes.
-        distill: weight of the squared distance, which is multiplied by alpha there (the paper's exponential
-            weighting).
-        guidance: of the teacher; 1 for no guidance.
+        times: distribution of the noise levels t of the distillation term, a key of TIME_DISTRIBUTIONS.
+        gan: settings of the adversarial term; r1 is 1e-3 by default.
+        features_of: network whose features the discriminator takes: teacher, vgg16 or classifier.
+        distill: weight of the distillation term, at least 0.
+        guidance: guidance weight of the teacher; 1 for no guidance.
     """
 
     times: TimeDistribution = Uniform(0.02, 0.98)
@@ -197,7 +206,7 @@ class ADD(LADD):
     @override
     def loss_terms(self, nets: Nets, batch: Batch, x: Tensor, kind: Tensor) -> dict[str, Tensor]:
         teacher = nets["teacher"]
-        # 1. Noise the samples to t, and let the teacher denoise them.
+        # 1. Noise the samples to t, and denoise them with the teacher.
         t = self.times.draw(batch.rng, teacher.schedule)[0]
         with torch.no_grad():
             x_t = teacher.schedule.mix(x, batch.noise(), t)

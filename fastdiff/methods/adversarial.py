@@ -1,4 +1,4 @@
-"""The adversarial term that a discriminator on a network's features adds to a method, and its settings."""
+"""The adversarial term of a method: a discriminator on a network's features, its losses and settings."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -16,22 +16,23 @@ from ..networks.discriminator import apart, capture_features, discriminator_on
 from .base import Loss, Nets, Turn
 
 Weight = Annotated[float, Field(ge=0, le=1e6)]
-Features = list[Tensor]  # what each of the named modules puts out for one batch, (B, places, C)
+Features = list[Tensor]  # output of each named module for one batch, (B, places, C)
 DiscriminatorHeads = Callable[[Features], Tensor]  # features -> logits (B, heads), above 0 for real samples
-TurnCount = Annotated[int, Field(ge=1)]  # of one role, for each turn of another
+TurnCount = Annotated[int, Field(ge=1)]  # turns of one role per turn of the student
 
 
 class Adversary(Strict):
-    """Settings of an adversarial term.
+    """The settings of an adversarial term.
 
     Args:
-        weight: of the term in the student's loss; at 0 the method has no discriminator.
-        loss: softplus, the non-saturating loss; minimax, the saturating one, ln(1 - D) (Goodfellow et al.
-            2014); or hinge.
-        r1: weight of the penalty on the gradient of real logits by features (Mescheder et al. 2018).
-        features: names of the network's modules that the discriminator takes features of; if empty, its
-            middle one.
-        hidden: width of a discriminator's head.
+        weight: weight of the term in the student's loss, 0 to 1e6; at 0 the method has no discriminator.
+        loss: softplus, the non-saturating loss -ln D; minimax, the saturating loss ln(1 - D) (Goodfellow et
+            al. 2014); or hinge.
+        r1: weight of the R1 penalty on the gradient of real logits by features (Mescheder et al. 2018), 0 to
+            1e6.
+        features: names of the network's modules whose outputs the discriminator takes; if empty, the middle
+            module.
+        hidden: width of a discriminator's head, 1 to 65536.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -46,20 +47,20 @@ class Adversary(Strict):
         """Create an untrained discriminator for a network's features.
 
         Args:
-            net: the network that features are taken of.
+            net: network whose features are taken.
             views: number of samples whose features the discriminator sees at once, concatenated channel by
                 channel.
-            kinds: number of kinds of samples that are judged separately; see networks.discriminator.Critic.
+            kinds: number of kinds of samples with separate outputs; see networks.discriminator.
         """
         return discriminator_on(net, self.features, self.hidden, views, kinds)
 
     def trainable_networks(self, net: Denoiser, views: int = 1) -> Nets:
-        """Return the networks that the term adds, by role: a new discriminator, or none at weight 0."""
+        """Return the networks of the term by role: a new discriminator, or nothing at weight 0."""
         return {"discriminator": self.new_discriminator(net, views)} if self.weight else {}
 
     @property
     def turns(self) -> tuple[Turn, ...]:
-        """The turns of a method with this term: the discriminator's before the student's, in each step."""
+        """The turns of each step of a method with this term: the discriminator's before the student's."""
         return (("discriminator",), ("student",)) if self.weight else (("student",),)
 
     def extract_features(
@@ -68,10 +69,10 @@ class Adversary(Strict):
         """Return a network's features of several batches of noised samples, in one pass.
 
         Args:
-            net: the network that features are taken of.
+            net: network whose features are taken.
             samples: noised samples (B, ...), batch by batch.
-            times: their times (B,), batch by batch.
-            cond: the condition that all batches share.
+            times: times (B,) of the samples, batch by batch.
+            cond: condition of every batch.
 
         Returns:
             For each batch, the features (B, places, C) of each named module.
@@ -89,9 +90,9 @@ class Adversary(Strict):
         """Noise batches of clean samples, and return a network's features of them.
 
         Args:
-            net: the network that features are taken of.
+            net: network whose features are taken.
             t: times (B,), the same for each batch of samples.
-            batch: whose condition and random stream are used; every batch of samples gets its own noise.
+            batch: source of the condition and the random stream; every batch of samples gets its own noise.
             samples: clean samples (B, ...), batch by batch.
 
         Returns:
@@ -101,20 +102,20 @@ class Adversary(Strict):
         return self.extract_features(net, noised, [t] * len(samples), batch.cond)
 
     def capture_features(self, net: Denoiser) -> AbstractContextManager[Features]:
-        """Return a context whose value is the list of features of the last pass through a network inside it.
+        """Capture the features of the last pass through a network within a context.
 
-        At weight 0 the list stays empty.
+        The value of the context is their list, which stays empty at weight 0.
         """
         return capture_features(net, self.features) if self.weight else nullcontext([])
 
     def discriminator_loss(self, discriminator: DiscriminatorHeads, real: Features, fake: Features) -> Loss:
-        """Return the discriminator's loss, and for logging its parts and the fractions that it judges
-        correctly.
+        """Return the discriminator's loss, a scalar, and figures to log.
 
         Args:
-            discriminator: takes features of both batches in one pass, real samples first.
-            real: features of real samples.
-            fake: features of the student's samples.
+            discriminator: function from the features of both batches, real samples first, to logits (2 B,
+                heads).
+            real: features of real samples, (B, places, C) each.
+            fake: features of the student's samples, (B, places, C) each.
         """
         if self.r1:
             real = [
@@ -151,12 +152,12 @@ def surrogate_loss(x: Tensor, x_detached: Tensor, terms: dict[str, Tensor]) -> L
 
     Args:
         x: the student's samples (B, ...).
-        x_detached: the same values as a leaf of the graph of all terms.
+        x_detached: the same values (B, ...) as a leaf of the graph of all terms.
         terms: losses of x_detached, scalars by name.
 
     Returns:
-        A scalar with the value of the terms' sum and, through x, its gradient; and for logging each term and,
-        if there are several, its share of the sum of their gradients' norms.
+        The loss, a scalar with the value and the gradient of the terms' sum; and figures to log: each term
+        and, if there are several, NAME_share, the norm of its gradient divided by the sum of the norms.
     """
     gradients = {
         name: torch.autograd.grad(term, x_detached, retain_graph=True)[0] for name, term in terms.items()

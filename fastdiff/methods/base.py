@@ -1,30 +1,16 @@
-"""The interface of a method, and the pieces that several methods share.
+"""The interface of a method, and functions that several methods share.
 
-A method is a dataclass: its fields are its settings in a recipe, its hooks say which networks there are and
-whose turn it is to learn, and its `loss` is that of one turn. It knows no optimizer, process or file.
+A method is a dataclass: its fields are its settings in a recipe, its hooks define the networks and which of
+them learn in a turn, and `loss` is the loss of one turn. It has no optimizer, process or file.
 
-Conditions, `batch.cond`, are None or a dict with one row per example. The keys, see also core.denoiser.Cond:
+Conditions, `batch.cond`, are None or a dict with one row per example; see also core.denoiser.Cond. The keys:
     label: classes (B,), int64.
     text, pooled, mask: an embedded prompt (B, L, D), (B, D) and (B, L).
     image: an image that x is conditioned on (B, C, h, w).
     time_ids: sizes and crops (B, 6) of SDXL.
-    guidance: the guidance weight (B,), drawn from the student's range if it takes one as an input.
+    guidance: guidance weights (B,), drawn from the student's range if it takes one as an input.
 
-Logs, the second result of `loss`, are scalars by name. The loop averages them over processes and over the
-parts of a batch, and adds loss and grad, the norm of the gradient. A name with the suffixes _low, _mid and
-_high is also given for each third of the times; see `diagnostics.by_level`. Names with one meaning:
-    self_error: root mean square of the difference between the student and its target.
-    error: error of the method's own, which its class describes.
-    gap: mean distance of the two times that are compared, as a fraction of t_max.
-    boundary: error where the answer is known: near the data, at r = t, at t' of TCM.
-    tangent: norm of the derivative that the target is made with.
-    dsm, flow: loss, or error, of the denoising examples of a method that also makes jumps.
-    unweighted, vlb: denoising's loss without importance weights, and its term of the variance.
-    mmd, weighting: IMM's discrepancy, and the mean w of sCM's learned weighting.
-    agreement, gan, and each with the suffix _share: terms of a loss, and their shares of the gradient.
-    discriminator, discriminator_real, discriminator_fake, r1: a discriminator's loss, its accuracies and its
-        penalty.
-    coverage, spread: how far generated samples cover the data, and their root mean square about their mean.
+The figures that losses log are described in `diagnostics`.
 """
 
 from collections.abc import Callable
@@ -36,17 +22,15 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..core.broadcast import like
 from ..core.denoiser import Cond, Denoiser
 from ..core.errors import FastdiffError
 from ..core.former_names import renamed_hooks
-from ..core.prediction import Prediction
 from ..core.sampling import Sampling
-from ..core.schedule import Schedule
 from ..core.validation import check_bounds
 from ..data.batch import Batch
 from .diagnostics import by_level
 from .distances import L1, LPIPS, Distance, Huber, PseudoHuber, SquaredL2, per_sample, pseudo_huber
+from .teacher_steps import guided, heun
 from .time_sampling import Importance, LogitNormal, LogNormal, TimeDistribution, Uniform
 
 __all__ = [
@@ -83,15 +67,21 @@ __all__ = [
 
 Nets = dict[str, nn.Module]  # networks by role
 Turn = tuple[str, ...]  # roles that learn from one loss
-Logs = dict[str, Tensor]  # scalars by name, see above
+Logs = dict[str, Tensor]  # scalars by name, see diagnostics
 Loss = tuple[Tensor, Logs]
 
-Decay = Annotated[float, Field(ge=0, lt=1)]  # of a running average, 0 for the network itself
+Decay = Annotated[float, Field(ge=0, lt=1)]  # decay of a running average, 0 for the network itself
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class Progress(NamedTuple):
-    """The place of a training: steps done, steps in all, images seen."""
+    """The place of a training.
+
+    Args:
+        step: number of steps that are done, 0 in the first step.
+        steps: number of steps of the whole training.
+        images: number of images seen, over all processes and turns.
+    """
 
     step: int
     steps: int
@@ -99,20 +89,38 @@ class Progress(NamedTuple):
 
     @property
     def fraction(self) -> float:
-        """Steps done as a fraction of all steps."""
+        """Steps done as a fraction of all steps, in [0, 1)."""
         return self.step / self.steps
 
 
 @dataclass
 class Method:
-    """Base class of methods: fields are hyperparameters, the recipe's schema and its defaults.
+    """A distillation or training method: its settings, its networks and its loss.
 
-    Args of a subclass are its settings. Class variables, where a subclass differs:
-        training: the method's own defaults of the training settings.
-        needs_teacher: whether a teacher is needed, which is then nets["teacher"].
-        needs_pairs: whether stored pairs of noise and sample are needed, batch.eps.
-        needs_images: False if only the shape of batch.x0 and the conditions are used; may be a property.
-        cycle: number of steps after which the turns repeat; may be a property.
+    Subclasses are dataclasses with settings as fields (their types are the schema of a recipe) and define
+    `loss` and `sampling`; the other hooks have defaults. Register one as METHODS["name"] = Class.
+
+    Attributes:
+        training: defaults of TrainConfig for this method; a recipe overrides them.
+        needs_teacher: whether the method needs a teacher, which `loss` finds as nets["teacher"].
+        needs_pairs: whether the data must be stored pairs of noise and sample, with the noise in batch.eps.
+        needs_images: whether the values of batch.x0 are used; if False, only their shape and the conditions
+            are, and a training needs no data set. May be a property.
+        cycle: number of steps per turn of the student, at least 1; a training must have at least as many
+            steps. May be a property.
+
+    Example:
+        @dataclass
+        class Flow(Method):
+            def loss(self, turn, nets, batch, progress):
+                student = unwrap(nets["student"])
+                t = student.schedule.t_max * batch.rng.uniform()
+                x_t, eps = batch.noised(student.schedule, t)
+                p = nets["student"](x_t, t, t, batch.cond)
+                return (p.x0 - batch.x0 - p.eps + eps).square().mean(), {}
+
+            def sampling(self):
+                return Sampling("ddim", "uniform", (8,))
     """
 
     training: ClassVar[dict[str, Any]] = {}
@@ -130,14 +138,14 @@ class Method:
         check_bounds(self)
 
     def validate(self, shape: tuple[int, ...], device: torch.device) -> None:
-        """Check before a training that every distance suits the data, and fetch the weights it needs.
+        """Check the settings against the data before a training, and fetch the weights of distances.
 
         Args:
-            shape: of one example.
-            device: on which the distance is going to be evaluated.
+            shape: shape of one example, (C, H, W) or (D,).
+            device: device on which the distances will be evaluated.
 
         Raises:
-            FastdiffError: for data that a distance is not made for, or weights that cannot be fetched.
+            FastdiffError: for data that a distance does not support, or weights that cannot be fetched.
         """
         for setting in fields(self):
             distance = getattr(self, setting.name)
@@ -145,14 +153,29 @@ class Method:
                 distance.validate(shape, device)
 
     def student(self, model: Denoiser) -> Denoiser:
-        """Return the model to train: the one that the training starts from, or one made of it."""
+        """Return the model to train, built from the initial model.
+
+        Args:
+            model: initial model, such as a copy of the teacher.
+
+        Returns:
+            The model itself, or one with further inputs (a second time, a guidance weight).
+
+        Raises:
+            FastdiffError: if the method cannot train this model.
+        """
         return model
 
     def trainable_networks(self, student: Denoiser, teacher: Denoiser | None) -> Nets:
-        """Return networks that are kept and saved besides the student, by role.
+        """Create the networks that are saved in addition to the student, once before a training.
 
-        Those whose role appears in a turn are trained. A `core.statistics.RunningStatistics` among them is
-        merged by the loop after each update. Called once, before a training.
+        Args:
+            student: the student, in training mode.
+            teacher: the teacher; None without one.
+
+        Returns:
+            New networks by role, such as "discriminator" or "fake". Those whose role appears in a turn are
+            trained. The loop merges a core.statistics.RunningStatistics over processes after each update.
 
         Raises:
             FastdiffError: if the method cannot train this student with this teacher.
@@ -160,18 +183,35 @@ class Method:
         return {}
 
     def frozen_networks(self, student: Denoiser, teacher: Denoiser | None) -> Nets:
-        """Return networks that the loss evaluates and that are never trained or saved, by role."""
+        """Create the networks that are evaluated and never trained or saved, once before a training.
+
+        Args:
+            student: the student.
+            teacher: the teacher, which is frozen without being returned here; None without one.
+
+        Returns:
+            Networks by role.
+        """
         return {}
 
     def target_emas(self) -> dict[str, Callable[[Progress], float]]:
-        """Return the running averages of the student that serve as targets: role -> decay at a progress.
+        """Return the running averages (EMA) of the student that are targets; the exported one is another.
 
-        They are not the average that is exported.
+        Returns:
+            For each role, such as "target", a function from the progress to the decay in [0, 1).
         """
         return {}
 
     def turns(self, progress: Progress) -> tuple[Turn, ...]:
-        """Return the turns of this step in their order; each takes a new batch and updates its roles."""
+        """Return the turns of one step in their order; each takes a new batch and updates its roles.
+
+        Args:
+            progress: the place of the training.
+
+        Returns:
+            Turns, each a tuple of roles, such as (("discriminator",), ("student",)). The student's turn must
+            come once in `cycle` steps.
+        """
         return (("student",),)
 
     def loss(self, turn: Turn, nets: Nets, batch: Batch, progress: Progress) -> Loss:
@@ -179,91 +219,60 @@ class Method:
 
         Args:
             turn: the roles that learn.
-            nets: all networks by role: student, teacher if there is one, extras, frozen and averages. Those
-                of the turn may be inside a data-parallel wrapper, which `bare` removes; their gradients are
-                taken of passes through the wrapper.
-            batch: examples x0 (B, ...), their condition, and their streams of random numbers.
+            nets: all networks by role: student, teacher, trainable, frozen and target networks. Those of the
+                turn may be in a data-parallel wrapper: call it for passes with gradients, and use `unwrap`
+                for attributes and other passes.
+            batch: examples x0 (B, ...), their condition `cond`, their random streams `rng`, and for stored
+                pairs their noise eps (B, ...).
             progress: the place of the training.
 
         Returns:
-            A scalar, and scalars to log, by the names that this module describes.
+            The loss, a scalar, whose gradient updates the roles of the turn only; and figures to log, scalars
+            by the names that `diagnostics` describes.
+
+        Raises:
+            FastdiffError: for a batch that the method cannot use, such as one without the noise of pairs.
         """
         raise NotImplementedError
 
     def teacher_nfe(self) -> float:
-        """Return the mean number of teacher evaluations that a training example costs."""
+        """Return the mean number of teacher evaluations (NFE) per training example."""
         return 0
 
     def sampling(self) -> Sampling:
-        """Return how a student of this method is to be sampled; it is stored with the student."""
+        """Return the default sampler, spacing and step counts of a student, which are stored with it."""
         raise NotImplementedError
 
 
 def unwrap(net: nn.Module) -> Denoiser:
-    """Return the network inside a data-parallel wrapper, or the network itself."""
+    """Return the network in a data-parallel wrapper, or the network itself if it is not wrapped."""
     if isinstance(net, Denoiser):
         return net
     return getattr(net, "module", net)
 
 
 def trainable_copy(model: Denoiser) -> Denoiser:
-    """Return a copy whose weights are to be trained."""
+    """Return a copy in training mode whose weights are all trainable."""
     return deepcopy(model).train().requires_grad_(True)
 
 
 def repeat_cond(cond: Cond) -> Cond:
-    """Return the condition of a batch (2 B, ...) that is one of (B, ...) followed by itself."""
+    """Return the condition of B examples repeated, for a batch of 2 B examples."""
     return cond and {name: torch.cat([value, value]) for name, value in cond.items()}
 
 
 def numbers_of_steps(steps: tuple[int, ...]) -> None:
-    """Raise FastdiffError unless these are step counts that one student can be trained for."""
+    """Raise FastdiffError if the step counts of a student are empty or one is below 1."""
     if not steps or min(steps) < 1:
         raise FastdiffError(f"steps = {list(steps)}: expected numbers of steps, each at least 1", key="steps")
 
 
-def alternating_turns(judges: Turn, turns: int, progress: Progress) -> tuple[Turn, ...]:
-    """Return the turns of a step: the judges' alone, and every `turns` steps the student's after theirs."""
-    return (judges, ("student",)) if (progress.step + 1) % turns == 0 else (judges,)
-
-
-def guided(
-    model: Denoiser, x: Tensor, t: Tensor, s: Tensor, cond: Cond, weight: float | Tensor
-) -> Prediction:
-    """Return a model's (x0, eps) under classifier-free guidance: null + weight (cond - null) of each.
+def alternating_turns(others: Turn, turns: int, progress: Progress) -> tuple[Turn, ...]:
+    """Return the turns of a step: one of the other roles, and in every `turns`-th step the student's too.
 
     Args:
-        model: evaluated twice, or once if the weight is 1.
-        x: noised samples (B, ...).
-        t: their times (B,).
-        s: times (B,) that the caller jumps to.
-        cond: the condition, with a label or a text unless the weight is 1.
-        weight: one number, or one for each sample that broadcasts against x.
-
-    Raises:
-        FastdiffError: if the condition has no label and no text.
+        others: roles that learn together in each step, such as ("fake", "discriminator").
+        turns: number of their turns for each turn of the student.
+        progress: the place of the training.
     """
-    conditional = model(x, t, s, cond)
-    if not isinstance(weight, Tensor) and weight == 1:
-        return conditional
-    if not {"label", "text"} & set(cond or ()):
-        raise FastdiffError(
-            "guidance needs labels or captions of the data: choose a weight of 1, which is none"
-        )
-    null = model(x, t, s, model.null(cond))
-    x0, eps = (b + weight * (a - b) for a, b in zip(conditional, null, strict=True))
-    return Prediction(x, x0, eps)
-
-
-def heun(teacher: Denoiser, schedule: Schedule, x: Tensor, t: Tensor, s: Tensor, cond: Cond) -> Tensor:
-    """Return x_s of a step of Heun's method from x_t, exact where (x0, eps) is constant on the way.
-
-    The step into s = 0, where eps may be 0 / 0, is Euler's.
-    """
-    p_t = teacher(x, t, s, cond)
-    x_s = schedule.mix(*p_t, s)
-    p_s = teacher(x_s, s, s, cond)
-    alpha_t, sigma_t = schedule.alpha_sigma(t)
-    alpha_s, sigma_s = schedule.alpha_sigma(s)
-    turn = like(alpha_s - alpha_t, x) * (p_s.x0 - p_t.x0) + like(sigma_s - sigma_t, x) * (p_s.eps - p_t.eps)
-    return torch.where(like(s > 0, x) > 0, x_s + turn / 2, x_s)
+    return (others, ("student",)) if (progress.step + 1) % turns == 0 else (others,)

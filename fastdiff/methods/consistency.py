@@ -23,15 +23,16 @@ from .distances import Distance, PseudoHuber, SquaredL2, per_sample
 from .jvp import preserve_rng_state
 from .time_sampling import KarrasIndex, LogNormalIndex, TimeDistribution, Uniform
 
-# A few steps, the first at sigma / alpha = 80 and the last at 0.8, about where iCT and sCM have their second.
+# A few steps, the first at sigma / alpha = 80 and the last at 0.8, near the second step of iCT and sCM.
 FEW_STEPS = Sampling("consistency", "karras[ratio_min=0.8]", (1, 2, 4, 8))
 
 
 class Consistency(Method):
-    """Base class: the student's f(x_t, t) agrees with its f(x_s, s) at a time s < t nearer the data.
+    """Base class of consistency models (Song et al. 2023): f(x_t, t) is trained to equal f(x_s, s), s < t.
 
-    (Song et al. 2023.) Subclasses have the fields `times` and `distance`, and define the pairs of times, and
-    where they differ x_s, the target and the unit of the distance.
+    The loss is the mean of distance(f(x_t, t), f-(x_s, s)) / width, without gradients through f-. Subclasses
+    have the fields `times` and `distance`, define the pairs of times, and may override x_s, the target and
+    the width.
     """
 
     times: TimeDistribution
@@ -57,38 +58,38 @@ class Consistency(Method):
 
         # 3. The target f-(x_s, s), without.
         with torch.no_grad():
-            x_s = self.nearer(nets, batch, x_t, eps, t, s)
+            x_s = self.x_at_s(nets, batch, x_t, eps, t, s)
             target = self.target(nets, x_s, s, batch.cond)
             error = per_sample((f - target).square()).sqrt()
 
-        # 4. The distance of the two, in units of the gap.
+        # 4. The distance between the two, in units of the gap.
         loss = (self.distance(f, target) / self.width(schedule, t, s)).mean()
         return loss, {
             "gap": ((t - s) / schedule.t_max).mean(),
             **boundary(schedule, t, f, batch.x0),
-            **self.health(schedule, t, error),
+            **self.error_logs(schedule, t, error),
         }
 
     def pair(self, rng: SampleRng, schedule: Schedule, progress: Progress) -> tuple[Tensor, Tensor]:
-        """Draw times t and s < t, each (B,)."""
+        """Draw times t and s < t, each (B,), for the examples' random streams."""
         raise NotImplementedError
 
-    def nearer(self, nets: Nets, batch: Batch, x: Tensor, eps: Tensor, t: Tensor, s: Tensor) -> Tensor:
-        """Return x_s (B, ...) for x = x_t: of the same data and noise."""
+    def x_at_s(self, nets: Nets, batch: Batch, x: Tensor, eps: Tensor, t: Tensor, s: Tensor) -> Tensor:
+        """Return x_s (B, ...) for x = x_t and its noise eps; here of the same data and noise."""
         return unwrap(nets["student"]).schedule.mix(batch.x0, eps, s)
 
     def target(self, nets: Nets, x: Tensor, s: Tensor, cond: Cond) -> Tensor:
-        """Return the clean data (B, ...) that the student, or its running average, predicts at x = x_s."""
+        """Return the clean data (B, ...) that the student or its running average predicts from x = x_s."""
         student = unwrap(nets["student"])
         net = nets["target"].train(student.training) if "target" in nets else student
         return net(x, s, torch.zeros_like(s), cond).x0
 
     def width(self, schedule: Schedule, t: Tensor, s: Tensor) -> Tensor:
-        """Return what the distance is divided by (B,)."""
+        """Return the divisor (B,) of the distance."""
         return torch.ones_like(t)
 
-    def health(self, schedule: Schedule, t: Tensor, error: Tensor) -> Logs:
-        """Return logs of the root mean square (B,) of the difference between the student and its target."""
+    def error_logs(self, schedule: Schedule, t: Tensor, error: Tensor) -> Logs:
+        """Return figures to log from the errors (B,), root mean squares of student minus target."""
         return by_level("self_error", error, t / schedule.t_max)
 
     @override
@@ -107,20 +108,20 @@ def identity_at_data(student: Denoiser) -> None:
 
 @dataclass
 class ECT(Consistency):
-    """Consistency training with a gap that shrinks, on continuous times.
+    """ECT (Geng et al. 2024): consistency training on continuous times with a shrinking gap.
 
-    (Geng et al. 2024, "Consistency models made easy".) The paper's r(t) is k = 8: near the data the gap is
-    n(t) = 1 + k sigmoid(-b sigma / alpha) times as wide. On a grid (times: karras) s is the point below t,
-    whatever the gap.
+    The loss is distance(f(x_t, t), sg f(x_s, s)) t_max / (t - s), with x_s of the same data and noise as x_t,
+    and s = t (1 - gap n(t)), n(t) = 1 + k sigmoid(-b sigma / alpha). On a grid (times: karras) s is the grid
+    point below t instead. Needs images and no teacher.
 
     Args:
-        times: law of t.
-        start: the gap t - s as a fraction of t when the training starts.
-        halvings: number of times that the gap halves.
-        distance: of the student's f and its target.
-        k: see above.
-        b: see above.
-        images: seen between two halvings, 3,200,000 in the paper; 0 for equal parts of the training.
+        times: distribution of t, a key of TIME_DISTRIBUTIONS.
+        start: initial gap as a fraction of t, in (0, 1].
+        halvings: number of times that the gap is halved during the training.
+        distance: distance between f and its target, a key of DISTANCES.
+        k: factor by which the gap is wider near the data; 8 in the paper, 0 for a constant factor.
+        b: scale of sigma / alpha in n(t).
+        images: number of images between two halvings, 3,200,000 in the paper; 0 for equal intervals.
     """
 
     times: TimeDistribution = field(default_factory=Uniform)
@@ -136,15 +137,15 @@ class ECT(Consistency):
     @override
     def pair(self, rng: SampleRng, schedule: Schedule, progress: Progress) -> tuple[Tensor, Tensor]:
         t, s = self.times.pair(rng, schedule)
-        return t, self.below(schedule, t, progress) if s is None else s
+        return t, self.earlier_time(schedule, t, progress) if s is None else s
 
-    def below(self, schedule: Schedule, t: Tensor, progress: Progress) -> Tensor:
-        """Return s (B,), at a gap of n(t) times `gap` of t."""
+    def earlier_time(self, schedule: Schedule, t: Tensor, progress: Progress) -> Tensor:
+        """Return s (B,) = t (1 - gap n(t)), at least 0."""
         n = 1 + self.k * torch.sigmoid(-self.b * ratio_of(schedule, t))
         return t * (1 - self.gap(progress) * n).clamp(min=0)
 
     def gap(self, progress: Progress) -> float:
-        """Return the gap between t and s as a fraction of t, before n(t)."""
+        """Return the gap between t and s as a fraction of t, without the factor n(t)."""
         if self.images:
             stage = progress.images // self.images
         else:
@@ -162,14 +163,16 @@ class ECT(Consistency):
 
 @dataclass
 class CD(ECT):
-    """Consistency distillation: x_s is one step of the teacher from x_t (Song et al. 2023, algorithm 2).
+    """CD (Song et al. 2023, algorithm 2): consistency distillation, with x_s a teacher's step from x_t.
 
-    The paper's ImageNet setting is times: {name: karras, points: 40}, solver: heun, mu: 0.95; on a grid all
-    pairs weigh 1.
+    The loss is that of ECT, distance(f(x_t, t), f-(x_s, s)) t_max / (t - s), where x_s is one ODE step of the
+    teacher; on a grid (times: karras) all pairs have weight 1. The paper's ImageNet setting is times: {name:
+    karras, points: 40}, solver: heun, mu: 0.95. Other settings are those of ECT. Needs a teacher and images.
 
     Args:
-        solver: of the teacher's step; both are exact if (x0, eps) is constant on the way.
-        mu: decay of the average of the student that is the target; 0 for the student itself.
+        solver: solver of the teacher's step, euler (1 evaluation) or heun (2); both are exact if (x0, eps) is
+            constant along the step.
+        mu: decay in [0, 1) of the running average of the student that is the target f-; 0 for the student.
     """
 
     solver: Literal["euler", "heun"] = "euler"
@@ -182,7 +185,7 @@ class CD(ECT):
         return {"target": lambda progress: self.mu} if self.mu else {}
 
     @override
-    def nearer(self, nets: Nets, batch: Batch, x: Tensor, eps: Tensor, t: Tensor, s: Tensor) -> Tensor:
+    def x_at_s(self, nets: Nets, batch: Batch, x: Tensor, eps: Tensor, t: Tensor, s: Tensor) -> Tensor:
         schedule = unwrap(nets["student"]).schedule
         teacher = nets["teacher"]
         if self.solver == "heun":
@@ -199,10 +202,10 @@ class CD(ECT):
 
 
 class DiscreteConsistencyTraining(Consistency):
-    """Base class of curricula: t and s are neighbours on a grid of N(k) points at step k.
+    """Base class of curricula: t and s are neighbouring points of a grid of N(k) points at step k.
 
     Subclasses have the fields `s0` and `s1`, between which the number of intervals grows, and `times`, the
-    law of the upper neighbour.
+    distribution of the upper point.
     """
 
     s0: int
@@ -213,7 +216,9 @@ class DiscreteConsistencyTraining(Consistency):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not isinstance(self.times, KarrasIndex):
-            raise FastdiffError("times: expected a law on a grid, karras or karras_lognormal", key="times")
+            raise FastdiffError(
+                "times: expected a distribution on a grid, karras or karras_lognormal", key="times"
+            )
         if not 2 <= self.s0 <= self.s1:
             raise FastdiffError(f"s0 = {self.s0} and s1 = {self.s1}: expected 2 <= s0 <= s1", key="s0")
 
@@ -222,7 +227,7 @@ class DiscreteConsistencyTraining(Consistency):
         return replace(self.times, points=self.points(progress)).pair(rng, schedule)
 
     def points(self, progress: Progress) -> int:
-        """Return N(k)."""
+        """Return N(k), the number of grid points at a progress."""
         raise NotImplementedError
 
     @override
@@ -232,10 +237,17 @@ class DiscreteConsistencyTraining(Consistency):
 
 @dataclass
 class CT(DiscreteConsistencyTraining):
-    """Consistency training against a running average of the student.
+    """CT (Song et al. 2023, algorithm 3): consistency training against a running average of the student.
 
-    (Song et al. 2023, algorithm 3 and appendix C.) N(k) grows from s0 to s1 + 1 as the root of k, and the
-    average's decay mu(k) with it, from mu0.
+    The loss is distance(f(x_t, t), f-(x_s, s)) for neighbouring points t > s of a grid of N(k) points, which
+    grows from s0 to s1 + 1 as the root of the step k; the decay mu(k) of the average f- grows with it from
+    mu0 (appendix C). Needs images and no teacher.
+
+    Args:
+        times: distribution of t on the grid, karras or karras_lognormal; its number of points is not used.
+        s0, s1: number of intervals of the grid at the start and at the end, 2 <= s0 <= s1.
+        mu0: decay of the average at the start, in (0, 1).
+        distance: distance between f and its target, a key of DISTANCES.
     """
 
     times: TimeDistribution = KarrasIndex()
@@ -250,7 +262,7 @@ class CT(DiscreteConsistencyTraining):
         return math.ceil(math.sqrt(square) - 1) + 1
 
     def mu(self, progress: Progress) -> float:
-        """Return mu(k) = mu0^(s0 / intervals)."""
+        """Return the decay mu(k) = mu0^(s0 / intervals)."""
         return self.mu0 ** (self.s0 / (self.points(progress) - 1))
 
     @override
@@ -260,9 +272,15 @@ class CT(DiscreteConsistencyTraining):
 
 @dataclass
 class ICT(DiscreteConsistencyTraining):
-    """Improved consistency training against the student itself (Song & Dhariwal 2023).
+    """iCT (Song & Dhariwal 2023): improved consistency training against the student itself.
 
-    N(k) doubles from s0 + 1 to s1 + 1, and the distance is divided by the gap in sigma / alpha.
+    The loss is distance(f(x_t, t), sg f(x_s, s)) divided by the difference of sigma / alpha, for neighbouring
+    points t > s of a grid whose number of intervals doubles from s0 to s1. Needs images and no teacher.
+
+    Args:
+        times: distribution of t on the grid, karras or karras_lognormal; its number of points is not used.
+        s0, s1: number of intervals of the grid at the start and at the end, 2 <= s0 <= s1.
+        distance: distance between f and its target, a key of DISTANCES.
     """
 
     times: TimeDistribution = LogNormalIndex()

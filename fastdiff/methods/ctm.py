@@ -1,4 +1,4 @@
-"""Consistency trajectory models (Kim et al. 2024), with an adversarial term if it is given a weight."""
+"""Consistency trajectory models (Kim et al. 2024), with an optional adversarial term."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,23 +26,27 @@ from .time_sampling import LogitNormal, LogNormal, TimeDistribution
 
 @dataclass
 class CTM(Method):
-    """The jump G(x_t, t, s) agrees with G(x_u, u, s), where the teacher's Heun steps lead from t to u.
+    """CTM (Kim et al. 2024): the jump G(x_t, t, s) equals G(x_u, u, s) after the teacher's steps to x_u.
 
-    u is between s and t. Both ends are compared as data, after a further jump from s to 0 by the running
-    average of the student. The steps of the teacher's grid are equal in the angle of tangent sigma / alpha
-    and begin anywhere: on a grid that stays in its place (the paper's is Karras') a student knows no other
-    jumps than those. The paper balances the terms of the loss by their gradients.
+    The loss is distance(J(G(x_t, t, s)), J(G-(x_u, u, s))) + dsm |g(x_t, t, t) - x0|^2 + gan.weight times the
+    generator loss, with s <= u < t, x_u from Heun steps of the teacher, G- the running average and J its jump
+    from s to 0. The teacher's steps are equal in the angle atan(sigma / alpha) and begin anywhere: from a
+    fixed grid (the paper's is Karras') a student learns only the jumps between its points. The paper balances
+    the terms by their gradients instead.
+
+    The student gets a second time as input. Needs a teacher and images.
 
     Args:
-        points: of the teacher's grid.
-        mu: decay of the running average.
-        distance: between the two ends.
-        dsm: weight of denoising score matching of g(x, t, t).
-        times: law of half of the times of denoising; the other half is any angle.
-        gan: adversarial term; its discriminator takes the teacher's features of the data that jumps lead to,
-            noised.
-        gan_times: law of the times that they are noised to.
-        gan_start: fraction of the training after which the discriminator comes.
+        points: number of points of the teacher's grid, at least 2.
+        mu: decay of the running average in [0, 1).
+        distance: distance between the two ends as data, a key of DISTANCES.
+        dsm: weight of the denoising loss, at least 0.
+        times: distribution of half of the denoising times, a key of TIME_DISTRIBUTIONS; the angles of the
+            other half are uniform.
+        gan: settings of the adversarial term, see Adversary; its discriminator takes the teacher's features
+            of the data at which jumps end, noised.
+        gan_times: distribution of the times to which they are noised.
+        gan_start: fraction of the training after which the discriminator is added, 0 to 1.
     """
 
     points: Annotated[int, Field(ge=2)] = 18
@@ -74,7 +78,7 @@ class CTM(Method):
         return self.gan.turns if self.has_discriminator(progress) else (("student",),)
 
     def has_discriminator(self, progress: Progress) -> bool:
-        """Return whether the discriminator has come."""
+        """Return whether the discriminator is trained at this progress."""
         return self.gan.weight > 0 and progress.fraction >= self.gan_start
 
     @override
@@ -86,14 +90,14 @@ class CTM(Method):
     def path(self, schedule: Schedule, batch: Batch) -> tuple[list[Tensor], Tensor]:
         """Draw the times (B,) of the teacher's steps from t to u, and s (B,) between u and 0."""
         rng = batch.rng
-        steps = int(batch.shared.integers(1, self.points))  # of the teacher: one number for the whole batch
-        # Places on the grid are real numbers, but its two ends are as likely as any of its points.
+        steps = int(batch.shared.integers(1, self.points))  # teacher's steps: one number for the whole batch
+        # Places on the grid are real numbers; each of its two ends has the probability of one point.
         i = (steps + rng.uniform() * (self.points - steps)).clamp(max=self.points - 1)
         j = (rng.uniform() * (i - steps + 1) - 1).clamp(min=0)
         return [self.time(schedule, i - k) for k in range(steps + 1)], self.time(schedule, j)
 
     def discriminator_loss(self, nets: Nets, batch: Batch) -> Loss:
-        """Return the discriminator's loss on the data and on where the student's jumps lead."""
+        """Return the discriminator's loss on the data and on the ends of the student's jumps."""
         schedule = unwrap(nets["student"]).schedule
         (t, *_), s = self.path(schedule, batch)
         with torch.no_grad():
@@ -110,7 +114,7 @@ class CTM(Method):
         return self.gan.extract_noised_features(teacher, t, batch, *parts)
 
     def student_loss(self, nets: Nets, batch: Batch, has_discriminator: bool) -> Loss:
-        """Return the loss of the student's jumps and denoising, and the adversarial term once it is on."""
+        """Return the student's loss: jumps, denoising and, with a discriminator, the adversarial term."""
         model = unwrap(nets["student"])
         target = nets["target"]
         schedule = model.schedule
@@ -130,8 +134,8 @@ class CTM(Method):
         x_t, _ = batch.noised(schedule, t)
         x_dsm, eps_dsm = batch.noised(schedule, t_dsm)
 
-        # 2. The student's jump to s and on to the data, x_est, and its denoising. Both in one pass: a wrapped
-        #    student counts its passes.
+        # 2. The student's jump to s and on to the data, x_est, and its denoising. Both in one pass, since a
+        #    data-parallel wrapper allows one only.
         p = nets["student"](
             torch.cat([x_t, x_dsm]), torch.cat([t, t_dsm]), torch.cat([s, t_dsm]), repeat_cond(batch.cond)
         )
@@ -163,14 +167,16 @@ class CTM(Method):
         }
 
     def time(self, schedule: Schedule, place: Tensor) -> Tensor:
-        """Return the time (B,) at places (B,) of the grid, from 0 for clean data to points - 1 for t_max."""
+        """Return the times (B,) at places (B,) of the grid, from 0 for clean data to points - 1 for t_max."""
         top = ratio_of(schedule, place.new_tensor(schedule.t_max)).atan()
         return schedule.time_of((place / (self.points - 1) * top).tan()).clamp(0, schedule.t_max)
 
     @override
     def teacher_nfe(self) -> float:
-        alone = self.gan_start if self.gan.weight else 1.0  # steps of one turn, the others are of two
-        return (self.points + 3 * (1 - alone)) / (2 - alone)  # two evaluations a step, points / 2 steps
+        # The fraction of steps with one turn; the others have two. The student's turn has points / 2 steps of
+        # Heun's method on average, with two evaluations each.
+        single = self.gan_start if self.gan.weight else 1.0
+        return (self.points + 3 * (1 - single)) / (2 - single)
 
     @override
     def sampling(self) -> Sampling:
@@ -178,7 +184,7 @@ class CTM(Method):
 
 
 def jump(net: Denoiser, x: Tensor, t: Tensor, s: Tensor, cond: Cond) -> Tensor:
-    """Return G(x, t, s) (B, ...), which is x itself where t = s: there the network is evaluated at t_max."""
+    """Return G(x, t, s) (B, ...), x itself where t = s (the network is evaluated at t_max there)."""
     moved = like(t > s, x) > 0
     p = net(x, torch.where(t > s, t, net.schedule.t_max), s, cond)
     return torch.where(moved, net.schedule.mix(*p, s), x)

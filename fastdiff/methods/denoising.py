@@ -20,14 +20,19 @@ from .variational_bound import on_timesteps, variational_bits
 
 @dataclass
 class Denoising(Method):
-    """Mean squared error of the network's own output.
+    """The training of teachers by denoising: the mean squared error of the network's own output.
+
+    The loss is |output(x_t, t) - target|^2 per number, with the target in the network's parameterization: eps
+    for score matching (Ho et al. 2020), eps - x0 for flow matching (Lipman et al. 2023). With a learned
+    variance, vlb times the variational bound is added. Needs images and no teacher.
 
     Args:
-        times: law of the times; importance follows the loss.
-        label_dropout: fraction of examples that learn the null class, or the empty prompt.
-        variance: learned trains the second half of a doubled network's channels (net.learned_variance) by the
-            bound on the likelihood (Nichol & Dhariwal 2021, equation 16); times are then training timesteps.
-        vlb: weight of the bound in the loss.
+        times: distribution of t, a key of TIME_DISTRIBUTIONS; or importance, which follows the loss.
+        label_dropout: fraction of examples that are trained with the null class or the empty prompt.
+        variance: fixed, or learned for a network with twice the channels (learned_variance: true), whose
+            second half is trained by the variational bound (Nichol & Dhariwal 2021, equation 16) on training
+            timesteps.
+        vlb: weight of the bound in the loss, at least 0.
     """
 
     times: DenoisingTimeDistribution = Uniform()
@@ -40,10 +45,10 @@ class Denoising(Method):
         if (self.variance == "learned") != student.learned_variance:
             raise FastdiffError(
                 f"denoising: variance {self.variance} and the network disagree; the method's variance: "
-                "learned and model.net's learned_variance: true go together"
+                "learned requires learned_variance: true of model.net, and the other way round"
             )
-        memory = self.times.memory()
-        return {} if memory is None else {"memory": memory}
+        loss_moments = self.times.loss_moments()
+        return {} if loss_moments is None else {"memory": loss_moments}
 
     @override
     def loss(self, turn: Turn, nets: Nets, batch: Batch, progress: Progress) -> Loss:
@@ -56,7 +61,7 @@ class Denoising(Method):
             t = on_timesteps(schedule, t)
         x_t, eps = batch.noised(schedule, t)
 
-        # 2. The error of the network's output, which is linear in that of (x0, eps).
+        # 2. The error of the network's output, which is linear in the error of (x0, eps).
         p = nets["student"](x_t, t, t, self.dropped(model, batch))
         error = per_sample(model.target(p.x0 - batch.x0, p.eps - eps, t).square())
         logs = {}
@@ -67,14 +72,14 @@ class Denoising(Method):
             error = error + self.vlb * bits
             logs["vlb"] = bits.mean()
 
-        # 4. The mean, weighted if the times were drawn by importance.
+        # 4. The mean, weighted if the times were drawn by importance sampling.
         if weight is None:
             return error.mean(), logs
         nets["memory"].record(error.detach(), t / schedule.t_max)
         return (weight * error).mean(), logs | {"unweighted": error.mean()}
 
     def dropped(self, model: Denoiser, batch: Batch) -> Cond:
-        """Return the condition, replaced by the null class or the empty prompt in some of the examples."""
+        """Return the condition, with the null class or the empty prompt in a random part of the examples."""
         cond = batch.cond or {}
         has_label = model.null_label is not None and "label" in cond
         if not has_label and "text" not in cond:

@@ -27,7 +27,7 @@ FEATURE_NETWORKS: dict[str, type] = {}
 
 @dataclass(frozen=True)
 class FeatureNetwork:
-    """Base class of the settings of a frozen network that gives features of clean samples."""
+    """Base class of the settings of a frozen network whose features of clean samples are taken."""
 
     registry: ClassVar[dict[str, type]] = FEATURE_NETWORKS
 
@@ -35,14 +35,19 @@ class FeatureNetwork:
         check_bounds(self)
 
     def frozen_networks(self, student: Denoiser) -> Nets:
-        """Return the network by its role; nothing if the training has it anyway."""
+        """Return the network by its role; nothing if the training has it anyway, as it has the teacher."""
         return {}
 
     def new_discriminator(
         self, gan: Adversary, student: Denoiser, teacher: Denoiser, kinds: int
     ) -> nn.Module:
-        """Create an untrained discriminator for the features, which judges `kinds` kinds of samples
-        separately.
+        """Create an untrained discriminator for the features.
+
+        Args:
+            gan: settings of the adversarial term.
+            student: the student, whose samples are judged.
+            teacher: the teacher.
+            kinds: number of kinds of samples with separate outputs.
 
         Raises:
             FastdiffError: for samples that the network does not take, and for settings of `gan` that do not
@@ -56,7 +61,7 @@ class FeatureNetwork:
         Args:
             gan: settings of the adversarial term.
             nets: all networks by role.
-            batch: whose condition and random stream are used, if the network needs them.
+            batch: source of the condition and the random stream, if the network needs them.
             samples: clean samples (B, ...), batch by batch.
         """
         raise NotImplementedError
@@ -64,10 +69,10 @@ class FeatureNetwork:
 
 @dataclass(frozen=True)
 class Teachers(FeatureNetwork):
-    """The teacher's own network, at a little noise.
+    """The teacher's network, evaluated on slightly noised samples.
 
     Args:
-        level: of the noise, as a fraction of the schedule's levels.
+        level: noise level as a fraction of the schedule's levels, in (0, 1]; see time_sampling.level.
     """
 
     level: Annotated[float, Field(gt=0, le=1)] = 0.02
@@ -87,10 +92,10 @@ class Teachers(FeatureNetwork):
 
 @dataclass(frozen=True)
 class ImageNetwork(FeatureNetwork):
-    """Base class: a network of images; latents are decoded for it."""
+    """Base class of networks that take images; latents are decoded for them."""
 
     def load(self, device: torch.device) -> nn.Module:
-        """Load the network, frozen, whose `seen(images)` takes (B, C, H, W) in [-1, 1] and returns its maps.
+        """Load the network, frozen; its `seen(images)` maps (B, C, H, W) in [-1, 1] to feature maps.
 
         Raises:
             FastdiffError: if its files are missing or damaged.
@@ -98,7 +103,7 @@ class ImageNetwork(FeatureNetwork):
         raise NotImplementedError
 
     def preprocess(self, images: Tensor) -> Tensor:
-        """Return images (B, C, H, W) in [-1, 1] in the size that the network takes."""
+        """Return images (B, C, H, W) in [-1, 1], resized to the size that the network takes."""
         return images
 
     @override
@@ -111,14 +116,14 @@ class ImageNetwork(FeatureNetwork):
     ) -> nn.Module:
         if gan.features:
             raise FastdiffError(
-                "gan: features name modules of the teacher, and features_of is another network: leave them "
-                "out",
+                "gan.features: they name modules of the teacher, and features_of is another network; leave "
+                "them out",
                 key="gan",
             )
         if len(student.image_shape) != 3 or student.image_shape[0] not in (1, 3):
             raise FastdiffError(
-                "features_of is a network of pictures of 1 or 3 channels, the samples have shape "
-                f"{tuple(student.image_shape)}: choose teacher"
+                "features_of: expected images of 1 or 3 channels, the samples have shape "
+                f"{tuple(student.image_shape)}; choose teacher"
             )
         nets = {"student": student, **self.frozen_networks(student)}
         sample = torch.zeros(1, *student.shape, device=student.device)
@@ -141,8 +146,8 @@ class VGG16(ImageNetwork):
     """VGG16 with the weights that LPIPS uses.
 
     Args:
-        weights: a folder of its files; see distances.LPIPS.
-        size: side in pixels to which smaller sides are enlarged.
+        weights: folder with the files of weights; see distances.LPIPS.
+        size: side in pixels to which smaller sides are enlarged, at least 16.
     """
 
     weights: str | None = None
@@ -159,10 +164,10 @@ class VGG16(ImageNetwork):
 
 @dataclass(frozen=True)
 class Classifier(ImageNetwork):
-    """A classifier of small images, of networks/classifiers.py.
+    """A classifier of small images, see networks/classifiers.py.
 
     Args:
-        folder: with features.json and model.safetensors.
+        folder: folder with features.json and model.safetensors.
     """
 
     folder: str
@@ -191,8 +196,8 @@ class Classifier(ImageNetwork):
         size = self.load(student.device).size
         if tuple(student.image_shape[1:]) != (size, size):
             raise FastdiffError(
-                f"features_of: {self.folder} is of pictures of {size} x {size}, the samples have shape "
-                f"{tuple(student.image_shape)}",
+                f"features_of: {self.folder} takes images of {size} x {size}, the samples have shape "
+                f"{tuple(student.image_shape)}; choose another network",
                 key="features_of",
             )
         return super().new_discriminator(gan, student, teacher, kinds)

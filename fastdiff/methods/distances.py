@@ -1,4 +1,4 @@
-"""Distances between two batches of samples, by name."""
+"""The distances between two batches of samples, by name."""
 
 import math
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from ..networks.lpips import open_lpips
 
 DISTANCES: dict[str, type] = {}
 
-# At 0 two equal samples would have no gradient.
+# At 0 the gradient for two equal samples would be undefined.
 Softening = Annotated[float, Field(gt=0)]
 # VGG16 halves images four times.
 ImageSize = Annotated[int, Field(ge=16)]
 
 
 def per_sample(error: Tensor) -> Tensor:
-    """Average over all but the first axis, in float32 at least: (B, ...) -> (B,)."""
+    """Average (B, ...) over all but the first axis, in float32 or float64; return (B,)."""
     return (error if error.dtype == torch.float64 else error.float()).flatten(1).mean(1)
 
 
@@ -30,11 +30,11 @@ def pseudo_huber(error: Tensor, c: float) -> Tensor:
     """Return sqrt(|e|^2 + c^2) - c of each sample's whole vector (Song & Dhariwal 2023, iCT, equation 8).
 
     Args:
-        error: (B, ...).
-        c: where the distance changes from quadratic to linear, in units of |e|.
+        error: difference of two samples (B, ...).
+        c: value of |e| at which the distance changes from quadratic to linear.
 
     Returns:
-        (B,), in float32 at least.
+        Distances (B,), in float32 or float64.
     """
     square = (error if error.dtype == torch.float64 else error.float()).flatten(1).square().sum(1)
     return (square + c**2).sqrt() - c
@@ -42,7 +42,7 @@ def pseudo_huber(error: Tensor, c: float) -> Tensor:
 
 @dataclass(frozen=True)
 class Distance:
-    """A distance between two batches, for each sample: (B, ...) twice -> (B,). Its fields are settings."""
+    """Base class of distances between two batches, sample by sample. The fields are the settings."""
 
     registry: ClassVar[dict[str, type]] = DISTANCES
 
@@ -54,20 +54,20 @@ class Distance:
         raise NotImplementedError
 
     def validate(self, shape: tuple[int, ...], device: torch.device) -> None:
-        """Fetch what the distance needs, before a training.
+        """Fetch the weights that the distance needs, before a training.
 
         Args:
-            shape: of one sample.
-            device: where the distance will be computed.
+            shape: shape of one sample.
+            device: device on which the distance will be computed.
 
         Raises:
-            FastdiffError: for samples of a shape that the distance is not for.
+            FastdiffError: for samples of a shape that the distance does not support.
         """
 
 
 @dataclass(frozen=True)
 class SquaredL2(Distance):
-    """Mean squared difference."""
+    """The mean squared difference."""
 
     @override
     def __call__(self, a: Tensor, b: Tensor) -> Tensor:
@@ -76,7 +76,7 @@ class SquaredL2(Distance):
 
 @dataclass(frozen=True)
 class L1(Distance):
-    """Mean absolute difference."""
+    """The mean absolute difference."""
 
     @override
     def __call__(self, a: Tensor, b: Tensor) -> Tensor:
@@ -85,10 +85,10 @@ class L1(Distance):
 
 @dataclass(frozen=True)
 class PseudoHuber(Distance):
-    """Pseudo-Huber distance of whole vectors.
+    """The pseudo-Huber distance sqrt(|a - b|^2 + C^2) - C of whole vectors (Song & Dhariwal 2023).
 
     Args:
-        c: where it changes from quadratic to linear, in units of the root of the data's dimension.
+        c: C divided by the square root of the data's dimension D, above 0: C = c sqrt(D).
     """
 
     c: Softening = 0.00054
@@ -100,10 +100,10 @@ class PseudoHuber(Distance):
 
 @dataclass(frozen=True)
 class Huber(Distance):
-    """Pseudo-Huber distance of each number, averaged over a sample: LCM's (Luo et al. 2023).
+    """The pseudo-Huber distance of single numbers, averaged over a sample, as in LCM (Luo et al. 2023).
 
     Args:
-        c: where it changes from quadratic to linear.
+        c: difference at which the distance changes from quadratic to linear, above 0.
     """
 
     c: Softening = 0.001
@@ -116,14 +116,14 @@ class Huber(Distance):
 
 @dataclass(frozen=True)
 class LPIPS(Distance):
-    """Distance of images in the features of VGG16 (Zhang et al. 2018), with torch-fidelity's weights.
+    """The LPIPS distance of images in features of VGG16 (Zhang et al. 2018), with torch-fidelity's weights.
 
     Grey images are repeated to three channels.
 
     Args:
-        weights: a folder with both files of weights. If not given, torch's cache is searched, then they are
-            downloaded.
-        size: side in pixels to which smaller sides are enlarged bilinearly, as in Song et al. 2023.
+        weights: folder with both files of weights; None to search torch's cache, then to download them.
+        size: side in pixels to which smaller sides are enlarged bilinearly, at least 16; 224 as in Song et
+            al. 2023.
     """
 
     weights: str | None = None
@@ -144,7 +144,7 @@ class LPIPS(Distance):
 
 
 def enlarge(images: Tensor, size: int) -> Tensor:
-    """Enlarge the sides of images (B, C, H, W) that are below `size` pixels to it, bilinearly."""
+    """Enlarge the sides of images (B, C, H, W) that are below `size` pixels to `size`, bilinearly."""
     sides = [max(side, size) for side in images.shape[2:]]
     if sides == list(images.shape[2:]):
         return images

@@ -1,7 +1,7 @@
-"""Distribution matching: a student's samples are to follow the data's distribution at every level of noise.
+"""Distribution matching: the student's samples, noised to any level, follow the distribution of noised data.
 
-The teacher knows the score of the noised data; a second network, the fake, learns that of the student's
-noised samples.
+The teacher models the score of the noised data; a second network, the fake (fake score network), learns the
+score of the student's noised samples.
 """
 
 from dataclasses import dataclass
@@ -40,20 +40,26 @@ from .diagnostics import coverage, spread
 
 @dataclass
 class Matching(Method):
-    """Base class: subclasses define the loss from the predictions of teacher and fake on a noised sample.
+    """Base class of distribution matching: subclasses define the loss from two score networks.
 
-    With several numbers of steps, or several steps, the student learns one jump of its own walk at a time,
-    and the fake takes the time of that jump as a second time.
+    The student's loss is matching_loss(x, mu_real, mu_fake) + gan.weight times the generator loss, where
+    mu_real and mu_fake are the clean data that teacher and fake predict from the noised sample x_t. The
+    fake's loss is denoising score matching on the student's samples + discriminator_weight times the
+    discriminator's loss.
+
+    With several steps the student is trained on one jump of its own trajectory at a time, and the fake takes
+    the time of that jump as a second time. Needs a teacher; images only with a discriminator.
 
     Args:
-        steps: numbers of steps that the student is trained for.
-        spacing: of its grids, a key of SPACINGS.
-        times: law of the noise levels at which teacher and fake are compared.
-        fake_times: law of the noise levels at which fake and discriminator learn.
-        fake_turns: turns of the fake for each turn of the student.
-        guidance: of the teacher; 1 for no guidance.
-        gan: adversarial term, whose discriminator takes the fake's features.
-        discriminator_weight: of the discriminator's loss, added to the fake's own.
+        steps: numbers of sampling steps that the student is trained for, each at least 1.
+        spacing: spacing of the sampling grids, a key of SPACINGS.
+        times: distribution of the noise levels at which teacher and fake are compared, a key of
+            TIME_DISTRIBUTIONS.
+        fake_times: distribution of the noise levels for the training of fake and discriminator.
+        fake_turns: turns of the fake per turn of the student, at least 1.
+        guidance: guidance weight of the teacher; 1 for no guidance.
+        gan: settings of the adversarial term, see Adversary; its discriminator takes the fake's features.
+        discriminator_weight: weight of the discriminator's loss, at least 0.
     """
 
     steps: tuple[int, ...] = (1,)
@@ -87,8 +93,8 @@ class Matching(Method):
     def trainable_networks(self, student: Denoiser, teacher: Denoiser) -> Nets:
         for steps in self.steps:
             time_grid(student.schedule, steps, self.spacing)  # raises here, before the training
-        # Samples of different jumps have different distributions: a fake of all of them together would leave
-        # each of them free to be wrong.
+        # Samples of different jumps have different distributions: a fake without the time of the jump would
+        # match only their mixture.
         fake = with_second_time(trainable_copy(teacher)) if sum(self.steps) > 1 else trainable_copy(teacher)
         return {"fake": fake} | self.gan.trainable_networks(fake)
 
@@ -102,7 +108,7 @@ class Matching(Method):
         return self.student_loss(nets, batch) if "student" in turn else self.fake_loss(nets, batch)
 
     def fake_loss(self, nets: Nets, batch: Batch) -> Loss:
-        """Return the loss of the fake, which denoises the student's samples, and of the discriminator.
+        """Return the loss of the fake, which denoises the student's samples, plus the discriminator's.
 
         (DMD2, Yin et al. 2024, sections 4.2 and 4.3.)
         """
@@ -118,7 +124,7 @@ class Matching(Method):
         all_x = x_t
         all_t = t
         all_cond = cond
-        if self.gan.weight:  # both in one pass, as a data-parallel wrapper counts passes
+        if self.gan.weight:  # both in one pass, since a data-parallel wrapper allows one only
             t_real = self.fake_times.draw(batch.rng, fake.schedule)[0]
             real_t, _ = batch.noised(fake.schedule, t_real)
             all_x = torch.cat([x_t, real_t])
@@ -141,7 +147,7 @@ class Matching(Method):
         return denoising + self.discriminator_weight * adversarial_loss, {"dsm": denoising, **logs}
 
     def second_time(self, t: Tensor, jump: Tensor) -> Tensor:
-        """Return the fake's second time (B,): that of the student's jump, or t if it takes one step."""
+        """Return the fake's second time (B,): the time of the student's jump, or t if it takes one step."""
         return jump.expand_as(t) if sum(self.steps) > 1 else t
 
     def student_loss(self, nets: Nets, batch: Batch) -> Loss:
@@ -157,13 +163,13 @@ class Matching(Method):
         eps = batch.noise()
         x_detached = x.detach().requires_grad_()
         x_t = fake.schedule.mix(x_detached, eps, t)
-        # 3. Predict the clean data, as teacher and fake see them: mu_real and mu_fake.
+        # 3. Predict the clean data with teacher and fake: mu_real and mu_fake.
         with torch.set_grad_enabled(self.backprop_through_scores):
             mu_real = guided(nets["teacher"], x_t, t, t, batch.cond, self.guidance).x0
         fake_has_gradient = self.backprop_through_scores or self.gan.weight > 0
         with torch.set_grad_enabled(fake_has_gradient), self.gan.capture_features(fake) as features:
             mu_fake = fake(x_t, t, self.second_time(t, jump), batch.cond).x0
-        # 4. The losses of x_detached, whose gradients go on through x.
+        # 4. The losses of x_detached, whose gradients are backpropagated through x.
         logits = nets["discriminator"](features) if self.gan.weight else None
         terms = {"matching": self.matching_loss(nets, x_detached, mu_real, mu_fake, t, logits)}
         if self.gan.weight:
@@ -192,7 +198,7 @@ class Matching(Method):
             mu_real: clean data (B, ...) that the teacher predicts from noised x.
             mu_fake: clean data (B, ...) that the fake predicts from the same noised x.
             t: times (B,) of the noised x.
-            logits: of the discriminator (B, heads) at the noised x; None without a discriminator.
+            logits: logits (B, heads) of the discriminator at the noised x; None without a discriminator.
         """
         raise NotImplementedError
 
@@ -207,18 +213,18 @@ class Matching(Method):
 
 
 def backward_simulation(student: nn.Module, method: Matching, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Generate samples on the student's own walk from noise (DMD2, Yin et al. 2024, section 4.5).
+    """Generate samples on the student's own trajectory from noise (DMD2, Yin et al. 2024, section 4.5).
 
-    The number of steps is drawn from the method's, and the last jump from that walk, both the same for the
-    whole batch on all processes.
+    The number of steps is drawn from the method's, and the last jump from the trajectory, both the same for
+    the whole batch on all processes.
 
     Args:
-        student: the network, also in a data-parallel wrapper.
-        method: whose steps and spacing are used.
-        batch: which gives shape, condition and random streams.
+        student: the network, which may be in a data-parallel wrapper.
+        method: source of the step counts and the spacing.
+        batch: source of the shape, the condition and the random streams.
 
     Returns:
-        Clean samples (B, ...), with a gradient through the last jump alone, and the time () of that jump.
+        Clean samples (B, ...), with a gradient through the last jump only, and the time () of that jump.
     """
     model = unwrap(student)
     cond = batch.cond
@@ -230,7 +236,7 @@ def backward_simulation(student: nn.Module, method: Matching, batch: Batch) -> t
     noise = batch.noise()
     x = like(model.schedule.alpha_sigma(grid[0])[1], noise) * noise
     zero = torch.zeros_like(grid[0])
-    # 3. Walk to that point: predict clean data, and noise them to the next time.
+    # 3. Step to that point: predict clean data, and noise them to the next time.
     with torch.no_grad():
         for t, s in zip(grid[:last], grid[1:]):
             x = model.schedule.mix(model(x, t, zero, cond).x0, batch.noise(), s)
@@ -240,10 +246,10 @@ def backward_simulation(student: nn.Module, method: Matching, batch: Batch) -> t
 
 
 def lag(x: Tensor, mu_real: Tensor, mu_fake: Tensor) -> Tensor:
-    """Return how far the fake is behind the student's samples, for logging.
+    """Return the figure `lag`, which measures how far the fake is behind the student's samples.
 
-    The correlation of its error with its difference from the teacher, 0 in the mean for a converged fake: a
-    posterior mean's error is orthogonal to any function of the noised sample,
+    It is the correlation of the fake's error with its difference from the teacher, 0 on average for a
+    converged fake: the error of a posterior mean is orthogonal to any function of the noised sample,
     E <x - mu_fake, mu_real - mu_fake> = 0.
 
     Args:

@@ -17,15 +17,18 @@ from .base import Nets, per_sample
 from .distribution_matching import Matching
 from .loss_memory import LossSecondMoments
 
-MAX_LOG_RATIO = 10.0  # bound of |ln r|, which a confident discriminator would exceed
+MAX_LOG_RATIO = 10.0  # largest |ln r|, which a confident discriminator would exceed
 
 
 @dataclass
 class DMD2(Matching):
     """DMD2 (Yin et al. 2024): samples descend the Kullback-Leibler divergence of the noised distributions.
 
-    Its gradient mu_fake - mu_real is divided by the mean of |x - mu_real|, sample by sample (DMD, Yin et al.
-    2024a). With gan: {weight: 0} no images are needed.
+    The loss has the gradient (mu_fake - mu_real) / mean |x - mu_real| by x (DMD, Yin et al. 2024a),
+    plus gan.weight times the generator loss. Needs a teacher; no images with gan: {weight: 0}.
+
+    Args:
+        gan: settings of the adversarial term; weight 0.003 by default. For others see Matching.
     """
 
     gan: Adversary = Adversary(weight=3e-3)
@@ -58,13 +61,16 @@ DIVERGENCES: dict[str, Callable[[Tensor], Tensor]] = {
 
 @dataclass
 class FDistill(DMD2):
-    """DMD2 for any f-divergence: the gradient is weighted by h(r), with ln r estimated by the
-    discriminator's logit.
+    """f-distill (Xu et al. 2025): DMD2 for any f-divergence, with the gradient weighted by h(r).
 
-    (Xu et al. 2025.) h is divided by its running root mean square at that level of noise.
+    The loss is that of DMD2 with the matching gradient multiplied by h(r) = f''(r) r^2 and divided by the
+    running root mean square of h at that noise level; ln r is the discriminator's logit. Needs a teacher and
+    images.
 
     Args:
-        divergence: a key of DIVERGENCES.
+        divergence: the divergence f, a key of DIVERGENCES.
+        gan: settings of the adversarial term; its weight must be above 0 and its loss softplus. For others
+            see Matching.
     """
 
     divergence: Literal[
@@ -77,8 +83,7 @@ class FDistill(DMD2):
         if not self.gan.weight or self.gan.loss != "softplus":
             raise FastdiffError(
                 "gan: f_distill takes the density ratio from a discriminator: expected a weight above 0, "
-                "and "
-                "loss softplus",
+                "and loss softplus",
                 key="gan",
             )
 
@@ -111,13 +116,14 @@ class FDistill(DMD2):
 
 @dataclass
 class DiffInstruct(Matching):
-    """Diff-Instruct: samples descend the Kullback-Leibler divergence, integrated over levels of noise.
+    """Diff-Instruct (Luo et al. 2023): samples descend the KL divergence, integrated over noise levels.
 
-    (Luo et al. 2023.)
+    The loss has the gradient (sigma / alpha)^(power - 2) (mu_fake - mu_real) by the sample x. Needs a
+    teacher; images only with a discriminator.
 
     Args:
-        power: of sigma / alpha in the integral's weight. At 0 it is the divergence itself; at 2 the gradient
-            is mu_fake - mu_real.
+        power: power of sigma / alpha in the weight of the integral; 0 for the divergence of the noised
+            distributions itself, 2 for the gradient mu_fake - mu_real. For other settings see Matching.
     """
 
     power: float = 2.0
@@ -139,10 +145,10 @@ class DiffInstruct(Matching):
 
 
 def loss_with_gradient(x: Tensor, gradient: Tensor) -> Tensor:
-    """Return a scalar loss of x (B, ...) whose gradient is the given one over the number of elements."""
+    """Return a scalar loss of x (B, ...) whose gradient is `gradient` divided by the number of elements."""
     return per_sample(x * gradient.detach()).mean()
 
 
 def error_scale(x: Tensor, mu_real: Tensor) -> Tensor:
-    """Return the mean of |x - mu_real| of each sample as a constant (B, 1, ...), at least 1e-5."""
+    """Return the mean of |x - mu_real| of each sample (B, 1, ...), at least 1e-5, without gradients."""
     return like(per_sample((x - mu_real).abs()).detach().clamp(min=1e-5).to(x), x)

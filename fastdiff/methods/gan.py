@@ -19,13 +19,16 @@ from .diagnostics import coverage, spread
 
 @dataclass
 class GAN(Method):
-    """A generator and a discriminator from scratch. The generator predicts clean data, from noise at t_max
-    alone.
+    """A plain GAN (Goodfellow et al. 2014): a generator and a discriminator trained from scratch.
+
+    The generator's loss is gan.weight times the adversarial loss of its sample x, the clean data that it
+    predicts from noise at t_max. Needs images and no teacher.
 
     Args:
-        discriminator_turns: turns of the discriminator for each turn of the student.
-        gan: adversarial term; with loss minimax it is the original game. Its penalty r1 is on the gradient by
-            the data themselves, and the discriminator has a trunk of its own, as wide as its head.
+        discriminator_turns: turns of the discriminator per turn of the student, at least 1.
+        gan: settings of the adversarial term, see Adversary; with loss minimax it is the original game. The
+            penalty r1 is on the gradient by the data themselves. `hidden` is the width of the whole
+            discriminator, and `features` must be empty.
     """
 
     discriminator_turns: TurnCount = 1
@@ -37,8 +40,8 @@ class GAN(Method):
         super().__post_init__()
         if not self.gan.weight or self.gan.features:
             raise FastdiffError(
-                "gan: this method learns from its discriminator only, which sees samples only: expected "
-                "a weight above 0, and no features of a network",
+                "gan: expected a weight above 0 and no features, as this method learns only from a "
+                "discriminator on the samples themselves",
                 key="gan",
             )
 
@@ -64,7 +67,7 @@ class GAN(Method):
         z = float(schedule.alpha_sigma(t)[1]) * batch.noise()
         with torch.set_grad_enabled("student" in turn):
             x = nets["student"](z, t, torch.zeros_like(t), cond).x0
-        # 2. The discriminator's turn: tell data and samples apart.
+        # 2. The discriminator's turn: distinguish data and samples.
         if "discriminator" in turn:
             return self.gan.discriminator_loss(
                 partial(nets["discriminator"], cond=repeat_cond(cond)), [batch.x0], [x]

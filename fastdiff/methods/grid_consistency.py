@@ -1,4 +1,4 @@
-"""Consistency on a grid of a guided teacher's DDIM steps: what LCM, TCD and PCM have in common."""
+"""Consistency distillation along a guided teacher's DDIM steps: the common part of LCM, TCD and PCM."""
 
 import math
 from collections.abc import Callable
@@ -23,25 +23,28 @@ from .distances import Distance, Huber, per_sample
 from .jvp import preserve_rng_state
 
 NO_GUIDANCE = (1.0, 1.0)
-# By what a model predicts: the same with LCM's boundary condition, the identity at the first timestep.
-BOUNDED = {"eps": "lcm_eps", "v": "lcm_v"}
+# By parameterization: the one with LCM's boundary condition, the identity at the first timestep.
+LCM_PARAMETERIZATIONS = {"eps": "lcm_eps", "v": "lcm_v"}
 
 
 @dataclass
 class GridConsistency(Method):
-    """Base class: the student's jump from a grid point t agrees with that from the point s below.
+    """Base class of LCM, TCD and PCM: jumps from neighbouring grid points t and s < t end at the same x_u.
 
-    A DDIM step of the teacher under classifier-free guidance leads from t to s. Subclasses define where the
-    jumps end. The grid has equal strides of the time and ends at clean data, or for LCM's function at the
-    first timestep, where that is the identity.
+    The loss is distance(G(x_t, t, u), G-(x_s, s, u)), where x_s is a DDIM step of the teacher from x_t under
+    classifier-free guidance, and G- the target without gradients. Subclasses define u. The grid has equal
+    strides in time and ends at clean data, or for LCM's parameterizations at the first timestep.
+
+    Needs a teacher and images.
 
     Args:
-        points: of the grid.
-        weights: range of guidance weights, 1 for no guidance. Of a range the student takes the weight as an
-            input; of one weight, both ends of the range, it does not (an adapter, train.lora, could not learn
-            such an input). A model that takes a weight already stays so, and as a teacher is evaluated once.
-        mu: decay of the average of the student that is the target; 0 for the student itself.
-        distance: between the ends of the two jumps.
+        points: number of intervals of the grid, a divisor of the schedule's timesteps.
+        weights: range (low, high) of guidance weights, 1 for no guidance. With low < high the student takes
+            the weight as an input; with low = high it does not (an adapter, train.lora, could not learn such
+            an input). A model that already takes a weight keeps its input, and as a teacher is evaluated
+            once.
+        mu: decay in [0, 1) of the running average of the student that is the target; 0 for the student.
+        distance: distance between the ends of the two jumps, a key of DISTANCES.
     """
 
     points: Annotated[int, Field(ge=1)] = 50
@@ -57,7 +60,8 @@ class GridConsistency(Method):
         low, high = self.weights
         if not 0 <= low <= high < math.inf:
             raise FastdiffError(
-                f"weights = {low:g}, {high:g}: expected a range of guidance, of which 1 is none",
+                f"weights = {low:g}, {high:g}: expected a range of guidance weights, at least 0 (1 for no "
+                "guidance)",
                 key="weights",
             )
 
@@ -78,7 +82,7 @@ class GridConsistency(Method):
         if self.weights != NO_GUIDANCE and not can_guide:
             raise FastdiffError(
                 "guidance needs a teacher with labels, model.labels: true, or with prompts: set weights to "
-                "[1, 1], which is none"
+                "[1, 1] for no guidance"
             )
         return {}
 
@@ -94,26 +98,28 @@ class GridConsistency(Method):
 
         # 1. Sample neighbours t and s on the grid, noise, x_t, and u, where the jumps end.
         n = batch.rng.integers(1, self.points + 1).double()
-        bottom = schedule.t_max / schedule.timesteps if student.predicts in BOUNDED.values() else 0.0
+        bottom = (
+            schedule.t_max / schedule.timesteps if student.predicts in LCM_PARAMETERIZATIONS.values() else 0.0
+        )
         t, s = (self.time(schedule, place).clamp(min=bottom) for place in (n, n - 1))
         x_t, _ = batch.noised(schedule, t)
         u = self.end(schedule, t, s, batch.rng)
 
         # 2. The student's jump from t to u, with gradients.
-        with preserve_rng_state(x_t):  # the same dropout mask for both
+        with preserve_rng_state(x_t):  # the same dropout mask for both passes
             student_jump = schedule.mix(*nets["student"](x_t, t, u, cond), u)
 
         # 3. The guided teacher's step from t to s, and the target's jump from there.
         with torch.no_grad():
             x_s = self.step(nets["teacher"], schedule, x_t, t, s, cond)
             net = nets["target"].train(student.training) if "target" in nets else student
-            is_further = like(s > u.clamp(min=bottom), x_t) > 0  # else x_s is where the jump ends
+            is_further = like(s > u.clamp(min=bottom), x_t) > 0  # else the jump ends at x_s
             target = torch.where(is_further, schedule.mix(*net(x_s, s, u, cond), u), x_s)
 
-        # 4. The distance of the two.
-        return self.compared(turn, nets, batch, student_jump, target, t, u)
+        # 4. The distance between the two.
+        return self.jump_loss(turn, nets, batch, student_jump, target, t, u)
 
-    def compared(
+    def jump_loss(
         self,
         turn: Turn,
         nets: Nets,
@@ -123,16 +129,26 @@ class GridConsistency(Method):
         t: Tensor,
         u: Tensor,
     ) -> Loss:
-        """Return the loss of the student's jump from t to u against its target, both (B, ...), and logs."""
-        return self.distance(student_jump, target).mean(), self.health(nets, student_jump, target, t)
+        """Return the loss of the student's jump against its target, and figures to log.
 
-    def health(self, nets: Nets, student_jump: Tensor, target: Tensor, t: Tensor) -> Logs:
-        """Return logs of the difference between the student's jump and its target."""
+        Args:
+            turn: the roles that learn.
+            nets: all networks by role.
+            batch: the examples.
+            student_jump: end (B, ...) of the student's jump from t to u.
+            target: end (B, ...) of the target's jump.
+            t: times (B,) at which the student's jump starts.
+            u: times (B,) at which the jumps end.
+        """
+        return self.distance(student_jump, target).mean(), self.error_logs(nets, student_jump, target, t)
+
+    def error_logs(self, nets: Nets, student_jump: Tensor, target: Tensor, t: Tensor) -> Logs:
+        """Return figures to log of the difference between the student's jump and its target."""
         error = per_sample((student_jump - target).detach().square()).sqrt()
         return by_level("self_error", error, t / nets["teacher"].schedule.t_max)
 
     def time(self, schedule: Schedule, place: Tensor | float) -> Tensor | float:
-        """Return the time of a grid point by its number, 0 for clean data."""
+        """Return the time of the grid point with a number from 0, clean data, to `points`, t_max."""
         return schedule.t_max * place / self.points
 
     def end(self, schedule: Schedule, t: Tensor, s: Tensor, rng: SampleRng) -> Tensor:
@@ -142,7 +158,7 @@ class GridConsistency(Method):
     def step(
         self, teacher: Denoiser, schedule: Schedule, x: Tensor, t: Tensor, s: Tensor, cond: Cond
     ) -> Tensor:
-        """Return x_s (B, ...), a DDIM step of the guided teacher from x = x_t."""
+        """Return x_s (B, ...) after a DDIM step of the guided teacher from x = x_t."""
         if teacher.guidance:
             weight = 1.0
         elif cond and "guidance" in cond:
@@ -157,5 +173,5 @@ class GridConsistency(Method):
 
     @property
     def spacing(self) -> str:
-        """The spacing of sampling times, a choice of the grid's points."""
+        """The spacing of sampling times, which selects points of the grid."""
         return f"lcm[points={self.points}]"

@@ -1,4 +1,4 @@
-"""Guided distillation (Meng et al. 2023), stage one: classifier-free guidance in a single evaluation."""
+"""Guidance distillation (Meng et al. 2023), stage one: classifier-free guidance in a single evaluation."""
 
 import math
 from dataclasses import dataclass
@@ -20,13 +20,16 @@ from .progressive import SNRWeight, snr_weight
 
 @dataclass
 class GuidedDistillation(Method):
-    """A student that takes the guidance weight w as an input: x0 = null + w (cond - null) of its teacher.
+    """Guidance distillation, stage one (Meng et al. 2023): a student takes the guidance weight w as input.
+
+    The loss is weight(SNR) |x0(x_t, t, w) - target|^2 per number, with target = null + w (cond - null) from
+    the teacher's predictions of x0. Stage two is progressive distillation of this student. Needs a teacher
+    that takes labels or prompts, and images.
 
     Args:
-        weights: range that w is drawn from. 1 is no guidance, so that this w is 1 + the paper's, whose range
-            is 0 to 4.
-        weight: of the squared error in x0, as in progressive, which is stage two: its student then takes w
-            too.
+        weights: range (low, high) of w, which is uniform in it. 1 is no guidance: w is 1 + the paper's, whose
+            range is 0 to 4.
+        weight: weight of the squared error in x0, truncated_snr or snr_plus_1; see Progressive.
     """
 
     weights: tuple[float, float] = (1.0, 5.0)
@@ -39,7 +42,8 @@ class GuidedDistillation(Method):
         low, high = self.weights
         if not 0 <= low <= high < math.inf:
             raise FastdiffError(
-                f"weights = {low:g}, {high:g}: expected a range of guidance, of which 1 is none",
+                f"weights = {low:g}, {high:g}: expected a range of guidance weights, at least 0 (1 for no "
+                "guidance)",
                 key="weights",
             )
 
@@ -50,7 +54,7 @@ class GuidedDistillation(Method):
     @override
     def trainable_networks(self, student: Denoiser, teacher: Denoiser) -> Nets:
         if teacher.guidance or (teacher.null_label is None and not teacher.text):
-            lack = "is told its guidance already" if teacher.guidance else "takes no labels"
+            lack = "takes a guidance weight already" if teacher.guidance else "takes no labels"
             raise FastdiffError(
                 f"guided: the teacher {lack}: choose one with labels, model.labels: true, or with prompts"
             )

@@ -1,4 +1,4 @@
-"""Inductive moment matching (Zhou et al. 2025): jumps from two times make one distribution, by groups."""
+"""Inductive moment matching (Zhou et al. 2025): jumps from two times follow the same distribution."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -28,18 +28,20 @@ LINE = Flow()
 
 @dataclass
 class IMM(Method):
-    """Algorithm 1, on the straight line of (x0, eps) whatever the student's schedule.
+    """IMM (Zhou et al. 2025, algorithm 1): moment matching of jumps to s from two times t > r.
 
-    M samples share (s, r, t); the discrepancy of a kernel compares those that jump from t with those from r
-    (M = 1 is consistency training).
+    The loss is the mean over groups of weight(t) MMD(y_t, sg y_r), the maximum mean discrepancy with a
+    Laplace kernel between M jumps y_t from t and M jumps y_r from r, all to s; M = 1 is consistency training.
+    The times are those of the straight line x = (1 - t) x0 + t eps, whatever the student's schedule. The
+    student gets a second time as input. Needs images and no teacher.
 
     Args:
-        times: law of t on the line; s is uniform below.
-        M: number of samples in a group.
-        k: r is where sigma / alpha is less than at t by `span` / 2^k, but never before s.
-        span: see k.
-        a: of the weight sigmoid(b - logSNR) alpha^a.
-        b: see a.
+        times: distribution of t on the line, a key of TIME_DISTRIBUTIONS; s is uniform in [0, t].
+        M: number of samples in a group, at least 1. The batch of a process must be a multiple of it.
+        k: exponent in the rule for r: sigma / alpha at r is less than at t by span / 2^k, with r >= s.
+        span: range of sigma / alpha in that rule, above 0.
+        a: exponent in the weight sigmoid(b - logSNR) alpha^a.
+        b: offset in the weight.
     """
 
     times: TimeDistribution = Uniform(0.006)
@@ -61,26 +63,28 @@ class IMM(Method):
         groups = len(x0) // self.M
         if len(x0) % self.M:
             raise FastdiffError(
-                f"imm: {len(x0)} samples make no groups of M = {self.M}: choose a train.batch that divides "
-                "by M, accumulate and the processes"
+                f"imm: {len(x0)} samples cannot be divided into groups of M = {self.M}: choose a train.batch "
+                "that is a multiple of M, train.gradient_accumulation and the number of processes"
             )
 
-        # 1. Sample times s <= r < t of each group, noise, x_t, x_r, which is DDIM from x_t by the same x0.
-        #    A group is every groups-th sample, so that one process has it whole however many share the batch.
+        # 1. Sample times s <= r < t of each group, noise, x_t, and x_r from x_t by DDIM with the true x0.
+        #    A group is every groups-th sample, so that it lies on one process.
         t, s, r = (time[:groups].repeat(self.M) for time in self.draw(batch.rng, schedule))
         x_t, eps = batch.noised(schedule, t)
         x_r = schedule.mix(x0, eps, r)
 
         # 2. Jumps to s from t, with gradients, and from r, without.
-        with preserve_rng_state(x_t):  # the same dropout mask for both
-            y_t = landed(schedule, nets["student"](x_t, t, s, batch.cond), s)
+        with preserve_rng_state(x_t):  # the same dropout mask for both passes
+            y_t = jump_end(schedule, nets["student"](x_t, t, s, batch.cond), s)
         with torch.no_grad():
-            y_r = landed(schedule, model(x_r, r, s, batch.cond), s)
+            y_r = jump_end(schedule, model(x_r, r, s, batch.cond), s)
 
-        # 3. The kernel's discrepancy of the two, group by group.
+        # 3. The discrepancy of the two, group by group.
         u_t, u_r, u_s = (schedule.straight(time[:groups]) for time in (t, r, s))
         from_t, from_r = (y.reshape(self.M, groups, -1).transpose(0, 1) for y in (y_t, y_r))
-        c_out = (u_t - u_s).clamp(min=1e-9) / (u_t**2 + (1 - u_t) ** 2).sqrt()  # |dy| per unit of the network
+        c_out = (u_t - u_s).clamp(min=1e-9) / (
+            u_t**2 + (1 - u_t) ** 2
+        ).sqrt()  # |dy| per unit of network output
         mmd = (
             laplace(from_t, from_t, c_out).mean((1, 2))
             + laplace(from_r, from_r, c_out).mean((1, 2))
@@ -96,7 +100,7 @@ class IMM(Method):
         }
 
     def draw(self, rng: SampleRng, schedule: Schedule) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw times t, s < t, and r between them, each (B,), of the schedule."""
+        """Draw times t, s <= t and r in [s, t] of the schedule, each (B,)."""
         t = schedule.time_of_flow(self.times.draw(rng, LINE)[0])
         s = schedule.time_of_flow(rng.uniform() * schedule.straight(t))
         ratio = (ratio_of(schedule, t) - self.span / 2**self.k).clamp(min=0)
@@ -104,7 +108,7 @@ class IMM(Method):
         return t, s, r
 
     def weight(self, u: Tensor) -> Tensor:
-        """Return the loss's weight at times u (B,) of the line.
+        """Return the weight (B,) of the loss at times u (B,) of the line:
 
         sigmoid(b - lambda) (-d lambda / du) / 2 alpha^a / (alpha^2 + sigma^2), with lambda the logSNR.
         """
@@ -116,8 +120,8 @@ class IMM(Method):
         return Sampling("ddim", "uniform", (1, 2, 4, 8))
 
 
-def landed(schedule: Schedule, p: Prediction, s: Tensor) -> Tensor:
-    """Return the end (B, ...) of a prediction's jump to s, on the straight line."""
+def jump_end(schedule: Schedule, p: Prediction, s: Tensor) -> Tensor:
+    """Return the point (B, ...) of the straight line of (x0, eps) at the schedule's time s (B,)."""
     return LINE.mix(*p, schedule.straight(s))
 
 
@@ -126,11 +130,11 @@ def laplace(a: Tensor, b: Tensor, c_out: Tensor) -> Tensor:
 
     Args:
         a: samples (G, M, D) of G groups.
-        b: the same.
-        c_out: scale of each group (G,).
+        b: other samples (G, M, D).
+        c_out: scales (G,) of the groups.
 
     Returns:
-        (G, M, M), in float32 at least.
+        Values in (0, 1], (G, M, M), in float32 or float64.
     """
     dtype = torch.promote_types(a.dtype, torch.float32)
     distance = (a.to(dtype)[:, :, None] - b.to(dtype)[:, None]).norm(dim=-1)  # no gradient where it is 0

@@ -1,4 +1,4 @@
-"""Derivatives of networks: Jacobian-vector products, and the derivative in time along a path of noise."""
+"""Derivatives of networks: Jacobian-vector products, and derivatives in time along a noise path."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -16,7 +16,7 @@ Pair = tuple[Tensor, Tensor]  # (x0, eps), each (B, ...)
 
 
 class Neighbours(NamedTuple):
-    """Two times (B,) of a difference quotient, and how far the clock goes between them (B,)."""
+    """The two times (B,) of a difference quotient, and the difference (B,) of the clock between them."""
 
     before: Tensor
     after: Tensor
@@ -24,10 +24,10 @@ class Neighbours(NamedTuple):
 
 
 def preserve_rng_state(x: Tensor) -> AbstractContextManager:
-    """Restore the state of torch's random numbers on exit, so that two passes use the same dropout masks.
+    """Restore torch's RNG state on exit, so that two forward passes use the same dropout masks.
 
     Args:
-        x: a tensor on the device whose generator is restored besides the CPU's.
+        x: tensor on the device whose generator is restored, in addition to the CPU's.
     """
     return torch.random.fork_rng(devices=[x.device] if x.is_cuda else [])
 
@@ -35,10 +35,18 @@ def preserve_rng_state(x: Tensor) -> AbstractContextManager:
 def jvp(
     function: Callable[..., Tensor], primals: tuple[Tensor, ...], tangents: tuple[Tensor, ...]
 ) -> tuple[Tensor, Tensor]:
-    """Return a function's value and its derivative along the tangents, by forward differentiation.
+    """Return a function's value and its derivative along tangents, by forward-mode differentiation.
 
-    Nothing is computed below float32, no gradients are kept, and attention takes its plain formula, whose
-    faster forms have no forward derivative. (torch.func.jvp, which does the same, takes a sixth longer.)
+    Autocast is off, no gradients are kept, and attention uses its plain formula, since faster kernels have no
+    forward derivative. (torch.func.jvp does the same and takes a sixth longer.)
+
+    Args:
+        function: function of the primals.
+        primals: arguments of the function, (B, ...) each.
+        tangents: directions, each with the shape of its primal.
+
+    Returns:
+        The value and the derivative, of the same shape.
     """
     with (
         torch.no_grad(),
@@ -57,16 +65,16 @@ def directional_derivative(
     rate: Tensor,
     neighbours: Neighbours | None = None,
 ) -> Tensor:
-    """Return d function / d clock along a path of constant (x0, eps), for any clock of the time.
+    """Return d function / d clock along the path x_t = alpha x0 + sigma eps of constant (x0, eps).
 
     Args:
-        function: of x_t (B, ...) and t (B,).
-        schedule: that x_t = alpha x0 + sigma eps follows.
+        function: function of x_t (B, ...) and t (B,).
+        schedule: schedule of the path.
         path: the pair (x0, eps).
-        t: times (B,) of the derivative.
-        rate: dt / d clock (B,) at t, for the exact derivative.
-        neighbours: take the difference between these times in the place of the exact derivative. Dropout is
-            the same at both.
+        t: times (B,) at which the derivative is taken.
+        rate: dt / d clock (B,) at t, for any function of the time as the clock.
+        neighbours: two times whose difference quotient replaces the exact derivative, with the same dropout
+            at both; None for the exact derivative.
 
     Returns:
         The derivative (B, ...), without gradients.

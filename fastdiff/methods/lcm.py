@@ -16,25 +16,26 @@ from ..data.batch import Batch
 from ..samplers import time_grid
 from .adversarial import Adversary, surrogate_loss
 from .base import Loss, Nets, Progress, Turn
-from .grid_consistency import BOUNDED, GridConsistency
+from .grid_consistency import LCM_PARAMETERIZATIONS, GridConsistency
 
 
 @dataclass
 class LCM(GridConsistency):
-    """Latent consistency distillation (Luo et al. 2023): the jump ends at clean data.
+    """LCM (Luo et al. 2023): latent consistency distillation, with jumps that end at clean data (u = 0).
 
-    Of a teacher that predicts eps or v the student is LCM's, which is the identity at the first timestep
-    (lcm_eps, lcm_v).
+    The loss is distance(f(x_t, t), f-(x_s, s)) for a guided teacher's step from x_t to x_s. If the teacher
+    predicts eps or v, the student has LCM's parameterization, the identity at the first timestep (lcm_eps,
+    lcm_v). Settings and needs are those of GridConsistency: points, weights, mu, distance.
     """
 
     @override
     def student(self, model: Denoiser) -> Denoiser:
         if model.predicts == "x0":
             raise FastdiffError(
-                "lcm needs a model that predicts eps, v, velocity or edm: one of x0 has no f(x, 0) = x"
+                "lcm needs a model that predicts eps, v, velocity or edm: for x0, f(x, 0) = x does not hold"
             )
         student = super().student(model)
-        return bounded(student) if student.predicts in BOUNDED else student
+        return lcm_function(student) if student.predicts in LCM_PARAMETERIZATIONS else student
 
     @override
     def end(self, schedule: Schedule, t: Tensor, s: Tensor, rng: SampleRng) -> Tensor:
@@ -47,11 +48,12 @@ class LCM(GridConsistency):
 
 @dataclass
 class TCD(GridConsistency):
-    """Trajectory consistency distillation (Zheng et al. 2024): the jump ends anywhere from the data to s.
+    """TCD (Zheng et al. 2024): trajectory consistency distillation, with jumps to a random u in [0, s].
 
-    That is (1 - gamma) s of every gamma, so that one student serves all of the sampler's. The network does
-    not take the end as an input: the jump is the DDIM form of its prediction at t (the paper's semi-linear
-    function of first order).
+    The loss is distance(G(x_t, t, u), G-(x_s, s, u)) with u = (1 - gamma) s for uniform gamma, so that one
+    student works with every gamma of the sampler `gamma`. The network does not take u as an input: G is a
+    DDIM step with its prediction at t (the paper's semi-linear function of first order). Settings and needs
+    are those of GridConsistency: points, weights, mu, distance.
     """
 
     @override
@@ -65,13 +67,16 @@ class TCD(GridConsistency):
 
 @dataclass
 class PCM(GridConsistency):
-    """Phased consistency distillation (Wang et al. 2024): the jump ends where the phase of t does.
+    """PCM (Wang et al. 2024): phased consistency distillation, with jumps to the end u of the phase of t.
+
+    The loss is distance(G(x_t, t, u), G-(x_s, s, u)), plus gan.weight times the generator loss. Other
+    settings and needs are those of GridConsistency: points, mu, distance.
 
     Args:
-        phases: parts of the grid, and the steps of a deterministic sampling; another number needs another
-            student.
-        gan: adversarial term, 0.1 in the paper; its discriminator takes the teacher's features of the
-            student's jump and of its target, noised within the phase.
+        phases: number of phases, 1 to `points`, which is also the only number of sampling steps.
+        weights: range of guidance weights, see GridConsistency; 4.5 only by default.
+        gan: settings of the adversarial term, see Adversary; the paper's weight is 0.1. Its discriminator
+            takes the teacher's features of the student's jump and of its target, noised within the phase.
     """
 
     phases: int = 4
@@ -86,7 +91,7 @@ class PCM(GridConsistency):
     @override
     def end(self, schedule: Schedule, t: Tensor, s: Tensor, rng: SampleRng) -> Tensor:
         edges = time_grid(schedule, self.phases, self.spacing).flip(0).to(t)
-        half = self.time(schedule, 0.5)  # an edge is the end of the phase above it
+        half = self.time(schedule, 0.5)  # an edge belongs to the phase below it
         return edges[torch.searchsorted(edges, t - half) - 1]
 
     @override
@@ -98,7 +103,7 @@ class PCM(GridConsistency):
         return self.gan.turns
 
     @override
-    def compared(
+    def jump_loss(
         self,
         turn: Turn,
         nets: Nets,
@@ -109,9 +114,9 @@ class PCM(GridConsistency):
         u: Tensor,
     ) -> Loss:
         if not self.gan.weight:
-            return super().compared(turn, nets, batch, student_jump, target, t, u)
+            return super().jump_loss(turn, nets, batch, student_jump, target, t, u)
 
-        # 1. Sample the level that the discriminator sees both ends at, between u and t.
+        # 1. Sample the noise level of both ends for the discriminator, between u and t.
         level = u + batch.rng.uniform() * (t - u)
 
         # 2. In the discriminator's turn: its loss on the target and the student's jump.
@@ -120,7 +125,7 @@ class PCM(GridConsistency):
                 real, fake = self.features(nets, batch, u, level, target, student_jump)
             return self.gan.discriminator_loss(nets["discriminator"], real, fake)
 
-        # 3. In the student's: the distance and the discriminator's term.
+        # 3. In the student's turn: the distance and the adversarial term.
         x_detached = student_jump.detach().requires_grad_()
         (features,) = self.features(nets, batch, u, level, x_detached)
         logits = nets["discriminator"](features)
@@ -129,29 +134,30 @@ class PCM(GridConsistency):
             "gan": self.gan.weight * self.gan.generator_loss(logits),
         }
         loss, logs = surrogate_loss(student_jump, x_detached, terms)
-        return loss, logs | self.health(nets, x_detached, target, t)
+        return loss, logs | self.error_logs(nets, x_detached, target, t)
 
     def features(
         self, nets: Nets, batch: Batch, u: Tensor, level: Tensor, *parts: Tensor
     ) -> list[list[Tensor]]:
-        """Noise batches x_u (B, ...) further, to a level (B,), and return the teacher's features of each."""
+        """Noise batches x_u (B, ...) further, to times `level` (B,); return the teacher's features."""
         teacher = nets["teacher"]
-        raised = [noised(teacher.schedule, x, u, level, batch.rng.normal(x.shape[1:]).to(x)) for x in parts]
+        raised = [
+            noise_further(teacher.schedule, x, u, level, batch.rng.normal(x.shape[1:]).to(x)) for x in parts
+        ]
         return self.gan.extract_features(teacher, raised, [level] * len(parts), batch.cond)
 
     @override
     def teacher_nfe(self) -> float:
-        return super().teacher_nfe() + 1.5 * (
-            self.gan.weight > 0
-        )  # two in the discriminator's turn, one in its own
+        # With a discriminator: two further evaluations in its turn, one in the student's.
+        return super().teacher_nfe() + 1.5 * (self.gan.weight > 0)
 
     @override
     def sampling(self) -> Sampling:
         return Sampling("ddim", self.spacing, (self.phases,), only=True)
 
 
-def noised(schedule: Schedule, x: Tensor, t: Tensor, u: Tensor, eps: Tensor) -> Tensor:
-    """Return x_u (B, ...) of x = x_t and fresh noise eps, for u at or above t (B,)."""
+def noise_further(schedule: Schedule, x: Tensor, t: Tensor, u: Tensor, eps: Tensor) -> Tensor:
+    """Return x_u (B, ...) from x = x_t and new noise eps (B, ...), for times u >= t, each (B,)."""
     alpha_t, sigma_t = schedule.alpha_sigma(t)
     alpha_u, sigma_u = schedule.alpha_sigma(u)
     shrink = alpha_u / alpha_t
@@ -159,7 +165,7 @@ def noised(schedule: Schedule, x: Tensor, t: Tensor, u: Tensor, eps: Tensor) -> 
     return like(shrink, x) * x + like(added, x) * eps
 
 
-def bounded(model: Denoiser) -> Denoiser:
-    """Return the same network, of eps or v, as LCM's consistency function; the weights are shared."""
-    sigma_data = model.sigma_data if model.scale_input else 0.5  # scaled inputs depend on it
-    return model.reparameterized(BOUNDED[model.predicts], sigma_data)
+def lcm_function(model: Denoiser) -> Denoiser:
+    """Return a model of eps or v in LCM's parameterization, which shares its weights."""
+    sigma_data = model.sigma_data if model.scale_input else 0.5  # scaled inputs depend on sigma_data
+    return model.reparameterized(LCM_PARAMETERIZATIONS[model.predicts], sigma_data)

@@ -1,4 +1,4 @@
-"""The running second moment of a loss by the time at which it was taken."""
+"""The running second moment of a loss as a function of time, for importance sampling."""
 
 from collections.abc import Callable
 
@@ -8,18 +8,18 @@ from typing_extensions import override
 
 from ..core.statistics import RunningStatistics
 
-TRUSTED = 10  # losses in every bin, below which times are drawn evenly
+MIN_LOSSES_PER_BIN = 10  # number of losses in every bin below which times are uniform
 
 
 class LossSecondMoments(RunningStatistics):
     """A running second moment of the loss in equal bins of the time, the same on every process.
 
-    `record` adds up losses on its own process, `absorb` merges what all processes recorded into the moment.
-    Only the moment and the number of losses are part of the state: nothing is pending once absorbed.
+    `record` adds up losses on one process; `absorb` merges the sums of all processes into the moment. The
+    state consists of the moment and the number of losses, as there are no pending sums after `absorb`.
 
     Args:
-        bins: number of bins that [0, t_max] is divided into.
-        decay: of the moment in a bin, for each `absorb` that brings it losses.
+        bins: number of bins into which [0, t_max] is divided.
+        decay: decay of the moment in a bin, in [0, 1], per `absorb` with new losses in that bin.
     """
 
     def __init__(self, bins: int, decay: float) -> None:
@@ -30,39 +30,42 @@ class LossSecondMoments(RunningStatistics):
         # By bin, since the last absorb and on this process: the sum of squared losses, and their number.
         self.register_buffer("pending", torch.zeros(2, bins, dtype=torch.float64), persistent=False)
 
-    def shares(self, uniform_share: float) -> Tensor:
-        """Return the probability of each bin (bins,): in proportion to the root of its moment, as absorbed.
+    def bin_probabilities(self, uniform_share: float) -> Tensor:
+        """Return the probability (bins,) of each bin, proportional to the root of its absorbed moment.
 
         Args:
-            uniform_share: part of the probability that is spread evenly; all of it until every bin has
-                `TRUSTED` losses.
+            uniform_share: fraction of the probability that is uniform, 0 to 1; all of it until every bin has
+                MIN_LOSSES_PER_BIN losses.
         """
-        if self.count.min() < TRUSTED:
+        if self.count.min() < MIN_LOSSES_PER_BIN:
             return torch.full_like(self.moment, 1 / len(self.moment))
         root = self.moment.sqrt()
         return (1 - uniform_share) * root / root.sum() + uniform_share / len(root)
 
     def root(self, fraction: Tensor) -> Tensor:
-        """Return the root of the moment (B,) at times `fraction` (B,) of t_max; 1 in a bin without losses.
+        """Return the root (B,) of the absorbed moment at times (B,); 1 in a bin without losses.
 
-        It is that of the batches absorbed so far: the same on every process, and in every part of a batch.
+        It is the same on every process and in every part of a batch.
+
+        Args:
+            fraction: times (B,) as fractions of t_max.
         """
         root = torch.where(self.count > 0, self.moment.sqrt().clamp(min=1e-12), 1.0)
         return root[self.bin_of(fraction)]
 
     def bin_of(self, fraction: Tensor) -> Tensor:
-        """Return the bin (B,) of times `fraction` (B,) of t_max."""
+        """Return the numbers (B,) of the bins of times (B,), given as fractions of t_max."""
         return (fraction * len(self.moment)).long().clamp(0, len(self.moment) - 1)
 
     @torch.no_grad()
     def record(self, loss: Tensor, fraction: Tensor) -> None:
-        """Add up a batch's losses, of which those that are not finite are left out.
+        """Add a batch's finite losses to the pending sums.
 
         Args:
-            loss: of each example (B,).
-            fraction: their times (B,) as fractions of t_max.
+            loss: losses (B,) of the examples.
+            fraction: times (B,) of the examples as fractions of t_max.
         """
-        known = loss.isfinite()  # one bad example would be remembered for ever
+        known = loss.isfinite()  # one bad example would stay in the moment for ever
         loss = loss[known]
         bins = self.bin_of(fraction[known])
         total, seen = self.pending
@@ -78,7 +81,7 @@ class LossSecondMoments(RunningStatistics):
         self.pending.zero_()
 
     def blended(self, sums: Tensor) -> Tensor:
-        """Return the moment (bins,) after sums (2, bins) of squared losses and of their number."""
+        """Return the new moment (bins,), given sums (2, bins) of squared losses and of their number."""
         total, seen = sums
         fresh = total / seen.clamp(min=1)
         weight = self.decay * (self.count > 0).to(self.moment)

@@ -26,19 +26,23 @@ LINE = Flow()
 
 @dataclass
 class MeanFlow(Method):
-    """Algorithm 1: u(z, r, t), the average velocity from t back to r, obeys u = v - (t - r) du/dt.
+    """MeanFlow (Geng et al. 2025, algorithm 1): the average velocity u(z_t, r, t) from t back to r.
 
-    z = (1 - t) x + t e is the straight line, and u is eps - x0 of the student's jump, on any schedule. Of a
-    network whose time has fast waves (a clock of a thousand ticks) the exact derivative is noise: differences
-    of 0.03 did better.
+    The loss is S / sg(S + c)^p with S = |u - sg(v - (t - r) du/dt)|^2, v = e - x the velocity of the straight
+    line z_t = (1 - t) x + t e, and u = eps - x0 of the student's jump, on any schedule; the logged error is
+    S. The student gets a second time as input. Needs images and no teacher.
+
+    If a network embeds its time with high frequencies (time_input: timestep), the exact derivative is noisy;
+    then differences: 0.03 works better.
 
     Args:
-        times: law of both times on the straight line, sorted.
-        share: of examples with r = t, where u is the velocity itself.
-        p: a squared error S, summed over dimensions, weighs 1 / (S + c)^p.
-        c: see p.
-        differences: stride on the line's clock of central differences in the place of the exact derivative; 0
-            for the exact one.
+        times: distribution of two times on the straight line, of which the larger is t and the smaller r; a
+            key of TIME_DISTRIBUTIONS.
+        share: fraction of the examples with r = t, where u is the velocity itself; in [0, 1).
+        p: exponent of the weight 1 / (S + c)^p, at least 0.
+        c: offset in the weight, above 0.
+        differences: stride in the line's time of central differences that replace the exact derivative, in
+            [0, 1); 0 for the exact derivative.
     """
 
     times: TimeDistribution = LogitNormal(-2.0, 2.0)
@@ -88,7 +92,7 @@ class MeanFlow(Method):
         }
 
     def pair(self, rng: SampleRng, schedule: Schedule) -> tuple[Tensor, Tensor]:
-        """Draw times t and r <= t, each (B,), of the schedule."""
+        """Draw times t and r <= t of the schedule, each (B,)."""
         one, _ = self.times.draw(rng, LINE)
         other, _ = self.times.draw(rng, LINE)
         t = torch.maximum(one, other)
@@ -96,11 +100,11 @@ class MeanFlow(Method):
         return schedule.time_of_flow(t), schedule.time_of_flow(r)
 
     def path(self, model: Denoiser, z: Tensor, t: Tensor, cond: Cond, sample: Pair) -> Pair:
-        """Return the (x0, eps) whose straight line the derivative follows: that of the sample itself."""
+        """Return the pair (x0, eps) of the line along which the derivative is taken; here the sample's."""
         return sample
 
     def derivative(self, model: Denoiser, path: Pair, t: Tensor, r: Tensor, cond: Cond) -> Tensor:
-        """Return du/dt (B, ...) along the straight line of a pair (x0, eps), with r held."""
+        """Return du/dt (B, ...) along the straight line of a pair (x0, eps), at constant r."""
         schedule = model.schedule
 
         def u(z: Tensor, t: Tensor) -> Tensor:
@@ -110,12 +114,12 @@ class MeanFlow(Method):
         return directional_derivative(u, schedule, path, t, rate_of_line(schedule, t), neighbours)
 
     def neighbours(self, schedule: Schedule, t: Tensor, r: Tensor) -> Neighbours:
-        """Return the times that central differences are taken between, from r to t_max."""
+        """Return the two times of central differences, between r and t_max."""
         at = schedule.straight(t)
         top = schedule.straight(t.new_tensor(schedule.t_max))
         late = torch.minimum(at + self.differences, top)
-        early = torch.maximum(at - self.differences, schedule.straight(r))  # no jump starts before its end
-        stride = (late - early).clamp(min=1e-9)  # at the top r may be t: no rise
+        early = torch.maximum(at - self.differences, schedule.straight(r))  # a jump starts after its end r
+        stride = (late - early).clamp(min=1e-9)  # 0 at the top if r = t, where the numerator is 0 too
         return Neighbours(schedule.time_of_flow(early), schedule.time_of_flow(late), stride)
 
     @override
@@ -125,10 +129,11 @@ class MeanFlow(Method):
 
 @dataclass
 class IMF(MeanFlow):
-    """Improved MeanFlow (Geng et al. 2025, "Improved mean flows").
+    """Improved MeanFlow (Geng et al. 2025, "Improved mean flows"): the derivative uses a predicted velocity.
 
-    The derivative follows the velocity u(z, t, t) that the student itself predicts, so that what is learned
-    from, u + (t - r) sg(du/dt), depends on x and t alone.
+    The loss is that of MeanFlow, with du/dt along the velocity u(z, t, t) that the student itself predicts.
+    Then the regression function u + (t - r) sg(du/dt) depends on z and the times only. The settings are those
+    of MeanFlow with other defaults. Needs images and no teacher.
     """
 
     times: TimeDistribution = LogitNormal(-0.4, 1.0)
@@ -142,12 +147,12 @@ class IMF(MeanFlow):
 
 
 def average_velocity(p: Prediction) -> Tensor:
-    """Return d z / d t (B, ...) of the straight line through a prediction's x0 and eps."""
+    """Return the velocity eps - x0 (B, ...) of the straight line through a prediction's x0 and eps."""
     return p.eps - p.x0
 
 
 def rate_of_line(schedule: Schedule, t: Tensor) -> Tensor:
-    """Return dt / d(the straight line's time) at times t (B,)."""
+    """Return dt / du (B,) at times t (B,), with u the straight line's time."""
     alpha, sigma = schedule.alpha_sigma(t)
     alpha_rate, sigma_rate = schedule.rates(t)
     return (alpha + sigma) ** 2 / (sigma_rate * alpha - sigma * alpha_rate)

@@ -1,7 +1,7 @@
 """Progressive distillation (Salimans & Ho 2022): one student step matches two DDIM steps of the teacher.
 
-With noise between the steps it is the stochastic round of Meng et al. 2023, with an adversary that of
-SDXL-Lightning (Lin et al. 2024).
+With noise between the steps it is stochastic distillation (Meng et al. 2023), and with an adversarial term
+that of SDXL-Lightning (Lin et al. 2024).
 """
 
 from dataclasses import dataclass
@@ -26,16 +26,20 @@ SNRWeight = Literal["truncated_snr", "snr_plus_1"]
 
 @dataclass
 class Progressive(Method):
-    """One round of progressive distillation (algorithm 2).
+    """One round of progressive distillation (Salimans & Ho 2022): a student step matches two of the teacher.
 
-    A round starts with a fresh optimizer, ends at learning rate zero, and keeps no average of weights.
+    The loss is weight(SNR) |x0(x_t, t) - target|^2 per number, where one DDIM step with the target x0 ends
+    where two DDIM steps of the teacher do; plus gan.weight times the generator loss. A round starts with a
+    new optimizer, ends at learning rate zero, and has no running average of the weights. Needs a teacher and
+    images.
 
     Args:
-        steps: N of the student's grid t = i / N; the teacher takes 2 N steps.
-        weight: of the squared error in x0: truncated_snr, max(alpha^2 / sigma^2, 1), or snr_plus_1, with
-            which it is the error in v.
-        gan: adversarial term, whose discriminator takes the teacher's features of a jump's end and of its
-            start.
+        steps: number of sampling steps N of the student, at least 1, on the grid t = i / N; the teacher takes
+            2 N.
+        weight: weight of the squared error in x0: truncated_snr, max(alpha^2 / sigma^2, 1), or snr_plus_1,
+            alpha^2 / sigma^2 + 1, which makes it the error in v.
+        gan: settings of the adversarial term, see Adversary; its discriminator takes the teacher's features
+            of the end of a jump, together with those of its start.
     """
 
     steps: Annotated[int, Field(ge=1)] = 8
@@ -58,21 +62,20 @@ class Progressive(Method):
         schedule = unwrap(nets["student"]).schedule
         teacher = nets["teacher"]
         cond = batch.cond
-        # 1. Sample a point i of the student's grid: it jumps from t to s, the teacher by way of t_mid.
+        # 1. Sample a point i of the student's grid: the student jumps from t to s, the teacher via t_mid.
         i = batch.rng.integers(1, self.steps + 1).double()
         points = self.teacher_points(i)
-        t, t_mid, s = (
-            schedule.t_max * point / self.steps for point in points
-        )  # t_max, of zero SNR, included
+        #    The times include t_max, with zero SNR.
+        t, t_mid, s = (schedule.t_max * point / self.steps for point in points)
         # 2. Noise the data to t.
         x_t, _ = batch.noised(schedule, t)
-        # 3. Two DDIM steps of the teacher, and the x0 whose single step ends where they do.
+        # 3. Two DDIM steps of the teacher, and the x0 with which one step ends at the same point.
         with torch.no_grad():
             x_mid = schedule.mix(*teacher(x_t, t, t_mid, cond), t_mid)
             p_mid = teacher(x_mid, t_mid, s, cond)
             x_s = schedule.mix(*p_mid, s)
-            target = torch.where(like(s > 0, x_t) > 0, implied(schedule, x_t, t, x_s, s), p_mid.x0)
-        # 4. The discriminator's turn: tell the teacher's jumps and the student's apart.
+            target = torch.where(like(s > 0, x_t) > 0, implied_x0(schedule, x_t, t, x_s, s), p_mid.x0)
+        # 4. The discriminator's turn: distinguish the teacher's jumps and the student's.
         if "discriminator" in turn:
             with torch.no_grad():
                 student_x0 = nets["student"](x_t, t, s, cond).x0
@@ -95,13 +98,13 @@ class Progressive(Method):
     def extract_features(
         self, teacher: Denoiser, cond: Cond, x: Tensor, t: Tensor, s: Tensor, *clean: Tensor
     ) -> list[Features]:
-        """Return what the discriminator sees of jumps from (x, t) to s.
+        """Return the discriminator's features of jumps from (x, t) to s.
 
         Args:
-            teacher: the network that features are taken of.
-            cond: the condition of x.
+            teacher: network whose features are taken.
+            cond: condition of x.
             x: noised samples (B, ...) at which the jumps start.
-            t: their times (B,).
+            t: times (B,) at which the jumps start.
             s: the times (B,) at which the jumps end.
             clean: predictions of x0 (B, ...), one for each jump.
 
@@ -110,7 +113,7 @@ class Progressive(Method):
         """
         schedule = teacher.schedule
         ends = [ddim_step(schedule, x, t, x0, s) for x0 in clean]
-        end_times = s.clamp(min=schedule.t_max / schedule.timesteps)  # a teacher was never trained at 0
+        end_times = s.clamp(min=schedule.t_max / schedule.timesteps)  # the teacher was not trained at 0
         times = [end_times] * len(ends) + [t]
         *at_ends, at_start = self.gan.extract_features(teacher, [*ends, x], times, cond)
         return [
@@ -123,7 +126,7 @@ class Progressive(Method):
 
     @override
     def teacher_nfe(self) -> float:
-        # With a discriminator: two more in the student's turn, three in the discriminator's.
+        # With a discriminator: two further evaluations in the student's turn, three in the discriminator's.
         return 4.5 if self.gan.weight else 2
 
     @override
@@ -133,13 +136,14 @@ class Progressive(Method):
 
 @dataclass
 class Stochastic(Progressive):
-    """A round for the sampler overshoot: a jump of 2 / N, then noise back up by 1 / N.
+    """One round of stochastic distillation (Meng et al. 2023, section 3.3), for the sampler overshoot.
 
-    (Meng et al. 2023, section 3.3.) A teacher of 2 N such steps jumps by 1 / N, and two of its jumps are the
-    student's; from the last point, 1 / N, there is room for one.
+    The sampler jumps by 2 / N and then adds noise for 1 / N. The loss is that of Progressive: a jump of the
+    student equals two jumps by 1 / N of a teacher with 2 N steps, or one from the last point, t = 1 / N.
+    Other settings and needs are those of Progressive.
 
     Args:
-        steps: N, the student's evaluations.
+        steps: number of sampling steps N of the student, at least 2.
     """
 
     def __post_init__(self) -> None:
@@ -152,7 +156,7 @@ class Stochastic(Progressive):
 
     @override
     def teacher_points(self, i: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        middle = torch.where(i > 1, i - 1, i)  # from i = 1 the first step stays there
+        middle = torch.where(i > 1, i - 1, i)  # from i = 1 the first step has length 0
         return i, middle, (i - 2).clamp(min=0)
 
     @override
@@ -161,34 +165,34 @@ class Stochastic(Progressive):
 
 
 def snr_weight(name: SNRWeight, schedule: Schedule, t: Tensor) -> Tensor:
-    """Return the weight (B,) of a squared error in x0 at times t (B,), a function of the SNR (section 4)."""
+    """Return the weight (B,) of a squared error in x0 at times t (B,) (Salimans & Ho 2022, section 4)."""
     alpha, sigma = schedule.alpha_sigma(t)
     snr = (alpha / sigma).square()
     return snr.clamp(min=1) if name == "truncated_snr" else snr + 1
 
 
-def implied(schedule: Schedule, x: Tensor, t: Tensor, x_s: Tensor, s: Tensor) -> Tensor:
+def implied_x0(schedule: Schedule, x: Tensor, t: Tensor, x_s: Tensor, s: Tensor) -> Tensor:
     """Return the x0 for which one DDIM step from (x, t) ends at (x_s, s) (appendix G, equation 43).
 
     Args:
-        schedule: of the times.
-        x: where the step starts (B, ...).
-        t: its time, (B,) or 0-dim.
-        x_s: where the step ends (B, ...).
-        s: its time, (B,) or 0-dim.
+        schedule: schedule of the times.
+        x: point (B, ...) at which the step starts.
+        t: time of x, (B,) or 0-dim.
+        x_s: point (B, ...) at which the step ends.
+        s: time of x_s, (B,) or 0-dim.
     """
     of_x, of_x0 = ddim_coefficients(schedule, t, s)
     return (x_s - like(of_x, x) * x) / like(of_x0, x)
 
 
 def ddim_step(schedule: Schedule, x: Tensor, t: Tensor, x0: Tensor, s: Tensor) -> Tensor:
-    """Return where one DDIM step from (x, t) to s ends with this prediction x0."""
+    """Return the end (B, ...) of a DDIM step from (x, t) to s with the prediction x0 (B, ...)."""
     of_x, of_x0 = ddim_coefficients(schedule, t, s)
     return like(of_x, x) * x + like(of_x0, x) * x0
 
 
 def ddim_coefficients(schedule: Schedule, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the factors of x and of x0 in a DDIM step from t to s."""
+    """Return the factors of x and x0 in a DDIM step from t to s, each of the times' shape."""
     alpha_t, sigma_t = schedule.alpha_sigma(t)
     alpha_s, sigma_s = schedule.alpha_sigma(s)
     of_x = sigma_s / sigma_t

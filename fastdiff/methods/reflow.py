@@ -1,4 +1,4 @@
-"""Reflow (Liu et al. 2022, "Flow straight and fast"): a flow trained on its teacher's pairs is straighter."""
+"""Reflow (Liu et al. 2022, "Flow straight and fast"): a flow trained on a teacher's pairs is straighter."""
 
 import math
 from dataclasses import dataclass
@@ -26,10 +26,10 @@ LINE = Flow()
 
 @dataclass(frozen=True)
 class UShaped(TimeDistribution):
-    """A density of t on the line, cosh(a (t - 1/2)), highest at both ends (Lee et al. 2024, section 4.1).
+    """The distribution of t with density cosh(a (t - 1/2)), highest at both ends (Lee et al. 2024, 4.1).
 
     Args:
-        a: how much higher.
+        a: steepness of the density, above 0.
     """
 
     a: Annotated[float, Field(gt=0, lt=math.inf)] = 4.0
@@ -38,7 +38,7 @@ class UShaped(TimeDistribution):
         check_bounds(self)
 
     @override
-    def draw(self, rng: SampleRng, schedule: Schedule, memory: LossSecondMoments | None = None) -> Draw:
+    def draw(self, rng: SampleRng, schedule: Schedule, loss_moments: LossSecondMoments | None = None) -> Draw:
         # Invert the distribution function, which is 1/2 + sinh(a (t - 1/2)) / (2 sinh(a / 2)).
         side = (2 * rng.uniform() - 1) * math.sinh(self.a / 2)
         return schedule.t_max * (0.5 + side.asinh() / self.a).clamp(0, 1), None
@@ -49,11 +49,14 @@ TIME_DISTRIBUTIONS["u_shaped"] = UShaped
 
 @dataclass
 class Reflow(Method):
-    """Regression of the velocity eps - x0 of a stored pair, on the straight line between the two.
+    """Reflow (Liu et al. 2022): flow matching on the straight line between a stored pair of noise and sample.
+
+    The loss is distance(v(x_t, t), eps - x0) with x_t = (1 - t) x0 + t eps, on any schedule at the time of
+    equal sigma / alpha. Needs stored pairs.
 
     Args:
-        times: law of t on that line.
-        distance: between velocities.
+        times: distribution of t on the line, a key of TIME_DISTRIBUTIONS.
+        distance: distance between velocities, a key of DISTANCES except lpips.
     """
 
     times: TimeDistribution = UShaped()
@@ -65,7 +68,7 @@ class Reflow(Method):
         super().__post_init__()
         if isinstance(self.distance, LPIPS):
             raise FastdiffError(
-                "distance: reflow's is one of velocities, lpips is for images; choose squared_l2 or l1",
+                "distance: lpips is for images, reflow compares velocities; choose squared_l2 or l1",
                 key="distance",
             )
 
@@ -78,7 +81,7 @@ class Reflow(Method):
         # 2. Sample a time on the line, and the schedule's time of the same sigma / alpha.
         t_line = self.times.draw(batch.rng, LINE)[0]
         t = schedule.time_of(ratio_of(LINE, t_line)).clamp(max=schedule.t_max)
-        # 3. Compare velocities.
+        # 3. The distance between the velocities.
         x_t = schedule.mix(x0, eps, t)
         v = average_velocity(nets["student"](x_t, t, t, batch.cond))
         error = self.distance(v, eps - x0)

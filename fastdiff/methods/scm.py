@@ -1,4 +1,4 @@
-"""Continuous-time consistency models (Lu & Song 2024, sCM): training and distillation on TrigFlow's angle."""
+"""Continuous-time consistency models (sCM, Lu & Song 2024): training and distillation on TrigFlow's angle."""
 
 import math
 from dataclasses import dataclass
@@ -25,19 +25,22 @@ from .time_sampling import LogNormal, TimeDistribution
 
 @dataclass
 class SCT(Method):
-    """Consistency training at gap zero (algorithm 1), for a model of any schedule.
+    """sCT (Lu & Song 2024, algorithm 1): continuous-time consistency training, with a gap of zero.
 
-    TrigFlow's x = cos x0 / sigma_data + sin eps and F = cos eps - sin x0 / sigma_data are the same pair (x0,
-    eps) at the angle tan = sigma / (alpha sigma_data), and cos sin d/d(angle) = d/d ln(sigma / alpha). A
-    network that sees its time through fast waves (time_input: timestep) has a wild derivative: give it
-    differences, such as 0.1, or time_input: time.
+    The loss is exp(w) |F(x_t, t) - sg(F + g / (|g| + c))|^2 per number - w, with g = cos df/dt the tangent of
+    f = cos x - sin F, and w(t) a learned weighting. TrigFlow's x = cos x0 / sigma_data + sin eps and F = cos
+    eps - sin x0 / sigma_data are linear in the pair (x0, eps) on any schedule, at the angle atan(sigma /
+    (alpha sigma_data)), and cos sin d/d(angle) = d/d ln(sigma / alpha). Needs images and no teacher.
+
+    If a network embeds its time with high frequencies (time_input: timestep), the derivative is noisy; then
+    set differences, such as 0.1, or time_input: time.
 
     Args:
-        times: law of t.
-        warmup: images over which the second half of the tangent g comes in.
-        c: of the normalisation g / (|g| + c).
-        differences: stride in ln(sigma / alpha) of central differences in the place of the exact derivative;
-            0 for the exact one.
+        times: distribution of t, a key of TIME_DISTRIBUTIONS.
+        warmup: number of images over which the second half of the tangent is warmed up; 0 for no warm-up.
+        c: offset in the normalization g / (|g| + c).
+        differences: stride in ln(sigma / alpha) of central differences that replace the exact derivative, at
+            least 0; 0 for the exact derivative.
     """
 
     times: TimeDistribution = LogNormal(-1.0, 1.4)
@@ -87,11 +90,20 @@ class SCT(Method):
         }
 
     def path(self, nets: Nets, batch: Batch, x: Tensor, eps: Tensor, t: Tensor) -> Pair:
-        """Return the pair (x0, eps) that x = x_t moves along: that of the data."""
+        """Return the pair (x0, eps) of the path along which the derivative is taken; here the data's."""
         return batch.x0, eps
 
     def tangent(self, model: Denoiser, output: Tensor, path: Pair, t: Tensor, cond: Cond, r: float) -> Tensor:
-        """Return cos df/dt (B, ...) of f = cos x - sin F, for the output F, its second half times r."""
+        """Return the tangent cos df/dt (B, ...) of f = cos x - sin F, with its second half times r.
+
+        Args:
+            model: the student.
+            output: F (B, ...) at time t.
+            path: the pair (x0, eps) of the path.
+            t: times (B,).
+            cond: the condition.
+            r: warm-up factor, 0 to 1.
+        """
         theta = angle(model, t)
         cos = like(theta.cos(), output)
         sin = like(theta.sin(), output)
@@ -111,7 +123,7 @@ class SCT(Method):
         return directional_derivative(output, schedule, path, t, rate_of_log_ratio(schedule, t), neighbours)
 
     def neighbours(self, schedule: Schedule, t: Tensor) -> Neighbours:
-        """Return the times that central differences are taken between, at most t_max."""
+        """Return the two times of central differences, at most t_max."""
         factor = math.exp(self.differences)
         ratio = ratio_of(schedule, t)
         before, after = (
@@ -126,7 +138,11 @@ class SCT(Method):
 
 @dataclass
 class SCD(SCT):
-    """Consistency distillation at gap zero: x moves along the teacher's trajectory."""
+    """sCD (Lu & Song 2024): continuous-time consistency distillation along the teacher's trajectory.
+
+    The loss is that of SCT, with the derivative along the teacher's prediction (x0, eps), not along the data.
+    The settings are those of SCT. Needs a teacher and images.
+    """
 
     needs_teacher: ClassVar[bool] = True
 
@@ -140,7 +156,11 @@ class SCD(SCT):
 
 
 class Weighting(nn.Module):
-    """The adaptive weighting's w: a cosine series in the angle, 0 before it learns."""
+    """The learned weighting w: a cosine series in the angle, initially 0.
+
+    Args:
+        terms: number of terms of the series.
+    """
 
     def __init__(self, terms: int = 16) -> None:
         super().__init__()
@@ -154,13 +174,13 @@ class Weighting(nn.Module):
 
 
 def angle(model: Denoiser, t: Tensor) -> Tensor:
-    """Return TrigFlow's time (B,), an angle."""
+    """Return TrigFlow's time (B,), the angle atan(sigma / (alpha sigma_data)), at times t (B,)."""
     alpha, sigma = model.schedule.alpha_sigma(t)
     return torch.atan2(sigma, alpha * model.sigma_data)
 
 
 def flow(model: Denoiser, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
-    """Return TrigFlow's F (B, ...) of a pair (x0, eps)."""
+    """Return TrigFlow's F (B, ...) = cos eps - sin x0 / sigma_data of a pair (x0, eps) at times t (B,)."""
     at = angle(model, t)
     return like(at.cos(), x0) * eps - like(at.sin(), x0) / model.sigma_data * x0
 

@@ -1,4 +1,4 @@
-"""Shortcut models (Frans et al. 2024): a jump equals two of half its length, the shortest is the velocity."""
+"""Shortcut models (Frans et al. 2024): a jump equals two of half its length, the shortest the velocity."""
 
 import math
 from collections.abc import Callable
@@ -26,16 +26,18 @@ from .meanflow import average_velocity
 
 @dataclass
 class Shortcut(Method):
-    """Jumps of d = 1, 1/2, 1/4, ... 1 / steps of the student's clock.
+    """Shortcut models (Frans et al. 2024): a jump of length d equals two of d / 2, d = 1, 1/2, ... 1 / steps.
 
-    The network takes d in the form of the time where it lands, s = t - d. Errors are those of the average
-    velocity on the straight line, eps - x0.
+    The loss is |v(x_t, t, d) - target|^2 per number, with v = eps - x0 the average velocity on the straight
+    line and the target that of two jumps by the running average, or for the shortest jump the velocity of the
+    data. The network takes d as the time at which the jump ends, s = t - d. The logged errors are squared.
+    Needs images and no teacher.
 
     Args:
-        steps: number of the shortest jumps that cover the clock, a power of two.
-        share: of examples that learn a longer jump from two by the running average; the others learn the
-            shortest jump, by flow matching.
-        mu: decay of that average.
+        steps: number of shortest jumps from t_max to 0, a power of two, at least 2.
+        share: fraction of the examples that learn a jump from two shorter ones, in (0, 1); the others learn
+            the shortest jump by flow matching.
+        mu: decay of the running average in [0, 1), which grows from 0.
     """
 
     steps: int = 128
@@ -53,7 +55,7 @@ class Shortcut(Method):
 
     @override
     def target_emas(self) -> dict[str, Callable[[Progress], float]]:
-        # The decay grows to mu, so that the average soon forgets the untrained student.
+        # The decay grows to mu, so that the untrained student has little weight in the average.
         return {"target": lambda progress: decay_at(self.mu, progress.step)}
 
     @override
@@ -61,7 +63,7 @@ class Shortcut(Method):
         schedule = unwrap(nets["student"]).schedule
         x0 = batch.x0
 
-        # 1. Sample jumps d and times t, noise, and x_t; the jump goes from t over mid to s.
+        # 1. Sample jumps d and times t, noise, and x_t; the jump goes from t via mid to s.
         bootstrapped, d, t = self.jumps(batch.rng)
         t, mid, s = (schedule.t_max * time for time in (t, t - d / 2, t - d))
         x_t, eps = batch.noised(schedule, t)
@@ -84,7 +86,7 @@ class Shortcut(Method):
         return error.mean(), logs | {"flow": (flow * seen).sum() / flow.sum().clamp(min=1)}
 
     def jumps(self, rng: SampleRng) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw which examples learn from two jumps, jumps d, and starts t = d, 2 d, ... 1, each (B,)."""
+        """Draw the mask of examples that learn from two jumps, d, and t = d, 2 d, ... 1, each (B,)."""
         bootstrapped = rng.uniform() < self.share
         longer = 2.0 ** -rng.integers(0, int(math.log2(self.steps))).double()
         d = torch.where(bootstrapped, longer, 1 / self.steps)
@@ -97,13 +99,13 @@ class Shortcut(Method):
 
 @torch.no_grad()
 def two_jumps(net: Denoiser, x: Tensor, t: Tensor, mid: Tensor, s: Tensor, cond: Cond) -> Tensor:
-    """Return the average velocity (B, ...) of two jumps in a row, from x = x_t over mid to s.
+    """Return the average velocity (B, ...) of two consecutive jumps, from x = x_t via mid to s.
 
-    Each counts in proportion to its stretch of the straight line.
+    Each has a weight proportional to its length on the straight line.
     """
     schedule = net.schedule
     first = net(x, t, mid, cond)
     second = net(schedule.mix(*first, mid), mid, s, cond)
     u_t, u_mid, u_s = (schedule.straight(time) for time in (t, mid, s))
-    share = like((u_t - u_mid) / (u_t - u_s), x)
-    return share * average_velocity(first) + (1 - share) * average_velocity(second)
+    fraction = like((u_t - u_mid) / (u_t - u_s), x)
+    return fraction * average_velocity(first) + (1 - fraction) * average_velocity(second)

@@ -1,4 +1,4 @@
-"""Score identity distillation: SiD (Zhou et al. 2024a) and, with an adversary, SiDA (Zhou et al. 2024b)."""
+"""Score identity distillation: SiD (Zhou et al. 2024a) and, with a discriminator, SiDA (2024b)."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
@@ -16,13 +16,13 @@ from .time_sampling import KarrasIndex
 
 @dataclass
 class SiD(Matching):
-    """Score identity distillation: samples descend the Fisher divergence of the noised distributions.
+    """SiD (Zhou et al. 2024a): score identity distillation, which descends the Fisher divergence.
 
-    By its identities that is <mu_real - mu_fake, mu_real - x - alpha (mu_real - mu_fake)>, with a gradient
-    through both networks, whose weights are not updated (Zhou et al. 2024a). No images are needed.
+    The loss is <mu_real - mu_fake, mu_real - x - alpha (mu_real - mu_fake)> / mean |x - mu_real|, with
+    gradients through both score networks, whose weights are not updated. Needs a teacher and no images.
 
     Args:
-        alpha: of the second term, 0.5 to 1.2 in the paper.
+        alpha: weight of the second term, -10 to 10; 0.5 to 1.2 in the paper. For other settings see Matching.
     """
 
     alpha: Annotated[float, Field(ge=-10, le=10)] = 1.2
@@ -49,7 +49,14 @@ class SiD(Matching):
 
 @dataclass
 class SiDA(SiD):
-    """SiD with a discriminator on the fake's features (Zhou et al. 2024b)."""
+    """SiDA (Zhou et al. 2024b): SiD with a discriminator on the features of the fake score network.
+
+    The loss is that of SiD plus gan.weight times the generator loss. Needs a teacher and images.
+
+    Args:
+        alpha: weight of the second term of SiD, -10 to 10; 1 by default.
+        gan: settings of the adversarial term; weight 0.01 by default. For other settings see Matching.
+    """
 
     alpha: Annotated[float, Field(ge=-10, le=10)] = 1.0
     gan: Adversary = Adversary(weight=0.01)

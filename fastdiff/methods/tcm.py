@@ -1,4 +1,4 @@
-"""Truncated consistency models (Lee et al. 2025): a second stage that learns high noise alone."""
+"""Truncated consistency models (Lee et al. 2025): a second stage that is trained on high noise only."""
 
 from copy import deepcopy
 from dataclasses import dataclass
@@ -23,16 +23,21 @@ from .time_sampling import StudentT, TimeDistribution
 
 @dataclass
 class TCM(ECT):
-    """Consistency training above a time t' alone; the teacher is the consistency model of stage one.
+    """TCM (Lee et al. 2025): consistency training above a time t' only, after a first stage.
 
-    Below t' that model, frozen, takes the student's place. Part of the batch lies on t' itself, to learn the
-    answer there: without it a constant would do. The gap is the one that stage one ended with. A student is
-    sampled above t' only.
+    The loss is that of ECT for t > t', plus boundary_weight times that at t = t'. Targets at s < t' come from
+    the frozen model of stage one, which is the teacher; without the term at t' a constant would minimize the
+    loss. The gap is the final gap of stage one. The student is sampled above t' only. Needs a teacher that is
+    a consistency model, and images.
 
     Args:
-        truncation: sigma / alpha at t'; every time of the law is above it.
-        boundary_share: fraction of the batch that lies on t'.
-        boundary_weight: weight of its loss, the others' being 1.
+        times: distribution of t, whose lower end must be at or above truncation.
+        start: gap as a fraction of t, in (0, 1].
+        halvings: number of times that the gap is halved during the training.
+        truncation: sigma / alpha at t', above 0.
+        boundary_share: fraction of the batch at t = t', in (0, 1).
+        boundary_weight: weight of the loss at t', above 0, relative to 1 for other times. For other settings
+            see ECT.
     """
 
     times: TimeDistribution = StudentT()
@@ -55,7 +60,7 @@ class TCM(ECT):
         if not (0 < self.boundary_share < 1 and self.boundary_weight > 0):
             raise FastdiffError(
                 f"boundary_share = {self.boundary_share}, boundary_weight = {self.boundary_weight}: "
-                "expected a share above 0 and below 1, and a weight above 0",
+                "expected a fraction above 0 and below 1, and a weight above 0",
                 key="boundary_share",
             )
 
@@ -63,24 +68,25 @@ class TCM(ECT):
     def frozen_networks(self, student: Denoiser, teacher: Denoiser | None) -> Nets:
         if teacher.sampling.sampler != "consistency":
             raise FastdiffError(
-                "tcm is a second stage: its teacher is to be a consistency model, as of ect, not one "
-                f"that {teacher.sampling.sampler} samples"
+                "tcm is a second stage: expected a consistency model as teacher, such as one of ect, not a "
+                f"model for the sampler {teacher.sampling.sampler}"
             )
         if teacher.guidance:
             raise FastdiffError(
-                "tcm learns from the data, which know no guidance: its teacher must not be told any"
+                "tcm learns from data without guidance: expected a teacher that takes no guidance weight"
             )
-        return {"stage_one": deepcopy(teacher).train(student.training)}  # not eval, to share the dropout mask
+        # In the student's mode, since both use the same dropout mask.
+        return {"stage_one": deepcopy(teacher).train(student.training)}
 
     def edge(self, schedule: Schedule) -> Tensor:
-        """Return t', 0-dim."""
+        """Return the time t', 0-dim."""
         return schedule.time_of(torch.tensor(self.truncation, dtype=torch.float64))
 
     @override
     def pair(self, rng: SampleRng, schedule: Schedule, progress: Progress) -> tuple[Tensor, Tensor]:
         t, _ = self.times.draw(rng, schedule)
         t = torch.where(rng.uniform() < self.boundary_share, self.edge(schedule), t)
-        return t, self.below(schedule, t, progress)
+        return t, self.earlier_time(schedule, t, progress)
 
     @override
     def target(self, nets: Nets, x: Tensor, s: Tensor, cond: Cond) -> Tensor:
@@ -91,14 +97,16 @@ class TCM(ECT):
 
     @override
     def width(self, schedule: Schedule, t: Tensor, s: Tensor) -> Tensor:
-        share = self.boundary_share
-        part = torch.where(t > self.edge(schedule), 1 - share, share / self.boundary_weight)
-        return super().width(schedule, t, s) * part
+        fraction = self.boundary_share
+        factor = torch.where(t > self.edge(schedule), 1 - fraction, fraction / self.boundary_weight)
+        return super().width(schedule, t, s) * factor
 
     @override
-    def health(self, schedule: Schedule, t: Tensor, error: Tensor) -> Logs:
+    def error_logs(self, schedule: Schedule, t: Tensor, error: Tensor) -> Logs:
         on = (t <= self.edge(schedule)).to(error)
-        return super().health(schedule, t, error) | {"boundary": (on * error).sum() / on.sum().clamp(min=1)}
+        return super().error_logs(schedule, t, error) | {
+            "boundary": (on * error).sum() / on.sum().clamp(min=1)
+        }
 
     @override
     def sampling(self) -> Sampling:

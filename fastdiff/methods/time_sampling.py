@@ -1,4 +1,4 @@
-"""Laws of the times that a method trains at."""
+"""The time distributions of the methods, by name."""
 
 import math
 from collections import ChainMap
@@ -19,64 +19,73 @@ from ..core.validation import check_bounds
 from .loss_memory import LossSecondMoments
 
 TIME_DISTRIBUTIONS: dict[str, type["TimeDistribution"]] = {}
-IMPORTANCE_LAWS: dict[str, type["Importance"]] = {}
+IMPORTANCE_DISTRIBUTIONS: dict[str, type["Importance"]] = {}
 
-# Times (B,) and the weight (B,) that each example's loss is to have, None if that is 1 for all.
+# Times (B,), and the weights (B,) of the examples' losses; None for weights of 1.
 Draw = tuple[Tensor, Tensor | None]
 
 
-def level(schedule: Schedule, share: Tensor) -> Tensor:
-    """Return the time at this share of a schedule's noise levels: share t_max, but for Karras' schedule.
+def level(schedule: Schedule, fraction: Tensor) -> Tensor:
+    """Return the times (B,) at fractions (B,) of a schedule's noise levels: fraction * t_max, except Karras'.
 
-    There t is sigma itself, half of all times would be above 40, and the share is one of EDM's grid from
-    sigma = 0.002 on (Karras et al. 2022, equation 5).
+    For Karras' schedule t is sigma itself and half of such times would be above 40; there the fraction is the
+    place on EDM's grid, which begins at sigma = 0.002 (Karras et al. 2022, equation 5).
+
+    Args:
+        schedule: schedule of the times.
+        fraction: fractions (B,) in [0, 1], 1 for the largest noise level.
     """
     if isinstance(schedule, Karras):
         low, high = (end ** (1 / 7) for end in (0.002, schedule.t_max))
-        return (low + share * (high - low)) ** 7
-    return schedule.t_max * share
+        return (low + fraction * (high - low)) ** 7
+    return schedule.t_max * fraction
 
 
 @dataclass(frozen=True)
 class DenoisingTimeDistribution:
-    """A law of times that denoising can train at: any `Law`, or `Importance`, which learns from losses."""
+    """Base class of time distributions for denoising: any TimeDistribution, or Importance."""
 
-    # What a recipe may name: the laws without memory first, as far as they are known when it is read.
-    registry: ClassVar[Mapping[str, type]] = ChainMap(IMPORTANCE_LAWS, TIME_DISTRIBUTIONS)
+    # Names that a recipe may use; a ChainMap, so that later registered distributions are included.
+    registry: ClassVar[Mapping[str, type]] = ChainMap(IMPORTANCE_DISTRIBUTIONS, TIME_DISTRIBUTIONS)
 
-    def memory(self) -> LossSecondMoments | None:
-        """Return what the law learns from the losses, as a new network of the training; None if nothing."""
+    def loss_moments(self) -> LossSecondMoments | None:
+        """Return the statistics of losses that the distribution depends on, new; None if it has none."""
         return None
 
-    def draw(self, rng: SampleRng, schedule: Schedule, memory: LossSecondMoments | None = None) -> Draw:
+    def draw(self, rng: SampleRng, schedule: Schedule, loss_moments: LossSecondMoments | None = None) -> Draw:
         """Draw a time for each example.
 
         Args:
-            rng: the examples' streams.
-            schedule: whose times are drawn.
-            memory: what `memory` returned, of a law that learns.
+            rng: random streams of the examples.
+            schedule: schedule of the times.
+            loss_moments: statistics that `loss_moments` returned, for a distribution that needs them.
 
         Returns:
-            Times (B,) between 0 and t_max, float64, and the weights (B,) that make the weighted mean of a
-            loss that of uniform times; None if the law itself weighs the times.
+            Times (B,) in [0, t_max], float64, and the weights (B,) with which the mean loss is that of
+            uniform times; None for weights of 1.
         """
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class TimeDistribution(DenoisingTimeDistribution):
-    """A law of times without memory, which any method can train at."""
+    """Base class of time distributions that do not depend on the losses; every method takes them."""
 
     registry: ClassVar[Mapping[str, type]] = TIME_DISTRIBUTIONS
 
     def pair(self, rng: SampleRng, schedule: Schedule) -> tuple[Tensor, Tensor | None]:
-        """Draw times (B,) and, of a law on a grid, the grid's points (B,) below them; else None."""
+        """Draw times (B,) and, for a distribution on a grid, the grid's points (B,) below them; else None."""
         return self.draw(rng, schedule)[0], None
 
 
 @dataclass(frozen=True)
 class Uniform(TimeDistribution):
-    """Uniform among a schedule's noise levels, from the share t_min of them to t_top; see `level`."""
+    """The uniform distribution of noise levels between two fractions of a schedule's levels, see `level`.
+
+    Args:
+        t_min: smallest fraction, at least 0.
+        t_top: largest fraction, above t_min and at most 1.
+    """
 
     t_min: float = 1e-3
     t_top: float = 1.0
@@ -88,41 +97,56 @@ class Uniform(TimeDistribution):
             )
 
     @override
-    def draw(self, rng: SampleRng, schedule: Schedule, memory: LossSecondMoments | None = None) -> Draw:
+    def draw(self, rng: SampleRng, schedule: Schedule, loss_moments: LossSecondMoments | None = None) -> Draw:
         return level(schedule, self.t_min + (self.t_top - self.t_min) * rng.uniform()), None
 
 
 @dataclass(frozen=True)
 class LogNormal(TimeDistribution):
-    """ln(sigma / alpha) ~ N(mean, std^2) (Karras et al. 2022)."""
+    """The log-normal distribution ln(sigma / alpha) ~ N(mean, std^2) (Karras et al. 2022).
+
+    Args:
+        mean: mean of ln(sigma / alpha).
+        std: standard deviation of ln(sigma / alpha).
+    """
 
     mean: float = -1.2
     std: float = 1.2
 
     @override
-    def draw(self, rng: SampleRng, schedule: Schedule, memory: LossSecondMoments | None = None) -> Draw:
+    def draw(self, rng: SampleRng, schedule: Schedule, loss_moments: LossSecondMoments | None = None) -> Draw:
         ratio = (self.mean + self.std * rng.normal().double()).exp()
         return schedule.time_of(ratio).clamp(max=schedule.t_max), None
 
 
 @dataclass(frozen=True)
 class LogitNormal(TimeDistribution):
-    """The logit of the share of the noise levels, as a rule t / t_max, ~ N(mean, std^2).
+    """The logit-normal distribution logit(fraction) ~ N(mean, std^2) of noise levels (Esser et al. 2024).
 
-    (Esser et al. 2024.)
+    Args:
+        mean: mean of the logit of the fraction, which is t / t_max for most schedules; see `level`.
+        std: standard deviation of the logit.
     """
 
     mean: float = 0.0
     std: float = 1.0
 
     @override
-    def draw(self, rng: SampleRng, schedule: Schedule, memory: LossSecondMoments | None = None) -> Draw:
+    def draw(self, rng: SampleRng, schedule: Schedule, loss_moments: LossSecondMoments | None = None) -> Draw:
         return level(schedule, (self.mean + self.std * rng.normal().double()).sigmoid()), None
 
 
 @dataclass(frozen=True)
 class StudentT(TimeDistribution):
-    """ln(sigma / alpha) ~ loc + scale Student-t(df), cut to ln low ... ln high (Lee et al. 2025, TCM)."""
+    """The truncated distribution ln(sigma / alpha) ~ loc + scale Student-t(df) (Lee et al. 2025, TCM).
+
+    Args:
+        loc: centre of ln(sigma / alpha).
+        scale: scale of ln(sigma / alpha), above 0.
+        df: degrees of freedom, above 0.
+        low: smallest sigma / alpha, above 0.
+        high: largest sigma / alpha, above low.
+    """
 
     loc: float = 0.0
     scale: float = 0.2
@@ -138,11 +162,11 @@ class StudentT(TimeDistribution):
             )
 
     @override
-    def draw(self, rng: SampleRng, schedule: Schedule, memory: LossSecondMoments | None = None) -> Draw:
+    def draw(self, rng: SampleRng, schedule: Schedule, loss_moments: LossSecondMoments | None = None) -> Draw:
         u = rng.uniform()
         width = self.scale * math.sqrt(self.df)
-        # In z with ln ratio = loc + width sinh z the density is cosh(z)^-df, smooth however heavy the tail:
-        # invert its sum.
+        # In z, where ln ratio = loc + width sinh z, the density is cosh(z)^-df, smooth even for heavy tails:
+        # integrate it numerically and invert.
         ends = [math.asinh((math.log(end) - self.loc) / width) for end in (self.low, self.high)]
         z = torch.linspace(*ends, 4097, dtype=torch.float64, device=u.device)
         mass = torch.cat([z.new_zeros(1), torch.cumulative_trapezoid(z.cosh() ** -self.df, z)])
@@ -154,10 +178,15 @@ class StudentT(TimeDistribution):
 
 @dataclass(frozen=True)
 class KarrasIndex(TimeDistribution):
-    """A point of Karras' grid in sigma / alpha, each but the lowest equally likely.
+    """The uniform distribution of points above the lowest on Karras' grid (Karras et al. 2022, equation 5).
 
-    (Karras et al. 2022, equation 5.) The grid ends at the schedule's own t_max if that comes before
-    sigma_max.
+    The points are sigma / alpha from sigma_min to sigma_max, or to the schedule's largest if that is less.
+
+    Args:
+        points: number of points, at least 2.
+        sigma_min: smallest sigma / alpha, above 0.
+        sigma_max: largest sigma / alpha, above sigma_min.
+        rho: exponent of the grid, above 0; 1 for equal strides.
     """
 
     points: Annotated[int, Field(ge=2)] = 18
@@ -174,14 +203,14 @@ class KarrasIndex(TimeDistribution):
             )
 
     def ratios(self, schedule: Schedule) -> Tensor:
-        """Return sigma / alpha (points,) of the grid, rising."""
+        """Return the values of sigma / alpha (points,) of the grid, in rising order."""
         last = float(ratio_of(schedule, torch.tensor(schedule.t_max, dtype=torch.float64)))
         top = min(self.sigma_max, last)
         ends = (end ** (1 / self.rho) for end in (self.sigma_min, top))
         return torch.linspace(*ends, self.points, dtype=torch.float64) ** self.rho
 
     def index(self, rng: SampleRng, ratios: Tensor) -> Tensor:
-        """Draw the numbers (B,) of the lower points, 0 to points - 2."""
+        """Draw the numbers (B,) of the lower of two neighbouring points, 0 to points - 2."""
         return rng.integers(0, self.points - 1)
 
     @override
@@ -192,15 +221,20 @@ class KarrasIndex(TimeDistribution):
         return grid[i + 1], grid[i]
 
     @override
-    def draw(self, rng: SampleRng, schedule: Schedule, memory: LossSecondMoments | None = None) -> Draw:
+    def draw(self, rng: SampleRng, schedule: Schedule, loss_moments: LossSecondMoments | None = None) -> Draw:
         return self.pair(rng, schedule)[0], None
 
 
 @dataclass(frozen=True)
 class LogNormalIndex(KarrasIndex):
-    """A point of Karras' grid, as likely as a normal number falls between the two points at its sides.
+    """The log-normal distribution ln(sigma / alpha) ~ N(mean, std^2), discretized on Karras' grid.
 
-    That number is ln(sigma / alpha) ~ N(mean, std^2) (Song & Dhariwal 2023, iCT, section 3.5).
+    The probability of two neighbouring points is that of the interval between them (Song & Dhariwal 2023,
+    iCT, section 3.5). The settings of the grid are those of KarrasIndex.
+
+    Args:
+        mean: mean of ln(sigma / alpha).
+        std: standard deviation of ln(sigma / alpha).
     """
 
     mean: float = -1.1
@@ -216,9 +250,14 @@ class LogNormalIndex(KarrasIndex):
 
 @dataclass(frozen=True)
 class Importance(DenoisingTimeDistribution):
-    """Times in proportion to the root of the second moment that the loss has there.
+    """Importance sampling of times in proportion to the root of the second moment of the loss.
 
     (Nichol & Dhariwal 2021, Improved DDPM, section 3.3.)
+
+    Args:
+        bins: number of bins of [0, t_max], at least 1.
+        decay: decay of the running second moment, in [0, 1].
+        uniform_share: fraction of the probability that is uniform, in [0, 1].
     """
 
     bins: Annotated[int, Field(ge=1)] = 64
@@ -229,15 +268,17 @@ class Importance(DenoisingTimeDistribution):
         check_bounds(self)
 
     @override
-    def memory(self) -> LossSecondMoments:
+    def loss_moments(self) -> LossSecondMoments:
         return LossSecondMoments(self.bins, self.decay)
 
     @override
-    def draw(self, rng: SampleRng, schedule: Schedule, memory: LossSecondMoments) -> Draw:
-        share = memory.shares(self.uniform_share)
-        bin_of = torch.searchsorted(share.cumsum(0), rng.uniform().to(share.device)).clamp(max=self.bins - 1)
+    def draw(self, rng: SampleRng, schedule: Schedule, loss_moments: LossSecondMoments) -> Draw:
+        probability = loss_moments.bin_probabilities(self.uniform_share)
+        bin_of = torch.searchsorted(probability.cumsum(0), rng.uniform().to(probability.device)).clamp(
+            max=self.bins - 1
+        )
         t = schedule.t_max * (bin_of + rng.uniform()) / self.bins
-        return t, 1 / (self.bins * share[bin_of])
+        return t, 1 / (self.bins * probability[bin_of])
 
 
 TIME_DISTRIBUTIONS |= {
@@ -248,4 +289,4 @@ TIME_DISTRIBUTIONS |= {
     "karras": KarrasIndex,
     "karras_lognormal": LogNormalIndex,
 }
-IMPORTANCE_LAWS["importance"] = Importance
+IMPORTANCE_DISTRIBUTIONS["importance"] = Importance

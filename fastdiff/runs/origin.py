@@ -83,7 +83,7 @@ def model_path(reference: str, folder: Path) -> Path | str:
 def pairs_path(reference: str, folder: Path) -> Path:
     """Return the folder of a stage of pairs of the run in `folder`, or a path as it is."""
     own = folder / reference
-    return own if pairs.about(own) else Path(reference).expanduser()
+    return own if pairs.read_pair_notes(own) else Path(reference).expanduser()
 
 
 def set_aside_others(run: Run, place: Path, origin: Origin) -> None:

@@ -20,7 +20,7 @@ from ..evaluation.lock import HeldLock, alone
 from ..evaluation.sweep import Sweep, judges
 from ..io.load import about
 from ..training.config import CHANGEABLE_ON_RESUME
-from ..training.signals import heard
+from ..training.signals import handle_signals
 from . import crash_report
 from .cards import renew
 from .checks import check_like
@@ -58,7 +58,7 @@ def run(recipe: Recipe | str | Path, out: str | Path | None = None, only: str | 
     names = [stage.name for stage in recipe.stages]
     if only and only not in names:
         raise FastdiffError(f"--only {only}: no such stage, choose from {', '.join(names)}")
-    with heard() as signals, reported(folder, recipe), writing(folder):  # a full disk is no crash
+    with handle_signals() as signals, reported(folder, recipe), writing(folder):  # a full disk is no crash
         project = ProjectConfiguration(str(folder), logging_dir=str(folder / "trackers"))
         accelerator = make_accelerator(
             mixed_precision=precision_of(recipe),

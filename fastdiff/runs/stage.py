@@ -56,7 +56,7 @@ def train(run: Run, stage: Stage, title: str) -> None:
         run = replace(run, recipe=recipe, dataset=recipe.dataset())
     place = run.folder / stage.name
     stored = pairs_path(stage.data, run.folder) if stage.data else None
-    data = pairs.read(stored, run.dataset) if stored else run.dataset
+    data = pairs.load_pairs(stored, run.dataset) if stored else run.dataset
     origin = training_origin(run, stage, data)
     if (notes := about(place)) and notes.get("origin") == origin:
         return
@@ -69,7 +69,11 @@ def train(run: Run, stage: Stage, title: str) -> None:
     training = Training(
         stage.method, Progress, student, teacher, data, config, place, run.accelerator, run.signals
     )
-    with bar(run.console, title, config.steps, training.step) as advance, malloc.kept(), run.signals.heeded():
+    with (
+        bar(run.console, title, config.steps, training.step) as advance,
+        malloc.keep_freed_memory(),
+        run.signals.polling(),
+    ):
         for step, logs in training:
             line = format_log_line(logs, training.pace, training.health.collapsed) if logs else None
             advance(step, line)
@@ -106,7 +110,7 @@ def export_notes(
     """
     teacher_nfe = round(training.images * stage.method.teacher_nfe())
     if stored:
-        teacher_nfe += pairs.about(stored)["nfe"]
+        teacher_nfe += pairs.read_pair_notes(stored)["nfe"]
     notes = {
         "method": stage.method_name,
         "origin": origin,
@@ -184,7 +188,7 @@ def make_pairs(run: Run, stage: Stage, title: str) -> None:
     """
     place = run.folder / stage.name
     origin = pairs_origin(run, stage)
-    if (notes := pairs.about(place)) and notes["origin"] == origin:
+    if (notes := pairs.read_pair_notes(place)) and notes["origin"] == origin:
         return
     set_aside_others(run, place, origin)
     with bar(run.console, title, stage.pairs.n, pairs.done(place)) as advance:

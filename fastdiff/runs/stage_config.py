@@ -154,7 +154,7 @@ def training_stage(path: str, key: str, spec: StageSpec, defaults: dict[str, Any
     name, options = named(spec.method, f"{path}.method")
     method = call(METHODS, name, options, f"{path}.method")
     train_config.check_types(defaults, "train")
-    config = train_config.read(defaults, method.training, spec.train, path=f"{path}.train")
+    config = train_config.merge_train_config(defaults, method.training, spec.train, path=f"{path}.train")
     if method.needs_teacher and not spec.teacher:
         raise FastdiffError(
             f"{path}.teacher is missing: method {name} learns from a teacher, a stage or a model's path"

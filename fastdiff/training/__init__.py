@@ -1,19 +1,19 @@
-"""Training: the loop, its settings, and what it resumes from.
+"""The training loop, its settings, and its checkpoints.
 
-loop.py        Training, one stage's training, step by step
-method.py      what the loop needs of a method
+loop.py        Training, the training of one stage, step by step
+method.py      Teachable, the interface of a method that the loop uses, and shared types
 learner.py     Learner, one update of the roles in a turn
-roles.py       Role, what learns: weights, optimizer and own settings
-networks.py    TrainingNetworks, all networks by role, and how they are made ready
-averages.py    Averages, the exported average and the target averages
-weights.py     the state of one network, by name
+roles.py       Role, a network that is trained: weights, optimizer and settings
+networks.py    TrainingNetworks, all networks by role, and how they are prepared
+averages.py    Averages, the exported EMA and the target EMAs
+weights.py     the state of one network, by parameter name
 placement.py   DDP, shards (FSDP2), main memory, bfloat16
-health.py      Health, figures that are not finite, and collapse
+health.py      Health, the check for figures that are not finite and for collapse
 config.py      TrainConfig, the settings
-checkpoint.py  saved states on disk
-logger.py      Log, log.jsonl and pace.jsonl
+checkpoint.py  checkpoints on disk, from which a training resumes
+logger.py      Log, the files log.jsonl and pace.jsonl
 signals.py     Signals, requests to stop or to save
-malloc.py      the process's heap during a training
+malloc.py      settings of the process's heap during a training
 pairs.py       Pairs, stored pairs of noise and sample
 
 It may import from core, networks, samplers and data; it knows no method.

@@ -1,4 +1,4 @@
-"""Running averages of the student: the exported one, and those that serve a method as targets."""
+"""Running averages (EMA) of the student: the exported one, and those that a method uses as targets."""
 
 from collections.abc import Collection
 
@@ -9,18 +9,18 @@ from ..core.denoiser import Denoiser
 from ..networks import lora
 from .method import Clock, Figures, TargetDecays
 from .placement import gather_shards
-from .weights import Tensors, below, changing, load_changing, with_prefix
+from .weights import Tensors, changing, load_changing, with_prefix, without_prefix
 
 
 class Averages:
     """The exported average `ema` and the target averages of one student.
 
     Args:
-        student: the network that they follow; they begin as copies of it, and share the parameters that are
-            not trained.
-        decay: of the exported average, after its ramp; see core.ema.decay_at.
-        targets: decays of the target averages, by role.
-        untrained: names of the parameters that are not trained; they are no part of the state.
+        student: the network that is averaged; the averages begin as copies of it, and share the parameters
+            that are not trained.
+        decay: decay of the exported average in [0, 1), after its ramp; see core.ema.decay_at.
+        targets: decays of the target averages, by role, as functions of the progress.
+        untrained: names of the parameters that are not trained; the state does not include them.
     """
 
     def __init__(
@@ -37,15 +37,15 @@ class Averages:
         return {"ema": self.ema, **self.targets}
 
     def update(self, student: Denoiser, step: int, progress: Clock) -> None:
-        """Move every average towards the student, after `step` updates of it."""
+        """Move every average towards the student, after `step` updates of the student."""
         ema.update(self.ema, student, ema.decay_at(self.decay, step))
         for role, target in self.targets.items():
             ema.update(target, student, self.decays[role](progress))
 
     def drifts(self, student: Denoiser) -> Figures:
-        """Return how far each target average is behind the student, relative to the size of its weights.
+        """Return the distance of each target average from the student, relative to the norm of its weights.
 
-        In shards, every process must call it at once.
+        If the networks are in shards, every process must call this at the same time.
         """
         return {
             f"{role}/drift" if len(self.targets) > 1 else "drift": gather_shards(ema.drift(target, student))
@@ -53,18 +53,18 @@ class Averages:
         }
 
     def state_dict(self) -> Tensors:
-        """Return the weights that change, named `role.parameter`; in shards where the networks are."""
+        """Return the weights that change, named `role.parameter`; shards if the networks are in shards."""
         tensors: Tensors = {}
         for role, net in self.nets().items():
             tensors |= with_prefix(role, changing(net, self.untrained))
         return tensors
 
     def load_state_dict(self, tensors: Tensors) -> None:
-        """Load such weights, whole, from among the tensors of a saved state."""
+        """Load the weights that `state_dict` returned, as whole tensors; other tensors are ignored."""
         for role, net in self.nets().items():
-            load_changing(net, below(role, tensors), self.untrained)
+            load_changing(net, without_prefix(role, tensors), self.untrained)
 
 
 def frozen_copy(student: Denoiser) -> Denoiser:
-    """Return a copy in evaluation mode that shares the parameters that are not trained."""
+    """Return a copy in evaluation mode that shares the student's parameters that are not trained."""
     return lora.twin(student).eval().requires_grad_(False)

@@ -1,4 +1,4 @@
-"""The saved states that a training resumes from: state/<step>/ with tensors, a record and a checksum."""
+"""Checkpoints that a training resumes from: folders state/<step>/ with tensors, a record and a checksum."""
 
 import shutil
 from pathlib import Path
@@ -17,18 +17,18 @@ RECORD = "state.json"
 def save_state(
     folder: Path, step: int, tensors: dict[str, Tensor], record: dict[str, Any], keep: int = 2
 ) -> None:
-    """Write state/<step>/ whole or not at all: under a temporary name, which is renamed at the end.
+    """Write state/<step>/ atomically: under a temporary name, which is renamed at the end.
 
     Args:
         folder: the folder of all states.
-        step: steps that are done.
-        tensors: all that changes during training.
-        record: plain data.
-        keep: states that stay, the newest. If writing fails, the others stay as they were.
+        step: number of steps that are done.
+        tensors: all tensors that change during training, by name.
+        record: plain data that is stored as JSON.
+        keep: number of newest states that stay. If writing fails, the others stay as they were.
     """
     scratch = folder / f".{step:08d}.new"
     target = folder / f"{step:08d}"
-    for unfinished in folder.glob(".*.new"):  # of a process that was killed
+    for unfinished in folder.glob(".*.new"):  # left by a process that was killed
         shutil.rmtree(unfinished, ignore_errors=True)
     scratch.mkdir(parents=True)
     try:
@@ -48,14 +48,14 @@ def save_state(
 
 
 def states(folder: Path) -> list[Path]:
-    """Return the whole states in a folder, oldest first."""
+    """Return the complete states in a folder, oldest first."""
     return sorted(path for path in folder.glob("[0-9]*") if path.is_dir() and path.name.isdigit())
 
 
 def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Load the tensors and the record of the newest undamaged state; None if there is none.
+    """Load the tensors and the record of the newest undamaged state; return None without one.
 
-    A damaged one is renamed to <step>.damaged, with a message.
+    A damaged state is renamed to <step>.damaged, with a message.
     """
     for state in reversed(states(folder)):
         try:
@@ -64,7 +64,7 @@ def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
                 return load_file(state / TENSORS), record
         except (OSError, ValueError, KeyError, TypeError, SafetensorError):
             pass
-        print(f"{state} is damaged: set aside as {state.name}.damaged, going on from the state before")
+        print(f"{state} is damaged: renamed to {state.name}.damaged, resuming from the state before it")
         aside = state.with_name(f"{state.name}.damaged")
         shutil.rmtree(aside, ignore_errors=True)
         state.replace(aside)

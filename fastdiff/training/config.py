@@ -1,4 +1,4 @@
-"""Settings of a training, the same for every method."""
+"""The settings of a training, the same for every method."""
 
 import math
 from dataclasses import dataclass, fields, replace
@@ -13,7 +13,7 @@ from ..core.former_names import ROLES, renamed_settings
 from ..core.validation import Strict, check_bounds, validate
 from ..networks.lora import Lora
 
-# Each updates all weights in as few calls as it can.
+# Optimizers by name; each updates all weights in as few calls as possible.
 OPTIMIZERS = {
     "adam": partial(torch.optim.Adam, fused=True),
     "adamw": partial(torch.optim.AdamW, fused=True),
@@ -21,9 +21,9 @@ OPTIMIZERS = {
 }
 Optimizer = Literal["adam", "adamw", "radam"]
 
-# Upper bounds are where a number is a slip, or where no memory would suffice.
+# Upper bounds exclude typing errors, and numbers for which no memory would suffice.
 Steps = Annotated[int, Field(ge=1, le=10**9)]
-StepsOrNone = Annotated[int, Field(ge=0, le=10**9)]
+StepsOrZero = Annotated[int, Field(ge=0, le=10**9)]
 Count = Annotated[int, Field(ge=1, le=10**6)]
 Rate = Annotated[float, Field(ge=0, le=1000)]
 Norm = Annotated[float, Field(ge=0, le=10**9)]
@@ -33,7 +33,15 @@ Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
 
 class RoleConfig(Strict):
-    """Settings of one role; those that are None are the training's."""
+    """The settings of one role, such as discriminator or fake; None takes the value of the training.
+
+    Args:
+        lr: learning rate after the warm-up, 0 to 1000.
+        betas: decays of Adam's first and second moment, each in [0, 1).
+        weight_decay: weight decay of the optimizer, 0 to 1000.
+        optimizer: adam, adamw or radam.
+        max_grad_norm: norm to which the role's gradient is clipped; 0 for no clipping.
+    """
 
     lr: float | None = None
     betas: tuple[float, float] | None = None
@@ -44,41 +52,78 @@ class RoleConfig(Strict):
 
 @dataclass
 class TrainConfig:
-    """Settings of a training."""
+    """The settings of a training: the section `train` of a recipe, or of one of its stages.
 
-    steps: Steps = 1000  # updates of the student, or of the roles that learn in its place
-    batch: Count = 128  # examples of one step, over all processes
-    gradient_accumulation: Count = 1  # parts in which each process takes its share of the batch
-    lr: Rate = 1e-3  # learning rate after the warm-up
-    optimizer: Optimizer = "adam"  # a key of OPTIMIZERS
-    betas: tuple[Decay, Decay] = (0.9, 0.999)  # decays of Adam's two moments
-    weight_decay: Rate = 0.0  # of the optimizer
-    warmup: StepsOrNone = 0  # steps of linear warm-up
-    lr_schedule: Literal["constant", "linear", "cosine"] = "constant"  # the learning rate after the warm-up
-    max_grad_norm: Norm = 1.0  # largest norm of each role's gradient; 0: no limit
-    roles: dict[str, RoleConfig] | None = None  # settings of single roles
-    ema: Decay = 0.999  # decay of the exported average; 0 exports the weights themselves
-    flip: bool = False  # mirror each image with probability one half
-    precision: Literal["no", "bf16", "fp16"] = "no"  # mixed precision
-    teacher_dtype: Literal["float32", "bfloat16"] = "float32"  # dtype of the frozen teacher's weights
-    export_dtype: Literal["float32", "float16"] = "float32"  # dtype of the exported weights
-    seed: Seed = 0  # of everything that a training draws
-    max_skips: StepsOrNone = 0  # consecutive steps that may be skipped as not finite; 0: the first ends it
-    lora: Lora | None = None  # a low-rank adapter, trained in place of the student's weights
-    shard: bool = False  # split weights, gradients and averages over the processes (FSDP2)
-    offload: bool = False  # keep the frozen teacher in main memory
-    gradient_checkpointing: bool = False  # compute activations again in the backward pass
-    log_every: Steps = 50  # steps between lines of the log
-    save_every: Steps = 500  # steps between saved states
-    save_minutes: Minutes = 5.0  # minutes after which a state is saved between those
-    keep_last: Count = 2  # saved states that stay, the newest
-    sample_every: StepsOrNone = 0  # steps between sheets of samples; 0: at the end only
+    Args:
+        steps: number of optimizer steps, at least 1. A step runs all turns of the method once.
+        batch: number of examples per turn, over all processes.
+        gradient_accumulation: number of parts in which each process computes the gradient of its examples.
+            batch must be a multiple of gradient_accumulation times the number of processes.
+        lr: learning rate after the warm-up, 0 to 1000.
+        optimizer: adam, adamw or radam.
+        betas: decays of Adam's first and second moment, each in [0, 1).
+        weight_decay: weight decay of the optimizer, 0 to 1000.
+        warmup: number of steps over which the learning rate rises linearly.
+        lr_schedule: factor of the learning rate after the warm-up: constant, or linear or cosine to 0 at
+            the last step.
+        max_grad_norm: norm to which the gradient of each role is clipped; 0 for no clipping.
+        roles: settings of single roles that override those of the training, by role.
+        ema: decay of the exported running average per step, in [0, 1); 0 exports the weights themselves.
+        flip: whether each image is mirrored with probability 1/2.
+        precision: mixed precision (autocast) of the losses: no, bf16 or fp16.
+        teacher_dtype: dtype of the frozen teacher's weights, float32 or bfloat16.
+        export_dtype: dtype of the exported weights, float32 or float16.
+        seed: seed of all random draws: order of the data, noise, times, dropout.
+        max_skips: number of consecutive steps that may be skipped because a loss or gradient is not finite;
+            with 0 the first such step ends the training.
+        lora: settings of a low-rank adapter that is trained instead of the student's weights; None for no
+            adapter.
+        shard: whether weights, gradients and averages are split over the processes (FSDP2).
+        offload: whether the frozen teacher stays in main memory.
+        gradient_checkpointing: whether activations are recomputed in the backward pass (unet only).
+        log_every: number of steps between lines of log.jsonl.
+        save_every: number of steps between checkpoints.
+        save_minutes: minutes after which a checkpoint is saved even between those.
+        keep_last: number of newest checkpoints that stay on disk.
+        sample_every: number of steps between sheets of samples; 0 for one at the end only.
+
+    Raises:
+        FastdiffError: for a number out of its bounds.
+    """
+
+    steps: Steps = 1000
+    batch: Count = 128
+    gradient_accumulation: Count = 1
+    lr: Rate = 1e-3
+    optimizer: Optimizer = "adam"
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
+    weight_decay: Rate = 0.0
+    warmup: StepsOrZero = 0
+    lr_schedule: Literal["constant", "linear", "cosine"] = "constant"
+    max_grad_norm: Norm = 1.0
+    roles: dict[str, RoleConfig] | None = None
+    ema: Decay = 0.999
+    flip: bool = False
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    teacher_dtype: Literal["float32", "bfloat16"] = "float32"
+    export_dtype: Literal["float32", "float16"] = "float32"
+    seed: Seed = 0
+    max_skips: StepsOrZero = 0
+    lora: Lora | None = None
+    shard: bool = False
+    offload: bool = False
+    gradient_checkpointing: bool = False
+    log_every: Steps = 50
+    save_every: Steps = 500
+    save_minutes: Minutes = 5.0
+    keep_last: Count = 2
+    sample_every: StepsOrZero = 0
 
     def __post_init__(self) -> None:
         check_bounds(self)
 
     def rate(self, step: int) -> float:
-        """Return the learning rate at a step."""
+        """Return the learning rate at a step, counted from 0."""
         ramp = min(1.0, (step + 1) / (self.warmup + 1))
         left = step / self.steps
         fall = {"constant": 1.0, "linear": 1 - left, "cosine": (1 + math.cos(math.pi * left)) / 2}[
@@ -87,24 +132,26 @@ class TrainConfig:
         return self.lr * ramp * fall
 
     def of(self, role: str) -> "TrainConfig":
-        """Return the settings of one role: these, with the role's own in their place."""
+        """Return the settings of one role: those of the training, overridden by the role's own."""
         own = (self.roles or {}).get(ROLES.get(role, role), ())
         return replace(self, roles=None, **{name: value for name, value in own if value is not None})
 
     def check_shares(self, processes: int) -> None:
-        """Raise FastdiffError for settings that a number of processes cannot share."""
+        """Raise FastdiffError for settings that do not work with this number of processes."""
         if self.batch % (self.gradient_accumulation * processes):
             raise FastdiffError(
                 f"train.batch = {self.batch} is not divisible by gradient_accumulation "
-                f"{self.gradient_accumulation} x {processes} processes"
+                f"{self.gradient_accumulation} x {processes} processes: choose a multiple of "
+                f"{self.gradient_accumulation * processes}"
             )
         if self.lora and self.shard:
             raise FastdiffError(
-                "train.shard: an adapter, train.lora, is not split over processes: leave one of them out"
+                "train.shard: expected false with an adapter, train.lora, which is not split over processes; "
+                "leave one of the two out"
             )
 
 
-# Settings that decide how a training runs and not what comes of it: a run may resume with others.
+# Settings that change how a training runs but not its result: a run may resume with other values.
 CHANGEABLE_ON_RESUME = (
     "gradient_accumulation",
     "shard",
@@ -121,7 +168,7 @@ CHANGEABLE_ON_RESUME = (
 
 @cache
 def types_schema() -> type[BaseModel]:
-    """Return a pydantic model of the settings' names and types; bounds are left to TrainConfig."""
+    """Return a pydantic model of the names and types of the settings; TrainConfig checks the bounds."""
     types = get_type_hints(TrainConfig)  # without what Annotated adds
     return create_model(
         "TrainConfig",
@@ -131,24 +178,24 @@ def types_schema() -> type[BaseModel]:
 
 
 def check_types(settings: dict[str, Any], path: str) -> dict[str, Any]:
-    """Return plain settings, converted to the types of TrainConfig, with defaults for those not given.
+    """Return plain settings converted to the types of TrainConfig, with defaults for missing ones.
 
     Args:
         settings: some of TrainConfig's fields, as read from a recipe.
-        path: where the settings stand, for errors.
+        path: place of the settings in the recipe, for errors.
 
     Raises:
-        FastdiffError: for an unknown name or a wrong type; numbers out of bounds pass.
+        FastdiffError: for an unknown name or a wrong type; bounds are not checked.
     """
     return dict(validate(types_schema(), renamed_settings(settings, path), path))
 
 
-def read(*settings: dict[str, Any], path: str) -> TrainConfig:
-    """Merge plain settings and check them.
+def merge_train_config(*settings: dict[str, Any], path: str) -> TrainConfig:
+    """Merge plain settings into a TrainConfig.
 
     Args:
-        settings: the later ones override the earlier ones; those of a role key by key.
-        path: where the settings stand, for errors.
+        settings: some of TrainConfig's fields each; later ones override earlier ones, in `roles` key by key.
+        path: place of the settings in the recipe, for errors.
 
     Raises:
         FastdiffError: for an unknown name, a wrong type, or a number out of bounds.

@@ -1,4 +1,4 @@
-"""A training's health: figures that are not finite, when they end it, and whether its samples collapsed."""
+"""The health of a training: figures that are not finite, and a collapse of its samples."""
 
 import math
 from pathlib import Path
@@ -15,32 +15,32 @@ from ..data.dataset import Dataset, Readable
 from ..data.order import order
 from .method import Figures
 
-FATAL_FIGURES = ("loss", "grad")  # those that end a training where they are not finite
-NEVER = 1 << 62  # a step that does not come
-MAX_NAMED_EXAMPLES = 8  # in an error
-COVERAGES_KEPT = 10  # lines of the log whose median coverage counts
-MIN_COVERAGE = 0.5  # share of the data; less is a collapse
-MAX_SCALE_DROPS = 40  # updates that a scaler may skip in a row: its scale begins at 2^16
+FATAL_FIGURES = ("loss", "grad")  # figures that end a training if they are not finite
+NEVER_STEP = 1 << 62  # the number of a step that is never reached
+MAX_NAMED_EXAMPLES = 8  # examples that an error lists
+COVERAGES_KEPT = 10  # newest lines of the log over which the median coverage is taken
+MIN_COVERAGE = 0.5  # fraction of the data; a lower median coverage is a collapse
+MAX_SCALE_DROPS = 40  # consecutive updates that a scaler may skip; its scale begins at 2^16
 
 
 class Health:
-    """Watches a training's figures.
+    """A monitor of the figures of a training, which ends it if they are not finite.
 
-    Nothing waits for the device, unless bad steps may be skipped: then each update does.
+    It does not wait for the device, unless max_skips is positive: then it does before each update.
 
     Args:
-        folder: where the indices of a bad step's examples are written.
-        dataset: of which examples are named in errors.
-        seed: of the order of examples.
-        max_skips: consecutive steps that may be skipped because a loss or gradient is not finite.
-        accelerator: of this process.
+        folder: folder in which the indices of a bad step's examples are written.
+        dataset: the data; errors list the examples of a bad step.
+        seed: seed of the order of examples.
+        max_skips: number of consecutive steps that may be skipped because a loss or gradient is not finite.
+        accelerator: accelerator of this process.
 
     Attributes:
-        skipped: all steps skipped so far.
-        consecutive_skips: those skipped since the last that was not.
-        scale_drops: consecutive updates that a scaler of fp16 gradients skipped.
-        coverages: the latest shares of the data that samples cover, of the second half of a training.
-        positions: images seen before and after each step that is not checked yet.
+        skipped: number of steps skipped so far.
+        consecutive_skips: number of steps skipped since the last update.
+        scale_drops: number of consecutive updates that a scaler of fp16 gradients skipped.
+        coverages: newest coverages (fractions of the data that samples cover), from a training's second half.
+        positions: number of images seen before and after each step that has not been checked yet.
     """
 
     def __init__(
@@ -56,21 +56,21 @@ class Health:
         self.scale_drops = 0
         self.coverages: list[float] = []
         self.positions: dict[int, tuple[int, int]] = {}
-        # By the names of figures that came together: the step at which each was first not finite.
+        # For figures logged together, by their names: the first step (n,) at which each was not finite.
         self.first_bad: dict[tuple[str, ...], Tensor] = {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what resumes it, as plain data."""
+        """Return the state that is stored in a checkpoint, as plain data."""
         return {"skipped": self.skipped, "row": self.consecutive_skips, "coverages": self.coverages}
 
     def load_state_dict(self, record: dict[str, Any]) -> None:
-        """Load what `state_dict` returned; states of earlier versions lack some keys."""
+        """Load a state that `state_dict` returned; states of earlier versions lack some keys."""
         self.skipped = record.get("skipped", 0)
         self.consecutive_skips = record.get("row", 0)
         self.coverages = record.get("coverages", [])
 
     def may_update(self, figures: Figures) -> bool:
-        """Return whether loss and gradients allow an update, the same on every process."""
+        """Return whether an update may be made, the same on every process: all finite, or no skips allowed."""
         if not self.max_skips:
             return True
         bad = torch.stack([~value.isfinite().all() for value in self.checked_metrics(figures).values()])
@@ -78,32 +78,32 @@ class Health:
         return float(count) == 0
 
     def checked_metrics(self, figures: Figures) -> Figures:
-        """Return the figures that ought to be finite.
+        """Return the figures that must be finite.
 
-        The coverage is not one, as few samples or no data have none; nor are gradients under a scaler, which
-        skips those that are not finite.
+        The coverage is left out, which is NaN for few samples or without data; so are gradients under a
+        scaler, which skips updates with gradients that are not finite.
         """
         unchecked = ("coverage", "grad") if self.accelerator.scaler is not None else ("coverage",)
         return {name: value for name, value in figures.items() if not name.endswith(unchecked)}
 
     def not_finite(self, figures: Figures) -> list[str]:
-        """Return the names of the figures that are not finite and ought to be."""
+        """Return the names of the figures that must be finite and are not."""
         checked = self.checked_metrics(figures)
         return [name for name, value in checked.items() if not value.isfinite().all()]
 
     def watch(self, figures: Figures, step: int) -> None:
-        """Note which figures are not finite at this step, without waiting for the device."""
+        """Record which figures are not finite at this step, without waiting for the device."""
         checked = self.checked_metrics(figures)
         names = tuple(checked)
         values = torch.hstack(
             [value.to(self.accelerator.device, torch.float32) for value in checked.values()]
         )
-        never = torch.full_like(values, NEVER, dtype=torch.int64)
+        never = torch.full_like(values, NEVER_STEP, dtype=torch.int64)
         first = self.first_bad.get(names, never)
         self.first_bad[names] = torch.where(values.isfinite(), first, first.clamp(max=step))
 
     def update_scaler(self, scaler: torch.amp.GradScaler | None) -> bool:
-        """Adapt the scale of a scaler of fp16 gradients; return False where it skipped the update."""
+        """Update the scale of a scaler of fp16 gradients; return False if it skipped the update."""
         if scaler is None:
             return True
         before = scaler.get_scale()
@@ -113,10 +113,14 @@ class Health:
         return not dropped
 
     def count_skips(self, bad: list[str], step: int) -> None:
-        """Count a step whose updates were skipped for the figures in `bad`, if it names any.
+        """Count a step whose updates were skipped.
+
+        Args:
+            bad: names of the figures that were not finite; an empty list if the step was not skipped.
+            step: number of the step.
 
         Raises:
-            FastdiffError: at more than max_skips in a row.
+            FastdiffError: after more than max_skips consecutive skipped steps.
         """
         if bad:
             self.skipped += 1
@@ -131,18 +135,18 @@ class Health:
             )
 
     def check(self) -> None:
-        """Raise if a loss or a gradient was not finite at a step since the last check.
+        """Check that losses and gradients were finite at all steps since the last check.
 
         Raises:
-            FastdiffError: it names every figure that was not finite by that step.
+            FastdiffError: if one was not; the error names every figure that was not finite by that step.
         """
         first_bad: dict[str, int] = {}
         for names, steps in self.first_bad.items():
             for name, step in zip(names, steps.tolist(), strict=True):
-                first_bad[name] = min(step, first_bad.get(name, NEVER))
+                first_bad[name] = min(step, first_bad.get(name, NEVER_STEP))
         fatal = [step for name, step in first_bad.items() if name.rpartition("/")[2] in FATAL_FIGURES]
-        step = min(fatal, default=NEVER)
-        if step < NEVER:
+        step = min(fatal, default=NEVER_STEP)
+        if step < NEVER_STEP:
             self.stop(", ".join(name for name, first in first_bad.items() if first <= step), step)
         if self.scale_drops > MAX_SCALE_DROPS:
             self.stop(
@@ -153,19 +157,25 @@ class Health:
         self.positions.clear()
 
     def record_coverage(self, line: dict[str, float | None], second_half: bool) -> None:
-        """Note the coverage in a line of the log, if it has one and belongs to the training's second half."""
+        """Record the coverage of a log line, if it has one and is from the training's second half."""
         coverage = line.get("coverage")
         if second_half and coverage is not None:
             self.coverages = [*self.coverages, coverage][-COVERAGES_KEPT:]
 
     @property
     def collapsed(self) -> float | None:
-        """The median of the latest coverages if it is too small, else None."""
-        share = median(self.coverages) if self.coverages else 1.0
-        return share if share < MIN_COVERAGE else None
+        """The median of the newest coverages if it is below MIN_COVERAGE, else None."""
+        coverage = median(self.coverages) if self.coverages else 1.0
+        return coverage if coverage < MIN_COVERAGE else None
 
     def stop(self, bad: str, step: int, more: str = "") -> None:
-        """Write the indices of a bad step's examples to bad-batch.json, and raise."""
+        """Write the indices of a bad step's examples to bad-batch.json, and raise FastdiffError.
+
+        Args:
+            bad: names of the figures that are not finite, for the error.
+            step: number of the step.
+            more: further words for the error, after the step.
+        """
         start, end = self.positions[step]
         record: dict[str, Any] = {"step": step, "positions": [start, end]}
         named = f"positions {start} to {end - 1}"
@@ -181,11 +191,11 @@ class Health:
         kept = f"the last good state is kept in {state}; " if state.exists() else ""
         raise FastdiffError(
             f"{bad}: not finite at step {step}{more}: training stopped, {kept}its batch was {named} "
-            "(bad-batch.json); run with a lower train.lr and another --out, or go on with train.max_skips"
+            "(bad-batch.json); run with a lower train.lr and another --out, or resume with train.max_skips"
         )
 
 
 def loggable(figures: Figures) -> dict[str, float | None]:
-    """Return figures as numbers, None where not finite."""
+    """Return figures as numbers, with None for those that are not finite."""
     values = {name: float(value) for name, value in figures.items()}
     return {name: value if math.isfinite(value) else None for name, value in values.items()}

@@ -1,4 +1,4 @@
-"""One update of the roles in a turn, on one global batch."""
+"""The update of the roles in a turn, on one global batch."""
 
 from contextlib import ExitStack
 
@@ -12,19 +12,19 @@ from .health import Health
 from .method import Clock, Figures, Teachable, Turn
 from .networks import TrainingNetworks
 from .placement import unsynced
-from .roles import Role, only
+from .roles import Role, freeze_others
 
 
 class Learner:
-    """Computes the loss of a turn and steps the optimizers of its roles.
+    """The part of the loop that computes the loss of a turn and steps the optimizers of its roles.
 
     Args:
-        method: the losses.
+        method: the method that defines the losses.
         networks: all networks of the training.
-        roles: those that learn, with their optimizers.
-        health: decides whether an update may be made.
+        roles: the networks that are trained, with their optimizers, by role.
+        health: the check that decides whether an update may be made.
         config: the settings of the training.
-        accelerator: of this process.
+        accelerator: accelerator of this process.
     """
 
     def __init__(
@@ -46,13 +46,19 @@ class Learner:
     def learn(self, turn: Turn, loader: Loader, progress: Clock) -> tuple[Figures, bool]:
         """Update the roles of a turn once.
 
+        Args:
+            turn: the roles that learn.
+            loader: the source of the batches.
+            progress: the place of the training.
+
         Returns:
-            The loss, the method's figures and the norms of the gradients; and whether the update was made.
+            The figures to log, scalars by name: the loss, the method's own figures and the norms of the
+            gradients; and whether the update was made.
         """
         accelerator = self.accelerator
         scaler = accelerator.scaler
         learning = {name: self.roles[name] for name in turn}
-        with only(self.roles, turn):
+        with freeze_others(self.roles, turn):
             loss, figures = self.backward(turn, loader, progress)
             loss = accelerator.reduce(loss, "mean")
             if scaler:
@@ -70,7 +76,7 @@ class Learner:
         return {"loss": loss, **figures, **norms}, updated
 
     def backward(self, turn: Turn, loader: Loader, progress: Clock) -> tuple[Tensor, Figures]:
-        """Accumulate the gradients of one global batch; return this process's mean loss and figures."""
+        """Accumulate the gradients of one global batch; return the mean loss and figures of this process."""
         accelerator = self.accelerator
         count = self.config.gradient_accumulation
         nets = self.networks.of_turn(turn)
@@ -90,7 +96,7 @@ class Learner:
         return mean, {name: sum(part[name] for part in parts) / count for name in parts[0]}
 
     def absorb_statistics(self) -> None:
-        """Merge what the losses of this update recorded, over the parts of the batch and the processes."""
+        """Merge the statistics that losses recorded in this update, over batch parts and processes."""
         for net in self.networks.trained.values():
             if isinstance(net, RunningStatistics):
                 net.absorb(lambda tensor: self.accelerator.reduce(tensor, "sum"))

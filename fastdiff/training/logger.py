@@ -1,4 +1,4 @@
-"""The files that a training writes line by line: log.jsonl, and pace.jsonl with its speed."""
+"""The files that a training writes line by line: log.jsonl with its figures, pace.jsonl with its speed."""
 
 import json
 import time
@@ -14,14 +14,14 @@ from ..core.files import atomic_write, parse_json
 class Log:
     """The two logs of a training; only the main process writes.
 
-    log.jsonl is a function of the step, the same however often a run was interrupted; pace.jsonl describes
-    the run as it was. Lines after the step that is resumed from are cut off.
+    log.jsonl depends on the step only, however often a run was interrupted; pace.jsonl depends on the
+    machine too. Lines after the step that is resumed from are removed.
 
     Args:
-        folder: where the logs are.
-        step: the step that is resumed from.
-        images: images seen by then.
-        accelerator: of this process.
+        folder: folder of the logs.
+        step: step that is resumed from.
+        images: number of images seen by then.
+        accelerator: accelerator of this process.
     """
 
     def __init__(self, folder: Path, step: int, images: int, accelerator: Accelerator) -> None:
@@ -34,17 +34,17 @@ class Log:
             self.files = [reopened(folder / name, step) for name in ("log.jsonl", "pace.jsonl")]
 
     def write(self, step: int, images: int, logs: dict[str, Any], waited: float) -> dict[str, float]:
-        """Write a line of each log.
+        """Append a line to each log.
 
         Args:
-            step: steps that are done.
-            images: images seen by now.
-            logs: the line of log.jsonl.
-            waited: seconds spent waiting for data since the line before.
+            step: number of steps that are done.
+            images: number of images seen by now.
+            logs: figures of the line of log.jsonl.
+            waited: seconds spent waiting for data since the previous line.
 
         Returns:
-            The line of pace.jsonl: images per second and share of the time spent waiting since the line
-            before, and the peak of memory in MiB.
+            The line of pace.jsonl: `images_per_s` and `wait`, the fraction of the time spent waiting for
+            data, both since the previous line, and `memory_mb`, the peak memory in MiB.
         """
         now = time.monotonic()
         seconds = now - self.since
@@ -67,7 +67,7 @@ class Log:
 
 
 def reopened(path: Path, step: int) -> IO[str]:
-    """Open a log to append to, after cutting off broken lines and those after a step."""
+    """Open a log for appending, after removing broken lines and those after a step."""
     lines = path.read_text().splitlines() if path.exists() else []
     kept = [line for line in lines if line.endswith("}") and parse_json(line)["step"] <= step]
     with atomic_write(path) as scratch:

@@ -1,4 +1,4 @@
-"""The one training loop: it knows roles, optimizers, averages and states, and no method."""
+"""The training loop of all methods: roles, optimizers, averages and checkpoints."""
 
 import math
 import time
@@ -27,32 +27,31 @@ from .networks import TrainingNetworks
 from .placement import gather_shards
 from .roles import Role, roles_of
 from .signals import SignalPoll, Signals
-from .weights import Tensors, below, with_prefix
+from .weights import Tensors, with_prefix, without_prefix
 
 Line = dict[str, float | None]  # a line of the log
 
 
 class Training:
-    """One stage's training: iterating it yields (step, line of the log or None) after every step.
+    """The training of one stage: iterating it yields (step, line of the log or None) after every step.
 
-    What is drawn depends on (seed, images seen) alone, so it resumes bit for bit.
+    All random draws depend on (seed, images seen) only, so that it resumes bit for bit.
 
     Args:
-        method: the losses, and which networks learn from them.
-        progress: makes the method's clock of (step, steps, images).
+        method: the method, which defines the losses and the networks.
+        progress: function that makes the method's Progress from (step, steps, images).
         student: the network that is trained and whose average is exported.
         teacher: the frozen network that the method learns from, if any.
-        dataset: what is trained on.
+        dataset: the data.
         config: the settings.
-        folder: of log.jsonl, pace.jsonl and state/; the newest state in it is resumed.
-        accelerator: of this process.
-        signals: requests to save or to stop, which are met between two steps.
+        folder: folder of log.jsonl, pace.jsonl and state/; the newest state in it is resumed.
+        accelerator: accelerator of this process.
+        signals: requests to save or to stop, which are answered between two steps.
 
     Attributes:
-        step, images, seconds: what is done so far.
-        figures: the newest value of each figure, as not every turn is in every step.
-        pace: images per second and share of the time spent waiting for data since the last line of the log,
-            and the peak of memory.
+        step, images, seconds: number of steps, images seen and seconds so far.
+        figures: the newest value of each figure, since not every turn is in every step.
+        pace: the newest line of pace.jsonl; see logger.Log.write.
     """
 
     def __init__(
@@ -87,15 +86,15 @@ class Training:
         self._build()
 
     def _build(self) -> None:
-        """Make the networks, optimizers and data ready. Each step needs those before it.
+        """Prepare the networks, optimizers and data. Each step needs the steps before it.
 
-        adapt: an adapter decides which weights are trained, and copies share those that are not.
+        adapt: an adapter decides which weights are trained, and copies share the others.
         copy: averages and extra networks are copied from whole networks in full precision, on their device.
-        place: optimizers hold the parameters where, and in the form in which, they stay.
-        make_roles: a saved state holds the optimizers' moments.
-        resume: a saved state says how many images were seen.
-        make_loader: it reads ahead from there.
-        wrap: DDP copies the first process's weights when it is made, and changes the names in a state.
+        place: optimizers need the parameters in their final place and form.
+        make_roles: a checkpoint includes the optimizers' moments.
+        resume: a checkpoint includes the number of images seen.
+        make_loader: the loader reads ahead from that image.
+        wrap: DDP copies the first process's weights when it is created, and changes the names in a state.
         """
         self.networks.adapt()
         self.networks.copy(self.method)
@@ -134,12 +133,12 @@ class Training:
 
     @property
     def average(self) -> Denoiser:
-        """The exported running average of the student; in shards where the student is, see `result`."""
+        """The exported running average of the student; in shards if the student is, see `result`."""
         return self.networks.averages.ema
 
     @property
     def targets(self) -> dict[str, Denoiser]:
-        """The averages of the student that serve the method as targets, by role."""
+        """The running averages of the student that are the method's targets, by role."""
         return self.networks.averages.targets
 
     @property
@@ -153,10 +152,10 @@ class Training:
         return self.networks.frozen
 
     def result(self) -> Denoiser:
-        """Return the exported average as one whole model; every process must call it at once."""
+        """Return the exported average as one whole model; every process must call this at the same time."""
         return self.networks.result()
 
-    # ---- its steps
+    # ---- steps
 
     def __iter__(self) -> Iterator[tuple[int, Line | None]]:
         config = self.config
@@ -173,7 +172,7 @@ class Training:
                 save_due = self.step == config.steps or self.step % config.save_every == 0
                 overdue = time.monotonic() - saved_at > 60 * config.save_minutes
                 save, stop = self.poll.flags(self.step, self.seconds, overdue)
-                # Lines are due by the step alone, so that the log does not depend on when states are saved.
+                # Lines depend on the step only, so that the log does not depend on when states are saved.
                 line_due = save_due or self.step % config.log_every == 0
                 if line_due or save:
                     self.health.check()
@@ -186,11 +185,11 @@ class Training:
                     who = self.signals.stop or "another process"
                     raise Interrupted(
                         f"stopped by {who} and saved at step {self.step} of {config.steps} in {self.folder}: "
-                        "the same command goes on"
+                        "run the same command again to resume"
                     )
 
     def write_line(self, log: Log) -> Line:
-        """Write the newest figures and the pace; return the figures."""
+        """Append the newest figures and the pace to the logs; return the figures."""
         line = loggable(self.figures | self.networks.averages.drifts(self.student))
         self.health.record_coverage(line, second_half=self.step > self.config.steps / 2)
         self.pace = log.write(self.step, self.images, line, self.loader.waited)
@@ -198,14 +197,14 @@ class Training:
         return line
 
     def advance(self) -> Figures:
-        """Make one step: every turn of it, and the averages; return its figures."""
+        """Run all turns of one step and update the averages; return the figures of the step."""
         config = self.config
         images_before = self.images
         progress = self.progress(self.step, config.steps, self.images)
         rate = self.roles["student"].config.rate(self.step)
         logs: Figures = {"lr": torch.tensor(rate, dtype=torch.float64)}
         bad: list[str] = []
-        # For dropout and the like; a batch's own noise comes from its positions.
+        # The seed of dropout and the like; the noise of a batch depends on its positions only.
         set_seed(hash((config.seed, self.step, self.accelerator.process_index)) & 0x7FFFFFFF)
         for turn in self.method.turns(progress):
             figures, updated = self.learner.learn(turn, self.loader, progress)
@@ -213,7 +212,7 @@ class Training:
             prefix = "" if "student" in turn else "+".join(turn) + "/"
             figures = {prefix + name: value for name, value in figures.items()}
             logs |= figures
-            if updated or not config.max_skips:  # a scaler's skip excuses no loss
+            if updated or not config.max_skips:  # a loss must be finite even if a scaler skips the update
                 self.health.watch(figures, self.step + 1)
             if not updated:
                 bad += self.health.not_finite(figures)
@@ -226,14 +225,14 @@ class Training:
             logs["skipped"] = torch.tensor(self.health.skipped)
         return logs
 
-    # ---- its state
+    # ---- state
 
     def nets(self) -> Nets:
         """Return the networks that change during training, by role."""
         return self.networks.changing()
 
     def tensors(self) -> Tensors:
-        """Return all tensors that resume a training, by name; every process must call it at once.
+        """Return all tensors of a checkpoint, by name; every process must call this at the same time.
 
         They are whole and in main memory on the main process, and empty on the others.
         """
@@ -248,13 +247,13 @@ class Training:
         return tensors
 
     def load_tensors(self, tensors: Tensors) -> None:
-        """Load what `tensors` returned on the main process."""
+        """Load the tensors that `tensors` returned on the main process."""
         self.networks.load_state_dict(tensors)
         for name, role in self.roles.items():
-            role.load_state_dict(below(f"optimizer.{name}", tensors))
+            role.load_state_dict(without_prefix(f"optimizer.{name}", tensors))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the plain data that resume a training; every process must call it at once."""
+        """Return the plain data of a checkpoint; every process must call this at the same time."""
         scaler = self.accelerator.scaler
         marks = gather_object([self.dataset.marks(self.images)])
         return {
@@ -267,7 +266,7 @@ class Training:
         }
 
     def load_state_dict(self, record: dict[str, Any]) -> None:
-        """Load what `state_dict` returned, with its step; states of earlier versions lack some keys."""
+        """Load the data of `state_dict`, with its step; states of earlier versions lack some keys."""
         self.step = record["step"]
         self.images = record["images"]
         self.seconds = record["seconds"]
@@ -280,7 +279,7 @@ class Training:
             self.accelerator.scaler.load_state_dict(record["scaler"])
 
     def save(self) -> None:
-        """Save a state; every process must call it at once."""
+        """Save a checkpoint; every process must call this at the same time."""
         tensors = self.tensors()
         record = self.state_dict()
         if self.accelerator.is_main_process:
@@ -288,13 +287,13 @@ class Training:
         self.accelerator.wait_for_everyone()
 
     def resume(self) -> None:
-        """Load the newest undamaged state in the folder, if there is one."""
-        with self.accelerator.main_process_first():  # one process sets a damaged state aside
-            found = load_state(self.folder / "state")
-        if found is None:
+        """Load the newest undamaged checkpoint in the folder, if one exists."""
+        with self.accelerator.main_process_first():  # one process renames a damaged state
+            saved = load_state(self.folder / "state")
+        if saved is None:
             self.dataset.seek({})
             return
-        tensors, record = found
+        tensors, record = saved
         self.dataset.seek(record.get("data", {}))
         self.load_state_dict(record)
         self.load_tensors(tensors)

@@ -1,4 +1,4 @@
-"""The process's heap: a training keeps the memory that it frees, as its next step needs the same again."""
+"""Settings of the process's heap: a training keeps the memory that it frees for its next step."""
 
 import ctypes
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ MIB = 2**20
 
 
 @contextmanager
-def kept() -> Iterator[None]:
-    """Within the context, freed memory stays with the process; at the end it is returned to the system.
+def keep_freed_memory() -> Iterator[None]:
+    """Keep freed memory in the process within the context; return it to the system at the end.
 
-    glibc returns large blocks at once, and the system zeroes them anew at every step: a tenth of a small
-    network's time on a CPU. Afterwards the thresholds are the highest that it would find by itself. Other
-    systems are left as they are.
+    By default glibc returns large blocks at once, and the system zeroes them again at every step, which costs
+    a small network a tenth of its time on a CPU. Afterwards the thresholds are the highest that glibc would
+    choose by itself. Without glibc the context does nothing.
     """
     try:
         libc = ctypes.CDLL(None)

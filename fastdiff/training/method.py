@@ -1,4 +1,4 @@
-"""What the training loop needs of a method, and the types that they share."""
+"""The interface of a method that the training loop uses, and the types that both share."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -14,47 +14,47 @@ Figures = dict[str, Tensor]  # scalars to log, by name
 
 
 class Clock(Protocol):
-    """Where a training is; see methods.base.Progress."""
+    """The place of a training; see methods.base.Progress."""
 
     @property
     def step(self) -> int:
-        """Steps that are done."""
+        """Number of steps that are done."""
         ...
 
     @property
     def steps(self) -> int:
-        """All steps of the training."""
+        """Number of steps of the whole training."""
         ...
 
     @property
     def images(self) -> int:
-        """Images seen, over all processes."""
+        """Number of images seen, over all processes."""
         ...
 
 
-MakeClock = Callable[[int, int, int], Clock]  # of (step, steps, images)
-TargetDecays = dict[str, Callable[[Clock], float]]  # decays of the averages that serve as targets, by role
+MakeClock = Callable[[int, int, int], Clock]  # makes a clock from (step, steps, images)
+TargetDecays = dict[str, Callable[[Clock], float]]  # decays of the target averages, by role
 
 
 class Teachable(Protocol):
     """The hooks of a method that the loop calls; see methods.base.Method."""
 
     def trainable_networks(self, student: Denoiser, teacher: Denoiser | None) -> Nets:
-        """Return networks that are kept and saved besides the student."""
+        """Return the networks that are saved in addition to the student, by role."""
         ...
 
     def frozen_networks(self, student: Denoiser, teacher: Denoiser | None) -> Nets:
-        """Return networks that are evaluated and never trained."""
+        """Return the networks that are evaluated and never trained, by role."""
         ...
 
     def target_emas(self) -> TargetDecays:
-        """Return the running averages of the student that serve as targets: role -> decay."""
+        """Return the decays of the running averages of the student that are targets, by role."""
         ...
 
     def turns(self, progress: Clock) -> tuple[Turn, ...]:
-        """Return the turns of a step, in order."""
+        """Return the turns of a step, in their order."""
         ...
 
     def loss(self, turn: Turn, nets: Nets, batch: Batch, progress: Clock) -> tuple[Tensor, Figures]:
-        """Return a scalar loss and figures to log."""
+        """Return a scalar loss and figures to log, scalars by name."""
         ...

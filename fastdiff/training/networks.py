@@ -1,4 +1,4 @@
-"""The networks of a training by role, and the steps that make them ready."""
+"""The networks of a training by role, and the steps that prepare them."""
 
 from copy import deepcopy
 
@@ -11,23 +11,29 @@ from .averages import Averages
 from .config import TrainConfig
 from .method import Nets, Teachable, Turn
 from .placement import data_parallel, gather_shards, halve, offload, recompute, shard
-from .weights import Tensors, below, changing, load_changing, with_prefix
+from .weights import Tensors, changing, load_changing, with_prefix, without_prefix
 
 
 class TrainingNetworks:
-    """The student, what else learns or is averaged, and what is only evaluated.
+    """The networks of a training: the student, others that learn, averages, and frozen ones.
 
-    The steps `adapt`, `copy`, `place` and `wrap` make them ready, in this order; see loop.Training.
+    The steps `adapt`, `copy`, `place` and `wrap` prepare them, in this order; see loop.Training.
+
+    Args:
+        student: the network that is trained.
+        teacher: the frozen network that the method learns from, if any.
+        config: the settings of the training.
+        accelerator: accelerator of this process.
 
     Attributes:
-        untrained_parameter_names: parameters of the student below an adapter, which are not trained, averaged
-            or saved.
+        untrained_parameter_names: names of the student's weights that an adapter leaves frozen; they are not
+            averaged or saved.
         averages: running averages of the student.
         trained: the student and the method's extra networks; those with weights to be trained are roles.
         frozen: the averages, the method's frozen networks and the teacher.
         ddp: the trained networks as a loss calls them in their turn: under DDP, if there are several
-            processes and they are not in shards.
-        export_model: the model that `result` fills, whole.
+            processes and the networks are not in shards.
+        export_model: the whole model that `result` fills.
     """
 
     untrained_parameter_names: frozenset[str]
@@ -46,7 +52,7 @@ class TrainingNetworks:
         self.accelerator = accelerator
 
     def adapt(self) -> None:
-        """Make the student's weights trainable, or put an adapter on it that alone is."""
+        """Make the student's weights trainable, or add an adapter (LoRA) and train only that."""
         self.student.train().requires_grad_(True)
         if self.config.lora:
             lora.adapt(self.student, self.config.lora)
@@ -55,7 +61,7 @@ class TrainingNetworks:
         )
 
     def copy(self, method: Teachable) -> None:
-        """Make the averages and the method's own networks, then halve the teacher if its dtype says so."""
+        """Create the averages and the method's networks, then convert the teacher to bfloat16 if set."""
         self.averages = Averages(
             self.student, self.config.ema, method.target_emas(), self.untrained_parameter_names
         )
@@ -85,14 +91,14 @@ class TrainingNetworks:
                 net.to(device)
 
     def wrap(self) -> None:
-        """Put what learns under DDP."""
+        """Wrap the networks that learn in DDP."""
         self.ddp = {
             role: data_parallel(net, self.accelerator) if learns(net) and not self.in_shards(net) else net
             for role, net in self.trained.items()
         }
 
     def in_shards(self, net: nn.Module) -> bool:
-        """Return whether a network is split over processes: models are, what else is learned is small."""
+        """Return whether a network is split over processes: models are, other networks are small."""
         several = self.accelerator.num_processes > 1
         return self.config.shard and several and isinstance(net, Denoiser)
 
@@ -105,23 +111,23 @@ class TrainingNetworks:
         return self.trained | self.averages.nets()
 
     def result(self) -> Denoiser:
-        """Return the exported average as one whole model; every process must call it at once."""
+        """Return the exported average as one whole model; every process must call this at the same time."""
         if self.in_shards(self.averages.ema):
             weights = self.averages.ema.state_dict()
             self.export_model.load_state_dict({name: gather_shards(value) for name, value in weights.items()})
         return self.export_model
 
     def state_dict(self) -> Tensors:
-        """Return what changes of all networks, named `role.parameter`; in shards where the networks are."""
+        """Return all tensors that change, named `role.parameter`; shards if the networks are in shards."""
         tensors: Tensors = {}
         for role, net in self.trained.items():
             tensors |= with_prefix(role, changing(net, self._untrained(role)))
         return tensors | self.averages.state_dict()
 
     def load_state_dict(self, tensors: Tensors) -> None:
-        """Load what `state_dict` returned, whole."""
+        """Load whole tensors that `state_dict` returned."""
         for role, net in self.trained.items():
-            load_changing(net, below(role, tensors), self._untrained(role))
+            load_changing(net, without_prefix(role, tensors), self._untrained(role))
         self.averages.load_state_dict(tensors)
 
     def _untrained(self, role: str) -> frozenset[str]:

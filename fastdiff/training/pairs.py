@@ -1,4 +1,4 @@
-"""Stored pairs of noise and a teacher's deterministic sample from it: the data of kd and reflow."""
+"""Stored pairs of noise and a teacher's deterministic sample from it: the data for kd and reflow."""
 
 import shutil
 from collections.abc import Callable
@@ -24,23 +24,23 @@ from ..samplers import SAMPLERS
 from ..samplers.generate import generate
 from ..samplers.plan import SamplingPlan, plan
 
-FILE, PARTS = "pairs.safetensors", "parts"
-PART = 4096  # pairs in a part: what a kill can cost
-STREAM = 0x9A125  # of the pairs' noise: no student is judged on noise that it has learned by heart
+PAIRS_FILE, PARTS_FOLDER = "pairs.safetensors", "parts"
+PAIRS_PER_PART = 4096  # pairs in one part, the most that a kill can lose
+NOISE_STREAM = 0x9A125  # changes the seed of the pairs' noise, so that no student is evaluated on it
 
 
 @dataclass(frozen=True)
 class Pairs:
     """Settings of stored pairs.
 
-    Pair i is a function of (seed, i), and of class i modulo the classes where the teacher takes them.
+    Pair i is a function of (seed, i). If the teacher takes classes, its class is i modulo their number.
 
     Args:
-        n: number of pairs.
-        sampler: a key of SAMPLERS that draws no noise.
-        steps: of the sampler.
-        spacing: of the sampler's times; None for the teacher's own.
-        seed: of the noise.
+        n: number of pairs, at least 1.
+        sampler: deterministic sampler, a key of SAMPLERS.
+        steps: number of steps of the sampler, at least 1.
+        spacing: spacing of the sampler's times, a key of SPACINGS; None for the teacher's own.
+        seed: seed of the noise.
     """
 
     n: Annotated[int, Field(ge=1, le=10**8)] = 4096
@@ -53,16 +53,22 @@ class Pairs:
         check_bounds(self)
 
     def plan(self, model: Denoiser) -> SamplingPlan:
-        """Return how a teacher is sampled; FastdiffError for a sampler that draws noise on the way."""
+        """Return the sampling plan for a teacher.
+
+        Raises:
+            FastdiffError: for a teacher that takes prompts or an image, a sampler that draws noise, or a
+                sampler, spacing or number of steps that the teacher does not take.
+        """
         if model.text or model.condition_channels:
             raise FastdiffError(
-                "pairs: this teacher is told prompts or an image, of which pairs hold nothing"
+                "pairs: this teacher takes prompts or an image, which pairs do not store: choose another "
+                "teacher"
             )
         way = plan(model, self.sampler, self.steps, self.spacing)
         if SAMPLERS[way.sampler].traits.draws_noise(way.sampler_options):
             raise FastdiffError(
-                f"pairs: sampler {self.sampler} draws noise on the way, and a pair's sample is made of its "
-                "noise alone: choose heun, ddim or another that draws none"
+                f"pairs: sampler {self.sampler} draws noise on the way, and a pair's sample must depend on "
+                "its noise only: choose heun, ddim or another deterministic sampler"
             )
         return way
 
@@ -75,26 +81,26 @@ def write(
     accelerator: Accelerator,
     advance: Callable[[int], None],
 ) -> None:
-    """Make the pairs part by part, each shared among the processes, and join the parts in one file.
+    """Generate the pairs part by part, each split over the processes, and join the parts in one file.
 
     Args:
-        folder: where they are stored. Parts that are there already must be of the same origin.
-        pairs: the settings.
+        folder: folder of the pairs. Parts that exist already must have the same origin.
+        pairs: settings of the pairs.
         model: the teacher.
-        origin: what identifies the pairs, stored with them.
-        accelerator: of this process.
-        advance: called with the number of pairs made so far.
+        origin: plain data that identifies the pairs, stored with them.
+        accelerator: accelerator of this process.
+        advance: function that is called with the number of pairs generated so far.
     """
     way = pairs.plan(model)
     model = model.to(accelerator.device)
-    parts_folder = folder / PARTS
+    parts_folder = folder / PARTS_FOLDER
     with accelerator.main_process_first():
         forget_damaged(parts_folder)
-    for start in range(0, pairs.n, PART):
-        end = min(start + PART, pairs.n)
+    for start in range(0, pairs.n, PAIRS_PER_PART):
+        end = min(start + PAIRS_PER_PART, pairs.n)
         part = parts_folder / f"{start:09d}.safetensors"
         if not part.exists():
-            columns, nfe = make(model, way, pairs.seed ^ STREAM, torch.arange(start, end), accelerator)
+            columns, nfe = make(model, way, pairs.seed ^ NOISE_STREAM, torch.arange(start, end), accelerator)
             if accelerator.is_main_process:
                 store(part, columns, {"nfe": nfe, "sum": checksum(columns)})
         accelerator.wait_for_everyone()
@@ -104,22 +110,29 @@ def write(
         held = [load_file(part) for part in parts]
         columns = {name: torch.cat([part[name] for part in held]) for name in held[0]}
         nfe = round(sum(read_notes(part)["nfe"] for part in parts))
-        store(folder / FILE, columns, {"origin": origin, "nfe": nfe})
+        store(folder / PAIRS_FILE, columns, {"origin": origin, "nfe": nfe})
         shutil.rmtree(parts_folder)
 
 
 def make(
     model: Denoiser, way: SamplingPlan, seed: int, numbers: Tensor, accelerator: Accelerator
 ) -> tuple[Columns, float]:
-    """Make the pairs of some numbers, each process its share.
+    """Generate the pairs with the given numbers, split over the processes.
+
+    Args:
+        model: the teacher, on the device.
+        way: sampling plan of the teacher.
+        seed: seed of the noise.
+        numbers: numbers (n,) of the pairs.
+        accelerator: accelerator of this process.
 
     Returns:
-        The columns x0 and eps (n, ...) and, of a teacher with classes, label (n,), whole on every process;
-        and the teacher's evaluations that they cost.
+        The columns x0 and eps (n, ...) and, for a teacher with classes, label (n,), whole on every process;
+        and the number of network evaluations (NFE) that they cost.
     """
     world = accelerator.num_processes
     count = len(numbers)
-    # Process r makes numbers r, r + world, ...; where they do not divide, some make the last one again.
+    # Process r generates numbers r, r + world, ...; if they do not divide, some generate the last one again.
     own_places = torch.arange(ceil(count / world)) * world + accelerator.process_index
     own = numbers[own_places.clamp(max=count - 1)]
     labels = None if model.classes is None else own % model.classes
@@ -136,26 +149,26 @@ def make(
 
 
 def interleaved(accelerator: Accelerator, column: Tensor) -> Tensor:
-    """Gather the rows of all processes, row i of process r at place i * world + r."""
+    """Gather the rows (n, ...) of all processes: row i of process r moves to row i * world + r."""
     by_process = accelerator.gather(column).unflatten(0, (accelerator.num_processes, -1))
     return by_process.transpose(0, 1).flatten(0, 1)
 
 
 def done(folder: Path) -> int:
-    """Return how many of the pairs are made already."""
-    return PART * len(list((folder / PARTS).glob("[0-9]*.safetensors")))
+    """Return the number of pairs in the finished parts."""
+    return PAIRS_PER_PART * len(list((folder / PARTS_FOLDER).glob("[0-9]*.safetensors")))
 
 
-def about(folder: Path) -> dict[str, Any] | None:
-    """Return the notes in a file of pairs: origin, and nfe, the teacher's evaluations; None without a file.
+def read_pair_notes(folder: Path) -> dict[str, Any] | None:
+    """Return the metadata of stored pairs: origin, and nfe, the evaluations that they cost; None without any.
 
     Raises:
         FastdiffError: if the file is damaged.
     """
-    if not (folder / FILE).is_file():
+    if not (folder / PAIRS_FILE).is_file():
         return None
     try:
-        notes = read_notes(folder / FILE)
+        notes = read_notes(folder / PAIRS_FILE)
         if set(notes) >= {"origin", "nfe"} and isinstance(notes["nfe"], int):
             return notes
         raise ValueError("neither origin nor nfe")
@@ -163,15 +176,19 @@ def about(folder: Path) -> dict[str, Any] | None:
         raise damaged(folder) from None
 
 
-def read(folder: Path, like: Readable) -> Dataset:
-    """Load pairs as a data set, with the number of classes of the data `like`.
+def load_pairs(folder: Path, like: Readable) -> Dataset:
+    """Load stored pairs as a data set.
+
+    Args:
+        folder: folder of the pairs.
+        like: data set whose number of classes is used.
 
     Raises:
-        FastdiffError: if there are none, or the file is damaged.
+        FastdiffError: if the folder has no pairs, or the file is damaged.
     """
-    if about(folder) is None:
-        raise FastdiffError(f"{folder} holds no {FILE}: name a stage with pairs, and run it first")
-    columns = load_file(folder / FILE)
+    if read_pair_notes(folder) is None:
+        raise FastdiffError(f"{folder} holds no {PAIRS_FILE}: name a stage with pairs, and run it first")
+    columns = load_file(folder / PAIRS_FILE)
     if "x0" not in columns or "eps" not in columns or columns["x0"].shape != columns["eps"].shape:
         raise damaged(folder)
     labels = columns.get("label")
@@ -181,5 +198,5 @@ def read(folder: Path, like: Readable) -> Dataset:
 
 
 def damaged(folder: Path) -> FastdiffError:
-    """Return the error of a damaged file of pairs."""
-    return FastdiffError(f"{folder / FILE} is damaged: remove the folder and run its stage again")
+    """Return the error for a damaged file of pairs."""
+    return FastdiffError(f"{folder / PAIRS_FILE} is damaged: remove the folder and run its stage again")

@@ -1,4 +1,4 @@
-"""Where a network is held: whole on every process, in shards over all of them (FSDP2), or in main memory."""
+"""The placement of a network: whole on every process, in shards (FSDP2), or in main memory."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,24 +15,24 @@ from ..core.errors import FastdiffError
 
 
 def recompute(net: nn.Module) -> None:
-    """Make a model compute its activations again in the backward pass (activation checkpointing).
+    """Make a model recompute its activations in the backward pass (activation checkpointing).
 
     Raises:
-        FastdiffError: if its network cannot.
+        FastdiffError: if its network does not support this.
     """
     module = net.net.module if isinstance(net, Denoiser) else None
     if module is None or not getattr(module, "_supports_gradient_checkpointing", False):
         raise FastdiffError(
-            f"train.gradient_checkpointing: {type(module or net).__name__} knows none, only unet does: "
-            "leave it out"
+            f"train.gradient_checkpointing: expected a unet, {type(module or net).__name__} does not "
+            "support it; leave it out"
         )
     module.enable_gradient_checkpointing()
 
 
 def halve(model: Denoiser) -> None:
-    """Keep a frozen model's weights in bfloat16, half of its memory; its outputs have its inputs' dtype.
+    """Convert a frozen model's weights to bfloat16, in place; outputs keep the inputs' dtype.
 
-    The frequencies of its time embedding stay as they are. (Flux reads the time itself in the dtype of its
+    The frequencies of its time embedding are not converted. (Flux takes the time itself in the dtype of its
     weights.)
     """
     for layer in model.net.modules():
@@ -43,9 +43,9 @@ def halve(model: Denoiser) -> None:
 
 
 def offload(model: Denoiser, device: torch.device) -> None:
-    """Keep a frozen model in main memory; each of its layers is copied to the device while it is evaluated.
+    """Keep a frozen model in main memory, and copy each layer to the device while it is evaluated.
 
-    (accelerate's cpu_offload does the same, and fails together with networks under DDP.)
+    (accelerate's cpu_offload does the same, but fails together with networks under DDP.)
     """
     for layer in model.net.modules():
         own = [*layer.parameters(recurse=False), *layer.buffers(recurse=False)]
@@ -74,7 +74,7 @@ def copy_while_evaluated(
 
 
 def shard(model: Denoiser, device: torch.device, offloaded: bool = False) -> None:
-    """Split a model's weights over all processes, in place; what it computes stays the same (fully_shard)."""
+    """Split a model's weights over all processes, in place (fully_shard); its outputs stay the same."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy, fully_shard
 
@@ -83,18 +83,18 @@ def shard(model: Denoiser, device: torch.device, offloaded: bool = False) -> Non
     for blocks in model.net.module.children():
         for block in blocks if isinstance(blocks, nn.ModuleList) else ():
             fully_shard(block, mesh=mesh, offload_policy=policy)
-    # The root too releases its weights after a pass: only what is gathered anew follows `requires_grad`, turn
-    # by turn.
+    # The root releases its weights after a pass too: only weights that are gathered again follow changes of
+    # `requires_grad` from turn to turn.
     fully_shard(model.net, mesh=mesh, offload_policy=policy, reshard_after_forward=True)
 
 
 def gather_shards(tensor: Tensor) -> Tensor:
-    """Return a tensor whole; of one in shards, every process must call it at once."""
+    """Return a whole tensor from its shards; every process must call this at the same time."""
     return tensor.full_tensor() if is_shard(tensor) else tensor
 
 
 def distribute(value: Tensor, place: Tensor) -> Tensor:
-    """Return a whole tensor, equal on every process, in shards if `place` is, and has its shape."""
+    """Return a whole tensor, equal on every process, split like `place` if that is a shard of its shape."""
     if not is_shard(place) or value.shape != place.shape:
         return value
     from torch.distributed.tensor import distribute_tensor
@@ -103,15 +103,15 @@ def distribute(value: Tensor, place: Tensor) -> Tensor:
 
 
 def is_shard(tensor: Tensor) -> bool:
-    """Return whether a tensor is this process's part of one."""
+    """Return whether a tensor is this process's shard of a larger one."""
     return hasattr(tensor, "full_tensor")
 
 
 def data_parallel(net: nn.Module, accelerator: Accelerator) -> nn.Module:
     """Wrap a network in DDP, which averages its gradients over the processes, if there are several.
 
-    Not by `accelerator.prepare`: under mixed precision that replaces the network's own `forward` by one with
-    autocast, which would be on where a method turns it off. The loop turns autocast on around the loss.
+    `accelerator.prepare` is not used: under mixed precision it replaces the network's `forward` by one with
+    autocast, which would be on even where a method turns it off. The loop turns autocast on around the loss.
     """
     if accelerator.num_processes == 1:
         return net
@@ -122,7 +122,7 @@ def data_parallel(net: nn.Module, accelerator: Accelerator) -> nn.Module:
 
 @contextmanager
 def unsynced(net: nn.Module, accelerator: Accelerator) -> Iterator[None]:
-    """Within the context, gradients are not summed over processes; those of a batch's last part sum all."""
+    """Accumulate gradients without summing them over processes, within the context."""
     if isinstance(net, Denoiser) and hasattr(net.net, "set_requires_gradient_sync"):
         net.net.set_requires_gradient_sync(False)
         yield

@@ -1,4 +1,4 @@
-"""Roles: the networks that learn, each with its weights, its optimizer and its own settings."""
+"""The roles of a training: networks that learn, each with its weights, optimizer and settings."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -20,7 +20,7 @@ class Role:
 
     Args:
         weights: the parameters that are trained.
-        config: the training's settings with the role's own in their place.
+        config: the settings of the training, overridden by those of the role.
     """
 
     def __init__(self, weights: list[nn.Parameter], config: TrainConfig) -> None:
@@ -31,29 +31,32 @@ class Role:
         )
 
     def clip_gradients(self) -> Tensor:
-        """Clip the gradients to the largest norm of the settings; return the norm that they had before."""
+        """Clip the gradients to the norm max_grad_norm; return their norm before clipping, a scalar."""
         return gather_shards(nn.utils.clip_grad_norm_(self.weights, self.config.max_grad_norm or math.inf))
 
-    def update(self, step: int, scaler: torch.amp.GradScaler | None, wanted: bool) -> None:
-        """Step the optimizer if `wanted`, then drop the gradients.
+    def update(self, step: int, scaler: torch.amp.GradScaler | None, apply: bool) -> None:
+        """Step the optimizer if `apply`, then zero the gradients.
 
-        A scaler decides by itself whether to step, and must be called in either case.
+        Args:
+            step: number of steps that are done, which determines the learning rate.
+            scaler: scaler of fp16 gradients, if any; it decides by itself whether to step.
+            apply: whether to step the optimizer.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.rate(step)
         if scaler:
             scaler.step(self.optimizer)
-        elif wanted:
+        elif apply:
             self.optimizer.step()
         self.optimizer.zero_grad()
 
     def state_dict(self) -> Tensors:
-        """Return the optimizer's state, named `index.name`; in shards where the weights are."""
+        """Return the optimizer's state, named `index.name`; shards if the weights are in shards."""
         state = self.optimizer.state_dict()["state"]
         return {f"{index}.{name}": value for index, own in state.items() for name, value in own.items()}
 
     def load_state_dict(self, tensors: Tensors) -> None:
-        """Load such a state, whole."""
+        """Load a state that `state_dict` returned, as whole tensors."""
         state: dict[int, Tensors] = {}
         for key, value in tensors.items():
             index, name = key.split(".", 1)
@@ -66,8 +69,12 @@ class Role:
 def roles_of(nets: Nets, config: TrainConfig) -> dict[str, Role]:
     """Return a role for every network that has weights to be trained.
 
+    Args:
+        nets: networks by role.
+        config: the settings of the training.
+
     Raises:
-        FastdiffError: if the settings name a role that there is not.
+        FastdiffError: if the settings name a role that the method does not train.
     """
     weights = {name: [p for p in net.parameters() if p.requires_grad] for name, net in nets.items()}
     known = [name for name, own in weights.items() if own]
@@ -80,8 +87,8 @@ def roles_of(nets: Nets, config: TrainConfig) -> dict[str, Role]:
 
 
 @contextmanager
-def only(roles: Mapping[str, Role], turn: Turn) -> Iterator[None]:
-    """Within the context, gradients pass through the other roles but do not reach their weights."""
+def freeze_others(roles: Mapping[str, Role], turn: Turn) -> Iterator[None]:
+    """Freeze the weights of the roles outside a turn within the context; gradients still pass through."""
     for name, role in roles.items():
         for p in role.weights:
             p.requires_grad_(name in turn)

@@ -1,4 +1,4 @@
-"""Signals: SIGTERM and SIGINT request a stop, SIGUSR1 a saved state; a second SIGTERM or SIGINT kills."""
+"""Signals: SIGTERM and SIGINT request a stop, SIGUSR1 a checkpoint; a second SIGTERM or SIGINT kills."""
 
 import os
 import signal
@@ -13,77 +13,84 @@ from accelerate import Accelerator
 
 from ..core.errors import Interrupted
 
-AGAIN = 0.5  # seconds: a signal repeated sooner is the same one, which a launcher has passed on too
-POLL_SECONDS = 1.0  # between all-reduces of the save and stop flags
+REPEAT_SECONDS = 0.5  # a signal repeated sooner is the same one, passed on by a launcher as well
+POLL_SECONDS = 1.0  # time between all-reduces of the save and stop flags
 
 
 class Signals:
-    """Pending stop and save requests. Outside of a training loop a stop raises `Interrupted` immediately.
+    """The pending requests to stop or save. Outside of a training loop a stop raises Interrupted at once.
 
     Attributes:
-        stop: name of the signal that requested a stop, if one did.
-        save: whether a saved state is requested.
-        heeds: whether a training loop polls for requests.
-        at: when the stop was requested, in seconds of the monotonic clock.
+        stop: name of the signal that requested a stop, or None.
+        save: whether a checkpoint is requested.
+        polled: whether a training loop polls for requests.
+        at: time of the stop request, in seconds of the monotonic clock.
     """
 
     def __init__(self) -> None:
         self.stop: str | None = None
         self.save = False
-        self.heeds = False
+        self.polled = False
         self.at = 0.0
 
-    def hear(self, number: int, frame: FrameType | None) -> None:
-        """Handle a signal."""
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal: record its request, or end the program.
+
+        Args:
+            number: number of the signal.
+            frame: frame that was interrupted; ignored.
+        """
         if number == signal.SIGUSR1:
             self.save = True
         elif self.stop is None:
             self.stop = signal.Signals(number).name
             self.at = time.monotonic()
-            if not self.heeds:
+            if not self.polled:
                 self.end()
-        elif time.monotonic() - self.at > AGAIN:
+        elif time.monotonic() - self.at > REPEAT_SECONDS:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
 
     def end(self) -> None:
         """Raise Interrupted, which ends the program."""
-        raise Interrupted(f"stopped by {self.stop}; what was saved is kept: the same command goes on")
+        raise Interrupted(
+            f"stopped by {self.stop}; saved states are kept: run the same command again to resume"
+        )
 
     @contextmanager
-    def heeded(self) -> Iterator[None]:
-        """Within the context, a loop polls for requests; a stop that it missed is raised at the end."""
-        self.heeds = True
+    def polling(self) -> Iterator[None]:
+        """Leave requests to a loop that polls them, within the context; raise a missed stop at its end."""
+        self.polled = True
         try:
             yield
         finally:
-            self.heeds = False
+            self.polled = False
         if self.stop:
             self.end()
 
 
 class SignalPoll:
-    """The requests of all processes as one: where one process is to save or to stop, all are.
+    """The combined requests of all processes: if one is to save or to stop, all do.
 
     Args:
-        signals: the requests to this process.
-        accelerator: of this process.
-        save_every: most steps between two exchanges of the processes.
+        signals: requests to this process.
+        accelerator: accelerator of this process.
+        save_every: largest number of steps between two all-reduces of the flags.
     """
 
     def __init__(self, signals: Signals, accelerator: Accelerator, save_every: int) -> None:
         self.signals = signals
         self.accelerator = accelerator
         self.save_every = save_every
-        self.next_step = 0  # the first at which the processes exchange their flags again
+        self.next_step = 0  # the first step at which the processes exchange their flags again
 
     def flags(self, step: int, seconds: float, overdue: bool) -> tuple[bool, bool]:
         """Return whether to save and whether to stop after this step, the same on every process.
 
         Args:
-            step: steps that are done.
-            seconds: how long they took.
-            overdue: whether this process's last saved state is too old.
+            step: number of steps that are done.
+            seconds: time that they took.
+            overdue: whether this process's last checkpoint is too old.
         """
         save = overdue or self.signals.save
         stop = self.signals.stop is not None
@@ -103,14 +110,14 @@ class SignalPoll:
 
 
 @contextmanager
-def heard() -> Iterator[Signals]:
-    """Within the context, signals become requests; Python gets none in a thread other than the main one."""
+def handle_signals() -> Iterator[Signals]:
+    """Turn signals into requests within the context; outside of the main thread there are never any."""
     signals = Signals()
     if threading.current_thread() is not threading.main_thread():
         yield signals
         return
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-    before = {number: signal.signal(number, signals.hear) for number in numbers}
+    before = {number: signal.signal(number, signals.handle) for number in numbers}
     try:
         yield signals
     finally:

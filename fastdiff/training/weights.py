@@ -15,7 +15,7 @@ def changing(net: nn.Module, untrained: Collection[str] = ()) -> Tensors:
 
 
 def load_changing(net: nn.Module, tensors: Tensors, untrained: Collection[str] = ()) -> None:
-    """Load what `changing` returned, whole, into a network that may be in shards."""
+    """Load whole tensors that `changing` returned into a network that may be in shards."""
     own = changing(net, untrained)
     net.load_state_dict(
         {name: distribute(tensors[name], place) for name, place in own.items()}, strict=not untrained
@@ -23,11 +23,11 @@ def load_changing(net: nn.Module, tensors: Tensors, untrained: Collection[str] =
 
 
 def with_prefix(prefix: str, tensors: Tensors) -> Tensors:
-    """Return tensors under `prefix.name`."""
+    """Return the tensors with their names changed to `prefix.name`."""
     return {f"{prefix}.{name}": value for name, value in tensors.items()}
 
 
-def below(prefix: str, tensors: Tensors) -> Tensors:
-    """Return the tensors named `prefix.name`, by name."""
+def without_prefix(prefix: str, tensors: Tensors) -> Tensors:
+    """Return the tensors named `prefix.name` under their names without the prefix."""
     start = f"{prefix}."
     return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}

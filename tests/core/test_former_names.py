@@ -18,7 +18,7 @@ from fastdiff.core.schedule import Cosine
 from fastdiff.methods.base import Method
 from fastdiff.runs.recipe import build
 from fastdiff.runs.recipe_file import override
-from fastdiff.training.config import read as read_config
+from fastdiff.training.config import merge_train_config
 from tests.helpers.recipes import PLAIN
 from tests.helpers.tiny_students import student
 
@@ -42,7 +42,7 @@ def train_of(**settings):
 @pytest.mark.parametrize(("former", "present"), TRAIN_KEYS.items())
 def test_training_settings(former, present):
     assert train_of(**{former: VALUES[former]}) == train_of(**{present: VALUES[former]}) != train_of()
-    assert getattr(read_config({former: VALUES[former]}, path="train"), present) == VALUES[former]
+    assert getattr(merge_train_config({former: VALUES[former]}, path="train"), present) == VALUES[former]
     source = copy.deepcopy(PLAIN)
     override(source, f"train.{former}={VALUES[former]}")
     assert source["train"][present] == VALUES[former] and former not in source["train"]

@@ -12,4 +12,4 @@ def stored(folder, model, made=None, like=None, **settings):
     folder.mkdir(parents=True, exist_ok=True)
     made = made or Pairs(**settings)
     pairs.write(folder, made, model, {"who": "test"}, Accelerator(cpu=True), lambda done: None)
-    return pairs.read(folder, like or toy(n=8))
+    return pairs.load_pairs(folder, like or toy(n=8))

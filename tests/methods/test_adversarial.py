@@ -18,7 +18,7 @@ from fastdiff.methods.gan import GAN
 from fastdiff.methods.lcm import PCM
 from fastdiff.methods.progressive import Progressive, Stochastic
 from fastdiff.training.loop import TrainConfig
-from fastdiff.training.roles import only, roles_of
+from fastdiff.training.roles import freeze_others, roles_of
 from tests.helpers.adversaries import JUDGED, SEEN, points
 from tests.helpers.oracles import MIDDLE, START, named
 
@@ -162,7 +162,7 @@ def test_a_turn_teaches_its_own_role_alone(method):
         "discriminator",
     }
     for turn in method.turns(MIDDLE):
-        with only(roles, turn):
+        with freeze_others(roles, turn):
             loss, logs = method.loss(turn, nets, batch, MIDDLE)
             loss.backward()
         assert all(torch.isfinite(v) for v in (loss, *logs.values()))

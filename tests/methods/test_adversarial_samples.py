@@ -14,8 +14,8 @@ from fastdiff.methods.adversarial import Adversary
 from fastdiff.methods.ctm import CTM
 from fastdiff.methods.discriminator_features import VGG16, Classifier, Teachers
 from fastdiff.methods.gan import GAN
-from fastdiff.methods.lcm import PCM, noised
-from fastdiff.methods.progressive import Progressive, ddim_step, implied
+from fastdiff.methods.lcm import PCM, noise_further
+from fastdiff.methods.progressive import Progressive, ddim_step, implied_x0
 from fastdiff.networks.discriminator import Discriminator
 from fastdiff.samplers.generate import sample
 from fastdiff.training.loop import TrainConfig, Training
@@ -47,7 +47,7 @@ def test_a_jump_is_judged_by_where_it_ends_and_where_it_began(schedule):
     assert features[0].shape == (3, 1, 4) and torch.equal(y[3:], x) and torch.equal(at[3:], t.float())
     assert (at[:3] > 0).all() and torch.equal(at[1:3], s[1:].float())
     torch.testing.assert_close(y[0], x0[0])
-    torch.testing.assert_close(implied(schedule, x, t, y[:3], s), x0, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(implied_x0(schedule, x, t, y[:3], s), x0, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(ddim_step(schedule, x, t, x0, s), y[:3])
 
 
@@ -56,10 +56,10 @@ def test_noise_within_a_phase_adds_up(schedule):
     x0 = torch.tensor([[2.0]]).double()
     eps, more = torch.randn(2, 100_000, 1, generator=torch.Generator().manual_seed(0)).double()
     u, t = (torch.tensor(share * schedule.t_max, dtype=torch.float64) for share in (0.4, 0.2))
-    found = noised(schedule, schedule.mix(x0, eps, t), t, u, more)
+    found = noise_further(schedule, schedule.mix(x0, eps, t), t, u, more)
     alpha, sigma = schedule.alpha_sigma(u)
     assert abs(found.mean() - 2 * alpha) < 0.02 * (1 + sigma) and abs(found.std() / sigma - 1) < 0.01
-    torch.testing.assert_close(noised(schedule, eps, t, t, torch.full_like(eps, 1e9)), eps)
+    torch.testing.assert_close(noise_further(schedule, eps, t, t, torch.full_like(eps, 1e9)), eps)
 
 
 # ---- features by the names of modules
@@ -78,11 +78,11 @@ def test_settings_that_are_not_given_are_the_methods_own():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: GAN(gan=Adversary()), "gan: its discriminator is all that this method learns from"),
-        (lambda: GAN(gan=SEEN), "no features of a network"),
+        (lambda: GAN(gan=Adversary()), "gan: expected a weight above 0 and no features"),
+        (lambda: GAN(gan=SEEN), "gan: expected a weight above 0 and no features"),
         (lambda: GAN(discriminator_turns=0), "discriminator_turns = 0"),
         (lambda: LADD(discriminator_turns=0), "discriminator_turns = 0"),
-        (lambda: LADD(gan=Adversary()), "gan: the discriminator is what this method learns from"),
+        (lambda: LADD(gan=Adversary()), "gan.weight = 0: expected above 0"),
         (lambda: LADD(steps=()), r"steps = \[\]"),
         (lambda: ADD(distill=-1.0), "distill = -1"),
         (lambda: VGG16(size=15), "size = 15"),
@@ -96,10 +96,10 @@ def test_settings_that_are_not_given_are_the_methods_own():
             lambda: call(METHODS, "add", {"features_of": "dino"}, "method"),
             "method.features_of: 'dino' is unknown, choose from",
         ),
-        (lambda: Discriminator((2, 16, 16, 16)), "is for vectors .* have shape"),
+        (lambda: Discriminator((2, 16, 16, 16)), "takes vectors .* have shape"),
         (
             lambda: ADD(gan=SEEN, features_of=VGG16()).trainable_networks(points(), points()),
-            "features_of is another network: leave them",
+            "gan.features: .* features_of is another network; leave them",
         ),
         (
             lambda: ADD(features_of=VGG16()).trainable_networks(points(), points()),
@@ -110,7 +110,7 @@ def test_settings_that_are_not_given_are_the_methods_own():
             lambda: ADD(features_of=Classifier("checkpoints/digits/features")).trainable_networks(
                 points(), points()
             ),
-            "pictures of 8 x 8",
+            "takes images of 8 x 8",
         ),
     ],
 )

@@ -41,7 +41,7 @@ def test_the_error_of_the_teachers_step(solver, order, schedule):
     x, errors = torch.ones(1, 1, dtype=torch.float64), []
     for step in (0.05, 0.025, 0.0125):
         s = t - step
-        near = CD(solver=solver).nearer({"student": oracle, "teacher": oracle}, batch_of(x), x, None, t, s)
+        near = CD(solver=solver).x_at_s({"student": oracle, "teacher": oracle}, batch_of(x), x, None, t, s)
         errors.append(float((near - x * std(schedule, s) / std(schedule, t)).abs()))
     assert math.log2(errors[1] / errors[2]) == pytest.approx(order, abs=0.15) and errors[2] < 1e-3
 
@@ -52,9 +52,9 @@ def test_heuns_step_is_the_samplers_where_the_path_is_straight(schedule):
     t, s = (torch.tensor(v, dtype=torch.float64) for v in (0.8, 0.3))
     *_, end = SAMPLERS["heun"](Guided(oracle), x, torch.stack([t, s]))
     nets, t, s = {"student": oracle, "teacher": oracle}, t.expand(2), s.expand(2)
-    torch.testing.assert_close(CD(solver="heun").nearer(nets, batch_of(x), x, None, t, s), end.x)
+    torch.testing.assert_close(CD(solver="heun").x_at_s(nets, batch_of(x), x, None, t, s), end.x)
     torch.testing.assert_close(
-        CD(solver="heun").nearer(nets, batch_of(x), x, None, t, 0 * s), oracle(x, t).x0
+        CD(solver="heun").x_at_s(nets, batch_of(x), x, None, t, 0 * s), oracle(x, t).x0
     )  # Euler's
     assert (CD(solver="heun").teacher_nfe(), CD().teacher_nfe()) == (2, 1)
 

@@ -98,8 +98,8 @@ def test_the_papers_map_of_ect():
     method, t = ECT(k=8.0, images=1000), torch.tensor([0.01, 0.5, 2.0, 40.0], dtype=torch.float64)
     for images, stage in ((0, 0), (999, 0), (1000, 1), (3500, 3), (10**6, 8)):
         wanted = (t * (1 - 2.0 ** -(stage + 1) * (1 + 8 * torch.sigmoid(-t)))).clamp(min=0)
-        torch.testing.assert_close(method.below(Karras(), t, Progress(500, 1000, images)), wanted)
-    assert method.below(Karras(), t, Progress(0, 1000, 0))[0] == 0
+        torch.testing.assert_close(method.earlier_time(Karras(), t, Progress(500, 1000, images)), wanted)
+    assert method.earlier_time(Karras(), t, Progress(0, 1000, 0))[0] == 0
     student = Denoiser(mlp((2,), width=16), Karras(), "edm", (2,), time_input="edm", scale_input=True)
     loss, _ = method.loss(
         ("student",), {"student": student}, batch_of(toy(n=512).examples), Progress(0, 1000, 0)

@@ -13,7 +13,7 @@ from fastdiff.core.schedule import Cosine, Flow, Karras
 from fastdiff.methods import METHODS, Progress
 from fastdiff.methods.base import SquaredL2
 from fastdiff.methods.consistency import CD, CT, ECT, ICT
-from fastdiff.methods.progressive import implied
+from fastdiff.methods.progressive import implied_x0
 from fastdiff.methods.tcm import TCM
 from fastdiff.methods.time_sampling import KarrasIndex
 from tests.helpers.consistency import Dropping, data, exact, gaussian, std
@@ -26,7 +26,7 @@ END = Progress(999, 1000, 0)
 @pytest.mark.parametrize("settings", [{}, {"times": KarrasIndex(), "mu": 0.95}], ids=["gap", "grid"])
 def test_along_the_exact_trajectory_the_exact_function_has_no_loss(settings, schedule):
     def x0(x, t, s):
-        return implied(schedule, x, t, like(std(schedule, s) / std(schedule, t), x) * x, s)
+        return implied_x0(schedule, x, t, like(std(schedule, s) / std(schedule, t), x) * x, s)
 
     method, student = CD(distance=SquaredL2(), **settings), exact(schedule)
     nets = {

@@ -151,7 +151,9 @@ def test_two_processes_have_the_groups_of_one():
 
 
 def test_a_batch_that_makes_no_groups_is_refused():
-    with pytest.raises(FastdiffError, match="imm: 10 samples make no groups of M = 4") as caught:
+    with pytest.raises(
+        FastdiffError, match="imm: 10 samples cannot be divided into groups of M = 4"
+    ) as caught:
         IMM().loss(("student",), {"student": exact(Flow())}, batch_of(data(10)), MIDDLE)
     assert "\n" not in str(caught.value)
 

@@ -200,7 +200,7 @@ def test_what_cannot_be_distilled_is_refused_in_a_line():
             method.student(plain)
     with pytest.raises(FastdiffError, match="lcm needs a model that predicts eps, v, velocity or edm"):
         LCM().student(Denoiser(plain.net, Cosine(), "x0", (2,)))
-    with pytest.raises(FastdiffError, match=r"set weights to \[1, 1\], which is none"):
+    with pytest.raises(FastdiffError, match=r"set weights to \[1, 1\] for no guidance"):
         PCM().trainable_networks(plain, plain)
     with pytest.raises(
         FastdiffError, match="points = 30: expected a divisor of the schedule's 1000 timesteps"

@@ -9,7 +9,7 @@ from fastdiff.core.schedule import Cosine, Flow
 from fastdiff.evaluation.rows import read_rows
 from fastdiff.io.load import about
 from fastdiff.methods import METHODS
-from fastdiff.methods.progressive import implied
+from fastdiff.methods.progressive import implied_x0
 from fastdiff.runs import recipe
 from fastdiff.runs import run as stages
 from tests.helpers.documents import Page
@@ -50,7 +50,7 @@ def test_the_method_has_no_loss_where_jumps_compose(tract, schedule):
         return ((size * alpha) ** 2 + sigma**2).sqrt()
 
     def exact(x, t, s):  # the x0 with which DDIM lands on the trajectory at s
-        return implied(schedule, x, t, like(std(s) / std(t), x) * x, s)
+        return implied_x0(schedule, x, t, like(std(s) / std(t), x) * x, s)
 
     method, x0 = tract(steps=2, group=4), torch.randn(512, 2, dtype=torch.float64)
     right, wrong = (

@@ -9,7 +9,7 @@ from fastdiff.core.broadcast import like
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.guidance import Guided
 from fastdiff.core.schedule import DDPM, Cosine, Flow, Karras
-from fastdiff.methods.progressive import Progressive, Stochastic, implied, snr_weight
+from fastdiff.methods.progressive import Progressive, Stochastic, implied_x0, snr_weight
 from fastdiff.samplers import SAMPLERS
 from fastdiff.samplers.generate import sample
 from tests.helpers.oracles import START, batch_of, draws_of, mixture, named, told
@@ -106,7 +106,7 @@ def test_one_ddim_step_with_the_implied_x0_lands_on_the_two_step_point(schedule)
     )
     t, mid, s = (schedule.t_max * torch.tensor(v, dtype=torch.float64) for v in (0.75, 0.625, 0.5))
     *_, end = SAMPLERS["ddim"](Guided(teacher), x, torch.stack([t, mid, s]))
-    x0 = implied(schedule, x, t, end.x, s)
+    x0 = implied_x0(schedule, x, t, end.x, s)
     single = told(lambda x, t, s: x0, schedule, "x0")
     *_, landed = SAMPLERS["ddim"](Guided(single), x, torch.stack([t, s]))
     torch.testing.assert_close(landed.x, end.x, rtol=1e-10, atol=1e-10)

@@ -59,7 +59,7 @@ def test_times_follow_their_law_in_every_schedule(law, name):
 
 def test_importance_is_uniform_until_every_bin_is_known_then_follows_the_losses_root_mean_square():
     law, n = Importance(bins=8, uniform_share=0.01), 200_000
-    memory, schedule = law.memory(), Karras()
+    memory, schedule = law.loss_moments(), Karras()
     t, weight = law.draw(SampleRng(0, torch.arange(n)), schedule, memory)
     assert torch.equal(weight, torch.ones(n, dtype=torch.float64))
     size = lambda share: 0.2 + 3 * share**2  # noqa: E731

@@ -124,7 +124,7 @@ def test_what_is_no_image_is_refused(shape, vgg16):
 def test_settings_that_cannot_be_are_refused():
     with pytest.raises(FastdiffError, match="size = 8"):
         LPIPS(size=8)
-    with pytest.raises(FastdiffError, match="reflow's is one of velocities"):
+    with pytest.raises(FastdiffError, match="reflow compares velocities"):
         Reflow(distance=LPIPS())
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from fastdiff.core.errors import FastdiffError
-from fastdiff.training.config import RoleConfig, TrainConfig, read
+from fastdiff.training.config import RoleConfig, TrainConfig, merge_train_config
 from fastdiff.training.pairs import Pairs
 
 
@@ -28,7 +28,7 @@ def test_numbers_out_of_bounds_are_refused_by_name(setting, message):
     assert str(caught.value) == message and caught.value.key == next(iter(setting))
     if not math.isnan(setting.get("lr", 0)):  # which recipes refuse as no number
         with pytest.raises(FastdiffError) as caught:
-            read({"lr": 0.1}, setting, path="stages.one.train")
+            merge_train_config({"lr": 0.1}, setting, path="stages.one.train")
         assert str(caught.value) == f"stages.one.train.{message}"
 
 
@@ -36,12 +36,16 @@ def test_a_role_s_numbers_are_held_to_the_same_bounds():
     with pytest.raises(
         FastdiffError, match=r"^train\.roles\.fake\.max_grad_norm = -1\.0: expected at least 0$"
     ):
-        read({"roles": {"fake": {"max_grad_norm": -1}}}, path="train")
-    config = read(
+        merge_train_config({"roles": {"fake": {"max_grad_norm": -1}}}, path="train")
+    config = merge_train_config(
         {"roles": {"fake": {"lr": 1.0, "max_grad_norm": 2}}}, {"roles": {"fake": {"lr": 3}}}, path="train"
     )
     assert config.roles == {"fake": RoleConfig(lr=3.0, max_grad_norm=2.0)}
-    assert (config.of("fake").lr, config.of("fake").clip, config.of("student").lr) == (3.0, 2.0, 1e-3)
+    assert (config.of("fake").lr, config.of("fake").max_grad_norm, config.of("student").lr) == (
+        3.0,
+        2.0,
+        1e-3,
+    )
 
 
 @pytest.mark.parametrize("setting", [{"n": 0}, {"steps": 0}, {"seed": -1}, {"n": 10**9}])

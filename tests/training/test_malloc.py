@@ -28,7 +28,7 @@ def resident():
 @glibc
 def test_freed_memory_is_kept_and_handed_back():
     outside, plain = resident(), faults()
-    with heap.kept():
+    with heap.keep_freed_memory():
         faults()
         assert faults() < plain / 4
         assert resident() > outside + 3 * SIZE
@@ -37,5 +37,5 @@ def test_freed_memory_is_kept_and_handed_back():
 
 def test_other_systems_are_left_as_they_are(monkeypatch):
     monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
-    with heap.kept():
+    with heap.keep_freed_memory():
         pass

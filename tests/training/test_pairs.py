@@ -25,7 +25,7 @@ from fastdiff.samplers import SAMPLERS
 from fastdiff.samplers.generate import generate, sample
 from fastdiff.samplers.plan import SamplingPlan, plan
 from fastdiff.training import pairs
-from fastdiff.training.pairs import FILE, STREAM
+from fastdiff.training.pairs import NOISE_STREAM, PAIRS_FILE
 from tests.helpers.oracles import named
 from tests.helpers.pairs import stored
 
@@ -45,16 +45,16 @@ def model_of(classes=0, schedule=None):
 def test_a_pair_is_the_noise_and_what_sampling_makes_of_it(tmp_path, schedule):
     model = model_of(schedule=schedule)
     kept = stored(tmp_path, model, n=700, steps=4, seed=3)  # more than a batch of generate's
-    wanted = sample(model, "heun", 4, n=700, seed=3 ^ STREAM)
+    wanted = sample(model, "heun", 4, n=700, seed=3 ^ NOISE_STREAM)
     assert torch.equal(kept.examples, wanted) and kept.examples.dtype == kept.noise.dtype == torch.float32
     seen = []
     times = plan(model, "heun", 4, None).times
     ask = lambda denoise, x, times: (seen.append(x.clone()), *SAMPLERS["heun"](denoise, x, times))[1:]  # noqa: E731
-    list(generate(model, SamplingPlan(ask, times), torch.arange(700), seed=3 ^ STREAM, batch=700))
+    list(generate(model, SamplingPlan(ask, times), torch.arange(700), seed=3 ^ NOISE_STREAM, batch=700))
     torch.testing.assert_close(kept.noise * float(schedule.alpha_sigma(times[0])[1]), seen[0], rtol=0, atol=0)
-    assert pairs.about(tmp_path) == {"origin": {"who": "test"}, "nfe": 7 * 700} and os.listdir(tmp_path) == [
-        FILE
-    ]
+    assert pairs.read_pair_notes(tmp_path) == {"origin": {"who": "test"}, "nfe": 7 * 700} and os.listdir(
+        tmp_path
+    ) == [PAIRS_FILE]
 
 
 def test_a_pair_is_a_function_of_its_number_and_seed(tmp_path):
@@ -76,7 +76,7 @@ def test_labels_go_round(tmp_path):
     like = Dataset("a", torch.zeros(4, 2), torch.tensor([0, 1, 2, 0]), 3)
     kept = stored(tmp_path, model, n=10, steps=2, like=like)
     assert kept.labels.tolist() == [0, 1, 2, 0, 1, 2, 0, 1, 2, 0] and kept.classes == 3
-    assert torch.equal(kept.examples, sample(model, "heun", 2, n=10, seed=STREAM, labels=kept.labels))
+    assert torch.equal(kept.examples, sample(model, "heun", 2, n=10, seed=NOISE_STREAM, labels=kept.labels))
 
 
 def test_batches_carry_the_noise_of_their_examples():
@@ -106,13 +106,13 @@ def test_other_samplers_make_pairs(tmp_path, sampler):
 
 def test_a_damaged_file_is_called_so(tmp_path):
     stored(tmp_path, model_of(), n=16, steps=2)
-    whole = (tmp_path / FILE).read_bytes()
+    whole = (tmp_path / PAIRS_FILE).read_bytes()
     for broken in (whole[:-9], b"", b"\0" * 64):
-        (tmp_path / FILE).write_bytes(broken)
+        (tmp_path / PAIRS_FILE).write_bytes(broken)
         with pytest.raises(FastdiffError, match="pairs.safetensors is damaged"):
-            pairs.about(tmp_path)
+            pairs.read_pair_notes(tmp_path)
     with pytest.raises(FastdiffError, match="holds no pairs.safetensors"):
-        pairs.read(tmp_path / "nowhere", toy(n=8))
+        pairs.load_pairs(tmp_path / "nowhere", toy(n=8))
 
 
 # ---- the stage
@@ -146,7 +146,7 @@ def stamps(folder):
 def test_a_run_makes_its_pairs_once_and_again_for_another_teacher(tmp_path):
     out = stages.run(loaded(tmp_path / "a"), tmp_path / "out")
     before = stamps(out)
-    kept = load_file(out / "pairs" / FILE)
+    kept = load_file(out / "pairs" / PAIRS_FILE)
     assert {k: len(v) for k, v in kept.items()} == {"x0": 101, "eps": 101}
     cost = {
         name: json.loads((out / name / "fastdiff.json").read_text())["cost"]["teacher_nfe"]
@@ -162,9 +162,9 @@ def test_a_run_makes_its_pairs_once_and_again_for_another_teacher(tmp_path):
     assert torch.equal(
         *(load_file(p)["first.weight"] for p in (weights, next((out / "teacher").glob("*/*.safetensors"))))
     )
-    (out / "pairs" / FILE).unlink()  # what a kill leaves behind: made again, byte for byte
+    (out / "pairs" / PAIRS_FILE).unlink()  # what a kill leaves behind: made again, byte for byte
     stages.run(loaded(tmp_path / "a"), out, only="pairs")
-    assert all(torch.equal(v, kept[k]) for k, v in load_file(out / "pairs" / FILE).items())
+    assert all(torch.equal(v, kept[k]) for k, v in load_file(out / "pairs" / PAIRS_FILE).items())
 
     notes = json.loads(
         (out / "teacher" / "fastdiff.json").read_text()
@@ -247,7 +247,10 @@ def test_two_processes_make_the_pairs_of_one(tmp_path):
         env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"},
     )
     assert made.returncode == 0, made.stdout + made.stderr
-    alone, shared = (load_file(out / "pairs" / FILE) for out in (one, tmp_path / "two"))
+    alone, shared = (load_file(out / "pairs" / PAIRS_FILE) for out in (one, tmp_path / "two"))
     assert torch.equal(alone["eps"], shared["eps"])
     torch.testing.assert_close(shared["x0"], alone["x0"], rtol=1e-5, atol=1e-5)
-    assert pairs.about(tmp_path / "two" / "pairs")["nfe"] == pairs.about(one / "pairs")["nfe"]
+    assert (
+        pairs.read_pair_notes(tmp_path / "two" / "pairs")["nfe"]
+        == pairs.read_pair_notes(one / "pairs")["nfe"]
+    )

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from fastdiff.core.errors import Interrupted
 from fastdiff.training.checkpoint import load_state, states
-from fastdiff.training.signals import AGAIN, heard
+from fastdiff.training.signals import REPEAT_SECONDS, handle_signals
 from tests.helpers.forks import command, fork
 
 RECIPE = """
@@ -90,7 +90,7 @@ def test_a_run_that_is_told_to_stop_saves_and_goes_on_bit_for_bit(recipe, unbrok
     assert code == 75, printed
     told = re.search(
         rf"\nfastdiff: stopped by {number.name} and saved at step (\d+) of 1200 in .*/teacher: "
-        r"the same command goes on\n$",
+        r"run the same command again to resume\n$",
         printed,
     )
     assert told and [int(state.name) for state in states(out / "teacher/state")] == [int(told[1])]
@@ -151,8 +151,8 @@ def test_when_a_process_dies_its_kin_ends_and_the_state_before_holds(recipe, tmp
 
 WAIT = """
 import time
-from fastdiff.training.signals import heard
-with heard() as signals:
+from fastdiff.training.signals import handle_signals
+with handle_signals() as signals:
     with {heeds}:
         print("here", flush=True)
         time.sleep(60)
@@ -161,7 +161,7 @@ with heard() as signals:
 
 @pytest.mark.parametrize(
     ("heeds", "again", "code"),
-    [("signals.heeded()", True, -signal.SIGTERM), ("open('/dev/null')", False, 75)],
+    [("signals.polling()", True, -signal.SIGTERM), ("open('/dev/null')", False, 75)],
     ids=["a second one", "unheeded"],
 )
 def test_an_end_that_cannot_wait(heeds, again, code):
@@ -174,9 +174,9 @@ def test_an_end_that_cannot_wait(heeds, again, code):
     assert process.stdout.readline() == "here\n"
     process.send_signal(signal.SIGTERM)
     if again:
-        time.sleep(AGAIN / 4)
+        time.sleep(REPEAT_SECONDS / 4)
         process.send_signal(signal.SIGTERM)  # so soon it is the same
-        time.sleep(2 * AGAIN)
+        time.sleep(2 * REPEAT_SECONDS)
         assert process.poll() is None
         process.send_signal(signal.SIGTERM)
     assert process.wait(5) == code
@@ -185,8 +185,8 @@ def test_an_end_that_cannot_wait(heeds, again, code):
 def test_what_comes_too_late_to_be_seen_holds_at_the_end():
     with (
         pytest.raises(Interrupted, match="stopped by SIGTERM") as caught,
-        heard() as signals,
-        signals.heeded(),
+        handle_signals() as signals,
+        signals.polling(),
     ):
         os.kill(os.getpid(), signal.SIGTERM)
     assert caught.value.code == 75
@@ -194,7 +194,7 @@ def test_what_comes_too_late_to_be_seen_holds_at_the_end():
 
 def test_handlers_are_put_back():
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)]
-    with heard() as signals:
+    with handle_signals() as signals:
         os.kill(os.getpid(), signal.SIGUSR1)
         assert signals.save and not signals.stop
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)] == before
