@@ -15,11 +15,11 @@ from ..core.denoiser import Cond, Denoiser
 from ..data.registry import Dataset
 from ..samplers.generate import Made, generate, rows_of
 from ..samplers.plan import SamplingPlan
-from .conditions import asked
+from .conditions import dataset_conditions
 from .evaluator import Evaluator
 from .pictures import sheet_size
 
-NAMED = 10  # broken samples that a row names
+MAX_NAMED_BROKEN = 10  # broken samples that a row names
 
 
 class Measured(NamedTuple):
@@ -88,11 +88,13 @@ def measure(
         accelerator: of this process.
     """
     device = accelerator.device
-    mine = torch.arange(n)[accelerator.process_index :: accelerator.num_processes]
-    cond = asked(model, dataset, n)
+    indices = torch.arange(n)[accelerator.process_index :: accelerator.num_processes]
+    cond = dataset_conditions(model, dataset, n)
     labels = (cond or {}).get("label")
-    warm_up(model, way, mine[:batch], rows_of(cond, mine[:batch]), guidance)
-    batches = generate(model, way, mine, seed=seed, cond=rows_of(cond, mine), batch=batch, guidance=guidance)
+    warm_up(model, way, indices[:batch], rows_of(cond, indices[:batch]), guidance)
+    batches = generate(
+        model, way, indices, seed=seed, cond=rows_of(cond, indices), batch=batch, guidance=guidance
+    )
     cost = Cost()
     first: list[tuple[int, Tensor]] = []
     shown = sheet_size(dataset, n)
@@ -110,10 +112,10 @@ def measure(
     row["ms_per_image"] = 1000 * cost.seconds / n
     row["images_per_s"] = n / cost.seconds
     row["peak_mb"] = cost.peak
-    row["batch"] = min(batch, len(mine))
+    row["batch"] = min(batch, len(indices))
     row["flops_per_image"] = None if operations is None else round(operations * nfe)
     if results[0].broken:
-        row["broken"] = results[0].broken[:NAMED]
+        row["broken"] = results[0].broken[:MAX_NAMED_BROKEN]
     in_order = sorted(gather_object(first), key=lambda pair: pair[0])
     terms = next((figures.terms for figures in results if figures.terms), {})
     return Measured(row, terms, torch.stack([x for _, x in in_order]))

@@ -8,7 +8,7 @@ from ..data.registry import Dataset
 from ..samplers.generate import conditions
 
 
-def asked(model: Denoiser, dataset: Dataset, n: int) -> Cond:
+def dataset_conditions(model: Denoiser, dataset: Dataset, n: int) -> Cond:
     """Return the conditions of n samples: the classes, captions and images of the data in their order."""
     rows = torch.arange(n) % len(dataset)
     labelled = model.classes is not None and dataset.labels is not None

@@ -17,7 +17,7 @@ from ..samplers import SAMPLERS, SPACINGS
 from ..samplers.plan import plan
 from ..samplers.time_grids import MOST_STEPS
 from .baselines import BASELINES
-from .metric_names import MAIN
+from .metric_names import MAIN_METRICS
 from .metrics import METRICS
 
 UNITS = {"s": 1, "m": 60, "h": 3600}
@@ -94,7 +94,7 @@ class BenchConfig:
             raise FastdiffError(
                 f"bench.metrics: {min(unknown)!r} is unknown, choose from {', '.join(KNOWN_METRICS)}"
             )
-        distances = [metric for metric in METRICS if metric in MAIN]
+        distances = [metric for metric in METRICS if metric in MAIN_METRICS]
         if named - {"nll"} and not named.intersection(distances):
             raise FastdiffError(
                 f"bench.metrics = {list(self.metrics)}: expected a distance among them, by which rows are "

@@ -4,11 +4,23 @@ from typing import Literal
 
 Direction = Literal["lower", "higher"]
 
-MAIN = ("fid", "fd", "energy", "kid", "kd", "sfid", "sfd", "swd")  # distances, a report's main metric first
+MAIN_METRICS = (
+    "fid",
+    "fd",
+    "energy",
+    "kid",
+    "kd",
+    "sfid",
+    "sfd",
+    "swd",
+)  # distances, a report's main metric first
 LOWER = ("fid", "fd", "kid", "kd", "sfid", "sfd", "energy", "swd", "nll")
 HIGHER = ("is", "score", "precision", "recall", "density", "coverage", "accuracy", "diversity", "nearest")
 FAMILIES: dict[str, Direction] = {**dict.fromkeys(LOWER, "lower"), **dict.fromkeys(HIGHER, "higher")}
-UNRANKED = ("diversity", "nearest")  # more is better up to the value of real data; pure noise has the most
+UNRANKED_FAMILIES = (
+    "diversity",
+    "nearest",
+)  # more is better up to the value of real data; pure noise has the most
 SUFFIXES = (
     "_se",
     "_std",

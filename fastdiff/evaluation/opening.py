@@ -15,8 +15,8 @@ from .metrics import METRICS
 from .metrics.extractors import Extractor, Vectors, open_extractor
 from .reference import CHUNK
 
-USUAL = ("fd", "kd", "pr")  # metrics of images
-USUAL_OF_VECTORS = ("energy", "swd", "pr")
+DEFAULT_IMAGE_METRICS = ("fd", "kd", "pr")  # metrics of images
+DEFAULT_VECTOR_METRICS = ("energy", "swd", "pr")
 
 
 def open_evaluators(
@@ -69,7 +69,7 @@ def _vector_evaluator(
             raise FastdiffError(
                 f"metrics: {metric!r} needs a feature network, and vectors are compared without one"
             )
-    return Evaluator(dataset, Vectors(torch.device(device)), metrics or USUAL_OF_VECTORS, cache)
+    return Evaluator(dataset, Vectors(torch.device(device)), metrics or DEFAULT_VECTOR_METRICS, cache)
 
 
 def _image_evaluator(
@@ -83,7 +83,7 @@ def _image_evaluator(
             f"{net.name} takes (1 or 3, {side}, {side}), but {dataset.name} is {tuple(dataset.shape)}"
         )
     classifies = net.classes == dataset.classes
-    usual = (*USUAL, "accuracy") if dataset.classes and classifies else USUAL
+    usual = (*DEFAULT_IMAGE_METRICS, "accuracy") if dataset.classes and classifies else DEFAULT_IMAGE_METRICS
     for metric in metrics or ():
         layer = METRICS[metric].kept or METRICS[metric].statistics
         if layer not in net.layers or (metric == "accuracy" and not classifies):

@@ -11,19 +11,19 @@ from ..data.image_grid import beside, picture, save
 from ..data.registry import Dataset
 from ..samplers.generate import generate
 from ..samplers.plan import SamplingPlan
-from .conditions import asked
+from .conditions import dataset_conditions
 from .reference import store
 
-COLUMNS = 16  # of a sheet of samples
-SHEET = 64  # samples on a cell's sheet, of its first seed
-POINTS = 1000  # points in the plane on a cell's sheet
-FOLLOWED = 8  # samples whose way from noise is kept
-STATES = 10  # pictures on that way
+SHEET_COLUMNS = 16  # of a sheet of samples
+SHEET_SAMPLES = 64  # samples on a cell's sheet, of its first seed
+SHEET_POINTS = 1000  # points in the plane on a cell's sheet
+TRAJECTORY_SAMPLES = 8  # samples whose way from noise is kept
+TRAJECTORY_STATES = 10  # pictures on that way
 
 
 def sheet_size(dataset: Dataset, n: int) -> int:
     """Return how many of n samples are on a cell's sheet."""
-    return min(POINTS if len(dataset.shape) == 1 else SHEET, n)
+    return min(SHEET_POINTS if len(dataset.shape) == 1 else SHEET_SAMPLES, n)
 
 
 def keep(
@@ -54,15 +54,15 @@ def keep(
 
     def drawn(count: int, **options: Any) -> Tensor:
         indices = torch.arange(count)
-        cond = asked(model, dataset, count)
+        cond = dataset_conditions(model, dataset, count)
         [made] = generate(model, way, indices, seed=0, guidance=guidance, batch=count, cond=cond, **options)
         return made.x
 
     first = drawn(sheet_size(dataset, n)) if first is None else first
-    followed = len(first) if len(dataset.shape) == 1 else min(FOLLOWED, len(first))
+    followed = len(first) if len(dataset.shape) == 1 else min(TRAJECTORY_SAMPLES, len(first))
     last = drawn(followed, watch=lambda _, state: states.append(state.x0.cpu()))
-    save(picture(first, columns=COLUMNS), out / "samples" / f"{cell}.png")
-    if way_down := chosen(states, STATES - 1):  # there is none in one step
+    save(picture(first, columns=SHEET_COLUMNS), out / "samples" / f"{cell}.png")
+    if way_down := chosen(states, TRAJECTORY_STATES - 1):  # there is none in one step
         images = [*(model.decoded(x.to(last)) for x in way_down), last]
         save(beside([picture(x, columns=1) for x in images]), out / "trajectory" / f"{cell}.png")
 
@@ -77,7 +77,7 @@ def chosen(states: list[Tensor], count: int) -> list[Tensor]:
 def keep_real(dataset: Dataset, out: Path) -> None:
     """Save the sheet of real data, with which the sheets of samples are compared."""
     some = dataset.get(torch.arange(sheet_size(dataset, len(dataset))))[0]
-    save(picture(some, columns=COLUMNS), out / "samples" / "real.png")
+    save(picture(some, columns=SHEET_COLUMNS), out / "samples" / "real.png")
 
 
 def keep_terms(terms: dict[str, Tensor], out: Path, key: str) -> None:

@@ -47,10 +47,10 @@ def device_name(device: torch.device) -> str:
 @cache
 def commit() -> str | None:
     """Return the source tree's commit, with + if the package has changes; None if git does not track it."""
-    here = Path(__file__)
-    package = here.parents[1]
+    source = Path(__file__)
+    package = source.parents[1]
     try:
-        _git(package, "ls-files", "--error-unmatch", str(here))
+        _git(package, "ls-files", "--error-unmatch", str(source))
         head = _git(package, "rev-parse", "--short=10", "HEAD")
         changes = _git(package, "status", "--porcelain", "--", ".")
     except (OSError, subprocess.CalledProcessError):

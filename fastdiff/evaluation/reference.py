@@ -18,7 +18,7 @@ from .metrics.extractors import Extractor, Vectors
 from .metrics.frechet import Statistics
 from .metrics.registry import Collected
 
-DRAWN = (
+VECTOR_EXAMPLES = (
     4000  # examples of a data set of vectors, the same in every run: generated vectors are compared with them
 )
 CHUNK = 512  # examples of the data at a time
@@ -111,7 +111,7 @@ class Reference:
         """Return the indices of the examples: all images, or the first of a fixed permutation of vectors."""
         if isinstance(self.net, Vectors):
             permuted = torch.randperm(len(self.dataset), generator=torch.Generator().manual_seed(0))
-            return permuted[:DRAWN].sort().values
+            return permuted[:VECTOR_EXAMPLES].sort().values
         return torch.arange(len(self.dataset))
 
     def _no_statistics(self, layer: str) -> Statistics:
@@ -124,9 +124,9 @@ class Reference:
         low, high = real.aminmax()
         bounded = isinstance(self.net, Vectors) or max(-low, high) <= 1 + 1e-3
         if not (real.isfinite().all() and bounded):
-            wanted = "finite numbers" if isinstance(self.net, Vectors) else "images in [-1, 1]"
+            expected = "finite numbers" if isinstance(self.net, Vectors) else "images in [-1, 1]"
             raise FastdiffError(
-                f"data {self.dataset.name}: values from {low:.4g} to {high:.4g}, expected {wanted}"
+                f"data {self.dataset.name}: values from {low:.4g} to {high:.4g}, expected {expected}"
             )
         return real
 

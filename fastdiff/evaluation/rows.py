@@ -9,7 +9,7 @@ from typing import Any
 from ..core.errors import FastdiffError
 from ..core.files import parse_json, strict_json
 from .metric_names import is_metric
-from .summary import COSTS, Row, current_rows
+from .summary import COST_FIELDS, Row, current_rows
 
 FILE_NAMES = ("key", "cell", "a", "b")  # fields that are parts of the names of files next to the rows
 TEXTS = (
@@ -24,7 +24,7 @@ TEXTS = (
     "time",
 )
 INTEGERS = ("steps", "seed", "n", "noise", "params")
-NUMBERS = (*COSTS, "guidance", "clip", "train_images", "train_seconds")
+NUMBERS = (*COST_FIELDS, "guidance", "clip", "train_images", "train_seconds")
 KINDS: dict[str, Any] = {
     **dict.fromkeys(TEXTS, str),
     **dict.fromkeys(INTEGERS, int),

@@ -6,16 +6,16 @@ from statistics import fmean, mode, stdev
 from typing import Any
 
 from ..core.errors import FastdiffError
-from .metric_names import FAMILIES, MAIN, UNRANKED, better, family, is_metric
+from .metric_names import FAMILIES, MAIN_METRICS, UNRANKED_FAMILIES, better, family, is_metric
 
 Row = dict[str, Any]  # a line of bench.jsonl
 Group = dict[str, Any]  # the rows of a cell as one, as `summary` returns them
 
-MADE = ("weights", "reference", "extractor")  # must be equal for rows of a cell to be averaged
+ORIGIN_FIELDS = ("weights", "reference", "extractor")  # must be equal for rows of a cell to be averaged
 # what rows share that differ in their seed alone
-CELL = ("model", "sampler", "spacing", "steps", "guidance", "clip", "n")
-ALIKE = ("n", "reference", "extractor")  # must be equal for metrics to be compared
-COSTS = ("nfe", "ms_per_image", "images_per_s", "peak_mb", "flops_per_image")
+CELL_FIELDS = ("model", "sampler", "spacing", "steps", "guidance", "clip", "n")
+COMPARISON_FIELDS = ("n", "reference", "extractor")  # must be equal for metrics to be compared
+COST_FIELDS = ("nfe", "ms_per_image", "images_per_s", "peak_mb", "flops_per_image")
 
 
 def metric_of(rows: list[Row]) -> str:
@@ -24,13 +24,13 @@ def metric_of(rows: list[Row]) -> str:
     Raises:
         FastdiffError: if no row has a distance.
     """
-    present = [name for name in _present(current_rows(rows)) if family(name) in MAIN]
+    present = [name for name in _present(current_rows(rows)) if family(name) in MAIN_METRICS]
     if not present:
         raise FastdiffError(
             "no metric in these rows: expected fid, fd_<extractor>, energy or another distance; bench again "
             "with one"
         )
-    return min(present, key=lambda name: MAIN.index(family(name)))
+    return min(present, key=lambda name: MAIN_METRICS.index(family(name)))
 
 
 def metrics_of(rows: list[Row]) -> list[str]:
@@ -114,7 +114,10 @@ def reference(groups: list[Group], metric: str, group: Group) -> Group | None:
     ddpm = [
         other
         for other in groups
-        if other["teacher"] and other["sampler"] == "ddpm" and alike(other, group) and finite(other[metric])
+        if other["teacher"]
+        and other["sampler"] == "ddpm"
+        and comparable(other, group)
+        and finite(other[metric])
     ]
     return min(ddpm, key=lambda other: (-other["steps"], other[metric]), default=None)
 
@@ -124,7 +127,7 @@ def usual(groups: list[Group]) -> Group:
     return next(group for group in groups if _judged(group) == mode(map(_judged, groups)))
 
 
-def alike(group: Group, other: Group) -> bool:
+def comparable(group: Group, other: Group) -> bool:
     """Return whether two groups compare: as many samples, judged by the same networks with the same data."""
     return _judged(group) == _judged(other)
 
@@ -165,27 +168,27 @@ def finite(value: float | None) -> bool:
 
 def _cell(row: Row) -> tuple:
     """Return the values that rows share that differ in their seed alone."""
-    return tuple(row.get(name) for name in CELL)
+    return tuple(row.get(name) for name in CELL_FIELDS)
 
 
 def _made(row: Row) -> tuple:
     """Return the weights, data and feature networks that a row was made with."""
-    return tuple(row.get(name) for name in MADE)
+    return tuple(row.get(name) for name in ORIGIN_FIELDS)
 
 
 def _judged(group: Group) -> tuple:
     """Return the values that must be equal for metrics to be compared."""
-    return tuple(group.get(name) for name in ALIKE)
+    return tuple(group.get(name) for name in COMPARISON_FIELDS)
 
 
 def _mean(rows: list[Row], metrics: list[str]) -> Group:
     """Return the rows of a cell as one: metrics and costs averaged over seeds, the rest as in the last."""
-    group = dict.fromkeys((*CELL, *COSTS, *metrics))
+    group = dict.fromkeys((*CELL_FIELDS, *COST_FIELDS, *metrics))
     group.update({name: value for name, value in rows[-1].items() if name not in ("key", "seed", "time")})
     group["seeds"] = [row.get("seed") for row in rows]
     group["broken"] = [f"sample {i} of seed {row.get('seed')}" for row in rows for i in row.get("broken", ())]
     averaged = [metric + suffix for metric in metrics for suffix in ("", "_se", "_inf")]
-    for name in (*COSTS, *averaged):
+    for name in (*COST_FIELDS, *averaged):
         values = [row[name] for row in rows if row.get(name) is not None]
         if values:
             group[name] = fmean(values)
@@ -229,7 +232,7 @@ def _solver(group: Group, kin: list[Group]) -> str:
 
 def _standing(group: Group, groups: list[Group], metrics: list[str]) -> dict[str, Any]:
     """Return {gain, bests, best} of a group among those of equal steps that compare with it."""
-    rivals = [other for other in groups if other["steps"] == group["steps"] and alike(other, group)]
+    rivals = [other for other in groups if other["steps"] == group["steps"] and comparable(other, group)]
     bests = [name for name in metrics if _leads(group, rivals, name)]
     metric = metrics[0]
     ddim = [
@@ -246,4 +249,4 @@ def _leads(group: Group, rivals: list[Group], name: str) -> bool:
     """Return whether a group has the best value of a metric, one in which the groups differ."""
     values = {other[name] for other in rivals if finite(other[name])}
     first = min if better(name) == "lower" else max
-    return family(name) not in UNRANKED and len(values) > 1 and group[name] == first(values)
+    return family(name) not in UNRANKED_FAMILIES and len(values) > 1 and group[name] == first(values)

@@ -72,7 +72,7 @@ class Sweep:
             cell: plan(loaded[cell.model], cell.sampler, cell.steps, cell.spacing, bounds)
             for cell in self.cells
         }
-        self.evaluators = judges(dataset, config, device)
+        self.evaluators = bench_evaluators(dataset, config, device)
         self.metrics = {metric for evaluator in self.evaluators for metric in evaluator.metrics}
 
     def rows(self, held: HeldLock | None = None) -> Iterator[Row]:
@@ -218,7 +218,7 @@ def sweep(
     yield from Sweep(models, dataset, config, out, teacher=teacher, accelerator=accelerator).rows()
 
 
-def judges(dataset: Dataset, config: BenchConfig, device: torch.device) -> list[Evaluator]:
+def bench_evaluators(dataset: Dataset, config: BenchConfig, device: torch.device) -> list[Evaluator]:
     """Open the evaluators of a benchmark.
 
     Raises:

@@ -12,7 +12,7 @@ from ..core.files import read_object
 from .pretrained import check_weights, digest, opened
 
 KINDS = ("AutoencoderKL", "VQModel", "AutoencoderTiny")
-PIXELS = 1 << 20  # most pixels that are encoded or decoded at once: four images of 512 x 512
+MAX_PIXELS = 1 << 20  # most pixels that are encoded or decoded at once: four images of 512 x 512
 
 
 class Autoencoder:
@@ -130,7 +130,7 @@ class Autoencoder:
 
     def slices(self, x: Tensor, pixels: int) -> tuple[Tensor, ...]:
         """Return x in slices for the module, which moves to its device; pixels: of one image."""
-        return x.to(self.module.to(x.device).dtype).split(max(1, PIXELS // pixels))
+        return x.to(self.module.to(x.device).dtype).split(max(1, MAX_PIXELS // pixels))
 
     def units(self, x: Tensor) -> tuple[Tensor | float, Tensor | float]:
         """Return scale and shift, on the device and of the type of latents x."""

@@ -46,7 +46,7 @@ class DigitFeatures(nn.Module):
         features = self.trunk[4:](maps)
         return features, self.head(features), maps
 
-    def seen(self, images: Tensor) -> list[Tensor]:
+    def feature_maps(self, images: Tensor) -> list[Tensor]:
         """Return the maps before and after the halving, of images (n, 1 or 3, 8, 8) in [-1, 1].
 
         Gradients pass.
@@ -84,11 +84,11 @@ class PictureFeatures(nn.Module):
 
     @override
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        maps = self.seen(images.float() / 127.5 - 1)[-1]
+        maps = self.feature_maps(images.float() / 127.5 - 1)[-1]
         features = maps.mean((2, 3))
         return features, self.head(features), maps
 
-    def seen(self, images: Tensor) -> list[Tensor]:
+    def feature_maps(self, images: Tensor) -> list[Tensor]:
         """Return the maps of each width, of images (n, 1 or 3, size, size) in [-1, 1]; gradients pass."""
         x = images.mean(1, keepdim=True) if self.channels == 1 else images.expand(-1, 3, -1, -1)
         outputs = []

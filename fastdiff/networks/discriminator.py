@@ -12,8 +12,11 @@ from ..core.broadcast import like
 from ..core.denoiser import Cond, Denoiser
 from ..core.errors import FastdiffError
 
-SMALL = 4  # pixels; a side of this length is not halved further
-BLOCKS = ("transformer_blocks", "blocks")  # names of the lists of blocks, in networks without a middle block
+MIN_SIDE = 4  # pixels; a side of this length is not halved further
+BLOCK_LISTS = (
+    "transformer_blocks",
+    "blocks",
+)  # names of the lists of blocks, in networks without a middle block
 
 
 class DiscriminatorHeads(nn.Module):
@@ -70,7 +73,7 @@ class Discriminator(nn.Module):
         self.first = nn.Conv2d(shape[0], hidden, 3, padding=1) if sides else nn.Linear(shape[0], hidden)
         self.label = nn.Embedding(classes, hidden) if classes else None
         layers: list[nn.Module] = [] if sides else [nn.SiLU(), nn.Linear(hidden, hidden)]
-        while sides and max(sides) > SMALL:
+        while sides and max(sides) > MIN_SIDE:
             layers += [nn.SiLU(), nn.Conv2d(hidden, hidden, 3, stride=2, padding=1)]
             sides = [(side + 1) // 2 for side in sides]
         self.rest = nn.Sequential(*layers, nn.SiLU(), nn.Flatten())
@@ -182,7 +185,7 @@ def middle(net: nn.Module) -> str:
     prefix, module = ("module.", net.module) if hasattr(net, "module") else ("", net)
     if getattr(module, "mid_block", None) is not None:
         return f"{prefix}mid_block"
-    for blocks in BLOCKS:
+    for blocks in BLOCK_LISTS:
         if len(getattr(module, blocks, ())):
             return f"{prefix}{blocks}.{len(getattr(module, blocks)) // 2}"
     raise FastdiffError(

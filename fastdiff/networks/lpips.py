@@ -46,12 +46,12 @@ class Perceptual(nn.Module):
     @override
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         total = 0.0
-        for x, y, weight in zip(self.seen(a), self.seen(b), self.channels, strict=True):
+        for x, y, weight in zip(self.feature_maps(a), self.feature_maps(b), self.channels, strict=True):
             apart = nn.functional.normalize(x, eps=1e-10) - nn.functional.normalize(y, eps=1e-10)
             total = total + (weight * apart.square()).sum(1).mean((1, 2))
         return total
 
-    def seen(self, images: Tensor) -> list[Tensor]:
+    def feature_maps(self, images: Tensor) -> list[Tensor]:
         """Return the features of images (B, 1 or 3, H, W) in [-1, 1] after every stage."""
         x = (images - self.mean) / self.std  # grey becomes three equal channels
         features = []

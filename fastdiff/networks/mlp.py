@@ -45,9 +45,9 @@ class MLP(ModelMixin, Network, ConfigMixin):
         guided: bool = False,
     ) -> None:
         super().__init__()
-        self.time = from_waves(width)
-        self.gap = from_waves(width) if two_times else None
-        self.guidance = from_waves(width) if guided else None
+        self.time = embedding_layers(width)
+        self.gap = embedding_layers(width) if two_times else None
+        self.guidance = embedding_layers(width) if guided else None
         self.label = nn.Embedding(classes + 1, width) if classes else None
         self.first = nn.Linear(dims, width)
         self.last = nn.Linear(width, dims * (2 if learned_variance else 1))
@@ -84,11 +84,11 @@ class MLP(ModelMixin, Network, ConfigMixin):
     @override
     def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, cond: Cond = None) -> Tensor:
         h = self.first(x)
-        embedding = self.time(self.waves(t).to(x))
+        embedding = self.time(self.time_embedding(t).to(x))
         if self.gap is not None:
-            embedding = embedding + self.gap(self.waves(t - (t if s is None else s)).to(x))
+            embedding = embedding + self.gap(self.time_embedding(t - (t if s is None else s)).to(x))
         if self.guidance is not None:
-            embedding = embedding + self.guidance(self.waves(told(t, cond)).to(x))
+            embedding = embedding + self.guidance(self.time_embedding(told(t, cond)).to(x))
         if self.label is not None:
             null = torch.full((len(x),), self.null_label, device=x.device)
             embedding = embedding + self.label(cond["label"] if cond and "label" in cond else null)
@@ -96,7 +96,7 @@ class MLP(ModelMixin, Network, ConfigMixin):
             h = h + block(h + embedding)
         return self.last(h)
 
-    def waves(self, t: Tensor) -> Tensor:
+    def time_embedding(self, t: Tensor) -> Tensor:
         """Return sines and cosines (B, 64) of a time (B,)."""
         angles = t[:, None] * (torch.linspace(0, math.log(1000), 32, device=t.device).exp() / 1000)
         return torch.cat([angles.sin(), angles.cos()], 1)
@@ -121,7 +121,7 @@ class MLP(ModelMixin, Network, ConfigMixin):
         return self
 
 
-def from_waves(width: int) -> nn.Sequential:
+def embedding_layers(width: int) -> nn.Sequential:
     """Return the layers that embed the 64 sines and cosines of a number."""
     return nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width))
 

@@ -17,7 +17,7 @@ from ..core.files import read_json, read_object
 
 PICKLED = (".bin", ".pt", ".ckpt", ".pth", ".pkl", ".pickle")
 # Settings that count layers.
-DEEP = ("layers_per_block", "transformer_layers_per_block", "num_layers", "depth")
+LAYER_COUNTS = ("layers_per_block", "transformer_layers_per_block", "num_layers", "depth")
 INDEX = "*.safetensors.index.json"
 WARNING = "is pickled, which could run code as it is read: convert it once, as plain tensors,"
 
@@ -102,7 +102,7 @@ def opened(kind: type[ModelMixin], folder: Path) -> Any:
         config = read_json(folder / "config.json")
         sizes = list(stored(folder))
         for name, value in config.items():
-            layers = value if name in DEEP else 0
+            layers = value if name in LAYER_COUNTS else 0
             count = len(value) if isinstance(value, list) else layers
             if isinstance(count, int) and count > len(sizes):
                 raise ValueError(f"{name} is {count}, for weights of {len(sizes)} tensors")

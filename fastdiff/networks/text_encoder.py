@@ -16,7 +16,7 @@ from .pretrained import check_weights, digest
 
 # The values that encode_prompt of a pipeline returns, in order: keys of Cond, and "no" before those of the
 # empty prompt if it returns them too.
-TELLS = {
+PROMPT_OUTPUTS = {
     "StableDiffusionPipeline": ("text", "no text"),
     "LatentConsistencyModelPipeline": ("text", "no text"),
     "StableDiffusionXLPipeline": ("text", "no text", "pooled", "no pooled"),
@@ -27,9 +27,9 @@ TELLS = {
 }
 ENCODERS = ("CLIPTextModel", "CLIPTextModelWithProjection", "T5EncoderModel")
 TOKENIZERS = ("CLIPTokenizer", "CLIPTokenizerFast", "T5Tokenizer", "T5TokenizerFast")
-SETTING = "force_zeros_for_empty_prompt"  # the setting of a pipeline that changes its embeddings
+EMPTY_PROMPT_SETTING = "force_zeros_for_empty_prompt"  # the setting of a pipeline that changes its embeddings
 VOCABULARIES = ("tokenizer.json", "vocab.json", "spiece.model")
-PROMPTS = 64  # most prompts that are encoded at once
+MAX_PROMPTS = 64  # most prompts that are encoded at once
 
 
 class TextEncoder:
@@ -77,10 +77,10 @@ class TextEncoder:
         if index is None:
             file = folder / "model_index.json"
             index = read_json(file) if file.is_file() else {}
-        if index.get("_class_name") not in TELLS:
+        if index.get("_class_name") not in PROMPT_OUTPUTS:
             raise FastdiffError(
                 f"{folder} holds no pipeline of diffusers with prompts: expected a model_index.json of "
-                f"{', '.join(TELLS)}"
+                f"{', '.join(PROMPT_OUTPUTS)}"
             )
         try:
             import transformers  # noqa: F401
@@ -96,8 +96,8 @@ class TextEncoder:
                 raise FastdiffError(
                     f"{name} is left out of the pipeline: save it with all of its text encoders"
                 )
-        if SETTING in index:
-            parts[SETTING] = index[SETTING]
+        if EMPTY_PROMPT_SETTING in index:
+            parts[EMPTY_PROMPT_SETTING] = index[EMPTY_PROMPT_SETTING]
         return cls(index["_class_name"], **parts)
 
     @property
@@ -143,8 +143,8 @@ class TextEncoder:
         Returns:
             text (B, L, D), and for pipelines that have them pooled (B, D) and mask (B, L).
         """
-        starts = range(0, len(prompts), PROMPTS)
-        parts = [self.encode_prompts(prompts[start : start + PROMPTS]) for start in starts]
+        starts = range(0, len(prompts), MAX_PROMPTS)
+        parts = [self.encode_prompts(prompts[start : start + MAX_PROMPTS]) for start in starts]
         keys = [key for key in parts[0] if not key.startswith("no ")]
         return {key: torch.cat([part[key] for part in parts]) for key in keys}
 
@@ -162,10 +162,14 @@ class TextEncoder:
     @torch.no_grad()
     def encode_prompts(self, prompts: list[str]) -> dict[str, Tensor]:
         """Return all values of the pipeline's encode_prompt by their names in TELLS, but for ids."""
-        values = self.pipeline.encode_prompt(prompts, device=self.pipeline.device, **self.asked(True))
-        return {key: value for key, value in zip(TELLS[self.kind], values, strict=True) if key != "ids"}
+        values = self.pipeline.encode_prompt(
+            prompts, device=self.pipeline.device, **self.encode_prompt_kwargs(True)
+        )
+        return {
+            key: value for key, value in zip(PROMPT_OUTPUTS[self.kind], values, strict=True) if key != "ids"
+        }
 
-    def asked(self, null: bool) -> dict[str, Any]:
+    def encode_prompt_kwargs(self, null: bool) -> dict[str, Any]:
         """Return the arguments of encode_prompt besides prompts and device.
 
         null: whether it encodes no prompt too.

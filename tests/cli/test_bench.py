@@ -69,7 +69,7 @@ def test_models_are_named_by_what_tells_them_apart(tmp_path):
 
 def test_speed_has_rows(points, fastdiff, tmp_path, monkeypatch):
     monkeypatch.setattr("fastdiff.samplers.SAMPLERS", {k: SAMPLERS[k] for k in ("ddim", "heun")})
-    monkeypatch.setattr("fastdiff.evaluation.profiling.samplers.PASS", 0.0)
+    monkeypatch.setattr("fastdiff.evaluation.profiling.samplers.MIN_PASS_SECONDS", 0.0)
     code, out, err = fastdiff(
         "bench", points / "teacher", "--speed", "--steps", 2, "--out", tmp_path / "s", "--json"
     )

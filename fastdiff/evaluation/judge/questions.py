@@ -37,9 +37,9 @@ def pairings(run_dir: str | Path, a: str | None = None, b: str | None = None) ->
     groups = sorted(
         summary(rows), key=lambda g: (not finite(g[metric]), g[metric] or 0)
     )  # the lowest is the best
-    if bare := [g for g in groups if not g.get("cell")]:
+    if unnamed := [g for g in groups if not g.get("cell")]:
         raise FastdiffError(
-            f"{path}: rows of {bare[0]['model']} name no cell, and so no samples: bench again"
+            f"{path}: rows of {unnamed[0]['model']} name no cell, and so no samples: bench again"
         )
     firsts = _fewest_steps(groups) if a is None else [_named("--a", a, groups)]
     if b is None:

@@ -24,7 +24,7 @@ from .questions import Question, pairings, questions
 from .votes import ANSWERS, HEADINGS, NOTE, answers, cells, given, results
 
 CHOICES = ("left", "right", "none", "undo")
-BODY = 256  # bytes of a post at most
+MAX_BODY_BYTES = 256  # bytes of a post at most
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 Response = tuple[int, str, str | bytes]  # status, content type and body
 HEADERS = {
@@ -277,8 +277,8 @@ class _Handler(BaseHTTPRequestHandler):
         # another page's form cannot send this type unasked
         if not length.isdecimal() or self.headers.get_content_type() != "application/json":
             raise _RefusedError(400, "expected JSON and its length")
-        if len(length) > len(str(BODY)) or int(length) > BODY:
-            raise _RefusedError(413, f"expected at most {BODY} bytes")
+        if len(length) > len(str(MAX_BODY_BYTES)) or int(length) > MAX_BODY_BYTES:
+            raise _RefusedError(413, f"expected at most {MAX_BODY_BYTES} bytes")
         try:
             post = parse_json(self.rfile.read(int(length)))
             token = post["token"]

@@ -28,8 +28,8 @@ class Statistics:
         self.outer += features.T @ features
 
     def __add__(self, other: "Statistics") -> "Statistics":
-        theirs = other.tensors()
-        return Statistics.of({name: tensor + theirs[name] for name, tensor in self.tensors().items()})
+        others = other.tensors()
+        return Statistics.of({name: tensor + others[name] for name, tensor in self.tensors().items()})
 
     @property
     def mean(self) -> Tensor:

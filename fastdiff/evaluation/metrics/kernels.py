@@ -11,7 +11,7 @@ from ...core.errors import FastdiffError
 Kernel = Callable[[Tensor, Tensor], Tensor]  # (n, d), (m, d) -> (n, m)
 
 ENTRIES = 2**22  # of a kernel's matrix held at a time
-PRODUCTS = 2**38  # numbers, pairs x dimensions, worth their time: 11,585 samples in 2048 dimensions
+MAX_PRODUCTS = 2**38  # numbers, pairs x dimensions, worth their time: 11,585 samples in 2048 dimensions
 PROJECTIONS = 256
 
 
@@ -74,7 +74,7 @@ def discrepancy(x: Tensor, y: Tensor, kernel: Kernel, within_y: Tensor | None = 
 
 def compared(x: Tensor) -> Tensor:
     """Return the first of some vectors (n, d), as many as PRODUCTS allows."""
-    most = int((PRODUCTS / max(1, x.shape[1])) ** 0.5)
+    most = int((MAX_PRODUCTS / max(1, x.shape[1])) ** 0.5)
     return x if len(x) <= most else x[:most]
 
 

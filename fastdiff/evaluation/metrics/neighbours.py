@@ -7,8 +7,8 @@ from torch import Tensor
 
 from ...core.errors import FastdiffError
 
-NEAREST = 3  # neighbours of improved precision and recall, as in the paper
-DENSE = 5  # neighbours of density and coverage
+PRECISION_NEIGHBOURS = 3  # neighbours of improved precision and recall, as in the paper
+DENSITY_NEIGHBOURS = 5  # neighbours of density and coverage
 ENTRIES = 2**22  # distances held at a time
 
 
@@ -40,13 +40,13 @@ def neighbourhood(x: Tensor, y: Tensor, y_spread: Spread | None = None) -> dict[
     Raises:
         FastdiffError: for too few vectors in a set.
     """
-    if min(len(x), len(y)) <= DENSE:
+    if min(len(x), len(y)) <= DENSITY_NEIGHBOURS:
         raise FastdiffError(
-            f"n = {len(x)} and {len(y)}: neighbours need at least {DENSE + 1} samples of each"
+            f"n = {len(x)} and {len(y)}: neighbours need at least {DENSITY_NEIGHBOURS + 1} samples of each"
         )
     x_radii, x_mean = spread(x)
     y_radii, y_mean = spread(y) if y_spread is None else y_spread
-    ball = y_radii[:, NEAREST]
+    ball = y_radii[:, PRECISION_NEIGHBOURS]
     precise = 0.0
     dense = 0.0
     nearest: list[Tensor] = []
@@ -54,18 +54,18 @@ def neighbourhood(x: Tensor, y: Tensor, y_spread: Spread | None = None) -> dict[
     closest = torch.full((len(y),), torch.inf, device=y.device)
     usual = y_radii[:, 1].median().item()
     size = max(1, ENTRIES // len(y))
-    for part, radius in zip(x.split(size), x_radii[:, NEAREST].split(size), strict=True):
+    for part, radius in zip(x.split(size), x_radii[:, PRECISION_NEIGHBOURS].split(size), strict=True):
         apart = torch.cdist(part, y)
         precise += (apart <= ball).any(1).sum().item()
-        dense += (apart < y_radii[:, DENSE]).sum().item()
+        dense += (apart < y_radii[:, DENSITY_NEIGHBOURS]).sum().item()
         recalled |= (apart <= radius[:, None]).any(0)
         closest = torch.minimum(closest, apart.amin(0))
         nearest.append(apart.amin(1))
     return {
         "precision": precise / len(x),
         "recall": recalled.double().mean().item(),
-        "density": dense / (DENSE * len(x)),
-        "coverage": (closest < y_radii[:, DENSE]).double().mean().item(),
+        "density": dense / (DENSITY_NEIGHBOURS * len(x)),
+        "coverage": (closest < y_radii[:, DENSITY_NEIGHBOURS]).double().mean().item(),
         "nearest": (torch.cat(nearest).median() / usual).item() if usual else None,
         "diversity": x_mean / y_mean if y_mean else None,
     }
@@ -77,6 +77,6 @@ def spread(x: Tensor) -> Spread:
     total = 0.0
     for part in x.split(max(1, ENTRIES // len(x))):
         apart = torch.cdist(part, x)
-        radii.append(apart.topk(DENSE + 1, largest=False).values)
+        radii.append(apart.topk(DENSITY_NEIGHBOURS + 1, largest=False).values)
         total += apart.sum(dtype=torch.float64).item()
     return Spread(torch.cat(radii), total / (len(x) * (len(x) - 1)))

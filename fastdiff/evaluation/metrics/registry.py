@@ -19,9 +19,9 @@ from .kernels import (
     sliced_wasserstein,
     sums_within,
 )
-from .neighbours import DENSE, Spread, neighbourhood, spread
+from .neighbours import DENSITY_NEIGHBOURS, Spread, neighbourhood, spread
 
-SUBSETS = 1000  # samples of a subset of torch-fidelity's KID
+KID_SUBSET_SAMPLES = 1000  # samples of a subset of torch-fidelity's KID
 
 Values = dict[str, float | list[float] | Discrepancy | None]  # by family, with any suffix after an underscore
 
@@ -133,7 +133,7 @@ def kid_of_subsets(made: Tensor, real: Tensor) -> float:
         made: features (n, dims) of generated samples.
         real: features (m, dims) of the data. Subsets have 1000 samples, or all of the smaller set.
     """
-    size = min(SUBSETS, len(made), len(real))
+    size = min(KID_SUBSET_SAMPLES, len(made), len(real))
     found = kid_features_to_metric(made.cpu(), real.cpu(), kid_subset_size=size, verbose=False)
     return found[KEY_METRIC_KID_MEAN]
 
@@ -142,7 +142,7 @@ METRICS: dict[str, Metric] = {
     "fd": Metric(fd, statistics="features"),
     "kd": Metric(kd, kept="features"),
     "score": Metric(score, kept="logits", least=20),
-    "pr": Metric(pr, kept="features", least=DENSE + 1),
+    "pr": Metric(pr, kept="features", least=DENSITY_NEIGHBOURS + 1),
     "sfd": Metric(sfd, statistics="spatial"),
     "accuracy": Metric(accuracy, kept="logits"),
     "energy": Metric(energy, kept="features"),

@@ -20,7 +20,7 @@ from ...data.image_grid import to_uint8
 from ...samplers import SAMPLERS, time_grid
 from ...samplers.generate import Made, generate
 from ...samplers.plan import SamplingPlan
-from .timer import Work, bare, batch_of, in_turn
+from .timer import Work, batch_of, in_turn, network_only
 
 Row = dict[str, Any]
 Randn = Callable[[Tensor], Tensor]  # noise of the shape of a tensor
@@ -42,11 +42,11 @@ PEERS: dict[str, tuple[str, dict[str, Any]]] = {
     "consistency": ("CMStochasticIterativeScheduler", {}),
     "gamma": ("TCDScheduler", {}),
 }
-STEP_OPTIONS: dict[str, dict[str, Any]] = {"gamma": {"eta": 0.0}}  # of peers, for our sampler's defaults
-DRAWING = ("ddpm", "euler_ancestral", "consistency")  # peers that cannot be given their noise
+PEER_OPTIONS: dict[str, dict[str, Any]] = {"gamma": {"eta": 0.0}}  # of peers, for our sampler's defaults
+NOISE_DRAWING_PEERS = ("ddpm", "euler_ancestral", "consistency")  # peers that cannot be given their noise
 SHAPE = (3, 32, 32)  # of a sample in the steps without a network
 BATCH = 64  # samples in the steps without a network
-PASS = 0.02  # seconds that a network's pass should last at least, to be measurable
+MIN_PASS_SECONDS = 0.02  # seconds that a network's pass should last at least, to be measurable
 
 
 class Echo(nn.Module):
@@ -94,7 +94,7 @@ def peer(sampler: str, steps: int, x: Tensor) -> Work:
     diffusers.logging.set_verbosity_error()
     if "timestep_spacing" in inspect.signature(kind.__init__).parameters:
         settings = {**settings, "timestep_spacing": "trailing"}
-    options = {"return_dict": False, **STEP_OPTIONS.get(sampler, {})}
+    options = {"return_dict": False, **PEER_OPTIONS.get(sampler, {})}
     if "variance_noise" in inspect.signature(kind.step).parameters:
         options["variance_noise"] = x
 
@@ -131,18 +131,18 @@ def step_cost(sampler: str, steps: int, repeats: int) -> dict[str, float | None]
     model = Denoiser(Echo(), DDPM(), "eps", SHAPE)
     times = time_grid(model.schedule, steps, "trailing")
     x = torch.randn(BATCH, *SHAPE)
-    randn = torch.randn_like if sampler in DRAWING else lambda like: x
+    randn = torch.randn_like if sampler in NOISE_DRAWING_PEERS else lambda like: x
     calls = walk(model, sampler, x, times, randn)
     works: list[Work] = [lambda: lambda: walk(model, sampler, x, times, randn)]
     if sampler in PEERS:
         works.append(peer(sampler, steps, x))
-    ours, *theirs = in_turn(works, repeats)
+    ours, *peer_seconds = in_turn(works, repeats)
     figures = {"step_us": 1e6 * ours / calls, "diffusers_step_us": None, "over_diffusers": None}
-    if theirs:
+    if peer_seconds:
         name, settings = PEERS[sampler]
         scheduler = getattr(diffusers, name)(**settings)
         scheduler.set_timesteps(steps)
-        figures["diffusers_step_us"] = 1e6 * theirs[0] / len(scheduler.timesteps)
+        figures["diffusers_step_us"] = 1e6 * peer_seconds[0] / len(scheduler.timesteps)
         figures["over_diffusers"] = figures["step_us"] / figures["diffusers_step_us"]
     return figures
 
@@ -166,14 +166,14 @@ def speed(model: Denoiser, samplers: list[str], steps: int = 8, repeats: int = 1
         if sampler not in SAMPLERS:
             raise FastdiffError(f"sampler {sampler!r} is unknown, choose from {', '.join(SAMPLERS)}")
     times = time_grid(model.schedule, steps, "trailing")
-    batch, forward = batch_of(model, 32, PASS)
+    batch, forward = batch_of(model, 32, MIN_PASS_SECONDS)
     for sampler in samplers:
         made = partial(drawn, model, sampler, times, batch)
         try:
             nfe = made().nfe
         except FastdiffError:
             continue
-        floor, ours = in_turn([bare(model, batch, nfe), lambda made=made: made], repeats)
+        floor, ours = in_turn([network_only(model, batch, nfe), lambda made=made: made], repeats)
         yield {
             "sampler": sampler,
             "steps": steps,
@@ -214,8 +214,8 @@ def over_pipeline(path: str, model: Denoiser, steps: int, batch: int, repeats: i
     def our_images() -> None:
         to_uint8(drawn(model, "ddim", times, batch).x).cpu().numpy()
 
-    theirs, ours = in_turn([lambda: diffusers_images, lambda: our_images], repeats)
-    return ours / theirs
+    peer_seconds, ours = in_turn([lambda: diffusers_images, lambda: our_images], repeats)
+    return ours / peer_seconds
 
 
 def stored(model: Denoiser, path: str, samplers: list[str], steps: int, repeats: int = 5) -> Iterator[Row]:

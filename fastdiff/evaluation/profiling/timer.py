@@ -39,7 +39,7 @@ def in_turn(works: list[Work], repeats: int) -> list[float]:
     return least
 
 
-def bare(model: Denoiser, batch: int, passes: int) -> Work:
+def network_only(model: Denoiser, batch: int, passes: int) -> Work:
     """Return forward passes of the network alone, on noise."""
     x = torch.randn(batch, *model.shape, device=model.device)
     dtype = next(model.net.parameters()).dtype
@@ -64,6 +64,6 @@ def batch_of(model: Denoiser, batch: int, seconds: float) -> tuple[int, float]:
     Returns:
         the batch, and the seconds of its forward pass.
     """
-    while (forward := in_turn([bare(model, batch, 1)], 3)[0]) < seconds and batch < 2**16:
+    while (forward := in_turn([network_only(model, batch, 1)], 3)[0]) < seconds and batch < 2**16:
         batch *= 2
     return batch, forward

@@ -24,20 +24,20 @@ from .timer import batch_of, in_turn
 
 Row = dict[str, Any]
 
-PASS = 0.05  # seconds that a forward pass should last at least
-EXAMPLES = 4096  # of noise, in place of data
+MIN_PASS_SECONDS = 0.05  # seconds that a forward pass should last at least
+NOISE_EXAMPLES = 4096  # of noise, in place of data
 
 
 def noise(model: Denoiser, paired: bool) -> Dataset:
     """Return noise in place of data and of pairs: a step's cost does not depend on them."""
-    shape = (EXAMPLES, *model.shape)
+    shape = (NOISE_EXAMPLES, *model.shape)
     classes = model.null_label or 0
     examples = torch.randint(0, 256, shape).to(torch.uint8) if len(model.shape) == 3 else torch.randn(shape)
-    labels = torch.randint(0, classes, (EXAMPLES,)) if classes else None
+    labels = torch.randint(0, classes, (NOISE_EXAMPLES,)) if classes else None
     return Dataset("noise", examples, labels, classes, torch.randn(shape) if paired else None)
 
 
-def begun(method: Method, model: Denoiser, batch: int, folder: Path) -> Training:
+def make_training(method: Method, model: Denoiser, batch: int, folder: Path) -> Training:
     """Return a training by a method with its own settings, both student and teacher made of one model."""
     method.validate(model.shape, model.device)
     student = method.student(deepcopy(model))
@@ -66,7 +66,7 @@ def cost(method: Method, model: Denoiser, batch: int, repeats: int) -> Row:
         over_parts: their ratio; cycle: the turns of a cycle.
     """
     with heap.kept(), TemporaryDirectory() as folder:
-        training = begun(method, model, batch, Path(folder))
+        training = make_training(method, model, batch, Path(folder))
         begin = training.config.steps // 2 // method.cycle * method.cycle
 
         def again() -> Callable[[], Any]:
@@ -101,8 +101,11 @@ def speed(model: Denoiser, methods: tuple[str, ...] = (), repeats: int = 10) -> 
     Raises:
         FastdiffError: for an unknown method or option.
     """
-    chosen = {name: call(METHODS, *spelled(name, "--methods"), "--methods") for name in methods or distinct()}
-    batch, forward = batch_of(model, 16, PASS)
+    chosen = {
+        name: call(METHODS, *spelled(name, "--methods"), "--methods")
+        for name in methods or distinct_methods()
+    }
+    batch, forward = batch_of(model, 16, MIN_PASS_SECONDS)
     for name, method in chosen.items():
         try:
             measured = cost(method, model, batch, repeats)
@@ -112,7 +115,7 @@ def speed(model: Denoiser, methods: tuple[str, ...] = (), repeats: int = 10) -> 
             yield {"method": name, "batch": batch, "forward_ms": 1000 * forward, **measured}
 
 
-def distinct() -> list[str]:
+def distinct_methods() -> list[str]:
     """Return the methods, each by the first of its names."""
     names: dict[type[Method], str] = {}
     for name, kind in METHODS.items():

@@ -17,15 +17,15 @@ from ..summary import finite, reference, usual
 from . import tables
 from .text import steps_in_words
 
-HERE = Path(__file__).parent
+FOLDER = Path(__file__).parent
 COLUMNS = 16  # tiles in a row of a sheet
 ROWS = 8  # noises of a trajectory
-SMALL = 48  # pixels that a tile of a trajectory is at least shown with
-LARGE = 96  # and at most
-SAMPLES = 2_400_000  # bytes of sheets; base64 adds a third, and the page stays below 5 MB
-TRAJECTORIES = 900_000  # bytes of trajectories
+MIN_TILE_PIXELS = 48  # pixels that a tile of a trajectory is at least shown with
+MAX_TILE_PIXELS = 96  # and at most
+SAMPLES_BYTES = 2_400_000  # bytes of sheets; base64 adds a third, and the page stays below 5 MB
+TRAJECTORIES_BYTES = 900_000  # bytes of trajectories
 NUMBER = re.compile(r"([-+−]?[\d,]*\.?\d+(?:e[-+]?\d+)?)(?: ± .*| to .*|x)?")
-MISSING = ("", "–", "diverged")
+MISSING_TEXTS = ("", "–", "diverged")
 
 Table = tuple[list[dict[str, Any]], list[dict[str, Any]]]  # headings and lines, as the template takes them
 
@@ -76,14 +76,14 @@ def html(
     """
     run_dir = Path(run_dir)
     cells = [group.get("cell") for group in groups]
-    sheets = _pictures(run_dir / "samples", ["real", *cells], SAMPLES, COLUMNS)
+    sheets = _pictures(run_dir / "samples", ["real", *cells], SAMPLES_BYTES, COLUMNS)
     if not sheets.keys() - {"real"}:
         sheets = {}
     return render(
-        HERE / "page.html.j2",
+        FOLDER / "page.html.j2",
         title=run_dir.resolve().name,
-        style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
-        script=Markup((HERE / "page.js").read_text(encoding="utf-8")),
+        style=Markup((FOLDER / "page.css").read_text(encoding="utf-8")),
+        script=Markup((FOLDER / "page.js").read_text(encoding="utf-8")),
         data=_data(groups, metrics, sheets),
         metrics={name: better(name) for name in metrics},
         films=_films(groups, run_dir / "trajectory"),
@@ -200,7 +200,7 @@ def _value(text: str) -> float | str | None:
     """Return the number at the beginning of a text, None if it stands for a missing one, else the text."""
     if number := NUMBER.fullmatch(text):
         return float(number[1].replace(",", "").replace("−", "-"))
-    return None if text in MISSING else text
+    return None if text in MISSING_TEXTS else text
 
 
 # ---- pictures ---------------------------------------------------------------------------------------------
@@ -208,15 +208,15 @@ def _value(text: str) -> float | str | None:
 
 def _films(groups: list[dict], folder: Path) -> list[tuple[str, int, bool, str]]:
     """Return trajectories as (name, width to show it with, whether its pixels are enlarged, data URI)."""
-    encoded = _pictures(folder, [group.get("cell") for group in groups], TRAJECTORIES)
+    encoded = _pictures(folder, [group.get("cell") for group in groups], TRAJECTORIES_BYTES)
     films = []
     for group in groups:
         if source := encoded.pop(group.get("cell"), None):
             film = drawn(folder / f"{group['cell']}.png")
             tile = film.height / min(ROWS, group["n"])
-            zoom = SMALL // tile if tile < SMALL else min(1, LARGE / tile)
+            zoom = MIN_TILE_PIXELS // tile if tile < MIN_TILE_PIXELS else min(1, MAX_TILE_PIXELS / tile)
             name = f"{group['line']}, {steps_in_words(group)}"
-            films.append((name, round(zoom * film.width), tile < SMALL, source))
+            films.append((name, round(zoom * film.width), tile < MIN_TILE_PIXELS, source))
     return films
 
 

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 # colour-blind safe
-STUDENT = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7b4fb5", "#8c564b")
-TEACHER = ("#333333", "#777777", "#555555", "#999999")
+STUDENT_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7b4fb5", "#8c564b")
+TEACHER_COLOURS = ("#333333", "#777777", "#555555", "#999999")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 NUMBERS = FuncFormatter(lambda value, _: f"{value:.10g}")
 
@@ -227,11 +227,11 @@ def _styles(groups: list[dict]) -> dict[str, Style]:
     styles = {}
     for i, line in enumerate(teachers):
         styles[line] = {
-            "color": TEACHER[i % 4],
+            "color": TEACHER_COLOURS[i % 4],
             "marker": MARKERS[i % 8],
             "linestyle": "--",
             "linewidth": 1.2,
         }
     for i, line in enumerate(students):
-        styles[line] = {"color": STUDENT[i % 8], "marker": MARKERS[i // 8 % 8], "linewidth": 1.8}
+        styles[line] = {"color": STUDENT_COLOURS[i % 8], "marker": MARKERS[i // 8 % 8], "linewidth": 1.8}
     return styles

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..metric_names import family
-from ..summary import ALIKE, CELL, current_rows, finite, metrics_of, summary
+from ..summary import CELL_FIELDS, COMPARISON_FIELDS, current_rows, finite, metrics_of, summary
 
 KERNEL = ("kid", "kd", "energy")
 CHUNK = 2**21  # terms drawn at a time
@@ -53,7 +53,7 @@ def differences(rows: list[dict], run_dir: str | Path, draws: int = 2000) -> lis
     for group in summary(rows) if metric else ():
         terms = _terms(group, rows, metric, Path(run_dir) / "influence")
         if terms and finite(group[metric]):
-            size = (group["steps"], *(group.get(name) for name in ALIKE))
+            size = (group["steps"], *(group.get(name) for name in COMPARISON_FIELDS))
             sizes.setdefault(size, []).append((group, terms))
     ordered = sorted(sizes.items(), key=lambda pair: pair[0][:2])
     return [line for _, rivals in ordered for line in _against_best(rivals, metric, draws)]
@@ -73,13 +73,13 @@ def _against_best(rivals: list[Rival], metric: str, draws: int) -> Iterator[dict
     """Yield the pairs of one step count and n, the closest first."""
     teachers = sorted((rival for rival in rivals if rival[0]["teacher"]), key=lambda rival: rival[0][metric])
     rivals = [rival for rival in rivals if not rival[0]["teacher"]] + teachers[:1]
-    (best, theirs), *others = sorted(rivals, key=lambda rival: rival[0][metric])
-    for group, ours in others:
-        shapes = {seed: _shapes(terms) for seed, terms in theirs.items()}
-        seeds = [seed for seed, terms in ours.items() if _shapes(terms) == shapes.get(seed)]
+    (best, best_terms), *others = sorted(rivals, key=lambda rival: rival[0][metric])
+    for group, own_terms in others:
+        shapes = {seed: _shapes(terms) for seed, terms in best_terms.items()}
+        seeds = [seed for seed, terms in own_terms.items() if _shapes(terms) == shapes.get(seed)]
         if seeds:
-            a = [ours[seed] for seed in seeds]
-            b = [theirs[seed] for seed in seeds]
+            a = [own_terms[seed] for seed in seeds]
+            b = [best_terms[seed] for seed in seeds]
             middle, low, high = interval(a, b, draws)
             yield {
                 "a": group["line"],
@@ -105,7 +105,11 @@ def _terms(group: dict, rows: list[dict], metric: str, folder: Path) -> dict[int
     found = {}
     for row in current_rows(rows):
         path = folder / f"{row['key']}.safetensors"
-        if all(row.get(name) == group[name] for name in CELL) and finite(row.get(metric)) and path.exists():
+        if (
+            all(row.get(name) == group[name] for name in CELL_FIELDS)
+            and finite(row.get(metric))
+            and path.exists()
+        ):
             with suppress(SafetensorError, KeyError):  # damaged, or of another metric: left out
                 kept = load_file(path)
                 parts = (kept[f"{metric}.{side}"].astype(np.float64) for side in ("generated", "reference"))

@@ -10,10 +10,10 @@ from rich.table import Table
 from ..metric_names import better, family
 from ..summary import figure, finite, metrics_of, ratio, summary
 
-NAMES = ("Model", "Sampler", "Method")  # headings of columns that are set flush left
-EMPTY = ("", "–")
-FIRST = ("Model", "Sampler", "Steps")  # shown with the main metric by the narrowest terminal
-THEN = ("vs DDIM", "ms/image", "NFE")  # shown next, where they fit
+LEFT_COLUMNS = ("Model", "Sampler", "Method")  # headings of columns that are set flush left
+EMPTY_TEXTS = ("", "–")
+FIRST_COLUMNS = ("Model", "Sampler", "Steps")  # shown with the main metric by the narrowest terminal
+NEXT_COLUMNS = ("vs DDIM", "ms/image", "NFE")  # shown next, where they fit
 
 
 class Column(NamedTuple):
@@ -31,7 +31,7 @@ def columns(groups: list[dict], metrics: list[str]) -> list[Column]:
         groups: those of `summary`.
         metrics: names of metrics, the main one first.
     """
-    found = [
+    candidates = [
         Column("Model", lambda g: g["model"]),
         Column("Sampler", lambda g: g["solver"]),
         Column("Steps", lambda g: str(g["steps"])),
@@ -43,15 +43,15 @@ def columns(groups: list[dict], metrics: list[str]) -> list[Column]:
         name = metric if metric == metrics[0] or kinds.count(family(metric)) > 1 else family(metric)
         if metric != "nll":  # a model's, not a cell's: see `training`
             arrow = "↓" if better(metric) == "lower" else "↑"
-            found.append(Column(f"{name} {arrow}", lambda g, of=metric: g["figures"][of], metric))
-            found.append(Column(f"{name} n→∞", lambda g, of=f"{metric}_inf": figure(g.get(of))))
-    found += [
+            candidates.append(Column(f"{name} {arrow}", lambda g, of=metric: g["figures"][of], metric))
+            candidates.append(Column(f"{name} n→∞", lambda g, of=f"{metric}_inf": figure(g.get(of))))
+    candidates += [
         Column("vs DDIM", lambda g: "" if g["gain"] is None else f"{ratio(g['gain'])}x"),
         Column("ms/image", lambda g: figure(g["ms_per_image"])),
         Column("n", lambda g: str(g["n"])),
         Column("seeds", lambda g: ", ".join(map(str, g["seeds"]))),
     ]
-    return _filled(found, groups)
+    return _filled(candidates, groups)
 
 
 def costs(groups: list[dict]) -> list[Column]:
@@ -59,7 +59,7 @@ def costs(groups: list[dict]) -> list[Column]:
     names = {"Batch": "batch", "Images/s": "images_per_s", "Peak MB": "peak_mb", "Parameters": "params"}
     measured = [Column(head, lambda g, name=name: count(g.get(name))) for head, name in names.items()]
     flops = Column("GFLOPs/image", lambda g: figure(g["flops_per_image"] and g["flops_per_image"] / 1e9))
-    own = [column for column in columns(groups, []) if column.head in (*FIRST, "NFE", "ms/image")]
+    own = [column for column in columns(groups, []) if column.head in (*FIRST_COLUMNS, "NFE", "ms/image")]
     return _filled([*own, *measured[:3], flops, measured[3]], groups)
 
 
@@ -142,10 +142,10 @@ def table(rows: list[dict], width: int | None = None) -> Table:
         f"seeds {_distinct(rows, 'seed')}; a guided step counts two in NFE, of a model told its guidance one",
         header_style="bold",
     )
-    wanted = [column for column in columns(groups, metrics) if column.head not in ("n", "seeds")]
-    shown = _fitting(wanted, groups, Console().width if width is None else width)
+    preferred = [column for column in columns(groups, metrics) if column.head not in ("n", "seeds")]
+    shown = _fitting(preferred, groups, Console().width if width is None else width)
     for column in shown:
-        view.add_column(column.head, justify="left" if column.head in NAMES else "right", no_wrap=True)
+        view.add_column(column.head, justify="left" if column.head in LEFT_COLUMNS else "right", no_wrap=True)
     texts = lines(groups, shown, no_markup, "[bold green]{}[/]".format)  # a sampler's brackets are no markup
     for line, group, following in zip(texts, groups, [*groups[1:], None]):
         view.add_row(*line, end_section=following is not None and following["family"] != group["family"])
@@ -167,23 +167,23 @@ def _distinct(rows: list[dict], name: str) -> str:
     return ", ".join(dict.fromkeys(str(row[name]) for row in rows if row.get(name) is not None))
 
 
-def _filled(found: list[Column], groups: list[dict]) -> list[Column]:
+def _filled(candidates: list[Column], groups: list[dict]) -> list[Column]:
     """Return the columns that have a text in some line."""
-    return [column for column in found if any(column.text(group) not in EMPTY for group in groups)]
+    return [column for column in candidates if any(column.text(group) not in EMPTY_TEXTS for group in groups)]
 
 
-def _fitting(found: list[Column], groups: list[dict], width: int) -> list[Column]:
+def _fitting(candidates: list[Column], groups: list[dict], width: int) -> list[Column]:
     """Return the columns that fit, the most wanted taken first, in the table's own order."""
-    main = next(column.head for column in found if column.metric)
-    wanted = [*FIRST, main, *THEN]
-    others = [column.head for column in found if column.head not in wanted]
-    rank = {head: place for place, head in enumerate([*wanted, *others])}
+    main = next(column.head for column in candidates if column.metric)
+    preferred = [*FIRST_COLUMNS, main, *NEXT_COLUMNS]
+    others = [column.head for column in candidates if column.head not in preferred]
+    rank = {head: place for place, head in enumerate([*preferred, *others])}
     room = width - 1
     taken = []
-    for column in sorted(found, key=lambda column: rank[column.head]):
+    for column in sorted(candidates, key=lambda column: rank[column.head]):
         texts = [column.head, *map(column.text, groups)]
         room -= 3 + max(map(len, texts))  # a border and two spaces
-        if room < 0 and rank[column.head] > len(FIRST):
+        if room < 0 and rank[column.head] > len(FIRST_COLUMNS):
             break
         taken.append(column.head)
-    return [column for column in found if column.head in taken]
+    return [column for column in candidates if column.head in taken]

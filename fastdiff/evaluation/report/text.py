@@ -1,10 +1,10 @@
 """The words of a report: the verdict, how to read its figures, what speaks against them, their provenance."""
 
 from ..metric_names import family
-from ..summary import ALIKE, alike, current_rows, figure, finite, ratio, reference
+from ..summary import COMPARISON_FIELDS, comparable, current_rows, figure, finite, ratio, reference
 
 FEW_STEPS = 4
-CLOSE = 1.1  # times the best figure: as good, if it takes fewer steps
+CLOSE_FACTOR = 1.1  # times the best figure: as good, if it takes fewer steps
 MAX_BIAS = 0.1  # fraction of a Fréchet distance owed to n from which on there is a warning
 
 
@@ -33,7 +33,7 @@ def verdict(groups: list[dict], metric: str) -> str:
         weight = aim["guidance"]
         guided = "" if weight in (None, 1) else f" at w={weight:g}"
         text += _against(best, aim, metric, f"the teacher's DDPM-{aim['steps']}{guided}")
-    elif rivals := [group for group in teachers if alike(group, best)]:
+    elif rivals := [group for group in teachers if comparable(group, best)]:
         aim = min(rivals, key=lambda g: g[metric])
         text += _against(best, aim, metric, f"the teacher's best, {aim['solver']} at {steps_in_words(aim)},")
     if best["gain"]:
@@ -111,7 +111,9 @@ def _foremost(students: list[dict], metric: str) -> dict:
     n = max(group["n"] for group in students if group["steps"] <= limit)
     few = [group for group in students if group["steps"] <= limit and group["n"] == n]
     bound = min(group[metric] for group in few)
-    close = [group for group in few if group[metric] <= max(bound, CLOSE * bound)]  # energy may lie below 0
+    close = [
+        group for group in few if group[metric] <= max(bound, CLOSE_FACTOR * bound)
+    ]  # energy may lie below 0
     return min(close, key=lambda g: (g["steps"], g[metric]))
 
 
@@ -121,8 +123,8 @@ def _against(group: dict, aim: dict, metric: str, name: str) -> str:
     text += f" the {aim['figure']} of {name}"
     time = group["ms_per_image"]
     other = aim["ms_per_image"]
-    comparable = all(group.get(key) == aim.get(key) for key in ("device", "processes", "batch"))
-    if time and other and comparable:
+    same_machine = all(group.get(key) == aim.get(key) for key in ("device", "processes", "batch"))
+    if time and other and same_machine:
         faster = other / time
         text += f" at 1/{ratio(faster)} of its time" if faster >= 1 else f" at {ratio(1 / faster)} x its time"
     return text.rstrip(",")
@@ -130,7 +132,9 @@ def _against(group: dict, aim: dict, metric: str, name: str) -> str:
 
 def _mixed(groups: list[dict]) -> list[str]:
     """Return a line if some groups were judged by other data or another network than others."""
-    differing = [name for name in ALIKE if name != "n" and len({group.get(name) for group in groups}) > 1]
+    differing = [
+        name for name in COMPARISON_FIELDS if name != "n" and len({group.get(name) for group in groups}) > 1
+    ]
     if not differing:
         return []
     names = " and ".join(differing)

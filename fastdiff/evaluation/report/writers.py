@@ -14,7 +14,7 @@ from ..judge import answers, results
 from ..judge import markdown as judgement
 from ..rows import read_rows
 from ..summary import metrics_of, reference, summary, usual
-from .tables import NAMES, Column, by_steps, columns, compared, costs, lines, training
+from .tables import LEFT_COLUMNS, Column, by_steps, columns, compared, costs, lines, training
 from .text import notes, provenance, verdict, warnings
 
 QUALITY = ("quality-nfe.png", "quality-seconds.png", "quality-nfe.svg", "quality-seconds.svg")
@@ -246,7 +246,7 @@ def _marked(group: dict | None, metric: str) -> str:
 
 def _ruled(heads: list[str], texts: list[list[str]]) -> str:
     """Return a Markdown table."""
-    rule = ["---" if head in NAMES else "---:" for head in heads]
+    rule = ["---" if head in LEFT_COLUMNS else "---:" for head in heads]
     texts = [[text.replace("|", r"\|") for text in line] for line in texts]
     return "\n".join("| " + " | ".join(line) + " |" for line in (heads, rule, *texts))
 
@@ -258,7 +258,7 @@ def _tex(text: str) -> str:
 
 def _aligned(column: Column) -> str:
     """Return LaTeX's letter for a column's alignment."""
-    return "l" if column.head in NAMES else "r"
+    return "l" if column.head in LEFT_COLUMNS else "r"
 
 
 def _replace(path: Path, data: bytes) -> Path:
