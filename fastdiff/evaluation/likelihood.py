@@ -7,19 +7,24 @@ from ..core.denoiser import Denoiser
 from ..data.registry import Dataset
 from ..samplers.likelihood import nll
 
-JUMP_SAMPLERS = ("consistency", "gamma")  # samplers of students that do not follow an ODE
+JUMP_SAMPLERS = ("consistency", "gamma")  # samplers that jump between times instead of solving an ODE
 
 
 def likelihood(
     model: Denoiser, dataset: Dataset, n: int, batch: int, accelerator: Accelerator
 ) -> float | None:
-    """Return the bits per dimension of the data's first n examples, computed by all processes.
+    """Return the bits per dimension of the first n examples of a data set under a model, without guidance.
 
-    It is without guidance.
+    Args:
+        model: model of the data.
+        dataset: data set.
+        n: number of examples, at most the whole data set.
+        batch: examples per batch on each process.
+        accelerator: accelerator of this process; the processes divide the examples.
 
     Returns:
-        the mean; None for a student that jumps, for a model that is conditioned on more than classes, and for
-        one that takes a guidance weight and was not trained for 1.
+        The mean; None for a student that jumps between times instead of solving an ODE, for a model with
+        conditions other than classes, and for a model that takes a guidance weight but was not trained for 1.
     """
     if model.sampling.only or model.sampling.sampler in JUMP_SAMPLERS:
         return None

@@ -152,7 +152,7 @@ def test_axes_of_a_sweep(points, fastdiff, refused, tmp_path):
     code, out, err = fastdiff(*words, "--steps", 1, "--baselines", "ddpm:900000", "--budget", "5s")
     assert (
         code == 0
-        and "Left out, the time budget being spent: teacher-ddpm-uniform-900000 seed 0"
+        and "Skipped for lack of time (bench.budget): teacher-ddpm-uniform-900000 seed 0"
         in " ".join(out.split())
     )
     for option, value, message in (

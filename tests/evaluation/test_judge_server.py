@@ -217,7 +217,7 @@ def test_an_answer_that_cannot_be_written_is_asked_again(run_dir, capsys):
         body = json.dumps({"token": server.sitting.token, "choice": "left"})
         assert ask(server, "POST", "answer", body, **HEADERS)[::2] == (
             500,
-            b"not saved, the terminal says why",
+            b"not saved; see the terminal for the reason",
         )
         assert "Is a directory" in capsys.readouterr().err
         (run_dir / "judge.jsonl").rmdir()

@@ -80,7 +80,7 @@ def test_the_command_prints_and_writes_rows(fastdiff, refused, tmp_path, monkeyp
     assert (
         code == 0 and "1 student fwd+bwd 16" in out and "2 student fwd 16" in out and "ms of its parts" in out
     )
-    assert "guided is left out: guidance needs a model with labels" in err
+    assert "guided was skipped: guidance needs a model with labels" in err
     rows = [json.loads(line) for line in (tmp_path / "s/speed.jsonl").read_text().splitlines()]
     assert [row["method"] for row in rows] == ["ect", "meanflow[differences=0.03]", "guided"]
     assert all("commit" in row and "versions" in row for row in rows) and rows[0]["over_parts"] > 0.5

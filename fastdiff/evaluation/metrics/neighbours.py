@@ -1,4 +1,4 @@
-"""Metrics of nearest neighbours: fidelity of samples, coverage of the data, copies, diversity."""
+"""Metrics of nearest neighbours: fidelity of samples, coverage of the data, copies and diversity."""
 
 from typing import NamedTuple
 
@@ -9,13 +9,15 @@ from ...core.errors import FastdiffError
 
 PRECISION_NEIGHBOURS = 3  # neighbours of improved precision and recall, as in the paper
 DENSITY_NEIGHBOURS = 5  # neighbours of density and coverage
-ENTRIES = 2**22  # distances held at a time
+ENTRIES = 2**22  # most distances in memory
 
 
 class Spread(NamedTuple):
     """The distances within a set of vectors.
 
-    radii: (n, DENSE + 1), of each vector to itself and its nearest others. mean: the mean distance of two.
+    Args:
+        radii: sorted distances (n, DENSITY_NEIGHBOURS + 1) of each vector to itself and its nearest others.
+        mean: mean distance of two vectors.
     """
 
     radii: Tensor
@@ -23,26 +25,31 @@ class Spread(NamedTuple):
 
 
 def neighbourhood(x: Tensor, y: Tensor, y_spread: Spread | None = None) -> dict[str, float | None]:
-    """Return metrics of nearest neighbours, all from one pass over the distances between two sets.
+    """Return the metrics of nearest neighbours, from one pass over the distances between two sets.
 
-    precision: the share of x inside the balls around y that reach to the third neighbour; recall: the share
-    of y inside those around x (Kynkaanniemi et al. 2019). density: the mean number of balls of y to the fifth
-    neighbour around an x, divided by five; coverage: the share of these balls that hold an x (Naeem et al.
-    2020). nearest: the median distance of an x to its nearest y, divided by that of a y to its nearest other
-    y: well below 1 means copies. diversity: the mean distance between two x, divided by that of two y. The
-    last two are None if the data hold little but duplicates.
+    The k-ball of a vector is the ball around it that reaches to its k-th neighbour in its own set.
 
     Args:
         x: generated vectors (n, d).
         y: real vectors (m, d).
-        y_spread: `spread(y)`, if it was computed before.
+        y_spread: `spread(y)`, if known.
+
+    Returns:
+        precision: fraction of x inside the 3-balls of y, 0 to 1 (Kynkaanniemi et al. 2019).
+        recall: fraction of y inside the 3-balls of x, 0 to 1.
+        density: mean number of 5-balls of y that contain an x, divided by 5 (Naeem et al. 2020).
+        coverage: fraction of the 5-balls of y that contain an x, 0 to 1.
+        nearest: median distance of x to the nearest y, divided by that of y to the nearest other y. Values
+            well below 1 indicate copies.
+        diversity: mean distance between two x, divided by that between two y.
+        nearest and diversity are None if almost all of the data are duplicates.
 
     Raises:
         FastdiffError: for too few vectors in a set.
     """
     if min(len(x), len(y)) <= DENSITY_NEIGHBOURS:
         raise FastdiffError(
-            f"n = {len(x)} and {len(y)}: neighbours need at least {DENSITY_NEIGHBOURS + 1} samples of each"
+            f"n = {len(x)} and {len(y)}: expected at least {DENSITY_NEIGHBOURS + 1} samples of each for neighbours"
         )
     x_radii, x_mean = spread(x)
     y_radii, y_mean = spread(y) if y_spread is None else y_spread
@@ -72,7 +79,7 @@ def neighbourhood(x: Tensor, y: Tensor, y_spread: Spread | None = None) -> dict[
 
 
 def spread(x: Tensor) -> Spread:
-    """Return the distances within a set of vectors (n, d), n at least DENSE + 1."""
+    """Return the distances within a set of vectors (n, d), with n > DENSITY_NEIGHBOURS."""
     radii: list[Tensor] = []
     total = 0.0
     for part in x.split(max(1, ENTRIES // len(x))):

@@ -1,4 +1,4 @@
-"""One picture of many models: a line for each, with its figure at every number of steps."""
+"""The ranking of a report: one picture with a line per model and its value at every step count."""
 
 import io
 import math
@@ -12,22 +12,21 @@ STEP_COLOURS = {
     2: STUDENT_COLOURS[4],
     4: STUDENT_COLOURS[2],
     8: STUDENT_COLOURS[0],
-}  # by few steps; others are grey
+}  # by number of steps; others are grey
 
 
 def ranking(groups: list[dict], metric: str, aim: dict | None = None) -> bytes:
-    """Draw models under one another, best first by the figure at their fewest steps.
+    """Draw one line per model, the best first by the value at their fewest steps.
 
-    Markers hold numbers of steps, bars are 95 % intervals. What is not a positive number is left to the
-    table.
+    Markers show numbers of steps, bars are 95 % intervals. Values that are not positive are omitted.
 
     Args:
-        groups: those of `summary`.
-        metric: the figure.
-        aim: the group at which the dashed line is; None for none.
+        groups: groups from `summary`.
+        metric: metric on the abscissa.
+        aim: group whose value is drawn as a dashed line; None to draw no such line.
 
     Returns:
-        A PNG.
+        The bytes of a PNG.
     """
     groups = [g for g in groups if g[metric] is not None and 0 < g[metric] < math.inf]
     order = ranked(groups, metric)
