@@ -273,6 +273,5 @@ def check_fit(name: str, model: Denoiser, dataset: Dataset, config: BenchConfig)
     guided = [weight for weight in config.guidance if weight != 1]
     if guided and not (by_label or by_prompt):
         raise FastdiffError(
-            f"guidance = {guided[0]:g}: expected 1; other weights need labels or captions, in the model "
-            f"{name} and in the data"
+            f"guidance = {guided[0]:g}: needs labels or captions, in the model {name} and in the data"
         )

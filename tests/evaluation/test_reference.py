@@ -58,7 +58,9 @@ def test_an_empty_or_one_image_reference_is_refused(digits, count):
         match=f"data digits: {count} example.*: expected at least 6 as the reference of fd, kd, pr",
     ):
         open_evaluators(data(digits[0][:count]), None, None, "cpu")
-    with pytest.raises(FastdiffError, match=f"data digits: {count} example.* at least 2 are needed"):
+    with pytest.raises(
+        FastdiffError, match=f"data digits: {count} example.*: expected at least 2 as the reference of fd"
+    ):
         open_evaluators(data(digits[0][:count]), None, ("fd",), "cpu")
 
 

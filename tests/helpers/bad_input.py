@@ -220,7 +220,7 @@ CASES = [
     ),
     said(
         "run recipe.yaml data=pictures",
-        r"model.net: mlp expects vectors \(D,\), the data have shape .*; use unet",
+        r"model.net: mlp: expected vectors \(D,\), but the data have shape .*; use unet",
     ),
     said(
         "run recipe.yaml data=file.txt", "file.txt: expected a folder of images, parquet files or tar shards"

@@ -156,10 +156,14 @@ def test_labels_images_and_variance_of_a_fresh_one():
 @pytest.mark.parametrize(
     ("shape", "options", "message"),
     [
-        ((2,), {}, r"text_unet expects images \(C, H, W\), the data have shape \(2,\)"),
-        ((1, 8, 6), {"channels": (8, 8, 8)}, "3 resolutions cannot halve images of 8 x 6"),
-        ((1, 8, 8), {"heads": 3}, "heads: 16 channels do not part into 3"),
-        ((1, 8, 8), {"groups": 5}, "8 is no multiple of the 5 groups"),
+        ((2,), {}, r"text_unet: expected images \(C, H, W\), but the data have shape \(2,\)"),
+        (
+            (1, 8, 6),
+            {"channels": (8, 8, 8)},
+            "channels: 3 resolutions need sides divisible by 4, the images are 8 x 6",
+        ),
+        ((1, 8, 8), {"heads": 3}, "heads = 3: expected a divisor of 16"),
+        ((1, 8, 8), {"groups": 5}, "8 is not a multiple of the 5 groups"),
     ],
 )
 def test_misfits_are_refused(shape, options, message):

@@ -45,7 +45,8 @@ class Statistics:
         """
         if self.n < 2:
             raise FastdiffError(
-                f"n = {self.n}: expected at least 2 samples for a covariance, and far more for a meaningful value"
+                f"n = {self.n}: expected at least 2 samples for a covariance, and far more for a meaningful "
+                "value"
             )
         return (self.outer - self.n * torch.outer(self.mean, self.mean)) / (self.n - 1)
 

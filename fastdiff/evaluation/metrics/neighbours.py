@@ -49,7 +49,8 @@ def neighbourhood(x: Tensor, y: Tensor, y_spread: Spread | None = None) -> dict[
     """
     if min(len(x), len(y)) <= DENSITY_NEIGHBOURS:
         raise FastdiffError(
-            f"n = {len(x)} and {len(y)}: expected at least {DENSITY_NEIGHBOURS + 1} samples of each for neighbours"
+            f"n = {len(x)} and {len(y)}: expected at least {DENSITY_NEIGHBOURS + 1} samples of each for "
+            "neighbours"
         )
     x_radii, x_mean = spread(x)
     y_radii, y_mean = spread(y) if y_spread is None else y_spread

@@ -102,7 +102,7 @@ def kernel_distance(made: Collected, real: Collected, kernel: Kernel) -> Discrep
 
 
 def kd(made: Collected, real: Collected) -> Values:
-    """Return the unbiased kernel distance with KID's polynomial kernel (Binkowski et al. 2018); lower is better."""
+    """Return the unbiased kernel distance with KID's kernel (Binkowski et al. 2018); lower is better."""
     return {"kd": kernel_distance(made, real, polynomial)}
 
 
@@ -122,7 +122,7 @@ def pr(made: Collected, real: Collected) -> Values:
 
 
 def score(made: Collected, real: Collected) -> Values:
-    """Return the Inception Score (Salimans et al. 2016), 1 to the number of classes, and its standard error."""
+    """Return the Inception Score (Salimans et al. 2016), at least 1, with its standard error."""
     found = isc_features_to_metric(made.kept["logits"].cpu())
     # torch-fidelity's deviation over ten splits divides by n; divided by sqrt(n - 1) it is a standard error
     error = found[KEY_METRIC_ISC_STD] / 3
@@ -132,7 +132,7 @@ def score(made: Collected, real: Collected) -> Values:
 def accuracy(made: Collected, real: Collected) -> Values:
     """Return the fraction of samples classified as the class they were drawn for, overall and by class.
 
-    None without labels.
+    The accuracy is from 0 to 1; None without labels.
     """
     if made.labels is None:
         return {"accuracy": None}
