@@ -111,7 +111,7 @@ class BenchConfig:
         distances = [metric for metric in METRICS if metric in MAIN_METRICS]
         if named - {"nll"} and not named.intersection(distances):
             raise FastdiffError(
-                f"bench.metrics = {list(self.metrics)}: expected at least one distance, by which rows are "
+                f"bench.metrics = {list(self.metrics)}: expected a distance among them, by which rows are "
                 f"ranked: {', '.join(distances)}"
             )
 

@@ -69,9 +69,9 @@ def alone(out: Path, accelerator: Accelerator, held: HeldLock | None = None) -> 
     """Hold a directory's lock on the main process, for all processes.
 
     Args:
-        out: an existing directory.
-        accelerator: of this process.
-        held: the lock of a caller; if it covers `out` nothing is taken, and it is not released on exit.
+        out: existing directory.
+        accelerator: accelerator of this process.
+        held: lock of the caller; if it covers `out`, nothing is locked, nor released on exit.
 
     Raises:
         FastdiffError: on every process, if another run holds it.

@@ -92,8 +92,8 @@ def test_a_denoiser_is_made_of_it():
 @pytest.mark.parametrize(
     ("options", "shape", "guided", "message"),
     [
-        ({}, (3, 8, 8), False, r"4 to 4 channels.*no samples of shape \(3, 8, 8\)"),
-        ({}, (4,), False, r"no samples of shape \(4,\)"),
+        ({}, (3, 8, 8), False, r"4 to 4 channels.*cannot produce samples of shape \(3, 8, 8\)"),
+        ({}, (4,), False, r"cannot produce samples of shape \(4,\)"),
         ({"in_channels": 40}, (4, 8, 8), False, "40 to 4 channels"),
         ({}, (4, 8, 8), True, "time_cond_proj_dim None"),
         ({"time_cond_proj_dim": 16}, (4, 8, 8), False, "time_cond_proj_dim 16"),

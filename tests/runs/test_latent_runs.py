@@ -160,7 +160,7 @@ def test_the_command_line_takes_prompts(run, fastdiff, refused, tmp_path):
             {"data": {"name": "digits", "captions": "{colour}"}},
             "captions: {colour} is unknown, choose from class",
         ),
-        ({"data": {"name": "toy"}}, "an autoencoder of images (1, H, W)"),
+        ({"data": {"name": "toy"}}, "the autoencoder takes (1, H, W)"),
         ({"train": {"flip": True}}, "train.flip: mirrored latents are not those of the mirrored image"),
         ({"data": {"name": "digits", "captions": "a {class"}}, "captions: 'a {class': expected '}'"),
         (

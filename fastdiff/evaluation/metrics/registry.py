@@ -1,4 +1,15 @@
-"""METRICS, the families of metrics: the features that each needs, and the function that computes it."""
+"""METRICS, the families of metrics: the features that each needs, and the function that computes it.
+
+fd         Frechet distance (FID in the features of Inception-v3)            lower is better
+kd         kernel distance (KID in the features of Inception-v3)             lower is better
+score      Inception Score                                                   higher is better
+pr         precision, recall, density, coverage                              higher is better
+           nearest, diversity                                                compare with real data, 1
+sfd        Frechet distance of spatial features (sFID)                       lower is better
+accuracy   fraction of samples classified as the class they were drawn for   higher is better
+energy     energy distance                                                   lower is better
+swd        sliced Wasserstein distance                                       lower is better
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
