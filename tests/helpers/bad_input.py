@@ -128,7 +128,7 @@ CASES = [
     said("status nosuch", "nosuch is no run .*name a directory that fastdiff run has made"),
     said("status empty", "empty is no run .*recipe.yaml in it"),
     said("status file.txt", "file.txt is no run .*name a directory"),
-    said("judge nosuch --results", "nosuch: expected the directory of a run; it does not exist"),
+    said("judge nosuch --results", "nosuch: no such directory; expected the directory of a run"),
     said("judge run", "no rows in run/bench.jsonl: run `fastdiff bench` or `fastdiff run` first"),
     # recipes
     recipe("n: 32 -> n: 1e12", "data.n: input should be less than or equal to 10000000"),
@@ -230,7 +230,7 @@ CASES = [
     said("evaluate pictures --data digits", "n = 1: expected at least 6 samples for the metrics"),
     said(
         DIGITS + "--extractor nosuch",
-        "extractor nosuch: not a file, a folder or a known name: choose from inception",
+        "extractor nosuch: no such file, folder or name: choose from inception",
     ),
     said(
         DIGITS + "--extractor empty",

@@ -40,7 +40,7 @@ def answers(run_dir: str | Path) -> list[dict]:
     """
     run_dir = Path(run_dir)
     if not run_dir.is_dir():
-        raise FastdiffError(f"{run_dir}: expected the directory of a run; it does not exist")
+        raise FastdiffError(f"{run_dir}: no such directory; expected the directory of a run")
     records = given(run_dir)
     sheets = {}
     for cell in {record[side] for record in records for side in ("a", "b")}:

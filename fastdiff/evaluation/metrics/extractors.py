@@ -221,7 +221,7 @@ def find(path: str) -> Path:
     others = [name for name in FEATURE_EXTRACTORS_REGISTRY if name not in (INCEPTION, "digits")]
     known = ", ".join(["inception", *others])
     raise FastdiffError(
-        f"extractor {path}: not a file, a folder or a known name: choose from {known} (name:/path gives "
+        f"extractor {path}: no such file, folder or name: choose from {known} (name:/path gives "
         "the file of the weights), or give a folder"
     )
 
