@@ -43,7 +43,7 @@ def search(
     from ..core.accelerator import make_accelerator
     from ..core.guidance import usual_guidance
     from ..data.registry import open_dataset
-    from ..evaluation.conditions import asked
+    from ..evaluation.conditions import dataset_conditions
     from ..evaluation.config import BenchConfig
     from ..evaluation.opening import open_evaluators
     from ..evaluation.sweep import check_fit
@@ -73,7 +73,7 @@ def search(
             n=n,
             seed=seed,
             rounds=rounds,
-            cond=asked(opened, dataset, n),
+            cond=dataset_conditions(opened, dataset, n),
             guidance=guidance,
         ):
             times = ", ".join(f"{t:.4g}" for t in found.times.tolist())

@@ -1,3 +1,3 @@
-"""The baselines that a teacher is measured with where a recipe or a command names none."""
+"""The default baselines: samplers and step counts that the teacher is measured with."""
 
 BASELINES = ("ddim:50", "ddpm:1000", "dpmpp_2m:4", "dpmpp_2m:8")

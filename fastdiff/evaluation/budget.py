@@ -1,4 +1,4 @@
-"""The time a sweep may take."""
+"""The time budget of a sweep."""
 
 import time
 from pathlib import Path
@@ -12,29 +12,29 @@ from .config import Cell
 
 
 class Budget:
-    """A clock that lets a cell start if it should end in time, as estimated from the cells before it.
+    """A time budget that allows a cell if its estimated end lies within it; earlier cells give the estimate.
 
     Args:
-        seconds: the time that all cells may take together.
-        out: folder of left-out.json, the list of cells that there was no time for.
+        seconds: time in seconds that all cells may take together.
+        out: folder of left-out.json, the list of cells that were skipped for lack of time.
     """
 
     def __init__(self, seconds: float, out: Path) -> None:
         self.start = time.monotonic()
-        self.began = self.start  # of the cell that is being measured
+        self.began = self.start  # start of the cell that is being measured
         self.seconds = seconds
         self.path = out / "left-out.json"
         self.left_out: list[str] = []
-        self.judging = 0.0  # seconds per cell besides sampling
+        self.judging = 0.0  # seconds per cell in addition to sampling
         self.pace: dict[str, float] = {}  # model -> seconds of one network evaluation of all samples
         # (model, sampler, guidance) -> network evaluations per step
         self.evaluations: dict[tuple[str, str, float], float] = {}
         self.path.unlink(missing_ok=True)
 
     def needed(self, cell: Cell) -> float:
-        """Return the seconds that a cell should take; 0 before anything is known."""
+        """Return the estimated seconds of a cell; 0 before the first cell has been measured."""
         pace = self.pace.get(cell.model, max(self.pace.values(), default=0))
-        # A model that takes a guidance weight has one evaluation where others have two: theirs bound its own.
+        # A model that takes a guidance weight needs one evaluation per step, others need two: an upper bound.
         others = [
             count
             for (_, sampler, guidance), count in self.evaluations.items()
@@ -45,19 +45,19 @@ class Budget:
         return self.judging + pace * cell.steps * per_step
 
     def spent(self, cell: Cell, row: dict[str, Any], n: int) -> None:
-        """Record the time that a cell of n samples took, for the estimates of the next ones."""
+        """Record the time that a cell of n samples took, for the estimates of later cells."""
         sampling = row["ms_per_image"] * n / 1000
         self.judging = max(0.0, time.monotonic() - self.began - sampling)
         self.pace[cell.model] = sampling / row["nfe"]
         self.evaluations[cell.model, cell.sampler, cell.guidance] = row["nfe"] / cell.steps
 
     def allows(self, what: str, needed: float, accelerator: Accelerator) -> bool:
-        """Return whether there is time for some work, the same answer on every process.
+        """Return whether there is time for a piece of work; every process returns the same answer.
 
         Args:
-            what: the work's name, for the list of what was left out.
-            needed: seconds that it should take.
-            accelerator: of this process.
+            what: name of the work, for left-out.json.
+            needed: estimated seconds of the work.
+            accelerator: accelerator of this process.
         """
         self.began = time.monotonic()
         verdict = [self.began + needed <= self.start + self.seconds]

@@ -1,4 +1,4 @@
-"""One cell of a benchmark: its samples are drawn, timed and judged."""
+"""One cell of a benchmark: its samples are drawn, timed and evaluated."""
 
 import time
 from collections.abc import Iterator
@@ -15,15 +15,15 @@ from ..core.denoiser import Cond, Denoiser
 from ..data.registry import Dataset
 from ..samplers.generate import SampleBatch, generate, rows_of
 from ..samplers.plan import SamplingPlan
-from .conditions import asked
+from .conditions import dataset_conditions
 from .evaluator import Evaluator
 from .pictures import sheet_size
 
-NAMED = 10  # broken samples that a row names
+MAX_NAMED_BROKEN = 10  # most samples that `broken` lists in a row
 
 
 class Measured(NamedTuple):
-    """A row's metrics and costs, the terms of its kernel distance, and its first samples."""
+    """The measurement of a cell: metrics and costs by key, terms of its kernel distance, first samples."""
 
     row: dict[str, Any]
     terms: dict[str, Tensor]
@@ -32,9 +32,12 @@ class Measured(NamedTuple):
 
 @dataclass
 class Cost:
-    """The cost of sampling on this process, without judging.
+    """The cost of sampling on this process, without that of the metrics.
 
-    seconds: in all. peak: the most memory held, in MiB. evaluations: of the network, summed over samples.
+    Args:
+        seconds: total time in seconds.
+        peak: peak memory in MiB.
+        evaluations: network evaluations, summed over samples.
     """
 
     seconds: float = 0.0
@@ -71,28 +74,33 @@ def measure(
     guidance: float,
     accelerator: Accelerator,
 ) -> Measured:
-    """Draw n samples in batches, each process a share of them, and return what they cost and their metrics.
+    """Draw n samples in batches, divided among the processes, and return their metrics and costs.
 
-    Time is that of sampling alone: one evaluation at the real batch size runs before it, and judging is not
-    in it.
+    The time is that of sampling only: a batch is drawn in one step before it, and metrics are not included.
 
     Args:
-        model: the model to sample.
-        way: how to sample it.
-        seed: of the noise.
-        dataset: the data, for the samples' conditions.
-        evaluators: the judges; the first one's broken samples are named in the row.
-        n: number of samples on all processes.
-        batch: samples at once on each process.
-        guidance: weight of guidance.
-        accelerator: of this process.
+        model: model to sample.
+        way: sampler, time grid and options.
+        seed: seed of the noise.
+        dataset: data set whose labels, captions or images are the samples' conditions.
+        evaluators: evaluators of the samples; the row lists the broken samples of the first one.
+        n: number of samples on all processes together.
+        batch: samples per batch on each process.
+        guidance: guidance weight, 1 for no guidance.
+        accelerator: accelerator of this process.
+
+    Returns:
+        The fields of the row that were measured, each sample's terms of the kernel distances, and the first
+        samples (k, *shape) for the cell's sheet.
     """
     device = accelerator.device
-    mine = torch.arange(n)[accelerator.process_index :: accelerator.num_processes]
-    cond = asked(model, dataset, n)
+    indices = torch.arange(n)[accelerator.process_index :: accelerator.num_processes]
+    cond = dataset_conditions(model, dataset, n)
     labels = (cond or {}).get("label")
-    warm_up(model, way, mine[:batch], rows_of(cond, mine[:batch]), guidance)
-    batches = generate(model, way, mine, seed=seed, cond=rows_of(cond, mine), batch=batch, guidance=guidance)
+    warm_up(model, way, indices[:batch], rows_of(cond, indices[:batch]), guidance)
+    batches = generate(
+        model, way, indices, seed=seed, cond=rows_of(cond, indices), batch=batch, guidance=guidance
+    )
     cost = Cost()
     first: list[tuple[int, Tensor]] = []
     shown = sheet_size(dataset, n)
@@ -102,7 +110,7 @@ def measure(
         first += [(i, x.cpu()) for i, x in zip(made.indices.tolist(), made.x) if i < shown]
     results = [evaluator.result(accelerator) for evaluator in evaluators]
     evaluations = accelerator.reduce(torch.tensor(float(cost.evaluations), device=device), "sum")
-    nfe = round(float(evaluations) / n, 2)  # an adaptive solver's differs by batch
+    nfe = round(float(evaluations) / n, 2)  # an adaptive solver's NFE differs between batches
     operations = flops(model)
     row: dict[str, Any] = {"nfe": int(nfe) if nfe == int(nfe) else nfe}
     for figures in results:
@@ -110,17 +118,17 @@ def measure(
     row["ms_per_image"] = 1000 * cost.seconds / n
     row["images_per_s"] = n / cost.seconds
     row["peak_mb"] = cost.peak
-    row["batch"] = min(batch, len(mine))
+    row["batch"] = min(batch, len(indices))
     row["flops_per_image"] = None if operations is None else round(operations * nfe)
     if results[0].broken:
-        row["broken"] = results[0].broken[:NAMED]
+        row["broken"] = results[0].broken[:MAX_NAMED_BROKEN]
     in_order = sorted(gather_object(first), key=lambda pair: pair[0])
     terms = next((figures.terms for figures in results if figures.terms), {})
     return Measured(row, terms, torch.stack([x for _, x in in_order]))
 
 
 def warm_up(model: Denoiser, way: SamplingPlan, indices: Tensor, cond: Cond, guidance: float) -> None:
-    """Draw one batch in one step, so that what the first evaluation costs more is not measured."""
+    """Draw one batch in one step, so that the extra cost of the first evaluation is not measured."""
     one_step = replace(way, sampler="ddim", times=way.times[[0, -1]], sampler_options={})
     for _ in generate(model, one_step, indices, cond=cond, batch=max(1, len(indices)), guidance=guidance):
         pass

@@ -1,4 +1,4 @@
-"""Conditions of generated samples, taken from a data set."""
+"""The conditions of generated samples, taken from a data set."""
 
 import torch
 
@@ -8,8 +8,8 @@ from ..data.registry import Dataset
 from ..samplers.generate import conditions
 
 
-def asked(model: Denoiser, dataset: Dataset, n: int) -> Cond:
-    """Return the conditions of n samples: the classes, captions and images of the data in their order."""
+def dataset_conditions(model: Denoiser, dataset: Dataset, n: int) -> Cond:
+    """Return the conditions of n samples: classes, captions and images of the data set, in its order."""
     rows = torch.arange(n) % len(dataset)
     labelled = model.classes is not None and dataset.labels is not None
     prompted = model.text and dataset.captions

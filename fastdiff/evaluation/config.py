@@ -1,4 +1,4 @@
-"""The configuration of a benchmark, and the cells that it makes."""
+"""The configuration of a benchmark, and the cells that follow from it."""
 
 import re
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from ..samplers import SAMPLERS, SPACINGS
 from ..samplers.plan import plan
 from ..samplers.time_grids import MAX_STEPS
 from .baselines import BASELINES
-from .metric_names import MAIN
+from .metric_names import MAIN_METRICS
 from .metrics import METRICS
 
 UNITS = {"s": 1, "m": 60, "h": 3600}
@@ -31,30 +31,44 @@ Steps = Annotated[int, Field(ge=1, le=MAX_STEPS)]
 class BenchConfig:
     """The settings of a benchmark: samplers x spacings x steps x guidance x seeds.
 
-    The teacher is sampled in all these ways, and each student in those that it takes. Every student is also
-    measured with its own sampler and grid at `steps`; one trained for a single way of sampling has that
-    alone. If neither samplers nor spacings are named, the teacher has DDIM on the uniform grid, and students
-    their own way alone.
+    The teacher is measured with every combination of samplers, spacings and steps, and each student with
+    those that it supports. Every student is also measured with its own sampler and grid at `steps`; a student
+    trained for one fixed grid is measured with that grid only. If neither `samplers` nor `spacings` is given,
+    the teacher is measured with DDIM on the uniform grid, and students only with their own sampler.
 
     Args:
-        steps: numbers of steps.
-        baselines: of the teacher: "sampler:steps" or "sampler/spacing:steps"; options as in ddim[eta=0.5].
-        samplers: keys of SAMPLERS, with options.
-        spacings: of the time grids, with options.
-        guidance: weights of guidance, 1 for none.
-        n: samples per cell and seed.
-        seeds: of the noise.
-        batch: samples at once, on each process.
-        extractor: feature networks, separated by commas; None for the usual one of the data.
-        teacher: the model that gets the baselines, for recipes; None for the stage that is trained on data.
-        models: the students to measure, None for all.
-        clip: bound of |x0| while sampling.
-        metrics: keys of METRICS and nll; the usual ones if None, or if nll alone is named. nll is the bits
-            per dimension of the data's first n examples under each model that is sampled by solving its ODE.
-        budget: "90s", "10m" or "2h"; cells that would exceed it are left out.
+        steps: numbers of sampling steps, each from 1 to 1,000,000. Default: 1, 2, 4, 8.
+        baselines: extra measurements of the teacher, as "sampler:steps" or "sampler/spacing:steps", with
+            options in brackets, such as "ddim[eta=0.5]:50". Default: ddim:50, ddpm:1000, dpmpp_2m:4 and
+            dpmpp_2m:8.
+        samplers: keys of SAMPLERS, with options in brackets. Default (): see above.
+        spacings: keys of SPACINGS, the spacings of the time grid, with options in brackets. Default (): see
+            above.
+        guidance: classifier-free guidance weight, or several; each is a cell of its own. 1 means no guidance.
+            Default: 1.
+        n: number of samples per cell and seed, from 2 to 10,000,000. Default: 2000. Frechet distances of
+            different n cannot be compared.
+        seeds: seeds of the noise; a row for each. Default: 0.
+        batch: samples per batch, on each process. Default: 512.
+        extractor: feature networks separated by commas: "inception", another name of torch-fidelity, a folder
+            with model.safetensors and features.json, or name:file for the file of its weights. None: the
+            shipped digits classifier for the digits, Inception-v3 for other images, none for vectors.
+        teacher: in recipes, the stage whose model is measured with the baselines. None: the stage that is
+            trained on data.
+        models: names of the students to measure. None: all of them.
+        clip: bound of |x0| while sampling, above 0. None: no bound.
+        metrics: keys of METRICS (fd, kd, score, pr, sfd, accuracy, energy, swd), and "nll". None, or "nll" as
+            the only one: fd, kd, pr and accuracy (where the data have classes that the feature network
+            distinguishes) for images, energy, swd and pr for vectors. "nll" adds the bits per dimension of
+            the first n examples of the data, for models that are sampled by solving their ODE.
+        budget: time for the whole sweep, such as "90s", "10m" or "2h"; cells that would exceed it are
+            skipped and listed in left-out.json. None: unlimited.
 
     Raises:
         FastdiffError: for a setting that is unknown or out of its range.
+
+    Example:
+        >>> config = BenchConfig(steps=(1, 4), baselines=("ddim:50",), guidance=(1.0, 2.0), seeds=(0, 1))
     """
 
     steps: tuple[Steps, ...] = (1, 2, 4, 8)
@@ -78,7 +92,7 @@ class BenchConfig:
             object.__setattr__(self, "guidance", (float(self.guidance),))
         for name in ("steps", "seeds", "guidance"):
             if not getattr(self, name):
-                raise FastdiffError(f"bench.{name} = []: expected at least one")
+                raise FastdiffError(f"bench.{name} = []: expected at least one value")
         self._check_metrics()
         for name, known in (("samplers", SAMPLERS), ("spacings", SPACINGS)):
             for text in getattr(self, name):
@@ -94,29 +108,29 @@ class BenchConfig:
             raise FastdiffError(
                 f"bench.metrics: {min(unknown)!r} is unknown, choose from {', '.join(KNOWN_METRICS)}"
             )
-        distances = [metric for metric in METRICS if metric in MAIN]
+        distances = [metric for metric in METRICS if metric in MAIN_METRICS]
         if named - {"nll"} and not named.intersection(distances):
             raise FastdiffError(
                 f"bench.metrics = {list(self.metrics)}: expected a distance among them, by which rows are "
-                f"compared: {', '.join(distances)}"
+                f"ranked: {', '.join(distances)}"
             )
 
     @property
     def ways(self) -> list[Way]:
-        """The product samplers x spacings x steps."""
+        """Every combination of samplers, spacings and steps."""
         return list(product(self.samplers or ("ddim",), self.spacings or ("uniform",), self.steps))
 
     @property
     def seconds(self) -> float:
-        """The budget in seconds, inf if there is none."""
+        """The budget in seconds; inf without a budget."""
         return parse_budget(self.budget)
 
 
 def parse_budget(text: str | None) -> float:
-    """Return a budget such as "90s", "10m" or "2h" in seconds, inf for None.
+    """Return a budget such as "90s", "10m" or "2h" in seconds; inf for None.
 
     Raises:
-        FastdiffError: if it is written in another way.
+        FastdiffError: for any other format.
     """
     if text is None:
         return float("inf")
@@ -131,10 +145,10 @@ def baseline(text: str) -> Way:
     """Parse "ddpm:1000", "dpmpp_2m/karras:8" or "ode45[rtol=0.001]:1".
 
     Returns:
-        the sampler with its options, the spacing and the number of steps.
+        The sampler with its options, the spacing, and the number of steps.
 
     Raises:
-        FastdiffError: if it is written in another way, or names an unknown sampler or spacing.
+        FastdiffError: for any other format, and for an unknown sampler or spacing.
     """
     how, _, steps = text.rpartition(":")
     sampler, _, spacing = how.partition("/")
@@ -152,7 +166,7 @@ def baseline(text: str) -> Way:
 
 
 class Cell(NamedTuple):
-    """A line of the results table before its seeds: a model and how it is sampled."""
+    """A model and a way of sampling it: one line of the results table, averaged over seeds."""
 
     model: str
     sampler: str
@@ -170,12 +184,12 @@ class Cell(NamedTuple):
 
 
 def cells(models: Mapping[str, Denoiser], teacher: str | None, config: BenchConfig) -> list[Cell]:
-    """Return the cells of a benchmark, those of few steps first.
+    """Return the cells of a benchmark, sorted by the number of steps.
 
     Args:
-        models: the models by name.
-        teacher: the name of the one that gets the baselines.
-        config: the settings.
+        models: models by name.
+        teacher: name of the model that is measured with the baselines.
+        config: settings of the benchmark.
     """
     found: list[Cell] = []
     for name, model in models.items():
@@ -191,7 +205,7 @@ def cells(models: Mapping[str, Denoiser], teacher: str | None, config: BenchConf
 
 
 def student_ways(model: Denoiser, config: BenchConfig) -> list[Way]:
-    """Return the ways in which a student is sampled: its own, and those of the settings that it accepts."""
+    """Return how a student is sampled: its own sampler and grid, and those of the settings it supports."""
     own = model.sampling
     counts = own.steps if own.only else config.steps
     ways = [(own.sampler, spacing_text(own.spacing_for(steps)), steps) for steps in counts]
@@ -209,5 +223,5 @@ def accepts(model: Denoiser, sampler: str, spacing: str, steps: int) -> bool:
 
 
 def spacing_text(spacing: str | tuple[float, ...]) -> str:
-    """Return a spacing as text: its name, or the times that were found for the model."""
+    """Return a spacing as text: its name, or the times that were searched for the model."""
     return spacing if isinstance(spacing, str) else ",".join(map(repr, spacing))

@@ -1,4 +1,4 @@
-"""A model in a benchmark: loaded once, with what rows say of it."""
+"""A model in a benchmark: loaded once, with its metadata for rows."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,10 +17,10 @@ class Contestant:
     """A model in a benchmark.
 
     Args:
-        name: the model's name in rows.
-        path: where it is stored.
-        model: the model, loaded.
-        notes: its metadata, as in fastdiff.json.
+        name: name of the model in rows.
+        path: folder of the model.
+        model: the loaded model.
+        notes: metadata of the model, as in fastdiff.json.
     """
 
     name: str
@@ -35,5 +35,5 @@ class Contestant:
 
     @cached_property
     def weights(self) -> str:
-        """The fingerprint of its weights: of a plain diffusers folder all its files are hashed."""
+        """The fingerprint of the model's weights; for a plain diffusers folder, a hash of all its files."""
         return fingerprint(self.path)

@@ -1,4 +1,4 @@
-"""Evaluators: metrics of samples in one network's features, streamed and summed over processes."""
+"""Evaluators: metrics of samples in the features of one network, streamed and reduced over processes."""
 
 import math
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from .metrics.kernels import Discrepancy
 from .metrics.registry import Collected, kid_of_subsets
 from .reference import Reference, reduced
 
-FOLDS = 4  # disjoint parts of the samples, by index, that show how a Frechet distance falls with n
+FOLDS = 4  # disjoint parts of the samples, by index, from which a Frechet distance is extrapolated to n = inf
 
 Part = tuple[Tensor, dict[str, Tensor], Tensor | None]  # indices (n,), features by layer, labels (n,)
 
@@ -27,8 +27,10 @@ Part = tuple[Tensor, dict[str, Tensor], Tensor | None]  # indices (n,), features
 class Figures(NamedTuple):
     """The metrics of a set of samples.
 
-    values: by name; inf if a sample was not finite. terms: each sample's part in the kernel distances, for
-    comparisons. broken: indices of samples that were not finite.
+    Args:
+        values: values by the name of the metric; inf if a sample was not finite.
+        terms: first-order terms of the kernel distances, one for each sample, for paired comparisons.
+        broken: indices of the samples that were not finite.
     """
 
     values: dict[str, float]
@@ -37,16 +39,16 @@ class Figures(NamedTuple):
 
 
 class Evaluator:
-    """Metrics of generated samples against a whole data set: `add` samples, then take the `result`.
+    """An evaluator of generated samples against a whole data set: `add` samples, then call `result`.
 
     Args:
-        dataset: the data.
-        extractor: the feature network.
+        dataset: data set that the samples are compared with.
+        extractor: feature network.
         metrics: keys of METRICS.
-        cache: folder of the data's features.
+        cache: folder in which the features of the data are cached.
 
     Raises:
-        FastdiffError: if the data are too few for one of the metrics.
+        FastdiffError: if the data set has too few examples for one of the metrics.
     """
 
     def __init__(
@@ -63,15 +65,15 @@ class Evaluator:
         if len(dataset) < self.least:
             plural = "" if len(dataset) == 1 else "s"
             raise FastdiffError(
-                f"data {dataset.name}: {len(dataset)} example{plural}, but as a reference for "
-                f"{', '.join(metrics)} at least {self.least} are needed, and far more to mean something"
+                f"data {dataset.name}: {len(dataset)} example{plural}: expected at least {self.least} as "
+                f"the reference of {', '.join(metrics)}, and far more for a meaningful value"
             )
         self._real = Reference(dataset, extractor, self.statistics, self.kept, cache)
         self._restart()
 
     @property
     def reference(self) -> str:
-        """The fingerprints of the data and of the network's weights."""
+        """The fingerprints of the data and of the feature network's weights."""
         return self._real.name
 
     @property
@@ -80,21 +82,21 @@ class Evaluator:
         return self._real.dims
 
     def _restart(self) -> None:
-        self._sums: dict[str, list[Statistics]] = {}  # of each layer, one for each fold
+        self._sums: dict[str, list[Statistics]] = {}  # by layer, one for each fold
         self._parts: list[Part] = []
         self._broken: list[int] = []
 
     def add(self, indices: Tensor, samples: Tensor, labels: Tensor | None = None) -> None:
-        """Add samples; every process adds its own.
+        """Add samples; each process adds its own part.
 
         Args:
-            indices: their numbers (n,).
-            samples: (n, *shape), images in [-1, 1].
-            labels: (n,), the class that each was drawn for.
+            indices: indices (n,) of the samples.
+            samples: samples (n, *shape); images in [-1, 1].
+            labels: class (n,) that each sample was drawn for.
         """
         broken = ~samples.isfinite().flatten(1).all(1)
         self._broken += indices[broken.cpu()].tolist()
-        # the network sees zeros in their place; `result` reports them
+        # the network gets zeros in their place; `result` reports them
         layers = self.net(samples.masked_fill(broken.view(-1, *[1] * (samples.ndim - 1)), 0))
         for layer in self.statistics:
             dims = layers[layer].shape[1]
@@ -105,10 +107,13 @@ class Evaluator:
         self._parts.append((indices.cpu(), kept, None if labels is None else labels.cpu()))
 
     def result(self, accelerator: Accelerator) -> Figures:
-        """Return the metrics of all samples that any process added since the last result, on each process.
+        """Return the metrics of all samples that were added on any process since the last call.
+
+        Returns:
+            The metrics, the same on every process.
 
         Raises:
-            FastdiffError: if the samples are too few, or the data no reference.
+            FastdiffError: for too few samples, and for data that cannot be a reference.
         """
         real = self._real.collected(accelerator)
         sums = {
@@ -140,7 +145,9 @@ class Evaluator:
         count = sum(len(indices) for indices, _, _ in parts)
         if count < self.least:
             named = ", ".join(self.metrics)
-            raise FastdiffError(f"n = {count}: metrics {named} need at least {self.least} samples")
+            raise FastdiffError(
+                f"n = {count}: expected at least {self.least} samples for the metrics {named}"
+            )
         made = self._in_order(parts, sums)
         values: dict[str, float] = {}
         terms: dict[str, Tensor] = {}
@@ -154,15 +161,15 @@ class Evaluator:
                     terms[f"{name}.reference"] = value.y_terms
                 elif value is not None:
                     values[name] = value
-        if "kid" in values:  # the field reports torch-fidelity's, the mean over random subsets
+        if "kid" in values:  # the KID of the literature, as in torch-fidelity: the mean over random subsets
             values["kid"] = kid_of_subsets(made.kept["features"], real.kept["features"])
-        if broken:  # the network saw zeros in their place: such values mean nothing
+        if broken:  # the network got zeros in their place: such values are meaningless
             values = dict.fromkeys(values, math.inf)
             terms = {}
         return Figures(values, terms, broken)
 
     def _named(self, family: str) -> str:
-        """Return the name of a metric in this network's features: fd_inf -> fd_digits_inf."""
+        """Return the key of a metric in this network's features: fd_inf -> fd_digits_inf."""
         base, _, companion = family.partition("_")
         name = self.net.named(base)
         return f"{name}_{companion}" if companion else name
@@ -179,6 +186,6 @@ class Evaluator:
         return Collected(sums, kept, labels)
 
     def _folds(self, layer: str, real: Collected) -> list[Statistics]:
-        """Return this process's statistics; zeros if it had no sample."""
+        """Return the statistics of this process by fold; zeros if it had no samples."""
         dims = len(real.statistics[layer][0].sum)
         return self._sums.get(layer) or [Statistics(dims) for _ in range(FOLDS)]

@@ -7,21 +7,26 @@ from ..core.denoiser import Denoiser
 from ..data.registry import Dataset
 from ..samplers.likelihood import nll
 
-JUMPS = ("consistency", "gamma")  # samplers of students that do not follow an ODE
+JUMP_SAMPLERS = ("consistency", "gamma")  # samplers that jump between times instead of solving an ODE
 
 
 def likelihood(
     model: Denoiser, dataset: Dataset, n: int, batch: int, accelerator: Accelerator
 ) -> float | None:
-    """Return the bits per dimension of the data's first n examples, computed by all processes.
+    """Return the bits per dimension of the first n examples of a data set under a model, without guidance.
 
-    It is without guidance.
+    Args:
+        model: model of the data.
+        dataset: data set.
+        n: number of examples, at most the whole data set.
+        batch: examples per batch on each process.
+        accelerator: accelerator of this process; the processes divide the examples.
 
     Returns:
-        the mean; None for a student that jumps, for a model that is conditioned on more than classes, and for
-        one that takes a guidance weight and was not trained for 1.
+        The mean; None for a student that jumps between times instead of solving an ODE, for a model with
+        conditions other than classes, and for a model that takes a guidance weight but was not trained for 1.
     """
-    if model.sampling.only or model.sampling.sampler in JUMPS:
+    if model.sampling.only or model.sampling.sampler in JUMP_SAMPLERS:
         return None
     if model.latent or model.text or model.condition_channels:
         return None
@@ -29,11 +34,11 @@ def likelihood(
         return None
     device = accelerator.device
     n = min(n, len(dataset))
-    mine = torch.arange(n)[accelerator.process_index :: accelerator.num_processes]
+    indices = torch.arange(n)[accelerator.process_index :: accelerator.num_processes]
     labelled = model.classes is not None
     levels = 256 if dataset.examples.dtype == torch.uint8 else None
     total = torch.zeros((), dtype=torch.float64, device=device)
-    for rows in mine.split(batch):
+    for rows in indices.split(batch):
         x0, known = dataset.get(rows)
         cond = {name: value.to(device) for name, value in known.items()} if labelled and known else None
         total += nll(model, x0.to(device), cond=cond, levels=levels, indices=rows).double().sum()

@@ -1,4 +1,4 @@
-"""One writer at a time: a lock on a run's directory that dies with its process."""
+"""Locks on directories of runs: one writer at a time, released when its process ends."""
 
 import errno
 import fcntl
@@ -18,13 +18,13 @@ from ..core.errors import FastdiffError
 
 @dataclass
 class HeldLock:
-    """A directory's lock that this run holds, as a proof: a function that is given it need not take it."""
+    """A proof that this run holds the lock of a directory: functions that get it do not lock again."""
 
     folder: Path
     held: bool = True
 
     def covers(self, folder: Path) -> bool:
-        """Return whether this is the lock of a folder, and still held."""
+        """Return whether this is the lock of a folder, and is still held."""
         return self.held and folder.resolve() == self.folder.resolve()
 
 
@@ -32,8 +32,8 @@ class HeldLock:
 def lock(out: str | Path) -> Iterator[None]:
     """Hold the lock `out`/.lock of an existing directory.
 
-    The file stays and means nothing by itself: the kernel's lock on it ends with its process, however that
-    ends. On a file system without locks nothing is locked.
+    The file remains, and means nothing by itself: the kernel releases its lock when the process ends, in
+    whatever way. On a file system without locks nothing is locked.
 
     Raises:
         FastdiffError: at once, if another process holds it or the directory cannot be written.
@@ -69,9 +69,9 @@ def alone(out: Path, accelerator: Accelerator, held: HeldLock | None = None) -> 
     """Hold a directory's lock on the main process, for all processes.
 
     Args:
-        out: an existing directory.
-        accelerator: of this process.
-        held: the lock of a caller; if it covers `out` nothing is taken, and it is not released on exit.
+        out: existing directory.
+        accelerator: accelerator of this process.
+        held: lock of the caller; if it covers `out`, nothing is locked, nor released on exit.
 
     Raises:
         FastdiffError: on every process, if another run holds it.

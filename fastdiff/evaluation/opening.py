@@ -1,4 +1,4 @@
-"""Evaluators of a data set, opened by the names of feature networks and metrics."""
+"""Opening of evaluators, by the names of feature networks and metrics; metrics of any program's images."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,8 +15,8 @@ from .metrics import METRICS
 from .metrics.extractors import Extractor, Vectors, open_extractor
 from .reference import CHUNK
 
-USUAL = ("fd", "kd", "pr")  # metrics of images
-USUAL_OF_VECTORS = ("energy", "swd", "pr")
+DEFAULT_IMAGE_METRICS = ("fd", "kd", "pr")
+DEFAULT_VECTOR_METRICS = ("energy", "swd", "pr")
 
 
 def open_evaluators(
@@ -26,15 +26,19 @@ def open_evaluators(
     device: torch.device | str,
     cache: Path | None = None,
 ) -> list[Evaluator]:
-    """Return evaluators of samples of a data set, one for each feature network, Inception-v3 first.
+    """Return evaluators of samples against a data set, one for each feature network, Inception-v3 first.
 
     Args:
-        dataset: the data.
-        extractors: feature networks as `open_extractor` takes them, separated by commas; None for the usual
-            one of the data.
-        metrics: keys of METRICS, None for the usual ones.
-        device: where the networks run.
-        cache: folder of the data's features, None for the user's cache.
+        dataset: data set that samples are compared with.
+        extractors: feature networks, separated by commas, see `open_extractor`. None: the shipped digits
+            classifier for the digits, Inception-v3 for other images, none for vectors.
+        metrics: keys of METRICS. None: fd, kd, pr and, where the data have the classes of the network,
+            accuracy; energy, swd and pr for vectors.
+        device: device of the networks.
+        cache: folder in which the features of the data are cached; None for the user's cache.
+
+    Returns:
+        The evaluators.
 
     Raises:
         FastdiffError: if a network or its weights are missing, or do not fit the data or the metrics.
@@ -48,9 +52,10 @@ def open_evaluators(
     nets = [open_extractor(spec, device) for spec in (extractors or default).split(",")]
     if len({net.name for net in nets}) < len(nets):
         raise FastdiffError(
-            f"extractor {extractors}: two of them are called the same, and so would their figures be"
+            f"extractor {extractors}: two feature networks have the same name, and so would their "
+            "metrics; name each once"
         )
-    nets.sort(key=lambda net: net.name != "inception")  # fid is a report's main metric
+    nets.sort(key=lambda net: net.name != "inception")  # fid is the main metric of a report
     return [_image_evaluator(dataset, net, metrics, cache) for net in nets]
 
 
@@ -61,7 +66,7 @@ def _vector_evaluator(
     device: torch.device | str,
     cache: Path,
 ) -> Evaluator:
-    """Return an evaluator of vectors, which takes no network."""
+    """Return an evaluator of vectors, which needs no feature network."""
     if extractors is not None:
         raise FastdiffError(f"extractor {extractors}: vectors are compared without one; leave extractor out")
     for metric in sorted(metrics or ()):
@@ -69,25 +74,28 @@ def _vector_evaluator(
             raise FastdiffError(
                 f"metrics: {metric!r} needs a feature network, and vectors are compared without one"
             )
-    return Evaluator(dataset, Vectors(torch.device(device)), metrics or USUAL_OF_VECTORS, cache)
+    return Evaluator(dataset, Vectors(torch.device(device)), metrics or DEFAULT_VECTOR_METRICS, cache)
 
 
 def _image_evaluator(
     dataset: Dataset, net: Extractor, metrics: Sequence[str] | None, cache: Path
 ) -> Evaluator:
-    """Return an evaluator of images, checked against the data."""
+    """Return an evaluator of images; raise FastdiffError if network and metrics do not fit the data."""
     channels, *size = dataset.shape
     if channels not in (1, 3) or (net.size and size != [net.size] * 2):
         side = net.size or "any"
         raise FastdiffError(
-            f"{net.name} takes (1 or 3, {side}, {side}), but {dataset.name} is {tuple(dataset.shape)}"
+            f"data {dataset.name} = {tuple(dataset.shape)}: {net.name} expected (1 or 3, {side}, {side}); "
+            "choose a resolution, a colour or another extractor"
         )
     classifies = net.classes == dataset.classes
-    usual = (*USUAL, "accuracy") if dataset.classes and classifies else USUAL
+    usual = (*DEFAULT_IMAGE_METRICS, "accuracy") if dataset.classes and classifies else DEFAULT_IMAGE_METRICS
     for metric in metrics or ():
         layer = METRICS[metric].kept or METRICS[metric].statistics
         if layer not in net.layers or (metric == "accuracy" and not classifies):
-            complaint = f"metrics: {metric!r} is not to be had in {net.name}: it has {', '.join(net.layers)}"
+            complaint = (
+                f"metrics: {metric!r} cannot be computed with {net.name}, which has {', '.join(net.layers)}"
+            )
             if metric == "accuracy":
                 complaint += f", and {net.classes or 'no'} classes where the data have {dataset.classes}"
             raise FastdiffError(complaint)
@@ -101,28 +109,37 @@ def evaluate_images(
     metrics: Sequence[str] | None = None,
     accelerator: Accelerator | None = None,
 ) -> dict[str, float]:
-    """Return metrics of one data set's examples as samples of another: images made by any program.
+    """Evaluate images made by any program: return their metrics against a data set of real images.
 
     Args:
-        made: the images. If both data sets have as many classes, these are taken to be the same ones, in the
-            same order.
-        real: the data that they are compared with.
-        extractors: feature networks, separated by commas; None for the usual one of the data.
-        metrics: keys of METRICS, None for the usual ones.
-        accelerator: of this process, None to make one.
+        made: images to evaluate, as a data set. If both data sets have the same number of classes, these are
+            assumed to be the same classes in the same order.
+        real: data set that they are compared with, of the same shape.
+        extractors: feature networks, separated by commas, see `open_extractor`. None: the shipped digits
+            classifier for the digits, Inception-v3 for other images, none for vectors.
+        metrics: keys of METRICS (fd, kd, score, pr, sfd, accuracy, energy, swd). None: fd, kd, pr and, where
+            the data have the classes of the network, accuracy; energy, swd and pr for vectors.
+        accelerator: accelerator of this process; None to create one. All processes divide the images.
 
     Returns:
-        values by name, and among them n, the number of images, and dims, the features' dimension: with
-        n <= dims a Frechet distance is mostly bias.
+        Values by name: the metrics (fid, kid_se, precision_inception, ...), n, the number of images, and
+        dims, the dimension of the features. A Frechet distance with n <= dims is mostly bias. `classes` is a
+        list, the accuracy by class; metrics are inf if an image is not finite.
 
     Raises:
-        FastdiffError: if the images do not have the shape of the data, and as `open_evaluators`.
+        FastdiffError: for images of another shape than the data's, too few images, unknown or unsuitable
+            metrics, and feature networks that are missing or do not fit the data.
+
+    Example:
+        >>> made, real = open_dataset("my-samples"), open_dataset("cifar10")
+        >>> evaluate_images(made, real, extractors="inception", metrics=("fd", "pr"))
+        {"n": 50000, "fid": 3.2, "fid_inf": 3.1, "precision_inception": 0.71, ..., "dims": 2048}
     """
     accelerator = accelerator or make_accelerator()
     if tuple(made.shape) != tuple(real.shape):
         raise FastdiffError(
-            f"{made.name} is {tuple(made.shape)}, but {real.name} is {tuple(real.shape)}: give the data a "
-            "resolution and colour that suit the images"
+            f"data {real.name} = {tuple(real.shape)}: expected that of {made.name}, {tuple(made.shape)}; "
+            "choose a resolution and a colour"
         )
     found: dict[str, float] = {"n": len(made)}
     labelled = made.labels is not None and made.classes == real.classes

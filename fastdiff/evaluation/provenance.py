@@ -15,11 +15,11 @@ PACKAGES = ("fastdiff", "torch", "diffusers", "torch-fidelity")
 
 
 def provenance(notes: dict[str, Any], accelerator: Accelerator) -> dict[str, Any]:
-    """Return the fields of a row that say where it comes from.
+    """Return the fields of a row that state its origin; see the table in rows.py.
 
     Args:
-        notes: the metadata of its model, as in fastdiff.json.
-        accelerator: of this process.
+        notes: metadata of the model, as in fastdiff.json.
+        accelerator: accelerator of this process.
     """
     cost = notes.get("cost", {})
     return {
@@ -38,7 +38,7 @@ def provenance(notes: dict[str, Any], accelerator: Accelerator) -> dict[str, Any
 
 
 def device_name(device: torch.device) -> str:
-    """Return a GPU's name, or the processor's architecture and number of threads."""
+    """Return the name of a GPU, or the architecture of the CPU and its number of threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name()
     return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
@@ -46,11 +46,11 @@ def device_name(device: torch.device) -> str:
 
 @cache
 def commit() -> str | None:
-    """Return the source tree's commit, with + if the package has changes; None if git does not track it."""
-    here = Path(__file__)
-    package = here.parents[1]
+    """Return the commit of the source tree, with + for uncommitted changes; None if git does not track it."""
+    source = Path(__file__)
+    package = source.parents[1]
     try:
-        _git(package, "ls-files", "--error-unmatch", str(here))
+        _git(package, "ls-files", "--error-unmatch", str(source))
         head = _git(package, "rev-parse", "--short=10", "HEAD")
         changes = _git(package, "status", "--porcelain", "--", ".")
     except (OSError, subprocess.CalledProcessError):

@@ -1,4 +1,4 @@
-"""The data's side of metrics: features of a data set, computed once by all processes and cached on disk."""
+"""References of metrics: features of a data set, computed once by all processes and cached on disk."""
 
 import os
 from collections.abc import Sequence
@@ -18,23 +18,22 @@ from .metrics.extractors import Extractor, Vectors
 from .metrics.frechet import Statistics
 from .metrics.registry import Collected
 
-DRAWN = (
-    4000  # examples of a data set of vectors, the same in every run: generated vectors are compared with them
-)
-CHUNK = 512  # examples of the data at a time
+# Examples of a data set of vectors that generated vectors are compared with, the same ones in every run.
+VECTOR_EXAMPLES = 4000
+CHUNK = 512  # examples per pass
 
-Tensors = dict[str, Tensor]  # the content of a file
+Tensors = dict[str, Tensor]  # the contents of a file
 
 
 class Reference:
     """The features of a data set in one network, and their statistics.
 
     Args:
-        dataset: the data.
-        net: the feature network.
-        statistics: layers whose statistics are needed.
-        kept: layers whose features are needed.
-        cache: folder of the files, one for each layer and kind; it need not be writable.
+        dataset: data set.
+        net: feature network.
+        statistics: names of the layers whose statistics are needed.
+        kept: names of the layers whose features are needed.
+        cache: folder of the cached files, one for each layer and kind; need not be writable.
     """
 
     def __init__(
@@ -50,17 +49,17 @@ class Reference:
         self.statistics = sorted(statistics)
         self.kept = sorted(kept)
         self.cache = Path(cache)
-        self.dims = 0  # of the features, once they are there
+        self.dims = 0  # dimension of the features; 0 until they are loaded
         self._collected: Collected | None = None
 
     @property
     def name(self) -> str:
-        """The fingerprints of the data and of the network's weights, in rows and in names of files."""
+        """The fingerprints of the data and of the feature network's weights, as in rows and file names."""
         parts = [self.dataset.fingerprint, self.net.fingerprint]
         return "-".join(part for part in parts if part)
 
     def collected(self, accelerator: Accelerator) -> Collected:
-        """Return the features from the cache if every process has it, else compute and store them together.
+        """Return the features: from the cache if every process has them, else computed by all processes.
 
         Raises:
             FastdiffError: if the data are not finite, or not images in [-1, 1].
@@ -82,7 +81,7 @@ class Reference:
         return self._collected
 
     def _compute(self, accelerator: Accelerator) -> tuple[dict[str, Tensors], dict[str, Tensors]]:
-        """Compute and store the statistics and the features by layer, a part of the data on each process."""
+        """Compute and store the statistics and features by layer; the processes divide the data."""
         examples = self._examples()
         sums: dict[str, Statistics] = {}
         parts: list[tuple[Tensor, Tensors]] = []
@@ -108,14 +107,14 @@ class Reference:
         return whole, kept
 
     def _examples(self) -> Tensor:
-        """Return the indices of the examples: all images, or the first of a fixed permutation of vectors."""
+        """Return the indices of the examples: all images, or the first vectors of a fixed permutation."""
         if isinstance(self.net, Vectors):
             permuted = torch.randperm(len(self.dataset), generator=torch.Generator().manual_seed(0))
-            return permuted[:DRAWN].sort().values
+            return permuted[:VECTOR_EXAMPLES].sort().values
         return torch.arange(len(self.dataset))
 
     def _no_statistics(self, layer: str) -> Statistics:
-        """Return the statistics of no examples, for a process that had none."""
+        """Return empty statistics, for a process that got no examples."""
         features = self.net(self.dataset.get(self._examples()[:1])[0])[layer]
         return Statistics(features.shape[1])
 
@@ -124,18 +123,18 @@ class Reference:
         low, high = real.aminmax()
         bounded = isinstance(self.net, Vectors) or max(-low, high) <= 1 + 1e-3
         if not (real.isfinite().all() and bounded):
-            wanted = "finite numbers" if isinstance(self.net, Vectors) else "images in [-1, 1]"
+            expected = "finite numbers" if isinstance(self.net, Vectors) else "images in [-1, 1]"
             raise FastdiffError(
-                f"data {self.dataset.name}: values from {low:.4g} to {high:.4g}, expected {wanted}"
+                f"data {self.dataset.name}: values from {low:.4g} to {high:.4g}, expected {expected}"
             )
         return real
 
     def _file(self, layer: str, kind: str) -> Path:
-        """Return the cache's file of a layer's statistics or features."""
+        """Return the path of the cached statistics or features of a layer."""
         return self.cache / f"{self.net.name}-{self.name}-{layer}-{kind}.safetensors"
 
     def _stored(self, layer: str, kind: str) -> Tensors | None:
-        """Return the content of a file of the cache, None if it is missing or damaged."""
+        """Return the contents of a cached file; None if it is missing or damaged."""
         try:
             return load_file(self._file(layer, kind))
         except (OSError, SafetensorError):
@@ -143,7 +142,7 @@ class Reference:
 
 
 def reduced(statistics: Statistics, accelerator: Accelerator) -> Statistics:
-    """Return the sum of statistics over all processes, on each of them."""
+    """Return the sum of statistics over all processes, on every process."""
     if accelerator.num_processes == 1:
         return statistics
     tensors = {name: tensor.to(accelerator.device) for name, tensor in statistics.tensors().items()}
@@ -152,9 +151,9 @@ def reduced(statistics: Statistics, accelerator: Accelerator) -> Statistics:
 
 
 def store(path: Path, tensors: Tensors) -> None:
-    """Write a file of a cache atomically; do nothing if it cannot be written.
+    """Write a cached file atomically; do nothing if it cannot be written.
 
-    Its temporary name is random: several processes, on several machines, may write the same file at once.
+    The temporary name is random, since processes on several machines may write the same file at once.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""A summary of a benchmark's rows: means over seeds, spreads, ratios and ranks."""
+"""The summary of a benchmark's rows: means over seeds, spreads, ratios and ranks."""
 
 import math
 from collections.abc import Iterable
@@ -6,35 +6,60 @@ from statistics import fmean, mode, stdev
 from typing import Any
 
 from ..core.errors import FastdiffError
-from .metric_names import FAMILIES, MAIN, UNRANKED, better, family, is_metric
+from .metric_names import FAMILIES, MAIN_METRICS, UNRANKED_FAMILIES, better, family, is_metric
 
-Row = dict[str, Any]  # a line of bench.jsonl
-Group = dict[str, Any]  # the rows of a cell as one, as `summary` returns them
+Group = dict[str, Any]  # the mean of a cell's rows, as `summary` returns it
 
-MADE = ("weights", "reference", "extractor")  # must be equal for rows of a cell to be averaged
-# what rows share that differ in their seed alone
-CELL = ("model", "sampler", "spacing", "steps", "guidance", "clip", "n")
-ALIKE = ("n", "reference", "extractor")  # must be equal for metrics to be compared
-COSTS = ("nfe", "ms_per_image", "images_per_s", "peak_mb", "flops_per_image")
+ORIGIN_FIELDS = ("weights", "reference", "extractor")  # must be equal for rows of a cell to be averaged
+# equal in rows that differ only in their seed
+CELL_FIELDS = ("model", "sampler", "spacing", "steps", "guidance", "clip", "n")
+COMPARISON_FIELDS = ("n", "reference", "extractor")  # must be equal for metrics to be compared
+COST_FIELDS = ("nfe", "ms_per_image", "images_per_s", "peak_mb", "flops_per_image")
+
+
+class Row(dict[str, Any]):
+    """A row of a benchmark: a line of bench.jsonl, whose keys rows.py documents, printed as a short text.
+
+    >>> print(row)
+    teacher · ddim · 4 steps · fd_digits 3.89 ± 0.2 · 512 samples
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        parts = [self.get("model"), self.get("sampler")]
+        if self.get("spacing") not in (None, "uniform"):
+            parts.append(self["spacing"])
+        if self.get("steps") is not None:
+            parts.append(f"{self['steps']} step{'' if self['steps'] == 1 else 's'}")
+        if self.get("guidance") not in (None, 1):
+            parts.append(f"w={self['guidance']:g}")
+        if any(family(name) in MAIN_METRICS for name in _present([self])):
+            metric = metric_of([self])
+            error = self.get(f"{metric}_se")
+            parts.append(f"{metric} {figure(self[metric], 1.96 * error if finite(error) else None)}")
+        if self.get("n") is not None:
+            parts.append(f"{self['n']} samples")
+        return " · ".join(str(part) for part in parts if part is not None) or dict.__repr__(self)
 
 
 def metric_of(rows: list[Row]) -> str:
-    """Return a report's main metric: fid, else the first fd_<extractor>, else energy, else another distance.
+    """Return the main metric of rows: fid, else the first fd_<extractor>, else energy, else another distance.
 
     Raises:
         FastdiffError: if no row has a distance.
     """
-    present = [name for name in _present(current_rows(rows)) if family(name) in MAIN]
+    present = [name for name in _present(current_rows(rows)) if family(name) in MAIN_METRICS]
     if not present:
         raise FastdiffError(
-            "no metric in these rows: expected fid, fd_<extractor>, energy or another distance; bench again "
-            "with one"
+            "no metric in these rows: expected fid, fd_<extractor>, energy or another distance; run the "
+            "benchmark again with one"
         )
-    return min(present, key=lambda name: MAIN.index(family(name)))
+    return min(present, key=lambda name: MAIN_METRICS.index(family(name)))
 
 
 def metrics_of(rows: list[Row]) -> list[str]:
-    """Return every metric that some row has, the one of `metric_of` first, then in the order of FAMILIES."""
+    """Return the metrics that any row has: that of `metric_of` first, the others in the order of FAMILIES."""
     main = metric_of(rows)
     order = list(FAMILIES)
     others = _present(current_rows(rows)).keys() - {main}
@@ -42,16 +67,16 @@ def metrics_of(rows: list[Row]) -> list[str]:
 
 
 def _present(rows: Iterable[Row]) -> dict[str, None]:
-    """Return the metrics that rows have, as keys in order of appearance."""
+    """Return the metrics that rows have, as the keys of a dict, in order of appearance."""
     names = (name for row in rows for name, value in row.items() if value is not None)
     return dict.fromkeys(name for name in names if is_metric(name))
 
 
 def current_rows(rows: list[Row]) -> list[Row]:
-    """Return the rows that still hold.
+    """Return the rows that are up to date.
 
-    Of each cell these are the rows made with the same weights, data and feature networks as its last row, and
-    of each seed the last of them.
+    For each cell these are the rows with the same weights, data and feature networks as its last row, and
+    for each seed the last of them.
     """
     newest = {_cell(row): _made(row) for row in rows}
     held = [row for row in rows if _made(row) == newest[_cell(row)]]
@@ -59,32 +84,38 @@ def current_rows(rows: list[Row]) -> list[Row]:
 
 
 def summary(rows: list[Row]) -> list[Group]:
-    """Return one group per cell, of means over its seeds.
+    """Return one group for each cell: the means over its seeds.
 
-    Teachers come first, then students by model in the order of rows, then by NFE. In addition to the
-    fields of a row a group has
-        seeds: the seeds of its rows.
-        m, m_std, m_ci, m_min: of each metric m its mean over them, standard deviation, half of its 95 %
-            interval (both None if unknown), and minimum.
-        figures: each m and its interval as text; figure: the main one's.
-        bests: the metrics in which it leads the groups of equal steps and n; best: whether it leads in the
-            main one.
-        broken: the samples that were not finite.
-        teacher: whether it is the teacher's.
-        family: the model without its number of steps (progressive-4 -> progressive).
-        solver: the sampler and what distinguishes it from the model's other groups with that sampler.
-        line: the name of its curve.
-        gain: how many times the teacher's DDIM at the same steps and n is worse (students only).
+    Teachers come first, then students by model in the order of rows, then by NFE.
+
+    Args:
+        rows: rows of bench.jsonl, in order.
+
+    Returns:
+        The groups. In addition to the fields of a row a group has
+            seeds: seeds of its rows.
+            m, m_std, m_ci, m_min: for each metric m its mean over seeds, standard deviation, half-width of
+                the 95 % interval (both None if unknown), and minimum.
+            figures: text of the mean and the interval by metric; figure: that of the main metric.
+            bests: metrics in which the group is the best among groups of equal steps and n; best: whether it
+                is the best in the main metric.
+            broken: samples that were not finite.
+            teacher: whether the model is the teacher.
+            family: model without its number of steps (progressive-4 -> progressive).
+            solver: sampler, with what distinguishes the group from the model's others with that sampler.
+            line: name of the group's curve.
+            gain: main metric of the teacher's DDIM at the same steps and n, divided by the group's (only
+                for students).
 
     Raises:
-        FastdiffError: if no row has a distance, or one lacks model, sampler, steps or n.
+        FastdiffError: if no row has a distance, or if a row lacks model, sampler, steps or n.
     """
     metrics = metrics_of(rows)
     cells: dict[tuple, list[Row]] = {}
     for row in current_rows(rows):
         if missing := [name for name in ("model", "sampler", "steps", "n") if row.get(name) is None]:
             raise FastdiffError(
-                f"row {row.get('key')}: {missing[0]} is missing; delete that line and bench again"
+                f"row {row.get('key')}: {missing[0]} is missing; delete that line and run the benchmark again"
             )
         cells.setdefault(_cell(row), []).append(row)
     groups = [_mean(cell, metrics) for cell in cells.values()]
@@ -110,27 +141,35 @@ def summary(rows: list[Row]) -> list[Group]:
 
 
 def reference(groups: list[Group], metric: str, group: Group) -> Group | None:
-    """Return the teacher's DDPM with the most steps, which a group aims at; of several guidances the best."""
+    """Return the teacher's DDPM with the most steps, at the best guidance, if comparable with a group."""
     ddpm = [
         other
         for other in groups
-        if other["teacher"] and other["sampler"] == "ddpm" and alike(other, group) and finite(other[metric])
+        if other["teacher"]
+        and other["sampler"] == "ddpm"
+        and comparable(other, group)
+        and finite(other[metric])
     ]
     return min(ddpm, key=lambda other: (-other["steps"], other[metric]), default=None)
 
 
 def usual(groups: list[Group]) -> Group:
-    """Return a group that is judged like most of them."""
+    """Return a group that is comparable with most of the others."""
     return next(group for group in groups if _judged(group) == mode(map(_judged, groups)))
 
 
-def alike(group: Group, other: Group) -> bool:
-    """Return whether two groups compare: as many samples, judged by the same networks with the same data."""
+def comparable(group: Group, other: Group) -> bool:
+    """Return whether metrics of two groups can be compared: equal n, data and feature networks."""
     return _judged(group) == _judged(other)
 
 
+def guided(groups: list[Group]) -> bool:
+    """Return whether any group was sampled with guidance."""
+    return any(group["guidance"] not in (None, 1) for group in groups)
+
+
 def figure(mean: float | None, spread: float | None = None) -> str:
-    """Format a number to three digits, and its spread to the same decimals: 24.1 ± 0.3."""
+    """Format a number to three significant digits, and its spread to the same decimals: 24.1 ± 0.3."""
     if mean is None:
         return "–"
     if not math.isfinite(mean):
@@ -148,44 +187,44 @@ def figure(mean: float | None, spread: float | None = None) -> str:
 
 
 def _decimals(number: float, digits: int) -> int:
-    """Return the decimals that show some significant digits of a number, below 0 for large ones."""
+    """Return the number of decimals that show a number of significant digits; below 0 for large numbers."""
     exponent = int(f"{number:.{digits - 1}e}".split("e")[1])
     return digits - 1 - exponent
 
 
 def ratio(times: float) -> str:
-    """Format a ratio to as many digits as are worth reading: 0.85, 1.3, 410."""
+    """Format a ratio to two significant digits, and a large one without decimals: 0.85, 1.3, 410."""
     return f"{times:,.0f}" if times >= 10 else f"{times:.1f}" if times >= 1 else f"{times:.2g}"
 
 
 def finite(value: float | None) -> bool:
-    """Return whether a value is a number, neither missing nor diverged."""
+    """Return whether a value is a finite number: neither missing nor diverged."""
     return value is not None and math.isfinite(value)
 
 
 def _cell(row: Row) -> tuple:
-    """Return the values that rows share that differ in their seed alone."""
-    return tuple(row.get(name) for name in CELL)
+    """Return the values that are equal in rows that differ only in their seed."""
+    return tuple(row.get(name) for name in CELL_FIELDS)
 
 
 def _made(row: Row) -> tuple:
-    """Return the weights, data and feature networks that a row was made with."""
-    return tuple(row.get(name) for name in MADE)
+    """Return the fingerprints of the weights, data and feature networks of a row."""
+    return tuple(row.get(name) for name in ORIGIN_FIELDS)
 
 
 def _judged(group: Group) -> tuple:
     """Return the values that must be equal for metrics to be compared."""
-    return tuple(group.get(name) for name in ALIKE)
+    return tuple(group.get(name) for name in COMPARISON_FIELDS)
 
 
 def _mean(rows: list[Row], metrics: list[str]) -> Group:
-    """Return the rows of a cell as one: metrics and costs averaged over seeds, the rest as in the last."""
-    group = dict.fromkeys((*CELL, *COSTS, *metrics))
+    """Return the group of a cell's rows: means of metrics and costs, other fields as in the last row."""
+    group = dict.fromkeys((*CELL_FIELDS, *COST_FIELDS, *metrics))
     group.update({name: value for name, value in rows[-1].items() if name not in ("key", "seed", "time")})
     group["seeds"] = [row.get("seed") for row in rows]
     group["broken"] = [f"sample {i} of seed {row.get('seed')}" for row in rows for i in row.get("broken", ())]
     averaged = [metric + suffix for metric in metrics for suffix in ("", "_se", "_inf")]
-    for name in (*COSTS, *averaged):
+    for name in (*COST_FIELDS, *averaged):
         values = [row[name] for row in rows if row.get(name) is not None]
         if values:
             group[name] = fmean(values)
@@ -197,7 +236,7 @@ def _mean(rows: list[Row], metrics: list[str]) -> Group:
 
 
 def _spread(name: str, values: list[float], error: float | None) -> dict[str, float | None]:
-    """Return {std, ci, min} of a metric over its seeds; ci of one seed is that of its standard error."""
+    """Return {std, ci, min} of a metric over its seeds; with one seed, ci is 1.96 standard errors."""
     from scipy.special import stdtrit  # slow to import, and not needed to read the file
 
     seeds = len(values)
@@ -210,7 +249,7 @@ def _spread(name: str, values: list[float], error: float | None) -> dict[str, fl
 
 
 def _solver(group: Group, kin: list[Group]) -> str:
-    """Return the sampler, any guidance, and the spacing, clip and n if the kin differ in them."""
+    """Return the sampler and guidance of a group, and spacing, clip and n if these differ among its kin."""
 
     def differs(name: str) -> bool:
         return len({other[name] for other in kin}) > 1
@@ -228,8 +267,8 @@ def _solver(group: Group, kin: list[Group]) -> str:
 
 
 def _standing(group: Group, groups: list[Group], metrics: list[str]) -> dict[str, Any]:
-    """Return {gain, bests, best} of a group among those of equal steps that compare with it."""
-    rivals = [other for other in groups if other["steps"] == group["steps"] and alike(other, group)]
+    """Return {gain, bests, best} of a group among the comparable groups of equal steps."""
+    rivals = [other for other in groups if other["steps"] == group["steps"] and comparable(other, group)]
     bests = [name for name in metrics if _leads(group, rivals, name)]
     metric = metrics[0]
     ddim = [
@@ -238,12 +277,12 @@ def _standing(group: Group, groups: list[Group], metrics: list[str]) -> dict[str
         if other["teacher"] and other["sampler"] == "ddim" and finite(other[metric])
     ]
     compares = not group["teacher"] and ddim and finite(group[metric]) and group[metric] > 0
-    gain = min(ddim) / group[metric] if compares else None  # of several spacings the strongest baseline
+    gain = min(ddim) / group[metric] if compares else None  # relative to the best of several spacings
     return {"gain": gain, "bests": bests, "best": metric in bests}
 
 
 def _leads(group: Group, rivals: list[Group], name: str) -> bool:
-    """Return whether a group has the best value of a metric, one in which the groups differ."""
+    """Return whether a group has the best value of a metric, and the groups differ in it."""
     values = {other[name] for other in rivals if finite(other[name])}
     first = min if better(name) == "lower" else max
-    return family(name) not in UNRANKED and len(values) > 1 and group[name] == first(values)
+    return family(name) not in UNRANKED_FAMILIES and len(values) > 1 and group[name] == first(values)

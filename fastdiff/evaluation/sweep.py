@@ -30,18 +30,18 @@ from .summary import Row
 
 
 class Sweep:
-    """A benchmark that is ready to be measured: models loaded, cells planned, judges opened.
+    """A benchmark that is ready to run: models loaded, cells planned, evaluators opened.
 
     Args:
-        models: name -> path.
-        dataset: the data that judge the samples.
-        config: the settings.
-        out: folder of bench.jsonl; created when the measuring begins.
-        teacher: the name of the model that gets the baselines.
-        accelerator: of this process, None to make one.
+        models: folders of the models, by name.
+        dataset: data set that the samples are compared with.
+        config: settings of the benchmark.
+        out: folder of bench.jsonl; created when the first row is measured.
+        teacher: name of the model that is measured with the baselines; None for no teacher.
+        accelerator: accelerator of this process; None to create one.
 
     Raises:
-        FastdiffError: if a model, the data and the settings do not fit.
+        FastdiffError: if the models, the data and the settings do not fit each other.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Sweep:
         accelerator: Accelerator | None = None,
     ) -> None:
         if teacher is not None and teacher not in models:
-            raise FastdiffError(f"teacher {teacher!r} is not among the models {', '.join(models)}")
+            raise FastdiffError(f"teacher = {teacher!r}: expected one of the models {', '.join(models)}")
         self.dataset = dataset
         self.config = config
         self.out = Path(out)
@@ -72,17 +72,17 @@ class Sweep:
             cell: plan(loaded[cell.model], cell.sampler, cell.steps, cell.spacing, bounds)
             for cell in self.cells
         }
-        self.evaluators = judges(dataset, config, device)
+        self.evaluators = bench_evaluators(dataset, config, device)
         self.metrics = {metric for evaluator in self.evaluators for metric in evaluator.metrics}
 
     def rows(self, held: HeldLock | None = None) -> Iterator[Row]:
         """Measure every cell with every seed, and yield the rows in order, on every process.
 
-        A row is appended to bench.jsonl when it is measured; rows already there are read back. Cells that the
-        budget leaves out are listed in left-out.json.
+        A row is appended to bench.jsonl once it is measured; existing rows are read back. Cells that the
+        budget skips are listed in left-out.json.
 
         Args:
-            held: the folder's lock, if the caller holds it; else it is taken here.
+            held: lock of the folder, if the caller holds it; None to lock the folder here.
 
         Raises:
             FastdiffError: if the folder cannot be written, or another run holds its lock.
@@ -108,10 +108,10 @@ class Sweep:
                 if self._lacks_nll(row):
                     row = self._with_nll(row, cell.model, bits, budget)
                 store.update(row)
-                yield row
+                yield Row(row)
 
     def _settings(self, cell: Cell, seed: int) -> Row:
-        """Return the fields of a row that decide its metrics; their `identity` is its key."""
+        """Return the fields that determine the metrics of a row; its key is their `identity`."""
         return {
             **cell._asdict(),
             "seed": seed,
@@ -122,7 +122,7 @@ class Sweep:
         }
 
     def _measured(self, cell: Cell, seed: int) -> Measured:
-        """Draw and judge the samples of a cell and a seed."""
+        """Draw and evaluate the samples of a cell with one seed."""
         return measure(
             self.contestants[cell.model].model,
             self.plans[cell],
@@ -136,7 +136,7 @@ class Sweep:
         )
 
     def _keep(self, cell: Cell, seed: int, key: str, measured: Measured, with_real: bool) -> None:
-        """Save a cell's terms and, of its first seed, its pictures; with_real also the sheet of real data."""
+        """Save a cell's terms, its pictures for the first seed, and, `with_real`, a sheet of real data."""
         if not self.accelerator.is_main_process:
             return
         keep_terms(measured.terms, self.out, key)
@@ -155,7 +155,7 @@ class Sweep:
             keep_real(self.dataset, self.out)
 
     def _row(self, cell: Cell, key: str, settings: Row, measured: Measured, former: Row) -> Row:
-        """Return the row of a measurement; `former` holds other metrics of the very same samples."""
+        """Return the row of a measurement; `former` holds other metrics of the same samples."""
         return {
             **former,
             "key": key,
@@ -169,11 +169,11 @@ class Sweep:
         }
 
     def _lacks_nll(self, row: Row) -> bool:
-        """Return whether a row lacks the likelihood that the settings name."""
+        """Return whether the settings include nll and a row lacks it."""
         return "nll" in (self.config.metrics or ()) and "nll" not in row
 
     def _with_nll(self, row: Row, name: str, bits: dict[str, float | None], budget: Budget) -> Row:
-        """Return a row with its model's likelihood, computed once per model, if the budget allows it."""
+        """Return a row with the nll of its model, computed once per model, if the budget allows it."""
         if name not in bits and budget.allows(f"nll of {name}", 0, self.accelerator):
             model = self.contestants[name].model
             bits[name] = likelihood(model, self.dataset, self.config.n, self.config.batch, self.accelerator)
@@ -189,66 +189,76 @@ def sweep(
     teacher: str | None = None,
     accelerator: Accelerator | None = None,
 ) -> Iterator[Row]:
-    """Measure every cell with every seed, append its row to out/bench.jsonl, and yield it.
+    """Benchmark models: measure every cell with every seed, append a row to out/bench.jsonl, and yield it.
 
-    Rows already there are read back. One sweep at a time writes into a directory.
+    A cell is a model with a sampler, a spacing, a number of steps and a guidance weight; see BenchConfig for
+    the cells of a benchmark. Rows that out/bench.jsonl already has are read back, not measured again, so
+    that an interrupted sweep resumes. Only one sweep at a time can write into a folder.
 
     Args:
-        models: name -> path.
-        dataset: the data that judge the samples.
-        config: the settings.
-        out: the folder of bench.jsonl. Cells that the budget leaves out are listed in left-out.json.
-        teacher: the name of the model that gets the baselines.
-        accelerator: of this process, None to make one.
+        models: folders of the models, by name.
+        dataset: data set that the samples are compared with; also the source of their conditions.
+        config: settings of the benchmark.
+        out: folder of bench.jsonl, samples/, trajectory/ and influence/; created if missing. Cells that the
+            budget skips are listed in out/left-out.json.
+        teacher: name of the model that is measured with config.baselines; None for no teacher.
+        accelerator: accelerator of this process; None to create one.
 
     Yields:
-        the rows in order, on every process. A row has
-            key: identifies the fields that decide its metrics, which are model, sampler, spacing, steps,
-                guidance, clip, seed, n, extractor, reference (the data and the network) and weights.
-            fid, fd_digits, energy, nll, ...: the metrics, by name; metrics: their families.
-            nfe, ms_per_image, images_per_s, peak_mb, flops_per_image, batch: the cost of sampling.
-            broken: the first samples that were not finite, if any; the metrics are then inf.
-            dims: of the features; cell: its name without the seed; teacher: whether it is the teacher's.
-            method, params, ema, train_images, train_seconds, teacher_nfe: of the model's training.
-            device, processes, versions, commit, time: where and when it was measured.
+        The rows, cells of few steps first, on every process: dicts whose keys are documented in
+        fastdiff.evaluation.rows, printed as one line.
 
     Raises:
-        FastdiffError: if a model, the data and the settings do not fit, or the directory cannot be written.
+        FastdiffError: if the models, the data and the settings do not fit each other, if `out` cannot be
+            written, or if another sweep is writing into it.
+
+    Example:
+        >>> config = BenchConfig(steps=(1, 4), n=512)
+        >>> models = {"teacher": "runs/teacher", "student": "runs/student"}
+        >>> for row in sweep(models, open_dataset("digits"), config, "runs/bench", teacher="teacher"):
+        ...     print(row, row["fd_digits"], row["ms_per_image"])
     """
     yield from Sweep(models, dataset, config, out, teacher=teacher, accelerator=accelerator).rows()
 
 
-def judges(dataset: Dataset, config: BenchConfig, device: torch.device) -> list[Evaluator]:
+def bench_evaluators(dataset: Dataset, config: BenchConfig, device: torch.device) -> list[Evaluator]:
     """Open the evaluators of a benchmark.
 
+    Args:
+        dataset: data set that samples are compared with.
+        config: settings of the benchmark.
+        device: device of the feature networks.
+
     Raises:
-        FastdiffError: if weights are missing, or the samples or the data are too few.
+        FastdiffError: if weights are missing, or if there are too few samples or examples.
     """
     if isinstance(dataset, Nothing):
-        raise FastdiffError("data: nothing has no images to judge samples by: name other data")
+        raise FastdiffError("data = nothing: expected a data set with images to compare samples with")
     named = None if config.metrics is None else tuple(metric for metric in config.metrics if metric != "nll")
     evaluators = open_evaluators(dataset, config.extractor, named, device)
     least = max(evaluator.least for evaluator in evaluators)
     if config.n < least:
         names = ", ".join(evaluators[0].metrics)
-        raise FastdiffError(f"bench.n = {config.n}: metrics {names} need at least {least} samples")
+        raise FastdiffError(
+            f"bench.n = {config.n}: expected at least {least} samples for the metrics {names}"
+        )
     return evaluators
 
 
 def check_fit(name: str, model: Denoiser, dataset: Dataset, config: BenchConfig) -> None:
-    """Raise FastdiffError if a model's samples, conditions or guidance do not fit data and settings."""
+    """Raise FastdiffError if the samples, conditions or guidance of a model do not fit data and settings."""
     if tuple(model.image_shape) != tuple(dataset.shape):
         raise FastdiffError(
             f"model {name} makes samples of shape {tuple(model.image_shape)}, the data {dataset.name} have "
-            f"{tuple(dataset.shape)}: choose the data it was trained on"
+            f"{tuple(dataset.shape)}: choose the data that it was trained on"
         )
     if model.text and not dataset.captions:
         raise FastdiffError(
-            f"model {name} draws by prompts, and the data {dataset.name} have no captions: set `captions`"
+            f"model {name} needs prompts, but the data {dataset.name} have no captions: set `captions`"
         )
     if model.condition_channels and not model.base and dataset.image is None:
         raise FastdiffError(
-            f"model {name} is conditioned on an image, and the data {dataset.name} bring none: set `image`"
+            f"model {name} is conditioned on an image, but the data {dataset.name} have none: set `image`"
         )
     low, high = model.guidance or (-math.inf, math.inf)
     if beyond := [weight for weight in config.guidance if not low <= weight <= high]:
@@ -263,5 +273,5 @@ def check_fit(name: str, model: Denoiser, dataset: Dataset, config: BenchConfig)
     guided = [weight for weight in config.guidance if weight != 1]
     if guided and not (by_label or by_prompt):
         raise FastdiffError(
-            f"guidance = {guided[0]:g}: needs labels or captions, of the model {name} and of the data"
+            f"guidance = {guided[0]:g}: needs labels or captions, in the model {name} and in the data"
         )

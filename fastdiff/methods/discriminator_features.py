@@ -137,7 +137,7 @@ class ImageNetwork(FeatureNetwork):
     ) -> list[Features]:
         images = unwrap(nets["student"]).decoded(torch.cat(samples))
         with torch.autocast(images.device.type, enabled=False):
-            maps = nets["features"].seen(self.preprocess(images.float()))
+            maps = nets["features"].feature_maps(self.preprocess(images.float()))
             return apart([tokens(one) for one in maps], len(samples))
 
 

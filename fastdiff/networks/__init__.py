@@ -1,10 +1,10 @@
-"""Networks: net(x, t, s, cond), and the networks around a model. Imports core alone, of the wings.
+"""Networks: net(x, t, s, cond), and the networks around a model. Imports no wing but core.
 
-NETWORKS holds by name the functions (shape, classes, **settings) that build a fresh network, and KINDS by the
-name in fastdiff.json the classes that are stored.
+NETWORKS maps names to functions (shape, classes, **settings) that build an untrained network. KINDS maps the
+names in fastdiff.json to the classes of stored networks.
 
 Networks of models:
-    backbone       the base of diffusers' image networks
+    backbone       the base class of diffusers' image networks
     unet           UNet2DModel
     dit            DiTTransformer2DModel
     text_unet      UNet2DConditionModel, the network of Stable Diffusion
@@ -20,10 +20,10 @@ Around them:
     lora           low-rank adapters
     inference      lower precision, memory layout, compilation
 
-Networks that measure, and files:
+Feature networks, and files:
     classifiers    features of small images
     lpips          a perceptual distance
-    pretrained     weights in a folder, opened without running code of theirs
+    pretrained     weights in a folder, opened without running code from it
     download       public weights in torch's cache
 """
 
@@ -45,7 +45,7 @@ NETWORKS: dict[str, Callable[..., Network]] = {
     "text_unet": text_unet,
     **PRESETS,
 }
-# Networks by the name that fastdiff.json has for them.
+# Classes of networks by their names in fastdiff.json.
 KINDS: dict[str, type[Network]] = {net.kind: net for net in (UNet, MLP, TextUNet, DiT, PixArt, SD3, Flux)}
 
 __all__ = [

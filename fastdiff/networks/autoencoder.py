@@ -12,19 +12,19 @@ from ..core.files import read_object
 from .pretrained import check_weights, digest, opened
 
 KINDS = ("AutoencoderKL", "VQModel", "AutoencoderTiny")
-PIXELS = 1 << 20  # most pixels that are encoded or decoded at once: four images of 512 x 512
+MAX_PIXELS = 1 << 20  # most pixels per pass: four images of 512 x 512
 
 
 class Autoencoder:
-    """An autoencoder of diffusers with a model's units, latents = scale (its own latents - shift).
+    """An autoencoder of diffusers in a model's units: latents = scale * (the module's latents - shift).
 
-    It is not a submodule of the model that it belongs to: it is never trained, averaged or copied, and moves
-    to the device of its input.
+    It is not a submodule of the model: it is never trained, averaged or copied, and it moves to the device of
+    its input.
 
     Args:
-        module: one of KINDS.
-        scale: a number, or (C, 1, 1).
-        shift: a number, or (C, 1, 1).
+        module: module of diffusers, of a class in KINDS.
+        scale: factor of the latents, a number or a tensor (C, 1, 1).
+        shift: offset of the latents, a number or a tensor (C, 1, 1).
     """
 
     folder = "vae"
@@ -38,7 +38,7 @@ class Autoencoder:
 
     @classmethod
     def of(cls, module: ModelMixin) -> "Autoencoder":
-        """Wrap a module with the units that its own configuration states."""
+        """Wrap a module, with the units in its configuration."""
         config = module.config
         mean, std = config.get("latents_mean"), config.get("latents_std")
         scale = config.get("scaling_factor") or 1.0
@@ -49,17 +49,17 @@ class Autoencoder:
 
     @classmethod
     def open(cls, folder: Path) -> "Autoencoder":
-        """Open the autoencoder in a pipeline's folder or in a folder of its own.
+        """Open the autoencoder in the folder of a pipeline, or in its own folder.
 
         Raises:
-            FastdiffError: if it is missing or of another kind, or its weights are refused.
+            FastdiffError: if it is missing, of an unsupported class, or has pickled or missing weights.
             ValueError: if its files cannot be read.
         """
         places = [
             place for place in (folder / "vae", folder / "vqvae", folder) if (place / "config.json").is_file()
         ]
         if not places:
-            raise FastdiffError(f"{folder} has no vae: copy it again, whole")
+            raise FastdiffError(f"{folder} has no vae: copy the model again completely")
         place = places[0]
         import diffusers
 
@@ -70,12 +70,12 @@ class Autoencoder:
         return cls.of(opened(getattr(diffusers, kind), place))
 
     def save(self, folder: Path) -> None:
-        """Write it into a pipeline's folder."""
-        self.module.register_to_config(_name_or_path="")  # else diffusers stores the folder that it came from
+        """Write the autoencoder into a pipeline's folder."""
+        self.module.register_to_config(_name_or_path="")  # otherwise diffusers stores the folder of origin
         self.module.save_pretrained(folder / self.folder, max_shard_size="10000GB")
 
     def shape_of(self, latent: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the shape of the image of latents of a shape; FastdiffError if that shape does not fit."""
+        """Return the shape of images, given that of latents; raise FastdiffError if it does not fit."""
         config = self.module.config
         if len(latent) != 3 or latent[0] != config.latent_channels:
             raise FastdiffError(
@@ -86,19 +86,19 @@ class Autoencoder:
         return (config.out_channels, latent[1] * side, latent[2] * side)
 
     def latent_shape(self, image: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the shape of the latents of images of a shape; FastdiffError if that shape does not fit."""
+        """Return the shape of latents, given that of images; raise FastdiffError if it does not fit."""
         config = self.module.config
         side = 1 << (len(config.block_out_channels) - 1)
         if len(image) != 3 or image[0] != config.in_channels or any(pixels % side for pixels in image[1:]):
             raise FastdiffError(
-                f"an autoencoder of images ({config.in_channels}, H, W) that it halves to a {side}th "
-                f"does not take {tuple(image)}: choose a resolution, a colour, or another autoencoder"
+                f"images = {tuple(image)}: the autoencoder takes ({config.in_channels}, H, W) with H and W "
+                f"divisible by {side}; choose a resolution, a colour, or another autoencoder"
             )
         return (config.latent_channels, image[1] // side, image[2] // side)
 
     @cached_property
     def fingerprint(self) -> str:
-        """The SHA-256 of its weights and units, in hex."""
+        """The SHA-256 of the weights and units, in hex."""
         return digest(self.module, self.scale, self.shift)
 
     @torch.no_grad()
@@ -106,7 +106,7 @@ class Autoencoder:
         """Encode images (B, C, H, W) in [-1, 1].
 
         Returns:
-            Mean and standard deviation of their latents (B, C', h, w); the latter is 0 if they are exact.
+            Mean and standard deviation (B, C', h, w) of the latents; the latter is 0 if the encoder is exact.
         """
         parts = [self.encoded(part) for part in self.slices(images, images[0, 0].numel())]
         mean, std = (torch.cat(part) for part in zip(*parts, strict=True))
@@ -114,14 +114,14 @@ class Autoencoder:
         return ((mean - shift) * scale).to(images), (std * scale).to(images)
 
     def encoded(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and standard deviation of the latents of a slice, in the autoencoder's own units."""
+        """Return mean and standard deviation of the latents of images, in the module's units."""
         output = self.module.encode(images)
         if "latents" in output:
             return output.latents, torch.zeros_like(output.latents)
         return output.latent_dist.mean, output.latent_dist.std
 
     def decode(self, x: Tensor) -> Tensor:
-        """Return the images (B, C, H, W) of latents (B, C', h, w); gradients pass."""
+        """Return the images (B, C, H, W) of latents (B, C', h, w), with gradients."""
         scale, shift = self.units(x)
         own = x / scale + shift
         _, height, width = self.shape_of(tuple(x.shape[1:]))
@@ -129,11 +129,11 @@ class Autoencoder:
         return torch.cat(images).to(x)
 
     def slices(self, x: Tensor, pixels: int) -> tuple[Tensor, ...]:
-        """Return x in slices for the module, which moves to its device; pixels: of one image."""
-        return x.to(self.module.to(x.device).dtype).split(max(1, PIXELS // pixels))
+        """Split x into slices for the module, which moves to its device; `pixels`: pixels per image."""
+        return x.to(self.module.to(x.device).dtype).split(max(1, MAX_PIXELS // pixels))
 
     def units(self, x: Tensor) -> tuple[Tensor | float, Tensor | float]:
-        """Return scale and shift, on the device and of the type of latents x."""
+        """Return scale and shift with the device and dtype of latents x."""
         scale = self.scale.to(x) if isinstance(self.scale, Tensor) else self.scale
         shift = self.shift.to(x) if isinstance(self.shift, Tensor) else self.shift
         return scale, shift

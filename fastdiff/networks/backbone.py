@@ -1,4 +1,4 @@
-"""The base of diffusers' image networks: input channels beyond the data's, and copies with more inputs."""
+"""The base class of diffusers' image networks: extra input channels, and copies with more inputs."""
 
 from typing import Any, ClassVar, Self
 
@@ -19,20 +19,20 @@ EMBEDDING_CHANNELS = 16  # input channels that embed one number, the second time
 
 
 class Backbone(Network):
-    """A module of diffusers for images (B, C, H, W) whose first convolution, `stem`, may see more than x.
+    """A module of diffusers for images (B, C, H, W) whose first convolution, `stem`, may have extra channels.
 
-    After the C channels of the data come those of an image that x is conditioned on, fewer than
-    EMBEDDING_CHANNELS; then EMBEDDING_CHANNELS of sines and cosines of t - s, of a network of two times; then
-    as many of the guidance weight, of a network that takes it there.
+    The C channels of the data are followed by those of a condition image, fewer than EMBEDDING_CHANNELS; in
+    networks that take two times, by EMBEDDING_CHANNELS sines and cosines of t - s; and in networks that take
+    the guidance weight as input channels, by EMBEDDING_CHANNELS sines and cosines of the weight.
 
     Args:
-        module: the network of diffusers.
+        module: module of diffusers.
         channels: channels of the data; None for those of the module.
         guided: whether the guidance weight has input channels.
 
     Attributes:
         stem: name of the module's first convolution.
-        each: channels of the module for one channel here.
+        each: number of the module's channels per channel here (4 where latents are packed 2 x 2).
         jumps: whether t - s has input channels.
     """
 
@@ -50,7 +50,7 @@ class Backbone(Network):
 
     @classmethod
     def of(cls, module: ModelMixin, shape: tuple[int, ...], guided: bool) -> Self:
-        """Wrap a stored module for samples of a shape; ValueError if it makes samples of another."""
+        """Wrap a stored module for samples of a shape; raise ValueError if it produces another shape."""
         beyond = module.config.in_channels // cls.each - shape[0] - EMBEDDING_CHANNELS * guided
         made = output_channels(module) // cls.each
         if (
@@ -60,7 +60,7 @@ class Backbone(Network):
         ):
             raise ValueError(
                 f"{module.config.in_channels} to {output_channels(module)} channels, guided {guided}: "
-                f"it makes no samples of shape {tuple(shape)}"
+                f"it cannot produce samples of shape {tuple(shape)}"
             )
         return cls(module, shape[0], guided)
 
@@ -70,7 +70,7 @@ class Backbone(Network):
         return output_channels(self.module) == 2 * self.channels * self.each
 
     def inputs(self, x: Tensor, t: Tensor, s: Tensor | None, cond: Cond) -> Tensor:
-        """Return x (B, C, H, W) with the channels beyond it."""
+        """Return x (B, C, H, W) with the extra channels appended."""
         parts = [x]
         if self.condition_channels:
             parts.append(fitted(cond, self.condition_channels, x))
@@ -90,7 +90,7 @@ class Backbone(Network):
             return cond["label"]
         if self.null_label is None:
             if self.num_classes:
-                raise FastdiffError("the network knows no null class: it needs labels")
+                raise FastdiffError("the network has no null class: it needs labels")
             return None
         return torch.full((len(x),), self.null_label, device=x.device)
 
@@ -98,15 +98,15 @@ class Backbone(Network):
         """Return Python code that sets `output` to the module's output, for a script without fastdiff.
 
         Args:
-            x: expression of its input.
-            t: expression of its time.
-            conditions: expressions of the conditions, by their keys in Cond.
+            x: expression for the input.
+            t: expression for the time.
+            conditions: expressions for the conditions, by their keys in Cond.
         """
         classes = f", class_labels={conditions['label']}" if "label" in conditions else ""
         return f"output = {self.folder}({x}, {t}{classes}).sample"
 
     def rewrap(self, module: ModelMixin, guided: bool) -> Self:
-        """Return this network around another module."""
+        """Return a network like this one, with another module."""
         return type(self)(module, self.channels, guided).train(self.training)
 
     @override
@@ -126,7 +126,7 @@ def output_channels(module: ModelMixin) -> int:
 
 
 def fitted(cond: Cond, channels: int, x: Tensor) -> Tensor:
-    """Return the condition image at the size of x; FastdiffError if it is missing or of other channels."""
+    """Return the condition image at the size of x; raise FastdiffError if it is missing or does not fit."""
     image = cond.get("image") if cond else None
     if image is None or image.shape[1] != channels:
         got = "none" if image is None else f"{image.shape[1]}"
@@ -137,23 +137,23 @@ def fitted(cond: Cond, channels: int, x: Tensor) -> Tensor:
 
 
 def settings_of(module: ModelMixin) -> dict[str, Any]:
-    """Return the settings that a module was made with, without diffusers' own notes."""
+    """Return the settings of a module, without the private ones of diffusers."""
     return {name: value for name, value in module.config.items() if not name.startswith("_")}
 
 
 def rebuild(module: ModelMixin, **change: Any) -> ModelMixin:
-    """Return a module of the same settings but for a change, with newly drawn weights."""
+    """Return a module with changed settings and newly initialized weights."""
     new = type(module).from_config(settings_of(module) | change)
     return new.to(module.device).type(module.dtype).train(module.training)
 
 
 def with_extra_layer(module: ModelMixin, layer: str, **change: Any) -> ModelMixin:
-    """Return a copy with one more layer, which has no effect yet.
+    """Return a copy with one more layer, whose output is zero until it is trained.
 
     Args:
-        module: the module to copy.
-        layer: the name of the last part of the new layer, whose weights become zero.
-        change: the settings that add the layer.
+        module: module to copy.
+        layer: name of the last part of the new layer, which is initialized to zero.
+        change: settings that add the layer.
     """
     new = rebuild(module, **change)
     new.load_state_dict(new.state_dict() | module.state_dict())
@@ -163,13 +163,13 @@ def with_extra_layer(module: ModelMixin, layer: str, **change: Any) -> ModelMixi
 
 
 def widened(module: ModelMixin, stem: str, place: int, each: int) -> ModelMixin:
-    """Return a copy with EMBEDDING_CHANNELS more input channels, which have no effect yet.
+    """Return a copy with EMBEDDING_CHANNELS more input channels, whose weights are zero.
 
     Args:
-        module: the module to copy.
+        module: module to copy.
         stem: name of its first convolution.
-        place: the channel before which they come.
-        each: channels of the module for one of these.
+        place: index of the channel before which they are inserted.
+        each: number of the module's channels per new channel.
     """
     kernel = module.get_submodule(stem).weight.detach()
     more = EMBEDDING_CHANNELS * each

@@ -1,8 +1,8 @@
-"""Feature networks of small images: classifiers, in torch alone.
+"""Feature networks of small images: classifiers, written in plain torch.
 
-Inception was not trained on 8 x 8 digits and its weights need a download, so digits are measured by the
-penultimate layer of a classifier of digits, which `recipes/digits_features.py` trains, and images like
-CIFAR-10's, on machines without network access, by that of `recipes/cifar10_features.py`.
+Inception-v3 was not trained on 8 x 8 digits and its weights need a download. Digits are therefore evaluated
+in the penultimate layer of a classifier of digits, trained by `recipes/digits_features.py`, and images like
+those of CIFAR-10, on machines without network access, in that of `recipes/cifar10_features.py`.
 """
 
 from pathlib import Path
@@ -16,14 +16,14 @@ from ..core.files import read_json
 
 
 def block(width: int, out: int) -> nn.Sequential:
-    """Return convolution, batch norm and nonlinearity."""
+    """Return a layer of convolution, batch norm and nonlinearity."""
     return nn.Sequential(nn.Conv2d(width, out, 3, padding=1, bias=False), nn.BatchNorm2d(out), nn.SiLU())
 
 
 class DigitFeatures(nn.Module):
     """A classifier of digits: uint8 images (n, 1 or 3, 8, 8) to features, logits and maps.
 
-    Features (n, 64) are those after the last nonlinearity, logits are (n, 10), maps (n, 64, 4, 4).
+    Features (n, 64) come from the last nonlinearity; logits are (n, 10), maps (n, 64, 4, 4).
     """
 
     size = 8
@@ -46,11 +46,8 @@ class DigitFeatures(nn.Module):
         features = self.trunk[4:](maps)
         return features, self.head(features), maps
 
-    def seen(self, images: Tensor) -> list[Tensor]:
-        """Return the maps before and after the halving, of images (n, 1 or 3, 8, 8) in [-1, 1].
-
-        Gradients pass.
-        """
+    def feature_maps(self, images: Tensor) -> list[Tensor]:
+        """Return the maps before and after the halving, for images (n, 1 or 3, 8, 8) in [-1, 1]."""
         fine = self.trunk[:2](images.mean(1, keepdim=True))
         return [fine, self.trunk[2:4](fine)]
 
@@ -58,12 +55,12 @@ class DigitFeatures(nn.Module):
 class PictureFeatures(nn.Module):
     """A classifier: uint8 images (n, 1 or 3, size, size) to features, logits and maps.
 
-    It has two convolutions for each width and halves the size between two widths. Features (n, widths[-1])
-    are the mean over the last maps (n, widths[-1], h, w), logits are (n, classes).
+    There are two convolutions per width, and the size is halved between two widths. Features (n, widths[-1])
+    are means over the last maps (n, widths[-1], h, w); logits are (n, classes).
 
     Args:
-        size: side of the images.
-        channels: 1 to average the images' channels, or 3.
+        size: side of the images in pixels.
+        channels: 3, or 1 to average the channels of the images.
         widths: channels of the maps, stage by stage.
         classes: number of classes.
     """
@@ -84,12 +81,12 @@ class PictureFeatures(nn.Module):
 
     @override
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        maps = self.seen(images.float() / 127.5 - 1)[-1]
+        maps = self.feature_maps(images.float() / 127.5 - 1)[-1]
         features = maps.mean((2, 3))
         return features, self.head(features), maps
 
-    def seen(self, images: Tensor) -> list[Tensor]:
-        """Return the maps of each width, of images (n, 1 or 3, size, size) in [-1, 1]; gradients pass."""
+    def feature_maps(self, images: Tensor) -> list[Tensor]:
+        """Return the maps of each width for images (n, 1 or 3, size, size) in [-1, 1], with gradients."""
         x = images.mean(1, keepdim=True) if self.channels == 1 else images.expand(-1, 3, -1, -1)
         outputs = []
         for layer in self.trunk:
@@ -99,7 +96,7 @@ class PictureFeatures(nn.Module):
 
 
 def load_features(folder: str | Path) -> tuple[DigitFeatures | PictureFeatures, dict[str, Any]]:
-    """Load the trained network of a folder, in eval mode; return it and the contents of its features.json."""
+    """Load the trained network of a folder, frozen in eval mode, and the contents of its features.json."""
     info = read_json(Path(folder) / "features.json")
     shaped = {name: info[name] for name in ("size", "channels", "widths", "classes") if name in info}
     net = PictureFeatures(**shaped) if "widths" in info else DigitFeatures()

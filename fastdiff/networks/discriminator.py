@@ -1,4 +1,4 @@
-"""Discriminators: heads on the outputs of a network's modules, or on a trunk of their own."""
+"""Discriminators: heads on features of another network, or on their own trunk."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -12,19 +12,24 @@ from ..core.broadcast import like
 from ..core.denoiser import Cond, Denoiser
 from ..core.errors import FastdiffError
 
-SMALL = 4  # pixels; a side of this length is not halved further
-BLOCKS = ("transformer_blocks", "blocks")  # names of the lists of blocks, in networks without a middle block
+MIN_SIDE = 4  # side in pixels that is not halved further
+BLOCK_LISTS = (
+    "transformer_blocks",
+    "blocks",
+)  # names of lists of blocks, in networks without a middle block
 
 
 class DiscriminatorHeads(nn.Module):
-    """Heads on features (B, places, C), as `tapped` collects them, to logits (B, heads): above 0 for real.
+    """The heads of a discriminator: features (B, places, C) to logits (B, heads), above 0 for real.
 
-    A head is a layer norm and two layers on every place of a feature; its logit is the mean over places.
+    A head is a layer norm and two layers, applied at every place of a feature; its logit is the mean over
+    places.
 
     Args:
-        widths: channels of each feature.
+        widths: number of channels of each feature.
         hidden: width of the heads.
-        kinds: number of kinds of samples, each with logits of its own; forward takes the kind (B,) of each.
+        kinds: number of kinds of samples, each with its own logits; forward takes the kind (B,) of each
+            sample.
     """
 
     def __init__(self, widths: list[int], hidden: int = 128, kinds: int = 1) -> None:
@@ -45,13 +50,13 @@ class DiscriminatorHeads(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """A discriminator with a trunk: samples [(B, C, H, W) or (B, D)] and their classes to logits (B, 1).
+    """A discriminator with its own trunk: samples [(B, C, H, W) or (B, D)] and classes to logits (B, 1).
 
-    Convolutions halve images to 4 x 4 or less, and the head takes all places of these at once; vectors go
-    through an MLP.
+    Convolutions halve images until they are 4 x 4 or smaller, and the head takes all places at once; vectors
+    go through an MLP.
 
     Args:
-        shape: of one sample.
+        shape: shape of one sample, (C, H, W) or (D,).
         classes: number of classes, 0 for none.
         hidden: width of its layers.
 
@@ -63,14 +68,14 @@ class Discriminator(nn.Module):
         super().__init__()
         if len(shape) not in (1, 3):
             raise FastdiffError(
-                "a discriminator with its own trunk takes vectors (D,) or images (C, H, W), the samples "
-                f"have shape {tuple(shape)}"
+                f"shape = {tuple(shape)}: a discriminator with its own trunk expected vectors (D,) or images "
+                "(C, H, W)"
             )
         sides = list(shape[1:])
         self.first = nn.Conv2d(shape[0], hidden, 3, padding=1) if sides else nn.Linear(shape[0], hidden)
         self.label = nn.Embedding(classes, hidden) if classes else None
         layers: list[nn.Module] = [] if sides else [nn.SiLU(), nn.Linear(hidden, hidden)]
-        while sides and max(sides) > SMALL:
+        while sides and max(sides) > MIN_SIDE:
             layers += [nn.SiLU(), nn.Conv2d(hidden, hidden, 3, stride=2, padding=1)]
             sides = [(side + 1) // 2 for side in sides]
         self.rest = nn.Sequential(*layers, nn.SiLU(), nn.Flatten())
@@ -87,14 +92,14 @@ class Discriminator(nn.Module):
 def discriminator_on(
     model: Denoiser, names: tuple[str, ...], hidden: int, views: int = 1, kinds: int = 1
 ) -> DiscriminatorHeads:
-    """Return a fresh discriminator for the features of a model's network.
+    """Return an untrained discriminator for the features of a model's network.
 
     Args:
-        model: the model.
-        names: names of the network's modules; none for the middle one.
+        model: model whose network provides the features.
+        names: names of the network's modules; the middle one if empty.
         hidden: width of the heads.
         views: number of samples whose features are concatenated in channels.
-        kinds: see Critic.
+        kinds: number of kinds of samples, see DiscriminatorHeads.
     """
     with torch.no_grad(), capture_features(model, names) as features:
         x = torch.zeros(1, *model.shape, device=model.device)
@@ -106,7 +111,7 @@ def discriminator_on(
 
 
 def empty(model: Denoiser, x: Tensor) -> dict[str, Tensor] | None:
-    """Return a condition for x (B, ...) that the network takes, of zeros; None if it takes none."""
+    """Return a condition of zeros for x (B, ...); None for a model without conditions."""
     cond = {}
     if model.classes:
         cond["label"] = torch.zeros(len(x), dtype=torch.long, device=x.device)
@@ -117,14 +122,14 @@ def empty(model: Denoiser, x: Tensor) -> dict[str, Tensor] | None:
 
 @contextmanager
 def capture_features(model: Denoiser, names: tuple[str, ...] = ()) -> Iterator[list[Tensor]]:
-    """Collect the outputs of modules of a model's network: every forward pass inside fills the list anew.
+    """Capture the outputs of modules of a model's network: every forward pass in the context fills the list.
 
     Args:
-        model: the model.
-        names: names of the network's modules; none for the middle one.
+        model: model whose network is run.
+        names: names of the network's modules; the middle one if empty.
 
     Yields:
-        The features, (B, places, C) each.
+        The list of features (B, places, C).
 
     Raises:
         FastdiffError: for a module that does not exist.
@@ -150,9 +155,10 @@ def tokens(output: Tensor | tuple, rank: int = 3) -> Tensor:
     """Return a module's output as (B, places, C).
 
     Args:
-        output: the output; of a tuple the last tensor, which is the image's where another is the text's.
-        rank: dimensions of a sample, 3 of an image. An output of the layout of samples has its channels
-            first, (B, C, ...).
+        output: output of the module; the last tensor of a tuple, which is that of the image if another one
+            is that of the text.
+        rank: number of dimensions of a sample, 3 for an image. Outputs with the layout of samples have
+            channels first, (B, C, ...).
     """
     x = output if isinstance(output, Tensor) else [part for part in output if isinstance(part, Tensor)][-1]
     if x.ndim == 2:
@@ -161,30 +167,30 @@ def tokens(output: Tensor | tuple, rank: int = 3) -> Tensor:
 
 
 def apart(features: list[Tensor], count: int) -> list[list[Tensor]]:
-    """Return the features of each of `count` batches that went through a network as one."""
+    """Split features of a concatenated batch into those of its `count` batches."""
     return [list(part) for part in zip(*(feature.chunk(count) for feature in features), strict=True)]
 
 
 def named(net: nn.Module, name: str) -> nn.Module:
-    """Return a network's module by its name; FastdiffError if it has no such module."""
+    """Return a module of a network by its name; raise FastdiffError if it does not exist."""
     try:
         return net.get_submodule(name)
     except AttributeError:
         some = ", ".join([own for own, _ in net.named_modules() if own][:12])
         raise FastdiffError(
-            f"features: {name!r} is no module of {type(net).__name__}: choose from {some}, ...",
+            f"features: {name!r} is not a module of {type(net).__name__}: choose from {some}, ...",
             key="features",
         ) from None
 
 
 def middle(net: nn.Module) -> str:
-    """Return the name of the module half way through a network; FastdiffError if its blocks are unknown."""
+    """Return the name of the module half way through a network; raise FastdiffError if it is unknown."""
     prefix, module = ("module.", net.module) if hasattr(net, "module") else ("", net)
     if getattr(module, "mid_block", None) is not None:
         return f"{prefix}mid_block"
-    for blocks in BLOCKS:
+    for blocks in BLOCK_LISTS:
         if len(getattr(module, blocks, ())):
             return f"{prefix}{blocks}.{len(getattr(module, blocks)) // 2}"
     raise FastdiffError(
-        f"features: {type(net).__name__} has no middle that is known: name its modules", key="features"
+        f"features: the middle of {type(net).__name__} is unknown: name its modules", key="features"
     )

@@ -16,9 +16,9 @@ from .backbone import EMBEDDING_CHANNELS, Backbone
 class DiT(Backbone):
     """A DiTTransformer2DModel for square images or latents (B, C, N, N).
 
-    The class after the last is the null class of guidance; a network without labels has no class but that
-    one. t - s and the guidance weight have input channels. The module's own dropping of labels, which drops
-    different ones in every block, is turned off: methods drop them.
+    The class after the last is the null class of guidance, the only class of a network without labels. t - s
+    and the guidance weight have input channels. The module's own label dropout, which drops other labels in
+    every block, is turned off, since training methods drop labels.
     """
 
     kind: ClassVar[str | None] = "dit"
@@ -37,7 +37,9 @@ class DiT(Backbone):
     def of(cls, module: DiTTransformer2DModel, shape: tuple[int, ...], guided: bool) -> Self:
         patch = module.config.patch_size
         if len(set(shape[1:])) > 1 or any(n % patch for n in shape[1:]):
-            raise ValueError(f"patches of {patch} x {patch}: it makes no samples of shape {tuple(shape)}")
+            raise ValueError(
+                f"patches of {patch} x {patch}: it cannot produce samples of shape {tuple(shape)}"
+            )
         return super().of(module, shape, guided)
 
     @property
@@ -69,32 +71,42 @@ def dit(
     image: Annotated[int, Field(ge=0, lt=EMBEDDING_CHANNELS)] = 0,
     learned_variance: bool = False,
 ) -> DiT:
-    """A fresh DiTTransformer2DModel (Peebles & Xie 2023).
+    """Return an untrained DiT, the transformer of Peebles & Xie 2023, as diffusers' DiTTransformer2DModel.
 
     Args:
-        shape: of one image, (C, N, N).
-        classes: number of classes, 0 for none.
-        depth: number of blocks.
-        width: channels of a token.
-        heads: attention heads.
-        patch: side of the squares of pixels that are one token.
-        dropout: probability of dropout.
-        image: channels of an image that x is conditioned on.
-        learned_variance: twice the output channels, for the variance of a reverse step.
+        shape: shape of one image or latent, (C, N, N).
+        classes: number of classes; 0 for a network without labels. A null class is added.
+        depth: number of blocks, 1 to 1000.
+        width: number of channels of a token; a multiple of 4 and of `heads`.
+        heads: number of attention heads.
+        patch: side in pixels of the square patch that becomes one token; must divide N.
+        dropout: dropout probability, in [0, 1).
+        image: number of channels of a condition image (super-resolution, colourisation), 0 for none, at most
+            15.
+        learned_variance: whether the network also predicts the variance of a reverse step, in as many extra
+            output channels.
+
+    Returns:
+        The network, with weights drawn from torch's global generator.
 
     Raises:
         FastdiffError: for images that are not square, and settings that do not fit them or each other.
+
+    Example:
+        >>> net = dit((3, 32, 32), classes=10, depth=6, width=192, heads=3)
+        >>> net(torch.randn(2, 3, 32, 32), torch.full((2,), 500.0)).shape
+        torch.Size([2, 3, 32, 32])
     """
     if len(shape) != 3 or shape[1] != shape[2]:
         raise FastdiffError(
-            f"dit expects square images (C, N, N), the data have shape {shape}; use unet or mlp"
+            f"dit: expected square images (C, N, N), but the data have shape {shape}; use unet or mlp"
         )
     if shape[1] % patch:
         raise FastdiffError(
             f"patch: {patch} x {patch} does not divide images of {shape[1]} x {shape[2]}", key="patch"
         )
     if width % heads or width % 4:
-        raise FastdiffError(f"width: {width} is no multiple of 4 and of the {heads} heads", key="width")
+        raise FastdiffError(f"width: {width} is not a multiple of 4 and of the {heads} heads", key="width")
     module = DiTTransformer2DModel(
         num_attention_heads=heads,
         attention_head_dim=width // heads,
@@ -111,7 +123,7 @@ def dit(
 
 
 def draw(module: DiTTransformer2DModel) -> None:
-    """Draw weights as in the paper: small embeddings, and zero for the output and the gate of every block."""
+    """Initialize weights as in the paper: small embeddings, zero output and gates of blocks."""
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
             nn.init.xavier_uniform_(layer.weight)

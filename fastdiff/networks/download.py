@@ -1,4 +1,4 @@
-"""Files of public weights: in torch's cache under their own names, downloaded if they are missing."""
+"""Files of public weights: kept in torch's cache under their own names, downloaded if missing."""
 
 import socket
 from collections.abc import Iterator
@@ -15,13 +15,13 @@ def cached(url: str, file: str, owner: str, setting: str) -> Path:
     """Return the path of a file in torch's cache; download it if it is missing.
 
     Args:
-        url: address of the file.
-        file: its name in the cache.
-        owner: the network whose weights they are, for the error.
-        setting: the setting that names a copy of them, for the error.
+        url: URL of the file.
+        file: name of the file in the cache.
+        owner: name of the network, for the error message.
+        setting: setting that gives the path of a copy, for the error message.
 
     Raises:
-        FastdiffError: if it cannot be downloaded.
+        FastdiffError: if the file cannot be downloaded.
     """
     path = Path(torch.hub.get_dir()) / "checkpoints" / file
     if not path.is_file():
@@ -29,17 +29,17 @@ def cached(url: str, file: str, owner: str, setting: str) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             with socket_timeout(10):
                 torch.hub.download_url_to_file(url, path, progress=False)
-        except (OSError, HTTPException):  # no network, a timeout, a full disk, a proxy's odd answer
+        except (OSError, HTTPException):  # no network, a timeout, a full disk, an invalid response of a proxy
             raise FastdiffError(
-                f"the weights of {owner} cannot be fetched: put {file} into $TORCH_HOME/hub/checkpoints "
-                f"({path.parent}) or say {setting}"
+                f"the weights of {owner} cannot be downloaded: put {file} into $TORCH_HOME/hub/checkpoints "
+                f"({path.parent}) or set {setting}"
             ) from None
     return path
 
 
 @contextmanager
 def socket_timeout(seconds: float) -> Iterator[None]:
-    """Set the timeout of sockets that are created inside."""
+    """Set the timeout of sockets that are created in the context."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:

@@ -1,4 +1,4 @@
-"""Low-rank adapters (Hu et al. 2022): trained weights next to a student's first ones, which stay frozen."""
+"""Low-rank adapters (Hu et al. 2022): trained weights next to a student's frozen initial weights."""
 
 from copy import copy, deepcopy
 from importlib.util import find_spec
@@ -15,10 +15,10 @@ from ..core.errors import FastdiffError
 from ..core.validation import Strict, suggestion
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
-# Layers that are adapted by default, by the kind of network; attention in all others.
+# Layers that are adapted by default, by the kind of network; the attention layers in all others.
 TARGETS = {"unet": (*ATTENTION, "conv1", "conv2", "conv_shortcut", "time_emb_proj"), "mlp": ("blocks",)}
 ADAPTABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-# Pipelines whose load_lora_weights takes an adapter, by the kind of network.
+# Pipelines whose load_lora_weights loads an adapter, by the kind of network.
 PIPELINES = {
     "text_unet": "StableDiffusionPipeline",
     "sd3": "StableDiffusion3Pipeline",
@@ -27,13 +27,13 @@ PIPELINES = {
 
 
 class Lora(Strict):
-    """A low-rank adapter, the only weights of the student that are trained.
+    """A low-rank adapter, whose weights are the only ones of the student that are trained.
 
     Args:
         rank: rank of the adapter.
-        alpha: its scale times the rank; None for the rank.
-        targets: parts of the names of the layers that it is on, such as to_q; none for attention, of unet
-            convolutions too.
+        alpha: scale of the adapter times the rank; None for the rank, a scale of 1.
+        targets: parts of the names of the layers that are adapted, such as to_q. Empty: the attention layers,
+            for a unet also the convolutions, for an mlp all blocks.
     """
 
     rank: Annotated[int, Field(ge=1, le=2**16)] = 64
@@ -67,9 +67,9 @@ def matching(module: nn.Module, targets: tuple[str, ...], every: bool) -> list[s
     """Return the names of the layers that have a target in their dotted name, such as to_q or mid_block.
 
     Args:
-        module: a network's module.
-        targets: one or more parts of a dotted name each.
-        every: whether it is an error if any target names no layer, and not only if all do.
+        module: module of a network.
+        targets: targets, each one or more parts of a dotted name.
+        every: whether every target must match a layer, and not only one of them.
     """
     layers = [name for name, layer in module.named_modules() if isinstance(layer, ADAPTABLE)]
     found = {target: [name for name in layers if f".{target}." in f".{name}."] for target in targets}
@@ -84,7 +84,7 @@ def matching(module: nn.Module, targets: tuple[str, ...], every: bool) -> list[s
 
 
 def twin(model: Denoiser) -> Denoiser:
-    """Return a copy that shares the memory of those weights that are not trained."""
+    """Return a copy that shares the memory of the weights that are not trained."""
     return deepcopy(model, {id(p): p for p in model.parameters() if not p.requires_grad})
 
 
@@ -94,7 +94,7 @@ def adapted(module: nn.Module) -> bool:
 
 
 def merged(module: nn.Module) -> nn.Module:
-    """Return a copy of a network's module, with its adapter, if it has one, merged into its own weights."""
+    """Return a copy of a network's module, with its adapter (if any) merged into the weights."""
     module = deepcopy(module)
     if not adapted(module):
         return module
@@ -107,26 +107,26 @@ def merged(module: nn.Module) -> nn.Module:
 
 
 def forget_adapter(module: nn.Module) -> None:
-    """Remove the note of an adapter from a module whose adapted layers are gone.
+    """Remove `peft_config` from a module whose adapted layers have been replaced.
 
-    peft sets `peft_config` on the module that it adapts, and has no inverse of that for a module
-    that is not a PeftModel. With it, `adapted` would still take the module for an adapted one.
+    peft sets it on the module that it adapts, and cannot remove it from a module that is not a PeftModel.
+    `adapted` would still be true with it.
     """
     del module.peft_config
 
 
 def save(net: nn.Module, folder: Path, dtype: torch.dtype) -> dict[str, Any]:
-    """Write a network's adapter into a folder, in the format of the function that loads it.
+    """Save the adapter of a network into a folder, in the format of the function that loads it.
 
-    The scale is written into the weights, so that alpha is the rank there.
+    The scale is multiplied into the weights, so that alpha equals the rank in the files.
 
     Args:
-        net: the adapted network.
-        folder: the folder.
-        dtype: of the weights written.
+        net: adapted network.
+        folder: folder of the files.
+        dtype: dtype of the saved weights.
 
     Returns:
-        Its rank, alpha, number of layers and the function that reads it, as plain data.
+        Rank, alpha and number of layers of the adapter, and the name of the function that reads it.
     """
     import diffusers
     from peft import get_peft_model_state_dict

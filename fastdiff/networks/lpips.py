@@ -1,4 +1,4 @@
-"""LPIPS (Zhang et al. 2018): the distance of two images in the features of VGG16, as in torch-fidelity."""
+"""LPIPS (Zhang et al. 2018): the distance between two images in features of VGG16, as in torch-fidelity."""
 
 import pickle
 from functools import lru_cache
@@ -12,21 +12,27 @@ from typing_extensions import override
 from ..core.errors import FastdiffError
 from .download import cached
 
-# torchvision's VGG16, and the weights of its channels (version 0.1) as torch-fidelity publishes them.
+# VGG16 of torchvision, and the weights of its channels (version 0.1) as published by torch-fidelity.
 VGG = "vgg16-397923af.pth"
 CHANNELS = "weights-vgg16-lpips.pth"
 URLS = {
     VGG: f"https://download.pytorch.org/models/{VGG}",
     CHANNELS: f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{CHANNELS}",
 }
-STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # of VGG16: width and number of convolutions
+STAGES = (
+    (64, 2),
+    (128, 2),
+    (256, 3),
+    (512, 3),
+    (512, 3),
+)  # stages of VGG16: width and number of convolutions
 
 
 class Perceptual(nn.Module):
-    """A frozen network from two batches of images (B, 1 or 3, H, W) in [-1, 1] to distances (B,).
+    """The LPIPS network: two batches of images (B, 1 or 3, H, W) in [-1, 1] to distances (B,).
 
-    After every stage the features of a place are scaled to length 1; their squared differences, weighted by
-    channel and averaged over places, are summed over stages. Gradients pass.
+    After every stage the feature vector of each place is normalized to length 1; the squared differences,
+    weighted by channel and averaged over places, are summed over stages. Differentiable in both images.
     """
 
     def __init__(self) -> None:
@@ -46,13 +52,13 @@ class Perceptual(nn.Module):
     @override
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         total = 0.0
-        for x, y, weight in zip(self.seen(a), self.seen(b), self.channels, strict=True):
+        for x, y, weight in zip(self.feature_maps(a), self.feature_maps(b), self.channels, strict=True):
             apart = nn.functional.normalize(x, eps=1e-10) - nn.functional.normalize(y, eps=1e-10)
             total = total + (weight * apart.square()).sum(1).mean((1, 2))
         return total
 
-    def seen(self, images: Tensor) -> list[Tensor]:
-        """Return the features of images (B, 1 or 3, H, W) in [-1, 1] after every stage."""
+    def feature_maps(self, images: Tensor) -> list[Tensor]:
+        """Return the features after every stage for images (B, 1 or 3, H, W) in [-1, 1]."""
         x = (images - self.mean) / self.std  # grey becomes three equal channels
         features = []
         for stage in self.stages:
@@ -63,15 +69,15 @@ class Perceptual(nn.Module):
 
 @lru_cache(maxsize=2)
 def open_lpips(folder: str | None, device: torch.device, dtype: torch.dtype) -> Perceptual:
-    """Open the network, once for equal arguments.
+    """Open the LPIPS network; equal arguments return the same network.
 
     Args:
-        folder: folder of its weights; None for torch's cache, to which they are downloaded if missing.
+        folder: folder of the weights; None for torch's cache, to which they are downloaded if missing.
         device: device of the network.
-        dtype: of its weights.
+        dtype: dtype of the weights.
 
     Raises:
-        FastdiffError: if the weights are missing, or something else.
+        FastdiffError: if the weights are missing, or if the files hold something else.
     """
     net = Perceptual()
     setting = f"weights: FOLDER of lpips or vgg16, a folder of {VGG} and {CHANNELS}"
@@ -94,11 +100,11 @@ def open_lpips(folder: str | None, device: torch.device, dtype: torch.dtype) -> 
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
-    """Load a file of named tensors, running no code of it; FastdiffError if it is missing or no such file."""
+    """Load a file of named tensors without running code in it; raise FastdiffError for any other file."""
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise FastdiffError(f"weights of lpips: no file {path}") from None
+        raise FastdiffError(f"weights of lpips: {path} does not exist") from None
     except (OSError, EOFError, RuntimeError, KeyError, pickle.UnpicklingError):
         raise not_weights(path) from None
     if not isinstance(stored, dict):
@@ -107,5 +113,5 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def not_weights(path: Path) -> FastdiffError:
-    """Return the error for a file that holds something else."""
+    """Return the error for a file that does not hold these weights."""
     return FastdiffError(f"{path}: not the weights of lpips; replace or delete it")

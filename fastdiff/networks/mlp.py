@@ -1,4 +1,4 @@
-"""A residual MLP for vectors, in diffusers' file format."""
+"""The residual MLP for vectors, in diffusers' file format."""
 
 import math
 from typing import Annotated, Any, ClassVar
@@ -18,16 +18,16 @@ from .backbone import settings_of
 
 
 class MLP(ModelMixin, Network, ConfigMixin):
-    """A residual MLP for vectors (B, dims); every block takes an embedding of the time.
+    """A residual MLP for vectors (B, dims), with a time embedding in every block.
 
     Args:
-        dims: numbers of a vector.
+        dims: dimension of a vector.
         width: width of the blocks.
         depth: number of blocks.
-        classes: number of classes, 0 for none; the null class comes after them.
-        learned_variance: twice the outputs, for the variance of a reverse step.
-        two_times: whether it takes t - s too.
-        guided: whether it takes a guidance weight too.
+        classes: number of classes, 0 for none; the null class is added after them.
+        learned_variance: whether the network also predicts the variance of a reverse step.
+        two_times: whether the network also takes t - s.
+        guided: whether the network also takes a guidance weight.
     """
 
     kind: ClassVar[str | None] = "mlp"
@@ -45,9 +45,9 @@ class MLP(ModelMixin, Network, ConfigMixin):
         guided: bool = False,
     ) -> None:
         super().__init__()
-        self.time = from_waves(width)
-        self.gap = from_waves(width) if two_times else None
-        self.guidance = from_waves(width) if guided else None
+        self.time = embedding_layers(width)
+        self.gap = embedding_layers(width) if two_times else None
+        self.guidance = embedding_layers(width) if guided else None
         self.label = nn.Embedding(classes + 1, width) if classes else None
         self.first = nn.Linear(dims, width)
         self.last = nn.Linear(width, dims * (2 if learned_variance else 1))
@@ -63,11 +63,11 @@ class MLP(ModelMixin, Network, ConfigMixin):
 
     @classmethod
     def of(cls, module: "MLP", shape: tuple[int, ...], guided: bool) -> "MLP":
-        """Return a stored module for samples of a shape; ValueError if it makes samples of another."""
+        """Return a stored module for samples of a shape; raise ValueError if it produces another shape."""
         if (module.config.dims,) != tuple(shape) or module.config.guided != guided:
             raise ValueError(
-                f"an MLP of {module.config.dims} dimensions, guided {module.config.guided}, makes no samples "
-                f"of shape {tuple(shape)}, guided {guided}"
+                f"an MLP of {module.config.dims} dimensions, guided {module.config.guided}, cannot produce "
+                f"samples of shape {tuple(shape)}, guided {guided}"
             )
         return module
 
@@ -84,9 +84,9 @@ class MLP(ModelMixin, Network, ConfigMixin):
     @override
     def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, cond: Cond = None) -> Tensor:
         h = self.first(x)
-        embedding = self.time(self.waves(t).to(x))
+        embedding = self.time(self.time_embedding(t).to(x))
         if self.gap is not None:
-            embedding = embedding + self.gap(self.waves(t - (t if s is None else s)).to(x))
+            embedding = embedding + self.gap(self.time_embedding(t - (t if s is None else s)).to(x))
         if self.guidance is not None:
             embedding = embedding + self.guidance(self.waves(scaled_guidance(t, cond)).to(x))
         if self.label is not None:
@@ -96,8 +96,8 @@ class MLP(ModelMixin, Network, ConfigMixin):
             h = h + block(h + embedding)
         return self.last(h)
 
-    def waves(self, t: Tensor) -> Tensor:
-        """Return sines and cosines (B, 64) of a time (B,)."""
+    def time_embedding(self, t: Tensor) -> Tensor:
+        """Return sines and cosines (B, 64) of a time (B,), at 32 frequencies."""
         angles = t[:, None] * (torch.linspace(0, math.log(1000), 32, device=t.device).exp() / 1000)
         return torch.cat([angles.sin(), angles.cos()], 1)
 
@@ -110,18 +110,18 @@ class MLP(ModelMixin, Network, ConfigMixin):
         return self.extended(guided=True)
 
     def extended(self, **change: Any) -> "MLP":
-        """Return a copy with one more input, which has no effect yet; change: the setting that adds it."""
+        """Return a copy with one more input, without effect until it is trained; `change` adds the input."""
         net = MLP(**settings_of(self) | change).to(self.device).type(self.dtype)
         net.load_state_dict(net.state_dict() | self.state_dict())
         return net.train(self.training)
 
     @property
     def module(self) -> "MLP":
-        """The module that is stored: the network itself, where others wrap one of diffusers."""
+        """The module that is saved: the network itself, since it wraps no module of diffusers."""
         return self
 
 
-def from_waves(width: int) -> nn.Sequential:
+def embedding_layers(width: int) -> nn.Sequential:
     """Return the layers that embed the 64 sines and cosines of a number."""
     return nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width))
 
@@ -134,18 +134,27 @@ def mlp(
     depth: Annotated[int, Field(ge=0, le=1000)] = 3,
     learned_variance: bool = False,
 ) -> MLP:
-    """A fresh residual MLP for vectors.
+    """Return an untrained residual MLP for vectors.
 
     Args:
-        shape: of one vector, (D,).
-        classes: number of classes, 0 for none.
+        shape: shape of one vector, (D,).
+        classes: number of classes; 0 for a network without labels. A null class is added.
         width: width of the blocks.
-        depth: number of blocks.
-        learned_variance: twice the outputs, for the variance of a reverse step.
+        depth: number of blocks, 0 to 1000.
+        learned_variance: whether the network also predicts the variance of a reverse step, in as many extra
+            outputs.
+
+    Returns:
+        The network, with weights drawn from torch's global generator; its last layer is zero.
 
     Raises:
-        FastdiffError: for samples that are no vectors.
+        FastdiffError: for samples that are not vectors.
+
+    Example:
+        >>> net = mlp((2,), width=64)
+        >>> net(torch.randn(5, 2), torch.full((5,), 500.0)).shape
+        torch.Size([5, 2])
     """
     if len(shape) != 1:
-        raise FastdiffError(f"mlp expects vectors (D,), the data have shape {shape}; use unet")
+        raise FastdiffError(f"mlp: expected vectors (D,), but the data have shape {shape}; use unet")
     return MLP(shape[0], width, depth, classes, learned_variance)

@@ -11,13 +11,13 @@ from ..core.schedule import Schedule
 
 
 class PosteriorMean(Network):
-    """The network that computes E[x0 | x_t] for x0 ~ sum_k weights_k N(means_k, stds_k^2 I).
+    """The network that computes the mean E[x0 | x_t] for x0 ~ sum_k weights_k N(means_k, stds_k^2 I).
 
     Args:
-        means: (K, *shape).
-        stds: (K,).
-        weights: (K,), above 0.
-        schedule: of the times.
+        means: means (K, *shape) of the components.
+        stds: standard deviations (K,) of the components.
+        weights: weights (K,) of the components, above 0; need not sum to 1.
+        schedule: schedule of the times.
     """
 
     def __init__(self, means: Tensor, stds: Tensor, weights: Tensor, schedule: Schedule) -> None:
@@ -37,18 +37,18 @@ class PosteriorMean(Network):
         log_posterior = (
             self.log_weights - error.flatten(2).square().sum(2) / (2 * variance) - dims / 2 * variance.log()
         )
-        share = like(log_posterior.softmax(1), error)
-        return (share * (means + like(alpha * stds**2 / variance, error) * error)).sum(1)
+        posterior = like(log_posterior.softmax(1), error)
+        return (posterior * (means + like(alpha * stds**2 / variance, error) * error)).sum(1)
 
 
 class GaussianMixture(Denoiser):
-    """The exact model of a Gaussian mixture.
+    """The exact denoiser of a Gaussian mixture.
 
     Args:
-        means: (K, *shape).
-        stds: (K,).
-        weights: (K,), above 0.
-        schedule: of the times.
+        means: means (K, *shape) of the components.
+        stds: standard deviations (K,) of the components.
+        weights: weights (K,) of the components, above 0; need not sum to 1.
+        schedule: schedule of the times.
     """
 
     def __init__(self, means: Tensor, stds: Tensor, weights: Tensor, schedule: Schedule) -> None:
@@ -57,11 +57,11 @@ class GaussianMixture(Denoiser):
 
 
 class Points(GaussianMixture):
-    """The exact model of a finite data set.
+    """The exact denoiser of a finite data set.
 
     Args:
-        data: its points (K, *shape), all equally likely.
-        schedule: of the times.
+        data: points (K, *shape) of the data set, all equally likely.
+        schedule: schedule of the times.
     """
 
     def __init__(self, data: Tensor, schedule: Schedule) -> None:

@@ -1,4 +1,4 @@
-"""Networks of papers by name: a builder with its keywords set, which a recipe may still override."""
+"""Networks of papers by name: builders with preset keywords, which a recipe can override."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,7 +13,7 @@ Builder = Callable[..., Network]
 
 
 def preset(builder: Builder, description: str, **keywords: Any) -> Builder:
-    """Return the builder with other defaults, and a description as its docstring."""
+    """Return a builder with preset keywords, and a description as its docstring."""
     made = partial(builder, **keywords)
     made.__name__ = builder.__name__
     made.__doc__ = description
@@ -21,10 +21,10 @@ def preset(builder: Builder, description: str, **keywords: Any) -> Builder:
 
 
 def dit_preset(paper: str, ours: str, depth: int, width: int, heads: int) -> Builder:
-    """Return a preset of DiT with patches of 2 x 2; paper, ours: the numbers of its parameters."""
+    """Return a preset of DiT with 2 x 2 patches; `paper` and `ours` are numbers of parameters."""
     description = (
         f"{paper} in Peebles & Xie 2023, where all blocks share one embedding of time and class; "
-        f"of diffusers' each has its own: {ours}"
+        f"in diffusers each block has its own: {ours}"
     )
     return preset(dit, description, depth=depth, width=width, heads=heads, patch=2)
 
@@ -32,7 +32,7 @@ def dit_preset(paper: str, ours: str, depth: int, width: int, heads: int) -> Bui
 PRESETS: dict[str, Builder] = {
     "ddpm-cifar10": preset(
         unet,
-        "35.7M, Ho et al. 2020; its halvings are padded on both sides, the paper's on one.",
+        "35.7M, Ho et al. 2020; downsampling pads both sides, in the paper only one.",
         channels=(128, 256, 256, 256),
         layers=2,
         attention=(16,),
@@ -42,8 +42,8 @@ PRESETS: dict[str, Builder] = {
     ),
     "edm-cifar10": preset(
         unet,
-        "57.2M, near the DDPM++ of Karras et al. 2022 (55.7M), which on its way up attends after one block "
-        "alone, has a first convolution of 128 channels, scales its shortcuts and takes augmentations.",
+        "57.2M, close to the DDPM++ of Karras et al. 2022 (55.7M), which has attention after only one block "
+        "of the upward path, 128 channels in the first convolution, scaled shortcuts and augmentations.",
         channels=(256, 256, 256),
         layers=4,
         attention=(16,),
@@ -55,7 +55,7 @@ PRESETS: dict[str, Builder] = {
     ),
     "adm-64": preset(
         unet,
-        "296M, Dhariwal & Nichol 2021 for ImageNet 64 x 64; learned_variance: true for the paper's.",
+        "296M, Dhariwal & Nichol 2021 for ImageNet 64 x 64; set learned_variance: true as in the paper.",
         channels=(192, 384, 576, 768),
         layers=3,
         attention=(32, 16, 8),

@@ -1,4 +1,4 @@
-"""The weights in a network's folder: safetensors that match its config.json, and nothing pickled."""
+"""Pretrained weights in a network's folder: safetensors that match config.json, never pickled files."""
 
 import hashlib
 from collections.abc import Iterator
@@ -16,18 +16,18 @@ from ..core.errors import FastdiffError, first_line
 from ..core.files import read_json, read_object
 
 PICKLED = (".bin", ".pt", ".ckpt", ".pth", ".pkl", ".pickle")
-# Settings that count layers.
-DEEP = ("layers_per_block", "transformer_layers_per_block", "num_layers", "depth")
+# Settings that are numbers of layers.
+LAYER_COUNTS = ("layers_per_block", "transformer_layers_per_block", "num_layers", "depth")
 INDEX = "*.safetensors.index.json"
 WARNING = "is pickled, which could run code as it is read: convert it once, as plain tensors,"
 
 
 class UnreadWeights(FastdiffError):
-    """Weights that are refused before they are opened; the message names the file and needs no prefix."""
+    """An error for weights that are rejected before they are opened; its message names the file."""
 
 
 def check_weights(folder: Path) -> None:
-    """Raise UnreadWeights for pickled weights, and for an index of missing files or files elsewhere."""
+    """Raise UnreadWeights for pickled weights, and for an index that names missing or outside files."""
     for index in sorted(folder.glob(INDEX)):
         try:
             named = set(read_json(index)["weight_map"].values())
@@ -40,12 +40,12 @@ def check_weights(folder: Path) -> None:
         strange = [name for name in named if Path(name).name != name or not name.endswith(".safetensors")]
         if strange:
             raise UnreadWeights(
-                f"{index}: weight_map names {min(strange)!r:.80}, expected safetensors files beside it"
+                f"{index}: weight_map names {min(strange)!r:.80}, expected safetensors files in that folder"
             )
         lost = [name for name in named if not (folder / name).is_file()]
         if lost:
             raise UnreadWeights(
-                f"{index} names {min(lost)}, which is not there: fetch or copy the model again, whole"
+                f"{index} names {min(lost)}, which is missing: download or copy the model again completely"
             )
     pickled = sorted(path for path in folder.glob("*") if path.suffix in PICKLED)
     if pickled and not any(folder.glob("*.safetensors")):
@@ -53,7 +53,7 @@ def check_weights(folder: Path) -> None:
 
 
 def pickled_folder(file: str, folder: Path) -> str:
-    """Return why a pickled file in a diffusers folder is not read, and the command that converts it."""
+    """Return the error for a pickled file in a diffusers folder, with the command that converts it."""
     library, kind = class_of(folder)
     return (
         f'{folder / file} {WARNING} python -c "import sys; from {library} import {kind} as U; '
@@ -63,7 +63,7 @@ def pickled_folder(file: str, folder: Path) -> str:
 
 
 def class_of(folder: Path) -> tuple[str, str]:
-    """Return the library and class that a folder's config.json names, by default diffusers' UNet2DModel."""
+    """Return the library and class in a folder's config.json, by default diffusers' UNet2DModel."""
     default = ("diffusers", "UNet2DModel")
     try:
         config = read_object(folder / "config.json")
@@ -77,7 +77,7 @@ def class_of(folder: Path) -> tuple[str, str]:
 
 
 def pickled_file(path: Path) -> str:
-    """Return why a pickled file is not read, and the command that converts it without running its code."""
+    """Return the error for a pickled file, with the command that converts it without running its code."""
     target = path.with_name("diffusion_pytorch_model.safetensors")
     edm = "; NVlabs EDM networks: see fastdiff/io/formats/edm.py" if path.suffix == ".pkl" else ""
     return (
@@ -89,11 +89,11 @@ def pickled_file(path: Path) -> str:
 
 
 def opened(kind: type[ModelMixin], folder: Path) -> Any:
-    """Open a module of diffusers whose config.json describes no more numbers than its weights have.
+    """Open a module of diffusers, if its config.json describes no more numbers than its weights hold.
 
     Args:
         kind: class of the module.
-        folder: its folder, which `check_weights` has let pass.
+        folder: folder of the module, checked by `check_weights`.
 
     Raises:
         ValueError: if it describes more, or cannot be read.
@@ -102,14 +102,14 @@ def opened(kind: type[ModelMixin], folder: Path) -> Any:
         config = read_json(folder / "config.json")
         sizes = list(stored(folder))
         for name, value in config.items():
-            layers = value if name in DEEP else 0
+            layers = value if name in LAYER_COUNTS else 0
             count = len(value) if isinstance(value, list) else layers
             if isinstance(count, int) and count > len(sizes):
                 raise ValueError(f"{name} is {count}, for weights of {len(sizes)} tensors")
         with torch.device("meta"):  # before any memory is taken
             described = sum(tensor.numel() for tensor in kind.from_config(config).state_dict().values())
         if described > sum(sizes):
-            raise ValueError(f"it describes {described:,} numbers, and the weights are {sum(sizes):,}")
+            raise ValueError(f"it describes {described:,} numbers, but the weights hold {sum(sizes):,}")
         model, report = kind.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, output_loading_info=True
         )
@@ -117,7 +117,7 @@ def opened(kind: type[ModelMixin], folder: Path) -> Any:
             for key in report.get(part, ()):
                 raise ValueError(f"the weights and the network differ in {key}")
         return model
-    except Exception as error:  # what is broken can fail anywhere in the network's making
+    except Exception as error:  # damaged files can fail anywhere in the constructor
         raise ValueError(f"{folder.name}/config.json or its weights: {first_line(error)}") from None
 
 
@@ -131,7 +131,7 @@ def digest(module: nn.Module, *others: Any) -> str:
 
 
 def stored(folder: Path) -> Iterator[int]:
-    """Yield the number of numbers of each tensor in a folder, from the files' headers."""
+    """Yield the size of each tensor in a folder, from the headers of its files."""
     for path in folder.glob("*.safetensors"):
         with safe_open(path, "pt") as file:
             yield from (prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118

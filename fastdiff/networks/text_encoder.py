@@ -1,4 +1,4 @@
-"""Text encoders: prompts to the embeddings that a network takes, by the pipelines' own code."""
+"""Text encoders: prompts to the embeddings that a network takes, by the pipeline's own code."""
 
 import inspect
 from collections.abc import Iterator
@@ -14,9 +14,9 @@ from ..core.errors import FastdiffError, first_line
 from ..core.files import read_json
 from .pretrained import check_weights, digest
 
-# The values that encode_prompt of a pipeline returns, in order: keys of Cond, and "no" before those of the
-# empty prompt if it returns them too.
-TELLS = {
+# The values that a pipeline's encode_prompt returns, in order, as keys of Cond; "no" marks those of the empty
+# prompt.
+PROMPT_OUTPUTS = {
     "StableDiffusionPipeline": ("text", "no text"),
     "LatentConsistencyModelPipeline": ("text", "no text"),
     "StableDiffusionXLPipeline": ("text", "no text", "pooled", "no pooled"),
@@ -27,22 +27,22 @@ TELLS = {
 }
 ENCODERS = ("CLIPTextModel", "CLIPTextModelWithProjection", "T5EncoderModel")
 TOKENIZERS = ("CLIPTokenizer", "CLIPTokenizerFast", "T5Tokenizer", "T5TokenizerFast")
-SETTING = "force_zeros_for_empty_prompt"  # the setting of a pipeline that changes its embeddings
+EMPTY_PROMPT_SETTING = "force_zeros_for_empty_prompt"  # setting of a pipeline that changes its embeddings
 VOCABULARIES = ("tokenizer.json", "vocab.json", "spiece.model")
-PROMPTS = 64  # most prompts that are encoded at once
+MAX_PROMPTS = 64  # most prompts per pass
 
 
 class TextEncoder:
     """The tokenizers and text encoders of a pipeline of diffusers.
 
-    It is not a submodule of the model that it belongs to: it is never trained, averaged or copied.
+    It is not a submodule of the model: it is never trained, averaged or copied.
 
     Args:
-        kind: class of the pipeline, a key of TELLS.
-        parts: its tokenizers and encoders by their names there, and its settings.
+        kind: class of the pipeline, a key of PROMPT_OUTPUTS.
+        parts: tokenizers, encoders and settings, by their names in the pipeline.
 
     Attributes:
-        left_out: arguments with which the pipeline is made without its other components.
+        left_out: arguments that create the pipeline without its other components.
     """
 
     def __init__(self, kind: str, **parts: Any) -> None:
@@ -66,8 +66,8 @@ class TextEncoder:
         """Open the text encoder in a pipeline's folder.
 
         Args:
-            folder: the folder.
-            index: the contents of its model_index.json; None to read them.
+            folder: folder of the pipeline.
+            index: contents of its model_index.json; None to read the file.
 
         Raises:
             FastdiffError: for a pipeline without prompts, for parts that are missing or not supported, and if
@@ -77,10 +77,10 @@ class TextEncoder:
         if index is None:
             file = folder / "model_index.json"
             index = read_json(file) if file.is_file() else {}
-        if index.get("_class_name") not in TELLS:
+        if index.get("_class_name") not in PROMPT_OUTPUTS:
             raise FastdiffError(
-                f"{folder} holds no pipeline of diffusers with prompts: expected a model_index.json of "
-                f"{', '.join(TELLS)}"
+                f"{folder} is not a diffusers pipeline with prompts: expected a model_index.json of "
+                f"{', '.join(PROMPT_OUTPUTS)}"
             )
         try:
             import transformers  # noqa: F401
@@ -94,22 +94,22 @@ class TextEncoder:
         for name in required_parts(index["_class_name"]):
             if name not in parts:
                 raise FastdiffError(
-                    f"{name} is left out of the pipeline: save it with all of its text encoders"
+                    f"{name} is missing from the pipeline: save it with all of its text encoders"
                 )
-        if SETTING in index:
-            parts[SETTING] = index[SETTING]
+        if EMPTY_PROMPT_SETTING in index:
+            parts[EMPTY_PROMPT_SETTING] = index[EMPTY_PROMPT_SETTING]
         return cls(index["_class_name"], **parts)
 
     @property
     def index(self) -> dict[str, Any]:
-        """Its entries of model_index.json, with which `open` opens the folder that `save` has written."""
+        """The entries of model_index.json, with which `open` reads a folder written by `save`."""
         index: dict[str, Any] = {"_class_name": self.kind}
         for name, part in self.parts.items():
             index[name] = part if isinstance(part, bool) else ["transformers", type(part).__name__]
         return index
 
     def save(self, folder: Path) -> None:
-        """Write its parts into a pipeline's folder."""
+        """Write tokenizers and encoders into a pipeline's folder."""
         with without_bars():
             for name, part in self.parts.items():
                 if not isinstance(part, bool):
@@ -117,7 +117,7 @@ class TextEncoder:
 
     @cached_property
     def fingerprint(self) -> str:
-        """The SHA-256 of its weights and settings, and of its tokens of a few words, in hex."""
+        """The SHA-256 of the weights and settings, and of the tokens of a few words, in hex."""
         modules = {name: part for name, part in self.parts.items() if isinstance(part, torch.nn.Module)}
         words = [
             part("a photo of 3 cats").input_ids
@@ -133,7 +133,7 @@ class TextEncoder:
         return self.null(1)["text"].shape[-1]
 
     def to(self, device: torch.device | str) -> "TextEncoder":
-        """Move it to a device, where it encodes and where its embeddings are; return itself."""
+        """Move the encoders, and thus their embeddings, to a device; return self."""
         self.pipeline.to(device)
         return self
 
@@ -141,34 +141,39 @@ class TextEncoder:
         """Embed prompts.
 
         Returns:
-            text (B, L, D), and for pipelines that have them pooled (B, D) and mask (B, L).
+            text (B, L, D), and in pipelines that have them also pooled (B, D) and mask (B, L).
         """
-        starts = range(0, len(prompts), PROMPTS)
-        parts = [self.encode_prompts(prompts[start : start + PROMPTS]) for start in starts]
+        starts = range(0, len(prompts), MAX_PROMPTS)
+        parts = [self.encode_prompts(prompts[start : start + MAX_PROMPTS]) for start in starts]
         keys = [key for key in parts[0] if not key.startswith("no ")]
         return {key: torch.cat([part[key] for part in parts]) for key in keys}
 
     def null(self, n: int) -> dict[str, Tensor]:
-        """Return the embeddings of no prompt, n times; the keys are those of `encode`."""
+        """Return the null embeddings n times, with the keys of `encode`."""
         return {key: value.expand(n, *value.shape[1:]) for key, value in self.null_row.items()}
 
     @cached_property
     def null_row(self) -> dict[str, Tensor]:
-        """The embedding of no prompt: the pipeline's own, or else that of the empty prompt."""
+        """The null embedding: the pipeline's unconditional one, or else that of the empty prompt."""
         values = self.encode_prompts([""])
         keys = [key for key in values if not key.startswith("no ")]
         return {key: values.get(f"no {key}", values[key]) for key in keys}
 
     @torch.no_grad()
     def encode_prompts(self, prompts: list[str]) -> dict[str, Tensor]:
-        """Return all values of the pipeline's encode_prompt by their names in TELLS, but for ids."""
-        values = self.pipeline.encode_prompt(prompts, device=self.pipeline.device, **self.asked(True))
-        return {key: value for key, value in zip(TELLS[self.kind], values, strict=True) if key != "ids"}
+        """Return the values of the pipeline's encode_prompt by their names in PROMPT_OUTPUTS, without ids."""
+        values = self.pipeline.encode_prompt(
+            prompts, device=self.pipeline.device, **self.encode_prompt_kwargs(True)
+        )
+        return {
+            key: value for key, value in zip(PROMPT_OUTPUTS[self.kind], values, strict=True) if key != "ids"
+        }
 
-    def asked(self, null: bool) -> dict[str, Any]:
-        """Return the arguments of encode_prompt besides prompts and device.
+    def encode_prompt_kwargs(self, null: bool) -> dict[str, Any]:
+        """Return the arguments of encode_prompt other than prompts and device.
 
-        null: whether it encodes no prompt too.
+        Args:
+            null: whether it also returns the unconditional embedding.
         """
         known = inspect.signature(self.pipeline.encode_prompt).parameters
         arguments = {
@@ -181,7 +186,7 @@ class TextEncoder:
 
 
 def required_parts(kind: str) -> list[str]:
-    """Return the names of the parts without which a pipeline encodes no prompt."""
+    """Return the names of the parts that a pipeline needs to encode prompts."""
     import diffusers
 
     pipeline = getattr(diffusers, kind)
@@ -194,8 +199,8 @@ def opened(folder: Path, kind: Any) -> Any:
     """Open a tokenizer or text encoder of transformers.
 
     Args:
-        folder: its folder.
-        kind: its class, as model_index.json names it.
+        folder: folder of the part.
+        kind: class of the part, as in model_index.json.
 
     Raises:
         FastdiffError: for a class that is not supported, and if it cannot be read.
@@ -209,7 +214,9 @@ def opened(folder: Path, kind: Any) -> Any:
     check_weights(folder)
     try:
         if kind in TOKENIZERS:
-            if not any((folder / name).is_file() for name in VOCABULARIES):  # without, it would know no word
+            if not any(
+                (folder / name).is_file() for name in VOCABULARIES
+            ):  # otherwise every word would be unknown
                 raise ValueError(f"expected one of {', '.join(VOCABULARIES)}")
             tokenizer = getattr(transformers, kind)
             return tokenizer.from_pretrained(folder, local_files_only=True)
@@ -220,13 +227,13 @@ def opened(folder: Path, kind: Any) -> Any:
         if report["missing_keys"]:
             raise ValueError(f"the weights lack {min(report['missing_keys'])}")
         return model
-    except Exception as error:  # what is broken can fail anywhere in the library
+    except Exception as error:  # damaged files can fail anywhere in the library
         raise FastdiffError(f"{folder.name} cannot be read: {first_line(error)}") from None
 
 
 @contextmanager
 def without_bars() -> Iterator[None]:
-    """Hide the progress bars of transformers, which appear however short the work is."""
+    """Hide the progress bars of transformers, which appear even for short work."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()

@@ -1,4 +1,4 @@
-"""diffusers' UNet2DConditionModel, the network of Stable Diffusion and its kin, behind net(x, t, s, cond)."""
+"""diffusers' UNet2DConditionModel, the network of Stable Diffusion, behind net(x, t, s, cond)."""
 
 from typing import Annotated, Any, ClassVar, Self
 
@@ -14,21 +14,21 @@ from ..core.errors import FastdiffError
 from .backbone import EMBEDDING_CHANNELS, Backbone, with_extra_layer
 from .unet import UNet, Width, Widths, resolutions
 
-GUIDANCE_FEATURES = 256  # sines and cosines of the guidance weight, as in LCM
+GUIDANCE_FEATURES = 256  # number of sines and cosines of the guidance weight, as in LCM
 
 
 class TextUNet(UNet):
     """A UNet2DConditionModel for images or latents (B, C, H, W).
 
-    It takes cond["text"] (B, L, D), and cond["mask"] (B, L) if some of the text does not count. SDXL also
+    It takes cond["text"] (B, L, D), and optionally cond["mask"] (B, L), 0 where text is ignored. SDXL also
     takes cond["pooled"] (B, D') and the sizes cond["time_ids"] (B, 6): height and width, top and left of the
     crop, target height and width; by default an uncropped image of `pixels` times the size of x. A guidance
     weight enters as in LCM, through the module's time embedding (time_cond_proj_dim).
 
     Args:
-        module: the network of diffusers.
+        module: module of diffusers.
         channels: channels of the data; None for those of the module.
-        pixels: side in pixels of one place of a latent.
+        pixels: side in pixels of one latent position.
     """
 
     kind: ClassVar[str | None] = "text_unet"
@@ -51,8 +51,8 @@ class TextUNet(UNet):
             raise ValueError(f"{strange[0]} {config[strange[0]]}: expected one of {known[strange[0]]}")
         if bool(config.time_cond_proj_dim) != guided:
             raise ValueError(
-                f"time_cond_proj_dim {config.time_cond_proj_dim}: "
-                "weights of guidance belong to a number there"
+                f"time_cond_proj_dim {config.time_cond_proj_dim}: expected a number exactly if "
+                "the network takes a guidance weight"
             )
         Backbone.of(module, shape, False)
         return cls(module, shape[0])
@@ -84,7 +84,7 @@ class TextUNet(UNet):
         return get_timestep_embedding(1000 * (weight - 1), size).to(x)
 
     def sdxl_conditions(self, x: Tensor, cond: dict[str, Tensor]) -> dict[str, Any]:
-        """Return the pooled text and the sizes in pixels that SDXL takes; nothing for other networks."""
+        """Return the pooled text and the sizes in pixels that SDXL takes; empty for other networks."""
         if self.module.config.addition_embed_type is None:
             return {}
         if "time_ids" in cond:
@@ -132,20 +132,27 @@ def text_unet(
     image: Annotated[int, Field(ge=0, lt=EMBEDDING_CHANNELS)] = 0,
     learned_variance: bool = False,
 ) -> TextUNet:
-    """A fresh UNet2DConditionModel (Rombach et al. 2022).
+    """Return an untrained text-conditioned UNet (Rombach et al. 2022), as diffusers' UNet2DConditionModel.
 
     Args:
-        shape: of one image or latent, (C, H, W).
-        classes: number of classes, 0 for none.
-        text: width of the text's embeddings.
-        channels: width of each resolution, from the image's own, each half of the one before.
-        layers: residual blocks a resolution.
-        attention: the image sizes at which it attends to the text and to itself, besides the middle.
+        shape: shape of one image or latent, (C, H, W).
+        classes: number of classes; 0 for a network without labels. A null class is added.
+        text: width D of the text embeddings cond["text"] (B, L, D).
+        channels: widths of the resolutions, the first at the size of the images and each half as large as the
+            one before; multiples of `groups`.
+        layers: number of residual blocks per resolution.
+        attention: heights in pixels at which there is attention, to the image and to the text; the middle
+            block always has it.
         heads: number of attention heads.
-        dropout: probability of dropout.
-        groups: groups of the group norms.
-        image: channels of an image that x is conditioned on.
-        learned_variance: twice the output channels, for the variance of a reverse step.
+        dropout: dropout probability, in [0, 1).
+        groups: number of groups of the group norms.
+        image: number of channels of a condition image (super-resolution, colourisation), 0 for none, at most
+            15.
+        learned_variance: whether the network also predicts the variance of a reverse step, in as many extra
+            output channels.
+
+    Returns:
+        The network, with weights drawn from torch's global generator.
 
     Raises:
         FastdiffError: for settings that do not fit the images or each other.
@@ -153,7 +160,10 @@ def text_unet(
     sizes = resolutions("text_unet", shape, channels, groups)
     attending = [c for c, n in zip(channels, sizes, strict=True) if n in attention or n == sizes[-1]]
     if bad := [c for c in attending if c % heads]:
-        raise FastdiffError(f"heads: {bad[0]} channels do not part into {heads}", key="heads")
+        raise FastdiffError(
+            f"heads = {heads}: expected a divisor of {bad[0]}, the channels of an attention layer",
+            key="heads",
+        )
     return TextUNet(
         UNet2DConditionModel(
             sample_size=shape[1] if shape[1] == shape[2] else shape[1:],
@@ -164,7 +174,7 @@ def text_unet(
             layers_per_block=layers,
             norm_num_groups=groups,
             dropout=dropout,
-            attention_head_dim=heads,  # for this network diffusers takes the number of heads under this name
+            attention_head_dim=heads,  # of this network, the number of heads
             down_block_types=tuple(
                 "CrossAttnDownBlock2D" if n in attention else "DownBlock2D" for n in sizes
             ),

@@ -1,4 +1,4 @@
-"""diffusers' transformers of text and latents behind net(x, t, s, cond): PixArt, Stable Diffusion 3, Flux."""
+"""diffusers' text-to-image transformers behind net(x, t, s, cond): PixArt, Stable Diffusion 3 and Flux."""
 
 from typing import ClassVar, Self
 
@@ -13,7 +13,7 @@ from .backbone import Backbone, with_extra_layer
 
 
 class Transformer(Backbone):
-    """The base of transformers for latents (B, C, H, W) with text, cond["text"] (B, L, D)."""
+    """The base class of transformers for latents (B, C, H, W) with text, cond["text"] (B, L, D)."""
 
     folder: ClassVar[str | None] = "transformer"
     stem: ClassVar[str] = "pos_embed.proj"
@@ -23,17 +23,17 @@ class Transformer(Backbone):
     def of(cls, module: ModelMixin, shape: tuple[int, ...], guided: bool) -> Self:
         if any(n % cls.patch_of(module) for n in shape[1:]):
             raise ValueError(
-                f"patches of {cls.patch_of(module)}: it makes no samples of shape {tuple(shape)}"
+                f"patches of {cls.patch_of(module)}: it cannot produce samples of shape {tuple(shape)}"
             )
         return super().of(module, shape, guided)
 
     @classmethod
     def patch_of(cls, module: ModelMixin) -> int:
-        """Return the side of the squares of a latent that are one token."""
+        """Return the side of the square patches of a latent that become one token."""
         return module.config.patch_size
 
     def call_module(self, x: Tensor, t: Tensor, cond: dict[str, Tensor], text: Tensor) -> Tensor:
-        """Return the module's output for x with its channels beyond, the time, the condition and its text."""
+        """Return the module's output for x with its extra channels, the time, the conditions and the text."""
         raise NotImplementedError
 
     @override
@@ -44,13 +44,13 @@ class Transformer(Backbone):
 
 
 class PixArt(Transformer):
-    """A PixArtTransformer2DModel; it takes cond["mask"] (B, L), 1 where the text counts.
+    """A PixArtTransformer2DModel; it also takes cond["mask"] (B, L), 0 where text is ignored.
 
     Args:
-        module: the network of diffusers.
+        module: module of diffusers.
         channels: channels of the data; None for those of the module.
         guided: whether the guidance weight has input channels.
-        pixels: side in pixels of one place of a latent.
+        pixels: side in pixels of one latent position.
     """
 
     kind: ClassVar[str | None] = "pixart"
@@ -87,7 +87,7 @@ class PixArt(Transformer):
 
 
 class SD3(Transformer):
-    """An SD3Transformer2DModel; it takes cond["pooled"] (B, D') too, and 1000 t as its time."""
+    """An SD3Transformer2DModel; it also takes cond["pooled"] (B, D'), and 1000 t as its time."""
 
     kind: ClassVar[str | None] = "sd3"
 
@@ -101,7 +101,7 @@ class SD3(Transformer):
 
 
 class Flux(Transformer):
-    """A FluxTransformer2DModel on latents packed 2 x 2; it takes cond["pooled"] (B, D') too, and 1000 t.
+    """A FluxTransformer2DModel on latents packed 2 x 2; it also takes cond["pooled"] (B, D'), and 1000 t.
 
     It takes a guidance weight if the module has guidance_embeds.
     """
@@ -115,7 +115,7 @@ class Flux(Transformer):
     def of(cls, module: ModelMixin, shape: tuple[int, ...], guided: bool) -> Self:
         if module.config.guidance_embeds != guided:
             raise ValueError(
-                f"guidance_embeds {module.config.guidance_embeds}: weights of guidance belong to embeddings"
+                f"guidance_embeds {module.config.guidance_embeds}: expected {guided}, as the guidance weight"
             )
         super().of(module, shape, False)
         return cls(module, shape[0])
@@ -170,13 +170,13 @@ class Flux(Transformer):
 
 
 def pack(x: Tensor) -> Tensor:
-    """Return latents (B, C, H, W) as a row of 2 x 2 patches (B, H W / 4, 4 C)."""
+    """Return latents (B, C, H, W) as a sequence of 2 x 2 patches (B, H W / 4, 4 C)."""
     b, c, h, w = x.shape
     return x.view(b, c, h // 2, 2, w // 2, 2).permute(0, 2, 4, 1, 3, 5).reshape(b, h * w // 4, 4 * c)
 
 
 def unpack(x: Tensor, height: int, width: int) -> Tensor:
-    """Return a row of 2 x 2 patches (B, height width, 4 C) as latents (B, C, 2 height, 2 width)."""
+    """Return a sequence of 2 x 2 patches (B, height width, 4 C) as latents (B, C, 2 height, 2 width)."""
     b, _, c = x.shape
     return (
         x.view(b, height, width, c // 4, 2, 2)

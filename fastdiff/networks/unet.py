@@ -18,9 +18,9 @@ Widths = Annotated[tuple[Width, ...], Field(min_length=1, max_length=16)]
 class UNet(Backbone):
     """A UNet2DModel for images (B, C, H, W).
 
-    With labels, the embedding's last row is the null class of guidance. A network of two times takes t - s
-    through the module's class embedding (class_embed_type "timestep"), or through input channels if labels
-    have that place.
+    With labels, the last row of the embedding is the null class of guidance. A network that takes two times
+    gets t - s through the module's class embedding (class_embed_type "timestep"), or through input channels
+    if that embedding is used for labels.
     """
 
     kind: ClassVar[str | None] = "unet"
@@ -39,13 +39,13 @@ class UNet(Backbone):
         if any(n % (1 << halvings) for n in shape[1:]) or config.class_embed_type not in (None, "timestep"):
             raise ValueError(
                 f"{halvings} halvings, class_embed_type {config.class_embed_type}: "
-                f"it makes no samples of shape {tuple(shape)}"
+                f"it cannot produce samples of shape {tuple(shape)}"
             )
         return super().of(module, shape, guided)
 
     @property
     def embedded(self) -> bool:
-        """Whether the module's class embedding takes the second time."""
+        """True if the module's class embedding takes t - s."""
         return self.module.config.class_embed_type == "timestep"
 
     @property
@@ -67,20 +67,22 @@ class UNet(Backbone):
         )[0]
 
     def class_inputs(self, x: Tensor, t: Tensor, s: Tensor | None, cond: Cond) -> Tensor | None:
-        """Return the input of the module's class embedding: t - s if that is its use, else the classes."""
+        """Return the input of the module's class embedding: t - s if `embedded`, else the classes."""
         return t - (t if s is None else s) if self.embedded else self.labels(x, cond)
 
     @override
     def with_second_time(self) -> Self:
         module = self.module
-        if self.num_classes or module.config.time_embedding_type != "positional":  # others know no t - s = 0
+        if (
+            self.num_classes or module.config.time_embedding_type != "positional"
+        ):  # others cannot represent t - s = 0
             return super().with_second_time()
         widened = with_extra_layer(module, "class_embedding.linear_2", class_embed_type="timestep")
         return self.rewrap(widened, self.guided)
 
 
 def in_own_dtype(embedding: nn.Module, inputs: tuple[Tensor]) -> Tensor:
-    """Convert features of t - s to the embedding's dtype, as diffusers does with those of t alone."""
+    """Convert features of t - s to the dtype of the embedding; diffusers does so only with those of t."""
     return inputs[0].to(embedding.linear_1.weight.dtype)
 
 
@@ -101,33 +103,47 @@ def unet(
     image: Annotated[int, Field(ge=0, lt=EMBEDDING_CHANNELS)] = 0,
     learned_variance: bool = False,
 ) -> UNet:
-    """A fresh UNet2DModel (Ronneberger et al. 2015; Ho et al. 2020).
+    """Return an untrained UNet (Ronneberger et al. 2015; Ho et al. 2020), as diffusers' UNet2DModel.
 
     Args:
-        shape: of one image, (C, H, W).
-        classes: number of classes, 0 for none.
-        channels: width of each resolution, from the image's own, each half of the one before.
-        layers: residual blocks a resolution.
-        attention: the image sizes at which it attends, besides the middle.
-        middle_attention: whether the middle attends.
-        head: channels of an attention head; None for 32, or the least of channels if that is less.
-        dropout: probability of dropout.
-        groups: groups of the group norms.
-        scale_shift: whether the time scales the norms' outputs too.
-        resampling: by convolutions or by residual blocks.
-        embedding: width of the time embedding; None for four times the first of channels.
-        image: channels of an image that x is conditioned on.
-        learned_variance: twice the output channels, for the variance of a reverse step.
+        shape: shape of one image or latent, (C, H, W).
+        classes: number of classes; 0 for a network without labels. A null class is added.
+        channels: widths of the resolutions, the first at the size of the images and each half as large as the
+            one before; multiples of `groups`.
+        layers: number of residual blocks per resolution.
+        attention: heights in pixels at which there is self-attention, in addition to the middle block.
+        middle_attention: whether the middle block has self-attention.
+        head: channels of an attention head; None for 32, or the smallest of `channels` if that is less.
+        dropout: dropout probability, in [0, 1).
+        groups: number of groups of the group norms.
+        scale_shift: whether the time embedding also scales the outputs of the norms (as in ADM), and not only
+            shifts them.
+        resampling: "conv" for down- and upsampling by convolutions, "resnet" by residual blocks.
+        embedding: width of the time embedding; None for four times the first of `channels`.
+        image: number of channels of a condition image (super-resolution, colourisation), 0 for none, at most
+            15.
+        learned_variance: whether the network also predicts the variance of a reverse step, in as many extra
+            output channels.
+
+    Returns:
+        The network, with weights drawn from torch's global generator.
 
     Raises:
         FastdiffError: for settings that do not fit the images or each other.
+
+    Example:
+        >>> net = unet((3, 32, 32), classes=10, channels=(32, 64), attention=(16,))
+        >>> net(torch.randn(2, 3, 32, 32), torch.full((2,), 500.0)).shape
+        torch.Size([2, 3, 32, 32])
     """
     sizes = resolutions("unet", shape, channels, groups)
     attending = [c for c, n in zip(channels, sizes, strict=True) if n in attention]
     if middle_attention:
         attending.append(channels[-1])
     if head and (bad := [c for c in attending if c % head]):
-        raise FastdiffError(f"head: {bad[0]} channels are no heads of {head}", key="head")
+        raise FastdiffError(
+            f"head = {head}: expected a divisor of {bad[0]}, the channels of an attention layer", key="head"
+        )
     plain = resampling == "conv"
     down = "DownBlock2D" if plain else "ResnetDownsampleBlock2D"
     up = "UpBlock2D" if plain else "ResnetUpsampleBlock2D"
@@ -159,24 +175,25 @@ def resolutions(name: str, shape: tuple[int, ...], channels: tuple[int, ...], gr
     """Return the heights of images at each resolution.
 
     Args:
-        name: the network's, for errors.
-        shape: of one image.
+        name: name of the network, for errors.
+        shape: shape of one image.
         channels: width of each resolution.
-        groups: groups of the group norms.
+        groups: number of groups of the group norms.
 
     Raises:
-        FastdiffError: for samples that are no images, images that cannot be halved so often, and widths that
-            the groups do not divide.
+        FastdiffError: for samples that are not images, sides that cannot be halved for every resolution, and
+            widths that are not multiples of `groups`.
     """
     if len(shape) != 3:
-        raise FastdiffError(f"{name} expects images (C, H, W), the data have shape {shape}; use mlp")
+        raise FastdiffError(f"{name}: expected images (C, H, W), but the data have shape {shape}; use mlp")
     if any(n % (1 << (len(channels) - 1)) for n in shape[1:]):
         raise FastdiffError(
-            f"channels: {len(channels)} resolutions cannot halve images of {shape[1]} x {shape[2]}",
+            f"channels: {len(channels)} resolutions need sides divisible by {1 << (len(channels) - 1)}, "
+            f"the images are {shape[1]} x {shape[2]}",
             key="channels",
         )
     if bad := [c for c in channels if c % groups]:
         raise FastdiffError(
-            f"channels: {bad[0]} is no multiple of the {groups} groups of the group norm", key="channels"
+            f"channels: {bad[0]} is not a multiple of the {groups} groups of the group norm", key="channels"
         )
     return [shape[1] >> i for i in range(len(channels))]

@@ -17,7 +17,7 @@ from ..core.files import atomic_write, write_json
 from ..data.registry import Nothing, Readable
 from ..evaluation import report
 from ..evaluation.lock import HeldLock, alone
-from ..evaluation.sweep import Sweep, judges
+from ..evaluation.sweep import Sweep, bench_evaluators
 from ..io.load import about
 from ..training.config import CHANGEABLE_ON_RESUME
 from ..training.signals import handle_signals
@@ -124,7 +124,7 @@ def check_stages(run: Run, only: str | None) -> None:
         if stage.judged:
             check_stage(run, stage, data)
     if ahead and only is None and not isinstance(data, Nothing):
-        judges(data.reference, run.recipe.bench, run.accelerator.device)
+        bench_evaluators(data.reference, run.recipe.bench, run.accelerator.device)
 
 
 def check_stage(run: Run, stage: Stage, data: Readable) -> None:

@@ -53,7 +53,7 @@ def test_benches_that_cannot_be(words, message, finished, refused, tmp_path):
 
 def test_speed_has_rows(points, fastdiff, tmp_path, monkeypatch):
     monkeypatch.setattr("fastdiff.samplers.SAMPLERS", {k: SAMPLERS[k] for k in ("ddim", "heun")})
-    monkeypatch.setattr("fastdiff.evaluation.profiling.samplers.PASS", 0.0)
+    monkeypatch.setattr("fastdiff.evaluation.profiling.samplers.MIN_PASS_SECONDS", 0.0)
     code, out, err = fastdiff(
         "bench", points / "teacher", "--speed", "--steps", 2, "--out", tmp_path / "s", "--json"
     )
@@ -136,7 +136,7 @@ def test_axes_of_a_sweep(points, fastdiff, refused, tmp_path):
     code, out, err = fastdiff(*words, "--steps", 1, "--baselines", "ddpm:900000", "--budget", "5s")
     assert (
         code == 0
-        and "Left out, the time budget being spent: teacher-ddpm-uniform-900000 seed 0"
+        and "Skipped for lack of time (bench.budget): teacher-ddpm-uniform-900000 seed 0"
         in " ".join(out.split())
     )
     for option, value, message in (

@@ -25,7 +25,7 @@ def test_images_from_elsewhere_are_judged(pictures, fastdiff, refused, tmp_path)
         and found["n"] == 1797
     )
     assert "no images found" in refused("evaluate", pictures, "--data", "digits")
-    assert "is (3, 8, 8), but toy is (2,)" in refused("evaluate", tmp_path / "drawn", "--data", "toy")
+    assert "drawn, (3, 8, 8)" in refused("evaluate", tmp_path / "drawn", "--data", "toy")
     assert "is unknown, choose from fd" in refused(
         "evaluate", tmp_path / "drawn", "--data", "digits", "--metrics", "fad"
     )

@@ -51,7 +51,7 @@ def test_a_changed_benchmark_is_not(finished, fastdiff):
         (["--only", "nosuch"], "--only nosuch: no such stage, choose from teacher"),
         (["data=./nosuch"], "no such file or folder"),
         (["data={name: images, path: ./nosuch}"], "no images found"),
-        (["model.net=unet"], "unet expects images"),
+        (["model.net=unet"], "unet: expected images"),
         (["train.batch=7", "train.gradient_accumulation=2"], "is not divisible by"),
     ],
 )

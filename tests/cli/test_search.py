@@ -45,6 +45,6 @@ def test_search_of_a_model_of_prompts(fastdiff, refused, tmp_path):
     student = tmp_path / "run" / "lcm"
     shutil.copytree(ROOT / "checkpoints/digits-latent/lcm", student)
     words = ["search", student, "--n", 8, "--rounds", 1, "--extractor", "checkpoints/digits/features"]
-    assert "draws by prompts, and the data digits have no captions: set `captions`" in refused(*words)
+    assert "needs prompts, but the data digits have no captions: set `captions`" in refused(*words)
     code, out, err = fastdiff(*words, "--captions", "the digit {class}")
     assert code == 0 and f"stored with {student}" in out, err

@@ -208,7 +208,7 @@ def test_a_run_on_nothing_with_a_method_of_images_is_refused(models):
 
 
 def test_nothing_judges_no_samples(models, tmp_path, refused):
-    with pytest.raises(FastdiffError, match="data: nothing has no images to judge samples by"):
+    with pytest.raises(FastdiffError, match="data = nothing: expected a data set with images"):
         list(
             sweep(
                 {"points": models / "points"}, nothing((2,)), BenchConfig(baselines=(), n=8), tmp_path / "out"

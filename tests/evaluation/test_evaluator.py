@@ -142,7 +142,7 @@ def test_a_broken_vector_is_named_too(accelerator, tmp_path):
 
 def test_too_few_samples_are_one_line(digits, accelerator, tmp_path):
     [evaluator] = open_evaluators(data(digits[0][:300]), None, None, "cpu", tmp_path)
-    with pytest.raises(FastdiffError, match="n = 3: metrics fd, kd, pr need at least 6 samples"):
+    with pytest.raises(FastdiffError, match="n = 3: expected at least 6 samples for the metrics fd, kd, pr"):
         judged(evaluator, digits[0][:3], accelerator)
 
 

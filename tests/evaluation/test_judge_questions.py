@@ -68,7 +68,7 @@ def test_sheets_of_one_row_and_half_filled_ones_are_read(run_dir):
         (["--a", "distilled:2"], "--a distilled:2: not measured at that step count, choose from 1, 4"),
         (["--b", "distilled"], "--b distilled: expected MODEL:STEPS, as in teacher:8"),
         (["--b", "teacher:x"], "--b teacher:x: expected MODEL:STEPS"),
-        (["--a", "teacher:8", "--b", "teacher:8"], "leaves nothing to compare"),
+        (["--a", "teacher:8", "--b", "teacher:8"], "has nothing to compare"),
         (["--pairs", 0], "--pairs 0: expected at least 1"),
         (["--rater", " "], "--rater: expected a name"),
         (["--port", 70000], "--port 70000: cannot be opened"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastdiff.evaluation.judge.server import BODY
+from fastdiff.evaluation.judge.server import MAX_BODY_BYTES
 from fastdiff.evaluation.judge.votes import answers
 from tests.helpers.judging import CELLS, HEADERS, ONE, TWO, ask, kept, post, served, sitting, state
 
@@ -193,13 +193,16 @@ def test_malformed_posts_are_refused_and_the_server_goes_on(run_dir):
         assert (
             ask(server, "POST", "answer", json.dumps(good), Content_Type="text/plain")[0] == 400
         )  # a form's type
-        assert ask(server, "POST", "answer", json.dumps(good | {"more": "x" * BODY}), **HEADERS)[0] == 413
+        assert (
+            ask(server, "POST", "answer", json.dumps(good | {"more": "x" * MAX_BODY_BYTES}), **HEADERS)[0]
+            == 413
+        )
         for length, status in (
             ("-1", 400),
             ("x", 400),
             ("1e1", 400),
             ("9" * 5000, 413),
-            (str(BODY + 1), 413),
+            (str(MAX_BODY_BYTES + 1), 413),
         ):
             assert ask(server, "POST", "answer", "", Content_Length=length, **HEADERS)[0] == status
         assert post(server, "left", "another")[0] == 409
@@ -214,7 +217,7 @@ def test_an_answer_that_cannot_be_written_is_asked_again(run_dir, capsys):
         body = json.dumps({"token": server.sitting.token, "choice": "left"})
         assert ask(server, "POST", "answer", body, **HEADERS)[::2] == (
             500,
-            b"not saved, the terminal says why",
+            b"not saved; see the terminal for the reason",
         )
         assert "Is a directory" in capsys.readouterr().err
         (run_dir / "judge.jsonl").rmdir()

@@ -72,7 +72,7 @@ def test_chunks_do_not_change_anything(monkeypatch):
 
 def test_what_is_computed_before_of_one_set_gives_the_same(monkeypatch):
     x, y = torch.randn(70, 3, generator=rng()), torch.randn(90, 3, generator=rng(1)) + 1
-    monkeypatch.setattr(kernels, "PRODUCTS", 3 * 50**2)  # the first 50 alone are compared
+    monkeypatch.setattr(kernels, "MAX_PRODUCTS", 3 * 50**2)  # the first 50 alone are compared
     for kernel in (distance, polynomial):
         plain, given = (
             discrepancy(x, y, kernel, within) for within in (None, kernels.sums_within(y, kernel))

@@ -13,7 +13,7 @@ from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.sampling import Sampling
 from fastdiff.core.schedule import Cosine
 from fastdiff.evaluation.profiling.passes import passes_of
-from fastdiff.evaluation.profiling.training import begun, cost
+from fastdiff.evaluation.profiling.training import cost, make_training
 from fastdiff.methods import Method
 from fastdiff.methods.adversarial import Adversary
 from fastdiff.methods.gan import GAN
@@ -65,7 +65,9 @@ def test_the_gradient_of_a_penalty_on_a_gradient_leads_back_twice(points, tmp_pa
         "student fwd+bwd 8": 1,
         "discriminator fwd+bwd to x 8": 1,
     }
-    training = begun(GAN(gan=Adversary(weight=1.0)), points, 8, tmp_path)  # and without the penalty once
+    training = make_training(
+        GAN(gan=Adversary(weight=1.0)), points, 8, tmp_path
+    )  # and without the penalty once
     assert {"discriminator fwd+bwd 16"} < set(map(str, passes_of(training, training.advance)))
 
 
@@ -130,7 +132,7 @@ class Match(Method):
 
 def test_the_passes_of_several_networks_are_counted_over_a_cycle(points, tmp_path):
     """A discriminator backpropagates through the fake from its features on, and two terms do so twice."""
-    training = begun(Match(), points, 8, tmp_path)
+    training = make_training(Match(), points, 8, tmp_path)
     found = passes_of(training, lambda: [training.advance() for _ in range(3)])
     assert Counter(map(str, found)) == {
         "student fwd 8": 3,
@@ -172,14 +174,16 @@ def test_every_repetition_draws_the_same(points, tmp_path):
 
 def test_a_pass_made_again_is_the_pass(points, tmp_path):
     """On the same input, the same output; it leaves no gradient behind."""
-    training = begun(made("meanflow"), points, 8, tmp_path)
+    training = make_training(made("meanflow"), points, 8, tmp_path)
     seen = []
     hook = training.student.net.register_forward_hook(
         lambda net, inputs, output: seen.append(output.detach().clone())
     )
     passes = passes_of(training, training.advance)
     for net in training.trained.values():  # the weights that the step began with
-        net.load_state_dict(begun(made("meanflow"), points, 8, tmp_path).trained["student"].state_dict())
+        net.load_state_dict(
+            make_training(made("meanflow"), points, 8, tmp_path).trained["student"].state_dict()
+        )
     for one in passes:
         one()
     hook.remove()

@@ -13,7 +13,7 @@ from fastdiff.core.schedule import Cosine
 from fastdiff.evaluation.profiling import samplers
 from fastdiff.evaluation.profiling.samplers import (
     BATCH,
-    DRAWING,
+    NOISE_DRAWING_PEERS,
     PEERS,
     SHAPE,
     over_pipeline,
@@ -50,10 +50,10 @@ def least(measure, enough, tries=12):
 def noise_given(monkeypatch):
     """Give their noise to our steps, and to those of diffusers that would draw it."""
     noise = torch.randn(BATCH, *SHAPE)
-    for sampler in DRAWING:
+    for sampler in NOISE_DRAWING_PEERS:
         module = sys.modules[getattr(diffusers, PEERS[sampler][0]).__module__]
         monkeypatch.setattr(module, "randn_tensor", lambda *shape, **options: noise)
-    monkeypatch.setattr(samplers, "DRAWING", ())
+    monkeypatch.setattr(samplers, "NOISE_DRAWING_PEERS", ())
 
 
 @pytest.mark.parametrize("sampler", list(PEERS))
@@ -69,7 +69,7 @@ def test_diffusers_steps_draw_their_noise_only_where_it_cannot_be_given(sampler,
     plain = module.randn_tensor
     monkeypatch.setattr(module, "randn_tensor", lambda *a, **o: drawn.append(1) or plain(*a, **o))
     step_cost(sampler, 5, 1)
-    assert bool(drawn) == (sampler in DRAWING)
+    assert bool(drawn) == (sampler in NOISE_DRAWING_PEERS)
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "dpmpp_2m", "ddpm"])

@@ -12,7 +12,7 @@ from fastdiff.core.network import Network
 from fastdiff.core.sampling import Sampling
 from fastdiff.core.schedule import Cosine
 from fastdiff.evaluation.profiling import timer as clock
-from fastdiff.evaluation.profiling.training import cost, distinct, speed
+from fastdiff.evaluation.profiling.training import cost, distinct_methods, speed
 from fastdiff.networks import mlp, unet
 from tests.helpers.passes import made
 from tests.helpers.paths import ROOT
@@ -52,10 +52,12 @@ def test_every_repetition_is_the_same_step(points, tmp_path):
 
 
 def test_every_method_has_a_row_or_a_reason(points, monkeypatch):
-    monkeypatch.setattr("fastdiff.evaluation.profiling.training.PASS", 0.0)
+    monkeypatch.setattr("fastdiff.evaluation.profiling.training.MIN_PASS_SECONDS", 0.0)
     points.sampling = Sampling("ddim", "uniform", (4,))
     rows = {row["method"]: row for row in speed(points, repeats=1)}
-    assert list(rows) == distinct() and {"ect", "ctm", "kd"} <= set(rows) and "consistency" not in rows
+    assert (
+        list(rows) == distinct_methods() and {"ect", "ctm", "kd"} <= set(rows) and "consistency" not in rows
+    )
     left = {name for name, row in rows.items() if "left_out" in row}
     assert left == {"guided", "lcm", "tcd", "pcm"}
     assert all("labels" in rows[name]["left_out"] for name in left)  # points have none
@@ -64,21 +66,21 @@ def test_every_method_has_a_row_or_a_reason(points, monkeypatch):
 
 
 def test_a_model_that_a_method_cannot_train_is_left_out(monkeypatch):
-    monkeypatch.setattr("fastdiff.evaluation.profiling.training.PASS", 0.0)
+    monkeypatch.setattr("fastdiff.evaluation.profiling.training.MIN_PASS_SECONDS", 0.0)
     model = Denoiser(mlp((2,), width=16, depth=1), Cosine(), "eps", (2,))
     (row,) = speed(model, ("ect",), repeats=1)
     assert "choose v, velocity or edm" in row["left_out"]
 
 
 def test_the_command_prints_and_writes_rows(fastdiff, refused, tmp_path, monkeypatch):
-    monkeypatch.setattr("fastdiff.evaluation.profiling.training.PASS", 0.0)
+    monkeypatch.setattr("fastdiff.evaluation.profiling.training.MIN_PASS_SECONDS", 0.0)
     teacher = ROOT / "checkpoints/digits/teacher"
     words = ["bench", teacher, "--speed", "--training", "--methods", "ect,meanflow[differences=0.03],guided"]
     code, out, err = fastdiff(*words, "--out", tmp_path / "s")
     assert (
         code == 0 and "1 student fwd+bwd 16" in out and "2 student fwd 16" in out and "ms of its parts" in out
     )
-    assert "guided is left out: guidance needs a model with labels" in err
+    assert "guided was skipped: guidance needs a model with labels" in err
     rows = [json.loads(line) for line in (tmp_path / "s/speed.jsonl").read_text().splitlines()]
     assert [row["method"] for row in rows] == ["ect", "meanflow[differences=0.03]", "guided"]
     assert all("commit" in row and "versions" in row for row in rows) and rows[0]["over_parts"] > 0.5

@@ -54,10 +54,13 @@ def test_a_cache_that_cannot_be_written_is_done_without(digits, accelerator, tmp
 @pytest.mark.parametrize("count", [0, 1])
 def test_an_empty_or_one_image_reference_is_refused(digits, count):
     with pytest.raises(
-        FastdiffError, match=f"data digits: {count} example.* as a reference for fd, kd, pr at least 6"
+        FastdiffError,
+        match=f"data digits: {count} example.*: expected at least 6 as the reference of fd, kd, pr",
     ):
         open_evaluators(data(digits[0][:count]), None, None, "cpu")
-    with pytest.raises(FastdiffError, match=f"data digits: {count} example.* at least 2 are needed"):
+    with pytest.raises(
+        FastdiffError, match=f"data digits: {count} example.*: expected at least 2 as the reference of fd"
+    ):
         open_evaluators(data(digits[0][:count]), None, ("fd",), "cpu")
 
 

@@ -94,7 +94,7 @@ def test_a_page_stays_below_five_megabytes_whatever_its_pictures(tmp_path, side,
 
 def test_a_sheet_too_large_keeps_its_first_row_without_loss_where_that_fits(tmp_path, monkeypatch):
     pixels = sheets(tmp_path, (4 * SIDE, 16 * SIDE))
-    monkeypatch.setattr(page, "SAMPLES", len(pixels) * 2 * 16 * SIDE * SIDE)
+    monkeypatch.setattr(page, "SAMPLES_BYTES", len(pixels) * 2 * 16 * SIDE * SIDE)
     for cell, source in embedded(written(tmp_path, plausible())[1])["sheets"].items():
         assert source.startswith("data:image/webp;base64,")
         assert (decoded(source)[..., 0] == pixels[cell][:SIDE]).all()

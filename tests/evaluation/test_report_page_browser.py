@@ -86,7 +86,7 @@ def test_points_speak_to_keyboard_and_pointer(browser, digits):
     label = "document.activeElement.getAttribute('aria-label')"
     browser.press("ArrowRight", 2)
     assert browser.js(label).startswith("teacher · ddim, 4 steps · 4 NFE, fid 48.5")
-    assert "1.6 ms an image" in browser.texts(tip)[0] and "n = 64 · seeds 0, 1, 2" in browser.texts(tip)[0]
+    assert "1.6 ms per image" in browser.texts(tip)[0] and "n = 64 · seeds 0, 1, 2" in browser.texts(tip)[0]
     browser.press("ArrowLeft", 3)
     assert browser.js(label).startswith("broken")
     browser.press("ArrowRight")
@@ -159,7 +159,7 @@ def test_slider_and_noises_show_the_very_tiles(browser, digits):
     shown(4, 40)
     browser.click("#matrix tbody tr:nth-child(4) td:nth-child(3) canvas")  # the odd one at two steps
     shown(2, 40)
-    assert browser.texts("#line option:checked") == [ODD] and browser.texts("#seen") == ["at 2 steps"]
+    assert browser.texts("#line option:checked") == [ODD] and browser.texts("#seen") == ["2 steps"]
     assert (
         browser.pixels("#noises label:nth-child(6) canvas") == tile(pixels[f"{ODD}-ddim-uniform-2"], 5)
     ).all()
@@ -167,7 +167,7 @@ def test_slider_and_noises_show_the_very_tiles(browser, digits):
     browser.focus("#steps")
     browser.press("ArrowRight", 9)
     assert browser.texts("#chosen") == ["1000 steps"] and browser.count("#cards .absent") == 4
-    assert browser.texts("#seen") == ["at 4 steps"]  # the nearest it has
+    assert browser.texts("#seen") == ["4 steps"]  # the nearest it has
 
 
 def test_the_best_of_a_step_count_is_marked_among_pictures_and_in_the_table(browser, digits):

@@ -56,7 +56,9 @@ def shown(rows, width):
 def test_the_table_shows_best_in_green_and_gain_of_students():
     text = shown(plausible(), 160)
     assert re.search(r"progressive-1.*\x1b\[1;32m24\.2 ± 0\.2\x1b\[0m.*145x", text)
-    assert "extractor digits; n = 512" in text and "a guided step counts two" in text
+    assert "extractor digits; n = 512" in text and "costs 2 NFE" not in text
+    guided = shown([r | {"guidance": 2.0} for r in plausible()], 160)
+    assert "with classifier-free guidance a step costs 2 NFE" in " ".join(guided.split())
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 120, 160, 200])

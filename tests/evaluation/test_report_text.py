@@ -11,8 +11,8 @@ def said(rows):
 
 def test_the_verdict_sets_the_best_of_few_steps_against_the_teacher():
     assert said(plausible()) == (
-        "consistency at 4 steps: fd_digits 9.50 ± 0.25, 2.6 x the 3.60 ± 0.25 of the teacher's DDPM-1000 "
-        "at 1/250 of its time; the teacher's DDIM at 4 steps stands at 240."
+        "Best few-step student: consistency, 4 steps, fd_digits 9.50 ± 0.25. Teacher: 240 with DDIM at 4 "
+        "steps, 3.60 ± 0.25 with DDPM at 1000 steps, which takes 250 times as long."
     )
 
 
@@ -21,11 +21,11 @@ def test_the_verdict_takes_the_fewest_steps_of_what_is_as_good():
         row("distilled", "consistency", steps, value)
         for steps, value in ((1, 12.0), (2, 10.9), (4, 10.0), (8, 1.0))
     ]
-    assert said(rows) == "distilled at 2 steps: fd_digits 10.9."
-    assert said(rows[-1:]) == "distilled at 8 steps: fd_digits 1.00."
+    assert said(rows) == "Best few-step student: distilled, 2 steps, fd_digits 10.9."
+    assert said(rows[-1:]) == "Best student: distilled, 8 steps, fd_digits 1.00."
     assert (
         said([*rows, row("consistency", "consistency", 4, 50.0, n=2000)])
-        == "consistency at 4 steps: fd_digits 50.0."
+        == "Best few-step student: consistency, 4 steps, fd_digits 50.0."
     )
 
 
@@ -33,15 +33,20 @@ def test_the_verdict_does_with_what_there_is():
     student = row("distilled", "consistency", 2, 20.0)
     solver = row("teacher", "heun", 4, 10.0, ms_per_image=0.4)
     assert said([student, solver]) == (
-        "distilled at 2 steps: fd_digits 20.0, 2.0 x the 10.0 of the teacher's best, heun at 4 steps, "
-        "at 2.0 x its time."
+        "Best few-step student: distilled, 2 steps, fd_digits 20.0. Teacher: 10.0 with its best sampler, "
+        "heun at 4 steps, which takes 0.5 times as long."
     )
     elsewhere = solver | {"device": "another"}  # times of two machines do not compare
-    assert said([student, elsewhere]).endswith("of the teacher's best, heun at 4 steps.")
-    assert "No student" in said([solver]) and "best is heun at 4 steps, fd_digits 10.0" in said([solver])
+    assert said([student, elsewhere]).endswith("with its best sampler, heun at 4 steps.")
+    assert "No student" in said([solver]) and "fd_digits 10.0 with its best sampler, heun at 4 steps" in said(
+        [solver]
+    )
     assert "No finite" in said([row("distilled", "consistency", 2, float("nan"))])
     below = [row("distilled", "consistency", 2, -0.2), row("teacher", "ddpm", 9, 0.1, ms_per_image=None)]
-    assert said(below) == "distilled at 2 steps: fd_digits -0.200, against the 0.100 of the teacher's DDPM-9."
+    assert (
+        said(below)
+        == "Best few-step student: distilled, 2 steps, fd_digits -0.200. Teacher: 0.100 with DDPM at 9 steps."
+    )
 
 
 def test_warnings_name_what_speaks_against_the_figures():
@@ -51,7 +56,7 @@ def test_warnings_name_what_speaks_against_the_figures():
     assert warned(plausible()) == []
     [few] = warned([r | {"dims": 2048, "extractor": "inception"} for r in plausible()])
     assert few == (
-        "n = 512 is below the 2048 dimensions of inception: the covariance is singular and the figure "
+        "n = 512 is below the 2048 dimensions of inception: the covariance is singular and the value "
         "is mostly bias."
     )
     assert warned([r | {"dims": 511} for r in plausible()]) == []
@@ -69,7 +74,7 @@ def test_warnings_name_what_speaks_against_the_figures():
         row("distilled", "consistency", 2, 3.0, 0),
         row("distilled", "consistency", 2, float("inf"), 1, broken=[17]),
     ]
-    assert warned(rows) == ["distilled at 2 steps made values that are not finite: sample 17 of seed 1."]
+    assert warned(rows) == ["distilled at 2 steps produced values that are not finite: sample 17 of seed 1."]
 
 
 def test_the_interval_is_explained_where_there_is_one():

@@ -36,7 +36,7 @@ def test_write_makes_every_view_and_leaves_no_drafts(report_dir):
 def test_the_page_shows_what_the_report_says(report_dir):
     report.write(report_dir)
     page = (report_dir / "report.html").read_text(encoding="utf-8")
-    assert "digits &lt;&amp;&gt;" in page and "consistency at 4 steps: fd_digits 9.50 ± 0.25" in page
+    assert "digits &lt;&amp;&gt;" in page and "consistency, 4 steps, fd_digits 9.50 ± 0.25" in page
 
 
 def test_markdown_has_all_metrics_costs_differences_and_warnings(report_dir):
@@ -65,9 +65,9 @@ def test_markdown_has_all_metrics_costs_differences_and_warnings(report_dir):
     ) in text
     assert "| Model | Sampler | Steps | NFE | ms/image | Batch | GFLOPs/image | Parameters |" in text
     assert "| distilled | consistency | 8 | 8 | 3.20 | 256 | 20.0 | 412,233 |" in text
-    assert "| Steps | A | B | kd_digits: A − B | 95 % interval | told apart |" in text
+    assert "| Steps | A | B | kd_digits: A − B | 95 % interval | significant at 95 % |" in text
     assert "| 1 | distilled | progressive | +0.0069 | +0.0069 to +0.0069 | yes |" in text
-    assert "> **Warning.** Left out, the time budget being spent: teacher-ddpm-uniform-250 seed 0." in text
+    assert "> **Warning.** Skipped for lack of time (bench.budget): teacher-ddpm-uniform-250 seed 0." in text
     assert "(trajectory/teacher-ddim-uniform-8.png)" in text and "of-no-row" not in text
 
 

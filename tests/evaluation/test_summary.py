@@ -1,5 +1,6 @@
 """The sum of rows says how sure a figure is."""
 
+import json
 import math
 import statistics
 
@@ -7,8 +8,26 @@ import pytest
 
 from fastdiff.core.errors import FastdiffError
 from fastdiff.evaluation.metric_names import better
-from fastdiff.evaluation.summary import metric_of, metrics_of, summary
+from fastdiff.evaluation.summary import Row, metric_of, metrics_of, summary
 from tests.helpers.rows import row
+
+
+def test_a_row_prints_as_one_line_and_is_the_same_json():
+    plain = {
+        "model": "teacher",
+        "sampler": "ddim",
+        "spacing": "uniform",
+        "steps": 4,
+        "guidance": 1.0,
+        "n": 512,
+    }
+    measured = plain | {"fd_digits": 3.89, "fd_digits_inf": 3.7, "recall_digits": 0.5}
+    assert str(Row(measured)) == "teacher · ddim · 4 steps · fd_digits 3.89 · 512 samples"
+    guided = plain | {"spacing": "karras", "steps": 1, "guidance": 2.0, "energy": 0.4, "energy_se": 0.01}
+    assert repr(Row(guided)) == "teacher · ddim · karras · 1 step · w=2 · energy 0.400 ± 0.020 · 512 samples"
+    assert str(Row(plain | {"energy": math.inf})).endswith("energy diverged · 512 samples")
+    assert str(Row(plain)) == "teacher · ddim · 4 steps · 512 samples" and str(Row()) == "{}"
+    assert json.dumps(Row(measured)) == json.dumps(measured) and Row(measured) == measured
 
 
 def test_metrics_are_found_by_family_the_main_one_first():

@@ -25,6 +25,7 @@ def test_rows_have_every_column_and_are_measured_once(models, toy, tmp_path):
     assert len(rows) == 2 * (2 + 2 + 1) and all(set(row) == COLUMNS for row in rows)
     assert len({row["key"] for row in rows}) == len(rows)
     first = rows[0]
+    assert str(first).startswith("teacher · ddim · 1 step · energy ") and str(first).endswith(" · 12 samples")
     assert (
         first.items()
         >= {
@@ -164,7 +165,7 @@ def test_what_cannot_be_measured(models, toy, tmp_path):
         FastdiffError, match=r"teacher makes samples of shape \(2,\), the data digits have \(1, 8, 8\)"
     ):
         swept(open_dataset("digits"))
-    with pytest.raises(FastdiffError, match="teacher 'nobody' is not among the models teacher, halved"):
+    with pytest.raises(FastdiffError, match="teacher = 'nobody': expected one of the models teacher, halved"):
         swept(teacher="nobody")
     with pytest.raises(FastdiffError, match="not for ddim at 50"):
         swept(teacher="halved", baselines=("ddim:50",))

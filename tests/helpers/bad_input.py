@@ -131,7 +131,7 @@ CASES = [
     said("status nosuch", "nosuch is no run .*name a directory that fastdiff run has made"),
     said("status empty", "empty is no run .*recipe.yaml in it"),
     said("status file.txt", "file.txt is no run .*name a directory"),
-    said("judge nosuch --results", "nosuch: no such directory; expected that of a run"),
+    said("judge nosuch --results", "nosuch: no such directory; expected the directory of a run"),
     said("judge run", "no rows in run/bench.jsonl: run `fastdiff bench` or `fastdiff run` first"),
     # recipes
     recipe("n: 32 -> n: 1e12", "data.n: input should be less than or equal to 10000000"),
@@ -223,17 +223,17 @@ CASES = [
     ),
     said(
         "run recipe.yaml data=pictures",
-        r"model.net: mlp expects vectors \(D,\), the data have shape .*; use unet",
+        r"model.net: mlp: expected vectors \(D,\), but the data have shape .*; use unet",
     ),
     said(
         "run recipe.yaml data=file.txt", "file.txt: expected a folder of images, parquet files or tar shards"
     ),
     said("run recipe.yaml data=empty", r"empty: no images found \(.bmp, .gif"),
     said("evaluate nosuch --data digits", "data set 'nosuch': cannot be loaded"),
-    said("evaluate pictures --data digits", "n = 1: metrics .* need at least 6 samples"),
+    said("evaluate pictures --data digits", "n = 1: expected at least 6 samples for the metrics"),
     said(
         DIGITS + "--extractor nosuch",
-        "extractor nosuch: no such file or folder, and no name: choose from inception",
+        "extractor nosuch: no such file, folder or name: choose from inception",
     ),
     said(
         DIGITS + "--extractor empty",
@@ -251,16 +251,16 @@ CASES = [
     ),
     said("sample nobody/nothing", "nobody/nothing: no such folder, and not to be had from the hub"),
     # rows files
-    rows(r'line 1: expected a JSON object with a "key"; mend or delete', "not json", {"key": "k"}),
+    rows(r'line 1: expected a JSON object with a "key"; repair or delete', "not json", {"key": "k"}),
     rows(r'line 2: expected a JSON object with a "key"', {"key": "k"}, {"key": 3}, {"key": "l"}),
     rows("no metric in these rows: expected fid", {"key": "k", "model": "m"}),
-    rows("row l: model is missing; delete that line and bench again", {"key": "l", "fid": 3}),
-    rows("line 1: model = 3; mend or delete that line", ROW | {"model": 3}),
+    rows("row l: model is missing; delete that line and run the benchmark again", {"key": "l", "fid": 3}),
+    rows("line 1: model = 3 is not valid; repair or delete that line", ROW | {"model": 3}),
     rows("line 1: model = \\['m'\\]; mend", ROW | {"model": ["m"]}),
     rows("line 1: steps = 'one'; mend", ROW | {"steps": "one"}),
     rows("line 1: fid = 'low'; mend", ROW | {"fid": "low"}),
     rows("line 1: broken = 3; mend", ROW | {"broken": 3}),
-    rows("rows/bench.jsonl: rows of teacher name no cell", ROW, line="judge rows"),
+    rows("rows/bench.jsonl: rows of teacher have no cell", ROW, line="judge rows"),
 ]
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 
 from fastdiff.core.validation import call, spelled
 from fastdiff.evaluation.profiling.passes import passes_of
-from fastdiff.evaluation.profiling.training import begun
+from fastdiff.evaluation.profiling.training import make_training
 from fastdiff.methods import METHODS
 
 
@@ -13,5 +13,5 @@ def made(name):
 
 
 def counted(name, model, folder):
-    training = begun(made(name), model, 8, folder)
+    training = make_training(made(name), model, 8, folder)
     return Counter(map(str, passes_of(training, training.advance)))

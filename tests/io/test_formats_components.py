@@ -63,7 +63,7 @@ BAD = {
     "text encoder left out": (
         "sd3",
         lambda at: edited(at / "model_index.json", text_encoder_3=[None, None]),
-        "text_encoder_3 is left out of the pipeline",
+        "text_encoder_3 is missing from the pipeline",
     ),
     "tokenizer gone": ("sd", lambda at: shutil.rmtree(at / "tokenizer"), "tokenizer cannot be read"),
     "text encoder pickled": (

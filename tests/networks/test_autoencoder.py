@@ -58,7 +58,7 @@ def test_decoding_in_slices_is_decoding(opened, monkeypatch):
     _, model, _ = opened("sd")
     z = noise(5, 4, 8, 8)
     whole = model.latent.decode(z)
-    monkeypatch.setattr("fastdiff.networks.autoencoder.PIXELS", 2 * 16 * 16)
+    monkeypatch.setattr("fastdiff.networks.autoencoder.MAX_PIXELS", 2 * 16 * 16)
     torch.testing.assert_close(model.latent.decode(z), whole)
     assert deepcopy(model).latent is model.latent
 

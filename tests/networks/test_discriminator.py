@@ -58,7 +58,7 @@ def test_a_critic_takes_modules_by_their_names(net, shape, names, widths):
         1,
     )  # the middle one
     with pytest.raises(
-        FastdiffError, match=f"'nowhere' is no module of {type(net).__name__}: choose from"
+        FastdiffError, match=f"'nowhere' is not a module of {type(net).__name__}: choose from"
     ) as caught:
         discriminator_on(model, ("nowhere",), 8)
     assert "\n" not in str(caught.value) and not net._forward_hooks

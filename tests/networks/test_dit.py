@@ -160,11 +160,11 @@ def test_in_bfloat16():
     [
         (
             lambda: dit((2,)),
-            r"dit expects square images \(C, N, N\), the data have shape \(2,\); use unet or mlp",
+            r"dit: expected square images \(C, N, N\), but the data have shape \(2,\); use unet or mlp",
         ),
         (lambda: dit((1, 8, 4)), r"the data have shape \(1, 8, 4\)"),
         (lambda: dit((1, 9, 9)), "patch: 2 x 2 does not divide images of 9 x 9"),
-        (lambda: dit((1, 8, 8), width=20, heads=3), "width: 20 is no multiple of 4 and of the 3 heads"),
+        (lambda: dit((1, 8, 8), width=20, heads=3), "width: 20 is not a multiple of 4 and of the 3 heads"),
     ],
 )
 def test_misfits_are_refused(build, message):
@@ -175,7 +175,7 @@ def test_misfits_are_refused(build, message):
 @pytest.mark.parametrize(
     ("shape", "guided", "message"),
     [
-        ((3, 8, 8), False, r"2 to 2 channels, guided False: it makes no samples of shape \(3, 8, 8\)"),
+        ((3, 8, 8), False, r"2 to 2 channels, guided False: it cannot produce samples of shape \(3, 8, 8\)"),
         ((2, 8, 4), False, "patches of 2 x 2"),
         ((2, 9, 9), False, "patches of 2 x 2"),
         ((2,), False, "2 to 2 channels"),

@@ -145,8 +145,8 @@ def test_weights_that_are_none_are_one_clear_line(vgg16, tmp_path):
     vgg, channels = ((vgg16 / name).read_bytes() for name in (VGG, CHANNELS))
     torch.save(torch.zeros(3), tmp_path / "tensor")
     tensor = (tmp_path / "tensor").read_bytes()
-    assert complaint(None, channels) == f"weights of lpips: no file {tmp_path / VGG}"
-    assert complaint(vgg, None) == f"weights of lpips: no file {tmp_path / CHANNELS}"
+    assert complaint(None, channels) == f"weights of lpips: {tmp_path / VGG} does not exist"
+    assert complaint(vgg, None) == f"weights of lpips: {tmp_path / CHANNELS} does not exist"
     for wrong in ((b"<html>", channels), (channels, channels), (tensor, channels)):
         assert complaint(*wrong) == f"{tmp_path / VGG}: not the weights of lpips; replace or delete it"
     for wrong in ((vgg, b"<html>"), (vgg, vgg), (vgg, tensor)):

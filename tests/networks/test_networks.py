@@ -72,12 +72,21 @@ def test_a_network_kept_in_bfloat16_answers_nearly_the_same(make, more):
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: unet((2,)), r"unet expects images \(C, H, W\), the data have shape \(2,\); use mlp"),
-        (lambda: unet((1, 28, 28), channels=(8, 8, 8, 8)), "4 resolutions cannot halve images of 28 x 28"),
-        (lambda: unet((1, 8, 6), channels=(8, 8, 8)), "3 resolutions cannot halve images of 8 x 6"),
-        (lambda: unet((1, 8, 8), channels=(8, 12)), "12 is no multiple of the 8 groups"),
-        (lambda: unet((1, 8, 8), channels=(8, 16), head=12), "head: 16 channels are no heads of 12"),
-        (lambda: mlp((1, 8, 8)), r"mlp expects vectors \(D,\), the data have shape \(1, 8, 8\); use unet"),
+        (lambda: unet((2,)), r"unet: expected images \(C, H, W\), but the data have shape \(2,\); use mlp"),
+        (
+            lambda: unet((1, 28, 28), channels=(8, 8, 8, 8)),
+            "channels: 4 resolutions need sides divisible by 8, the images are 28 x 28",
+        ),
+        (
+            lambda: unet((1, 8, 6), channels=(8, 8, 8)),
+            "channels: 3 resolutions need sides divisible by 4, the images are 8 x 6",
+        ),
+        (lambda: unet((1, 8, 8), channels=(8, 12)), "12 is not a multiple of the 8 groups"),
+        (lambda: unet((1, 8, 8), channels=(8, 16), head=12), "head = 12: expected a divisor of 16"),
+        (
+            lambda: mlp((1, 8, 8)),
+            r"mlp: expected vectors \(D,\), but the data have shape \(1, 8, 8\); use unet",
+        ),
     ],
 )
 def test_misfits_are_refused(build, message):

@@ -92,8 +92,8 @@ def test_a_denoiser_is_made_of_it():
 @pytest.mark.parametrize(
     ("options", "shape", "guided", "message"),
     [
-        ({}, (3, 8, 8), False, r"4 to 4 channels.*no samples of shape \(3, 8, 8\)"),
-        ({}, (4,), False, r"no samples of shape \(4,\)"),
+        ({}, (3, 8, 8), False, r"4 to 4 channels.*cannot produce samples of shape \(3, 8, 8\)"),
+        ({}, (4,), False, r"cannot produce samples of shape \(4,\)"),
         ({"in_channels": 40}, (4, 8, 8), False, "40 to 4 channels"),
         ({}, (4, 8, 8), True, "time_cond_proj_dim None"),
         ({"time_cond_proj_dim": 16}, (4, 8, 8), False, "time_cond_proj_dim 16"),
@@ -156,10 +156,14 @@ def test_labels_images_and_variance_of_a_fresh_one():
 @pytest.mark.parametrize(
     ("shape", "options", "message"),
     [
-        ((2,), {}, r"text_unet expects images \(C, H, W\), the data have shape \(2,\)"),
-        ((1, 8, 6), {"channels": (8, 8, 8)}, "3 resolutions cannot halve images of 8 x 6"),
-        ((1, 8, 8), {"heads": 3}, "heads: 16 channels do not part into 3"),
-        ((1, 8, 8), {"groups": 5}, "8 is no multiple of the 5 groups"),
+        ((2,), {}, r"text_unet: expected images \(C, H, W\), but the data have shape \(2,\)"),
+        (
+            (1, 8, 6),
+            {"channels": (8, 8, 8)},
+            "channels: 3 resolutions need sides divisible by 4, the images are 8 x 6",
+        ),
+        ((1, 8, 8), {"heads": 3}, "heads = 3: expected a divisor of 16"),
+        ((1, 8, 8), {"groups": 5}, "8 is not a multiple of the 5 groups"),
     ],
 )
 def test_misfits_are_refused(shape, options, message):

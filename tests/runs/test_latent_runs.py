@@ -125,8 +125,8 @@ def test_what_was_exchanged_beside_the_network_is_refused(run, what, tmp_path):
 
 def test_a_benchmark_of_prompts_needs_captions(run, refused, tmp_path):
     said = refused("bench", run / "teacher", "--steps", 1, "-n", 32, "--out", tmp_path)
-    assert "draws by prompts, and the data digits have no captions: set `captions`" in said
-    assert "speed is measured of models without prompts" in refused(
+    assert "needs prompts, but the data digits have no captions: set `captions`" in said
+    assert "expected a model without prompts and image conditions" in refused(
         "bench", run / "teacher", "--speed", "--out", tmp_path
     )
 
@@ -160,7 +160,7 @@ def test_the_command_line_takes_prompts(run, fastdiff, refused, tmp_path):
             {"data": {"name": "digits", "captions": "{colour}"}},
             "captions: {colour} is unknown, choose from class",
         ),
-        ({"data": {"name": "toy"}}, "an autoencoder of images (1, H, W)"),
+        ({"data": {"name": "toy"}}, "the autoencoder takes (1, H, W)"),
         ({"train": {"flip": True}}, "train.flip: mirrored latents are not those of the mirrored image"),
         ({"data": {"name": "digits", "captions": "a {class"}}, "captions: 'a {class': expected '}'"),
         (

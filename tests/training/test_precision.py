@@ -33,9 +33,11 @@ def precise():
 @pytest.mark.parametrize("name", ["scd", "meanflow"])
 def test_derivatives_stay_in_float32_where_the_network_is_in_bf16(tmp_path, precise, monkeypatch, name):
     seen = []
-    waves = MLP.waves
+    embed = MLP.time_embedding
     monkeypatch.setattr(
-        MLP, "waves", lambda self, t: seen.append(self.last(torch.zeros(1, 16)).dtype) or waves(self, t)
+        MLP,
+        "time_embedding",
+        lambda self, t: seen.append(self.last(torch.zeros(1, 16)).dtype) or embed(self, t),
     )
     method = METHODS[name]()
     config = TrainConfig(steps=3, batch=32, save_every=3, log_every=3)

@@ -1,4 +1,4 @@
-"""The questions of a blind comparison: pairs of cells, and pairs of images of theirs from one noise."""
+"""The questions of a blind comparison: pairs of cells, and pairs of their images from the same noise."""
 
 import hashlib
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ def pairings(run_dir: str | Path, a: str | None = None, b: str | None = None) ->
     """Return the pairs of cells to compare.
 
     Args:
-        run_dir: the run's folder, with bench.jsonl and samples.
-        a: the first cell, MODEL:STEPS, of several samplers the best; None for each student at its fewest
+        run_dir: folder of the run, with bench.jsonl and samples.
+        a: first cell, MODEL:STEPS, with the best of several samplers; None for each student at its fewest
             steps.
-        b: the second cell, or `real`; None for the teacher's best and real data.
+        b: second cell, MODEL:STEPS or `real`; None for the teacher's best cell and real data.
 
     Raises:
-        FastdiffError: if there are no such cells.
+        FastdiffError: if such cells do not exist.
     """
     path = Path(run_dir) / "bench.jsonl"
     rows = read_rows(path)
@@ -37,9 +37,9 @@ def pairings(run_dir: str | Path, a: str | None = None, b: str | None = None) ->
     groups = sorted(
         summary(rows), key=lambda g: (not finite(g[metric]), g[metric] or 0)
     )  # the lowest is the best
-    if bare := [g for g in groups if not g.get("cell")]:
+    if unnamed := [g for g in groups if not g.get("cell")]:
         raise FastdiffError(
-            f"{path}: rows of {bare[0]['model']} name no cell, and so no samples: bench again"
+            f"{path}: rows of {unnamed[0]['model']} have no cell, and so no samples: run the benchmark again"
         )
     firsts = _fewest_steps(groups) if a is None else [_named("--a", a, groups)]
     if b is None:
@@ -49,13 +49,13 @@ def pairings(run_dir: str | Path, a: str | None = None, b: str | None = None) ->
     found = [(one, other) for one in firsts for other in seconds if one != other]
     if not found:
         raise FastdiffError(
-            f"{path} leaves nothing to compare: name two cells with --a MODEL:STEPS --b MODEL:STEPS"
+            f"{path} has nothing to compare: name two cells with --a MODEL:STEPS --b MODEL:STEPS"
         )
     return found
 
 
 def _fewest_steps(groups: list[dict]) -> list[str]:
-    """Return the cell of each student at its fewest steps; groups: the best first."""
+    """Return the cell of each student at its fewest steps; `groups` are sorted, the best first."""
     families: dict[str, list[dict]] = {}
     for group in groups:
         if not group["teacher"]:
@@ -64,13 +64,13 @@ def _fewest_steps(groups: list[dict]) -> list[str]:
 
 
 def _rivals(groups: list[dict], samples: Path) -> list[str]:
-    """Return the teacher's best cell and real data, as far as they exist; groups: the best first."""
+    """Return the teacher's best cell and real data, if they exist; `groups` are sorted, the best first."""
     rivals = [g["cell"] for g in groups if g["teacher"]][:1]
     return [*rivals, REAL] if (samples / f"{REAL}.png").exists() else rivals
 
 
 def _named(option: str, text: str, groups: list[dict]) -> str:
-    """Return the best cell of MODEL:STEPS, the value of an option; groups: the best first."""
+    """Return the best cell of MODEL:STEPS, the value of an option; `groups` are sorted, the best first."""
     model, _, steps = text.rpartition(":")
     if not model or not steps.isdecimal():
         raise FastdiffError(
@@ -90,16 +90,16 @@ def _named(option: str, text: str, groups: list[dict]) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """Two images to compare: of two cells from one noise, or of a cell and real.
+    """A question: two images to compare, of two cells from the same noise, or of a cell and real data.
 
     Args:
-        key: identifies the question.
-        a: the first cell.
-        b: the second cell, or `real`.
-        noise: place of the images in their sheets.
-        images: a hash of the two, so that a model trained again is judged again.
+        key: hash that identifies the question.
+        a: name of the first cell.
+        b: name of the second cell, or `real`.
+        noise: index of the images in their sheets.
+        images: hash of the two images, so that a retrained model is judged again.
         sides: `a` and `b`, the left one first.
-        tiles: the images, the left one first.
+        tiles: the two images, the left one first.
     """
 
     key: str
@@ -112,16 +112,16 @@ class Question:
 
 
 def questions(run_dir: str | Path, pairs: list[tuple[str, str]], rater: str, n: int) -> list[Question]:
-    """Return the first n questions, noise by noise over all pairs; the rater determines order and sides.
+    """Return the first n questions, noise by noise over all pairs; the rater's name sets order and sides.
 
     Args:
-        run_dir: the run's folder, with samples.
-        pairs: of cells.
-        rater: the rater's name.
+        run_dir: folder of the run, with samples.
+        pairs: pairs of cells.
+        rater: name of the rater.
         n: number of questions.
 
     Raises:
-        FastdiffError: for n below 1, an empty name, and sheets that are missing or of several sizes.
+        FastdiffError: for n below 1, an empty name, and sheets that are missing or differ in image size.
     """
     if n < 1:
         raise FastdiffError(f"--pairs {n}: expected at least 1")
@@ -153,17 +153,20 @@ def questions(run_dir: str | Path, pairs: list[tuple[str, str]], rater: str, n: 
 
 
 def tiles(path: Path) -> list[Image.Image]:
-    """Return the images of a sheet in the order of their noise; black ones at its end fill its last row."""
+    """Return the images of a sheet in order, without the black ones that fill its last row."""
     if not path.exists():
         raise FastdiffError(
-            f"no samples in {path}: name other cells with --a and --b, or bench again with a new --out"
+            f"no samples in {path}: name other cells with --a and --b, or run the benchmark again "
+            "with a new --out"
         )
-    sheet = drawn(path).convert("RGB")  # of all alike: a grey sheet would tell the data from the models
+    sheet = drawn(path).convert("RGB")  # all sheets in one mode: a grey one would reveal the real data
     if sheet.width == sheet.height:
         raise FastdiffError(f"{path} is a scatter plot: only images can be judged, not points")
     side = sheet.width // COLUMNS
     if not side or sheet.width % COLUMNS or sheet.height % side:
-        raise FastdiffError(f"{path}: expected rows of {COLUMNS} square images; bench again with a new --out")
+        raise FastdiffError(
+            f"{path}: expected rows of {COLUMNS} square images; run the benchmark again with a new --out"
+        )
     found = [
         sheet.crop((x, y, x + side, y + side))
         for y in range(0, sheet.height, side)

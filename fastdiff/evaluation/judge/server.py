@@ -1,4 +1,4 @@
-"""The server of the page on which a person judges, for this machine alone; answers are kept at once."""
+"""The server of the judge page, only for this machine; every answer is saved immediately."""
 
 import io
 import json
@@ -24,7 +24,7 @@ from .questions import Question, pairings, questions
 from .votes import ANSWERS, HEADINGS, NOTE, answers, cells, given, results
 
 CHOICES = ("left", "right", "none", "undo")
-BODY = 256  # bytes of a post at most
+MAX_BODY_BYTES = 256  # most bytes of a post
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 Response = tuple[int, str, str | bytes]  # status, content type and body
 HEADERS = {
@@ -46,19 +46,19 @@ def serve(
     rater: str = "rater",
     browser: bool = False,
 ) -> None:
-    """Serve the page to judge pairs of samples, until Ctrl-C.
+    """Serve a page on which a person judges pairs of samples, until Ctrl-C.
 
     Args:
-        run_dir: the run's folder, with bench.jsonl and samples.
-        a: a cell to judge, MODEL:STEPS; None for each student at its fewest steps.
-        b: the cell to compare it with, or `real`; None for the teacher's best and real data.
+        run_dir: folder of the run, with bench.jsonl and samples.
+        a: cell to judge, MODEL:STEPS; None for each student at its fewest steps.
+        b: cell to compare it with, MODEL:STEPS or `real`; None for the teacher's best cell and real data.
         pairs: number of questions.
-        port: of the server; 0 for a free one.
-        rater: the name under which answers are kept.
+        port: port of the server; 0 for a free one.
+        rater: name of the person, under which answers are saved.
         browser: whether to open the page in a browser.
 
     Raises:
-        FastdiffError: if there is nothing to compare, or the port is not free.
+        FastdiffError: if there are no cells to compare, or if the port is not free.
     """
     sitting = Sitting(run_dir, questions(run_dir, pairings(run_dir, a, b), rater, pairs), rater)
     with Server(sitting, port) as server, suppress(KeyboardInterrupt):
@@ -69,12 +69,12 @@ def serve(
 
 
 class Sitting:
-    """A rater's way through the questions; an answer is on disk before the next question is shown.
+    """A session of one rater; an answer is on disk before the next question is shown.
 
     Args:
-        run_dir: the run's folder, in which answers are kept.
-        questions: all of them, in the rater's order.
-        rater: the name under which answers are kept.
+        run_dir: folder of the run, in which answers are saved.
+        questions: all questions, in the rater's order.
+        rater: name of the person, under which answers are saved.
     """
 
     def __init__(self, run_dir: str | Path, questions: list[Question], rater: str) -> None:
@@ -87,7 +87,7 @@ class Sitting:
         self._ask(None)
 
     def state(self) -> dict:
-        """Return what the page may show: nothing about the cells before the last answer."""
+        """Return the state of the page, which names the cells only after the last answer."""
         with self.lock:
             progress = {"number": len(self.given) + 1, "total": len(self.questions)}
             if self.current:
@@ -100,7 +100,7 @@ class Sitting:
         }
 
     def image(self, token: str, side: str) -> bytes | None:
-        """Return the left or right image of the current question as PNG; None if the token is of another."""
+        """Return an image of the current question as PNG; None if the token belongs to another question."""
         with self.lock:
             if token != self.token or not self.current:
                 return None
@@ -113,15 +113,14 @@ class Sitting:
     def answer(self, token: str, choice: str) -> bool:
         """Record a choice for the current question.
 
-        To undo is to record the last answer once more with choice None, which is possible until the names are
-        shown.
+        Undo records the last answer again with choice None, which is possible until the names are shown.
 
         Args:
-            token: of the question.
+            token: token of the question.
             choice: one of CHOICES.
 
         Returns:
-            Whether it was recorded: False if the token is of another question.
+            Whether it was recorded: False if the token belongs to another question.
         """
         with self.lock:
             if token != self.token or not self.current:
@@ -137,7 +136,7 @@ class Sitting:
             return True
 
     def _ask(self, question: Question | None) -> None:
-        """Make this question the current one; None for the first without an answer."""
+        """Make a question the current one; None for the first question without an answer."""
         self.current = question or next((q for q in self.questions if q not in self.given), None)
         self.token = secrets.token_urlsafe(16)
         self.since = time.monotonic()
@@ -159,18 +158,18 @@ class Sitting:
 
 
 def page(state: dict, side: int, nonce: str) -> str:
-    """Return the page.
+    """Return the page as HTML.
 
     Args:
-        state: that of a Sitting.
-        side: pixels of an image.
-        nonce: of the page's script and style, for the content security policy.
+        state: state of a Sitting.
+        side: side of an image in pixels.
+        nonce: nonce of the page's script and style, for the content security policy.
     """
     return render(TEMPLATE, state=state, side=side, nonce=nonce)
 
 
 def content_policy(nonce: str) -> str:
-    """Return the content security policy of a page: its own script, style and images alone."""
+    """Return the content security policy of a page: only its own script, style and images."""
     own = f"'nonce-{nonce}'"
     return (
         f"default-src 'none'; script-src {own}; style-src {own}; img-src 'self' data:; connect-src 'self'; "
@@ -179,7 +178,7 @@ def content_policy(nonce: str) -> str:
 
 
 class Server(ThreadingHTTPServer):
-    """The server of one sitting, on the loopback interface; `url` holds a secret that every request needs."""
+    """The server of one sitting, on the loopback interface; every request needs the secret in `url`."""
 
     def __init__(self, sitting: Sitting, port: int = 0) -> None:
         try:
@@ -194,13 +193,13 @@ class Server(ThreadingHTTPServer):
 
     @override
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Report errors, but for a browser that hangs up."""
+        """Report errors, except for a browser that closes the connection."""
         if not isinstance(sys.exception(), ConnectionError | TimeoutError):
             super().handle_error(request, client_address)
 
 
 class _RefusedError(Exception):
-    """A request that is refused, with its status and the reason."""
+    """A refusal of a request, with its status and the reason."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -208,9 +207,9 @@ class _RefusedError(Exception):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """The answers to requests."""
+    """The handler of requests."""
 
-    timeout = 10  # seconds after which a silent client is given up
+    timeout = 10  # seconds after which a silent client is disconnected
     server_version = "fastdiff"
     sys_version = ""
 
@@ -224,18 +223,18 @@ class _Handler(BaseHTTPRequestHandler):
 
     @override
     def log_message(self, *_: Any) -> None:
-        """Print nothing: the terminal is for the address and the results."""
+        """Print no log: the terminal shows only the address and errors."""
 
     def _respond(self, handle: Callable[[list[str], str], Response]) -> None:
-        """Send the answer of a function of the path below the secret and a nonce."""
+        """Send the response of a function that gets the path below the secret and a nonce."""
         nonce = secrets.token_urlsafe(16)
         try:
             status, kind, body = handle(self._path_inside(), nonce)
         except _RefusedError as refusal:
             status, kind, body = refusal.status, "text/plain", str(refusal)
-        except (OSError, FastdiffError) as error:  # a full disk: the question stays
+        except (OSError, FastdiffError) as error:  # a full disk: the question remains
             print(f"fastdiff: {error}", file=sys.stderr)
-            status, kind, body = 500, "text/plain", "not saved, the terminal says why"
+            status, kind, body = 500, "text/plain", "not saved; see the terminal for the reason"
         data = body if isinstance(body, bytes) else body.encode()
         self.send_response(status)
         self.send_header("Content-Type", kind if kind == "image/png" else f"{kind}; charset=utf-8")
@@ -274,11 +273,11 @@ class _Handler(BaseHTTPRequestHandler):
         if inside != ["answer"]:
             raise _RefusedError(404, "no such page")
         length = self.headers.get("Content-Length", "")
-        # another page's form cannot send this type unasked
+        # a form of another page cannot send this type without permission
         if not length.isdecimal() or self.headers.get_content_type() != "application/json":
             raise _RefusedError(400, "expected JSON and its length")
-        if len(length) > len(str(BODY)) or int(length) > BODY:
-            raise _RefusedError(413, f"expected at most {BODY} bytes")
+        if len(length) > len(str(MAX_BODY_BYTES)) or int(length) > MAX_BODY_BYTES:
+            raise _RefusedError(413, f"expected at most {MAX_BODY_BYTES} bytes")
         try:
             post = parse_json(self.rfile.read(int(length)))
             token = post["token"]

@@ -1,4 +1,4 @@
-"""The votes of a blind comparison: the answers in judge.jsonl, and their results."""
+"""The votes of a blind comparison: answers in judge.jsonl, and their results."""
 
 import math
 from contextlib import suppress
@@ -15,32 +15,32 @@ from .questions import look, tiles
 ANSWERS = "judge.jsonl"
 HEADINGS = ("A", "B", "A preferred", "for A", "for B", "tie")
 NOTE = (
-    "A preferred: its share of the answers that prefer one, over all raters, and Wilson's 95 % interval; "
-    "ties are only counted."
+    "A preferred: percentage of the answers with a preference that prefer A, over all raters, with Wilson's "
+    "95 % interval; ties are only counted."
 )
 
 
 def given(run_dir: str | Path) -> list[dict]:
-    """Return the answers in a run's judge.jsonl that were not undone; FastdiffError for damaged ones."""
+    """Return the answers in judge.jsonl that were not undone; raise FastdiffError for damaged ones."""
     path = Path(run_dir) / ANSWERS
     records = [record for record in read_rows(path) if record.get("choice")]
     for record in records:
         if missing := {"a", "b", "noise", "images", "time"} - record.keys():
             raise FastdiffError(
-                f"{path}: answer {record['key']} has no {min(missing)!r}; mend or delete that line"
+                f"{path}: answer {record['key']} has no {min(missing)!r}; repair or delete that line"
             )
     return records
 
 
 def answers(run_dir: str | Path) -> list[dict]:
-    """Return those of `given` that hold: about images that still look as they did when they were judged.
+    """Return the valid answers: those of `given` about images that have not changed since.
 
     Raises:
         FastdiffError: if the folder does not exist, or judge.jsonl is damaged.
     """
     run_dir = Path(run_dir)
     if not run_dir.is_dir():
-        raise FastdiffError(f"{run_dir}: no such directory; expected that of a run")
+        raise FastdiffError(f"{run_dir}: no such directory; expected the directory of a run")
     records = given(run_dir)
     sheets = {}
     for cell in {record[side] for record in records for side in ("a", "b")}:
@@ -62,11 +62,11 @@ def results(answers: list[dict]) -> list[dict]:
     """Count the answers of all raters.
 
     Args:
-        answers: those of `answers`.
+        answers: answers from `answers`.
 
     Returns:
-        A dict for each pair, sorted: a, b, wins and losses of a, ties, n with the ties, rate of the wins
-        among the answers that prefer one (None without such answers), low and high of its 95 % interval.
+        A dict for each pair, sorted: a, b, wins and losses of a, ties, n (with ties), rate (wins / (wins +
+        losses), None without such answers), and low and high, the ends of its 95 % interval.
     """
     pairs: dict[tuple[str, str], list[str]] = {}
     for answer in answers:
@@ -93,7 +93,7 @@ def results(answers: list[dict]) -> list[dict]:
 
 
 def wilson(wins: int, n: int) -> tuple[float, float]:
-    """Return the 95 % score interval of a proportion (Wilson 1927); it is 0 to 1 for n = 0."""
+    """Return the 95 % score interval of a proportion (Wilson 1927); 0 to 1 for n = 0."""
     if not n:
         return 0.0, 1.0
     z = NormalDist().inv_cdf(0.975)
@@ -105,9 +105,9 @@ def wilson(wins: int, n: int) -> tuple[float, float]:
 
 
 def table(results: list[dict]) -> Table:
-    """Return the terminal's table of results."""
+    """Return the table of results for the terminal."""
     view = Table(caption=NOTE if results else "no answers yet", header_style="bold")
-    view.add_column("A over B", overflow="fold")  # under one another: the table fits 80 columns
+    view.add_column("A over B", overflow="fold")  # stacked, so that the table fits 80 columns
     for name in HEADINGS[2:]:
         view.add_column(name, justify="right", no_wrap=True)
     for a, b, *figures in map(cells, results):
@@ -116,13 +116,13 @@ def table(results: list[dict]) -> Table:
 
 
 def markdown(results: list[dict]) -> str:
-    """Return results as a Markdown table with a line on how to read it."""
+    """Return results as a Markdown table, with a line on how to read it."""
     lines = (HEADINGS, ["---", "---", *["---:"] * (len(HEADINGS) - 2)], *map(cells, results))
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n{NOTE}\n"
 
 
 def cells(result: dict) -> list[str]:
-    """Return the texts of a result under HEADINGS."""
+    """Return the texts of a result, in the order of HEADINGS."""
     preferred = "–"
     if result["rate"] is not None:
         rate, low, high = (round(100 * result[name]) for name in ("rate", "low", "high"))

@@ -1,12 +1,12 @@
-"""Metrics of generated samples, by name.
+"""The metrics of generated samples, by name.
 
 extractors.py: feature networks, opened by name or from a folder.
-frechet.py: the Frechet distance and its limit of many samples.
+frechet.py: the Frechet distance and its extrapolation to infinitely many samples.
 kernels.py: kernel and sliced Wasserstein distances.
 neighbours.py: precision, recall, density, coverage, copies and diversity.
-registry.py: METRICS, the families of metrics and what each needs.
+registry.py: METRICS, the families of metrics, and the features that each needs.
 
-Imports from floors below the evaluation wing alone.
+Imports only from floors below the evaluation wing.
 """
 
 from .registry import METRICS

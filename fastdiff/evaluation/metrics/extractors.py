@@ -1,4 +1,4 @@
-"""Feature networks: torch-fidelity's by name, and classifiers of our own in a folder."""
+"""Feature networks: those of torch-fidelity by name, and our own classifiers in folders."""
 
 import hashlib
 import pickle
@@ -25,17 +25,17 @@ from ...data.image_grid import to_uint8
 from ...networks.classifiers import load_features
 from ...networks.download import cached, socket_timeout
 
-VERSION = "2"  # of how pixels become features; part of every fingerprint
-BATCH = 64  # images a pass of the feature network: float32 features depend on it in the last digits
-SPATIAL = 7  # channels of a spatial layer that are features (Nash et al. 2021)
+VERSION = "2"  # version of the step from pixels to features; part of every fingerprint
+BATCH = 64  # images per pass of the network; the last digits of float32 features depend on it
+SPATIAL = 7  # channels of a spatial layer that serve as features (Nash et al. 2021)
 INCEPTION = "inception-v3-compat"
-# The usual names of metrics in Inception-v3's features; in any other network they carry the network's name.
+# The common names of metrics in Inception-v3's features; others end in the name of the feature network.
 INCEPTION_NAMES = {"fd": "fid", "kd": "kid", "score": "is", "sfd": "sfid"}
 URLS = {"vgg16": VGG16_Weights.IMAGENET1K_V1.url, INCEPTION: URL_INCEPTION_V3, **MODEL_URLS}
 
 
 class DigitsExtractor(FeatureExtractorBase):
-    """A classifier of ours as torch-fidelity's extractor "digits"; its weights path is its folder."""
+    """One of our classifiers as the extractor "digits" of torch-fidelity; its weights path is a folder."""
 
     def __init__(
         self,
@@ -96,12 +96,12 @@ class Extractor:
     """A feature network: images (n, 1 or 3, H, W) in [-1, 1] -> {layer: float features (n, dims)}.
 
     Args:
-        name: the end of its metrics' names.
-        net: the network.
-        layers: the network's names of features, logits and spatial.
-        device: where it runs.
-        size: the one H = W that it takes, None for any.
-        classes: number of classes that the logits distinguish.
+        name: suffix of the names of its metrics.
+        net: network.
+        layers: names in the network of the layers features, logits and spatial.
+        device: device of the network.
+        size: side in pixels of the square images that it takes; None for any size.
+        classes: number of classes that the logits distinguish; None if unknown.
     """
 
     name: str
@@ -116,7 +116,7 @@ class Extractor:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Twelve hex digits that identify the weights, and the way from pixels to features."""
+        """The twelve hex digits that identify the weights and the step from pixels to features."""
         digest = hashlib.sha256(f"{VERSION} {self.name} {self.layers}".encode())
         for key, tensor in sorted(self.net.state_dict().items()):
             digest.update(key.encode() + tensor.cpu().contiguous().numpy().tobytes())
@@ -126,7 +126,7 @@ class Extractor:
         return f"{self.name}@{self.fingerprint}"
 
     def named(self, family: str) -> str:
-        """Return a metric's name in these features: fid, fd_digits, precision_inception."""
+        """Return the key of a metric in these features: fid, fd_digits, precision_inception."""
         if self.name == "inception" and family in INCEPTION_NAMES:
             return INCEPTION_NAMES[family]
         return f"{family}_{self.name}"
@@ -145,7 +145,7 @@ class Extractor:
 
 @dataclass(frozen=True)
 class Vectors:
-    """The absence of a network: vectors (n, d) are their own features."""
+    """The features of vectors (n, d): the vectors themselves, without a network."""
 
     device: torch.device
     name: str = "none"
@@ -156,7 +156,7 @@ class Vectors:
         return self.name
 
     def named(self, family: str) -> str:
-        """Return a metric's name, that of its family."""
+        """Return the key of a metric: its family."""
         return family
 
     def __call__(self, vectors: Tensor) -> dict[str, Tensor]:
@@ -168,9 +168,9 @@ def open_extractor(spec: str, device: torch.device | str) -> Extractor:
     """Open a feature network.
 
     Args:
-        spec: `inception`, another name of torch-fidelity's registry, or a folder of ours; name:path gives the
-            file of its weights.
-        device: where it runs.
+        spec: `inception`, another name of torch-fidelity's registry, or a folder with model.safetensors and
+            features.json; name:path gives the file of a named network's weights.
+        device: device of the network.
 
     Raises:
         FastdiffError: for an unknown name, and for weights that are missing or damaged.
@@ -201,7 +201,7 @@ def _open_folder(spec: str, device: torch.device) -> Extractor:
     try:
         net = DigitsExtractor("digits", ["features", "logits", "spatial"], folder)
         name = net.info["name"]
-        if not re.fullmatch(r"\w+", name):  # it is a part of files' names
+        if not re.fullmatch(r"\w+", name):  # it is part of file names
             raise ValueError(f"name {name!r:.80}, expected a word")
     except (OSError, RuntimeError, SafetensorError, ValueError, TypeError, KeyError) as error:
         raise FastdiffError(f"extractor {folder} is damaged ({first_line(error)}): copy it again") from None
@@ -210,7 +210,7 @@ def _open_folder(spec: str, device: torch.device) -> Extractor:
 
 
 def find(path: str) -> Path:
-    """Return a path, relative to the working directory or else to the source tree, which holds checkpoints/.
+    """Return a path, relative to the working directory or else to the source tree with its checkpoints/.
 
     Raises:
         FastdiffError: if it exists in neither.
@@ -221,8 +221,8 @@ def find(path: str) -> Path:
     others = [name for name in FEATURE_EXTRACTORS_REGISTRY if name not in (INCEPTION, "digits")]
     known = ", ".join(["inception", *others])
     raise FastdiffError(
-        f"extractor {path}: no such file or folder, and no name: choose from {known} (name:/path gives "
-        "the file of its weights), or name a folder"
+        f"extractor {path}: no such file, folder or name: choose from {known} (name:/path gives "
+        "the file of the weights), or give a folder"
     )
 
 
@@ -230,7 +230,7 @@ def find(path: str) -> Path:
 
 
 def _with_weights(kind: Callable, name: str, layers: list[str], path: str) -> FeatureExtractorBase:
-    """Make torch-fidelity's network with its weights from a file."""
+    """Create a network of torch-fidelity with weights from a file."""
     if name in DINO_NAMES:
         return _dino(kind, name, layers, path)
     weights = None
@@ -241,7 +241,7 @@ def _with_weights(kind: Callable, name: str, layers: list[str], path: str) -> Fe
     try:
         if weights is None:
             return kind(name, layers)
-        if name not in MODEL_URLS:  # torch-fidelity unpickles anything: let it see plain tensors only
+        if name not in MODEL_URLS:  # torch-fidelity unpickles anything: check that these are only tensors
             torch.load(weights, weights_only=True)
         return kind(name, layers, feature_extractor_weights_path=weights)
     except (OSError, EOFError, RuntimeError, TypeError, KeyError, pickle.UnpicklingError):
@@ -249,7 +249,7 @@ def _with_weights(kind: Callable, name: str, layers: list[str], path: str) -> Fe
 
 
 def weights_file(name: str) -> Path:
-    """Return weights in torch's cache, with torch-fidelity's name for them; download them if missing."""
+    """Return the path of weights in torch's cache, under torch-fidelity's name; download them if missing."""
     url = URLS[name]
     short = "inception" if name == INCEPTION else name
     file = f"{name}-{MODEL_METADATA[name]['hash']}.pt" if name in MODEL_URLS else url.rpartition("/")[2]
@@ -257,14 +257,14 @@ def weights_file(name: str) -> Path:
 
 
 def _dino(kind: Callable, name: str, layers: list[str], path: str) -> FeatureExtractorBase:
-    """Make DINOv2 from local copies of its weights and of its authors' code, which are never downloaded."""
+    """Create DINOv2 from local copies of its weights and of its authors' code, which is never downloaded."""
     hub = Path(torch.hub.get_dir())
     code = hub / "facebookresearch_dinov2_main"
     weights = hub / "checkpoints" / f"{DINO_NAMES[name]}_pretrain.pth"
     if path or not (code.is_dir() and weights.is_file()):
         raise FastdiffError(
-            f"extractor {name}: needs its authors' code as {code} and the weights as {weights}: put them "
-            "there, code is never fetched to be run"
+            f"extractor {name}: expected its authors' code in {code} and the weights in {weights}; copy "
+            "both there, since code is never downloaded"
         )
-    with socket_timeout(1):  # torch.hub looks up the branch's name first, then takes the copy
+    with socket_timeout(1):  # torch.hub first looks up the name of the branch, then uses the copy
         return kind(name, layers)

@@ -1,4 +1,4 @@
-"""The Frechet distance between Gaussians fitted to features, and its limit of many samples."""
+"""The Frechet distance between Gaussians fitted to features, and its extrapolation in n."""
 
 import torch
 from torch import Tensor
@@ -7,12 +7,12 @@ from ...core.errors import FastdiffError
 
 
 class Statistics:
-    """Count, sum and sum of outer products of features, in float64 on the CPU.
+    """The count, sum and sum of outer products of features, in float64 on the CPU.
 
-    Statistics of parts of a set add up to those of the whole.
+    Statistics of the parts of a set add up to those of the whole set.
 
     Args:
-        dims: numbers of a feature vector.
+        dims: dimension of a feature vector.
     """
 
     def __init__(self, dims: int) -> None:
@@ -28,8 +28,8 @@ class Statistics:
         self.outer += features.T @ features
 
     def __add__(self, other: "Statistics") -> "Statistics":
-        theirs = other.tensors()
-        return Statistics.of({name: tensor + theirs[name] for name, tensor in self.tensors().items()})
+        others = other.tensors()
+        return Statistics.of({name: tensor + others[name] for name, tensor in self.tensors().items()})
 
     @property
     def mean(self) -> Tensor:
@@ -41,21 +41,22 @@ class Statistics:
         """The unbiased covariance (dims, dims), divided by n - 1.
 
         Raises:
-            FastdiffError: of fewer than two samples.
+            FastdiffError: for fewer than two samples.
         """
         if self.n < 2:
             raise FastdiffError(
-                f"n = {self.n}: a covariance needs at least 2 samples, and far more to mean something"
+                f"n = {self.n}: expected at least 2 samples for a covariance, and far more for a meaningful "
+                "value"
             )
         return (self.outer - self.n * torch.outer(self.mean, self.mean)) / (self.n - 1)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the statistics as tensors by name, to store or to reduce over processes."""
+        """Return the statistics as tensors by name, for files and for reductions over processes."""
         return {"n": torch.tensor(self.n), "sum": self.sum, "outer": self.outer}
 
     @classmethod
     def of(cls, tensors: dict[str, Tensor]) -> "Statistics":
-        """Make statistics of the tensors that `tensors` returns."""
+        """Create statistics from the tensors that `tensors` returns."""
         self = cls(0)
         self.n = int(tensors["n"])
         self.sum = tensors["sum"]
@@ -66,9 +67,16 @@ class Statistics:
 def frechet_distance(a: Statistics, b: Statistics) -> float:
     """Return |mean_a - mean_b|^2 + tr(cov_a + cov_b - 2 (cov_a cov_b)^1/2) (Heusel et al. 2017, eq. 6).
 
-    With cov = L L^T, the trace of the root of the product is the sum of the singular values of L_a^T L_b:
-    real and not negative whatever the rounding, and several times faster than eigenvalues of the product at
-    2048 dimensions.
+    With cov = L L^T, the trace of the root of the product is the sum of the singular values of L_a^T L_b,
+    which is real and not negative in spite of rounding, and several times faster than eigenvalues of the
+    product at 2048 dimensions.
+
+    Args:
+        a: statistics of one set of features.
+        b: statistics of another set.
+
+    Raises:
+        FastdiffError: for fewer than two samples in a set.
     """
     cov_a = a.cov
     cov_b = b.cov
@@ -77,7 +85,7 @@ def frechet_distance(a: Statistics, b: Statistics) -> float:
 
 
 def root(cov: Tensor) -> Tensor:
-    """Return some L (d, rank) with L L^T = cov, by eigenvalues if the covariance is singular."""
+    """Return a matrix L (d, rank) with L L^T = cov, by eigenvalues if the covariance is singular."""
     lower, failed = torch.linalg.cholesky_ex(cov)
     if not failed:
         return lower
@@ -89,15 +97,15 @@ def root(cov: Tensor) -> Tensor:
 def at_infinity(folds: list[Statistics], reference: Statistics) -> float | None:
     """Extrapolate the Frechet distance to infinitely many samples (Chong & Forsyth 2020): linear in 1/n.
 
-    Fitted to the mean over the folds, over halves made of them, and to the whole.
+    The line is fitted to the mean over the folds, the mean over pairs of them, and so on up to the whole set.
 
     Args:
         folds: statistics of disjoint parts of the samples; their number is a power of two.
         reference: statistics of the data.
 
     Returns:
-        the distance; None if a fold has no more samples than dimensions: there the distance is not linear in
-        1/n.
+        The distance; None if a fold has no more samples than dimensions, since the distance is then not
+        linear in 1/n.
     """
     if min(fold.n for fold in folds) <= len(reference.sum):
         return None

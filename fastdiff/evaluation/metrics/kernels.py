@@ -1,4 +1,4 @@
-"""Distances between two sets of vectors without a fitted Gaussian: by a kernel, and by projections."""
+"""Distances between two sets of vectors without a fitted Gaussian: kernel and sliced Wasserstein."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -10,15 +10,22 @@ from ...core.errors import FastdiffError
 
 Kernel = Callable[[Tensor, Tensor], Tensor]  # (n, d), (m, d) -> (n, m)
 
-ENTRIES = 2**22  # of a kernel's matrix held at a time
-PRODUCTS = 2**38  # numbers, pairs x dimensions, worth their time: 11,585 samples in 2048 dimensions
-PROJECTIONS = 256
+ENTRIES = 2**22  # most entries of a kernel's matrix in memory
+MAX_PRODUCTS = 2**38  # most pairs x dimensions: 11,585 samples in 2048 dimensions
+PROJECTIONS = 256  # random directions of the sliced Wasserstein distance
 
 
 class Discrepancy(NamedTuple):
-    """A squared maximum mean discrepancy, its standard error, and the part of each sample in it.
+    """A squared maximum mean discrepancy, its standard error, and first-order terms of each sample.
 
-    To first order it is a constant + mean(x_terms) + mean(y_terms): what a bootstrap of differences needs.
+    To first order the value is a constant + mean(x_terms) + mean(y_terms), as the bootstrap of differences
+    needs it.
+
+    Args:
+        value: the discrepancy.
+        error: standard error of the value.
+        x_terms: terms (n,) of the generated samples.
+        y_terms: terms (m,) of the examples of the data.
     """
 
     value: float
@@ -33,9 +40,9 @@ def polynomial(x: Tensor, y: Tensor) -> Tensor:
 
 
 def distance(x: Tensor, y: Tensor) -> Tensor:
-    """Return -|x - y|, whose discrepancy is the energy distance.
+    """Return -|x - y|, the kernel of the energy distance.
 
-    Subtracts before it squares, so that |x - x| is 0.
+    Vectors are subtracted before they are squared, so that |x - x| is exactly 0.
     """
     return -torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
 
@@ -44,13 +51,13 @@ def discrepancy(x: Tensor, y: Tensor, kernel: Kernel, within_y: Tensor | None = 
     """Return E k(x, x') + E k(y, y') - 2 E k(x, y) over all pairs; unbiased, so it may fall below 0.
 
     The standard error is that of the U-statistic's first-order terms, over both sets (Gretton et al. 2012,
-    sec. 6). Of sets too large for that (PRODUCTS) the first samples alone are compared.
+    sec. 6). In sets that exceed MAX_PRODUCTS only the first samples are compared.
 
     Args:
         x: vectors (n, d).
         y: vectors (m, d).
-        kernel: such as `polynomial` or `distance`.
-        within_y: `sums_within(y, kernel)`, if they were computed before.
+        kernel: kernel such as `polynomial` or `distance`.
+        within_y: `sums_within(y, kernel)`, if known.
 
     Raises:
         FastdiffError: for fewer than two vectors in a set.
@@ -60,7 +67,7 @@ def discrepancy(x: Tensor, y: Tensor, kernel: Kernel, within_y: Tensor | None = 
     n = len(x)
     m = len(y)
     if min(n, m) < 2:
-        raise FastdiffError(f"n = {n} and {m}: a kernel distance needs at least 2 samples of each")
+        raise FastdiffError(f"n = {n} and {m}: expected at least 2 samples of each for a kernel distance")
     within_x = sums_within(x, kernel)
     if within_y is None:
         within_y = sums_within(y, kernel)
@@ -73,20 +80,20 @@ def discrepancy(x: Tensor, y: Tensor, kernel: Kernel, within_y: Tensor | None = 
 
 
 def compared(x: Tensor) -> Tensor:
-    """Return the first of some vectors (n, d), as many as PRODUCTS allows."""
-    most = int((PRODUCTS / max(1, x.shape[1])) ** 0.5)
+    """Return the first vectors of (n, d), as many as MAX_PRODUCTS allows."""
+    most = int((MAX_PRODUCTS / max(1, x.shape[1])) ** 0.5)
     return x if len(x) <= most else x[:most]
 
 
 def sums_within(x: Tensor, kernel: Kernel) -> Tensor:
-    """Return for each of the compared vectors the sum (n,) of the kernel over the others of its set."""
+    """Return the sum (n,) of the kernel over all other vectors of the set, for each compared vector."""
     x = compared(x).double()
     own = torch.cat([kernel(part, part).diagonal() for part in x.split(64)])
     return _row_sums(x, x, kernel)[0] - own
 
 
 def _row_sums(x: Tensor, y: Tensor, kernel: Kernel) -> tuple[Tensor, Tensor]:
-    """Return sums of the kernel's matrix over y and over x, without holding the whole matrix."""
+    """Return the sums of the kernel's matrix over y and over x, without the whole matrix in memory."""
     rows: list[Tensor] = []
     columns = torch.zeros(len(y), dtype=torch.float64, device=y.device)
     for part in x.split(max(1, ENTRIES // len(y))):
@@ -99,13 +106,14 @@ def _row_sums(x: Tensor, y: Tensor, kernel: Kernel) -> tuple[Tensor, Tensor]:
 def sliced_wasserstein(x: Tensor, y: Tensor, projections: int = PROJECTIONS) -> float:
     """Return the sliced 2-Wasserstein distance (Bonneel et al. 2015).
 
-    It is the root mean square, over random directions, of the 2-Wasserstein distance of the projections;
-    biased upward by few samples, like every distance that is not below 0.
+    This is the root mean square, over random directions, of the 2-Wasserstein distance of the projections;
+    few samples bias it upward, like every distance that cannot be negative. For n != m the quantile functions
+    are compared at max(n, m) points.
 
     Args:
         x: vectors (n, d).
-        y: vectors (m, d). Of unequal counts the quantile functions are compared at max(n, m) points.
-        projections: number of directions, the same ones in every call.
+        y: vectors (m, d).
+        projections: number of random directions, which are the same in every call.
     """
     generator = torch.Generator().manual_seed(0)
     draw = torch.randn(projections, x.shape[1], generator=generator, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Metrics of nearest neighbours: fidelity of samples, coverage of the data, copies, diversity."""
+"""Metrics of nearest neighbours: fidelity of samples, coverage of the data, copies and diversity."""
 
 from typing import NamedTuple
 
@@ -7,15 +7,17 @@ from torch import Tensor
 
 from ...core.errors import FastdiffError
 
-NEAREST = 3  # neighbours of improved precision and recall, as in the paper
-DENSE = 5  # neighbours of density and coverage
-ENTRIES = 2**22  # distances held at a time
+PRECISION_NEIGHBOURS = 3  # neighbours of improved precision and recall, as in the paper
+DENSITY_NEIGHBOURS = 5  # neighbours of density and coverage
+ENTRIES = 2**22  # most distances in memory
 
 
 class Spread(NamedTuple):
     """The distances within a set of vectors.
 
-    radii: (n, DENSE + 1), of each vector to itself and its nearest others. mean: the mean distance of two.
+    Args:
+        radii: sorted distances (n, DENSITY_NEIGHBOURS + 1) of each vector to itself and its nearest others.
+        mean: mean distance of two vectors.
     """
 
     radii: Tensor
@@ -23,30 +25,36 @@ class Spread(NamedTuple):
 
 
 def neighbourhood(x: Tensor, y: Tensor, y_spread: Spread | None = None) -> dict[str, float | None]:
-    """Return metrics of nearest neighbours, all from one pass over the distances between two sets.
+    """Return the metrics of nearest neighbours, from one pass over the distances between two sets.
 
-    precision: the share of x inside the balls around y that reach to the third neighbour; recall: the share
-    of y inside those around x (Kynkaanniemi et al. 2019). density: the mean number of balls of y to the fifth
-    neighbour around an x, divided by five; coverage: the share of these balls that hold an x (Naeem et al.
-    2020). nearest: the median distance of an x to its nearest y, divided by that of a y to its nearest other
-    y: well below 1 means copies. diversity: the mean distance between two x, divided by that of two y. The
-    last two are None if the data hold little but duplicates.
+    The k-ball of a vector is the ball around it that reaches to its k-th neighbour in its own set.
 
     Args:
         x: generated vectors (n, d).
         y: real vectors (m, d).
-        y_spread: `spread(y)`, if it was computed before.
+        y_spread: `spread(y)`, if known.
+
+    Returns:
+        precision: fraction of x inside the 3-balls of y, 0 to 1 (Kynkaanniemi et al. 2019).
+        recall: fraction of y inside the 3-balls of x, 0 to 1.
+        density: mean number of 5-balls of y that contain an x, divided by 5 (Naeem et al. 2020).
+        coverage: fraction of the 5-balls of y that contain an x, 0 to 1.
+        nearest: median distance of x to the nearest y, divided by that of y to the nearest other y. Values
+            well below 1 indicate copies.
+        diversity: mean distance between two x, divided by that between two y.
+        nearest and diversity are None if almost all of the data are duplicates.
 
     Raises:
         FastdiffError: for too few vectors in a set.
     """
-    if min(len(x), len(y)) <= DENSE:
+    if min(len(x), len(y)) <= DENSITY_NEIGHBOURS:
         raise FastdiffError(
-            f"n = {len(x)} and {len(y)}: neighbours need at least {DENSE + 1} samples of each"
+            f"n = {len(x)} and {len(y)}: expected at least {DENSITY_NEIGHBOURS + 1} samples of each for "
+            "neighbours"
         )
     x_radii, x_mean = spread(x)
     y_radii, y_mean = spread(y) if y_spread is None else y_spread
-    ball = y_radii[:, NEAREST]
+    ball = y_radii[:, PRECISION_NEIGHBOURS]
     precise = 0.0
     dense = 0.0
     nearest: list[Tensor] = []
@@ -54,29 +62,29 @@ def neighbourhood(x: Tensor, y: Tensor, y_spread: Spread | None = None) -> dict[
     closest = torch.full((len(y),), torch.inf, device=y.device)
     usual = y_radii[:, 1].median().item()
     size = max(1, ENTRIES // len(y))
-    for part, radius in zip(x.split(size), x_radii[:, NEAREST].split(size), strict=True):
+    for part, radius in zip(x.split(size), x_radii[:, PRECISION_NEIGHBOURS].split(size), strict=True):
         apart = torch.cdist(part, y)
         precise += (apart <= ball).any(1).sum().item()
-        dense += (apart < y_radii[:, DENSE]).sum().item()
+        dense += (apart < y_radii[:, DENSITY_NEIGHBOURS]).sum().item()
         recalled |= (apart <= radius[:, None]).any(0)
         closest = torch.minimum(closest, apart.amin(0))
         nearest.append(apart.amin(1))
     return {
         "precision": precise / len(x),
         "recall": recalled.double().mean().item(),
-        "density": dense / (DENSE * len(x)),
-        "coverage": (closest < y_radii[:, DENSE]).double().mean().item(),
+        "density": dense / (DENSITY_NEIGHBOURS * len(x)),
+        "coverage": (closest < y_radii[:, DENSITY_NEIGHBOURS]).double().mean().item(),
         "nearest": (torch.cat(nearest).median() / usual).item() if usual else None,
         "diversity": x_mean / y_mean if y_mean else None,
     }
 
 
 def spread(x: Tensor) -> Spread:
-    """Return the distances within a set of vectors (n, d), n at least DENSE + 1."""
+    """Return the distances within a set of vectors (n, d), with n > DENSITY_NEIGHBOURS."""
     radii: list[Tensor] = []
     total = 0.0
     for part in x.split(max(1, ENTRIES // len(x))):
         apart = torch.cdist(part, x)
-        radii.append(apart.topk(DENSE + 1, largest=False).values)
+        radii.append(apart.topk(DENSITY_NEIGHBOURS + 1, largest=False).values)
         total += apart.sum(dtype=torch.float64).item()
     return Spread(torch.cat(radii), total / (len(x) * (len(x) - 1)))

@@ -1,4 +1,15 @@
-"""METRICS, the families of metrics: what each needs of two sets of samples, and how it is computed."""
+"""METRICS, the families of metrics: the features that each needs, and the function that computes it.
+
+fd         Frechet distance (FID in the features of Inception-v3)            lower is better
+kd         kernel distance (KID in the features of Inception-v3)             lower is better
+score      Inception Score                                                   higher is better
+pr         precision, recall, density, coverage                              higher is better
+           nearest, diversity                                                compare with real data, 1
+sfd        Frechet distance of spatial features (sFID)                       lower is better
+accuracy   fraction of samples classified as the class they were drawn for   higher is better
+energy     energy distance                                                   lower is better
+swd        sliced Wasserstein distance                                       lower is better
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,21 +30,23 @@ from .kernels import (
     sliced_wasserstein,
     sums_within,
 )
-from .neighbours import DENSE, Spread, neighbourhood, spread
+from .neighbours import DENSITY_NEIGHBOURS, Spread, neighbourhood, spread
 
-SUBSETS = 1000  # samples of a subset of torch-fidelity's KID
+KID_SUBSET_SAMPLES = 1000  # samples in a subset of torch-fidelity's KID
 
-Values = dict[str, float | list[float] | Discrepancy | None]  # by family, with any suffix after an underscore
+Values = dict[
+    str, float | list[float] | Discrepancy | None
+]  # by family, with or without a suffix such as _inf
 
 
 @dataclass
 class Collected:
-    """The features of a set of samples, and what metrics compute of that set alone.
+    """The features of a set of samples, with quantities that depend only on that set.
 
     Args:
-        statistics: of each layer, one for each fold of the samples.
-        kept: features (n, dims) of each layer.
-        labels: (n,), the class that each sample was drawn for.
+        statistics: statistics by layer, one for each fold of the samples.
+        kept: features (n, dims) by layer.
+        labels: class (n,) that each sample was drawn for; None without classes.
     """
 
     statistics: dict[str, list[Statistics]]
@@ -42,7 +55,7 @@ class Collected:
     _sums_within: dict[Kernel, Tensor] = field(default_factory=dict, repr=False)
 
     def sums_within(self, kernel: Kernel) -> Tensor:
-        """Return `kernels.sums_within` of the features, computed at the first call."""
+        """Return `kernels.sums_within` of the features; cached."""
         if kernel not in self._sums_within:
             self._sums_within[kernel] = sums_within(self.kept["features"], kernel)
         return self._sums_within[kernel]
@@ -58,10 +71,10 @@ class Metric:
     """A family of metrics.
 
     Args:
-        of: computes values by family, of generated and real samples.
-        statistics: the layer whose statistics it needs.
-        kept: the layer whose features it needs.
-        least: the fewest samples that it makes sense of.
+        of: function of the generated and the real samples that returns values by family.
+        statistics: layer whose statistics it needs; None for none.
+        kept: layer whose features it needs; None for none.
+        least: smallest number of samples for which it is defined.
     """
 
     of: Callable[[Collected, Collected], Values]
@@ -71,7 +84,18 @@ class Metric:
 
 
 def fd(made: Collected, real: Collected, layer: str = "features", name: str = "fd") -> Values:
-    """Return the Frechet distance, and its limit of infinitely many samples."""
+    """Return the Frechet distance of features, FID in those of Inception-v3 (Heusel et al. 2017).
+
+    Args:
+        made: generated samples.
+        real: examples of the data.
+        layer: layer of the features.
+        name: family under which the values are returned.
+
+    Returns:
+        The distance, 0 or above, lower is better; and as _inf its extrapolation to infinitely many samples,
+        None for too few samples. Biased upward by small n: compare only equal n.
+    """
     folds = made.statistics[layer]
     [reference] = real.statistics[layer]
     whole = list(accumulate(folds))[-1]
@@ -79,45 +103,48 @@ def fd(made: Collected, real: Collected, layer: str = "features", name: str = "f
 
 
 def sfd(made: Collected, real: Collected) -> Values:
-    """Return the Frechet distance of spatial features (Nash et al. 2021)."""
+    """Return the Frechet distance of spatial features, sFID (Nash et al. 2021), and its extrapolation."""
     return fd(made, real, "spatial", "sfd")
 
 
 def kernel_distance(made: Collected, real: Collected, kernel: Kernel) -> Discrepancy:
-    """Return a kernel distance over all pairs."""
+    """Return a kernel distance over all pairs of samples."""
     return discrepancy(made.kept["features"], real.kept["features"], kernel, real.sums_within(kernel))
 
 
 def kd(made: Collected, real: Collected) -> Values:
-    """Return the kernel distance with KID's polynomial."""
+    """Return the unbiased kernel distance with KID's kernel (Binkowski et al. 2018); lower is better."""
     return {"kd": kernel_distance(made, real, polynomial)}
 
 
 def energy(made: Collected, real: Collected) -> Values:
-    """Return the energy distance."""
+    """Return the unbiased energy distance (Szekely & Rizzo 2013); lower is better."""
     return {"energy": kernel_distance(made, real, distance)}
 
 
 def swd(made: Collected, real: Collected) -> Values:
-    """Return the sliced Wasserstein distance."""
+    """Return the sliced Wasserstein distance (Bonneel et al. 2015), 0 or above; lower is better."""
     return {"swd": sliced_wasserstein(made.kept["features"], real.kept["features"])}
 
 
 def pr(made: Collected, real: Collected) -> Values:
-    """Return the metrics of nearest neighbours: precision, recall and their like."""
+    """Return precision, recall, density, coverage, nearest and diversity, see `neighbourhood`."""
     return neighbourhood(made.kept["features"], real.kept["features"], real.spread)
 
 
 def score(made: Collected, real: Collected) -> Values:
-    """Return the Inception Score (Salimans et al. 2016), and its standard error over ten splits."""
+    """Return the Inception Score (Salimans et al. 2016), at least 1, with its standard error."""
     found = isc_features_to_metric(made.kept["logits"].cpu())
-    # torch-fidelity's deviation is divided by n: over sqrt(n - 1) it is a standard error
+    # torch-fidelity's deviation over ten splits divides by n; divided by sqrt(n - 1) it is a standard error
     error = found[KEY_METRIC_ISC_STD] / 3
     return {"score": found[KEY_METRIC_ISC_MEAN], "score_se": error}
 
 
 def accuracy(made: Collected, real: Collected) -> Values:
-    """Return the share of samples classified as the class they were drawn for, in all and of each class."""
+    """Return the fraction of samples classified as the class they were drawn for, overall and by class.
+
+    The accuracy is from 0 to 1; None without labels.
+    """
     if made.labels is None:
         return {"accuracy": None}
     right = (made.kept["logits"].cpu().argmax(1) == made.labels).double()
@@ -127,13 +154,15 @@ def accuracy(made: Collected, real: Collected) -> Values:
 
 
 def kid_of_subsets(made: Tensor, real: Tensor) -> float:
-    """Return KID as torch-fidelity's command gives it, the mean over 100 random subsets.
+    """Return KID as torch-fidelity's command computes it: the mean over 100 random subsets.
+
+    Subsets have 1000 samples, or as many as the smaller set.
 
     Args:
         made: features (n, dims) of generated samples.
-        real: features (m, dims) of the data. Subsets have 1000 samples, or all of the smaller set.
+        real: features (m, dims) of the data.
     """
-    size = min(SUBSETS, len(made), len(real))
+    size = min(KID_SUBSET_SAMPLES, len(made), len(real))
     found = kid_features_to_metric(made.cpu(), real.cpu(), kid_subset_size=size, verbose=False)
     return found[KEY_METRIC_KID_MEAN]
 
@@ -142,7 +171,7 @@ METRICS: dict[str, Metric] = {
     "fd": Metric(fd, statistics="features"),
     "kd": Metric(kd, kept="features"),
     "score": Metric(score, kept="logits", least=20),
-    "pr": Metric(pr, kept="features", least=DENSE + 1),
+    "pr": Metric(pr, kept="features", least=DENSITY_NEIGHBOURS + 1),
     "sfd": Metric(sfd, statistics="spatial"),
     "accuracy": Metric(accuracy, kept="logits"),
     "energy": Metric(energy, kept="features"),

@@ -1,12 +1,12 @@
-"""Speed: the time that samplers and training steps add to their networks, as ratios of times taken in turn.
+"""Profiling: the overhead of samplers and training steps over their networks, as ratios of times.
 
-samplers.py: each sampler over bare forward passes, and next to diffusers' scheduler of the same steps.
-training.py: each method's training step over the passes of its networks.
-passes.py: the passes through networks that a step makes, recorded and repeated.
-timer.py: times that can be compared.
+samplers.py: each sampler relative to forward passes of the network, and to diffusers' scheduler.
+training.py: a training step of each method, relative to the passes of its networks.
+passes.py: the passes through networks in a training step, recorded and repeated.
+timer.py: comparable times.
 record.py: the rows of a stored model, appended to speed.jsonl.
 
-Imports from floors below the evaluation wing alone.
+Imports only from floors below the evaluation wing.
 """
 
 from . import samplers, training

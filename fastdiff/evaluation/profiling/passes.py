@@ -1,4 +1,4 @@
-"""The passes through networks that a training step makes, recorded and repeated alone."""
+"""The passes through networks in a training step, recorded and repeated by themselves."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -14,56 +14,56 @@ from ...core.denoiser import Denoiser
 from ...methods.jvp import jvp
 from ...training.loop import Training
 
-Call = tuple[nn.Module, int]  # a layer, and the number of its call in a pass
+Call = tuple[nn.Module, int]  # a layer, and the index of the call among its calls in a pass
 
 
 class Pass:
-    """A pass through a role's network, recorded; calling it repeats it alone.
+    """A recorded pass through the network of a role; calling it repeats the pass by itself.
 
     Args:
-        role: the network's name.
-        net: the network.
-        given: the positional and keyword arguments of its call.
+        role: name of the network.
+        net: network.
+        arguments: positional and keyword arguments of its call.
 
     Attributes:
-        leaves: the tensors among its arguments.
-        tangents: of some leaves, by their id.
+        leaves: tensors among the arguments.
+        tangents: tangents of leaves, by the id of the leaf.
         calls: calls of layers, in order.
-        ways: for each way that a gradient took back through it, the call where it entered: discriminators
-            take features from the middle.
-        curved: numbers of the ways whose gradient is itself differentiated in the next one, as gradient
-            penalties do.
+        ways: for each backward pass the call at which it entered: discriminators take features from the
+            middle of the network.
+        curved: indices of the backward passes whose gradient is differentiated in the next one, as in
+            gradient penalties.
     """
 
-    def __init__(self, role: str, net: nn.Module, given: tuple[tuple, dict[str, Any]]) -> None:
+    def __init__(self, role: str, net: nn.Module, arguments: tuple[tuple, dict[str, Any]]) -> None:
         self.role = role
         self.net = net
         self.leaves: list[Tensor] = []
         self.tangents: dict[int, Tensor] = {}
-        self.given = recursively_apply(self.taken, given)
+        self.arguments = recursively_apply(self.detach_argument, arguments)
         self.weights = [p for p in net.parameters() if p.requires_grad]
         self.calls: list[Call] = []
         self.ways: list[Call] = []
-        self.reached = 0  # number of the call that the gradient reached last
+        self.reached = 0  # index of the call that the gradient reached last
         self.curved: set[int] = set()
 
-    def taken(self, value: Tensor) -> Tensor:
-        """Return a tensor of the arguments, detached from its origin, and note any tangent of it."""
+    def detach_argument(self, value: Tensor) -> Tensor:
+        """Return a detached tensor of the arguments, and record its tangent, if it has one."""
         value, tangent = unpack_dual(value)
         self.leaves.append(value.detach().requires_grad_(value.requires_grad))
         if tangent is not None:
             self.tangents[id(self.leaves[-1])] = tangent
         return self.leaves[-1]
 
-    def passed(self, layer: nn.Module, inputs: tuple, output: Any) -> None:
-        """Note a layer's call, and the gradients that reach its output, unless that is one of its inputs."""
+    def record_call(self, layer: nn.Module, inputs: tuple, output: Any) -> None:
+        """Record a layer's call, and the gradients that reach its output unless that is one of its inputs."""
         number = len(self.calls)
         self.calls.append((layer, sum(layer is other for other, _ in self.calls)))
         if isinstance(output, Tensor) and output.requires_grad and not any(output is one for one in inputs):
-            output.register_hook(lambda slope: self.led_back(number, slope))
+            output.register_hook(lambda slope: self.record_gradient(number, slope))
 
-    def led_back(self, number: int, slope: Tensor) -> None:
-        """Note that a gradient has reached a call: on a new way, unless it came from a later call."""
+    def record_gradient(self, number: int, slope: Tensor) -> None:
+        """Record that a gradient reached a call: of a new backward pass, unless it came from a later call."""
         if not self.ways or number >= self.reached:
             self.ways.append(self.calls[number])
         self.reached = number
@@ -86,28 +86,28 @@ class Pass:
         return f"{self.role} {self.kind} {len(self.leaves[0])}"
 
     def __call__(self) -> None:
-        """Repeat the pass, forward and back as it was."""
+        """Repeat the pass, forward and backward as recorded."""
         if self.tangents:
             moved = [leaf for leaf in self.leaves if id(leaf) in self.tangents]
-            jvp(self.forth, tuple(moved), tuple(self.tangents[id(leaf)] for leaf in moved))
+            jvp(self.run_forward, tuple(moved), tuple(self.tangents[id(leaf)] for leaf in moved))
         elif self.ways:
-            self.forth_and_back()
+            self.run_forward_and_backward()
         else:
             with torch.no_grad():
-                self.forth()
+                self.run_forward()
 
-    def forth(self, *moved: Tensor) -> Tensor:
-        """Return the network's output, with other tensors in place of those that had tangents."""
+    def run_forward(self, *moved: Tensor) -> Tensor:
+        """Return the network's output, with `moved` in place of the leaves with tangents."""
         rest = iter(moved)
 
         def replaced(leaf: Tensor) -> Tensor:
             return next(rest) if moved and id(leaf) in self.tangents else leaf
 
-        inputs, options = recursively_apply(replaced, self.given)
+        inputs, options = recursively_apply(replaced, self.arguments)
         return self.net(*inputs, **options)
 
-    def forth_and_back(self) -> None:
-        """Run forward, and every way back from where it began."""
+    def run_forward_and_backward(self) -> None:
+        """Run the forward pass, and every backward pass from the call at which it entered."""
         outputs: dict[Call, Tensor] = {}
         counts: Counter[nn.Module] = Counter()
 
@@ -118,7 +118,7 @@ class Pass:
         with ExitStack() as hooks:
             for layer in {layer for layer, _ in self.ways}:
                 hooks.enter_context(layer.register_forward_hook(keep))
-            self.forth()
+            self.run_forward()
         leaves = [leaf for leaf in self.leaves if leaf.requires_grad]
         penalty = outputs[self.ways[0]].new_zeros(())
         for number, way in enumerate(self.ways):
@@ -137,31 +137,31 @@ class Pass:
 
 
 def passes_of(training: Training, step: Callable[[], Any]) -> list[Pass]:
-    """Return every pass that a step makes through a network with weights, denoiser or discriminator.
+    """Return every pass of a training step through a network with weights, denoiser or discriminator.
 
     Args:
-        training: the training.
-        step: one of its steps, which is run.
+        training: training whose networks are watched.
+        step: function that runs one of its steps.
     """
-    found: list[Pass] = []
+    passes: list[Pass] = []
     with ExitStack() as hooks:
         for role, model in (training.frozen | training.trained).items():
             net = model.net if isinstance(model, Denoiser) else model
             if next(net.parameters(), None) is not None:
-                watch(role, net, found, hooks)
+                watch(role, net, passes, hooks)
         step()
-    return found
+    return passes
 
 
-def watch(role: str, net: nn.Module, found: list[Pass], hooks: ExitStack) -> None:
-    """Record the passes of a network in a list, with the calls of its innermost layers, until hooks close."""
+def watch(role: str, net: nn.Module, passes: list[Pass], hooks: ExitStack) -> None:
+    """Record the passes of a network and the calls of its innermost layers, until `hooks` are closed."""
     own: list[Pass] = []
 
     def begin(_: nn.Module, inputs: tuple, options: dict[str, Any]) -> None:
         own.append(Pass(role, net, (inputs, options)))
-        found.append(own[-1])
+        passes.append(own[-1])
 
     hooks.enter_context(net.register_forward_pre_hook(begin, with_kwargs=True))
     for layer in net.modules():
         if next(layer.children(), None) is None:
-            hooks.enter_context(layer.register_forward_hook(lambda *call: own[-1].passed(*call)))
+            hooks.enter_context(layer.register_forward_hook(lambda *call: own[-1].record_call(*call)))

@@ -1,4 +1,4 @@
-"""Rows of a stored model's speed, appended to OUT/speed.jsonl with their provenance."""
+"""Rows of a stored model's speed, appended to speed.jsonl with their provenance."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,9 +19,9 @@ def record(
     """Measure a stored model, and append and yield its rows.
 
     Args:
-        path: of the model.
-        measure: makes the rows.
-        out: the folder of speed.jsonl.
+        path: folder of the model.
+        measure: function that yields the rows of a model.
+        out: folder of speed.jsonl.
 
     Raises:
         FastdiffError: if the model takes prompts or images, or the folder cannot be written.
@@ -30,7 +30,7 @@ def record(
     model = load(path, accelerator.device)
     if model.text or model.condition_channels:
         raise FastdiffError(
-            f"{path}: speed is measured of models without prompts and images, and this one is told of them"
+            f"{path}: expected a model without prompts and image conditions; others are not measured"
         )
     make_directory(out)
     origin = provenance(about(Path(path).expanduser()) or {}, accelerator)

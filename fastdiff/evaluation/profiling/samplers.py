@@ -1,4 +1,4 @@
-"""The time that a sampler adds to its network: over bare forward passes, and next to diffusers' scheduler."""
+"""The overhead of samplers: relative to forward passes of the network, and to diffusers' schedulers."""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -20,12 +20,12 @@ from ...data.image_grid import to_uint8
 from ...samplers import SAMPLERS, time_grid
 from ...samplers.generate import SampleBatch, generate
 from ...samplers.plan import SamplingPlan
-from .timer import Work, bare, batch_of, in_turn
+from .timer import Work, batch_of, in_turn, network_only
 
 Row = dict[str, Any]
 Randn = Callable[[Tensor], Tensor]  # noise of the shape of a tensor
 
-# The scheduler of diffusers that takes a sampler's steps, and its settings.
+# The scheduler of diffusers with the same steps as a sampler, and its settings.
 PEERS: dict[str, tuple[str, dict[str, Any]]] = {
     "ddpm": ("DDPMScheduler", {"clip_sample": False}),
     "ddim": ("DDIMScheduler", {"clip_sample": False}),
@@ -42,15 +42,17 @@ PEERS: dict[str, tuple[str, dict[str, Any]]] = {
     "consistency": ("CMStochasticIterativeScheduler", {}),
     "gamma": ("TCDScheduler", {}),
 }
-STEP_OPTIONS: dict[str, dict[str, Any]] = {"gamma": {"eta": 0.0}}  # of peers, for our sampler's defaults
-DRAWING = ("ddpm", "euler_ancestral", "consistency")  # peers that cannot be given their noise
-SHAPE = (3, 32, 32)  # of a sample in the steps without a network
-BATCH = 64  # samples in the steps without a network
-PASS = 0.02  # seconds that a network's pass should last at least, to be measurable
+PEER_OPTIONS: dict[str, dict[str, Any]] = {
+    "gamma": {"eta": 0.0}
+}  # options of a peer's steps that match our defaults
+NOISE_DRAWING_PEERS = ("ddpm", "euler_ancestral", "consistency")  # peers that draw their own noise
+SHAPE = (3, 32, 32)  # shape of a sample in steps without a network
+BATCH = 64  # samples in steps without a network
+MIN_PASS_SECONDS = 0.02  # shortest forward pass that is measured, in seconds
 
 
 class Echo(nn.Module):
-    """A network that returns its input: all time goes into the sampler."""
+    """A network that returns its input, so that all time is the sampler's."""
 
     null_label = None
 
@@ -63,14 +65,14 @@ def walk(model: Denoiser, sampler: str, x: Tensor, times: Tensor, randn: Randn) 
     """Draw one batch.
 
     Args:
-        model: the model.
-        sampler: a key of SAMPLERS.
-        x: the noise (B, ...) to start from.
-        times: the grid.
-        randn: draws the noise on the way, for samplers that take any.
+        model: model to sample.
+        sampler: key of SAMPLERS.
+        x: noise (B, ...) to start from.
+        times: time grid.
+        randn: function that draws the noise of the steps, for samplers with noise.
 
     Returns:
-        the number of network evaluations.
+        The number of network evaluations.
     """
     denoise = Guided(model)
     run = SAMPLERS[sampler]
@@ -81,12 +83,12 @@ def walk(model: Denoiser, sampler: str, x: Tensor, times: Tensor, randn: Randn) 
 
 
 def peer(sampler: str, steps: int, x: Tensor) -> Work:
-    """Return the steps of diffusers' scheduler on its own grid; its network returns its input.
+    """Return the steps of diffusers' scheduler on its own time grid, with a network that returns its input.
 
     Args:
-        sampler: a key of PEERS.
-        steps: of the grid.
-        x: the noise to start from; also that of the steps, if the scheduler takes it.
+        sampler: key of PEERS.
+        steps: number of steps.
+        x: noise (B, ...) to start from; also the noise of the steps, if the scheduler takes it.
     """
     name, settings = PEERS[sampler]
     kind = getattr(diffusers, name)
@@ -94,7 +96,7 @@ def peer(sampler: str, steps: int, x: Tensor) -> Work:
     diffusers.logging.set_verbosity_error()
     if "timestep_spacing" in inspect.signature(kind.__init__).parameters:
         settings = {**settings, "timestep_spacing": "trailing"}
-    options = {"return_dict": False, **STEP_OPTIONS.get(sampler, {})}
+    options = {"return_dict": False, **PEER_OPTIONS.get(sampler, {})}
     if "variance_noise" in inspect.signature(kind.step).parameters:
         options["variance_noise"] = x
 
@@ -116,48 +118,48 @@ def peer(sampler: str, steps: int, x: Tensor) -> Work:
 def step_cost(sampler: str, steps: int, repeats: int) -> dict[str, float | None]:
     """Measure a step of a sampler and of diffusers' scheduler on 64 x 3 x 32 x 32 numbers, without a network.
 
-    The noise is drawn beforehand, and no time goes into it, except for the samplers of DRAWING: there
-    diffusers' schedulers draw their own and cannot be given any, so that both sides draw it with torch.
+    The noise is drawn in advance and not timed, except for the samplers of NOISE_DRAWING_PEERS: there
+    diffusers' schedulers draw their own noise, so that both sides draw it with torch.
 
     Args:
-        sampler: a key of SAMPLERS.
-        steps: of the grid.
-        repeats: how often each side is timed.
+        sampler: key of SAMPLERS.
+        steps: number of steps.
+        repeats: number of times that each side is timed; the shortest time counts.
 
     Returns:
-        step_us and diffusers_step_us, the microseconds per network evaluation, and over_diffusers, their
-        ratio; the last two are None if diffusers has no such scheduler.
+        step_us and diffusers_step_us, microseconds per network evaluation, and over_diffusers, their ratio;
+        the last two are None if diffusers has no such scheduler.
     """
     model = Denoiser(Echo(), DDPM(), "eps", SHAPE)
     times = time_grid(model.schedule, steps, "trailing")
     x = torch.randn(BATCH, *SHAPE)
-    randn = torch.randn_like if sampler in DRAWING else lambda like: x
+    randn = torch.randn_like if sampler in NOISE_DRAWING_PEERS else lambda like: x
     calls = walk(model, sampler, x, times, randn)
     works: list[Work] = [lambda: lambda: walk(model, sampler, x, times, randn)]
     if sampler in PEERS:
         works.append(peer(sampler, steps, x))
-    ours, *theirs = in_turn(works, repeats)
+    ours, *peer_seconds = in_turn(works, repeats)
     figures = {"step_us": 1e6 * ours / calls, "diffusers_step_us": None, "over_diffusers": None}
-    if theirs:
+    if peer_seconds:
         name, settings = PEERS[sampler]
         scheduler = getattr(diffusers, name)(**settings)
         scheduler.set_timesteps(steps)
-        figures["diffusers_step_us"] = 1e6 * theirs[0] / len(scheduler.timesteps)
+        figures["diffusers_step_us"] = 1e6 * peer_seconds[0] / len(scheduler.timesteps)
         figures["over_diffusers"] = figures["step_us"] / figures["diffusers_step_us"]
     return figures
 
 
 def speed(model: Denoiser, samplers: list[str], steps: int = 8, repeats: int = 10) -> Iterator[Row]:
-    """Yield a row for each sampler: its time over that of as many bare forward passes, and `step_cost`.
+    """Yield a row for each sampler: its time relative to the same number of forward passes, and `step_cost`.
 
     The batch is doubled until a forward pass lasts 20 ms. Samplers that the model's schedule does not allow
     have no row.
 
     Args:
-        model: the model.
+        model: model to sample.
         samplers: keys of SAMPLERS.
-        steps: of the grid.
-        repeats: how often each time is taken.
+        steps: number of steps.
+        repeats: number of times that each part is timed; the shortest time counts.
 
     Raises:
         FastdiffError: for an unknown sampler.
@@ -166,14 +168,14 @@ def speed(model: Denoiser, samplers: list[str], steps: int = 8, repeats: int = 1
         if sampler not in SAMPLERS:
             raise FastdiffError(f"sampler {sampler!r} is unknown, choose from {', '.join(SAMPLERS)}")
     times = time_grid(model.schedule, steps, "trailing")
-    batch, forward = batch_of(model, 32, PASS)
+    batch, forward = batch_of(model, 32, MIN_PASS_SECONDS)
     for sampler in samplers:
         made = partial(drawn, model, sampler, times, batch)
         try:
             nfe = made().nfe
         except FastdiffError:
             continue
-        floor, ours = in_turn([bare(model, batch, nfe), lambda made=made: made], repeats)
+        floor, ours = in_turn([network_only(model, batch, nfe), lambda made=made: made], repeats)
         yield {
             "sampler": sampler,
             "steps": steps,
@@ -186,19 +188,19 @@ def speed(model: Denoiser, samplers: list[str], steps: int = 8, repeats: int = 1
 
 
 def over_pipeline(path: str, model: Denoiser, steps: int, batch: int, repeats: int) -> float | None:
-    """Return the time of our DDIM over that of diffusers' DDIMPipeline of the same network.
+    """Return the time of our DDIM divided by that of diffusers' DDIMPipeline with the same network.
 
-    Drawing noise and converting the output to arrays is included on both sides.
+    Both times include drawing noise and converting the output to arrays.
 
     Args:
-        path: of the model.
-        model: the model, loaded.
-        steps: of the grid.
+        path: folder of the model.
+        model: loaded model.
+        steps: number of steps.
         batch: number of samples.
-        repeats: how often each side is timed.
+        repeats: number of times that each side is timed; the shortest time counts.
 
     Returns:
-        the ratio; None if the model is no plain UNet, or not stored as diffusers' folder.
+        The ratio; None if the model is not a plain UNet, or not stored as a diffusers folder.
     """
     plain = model.net.kind == "unet" and model.classes is None and not (model.latent or model.text)
     if not plain or not (Path(path) / "model_index.json").exists():
@@ -214,12 +216,12 @@ def over_pipeline(path: str, model: Denoiser, steps: int, batch: int, repeats: i
     def our_images() -> None:
         to_uint8(drawn(model, "ddim", times, batch).x).cpu().numpy()
 
-    theirs, ours = in_turn([lambda: diffusers_images, lambda: our_images], repeats)
-    return ours / theirs
+    peer_seconds, ours = in_turn([lambda: diffusers_images, lambda: our_images], repeats)
+    return ours / peer_seconds
 
 
 def stored(model: Denoiser, path: str, samplers: list[str], steps: int, repeats: int = 5) -> Iterator[Row]:
-    """Yield the rows of `speed` of a stored model, that of ddim with `over_pipeline`."""
+    """Yield the rows of `speed` for a stored model, with `over_pipeline` for ddim."""
     for row in speed(model, samplers, steps, repeats):
         if row["sampler"] == "ddim":
             row["over_pipeline"] = over_pipeline(path, model, steps, row["batch"], repeats)
@@ -234,7 +236,7 @@ def line(row: Row) -> str:
 def table(rows: list[Row]) -> Table:
     """Format rows as a table for a terminal."""
     columns = {
-        "us a step": ("step_us", ".0f"),
+        "us per step": ("step_us", ".0f"),
         "diffusers us": ("diffusers_step_us", ".0f"),
         "over diffusers": ("over_diffusers", ".2f"),
         "over pipeline": ("over_pipeline", ".2f"),
@@ -248,13 +250,15 @@ def table(rows: list[Row]) -> Table:
 
 
 def number(value: float | None, form: str) -> str:
-    """Format a number, and None as nothing."""
+    """Format a number; None becomes an empty text."""
     return "" if value is None else f"{value:{form}}"
 
 
 def drawn(model: Denoiser, sampler: str, times: Tensor, batch: int) -> SampleBatch:
     """Draw one batch as `sample` does, its noise included."""
-    cond = {"label": torch.zeros(batch, dtype=torch.int64)} if model.guidance else None  # to be guided by
+    cond = (
+        {"label": torch.zeros(batch, dtype=torch.int64)} if model.guidance else None
+    )  # so that guidance applies
     plan = SamplingPlan(sampler, times)
     weight = usual_guidance(model)
     return next(generate(model, plan, torch.arange(batch), batch=batch, cond=cond, guidance=weight))

@@ -1,4 +1,4 @@
-"""Times that can be compared: of works done in turn, on a batch whose forward pass is long enough."""
+"""Comparable times: of functions that run in turn, on a batch whose forward pass is long enough."""
 
 import time
 from collections.abc import Callable
@@ -8,23 +8,23 @@ import torch
 
 from ...core.denoiser import Denoiser
 
-Work = Callable[[], Callable[[], Any]]  # prepares something, and returns the function that is timed
+Work = Callable[[], Callable[[], Any]]  # prepares and returns the function that is timed
 
 
 def processor_alone() -> bool:
-    """Return whether all work is done by one thread of the processor."""
+    """Return whether one CPU thread does all work."""
     return torch.get_num_threads() == 1 and not torch.cuda.is_available()
 
 
 def in_turn(works: list[Work], repeats: int) -> list[float]:
-    """Return the least seconds of each work, without its preparation.
+    """Return the shortest time of each work in seconds, without its preparation.
 
-    They take turns, so that all see the same machine. With one thread on a CPU these are the processor's
-    seconds, to which nothing else that runs there adds.
+    The works run in turn, so that other load affects all of them. With one thread on a CPU the times are CPU
+    times, which exclude other processes.
 
     Args:
-        works: the works.
-        repeats: how often each is timed.
+        works: works to time.
+        repeats: number of times that each work is timed.
     """
     now = time.process_time if processor_alone() else time.perf_counter
     least = [float("inf")] * len(works)
@@ -39,8 +39,8 @@ def in_turn(works: list[Work], repeats: int) -> list[float]:
     return least
 
 
-def bare(model: Denoiser, batch: int, passes: int) -> Work:
-    """Return forward passes of the network alone, on noise."""
+def network_only(model: Denoiser, batch: int, passes: int) -> Work:
+    """Return a work that runs only forward passes of the network, on noise."""
     x = torch.randn(batch, *model.shape, device=model.device)
     dtype = next(model.net.parameters()).dtype
     t = torch.full((batch,), 500.0, device=model.device, dtype=dtype)
@@ -57,13 +57,13 @@ def batch_of(model: Denoiser, batch: int, seconds: float) -> tuple[int, float]:
     """Double a batch until a forward pass lasts long enough.
 
     Args:
-        model: the model.
-        batch: the smallest batch.
-        seconds: that a pass should last at least.
+        model: model whose network is timed.
+        batch: smallest batch.
+        seconds: shortest duration of a forward pass, in seconds.
 
     Returns:
-        the batch, and the seconds of its forward pass.
+        The batch, and the duration of its forward pass in seconds.
     """
-    while (forward := in_turn([bare(model, batch, 1)], 3)[0]) < seconds and batch < 2**16:
+    while (forward := in_turn([network_only(model, batch, 1)], 3)[0]) < seconds and batch < 2**16:
         batch *= 2
     return batch, forward

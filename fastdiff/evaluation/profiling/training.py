@@ -1,4 +1,4 @@
-"""The time that training adds to the bare passes of its networks, recorded in a cycle of its turns."""
+"""The overhead of training steps over the passes of their networks, recorded in a cycle of turns."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -24,26 +24,26 @@ from .timer import batch_of, in_turn
 
 Row = dict[str, Any]
 
-PASS = 0.05  # seconds that a forward pass should last at least
-EXAMPLES = 4096  # of noise, in place of data
+MIN_PASS_SECONDS = 0.05  # shortest forward pass that is measured, in seconds
+NOISE_EXAMPLES = 4096  # examples of noise, in place of data
 
 
 def noise(model: Denoiser, paired: bool) -> Dataset:
-    """Return noise in place of data and of pairs: a step's cost does not depend on them."""
-    shape = (EXAMPLES, *model.shape)
+    """Return a data set of noise, and pairs if `paired`: the cost of a step does not depend on the data."""
+    shape = (NOISE_EXAMPLES, *model.shape)
     classes = model.null_label or 0
     examples = torch.randint(0, 256, shape).to(torch.uint8) if len(model.shape) == 3 else torch.randn(shape)
-    labels = torch.randint(0, classes, (EXAMPLES,)) if classes else None
+    labels = torch.randint(0, classes, (NOISE_EXAMPLES,)) if classes else None
     return Dataset("noise", examples, labels, classes, torch.randn(shape) if paired else None)
 
 
-def begun(method: Method, model: Denoiser, batch: int, folder: Path) -> Training:
-    """Return a training by a method with its own settings, both student and teacher made of one model."""
+def make_training(method: Method, model: Denoiser, batch: int, folder: Path) -> Training:
+    """Return a training by a method with its own settings; student and teacher are copies of one model."""
     method.validate(model.shape, model.device)
     student = method.student(deepcopy(model))
     teacher = deepcopy(model) if method.needs_teacher else None
     for net in (student, teacher) if teacher else (student,):
-        net.sampling = method.sampling()  # some methods learn only from an earlier stage of their own kind
+        net.sampling = method.sampling()  # some methods only accept an earlier stage of the same method
     config = train_config.read(method.training, {"batch": batch}, path="train")
     accelerator = Accelerator(cpu=model.device.type == "cpu")  # where the model is, GPU or not
     data = noise(model, method.needs_pairs)
@@ -51,22 +51,22 @@ def begun(method: Method, model: Denoiser, batch: int, folder: Path) -> Training
 
 
 def cost(method: Method, model: Denoiser, batch: int, repeats: int) -> Row:
-    """Measure a training step and its passes alone, in the mean of a cycle of the method's turns.
+    """Measure a training step and the passes of its networks, averaged over a cycle of the method's turns.
 
-    It is the first cycle of the training's second half, again and again, with all its draws.
+    The cycle is the first one in the second half of the training, repeated with all its random draws.
 
     Args:
-        method: the method.
-        model: the model that student and teacher are made of.
+        method: training method.
+        model: model of which student and teacher are copies.
         batch: images per step.
-        repeats: how often each time is taken.
+        repeats: number of times that each part is timed; the shortest time counts.
 
     Returns:
-        parts: the passes, as text; step_ms and parts_ms: milliseconds of a step and of its passes alone;
-        over_parts: their ratio; cycle: the turns of a cycle.
+        parts: passes as text; step_ms and parts_ms: milliseconds of a step and of its passes only;
+        over_parts: their ratio; cycle: number of turns of a cycle.
     """
     with heap.kept(), TemporaryDirectory() as folder:
-        training = begun(method, model, batch, Path(folder))
+        training = make_training(method, model, batch, Path(folder))
         begin = training.config.steps // 2 // method.cycle * method.cycle
 
         def again() -> Callable[[], Any]:
@@ -75,7 +75,7 @@ def cost(method: Method, model: Denoiser, batch: int, repeats: int) -> Row:
             training.make_loader()
             return lambda: [training.advance() for _ in range(method.cycle)]
 
-        again()()  # optimizers make their state in the first steps
+        again()()  # optimizers create their state in the first steps
         passes = passes_of(training, again())
         step, parts = in_turn([again, lambda: lambda: [one() for one in passes]], repeats)
         training.accelerator.free_memory()
@@ -89,20 +89,23 @@ def cost(method: Method, model: Denoiser, batch: int, repeats: int) -> Row:
 
 
 def speed(model: Denoiser, methods: tuple[str, ...] = (), repeats: int = 10) -> Iterator[Row]:
-    """Yield a row for each method: its `cost`, or the reason why it was left out.
+    """Yield a row for each method: its `cost`, or the reason why it was skipped.
 
     The batch is doubled from 16 until a forward pass lasts 50 ms.
 
     Args:
-        model: the model that student and teacher are made of.
-        methods: written `ect` or `meanflow[differences=0.03]`; all if none is named.
-        repeats: how often each time is taken.
+        model: model of which student and teacher are copies.
+        methods: methods such as `ect` or `meanflow[differences=0.03]`; all methods if empty.
+        repeats: number of times that each part is timed; the shortest time counts.
 
     Raises:
         FastdiffError: for an unknown method or option.
     """
-    chosen = {name: call(METHODS, *spelled(name, "--methods"), "--methods") for name in methods or distinct()}
-    batch, forward = batch_of(model, 16, PASS)
+    chosen = {
+        name: call(METHODS, *spelled(name, "--methods"), "--methods")
+        for name in methods or distinct_methods()
+    }
+    batch, forward = batch_of(model, 16, MIN_PASS_SECONDS)
     for name, method in chosen.items():
         try:
             measured = cost(method, model, batch, repeats)
@@ -112,8 +115,8 @@ def speed(model: Denoiser, methods: tuple[str, ...] = (), repeats: int = 10) -> 
             yield {"method": name, "batch": batch, "forward_ms": 1000 * forward, **measured}
 
 
-def distinct() -> list[str]:
-    """Return the methods, each by the first of its names."""
+def distinct_methods() -> list[str]:
+    """Return the name of each method, the first one if it has several."""
     names: dict[type[Method], str] = {}
     for name, kind in METHODS.items():
         names.setdefault(kind, name)
@@ -123,13 +126,13 @@ def distinct() -> list[str]:
 def line(row: Row) -> str:
     """Format a row as a line of text."""
     if "left_out" in row:
-        return f"{row['method']} is left out: {row['left_out']}"
+        return f"{row['method']} was skipped: {row['left_out']}"
     return f"{row['method']}  {row['over_parts']:.3f}"
 
 
 def table(rows: list[Row]) -> Table:
-    """Format rows as a table for a terminal, without the methods that were left out."""
-    numbers = [Column(name, justify="right") for name in ("ms a step", "ms of its parts", "ratio")]
+    """Format rows as a table for a terminal, without the skipped methods."""
+    numbers = [Column(name, justify="right") for name in ("ms per step", "ms of its parts", "ratio")]
     shown = Table("Method", "Parts", *numbers)
     for row in rows:
         if "left_out" not in row:

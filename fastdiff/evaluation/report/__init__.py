@@ -1,12 +1,12 @@
-"""The report of a run: a benchmark's rows as tables, pictures and a page; imports no torch.
+"""The report of a run: the rows of its benchmark as tables, pictures and a page; imports no torch.
 
 Files:
-    writers        report.md and the files of all views; figures of one model; LaTeX and CSV
-    tables         groups of rows as columns of text; the terminal's table
+    writers        the files of a report; the table of one model; Markdown, LaTeX and CSV
+    tables         columns of text for groups of rows; the table for the terminal
     text           the verdict, notes, warnings and provenance
     plots          quality against cost
-    grid           samples from the same noise under one another
-    ranking        one picture of many models
+    grid           samples of many models from the same noise, one row each
+    ranking        one picture of all models, the best first
     significance   paired differences with bootstrap intervals
     page           report.html, from page.html.j2, page.css and page.js
 """

@@ -1,4 +1,4 @@
-"""The grid of a report: the samples of many cells from the same noise under one another, as PNG."""
+"""The grid of a report: samples of many cells from the same noise, one row each, as PNG."""
 
 import io
 import math
@@ -10,25 +10,25 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from ...data.decode import drawn
 from .text import steps_in_words
 
-STEPS = (1, 2, 4, 8)  # of students in the grid
-COLUMNS = 16  # of a sheet of samples
-MIN_SIDE = 48  # pixels of a tile
+STEPS = (1, 2, 4, 8)  # step counts at which students are shown
+COLUMNS = 16  # tiles in a row of a sheet
+MIN_SIDE = 48  # smallest side of a tile, in pixels
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 
 
 def grid(groups: list[dict], metric: str, samples: Path) -> bytes | None:
-    """Draw the first rows of sheets under one another, named at the left, with real data on top.
+    """Draw the first row of each sheet of samples, labelled at the left, with real data on top.
 
-    The images of a row are square and start from the same noise in every cell; they are enlarged by whole
-    pixels. Scatter plots of points in the plane share a row with those of the same model and sampler.
+    The images are square, start from the same noise in every cell, and are enlarged by whole pixels. Scatter
+    plots share a row with those of the same model and sampler.
 
     Args:
-        groups: those of `summary`; students of other steps than STEPS are left out.
-        metric: the figure next to the names.
-        samples: the folder of the sheets, <cell>.png and real.png.
+        groups: groups from `summary`; students at step counts other than STEPS are left out.
+        metric: metric that is shown with the names.
+        samples: folder of the sheets, <cell>.png and real.png.
 
     Returns:
-        A PNG, None if there are no sheets.
+        The bytes of a PNG; None if there are no sheets.
     """
     bands = _bands(groups, metric, samples)
     if not bands:
@@ -41,7 +41,7 @@ def grid(groups: list[dict], metric: str, samples: Path) -> bytes | None:
 
 
 def _bands(groups: list[dict], metric: str, samples: Path) -> dict[tuple[str, str], list[Image.Image]]:
-    """Return the pictures of each row by its label: a title, and the words under it."""
+    """Return the pictures of each row by the row's label: a title, and the text below it."""
     sheets = {}
     for g in groups:
         cell = g.get("cell")
@@ -62,7 +62,7 @@ def _bands(groups: list[dict], metric: str, samples: Path) -> dict[tuple[str, st
 
 
 def _tiles(path: Path) -> list[Image.Image]:
-    """Return the first row of a sheet, or its one scatter plot, enlarged to MIN_SIDE by whole pixels."""
+    """Return the first row of a sheet, or a scatter plot, as tiles enlarged to MIN_SIDE by whole pixels."""
     sheet = drawn(path).convert("RGB")
     side = sheet.width if sheet.width == sheet.height else max(1, sheet.width // COLUMNS)
     scale = math.ceil(MIN_SIDE / side)
@@ -95,7 +95,7 @@ def _side_by_side(pictures: list[Image.Image], gap: int) -> Image.Image:
 
 
 def _stacked(pictures: list[Image.Image], gap: int) -> Image.Image:
-    """Return pictures under one another, flush left, with a gap of white pixels between them."""
+    """Return pictures stacked vertically, flush left, with a gap of white pixels between them."""
     width = max(picture.width for picture in pictures)
     height = sum(picture.height for picture in pictures) + gap * (len(pictures) - 1)
     joined = Image.new("RGB", (width, height), "white")

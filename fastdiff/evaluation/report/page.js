@@ -1,5 +1,5 @@
 "use strict";
-// Draws the plots and the samples of a report from the JSON in its page, and sorts its tables.
+// Draws the plots and the samples of a report from the JSON in the page, and sorts its tables.
 
 const find = (id) => document.getElementById(id);
 const data = JSON.parse(find("data").textContent);
@@ -33,7 +33,7 @@ const duration = (ms) => (ms >= 1000 ? `${short(ms / 1000)} s` : ms >= 1 ? `${sh
 
 // ---- plots ----------------------------------------------------------------------------------------------------------
 
-/** From values to pixels between two ends, with a margin for markers and a line of words. */
+/** Maps values to pixels between two ends, with a margin for markers and a line of text. */
 function axis(values, start, end, log) {
   const [warp, unwarp] = log ? [Math.log, Math.exp] : [(v) => v, (v) => v];
   let [low, high] = [Math.min(...values.map(warp)), Math.max(...values.map(warp))];
@@ -43,7 +43,7 @@ function axis(values, start, end, log) {
   return { place, low: unwarp(low), high: unwarp(high), log };
 }
 
-/** Round numbers on an axis, at most about as many as there is room for. */
+/** Returns round numbers on an axis, about as many as fit. */
 function ticks({ low, high, log }, room) {
   if (log && high / low > 8) {
     const decades = [];
@@ -60,12 +60,12 @@ function ticks({ low, high, log }, room) {
   return found;
 }
 
-/** Of values from the left those with a gap before them. */
+/** Returns the values that are at least a gap apart, from the left. */
 function apart(values, place, gap) {
   return values.reduce((kept, v) => (kept.length && place(v) - place(kept.at(-1)) < gap ? kept : [...kept, v]), []);
 }
 
-/** Points that no other beats at the same cost or less. */
+/** Returns the Pareto front of points. */
 function front(points) {
   const worse = state.metric.better === "lower" ? (a, b) => a.y >= b.y : (a, b) => a.y <= b.y;
   const sorted = [...points].sort((a, b) => a.x - b.x || (worse(a, b) ? 1 : -1));
@@ -91,8 +91,8 @@ function plot(svg) {
   const ends = points.flatMap((p) => [p.y - p.error, p.y + p.error]).filter((v) => !log || v > 0);
   const xs = axis(points.map((p) => p.x), left, right, true), ys = axis([...heights, ...ends], bottom, top, log);
   const evaluations = [...new Set(points.map((p) => p.x))].sort((a, b) => a - b);
-  const [along, gap, form, below] = cost === "nfe" ? [evaluations, 30, short, "network evaluations an image (NFE)"]
-    : [ticks(xs, (right - left) / 55), 48, duration, "time an image"];
+  const [along, gap, form, below] = cost === "nfe" ? [evaluations, 30, short, "network evaluations per image (NFE)"]
+    : [ticks(xs, (right - left) / 55), 48, duration, "time per image"];
   for (const v of apart(along, xs.place, gap)) {
     add("path", { class: "rule", d: `M${xs.place(v)} ${top}V${bottom}` });
     add("text", { x: xs.place(v), y: bottom + 17, class: "label middle" }, form(v));
@@ -127,13 +127,13 @@ function plot(svg) {
   marks[0].setAttribute("tabindex", 0);
 }
 
-/** A point that tells what it is, to pointer and keyboard. One of a plot is a tab stop, the arrows reach the others. */
+/** Returns a point with a tooltip for pointer and keyboard. One point per plot is a tab stop; arrow keys reach the others. */
 function mark(svg, line, point, x, y) {
   const facts = [
     `${point.model} · ${point.sampler}`,
     plural(point.steps) + (point.nfe === null ? "" : ` · ${short(point.nfe)} NFE`),
     `${state.metric.name} ${point.figures[state.metric.name]}`,
-    ...(point.ms === null ? [] : [`${duration(point.ms)} an image`]),
+    ...(point.ms === null ? [] : [`${duration(point.ms)} per image`]),
     `n = ${point.n} · seeds ${point.seeds}`,
   ];
   const look = { class: `point ${line.look}`, transform: `translate(${x} ${y})` };
@@ -181,7 +181,7 @@ function legend() {
 const sheets = {};                                     // name -> {image, side of a tile, number of tiles}
 let choose = () => {};                                 // changes the state and shows it
 
-/** One tile of a sheet as a canvas; small ones are enlarged by whole pixels. */
+/** Returns one tile of a sheet as a canvas; small tiles are enlarged by whole pixels. */
 function tile(name, noise, label, size) {
   const { image, side, tiles } = sheets[name];
   const canvas = make("canvas", { width: side, height: side, role: "img", "aria-label": label });
@@ -192,7 +192,7 @@ function tile(name, noise, label, size) {
   return canvas;
 }
 
-/** Reads the sheets, then ties the slider, the noises, the pictures side by side and the matrix to one another. */
+/** Loads the sheets, then connects the slider, the noises, the cards and the matrix. */
 async function viewer() {
   await Promise.all(Object.entries(data.sheets).map(async ([name, source]) => {
     const image = Object.assign(new Image(), { src: source });
@@ -239,7 +239,7 @@ async function viewer() {
   function noises() {                                  // radio buttons under the tiles of a line, at its nearest step count
     const distance = (p) => Math.abs(Math.log(p.steps / state.steps));
     const point = shown.filter((p) => p.line === state.line).reduce((a, b) => (distance(b) < distance(a) ? b : a));
-    find("seen").textContent = `at ${plural(point.steps)}`;
+    find("seen").textContent = plural(point.steps);
     find("noises").replaceChildren(...Array.from({ length: count }, (_, i) => {
       const radio = make("input", { type: "radio", name: "noise", value: i, "aria-label": `noise ${i}` });
       radio.checked = i === state.noise;
@@ -270,7 +270,7 @@ async function viewer() {
 
 // ---- tables ---------------------------------------------------------------------------------------------------------
 
-/** A heading's button sorts upward, then downward, then as it was; what is missing stays last. */
+/** Sorts a table by the clicked heading: ascending, descending, then the original order; missing values stay last. */
 function sortable(table) {
   const body = table.tBodies[0], order = [...body.rows], heads = [...table.tHead.rows[0].cells];
   heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => {

@@ -1,4 +1,4 @@
-"""The page of a report: one HTML file that holds its pictures, draws its own plots and needs no network."""
+"""The page of a report: one self-contained HTML file that draws its own plots."""
 
 import base64
 import io
@@ -17,23 +17,25 @@ from ..summary import finite, reference, usual
 from . import tables
 from .text import steps_in_words
 
-HERE = Path(__file__).parent
+FOLDER = Path(__file__).parent
 COLUMNS = 16  # tiles in a row of a sheet
-ROWS = 8  # noises of a trajectory
-SMALL = 48  # pixels that a tile of a trajectory is at least shown with
-LARGE = 96  # and at most
-SAMPLES = 2_400_000  # bytes of sheets; base64 adds a third, and the page stays below 5 MB
-TRAJECTORIES = 900_000  # bytes of trajectories
+ROWS = 8  # samples in the picture of trajectories
+MIN_TILE_PIXELS = 48  # smallest side of a tile of a trajectory, as shown
+MAX_TILE_PIXELS = 96  # largest side of it
+SAMPLES_BYTES = 2_400_000  # most bytes of sheets; base64 adds a third, and the page stays below 5 MB
+TRAJECTORIES_BYTES = 900_000  # most bytes of trajectories
 NUMBER = re.compile(r"([-+−]?[\d,]*\.?\d+(?:e[-+]?\d+)?)(?: ± .*| to .*|x)?")
-MISSING = ("", "–", "diverged")
+MISSING_TEXTS = ("", "–", "diverged")
 
-Table = tuple[list[dict[str, Any]], list[dict[str, Any]]]  # headings and lines, as the template takes them
+Table = tuple[list[dict[str, Any]], list[dict[str, Any]]]  # headings and lines, in the form of the template
 
 
 class Compression(NamedTuple):
-    """A way to make pictures smaller, as WebP: the largest side of a tile in pixels, and the quality.
+    """A compression of pictures as WebP.
 
-    A quality of 100 is lossless.
+    Args:
+        side: largest side of a tile, in pixels.
+        quality: quality from 0 to 100; 100 is lossless.
     """
 
     side: int
@@ -61,29 +63,29 @@ def html(
     differences: list[dict],
     provenance: dict[str, str],
 ) -> str:
-    """Return the page.
+    """Return the page as HTML.
 
     Args:
-        run_dir: the run's folder, whose samples and trajectories are embedded.
-        groups: those of `summary`.
+        run_dir: folder of the run, whose samples and trajectories are embedded.
+        groups: groups from `summary`.
         metrics: names of metrics, the main one first.
-        verdict: the sentence below the title.
+        verdict: summary below the title.
         notes: lines on how to read the figures.
-        warnings: lines on what speaks against them.
+        warnings: lines on why figures may be unreliable.
         costs: headings and lines of the table of training costs.
-        differences: those of `significance.differences`.
-        provenance: the facts that made the figures, by name.
+        differences: paired differences from `significance.differences`.
+        provenance: origin of the figures, as facts by name.
     """
     run_dir = Path(run_dir)
     cells = [group.get("cell") for group in groups]
-    sheets = _pictures(run_dir / "samples", ["real", *cells], SAMPLES, COLUMNS)
+    sheets = _pictures(run_dir / "samples", ["real", *cells], SAMPLES_BYTES, COLUMNS)
     if not sheets.keys() - {"real"}:
         sheets = {}
     return render(
-        HERE / "page.html.j2",
+        FOLDER / "page.html.j2",
         title=run_dir.resolve().name,
-        style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
-        script=Markup((HERE / "page.js").read_text(encoding="utf-8")),
+        style=Markup((FOLDER / "page.css").read_text(encoding="utf-8")),
+        script=Markup((FOLDER / "page.js").read_text(encoding="utf-8")),
         data=_data(groups, metrics, sheets),
         metrics={name: better(name) for name in metrics},
         films=_films(groups, run_dir / "trajectory"),
@@ -102,7 +104,7 @@ def html(
 
 
 def _data(groups: list[dict], metrics: list[str], sheets: dict[str, str]) -> dict[str, Any]:
-    """Return the JSON of the page: metrics, lines, their points, and the sheets as data URIs."""
+    """Return the data of the page's script: metrics, lines, their points, and the sheets as data URIs."""
     usual_group = usual(groups)
     lines = {group["line"]: group["teacher"] for group in groups}
     names = list(lines)
@@ -118,7 +120,7 @@ def _data(groups: list[dict], metrics: list[str], sheets: dict[str, str]) -> dic
 
 
 def _point(group: dict, metrics: list[str], line: int) -> dict[str, Any]:
-    """Return a group as the script takes it; null stands for what is not a finite number."""
+    """Return a group in the form of the script; None stands for a number that is not finite."""
     return {
         "line": line,
         "model": group["model"],
@@ -137,12 +139,12 @@ def _point(group: dict, metrics: list[str], line: int) -> dict[str, Any]:
 
 
 def _index(groups: list[dict], aim: dict | None) -> int | None:
-    """Return the place of a group in the list, None if it is not in it."""
+    """Return the index of a group in a list; None if the list lacks it."""
     return next((i for i, group in enumerate(groups) if group is aim), None)
 
 
 def _number(value: float | None) -> float | None:
-    """Return a finite number to six digits, else None."""
+    """Return a finite number rounded to six digits; None for any other value."""
     return float(f"{value:.6g}") if finite(value) else None
 
 
@@ -150,7 +152,7 @@ def _number(value: float | None) -> float | None:
 
 
 def _benchmark(groups: list[dict], metrics: list[str]) -> Table:
-    """Return figures and costs in one table, bests marked, a rule above each new family."""
+    """Return the table of all figures and costs, best values marked, with a rule above each new family."""
     shown = tables.columns(groups, metrics)
     heads = {column.head for column in shown}
     shown += [column for column in tables.costs(groups) if column.head not in heads]
@@ -165,7 +167,7 @@ def _benchmark(groups: list[dict], metrics: list[str]) -> Table:
 
 
 def _steps(groups: list[dict], metric: str) -> Table:
-    """Return one figure, a column for each number of steps, bests marked."""
+    """Return the table of one metric with a column for each number of steps, best values marked."""
     heads, found = tables.by_steps(groups)
     texts = [[name, *(g["figures"][metric] if g else "" for g in by_steps)] for name, by_steps in found]
     headings, lines = _table(heads, texts)
@@ -178,9 +180,9 @@ def _steps(groups: list[dict], metric: str) -> Table:
 
 
 def _table(heads: list[str], texts: list[list[str]]) -> Table:
-    """Return headings and lines of text with values to sort by.
+    """Return headings and lines of text, with values to sort by.
 
-    A column of numbers alone is sorted by these, any other by its text.
+    A column that holds only numbers is sorted by them, any other by its text.
     """
     values = [[_value(text) for text in line] for line in texts]
     numeric = [not any(isinstance(value, str) for value in column) for column in zip(*values)]
@@ -192,41 +194,41 @@ def _table(heads: list[str], texts: list[list[str]]) -> Table:
 
 
 def _cell(text: str, value: float | str | None, number: bool) -> dict[str, Any]:
-    """Return a cell of a table as the template takes it."""
+    """Return a cell of a table in the form of the template."""
     return {"text": text, "value": value if number else text, "best": False}
 
 
 def _value(text: str) -> float | str | None:
-    """Return the number at the beginning of a text, None if it stands for a missing one, else the text."""
+    """Return the number at the beginning of a text; None for a missing value; else the text."""
     if number := NUMBER.fullmatch(text):
         return float(number[1].replace(",", "").replace("−", "-"))
-    return None if text in MISSING else text
+    return None if text in MISSING_TEXTS else text
 
 
 # ---- pictures ---------------------------------------------------------------------------------------------
 
 
 def _films(groups: list[dict], folder: Path) -> list[tuple[str, int, bool, str]]:
-    """Return trajectories as (name, width to show it with, whether its pixels are enlarged, data URI)."""
-    encoded = _pictures(folder, [group.get("cell") for group in groups], TRAJECTORIES)
+    """Return trajectories as (name, width as shown, whether pixels are enlarged, data URI)."""
+    encoded = _pictures(folder, [group.get("cell") for group in groups], TRAJECTORIES_BYTES)
     films = []
     for group in groups:
         if source := encoded.pop(group.get("cell"), None):
             film = drawn(folder / f"{group['cell']}.png")
             tile = film.height / min(ROWS, group["n"])
-            zoom = SMALL // tile if tile < SMALL else min(1, LARGE / tile)
+            zoom = MIN_TILE_PIXELS // tile if tile < MIN_TILE_PIXELS else min(1, MAX_TILE_PIXELS / tile)
             name = f"{group['line']}, {steps_in_words(group)}"
-            films.append((name, round(zoom * film.width), tile < SMALL, source))
+            films.append((name, round(zoom * film.width), tile < MIN_TILE_PIXELS, source))
     return films
 
 
 def _pictures(
     folder: Path, names: Iterable[str | None], room: int, columns: int | None = None
 ) -> dict[str, str]:
-    """Return the PNG files that exist as data URIs, by name; as WebP if they do not fit into `room` bytes.
+    """Return the existing PNG files as data URIs, by name; as WebP if they exceed `room` bytes.
 
-    All are compressed alike, by the first of COMPRESSIONS that makes them fit, so that sheets have equal
-    rows. Nothing is returned if none does.
+    All files get the same compression, the first of COMPRESSIONS with which they fit, so that sheets have
+    equal rows. The result is empty if none of them suffices.
     """
     paths = {name: folder / f"{name}.png" for name in names if (folder / f"{name}.png").exists()}
     for compression in (None, *COMPRESSIONS):
@@ -245,7 +247,7 @@ def _pictures(
 
 
 def _webp(path: Path, columns: int | None, compression: Compression) -> bytes:
-    """Return a picture with smaller tiles. A sheet is cut to its first row, unless it is square."""
+    """Return a picture as WebP, with smaller tiles; a sheet that is not square is cut to its first row."""
     side, quality = compression
     image = drawn(path).convert("RGB")
     if columns and image.width != image.height:

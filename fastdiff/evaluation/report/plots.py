@@ -1,4 +1,4 @@
-"""The plots of a report: quality against cost, as PNG or SVG."""
+"""Plots of a report: quality against cost, as PNG or SVG."""
 
 import io
 import math
@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 # colour-blind safe
-STUDENT = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7b4fb5", "#8c564b")
-TEACHER = ("#333333", "#777777", "#555555", "#999999")
+STUDENT_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7b4fb5", "#8c564b")
+TEACHER_COLOURS = ("#333333", "#777777", "#555555", "#999999")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 NUMBERS = FuncFormatter(lambda value, _: f"{value:.10g}")
 
@@ -29,17 +29,20 @@ def quality(
     aim: dict | None = None,
     form: Literal["png", "svg"] = "png",
 ) -> bytes:
-    """Plot the metric against NFE or seconds per image, both logarithmic.
+    """Plot a metric against NFE or seconds per image, on logarithmic axes.
 
-    Bars are 95 % intervals; lines of equal NFE are a little apart, for their bars. The broad step line is the
-    Pareto front, and the points above it are paler. What is not a positive number is left to the table.
+    Bars are 95 % intervals; lines are shifted slightly so that bars of equal NFE do not overlap. The broad
+    step line is the Pareto front; points above it are paler. Values that are not positive are omitted.
 
     Args:
-        groups: those of `summary`.
-        metric: the figure.
-        cost: the abscissa.
-        aim: the group at which the dashed line is; None for none.
-        form: of the picture.
+        groups: groups from `summary`.
+        metric: metric on the ordinate.
+        cost: quantity on the abscissa.
+        aim: group whose value is drawn as a dashed line; None to draw no such line.
+        form: format of the picture.
+
+    Returns:
+        The bytes of the picture.
     """
     canvas = Figure(figsize=(6.6, 5.4), dpi=160, layout="constrained")
     axes = canvas.subplots()
@@ -68,13 +71,13 @@ def quality(
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     file = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "fastdiff"}):  # the same rows draw the same file
+    with matplotlib.rc_context({"svg.hashsalt": "fastdiff"}):  # equal rows give an identical file
         canvas.savefig(file, format=form, metadata={"Date": None} if form == "svg" else None)
     return file.getvalue()
 
 
 def _price(group: dict, cost: Literal["nfe", "seconds"]) -> float | None:
-    """Return what an image of a group costs: network evaluations, or seconds."""
+    """Return the cost per image of a group: network evaluations, or seconds."""
     if cost == "nfe":
         return group["nfe"]
     return group["ms_per_image"] and group["ms_per_image"] / 1000
@@ -117,12 +120,12 @@ def _draw_aim(axes: Axes, aim: dict, metric: str) -> None:
 
 
 def plain(text: str) -> str:
-    """Return a text that matplotlib takes for no formula and, in a legend, for nothing hidden."""
+    """Return a text escaped for matplotlib: no formula, and not hidden from legends."""
     return (f" {text}" if text.startswith("_") else text).replace("$", r"\$")
 
 
 def _front(points: Iterable[Point]) -> list[Point]:
-    """Return the points that no other beats in both cost and figure, by cost."""
+    """Return the Pareto front of points, sorted by cost."""
     front: list[Point] = []
     for x, y in sorted(points):
         if not front or y < front[-1][1]:
@@ -141,12 +144,12 @@ def _curve(
     """Draw a line with its markers and bars.
 
     Args:
-        axes: where to draw.
-        points: cost, figure, half of its interval and steps of each.
-        front: the points on the Pareto front.
-        style: of the line.
-        shift: factor of the costs, by which lines are set apart.
-        numbered: whether markers hold the number of steps.
+        axes: axes to draw on.
+        points: cost, value, half-width of its interval, and number of steps of each point.
+        front: points on the Pareto front.
+        style: style of the line.
+        shift: factor of the costs, so that lines do not overlap.
+        numbered: whether markers show the number of steps.
     """
     colour = style["color"]
     marker = style["marker"]
@@ -173,7 +176,7 @@ def _curve(
             zorder=depth,
             markersize=12 if numbered else 6,
         )
-        if numbered:  # the axis does not show them
+        if numbered:  # steps are not on the axis
             axes.text(
                 x,
                 y,
@@ -187,11 +190,11 @@ def _curve(
 
 
 def _scales(axes: Axes, x: list[float], y: list[float], cost: Literal["nfe", "seconds"]) -> None:
-    """Set limits that no bar stretches, and ticks few enough to read, but two at least."""
+    """Set limits that ignore bars, and at least two ticks, few enough to read."""
     axes.set(xlim=(min(x) / 1.25, max(max(x) * 1.4, min(x) * 10)), ylim=(min(y) / 1.7, max(y) * 1.5))
     scale(axes.yaxis, min(y), max(y))
     if cost == "nfe":
-        axes.set(xlabel="network evaluations an image (NFE)")
+        axes.set(xlabel="network evaluations per image (NFE)")
         places: list[float] = []
         for value in sorted(set(x)):
             if not places or value > 1.4 * places[-1]:
@@ -200,7 +203,7 @@ def _scales(axes: Axes, x: list[float], y: list[float], cost: Literal["nfe", "se
             major_locator=FixedLocator(places), minor_locator=NullLocator(), major_formatter=NUMBERS
         )
     else:
-        axes.set(xlabel="time an image (in the markers: steps)")
+        axes.set(xlabel="time per image (in the markers: steps)")
         axes.xaxis.set(
             major_locator=_ticks(min(x), max(x), 100),
             minor_locator=NullLocator(),
@@ -214,24 +217,24 @@ def scale(axis: Axis, low: float, high: float) -> None:
 
 
 def _ticks(low: float, high: float, room: float) -> LogLocator:
-    """Return the ticks from low to high; from the ratio `room` on a decade has two, below more."""
+    """Return the ticks from low to high: two per decade if high / low exceeds `room`, else more."""
     if high > room * low:
         return LogLocator(subs=(1, 3))
     return LogLocator(subs=(1, 2, 5) if high > 6 * low else (1, 1.5, 2, 3, 4, 5, 7))
 
 
 def _styles(groups: list[dict]) -> dict[str, Style]:
-    """Return a style for each line: teachers grey and dashed, with markers; students solid, in colour."""
+    """Return a style for each line: teachers grey and dashed, students solid and in colour."""
     teachers = dict.fromkeys(g["line"] for g in groups if g["teacher"])
     students = dict.fromkeys(g["line"] for g in groups if not g["teacher"])
     styles = {}
     for i, line in enumerate(teachers):
         styles[line] = {
-            "color": TEACHER[i % 4],
+            "color": TEACHER_COLOURS[i % 4],
             "marker": MARKERS[i % 8],
             "linestyle": "--",
             "linewidth": 1.2,
         }
     for i, line in enumerate(students):
-        styles[line] = {"color": STUDENT[i % 8], "marker": MARKERS[i // 8 % 8], "linewidth": 1.8}
+        styles[line] = {"color": STUDENT_COLOURS[i % 8], "marker": MARKERS[i // 8 % 8], "linewidth": 1.8}
     return styles

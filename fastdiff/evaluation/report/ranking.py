@@ -1,28 +1,32 @@
-"""One picture of many models: a line for each, with its figure at every number of steps."""
+"""The ranking of a report: one picture with a line per model and its value at every step count."""
 
 import io
 import math
 
 from matplotlib.figure import Figure
 
-from .plots import STUDENT, TEACHER, plain, scale
+from .plots import STUDENT_COLOURS, TEACHER_COLOURS, plain, scale
 
-SHADES = {1: STUDENT[1], 2: STUDENT[4], 4: STUDENT[2], 8: STUDENT[0]}  # by few steps; others are grey
+STEP_COLOURS = {
+    1: STUDENT_COLOURS[1],
+    2: STUDENT_COLOURS[4],
+    4: STUDENT_COLOURS[2],
+    8: STUDENT_COLOURS[0],
+}  # by number of steps; others are grey
 
 
 def ranking(groups: list[dict], metric: str, aim: dict | None = None) -> bytes:
-    """Draw models under one another, best first by the figure at their fewest steps.
+    """Draw one line per model, the best first by the value at their fewest steps.
 
-    Markers hold numbers of steps, bars are 95 % intervals. What is not a positive number is left to the
-    table.
+    Markers show numbers of steps, bars are 95 % intervals. Values that are not positive are omitted.
 
     Args:
-        groups: those of `summary`.
-        metric: the figure.
-        aim: the group at which the dashed line is; None for none.
+        groups: groups from `summary`.
+        metric: metric on the abscissa.
+        aim: group whose value is drawn as a dashed line; None to draw no such line.
 
     Returns:
-        A PNG.
+        The bytes of a PNG.
     """
     groups = [g for g in groups if g[metric] is not None and 0 < g[metric] < math.inf]
     order = ranked(groups, metric)
@@ -32,7 +36,7 @@ def ranking(groups: list[dict], metric: str, aim: dict | None = None) -> bytes:
         values = [g[metric] for g in own]
         axes.plot([min(values), max(values)], [place, place], color="#dddddd", linewidth=1.2, zorder=1)
         for depth, g in enumerate(reversed(own)):  # the fewest steps on top
-            colour = TEACHER[0] if g["teacher"] else SHADES.get(g["steps"], TEACHER[1])
+            colour = TEACHER_COLOURS[0] if g["teacher"] else STEP_COLOURS.get(g["steps"], TEACHER_COLOURS[1])
             if spread := g[f"{metric}_ci"]:
                 bar = {"elinewidth": 0.9, "alpha": 0.5, "zorder": 2}
                 axes.errorbar(g[metric], place, xerr=spread, color=colour, **bar)
@@ -68,5 +72,5 @@ def ranked(groups: list[dict], metric: str) -> list[list[dict]]:
     for g in sorted(groups, key=lambda g: (g["steps"], g[metric])):
         lines.setdefault(g["line"], []).append(g)
     return sorted(
-        lines.values(), key=lambda own: (own[0]["steps"] > max(SHADES), own[0]["steps"], own[0][metric])
+        lines.values(), key=lambda own: (own[0]["steps"] > max(STEP_COLOURS), own[0]["steps"], own[0][metric])
     )

@@ -1,12 +1,12 @@
 """Significance tests: paired differences of kernel metrics with bootstrap intervals.
 
 A kernel metric is close to linear in its samples, metric ~ const + mean(generated) + mean(reference), and a
-sweep keeps these terms in influence/<row key>.safetensors: drawing them again with replacement gives the
-interval of a difference without another look at the features. Cells of equal seed start from the same noise
-and all share the reference, so both are drawn in pairs, and what two cells have in common cancels.
+sweep saves these terms in influence/<row key>.safetensors: resampling them with replacement gives the
+interval of a difference without the features. Cells of equal seed start from the same noise and all cells
+share the reference, so both are resampled in pairs, and the noise that two cells share cancels.
 
-Never done for a Fréchet distance: it is not linear, and a draw with replacement holds fewer distinct samples,
-so that nearly every draw lies above the figure itself, by more than the interval is wide.
+Fréchet distances are not resampled: they are not linear, and a resample holds fewer distinct samples, so that
+nearly every resample lies above the value itself, by more than the width of the interval.
 """
 
 from collections.abc import Iterator
@@ -18,14 +18,14 @@ from typing import NamedTuple
 import numpy as np
 
 from ..metric_names import family
-from ..summary import ALIKE, CELL, current_rows, finite, metrics_of, summary
+from ..summary import CELL_FIELDS, COMPARISON_FIELDS, current_rows, finite, metrics_of, summary
 
 KERNEL = ("kid", "kd", "energy")
-CHUNK = 2**21  # terms drawn at a time
+CHUNK = 2**21  # terms resampled per pass
 
 
 class Terms(NamedTuple):
-    """A row's figure and its first-order terms: of each noise (n,), and of each reference example (m,)."""
+    """The value of a row, and its first-order terms for each sample (n,) and each reference example (m,)."""
 
     figure: float
     generated: np.ndarray
@@ -36,50 +36,52 @@ Rival = tuple[dict, dict[int, Terms]]  # a group, and its terms by seed
 
 
 def differences(rows: list[dict], run_dir: str | Path, draws: int = 2000) -> list[dict]:
-    """Compare each student, and the teacher's best solver, with the best of them all at its steps and n.
+    """Compare each student, and the teacher's best solver, with the best of them at equal steps and n.
 
     Args:
-        rows: those of bench.jsonl.
-        run_dir: the run's folder; rows without a file in influence/ are left out.
-        draws: of the bootstrap.
+        rows: rows of bench.jsonl.
+        run_dir: folder of the run; rows without a file in influence/ are left out.
+        draws: number of bootstrap resamples.
 
     Returns:
-        A dict for each pair: `a`, `b` (the better), `steps`, `metric` (the kernel metric), `difference` =
-        a - b over the seeds that both have, `low` and `high`, its 95 % interval; if 0 lies outside, the two
-        differ significantly.
+        A dict for each pair: `a`, `b` (the better one), `steps`, `metric` (the kernel metric), `difference`
+        = a - b over the seeds that both have, and `low` and `high`, the ends of its 95 % interval; the two
+        differ significantly if 0 lies outside.
     """
     metric = next((name for name in metrics_of(rows) if family(name) in KERNEL), None)
     sizes: dict[tuple, list[Rival]] = {}
     for group in summary(rows) if metric else ():
         terms = _terms(group, rows, metric, Path(run_dir) / "influence")
         if terms and finite(group[metric]):
-            size = (group["steps"], *(group.get(name) for name in ALIKE))
+            size = (group["steps"], *(group.get(name) for name in COMPARISON_FIELDS))
             sizes.setdefault(size, []).append((group, terms))
     ordered = sorted(sizes.items(), key=lambda pair: pair[0][:2])
     return [line for _, rivals in ordered for line in _against_best(rivals, metric, draws)]
 
 
 def interval(a: list[Terms], b: list[Terms], draws: int = 2000) -> tuple[float, float, float]:
-    """Return the difference a - b of one or more seeds, and the ends of its 95 % interval."""
+    """Return the difference a - b over one or more seeds, and the ends of its 95 % interval."""
     rng = np.random.default_rng(0)
     middle = fmean(x.figure - y.figure for x, y in zip(a, b))
     noise = np.concatenate([x.generated - y.generated for x, y in zip(a, b)])
-    data = np.mean([x.reference - y.reference for x, y in zip(a, b)], axis=0)  # all seeds share the examples
+    data = np.mean(
+        [x.reference - y.reference for x, y in zip(a, b)], axis=0
+    )  # all seeds share the reference examples
     low, high = middle + np.quantile(_drawn(noise, draws, rng) + _drawn(data, draws, rng), (0.025, 0.975))
     return middle, float(low), float(high)
 
 
 def _against_best(rivals: list[Rival], metric: str, draws: int) -> Iterator[dict]:
-    """Yield the pairs of one step count and n, the closest first."""
+    """Yield the differences of one step count and n, the smallest first."""
     teachers = sorted((rival for rival in rivals if rival[0]["teacher"]), key=lambda rival: rival[0][metric])
     rivals = [rival for rival in rivals if not rival[0]["teacher"]] + teachers[:1]
-    (best, theirs), *others = sorted(rivals, key=lambda rival: rival[0][metric])
-    for group, ours in others:
-        shapes = {seed: _shapes(terms) for seed, terms in theirs.items()}
-        seeds = [seed for seed, terms in ours.items() if _shapes(terms) == shapes.get(seed)]
+    (best, best_terms), *others = sorted(rivals, key=lambda rival: rival[0][metric])
+    for group, own_terms in others:
+        shapes = {seed: _shapes(terms) for seed, terms in best_terms.items()}
+        seeds = [seed for seed, terms in own_terms.items() if _shapes(terms) == shapes.get(seed)]
         if seeds:
-            a = [ours[seed] for seed in seeds]
-            b = [theirs[seed] for seed in seeds]
+            a = [own_terms[seed] for seed in seeds]
+            b = [best_terms[seed] for seed in seeds]
             middle, low, high = interval(a, b, draws)
             yield {
                 "a": group["line"],
@@ -98,14 +100,18 @@ def _shapes(terms: Terms) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def _terms(group: dict, rows: list[dict], metric: str, folder: Path) -> dict[int, Terms]:
-    """Return the terms of the rows of a group that have a file, by seed."""
+    """Return the terms of a group's rows by seed, of the rows that have a file."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     found = {}
     for row in current_rows(rows):
         path = folder / f"{row['key']}.safetensors"
-        if all(row.get(name) == group[name] for name in CELL) and finite(row.get(metric)) and path.exists():
+        if (
+            all(row.get(name) == group[name] for name in CELL_FIELDS)
+            and finite(row.get(metric))
+            and path.exists()
+        ):
             with suppress(SafetensorError, KeyError):  # damaged, or of another metric: left out
                 kept = load_file(path)
                 parts = (kept[f"{metric}.{side}"].astype(np.float64) for side in ("generated", "reference"))
@@ -114,7 +120,7 @@ def _terms(group: dict, rows: list[dict], metric: str, folder: Path) -> dict[int
 
 
 def _drawn(terms: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
-    """Return by how much the mean of n terms moves when they are drawn with replacement, (draws,)."""
+    """Return the shifts (draws,) of the mean of n terms when they are resampled with replacement."""
     n = len(terms)
     length = max(1, CHUNK // n)
     chunks = [min(start + length, draws) - start for start in range(0, draws, length)]

@@ -1,4 +1,4 @@
-"""The tables of a report: groups of rows as columns of text; the terminal's table."""
+"""Tables of a report: columns of text for groups of rows; the table for the terminal."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -8,16 +8,22 @@ from rich.markup import escape as no_markup
 from rich.table import Table
 
 from ..metric_names import better, family
-from ..summary import figure, finite, metrics_of, ratio, summary
+from ..summary import figure, finite, guided, metrics_of, ratio, summary
 
-NAMES = ("Model", "Sampler", "Method")  # headings of columns that are set flush left
-EMPTY = ("", "–")
-FIRST = ("Model", "Sampler", "Steps")  # shown with the main metric by the narrowest terminal
-THEN = ("vs DDIM", "ms/image", "NFE")  # shown next, where they fit
+LEFT_COLUMNS = ("Model", "Sampler", "Method")  # headings of left-aligned columns
+EMPTY_TEXTS = ("", "–")
+FIRST_COLUMNS = ("Model", "Sampler", "Steps")  # shown with the main metric even in the narrowest terminal
+NEXT_COLUMNS = ("vs DDIM", "ms/image", "NFE")  # the next to be shown, if they fit
 
 
 class Column(NamedTuple):
-    """A column: its heading, the text of a group in it, and the metric whose best is marked in it."""
+    """A column of a table.
+
+    Args:
+        head: heading.
+        text: function that returns the text of a group.
+        metric: metric whose best values are marked in the column; None for other columns.
+    """
 
     head: str
     text: Callable[[dict], str]
@@ -25,13 +31,13 @@ class Column(NamedTuple):
 
 
 def columns(groups: list[dict], metrics: list[str]) -> list[Column]:
-    """Return the columns of the benchmark's table; those that are empty in all lines are left out.
+    """Return the columns of the benchmark's table, without those that are empty in all lines.
 
     Args:
-        groups: those of `summary`.
+        groups: groups from `summary`.
         metrics: names of metrics, the main one first.
     """
-    found = [
+    candidates = [
         Column("Model", lambda g: g["model"]),
         Column("Sampler", lambda g: g["solver"]),
         Column("Steps", lambda g: str(g["steps"])),
@@ -39,27 +45,27 @@ def columns(groups: list[dict], metrics: list[str]) -> list[Column]:
     ]
     kinds = [family(metric) for metric in metrics]
     for metric in metrics:
-        # The only metric of its kind is named without its extractor, which is the main metric's.
+        # The only metric of a family is shown without its extractor, which is that of the main metric.
         name = metric if metric == metrics[0] or kinds.count(family(metric)) > 1 else family(metric)
-        if metric != "nll":  # a model's, not a cell's: see `training`
+        if metric != "nll":  # a property of the model, not of the cell: see `training`
             arrow = "↓" if better(metric) == "lower" else "↑"
-            found.append(Column(f"{name} {arrow}", lambda g, of=metric: g["figures"][of], metric))
-            found.append(Column(f"{name} n→∞", lambda g, of=f"{metric}_inf": figure(g.get(of))))
-    found += [
+            candidates.append(Column(f"{name} {arrow}", lambda g, of=metric: g["figures"][of], metric))
+            candidates.append(Column(f"{name} n→∞", lambda g, of=f"{metric}_inf": figure(g.get(of))))
+    candidates += [
         Column("vs DDIM", lambda g: "" if g["gain"] is None else f"{ratio(g['gain'])}x"),
         Column("ms/image", lambda g: figure(g["ms_per_image"])),
         Column("n", lambda g: str(g["n"])),
         Column("seeds", lambda g: ", ".join(map(str, g["seeds"]))),
     ]
-    return _filled(found, groups)
+    return _filled(candidates, groups)
 
 
 def costs(groups: list[dict]) -> list[Column]:
-    """Return the columns of the costs of an image, and of how they were measured."""
+    """Return the columns of the costs per image, and of how they were measured."""
     names = {"Batch": "batch", "Images/s": "images_per_s", "Peak MB": "peak_mb", "Parameters": "params"}
     measured = [Column(head, lambda g, name=name: count(g.get(name))) for head, name in names.items()]
     flops = Column("GFLOPs/image", lambda g: figure(g["flops_per_image"] and g["flops_per_image"] / 1e9))
-    own = [column for column in columns(groups, []) if column.head in (*FIRST, "NFE", "ms/image")]
+    own = [column for column in columns(groups, []) if column.head in (*FIRST_COLUMNS, "NFE", "ms/image")]
     return _filled([*own, *measured[:3], flops, measured[3]], groups)
 
 
@@ -72,10 +78,10 @@ def lines(
     """Return the texts of groups in columns.
 
     Args:
-        groups: those of `summary`.
-        shown: the columns.
-        escape: applied to every text.
-        mark: applied to the bests among equal steps and n, after `escape`.
+        groups: groups from `summary`.
+        shown: columns of the table.
+        escape: function applied to every text.
+        mark: function applied to the best values among equal steps and n, after `escape`.
     """
     return [[_text(group, column, escape, mark) for column in shown] for group in groups]
 
@@ -87,7 +93,7 @@ def _text(group: dict, column: Column, escape: Callable[[str], str], mark: Calla
 
 
 def by_steps(groups: list[dict]) -> tuple[list[str], list[tuple[str, list[dict | None]]]]:
-    """Return one figure as papers print it: headings, and the groups of each line under their steps."""
+    """Return the table of one metric by steps: headings, and for each line its group at each step count."""
     steps = sorted({group["steps"] for group in groups})
     by_line: dict[str, dict[int, dict]] = {}
     for group in groups:
@@ -97,7 +103,7 @@ def by_steps(groups: list[dict]) -> tuple[list[str], list[tuple[str, list[dict |
 
 
 def training(groups: list[dict]) -> tuple[list[str], list[list[str]]]:
-    """Return the costs of training each model, and its likelihood if measured: headings and lines."""
+    """Return the table of training costs, with likelihoods if measured: headings and lines."""
     names = ("params", "train_images", "train_seconds", "teacher_nfe")
     models = {group["model"]: group for group in groups}
     bits = {group["model"]: f"{group['nll']:.3f}" for group in groups if group.get("nll") is not None}
@@ -109,7 +115,7 @@ def training(groups: list[dict]) -> tuple[list[str], list[list[str]]]:
 
 
 def compared(differences: list[dict]) -> tuple[list[str], list[list[str]]]:
-    """Return paired differences: headings and lines."""
+    """Return the table of paired differences: headings and lines."""
     metric = differences[0]["metric"] if differences else ""
     texts = [
         [
@@ -122,68 +128,69 @@ def compared(differences: list[dict]) -> tuple[list[str], list[list[str]]]:
         ]
         for d in differences
     ]
-    return ["Steps", "A", "B", f"{metric}: A − B", "95 % interval", "told apart"], texts
+    return ["Steps", "A", "B", f"{metric}: A − B", "95 % interval", "significant at 95 %"], texts
 
 
 def table(rows: list[dict], width: int | None = None) -> Table:
-    """Return the terminal's table, bests in bold green.
+    """Return the table for the terminal, with the best values in bold green.
 
     Args:
-        rows: those of bench.jsonl.
-        width: characters in which the columns have to fit; None for the terminal's own.
+        rows: rows of bench.jsonl.
+        width: width in characters that the columns must fit; None for that of the terminal.
     """
     groups = summary(rows)
     metrics = metrics_of(rows)
     spread = any(finite(group[f"{metrics[0]}_ci"]) for group in groups)
     interval = "± half a 95 % interval; " if spread else ""
     extractor = _distinct(rows, "extractor") or "unnamed"
+    nfe_of_guidance = "; with classifier-free guidance a step costs 2 NFE" if guided(groups) else ""
     view = Table(
         caption=f"↓ lower, ↑ higher is better; {interval}extractor {extractor}; n = {_distinct(rows, 'n')}; "
-        f"seeds {_distinct(rows, 'seed')}; a guided step counts two in NFE, of a model told its guidance one",
+        f"seeds {_distinct(rows, 'seed')}{nfe_of_guidance}",
         header_style="bold",
     )
-    wanted = [column for column in columns(groups, metrics) if column.head not in ("n", "seeds")]
-    shown = _fitting(wanted, groups, Console().width if width is None else width)
+    preferred = [column for column in columns(groups, metrics) if column.head not in ("n", "seeds")]
+    shown = _fitting(preferred, groups, Console().width if width is None else width)
     for column in shown:
-        view.add_column(column.head, justify="left" if column.head in NAMES else "right", no_wrap=True)
-    texts = lines(groups, shown, no_markup, "[bold green]{}[/]".format)  # a sampler's brackets are no markup
+        view.add_column(column.head, justify="left" if column.head in LEFT_COLUMNS else "right", no_wrap=True)
+    texts = lines(groups, shown, no_markup, "[bold green]{}[/]".format)  # brackets of samplers are not markup
     for line, group, following in zip(texts, groups, [*groups[1:], None]):
         view.add_row(*line, end_section=following is not None and following["family"] != group["family"])
     return view
 
 
 def count(value: float | None) -> str:
-    """Return a whole number with separators of thousands."""
+    """Format a number as a whole one, with separators of thousands."""
     return "–" if value is None else f"{value:,.0f}"
 
 
 def signed(value: float) -> str:
-    """Return a difference to three digits with its sign."""
+    """Format a difference with its sign, to three significant digits."""
     return f"{value:+.3g}".replace("-", "−")
 
 
 def _distinct(rows: list[dict], name: str) -> str:
-    """Return the distinct values that rows have under a name, joined by commas."""
+    """Return the distinct values of a key in rows, joined by commas."""
     return ", ".join(dict.fromkeys(str(row[name]) for row in rows if row.get(name) is not None))
 
 
-def _filled(found: list[Column], groups: list[dict]) -> list[Column]:
-    """Return the columns that have a text in some line."""
-    return [column for column in found if any(column.text(group) not in EMPTY for group in groups)]
+def _filled(candidates: list[Column], groups: list[dict]) -> list[Column]:
+    """Return the columns that are not empty in all lines."""
+    return [column for column in candidates if any(column.text(group) not in EMPTY_TEXTS for group in groups)]
 
 
-def _fitting(found: list[Column], groups: list[dict], width: int) -> list[Column]:
-    """Return the columns that fit, the most wanted taken first, in the table's own order."""
-    main = next(column.head for column in found if column.metric)
-    wanted = [*FIRST, main, *THEN]
-    others = [column.head for column in found if column.head not in wanted]
-    rank = {head: place for place, head in enumerate([*wanted, *others])}
+def _fitting(candidates: list[Column], groups: list[dict], width: int) -> list[Column]:
+    """Return the columns that fit into a width, chosen by priority, in their original order."""
+    main = next(column.head for column in candidates if column.metric)
+    preferred = [*FIRST_COLUMNS, main, *NEXT_COLUMNS]
+    others = [column.head for column in candidates if column.head not in preferred]
+    rank = {head: place for place, head in enumerate([*preferred, *others])}
     room = width - 1
     taken = []
-    for column in sorted(found, key=lambda column: rank[column.head]):
+    for column in sorted(candidates, key=lambda column: rank[column.head]):
         texts = [column.head, *map(column.text, groups)]
         room -= 3 + max(map(len, texts))  # a border and two spaces
-        if room < 0 and rank[column.head] > len(FIRST):
+        if room < 0 and rank[column.head] > len(FIRST_COLUMNS):
             break
         taken.append(column.head)
-    return [column for column in found if column.head in taken]
+    return [column for column in candidates if column.head in taken]

@@ -1,4 +1,4 @@
-"""The files of a report: Markdown, an HTML page, LaTeX and CSV, with the pictures, next to the rows."""
+"""Writers of a report: Markdown, an HTML page, LaTeX, CSV and pictures, next to the rows."""
 
 import io
 import json
@@ -14,7 +14,7 @@ from ..judge import answers, results
 from ..judge import markdown as judgement
 from ..rows import read_rows
 from ..summary import metrics_of, reference, summary, usual
-from .tables import NAMES, Column, by_steps, columns, compared, costs, lines, training
+from .tables import LEFT_COLUMNS, Column, by_steps, columns, compared, costs, lines, training
 from .text import notes, provenance, verdict, warnings
 
 QUALITY = ("quality-nfe.png", "quality-seconds.png", "quality-nfe.svg", "quality-seconds.svg")
@@ -46,20 +46,20 @@ TEX = str.maketrans(
 
 
 def write(run_dir: str | Path, extras: Iterable[str] = ()) -> list[Path]:
-    """Write every view of a run's rows.
+    """Write the report of a run: report.md, report.html and pictures.
 
     Args:
-        run_dir: the run's folder, with bench.jsonl; the views are written next to it. Without samples there
-            is no grid.
-        extras: keys of EXTRAS to write too.
+        run_dir: folder of the run, with bench.jsonl; the files are written next to it. Without samples the
+            grid is left out.
+        extras: further files to write, keys of EXTRAS: report.tex, bench.csv.
 
     Returns:
         The paths of the files.
 
     Raises:
-        FastdiffError: if there are no rows, or damaged ones.
+        FastdiffError: if rows are missing or damaged.
     """
-    from .grid import grid  # matplotlib: the table alone does without it
+    from .grid import grid  # imports matplotlib, which the table does not need
     from .page import html
     from .plots import quality
     from .ranking import ranking
@@ -83,7 +83,7 @@ def write(run_dir: str | Path, extras: Iterable[str] = ()) -> list[Path]:
     files["ranking.png"] = ranking(groups, metric, aim)
     if samples := grid(groups, metric, run_dir / "samples"):
         files["grid.png"] = samples
-    shown = [name for name in metrics if name != "nll"]  # a model's figure, not a cell's
+    shown = [name for name in metrics if name != "nll"]  # a property of the model, not of the cell
     page = html(
         run_dir,
         groups,
@@ -99,17 +99,17 @@ def write(run_dir: str | Path, extras: Iterable[str] = ()) -> list[Path]:
     for name in extras:
         texts[name] = EXTRAS[name](rows)
     written = [_replace(run_dir / name, data) for name, data in files.items()]
-    texts["report.md"] = markdown(rows, run_dir, pairs)  # links the pictures, which exist by now
+    texts["report.md"] = markdown(rows, run_dir, pairs)  # written last: it links the pictures that exist
     return written + [_replace(run_dir / name, text.encode()) for name, text in texts.items()]
 
 
 def markdown(rows: list[dict], run_dir: str | Path, differences: Iterable[dict] = ()) -> str:
-    """Return report.md.
+    """Return the text of report.md.
 
     Args:
-        rows: those of bench.jsonl.
-        run_dir: the run's folder, whose pictures have relative links.
-        differences: those of `significance.differences`.
+        rows: rows of bench.jsonl.
+        run_dir: folder of the run, for relative links to its pictures.
+        differences: paired differences from `significance.differences`.
     """
     run_dir = Path(run_dir)
     differences = list(differences)
@@ -128,9 +128,9 @@ def markdown(rows: list[dict], run_dir: str | Path, differences: Iterable[dict] 
     if differences:
         parts += [
             "## Differences",
-            "Each against the best (B) at its steps and n, chosen by the same samples, which flatters it a "
-            "little. The interval is a bootstrap over pairs of samples from the same noise, and over the "
-            "reference; told apart: 0 lies outside.",
+            "Each model (A) minus the best (B) at equal steps and n. B was chosen by the same samples, which "
+            "favours it slightly. The interval is a bootstrap over pairs of samples from the same noise, and "
+            "over the reference; a difference is significant at 95 % if 0 lies outside the interval.",
             _ruled(*compared(differences)),
         ]
     if judged := results(answers(run_dir)):
@@ -142,14 +142,14 @@ def markdown(rows: list[dict], run_dir: str | Path, differences: Iterable[dict] 
         _ruled(*training(groups)),
         "## Pictures",
         *(f"![{path.stem}]({_link(path, run_dir)})" for path in _pictures(groups, run_dir)),
-        "## What made these figures",
+        "## Provenance",
         "\n".join(f"- {name}: {value}" for name, value in provenance(rows).items()),
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def figures(run_dir: str | Path, model: str) -> str:
-    """Return one model's rows as a Markdown table with their provenance; "" if there are none."""
+    """Return the rows of one model as a Markdown table with their provenance; "" without rows."""
     rows = read_rows(Path(run_dir) / "bench.jsonl")
     own = [row for row in rows if row.get("model") == model]
     if not own:
@@ -160,7 +160,7 @@ def figures(run_dir: str | Path, model: str) -> str:
 
 
 def latex(rows: list[dict]) -> str:
-    """Return the table for a paper: a tabular that needs booktabs, bests in bold."""
+    """Return the table for a paper: a LaTeX tabular that needs booktabs, best values in bold."""
     groups = summary(rows)
     metrics = metrics_of(rows)
     shown = [column for column in columns(groups, metrics) if column.head not in ("n", "seeds")]
@@ -186,7 +186,7 @@ def latex(rows: list[dict]) -> str:
 
 
 def csv(rows: list[dict]) -> str:
-    """Return all rows as CSV, under every key that one of them has; lists and dicts as JSON."""
+    """Return all rows as CSV with a column for every key; lists and dicts become JSON."""
     file = io.StringIO()
     writer = DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
     writer.writeheader()
@@ -199,45 +199,45 @@ EXTRAS = {"report.tex": latex, "bench.csv": csv}
 
 
 def left_out(run_dir: str | Path) -> list[str]:
-    """Return the cells that a sweep's time budget left out, as one line or none."""
+    """Return a line on the cells that the time budget of a sweep skipped; none without such cells."""
     path = Path(run_dir) / "left-out.json"
     try:
         missing = list(map(str, read_json(path))) if path.exists() else []
     except (ValueError, TypeError):
-        missing = [f"what {path} does not tell, being damaged"]
-    return [f"Left out, the time budget being spent: {', '.join(missing)}."] if missing else []
+        missing = [f"unknown cells, since {path} is damaged"]
+    return [f"Skipped for lack of time (bench.budget): {', '.join(missing)}."] if missing else []
 
 
 def _all_warnings(groups: list[dict], metric: str, run_dir: Path) -> list[str]:
-    """Return the warnings about the figures, the sweep, and the licences."""
+    """Return the warnings about figures, skipped cells and licences."""
     return warnings(groups, metric) + left_out(run_dir) + limits(run_dir)
 
 
 def _link(path: Path, run_dir: Path) -> str:
-    """Return the relative link to a file of the run."""
+    """Return the relative link to a file of a run."""
     return quote(path.relative_to(run_dir).as_posix())
 
 
 def _pictures(groups: list[dict], run_dir: Path) -> list[Path]:
-    """Return the plots, the grid, and the trajectories kept for these cells, as far as they exist."""
+    """Return the paths of the plots, the grid and the trajectories of these cells, if they exist."""
     names = [*(name for name in PLOTS if name.endswith(".png")), "grid.png"]
     trajectories = dict.fromkeys(run_dir / "trajectory" / f"{group.get('cell')}.png" for group in groups)
     return [path for path in (*(run_dir / name for name in names), *trajectories) if path.exists()]
 
 
 def _grid(groups: list[dict], shown: list[Column]) -> str:
-    """Return groups as a Markdown table, bests in bold."""
+    """Return groups as a Markdown table, best values in bold."""
     return _ruled([c.head for c in shown], lines(groups, shown, mark="**{}**".format))
 
 
 def _steps(groups: list[dict], metric: str) -> str:
-    """Return one figure by steps as a Markdown table, bests in bold."""
+    """Return one metric by steps as a Markdown table, best values in bold."""
     heads, found = by_steps(groups)
     return _ruled(heads, [[name, *(_marked(g, metric) for g in by_line)] for name, by_line in found])
 
 
 def _marked(group: dict | None, metric: str) -> str:
-    """Return a group's figure, in bold if it is a best; "" for no group."""
+    """Return the value of a group as text, in bold if it is the best; "" for None."""
     if group is None:
         return ""
     text = group["figures"][metric]
@@ -246,7 +246,7 @@ def _marked(group: dict | None, metric: str) -> str:
 
 def _ruled(heads: list[str], texts: list[list[str]]) -> str:
     """Return a Markdown table."""
-    rule = ["---" if head in NAMES else "---:" for head in heads]
+    rule = ["---" if head in LEFT_COLUMNS else "---:" for head in heads]
     texts = [[text.replace("|", r"\|") for text in line] for line in texts]
     return "\n".join("| " + " | ".join(line) + " |" for line in (heads, rule, *texts))
 
@@ -257,12 +257,12 @@ def _tex(text: str) -> str:
 
 
 def _aligned(column: Column) -> str:
-    """Return LaTeX's letter for a column's alignment."""
-    return "l" if column.head in NAMES else "r"
+    """Return the LaTeX letter of a column's alignment."""
+    return "l" if column.head in LEFT_COLUMNS else "r"
 
 
 def _replace(path: Path, data: bytes) -> Path:
-    """Write bytes whole or not at all, and return the path."""
+    """Write bytes atomically, and return the path."""
     with atomic_write(path, sync=False) as scratch:
         scratch.write_bytes(data)
     return path

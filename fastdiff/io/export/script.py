@@ -9,7 +9,7 @@ from torch import Tensor
 from ...core.denoiser import PROMPT_KEYS, Denoiser
 from ...core.guidance import usual_guidance
 from ...core.templates import render
-from ...networks.text_encoder import TELLS
+from ...networks.text_encoder import PROMPT_OUTPUTS
 from .pipeline import PROMPTED, pipeline_arguments, pipeline_of, starts_alike
 from .schedulers.description import DiffusersScheduler
 from .schedulers.match import matching_scheduler
