@@ -24,7 +24,7 @@ from .run import run
 from .sample import sample
 from .search import search
 
-INTERRUPTED = 130  # the exit code that typer gives to Ctrl-C
+INTERRUPTED_EXIT_CODE = 130  # the exit code that typer gives to Ctrl-C
 
 # click's UsageError, or that of the copy of click which newer versions of typer bring along.
 UsageError = import_module(typer.BadParameter.__module__).UsageError
@@ -82,7 +82,7 @@ def main() -> None:
     except SystemExit as end:
         if isinstance(end, Interrupted):
             sys.stderr.write(f"fastdiff: {end}\n")
-        if end.code == INTERRUPTED:
+        if end.code == INTERRUPTED_EXIT_CODE:
             sys.stderr.write("fastdiff: interrupted; the same command goes on from the last state\n")
         if not end.code or isinstance(end, Interrupted):
             destroy_process_group()

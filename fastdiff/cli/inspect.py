@@ -104,7 +104,7 @@ def doctor(as_json: Json = False) -> None:
     for check in checks():
         found.append(check)
         if not as_json:
-            show("", {f"{check.verdict:4} {check.what:12}": check.said})
+            show("", {f"{check.verdict:4} {check.what:12}": check.message})
     if as_json:
         typer.echo(json.dumps([check._asdict() for check in found]))
     if any(check.verdict == "FAIL" for check in found):

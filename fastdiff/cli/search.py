@@ -47,7 +47,7 @@ def search(
     from ..evaluation.config import BenchConfig
     from ..evaluation.opening import open_evaluators
     from ..evaluation.sweep import check_fit
-    from ..io.load import about, load, record_times
+    from ..io.load import load, read_metadata, record_times
     from ..runs.cards import renew
     from ..samplers.time_search import search_times
 
@@ -55,7 +55,7 @@ def search(
     dataset = open_dataset(data, **given(resolution=resolution, colour=colour, captions=captions))
     opened = load(model, accelerator.device)
     folder = Path(model).expanduser()
-    if about(folder) is None:
+    if read_metadata(folder) is None:
         raise FastdiffError(f"{model} has no fastdiff.json to store the times in: `fastdiff export` it first")
     guidance = usual_guidance(opened) if guidance is None else guidance
     check_fit(model, opened, dataset, BenchConfig(guidance=guidance))

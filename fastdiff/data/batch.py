@@ -12,9 +12,9 @@ from ..core.rng import SampleRng
 from ..core.schedule import Schedule
 
 # Seeds, by exclusive or, of noise that is not the batch's own.
-SHARED = 0x5EED
-FLIP = 0xF119
-DRAWN = 0xD8A3
+SHARED_SEED = 0x5EED
+FLIP_SEED = 0xF119
+LATENT_NOISE_SEED = 0xD8A3
 
 
 @dataclass
@@ -51,9 +51,9 @@ class Rows:
     conditions: dict[str, Tensor] = field(default_factory=dict)  # those that are not mirrored
     spread: Tensor | None = None  # of latents, whose x0 is drawn from a normal: its standard deviation
 
-    def part(self, number: int, parts: int) -> "Rows":
+    def micro_batch(self, number: int, count: int) -> "Rows":
         """Return rows number, number + parts, ...: those of one rank among `parts` times as many."""
-        return self._with(lambda tensor: tensor[number::parts].contiguous())
+        return self._with(lambda tensor: tensor[number::count].contiguous())
 
     def pinned(self) -> "Rows":
         """Return a copy in page-locked memory, from which a CUDA device copies asynchronously."""
@@ -73,16 +73,16 @@ class Rows:
         eps = rows.eps
         image = None if rows.image is None else as_floats(rows.image)
         if flip and x0.ndim == 4:
-            u = SampleRng(seed ^ FLIP, rows.positions, device).uniform()
+            u = SampleRng(seed ^ FLIP_SEED, rows.positions, device).uniform()
             mirrored = u[:, None, None, None] < 0.5
             x0 = mirror(x0, mirrored)
             eps = None if eps is None else mirror(eps, mirrored)
             image = None if image is None else mirror(image, mirrored)
         if rows.spread is not None:
-            noise = SampleRng(seed ^ DRAWN, rows.positions, device).normal(x0.shape[1:]).float()
+            noise = SampleRng(seed ^ LATENT_NOISE_SEED, rows.positions, device).normal(x0.shape[1:]).float()
             x0 = x0.float() + rows.spread.float() * noise
         rng = SampleRng(seed, rows.positions, device)
-        shared = SampleRng(seed ^ SHARED, torch.full((1,), rows.start, device=device), device)
+        shared = SampleRng(seed ^ SHARED_SEED, torch.full((1,), rows.start, device=device), device)
         cond = rows.condition(image)
         if guidance:
             if cond is None or eps is not None:

@@ -7,7 +7,7 @@ from PIL import Image, ImageOps
 
 from ..core.errors import FastdiffError, first_line
 
-FORMATS = (
+IMAGE_FORMATS = (
     "PNG",
     "JPEG",
     "WEBP",
@@ -26,14 +26,14 @@ def read_picture(file: Path | str | BinaryIO) -> Image.Image:
             by its header, before it takes any memory.
     """
     try:
-        with Image.open(file, formats=FORMATS) as picture:
+        with Image.open(file, formats=IMAGE_FORMATS) as picture:
             picture.load()
             return ImageOps.exif_transpose(picture)
     except Exception as error:  # a broken file can fail anywhere in its decoder
         raise ValueError(first_line(error)) from None
 
 
-def drawn(path: Path) -> Image.Image:
+def read_run_picture(path: Path) -> Image.Image:
     """Read a picture that a run has drawn."""
     try:
         return read_picture(path)

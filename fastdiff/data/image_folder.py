@@ -12,8 +12,8 @@ from .order import permutation
 if TYPE_CHECKING:
     import datasets
 
-SPLITS = {"train", "test", "val", "valid", "validation"}
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"}
+SPLIT_NAMES = {"train", "test", "val", "valid", "validation"}
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"}
 
 
 def list_folder(path: str, split: str) -> tuple[Path, list[Path], list[str]]:
@@ -28,16 +28,16 @@ def list_folder(path: str, split: str) -> tuple[Path, list[Path], list[str]]:
     """
     root = Path(path).expanduser()
     folders = {folder.name for folder in root.iterdir() if folder.is_dir()} if root.is_dir() else set()
-    if split in folders and folders <= SPLITS:
+    if split in folders and folders <= SPLIT_NAMES:
         root = root / split
     elif split != "train":
         raise FastdiffError(
             f"{path}: no subfolder {split!r} among its splits; name the folder of images itself"
         )
     files = sorted(Path(file) for file in glob.glob("**/*", root_dir=root, recursive=True))
-    files = [file for file in files if file.suffix.lower() in SUFFIXES]
+    files = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
     if not files:
-        raise FastdiffError(f"{root}: no images found ({', '.join(sorted(SUFFIXES))})")
+        raise FastdiffError(f"{root}: no images found ({', '.join(sorted(IMAGE_SUFFIXES))})")
     names = sorted({file.parts[0] for file in files}) if all(len(file.parts) == 2 for file in files) else []
     return root, files, names
 

@@ -48,7 +48,7 @@ def scatter(x: Tensor, limit: float = 1.4) -> Image.Image:
     return Image.open(buffer).convert("RGB")
 
 
-def beside(images: list[Image.Image]) -> Image.Image:
+def hstack(images: list[Image.Image]) -> Image.Image:
     """Join pictures of one size, left to right."""
     joined = Image.new(images[0].mode, (sum(image.width for image in images), images[0].height))
     for place, image in enumerate(images):

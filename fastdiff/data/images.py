@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..core.errors import FastdiffError, at_least_one, first_line
 from .decode import read_picture
-from .image_folder import SUFFIXES, list_folder
+from .image_folder import IMAGE_SUFFIXES, list_folder
 
 if TYPE_CHECKING:
     import datasets
@@ -60,10 +60,10 @@ def read_images(path: Path, shape: tuple[int, ...]) -> Tensor:
     channels, height, width = shape
     files = [path]
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
     if not files or not files[0].is_file():
         raise FastdiffError(
-            f"{path}: expected an image file, or a folder of them ({', '.join(sorted(SUFFIXES))})"
+            f"{path}: expected an image file, or a folder of them ({', '.join(sorted(IMAGE_SUFFIXES))})"
         )
     resolution = height if height == width else None
     colour = "grey" if channels == 1 else "rgb"

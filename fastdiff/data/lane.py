@@ -10,7 +10,7 @@ from .stream_source import Row, StreamSource
 
 # [block, epoch, place in the epoch's order of shards, row of the shard]: where a block begins.
 Mark = list[int]
-START: Mark = [0, 0, 0, 0]
+START_MARK: Mark = [0, 0, 0, 0]
 After = tuple[int, int, int]  # the last three of a mark
 
 

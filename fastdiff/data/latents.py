@@ -15,8 +15,8 @@ from ..core.files import cache_folder, identity
 from .dataset import Dataset, Readable
 from .shards import Columns, Lookup, Shards, fill
 
-PART = 1024  # examples in a part: what a kill can cost
-BATCH = 64  # examples encoded at once
+PART_EXAMPLES = 1024  # examples in a part: what a kill can cost
+ENCODING_BATCH = 64  # examples encoded at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +50,10 @@ def encoded(data: Readable, latent: Any, accelerator: Accelerator, advance: Call
     made_of = {"data": data.fingerprint, "autoencoder": latent.fingerprint}
 
     def make(number: int) -> Columns:
-        rows = torch.arange(number * PART, min((number + 1) * PART, len(data)))
-        batches = [latent.encode(data.get(some)[0].to(accelerator.device)) for some in rows.split(BATCH)]
+        rows = torch.arange(number * PART_EXAMPLES, min((number + 1) * PART_EXAMPLES, len(data)))
+        batches = [
+            latent.encode(data.get(some)[0].to(accelerator.device)) for some in rows.split(ENCODING_BATCH)
+        ]
         return {
             "mean": torch.cat([mean for mean, _ in batches]),
             "spread": torch.cat([spread for _, spread in batches]),
@@ -59,10 +61,10 @@ def encoded(data: Readable, latent: Any, accelerator: Accelerator, advance: Call
 
     parts = fill(
         cache_folder("latents") / identity(**made_of),
-        ceil(len(data) / PART),
+        ceil(len(data) / PART_EXAMPLES),
         make,
         accelerator,
-        lambda number: advance(min(number * PART, len(data))),
+        lambda number: advance(min(number * PART_EXAMPLES, len(data))),
     )
     return latents_of(
         data,
@@ -92,16 +94,18 @@ def embedded(data: Readable, text: Any, accelerator: Accelerator, advance: Calla
     different = list(dict.fromkeys(data.captions))
 
     def make(number: int) -> Columns:
-        prompts = different[number * PART : (number + 1) * PART]
-        batches = [text.encode(prompts[i : i + BATCH]) for i in range(0, len(prompts), BATCH)]
+        prompts = different[number * PART_EXAMPLES : (number + 1) * PART_EXAMPLES]
+        batches = [
+            text.encode(prompts[i : i + ENCODING_BATCH]) for i in range(0, len(prompts), ENCODING_BATCH)
+        ]
         return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
 
     parts = fill(
         cache_folder("captions") / identity(captions=different, text=text.fingerprint),
-        ceil(len(different) / PART),
+        ceil(len(different) / PART_EXAMPLES),
         make,
         accelerator,
-        lambda number: advance(len(data) * min(number * PART, len(different)) // len(different)),
+        lambda number: advance(len(data) * min(number * PART_EXAMPLES, len(different)) // len(different)),
     )
     number_of = {caption: number for number, caption in enumerate(different)}
     index = torch.tensor([number_of[caption] for caption in data.captions])

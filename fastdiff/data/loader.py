@@ -104,7 +104,7 @@ class Loader:
     def _read(self, position: int) -> list[Rows]:
         """Read this rank's share of a global batch in parts: position + r + w j is in part j modulo parts."""
         rows = self.dataset.read(position, self.size, self.seed, self.rank, self.world)
-        parts = [rows.part(i, self.parts) for i in range(self.parts)]
+        parts = [rows.micro_batch(i, self.parts) for i in range(self.parts)]
         if self.device.type == "cuda":
             with torch.cuda.device(self.device):  # else pinning opens a context on the first device
                 parts = [part.pinned() for part in parts]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..core.errors import FastdiffError
-from .image_folder import SUFFIXES
+from .image_folder import IMAGE_SUFFIXES
 
 Kind = Literal["parquet", "webdataset", "images", "hub"]
 
@@ -27,7 +27,7 @@ def kind_of(name: str) -> Kind:
     if matches:
         raise FastdiffError(f"{name}: expected a folder of images, parquet files or tar shards")
     written_as_path = name.startswith((".", "/", "~")) or name.count("/") > 1
-    if written_as_path or path.suffix.lower() in {*SUFFIXES, ".parquet", ".tar"}:
+    if written_as_path or path.suffix.lower() in {*IMAGE_SUFFIXES, ".parquet", ".tar"}:
         raise FastdiffError(f"{name}: no such file or folder")
     return "hub"
 
@@ -37,4 +37,4 @@ def kind_of_folder(path: Path) -> Kind:
     suffixes = {Path(file).suffix.lower() for file in glob.iglob("**/*", root_dir=path, recursive=True)}
     if ".parquet" in suffixes:
         return "parquet"
-    return "webdataset" if ".tar" in suffixes and not suffixes & SUFFIXES else "images"
+    return "webdataset" if ".tar" in suffixes and not suffixes & IMAGE_SUFFIXES else "images"

@@ -9,7 +9,7 @@ from .dataset import Dataset
 from .image_folder import stream_folder
 from .images import Colour, open_table, read_folder, read_table
 from .location import kind_of
-from .stream import LANES, Stream
+from .stream import MAX_LANES, Stream
 
 if TYPE_CHECKING:
     import datasets
@@ -160,7 +160,7 @@ def stream(
     """
     kind = kind_of(path)
     if kind == "images":
-        base = stream_folder(path, split, LANES)
+        base = stream_folder(path, split, MAX_LANES)
     elif kind == "hub":
         base = open_table(path, _on_hub(path, revision), split=split, revision=revision, streaming=True)
     else:

@@ -15,16 +15,16 @@ from ..core.errors import at_least_one
 from .batch import Rows
 from .dataset import Dataset, Marks
 from .images import Colour
-from .lane import START, Lane, Mark
+from .lane import START_MARK, Lane, Mark
 from .order import rank_positions
 from .stream_source import StreamSource
 
 if TYPE_CHECKING:
     import datasets
 
-LANES = 64
-THREADS = 4  # that read and decode
-FINGERPRINTED = 16  # examples that count in a fingerprint
+MAX_LANES = 64
+READER_THREADS = 4  # that read and decode
+FINGERPRINT_EXAMPLES = 16  # examples that count in a fingerprint
 
 T = TypeVar("T")
 Result = TypeVar("Result")
@@ -69,7 +69,7 @@ class Stream:
         at_least_one("reference", reference)
         self.name = name
         self.source = StreamSource(name, base, resolution, colour, column, label_column, classes)
-        self.lanes = min(self.shards, LANES)
+        self.lanes = min(self.shards, MAX_LANES)
         self.block = -(-buffer // self.lanes)
         self._reference = reference
         self._lanes: dict[int, Lane] = {}
@@ -110,7 +110,7 @@ class Stream:
     def fingerprint(self) -> str:
         """16 hex digits that change with the order, with the first examples and with how they are decoded."""
         settings = (self.shape, self.classes, self.shards, self.lanes, self.block)
-        first = self.source.first(FINGERPRINTED).fingerprint
+        first = self.source.first(FINGERPRINT_EXAMPLES).fingerprint
         return hashlib.sha256(f"{settings} {first}".encode()).hexdigest()[:16]
 
     def read(self, position: int, size: int, seed: int, rank: int = 0, world: int = 1) -> Rows:
@@ -126,7 +126,7 @@ class Stream:
             lane = self._lane(number, seed, item)
             lanes.append(lane)
             items[lane].append(item)
-        with ThreadPoolExecutor(THREADS, "fastdiff-decoder") as pool:
+        with ThreadPoolExecutor(READER_THREADS, "fastdiff-decoder") as pool:
             found = spread(pool, lambda lane: [lane.item(i) for i in items[lane]], list(items))
             rows_of = {lane: iter(rows) for lane, rows in zip(items, found)}
             rows = [next(rows_of[lane]) for lane in lanes]
@@ -159,7 +159,7 @@ class Stream:
         if lane is None and number in self._marks:
             lane = self._open(number, seed, self._marks[number])
         if lane is None or lane.seed != seed or lane.passed(item):
-            lane = self._open(number, seed, START)
+            lane = self._open(number, seed, START_MARK)
         self._lanes[number] = lane
         return lane
 
@@ -173,9 +173,9 @@ def spread(pool: ThreadPoolExecutor, work: Callable[[T], Result], things: list[T
     def job(some: list[T]) -> list[Result]:
         return [work(thing) for thing in some]
 
-    jobs = [pool.submit(job, things[first::THREADS]) for first in range(THREADS)]
+    jobs = [pool.submit(job, things[first::READER_THREADS]) for first in range(READER_THREADS)]
     done = [job.result() for job in jobs]
-    return [done[i % THREADS][i // THREADS] for i in range(len(things))]
+    return [done[i % READER_THREADS][i // READER_THREADS] for i in range(len(things))]
 
 
 def merged(marks: Iterable[Marks]) -> Marks:

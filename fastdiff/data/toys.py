@@ -14,8 +14,8 @@ from .conditioning import Derived, pooled, with_conditions
 from .dataset import Dataset, Nothing
 from .images import Examples
 
-NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-NOTHINGS = 4096  # examples without images, at most, except for more classes
+DIGIT_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+MAX_EMPTY_EXAMPLES = 4096  # examples without images, at most, except for more classes
 
 
 def digits(size: Literal[2, 4, 8] = 8, image: Derived = None, captions: str | None = None) -> Dataset:
@@ -30,7 +30,7 @@ def digits(size: Literal[2, 4, 8] = 8, image: Derived = None, captions: str | No
 
     raw = load_digits()  # 0 .. 16
     pixels = torch.from_numpy(raw.images * 255 / 16).round().to(torch.uint8)[:, None]
-    columns = {"class": lambda: [NAMES[label] for label in raw.target]}
+    columns = {"class": lambda: [DIGIT_NAMES[label] for label in raw.target]}
     if size != 8:
         pixels = pooled(pixels, size)
     read = Examples(pixels, torch.from_numpy(raw.target).long(), 10, columns)
@@ -106,6 +106,6 @@ def nothing(shape: Shape, classes: Annotated[int, Field(ge=0, le=10**6)] = 0) ->
         shape: of one example.
         classes: number of classes; 0 for no labels.
     """
-    count = max(classes, NOTHINGS - NOTHINGS % max(classes, 1))
+    count = max(classes, MAX_EMPTY_EXAMPLES - MAX_EMPTY_EXAMPLES % max(classes, 1))
     labels = torch.arange(count) % classes if classes else None
     return Nothing("nothing", torch.tensor(math.nan).expand(count, *shape), labels, classes)

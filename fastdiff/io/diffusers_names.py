@@ -8,7 +8,7 @@ from ..core.schedule import DDPM, Schedule
 
 DIFFUSERS_NAMES = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}
 LCM_NAMES = {"lcm_eps": "epsilon", "lcm_v": "v_prediction"}  # LCM's own boundary condition around them
-INDEX = "model_index.json"
+INDEX_FILE = "model_index.json"
 
 DIFFUSERS_BETAS = {
     "linear": "linear",

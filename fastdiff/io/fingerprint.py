@@ -7,11 +7,11 @@ from pathlib import Path
 from ..core.files import sha256
 from ..networks import KINDS
 from . import hub
-from .formats.edm import EDM
-from .metadata import about
+from .formats.edm import EDM_FILE
+from .metadata import read_metadata
 
 # The files of a folder that is no export which make up its model: all but those at the top that list parts.
-PARTS = ("*/*.safetensors", "*/*.json", "*.safetensors", "config.json", EDM)
+MODEL_FILES = ("*/*.safetensors", "*/*.json", "*.safetensors", "config.json", EDM_FILE)
 
 
 def fingerprint(path: str | Path) -> str:
@@ -28,12 +28,12 @@ def fingerprint(path: str | Path) -> str:
         FastdiffError: if its fastdiff.json is damaged, or the hub does not know the id.
     """
     folder = Path(path).expanduser()
-    notes = about(folder)
+    notes = read_metadata(folder)
     if notes:
         text = (notes.get("text") or {}).get("weights")
         parts = [notes["weights"], *filter(None, (notes.get("latent"), text, notes.get("base")))]
         return parts[0] if len(parts) == 1 else hash_of(parts)
-    files = sorted(file for pattern in PARTS for file in folder.glob(pattern))
+    files = sorted(file for pattern in MODEL_FILES for file in folder.glob(pattern))
     if files:
         return hash_of(map(sha256, files))
     return hub.pinned(str(path)) if hub.is_id(str(path)) else str(path)

@@ -6,10 +6,10 @@ from pathlib import Path
 from ..core.errors import FastdiffError, first_line
 from ..networks.pretrained import PICKLED, WARNING
 
-ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w-][\w./-]*)?")
-COMMIT = re.compile(r"[0-9a-f]{40}")
+ID_PATTERN = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w-][\w./-]*)?")
+COMMIT_PATTERN = re.compile(r"[0-9a-f]{40}")
 # The files of a pipeline's parts; nothing else of a repository is fetched, which may have copies at its root.
-FILES = [
+FETCHED_FILES = [
     "*.json",
     "*/*.safetensors",
     "diffusion_pytorch_model*.safetensors",
@@ -17,13 +17,13 @@ FILES = [
     "*/merges.txt",
     "*/spiece.model",
 ]
-SKIPPED = ["*.fp16.*", "*.bf16.*", "*.non_ema.*", "*.onnx*", "safety_checker/*", "image_encoder/*"]
-SECONDS = 10  # timeout of a request
+SKIPPED_FILES = ["*.fp16.*", "*.bf16.*", "*.non_ema.*", "*.onnx*", "safety_checker/*", "image_encoder/*"]
+TIMEOUT_SECONDS = 10  # timeout of a request
 
 
 def is_id(reference: str) -> bool:
     """Return whether a text has the form user/model or user/model@revision, and is no path in a folder."""
-    return bool(ID.fullmatch(reference)) and not Path(reference).parent.is_dir()
+    return bool(ID_PATTERN.fullmatch(reference)) and not Path(reference).parent.is_dir()
 
 
 def pinned(reference: str) -> str:
@@ -47,12 +47,16 @@ def commit(reference: str, kind: str = "model") -> str:
     from huggingface_hub import HfApi, constants, snapshot_download
 
     name, _, revision = reference.partition("@")
-    if COMMIT.fullmatch(revision):
+    if COMMIT_PATTERN.fullmatch(revision):
         return revision
     reason = "HF_HUB_OFFLINE is set, and there is no copy in the cache"
     if not constants.HF_HUB_OFFLINE:
         try:
-            return HfApi().repo_info(name, repo_type=kind, revision=revision or None, timeout=SECONDS).sha
+            return (
+                HfApi()
+                .repo_info(name, repo_type=kind, revision=revision or None, timeout=TIMEOUT_SECONDS)
+                .sha
+            )
         except Exception as error:  # of the network's many kinds, or the hub's own
             reason = reason_of(error)
     try:
@@ -96,7 +100,11 @@ def fetch(reference: str) -> Path:
     try:
         folder = Path(
             snapshot_download(
-                name, revision=at, allow_patterns=FILES, ignore_patterns=SKIPPED, etag_timeout=SECONDS
+                name,
+                revision=at,
+                allow_patterns=FETCHED_FILES,
+                ignore_patterns=SKIPPED_FILES,
+                etag_timeout=TIMEOUT_SECONDS,
             )
         )
     except Exception as error:

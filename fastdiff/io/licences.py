@@ -7,14 +7,17 @@ from typing import Any
 
 from ..core.files import read_json
 
-CARD = "README.md"
+CARD_FILE = "README.md"
 UNSTATED = "unknown: none stated"
-KNOWN = {"digits": "cc-by-4.0", "toy": "none: drawn at random"}  # of the embedded data, the digits' as UCI's
+EMBEDDED_LICENCES = {
+    "digits": "cc-by-4.0",
+    "toy": "none: drawn at random",
+}  # of the embedded data, the digits' as UCI's
 # Front matter that is copied from the card of weights into that of a student.
-COPIED = ("license", "license_name", "license_link", "base_model")
+COPIED_KEYS = ("license", "license_name", "license_link", "base_model")
 MAX_CHARACTERS = 100  # of a foreign name
 # Restrictions that a licence's name reveals.
-LIMITS = {
+RESTRICTIONS = {
     r"(^|[^a-z])nc([^a-z]|$)|non-?_?commercial": "forbids commercial use",
     r"openrail": "binds every use to its list of restrictions",
 }
@@ -35,11 +38,11 @@ def card_of(where: str | Path, kind: str = "model") -> dict[str, Any]:
     from . import hub
 
     try:
-        path = Path(where) / CARD
+        path = Path(where) / CARD_FILE
         if not Path(where).exists() and hub.is_id(str(where)):
             name, _, revision = str(where).partition("@")
             path = hf_hub_download(
-                name, CARD, repo_type=kind, revision=revision or None, etag_timeout=hub.SECONDS
+                name, CARD_FILE, repo_type=kind, revision=revision or None, etag_timeout=hub.TIMEOUT_SECONDS
             )
         return metadata_load(path) or {}
     except Exception:  # of the network's many kinds, or of broken YAML
@@ -62,7 +65,7 @@ def licence(card: dict[str, Any]) -> str:
 
 def limit(stated: str) -> str | None:
     """Return what a licence forbids or requires, as far as its name reveals it, else None."""
-    for pattern, restriction in LIMITS.items():
+    for pattern, restriction in RESTRICTIONS.items():
         if re.search(pattern, stated.lower()):
             return restriction
     return None
@@ -89,7 +92,7 @@ def lineage(
     if data:
         name, where, repository = data
         sources["data"] = name
-        licences["data"] = KNOWN.get(name) or licence(card_of(repository or where, "dataset"))
+        licences["data"] = EMBEDDED_LICENCES.get(name) or licence(card_of(repository or where, "dataset"))
         if repository:
             front["datasets"] = [repository.partition("@")[0]]
     return {"sources": sources, "licences": licences, "card": front}
@@ -100,7 +103,7 @@ def front_matter(cards: list[dict[str, Any]]) -> dict[str, Any]:
     if not cards:
         return {}
     strictest = min(cards, key=lambda card: (limit(licence(card)) is None, licence(card) == UNSTATED))
-    copied = {key: value for key, value in strictest.items() if key in COPIED and value}
+    copied = {key: value for key, value in strictest.items() if key in COPIED_KEYS and value}
     return {
         key: [line(entry) for entry in value] if isinstance(value, list) else line(value)
         for key, value in copied.items()

@@ -18,7 +18,7 @@ from . import hub
 from .fingerprint import component_hashes, fingerprint
 from .formats.components import fitted
 from .formats.reader import load_foreign
-from .metadata import ABOUT, ModelMetadata, about, parse_metadata
+from .metadata import METADATA_FILE, ModelMetadata, parse_metadata, read_metadata
 
 # Modules of diffusers by the kind of network around them.
 MODULES = {
@@ -56,7 +56,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Denoiser:
             else f"{path} is a file: a model is a run's stage, a diffusers folder or a hub id"
         )
     folder = hub.folder(str(path))
-    notes = about(folder)
+    notes = read_metadata(folder)
     try:
         model = load_foreign(folder) if notes is None else load_export(folder, parse_metadata(notes))
     except (OSError, ValueError) as error:
@@ -138,8 +138,8 @@ def record_times(path: str | Path, times: Iterable[float]) -> None:
         FastdiffError: if the folder has no fastdiff.json, or a damaged one.
     """
     folder = Path(path).expanduser()
-    notes = about(folder)
+    notes = read_metadata(folder)
     if notes is None:
-        raise FastdiffError(f"{folder} has no {ABOUT} to note the times in: export the model first")
+        raise FastdiffError(f"{folder} has no {METADATA_FILE} to note the times in: export the model first")
     sampling = parse_metadata(notes).recorded_sampling().with_times(times)
-    write_json(folder / ABOUT, {**notes, "sampling": asdict(sampling)})
+    write_json(folder / METADATA_FILE, {**notes, "sampling": asdict(sampling)})

@@ -13,7 +13,7 @@ from ..core.sampling import Sampling
 from ..core.schedule import SCHEDULES, Schedule
 from ..core.validation import Finite, Shape, Strict, call, named, validate
 
-ABOUT = "fastdiff.json"
+METADATA_FILE = "fastdiff.json"
 MAX_STEPS = 100_000  # that a model is sampled in
 
 
@@ -107,7 +107,7 @@ class ModelMetadata(BaseModel):
         return Sampling(**dict(self.sampling))
 
 
-def about(folder: Path) -> dict[str, Any] | None:
+def read_metadata(folder: Path) -> dict[str, Any] | None:
     """Read and check the fastdiff.json of a folder.
 
     Returns:
@@ -116,7 +116,7 @@ def about(folder: Path) -> dict[str, Any] | None:
     Raises:
         FastdiffError: if it is damaged.
     """
-    path = folder / ABOUT
+    path = folder / METADATA_FILE
     try:
         notes = read_json(path)
         parse_metadata(notes)

@@ -9,8 +9,8 @@ import yaml
 from ..evaluation.report import figures
 from ..io.export.card import text
 from ..io.export.model import describe
-from ..io.licences import CARD
-from ..io.load import about, load
+from ..io.licences import CARD_FILE
+from ..io.load import load, read_metadata
 
 
 def card_context(folder: Path) -> dict[str, str]:
@@ -40,8 +40,8 @@ def published(value: Any) -> Any:
 def renew(folder: Path) -> None:
     """Write a stored model's card and its scheduler's configuration again, if the card has changed."""
     model = load(folder)
-    notes = about(folder)
+    notes = read_metadata(folder)
     shown = card_context(folder)
-    card = folder / CARD
+    card = folder / CARD_FILE
     if not card.is_file() or card.read_text(encoding="utf-8") != text(model, notes, **shown):
         describe(folder, model, notes, **shown)

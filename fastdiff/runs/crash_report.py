@@ -20,30 +20,30 @@ from ..evaluation.provenance import commit
 PACKAGES = ("fastdiff", "torch", "accelerate", "diffusers", "datasets")
 LOG_LINES = 20  # of a log and of a status
 SECTION_LETTERS = 20_000  # an issue holds 65,536
-HIDDEN = "[masked]"
-SECRET = r"token|key|secret|passw|pwd|auth|credential|signature|\bsig\b|wandb"
+MASKED_TEXT = "[masked]"
+SECRET_WORDS = r"token|key|secret|passw|pwd|auth|credential|signature|\bsig\b|wandb"
 # User names and queries of URLs; private keys; bearer tokens; settings by their names; tokens by their form,
 # those of hubs, those of clouds, and long ones of letters and digits.
-MASKS = [
-    (re.compile(r"://[^/\s@'\"]+@"), f"://{HIDDEN}@"),
-    (re.compile(r"(://[^\s'\"?]+\?)[^\s'\"]+"), rf"\1{HIDDEN}"),
-    (re.compile(r"-----BEGIN [\w ]+-----.*?-----END [\w ]+-----", re.S), HIDDEN),
-    (re.compile(r"(?i)\b(bearer|authorization:\s*basic)\s+[\w+/=.~-]{8,}"), rf"\1 {HIDDEN}"),
+SECRET_PATTERNS = [
+    (re.compile(r"://[^/\s@'\"]+@"), f"://{MASKED_TEXT}@"),
+    (re.compile(r"(://[^\s'\"?]+\?)[^\s'\"]+"), rf"\1{MASKED_TEXT}"),
+    (re.compile(r"-----BEGIN [\w ]+-----.*?-----END [\w ]+-----", re.S), MASKED_TEXT),
+    (re.compile(r"(?i)\b(bearer|authorization:\s*basic)\s+[\w+/=.~-]{8,}"), rf"\1 {MASKED_TEXT}"),
     (
         re.compile(
-            rf"(?i)((?<![\w-])[\w-]*(?:{SECRET})(?!\w*error)[\w-]*[\"']?\s*[:=]\s*)"
+            rf"(?i)((?<![\w-])[\w-]*(?:{SECRET_WORDS})(?!\w*error)[\w-]*[\"']?\s*[:=]\s*)"
             r"(\"[^\"\n]*\"|'[^'\n]*'|[^\s,;)\]}]+)"
         ),
-        rf"\1{HIDDEN}",
+        rf"\1{MASKED_TEXT}",
     ),
-    (re.compile(r"\b(?:hf|sk|pk|rk|gh[a-z]|github_pat|glpat|xox[a-z]|api)[-_][\w-]{8,}"), HIDDEN),
-    (re.compile(r"\b(?:AKIA|ASIA|AIza)[\w-]{12,}"), HIDDEN),
-    (re.compile(r"\beyJ[\w-]{8,}(?:\.[\w-]+)*"), HIDDEN),
+    (re.compile(r"\b(?:hf|sk|pk|rk|gh[a-z]|github_pat|glpat|xox[a-z]|api)[-_][\w-]{8,}"), MASKED_TEXT),
+    (re.compile(r"\b(?:AKIA|ASIA|AIza)[\w-]{12,}"), MASKED_TEXT),
+    (re.compile(r"\beyJ[\w-]{8,}(?:\.[\w-]+)*"), MASKED_TEXT),
     (
         re.compile(
             r"(?<![\w./~+-])(?=[\w+/-]*[a-z])(?=[\w+/-]*[A-Z])(?=[\w+/-]*\d[\w+/-]*\d)\w[\w+/-]{31,}={0,2}"
         ),
-        HIDDEN,
+        MASKED_TEXT,
     ),
 ]
 
@@ -124,7 +124,7 @@ def last_lines(path: Path | None) -> str:
 def without_secrets(value: Any) -> Any:
     """Return a recipe's plain data with the settings masked whose names are those of secrets."""
     if isinstance(value, dict):
-        return {key: HIDDEN if is_secret(key) else without_secrets(item) for key, item in value.items()}
+        return {key: MASKED_TEXT if is_secret(key) else without_secrets(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [without_secrets(item) for item in value]
     return value if isinstance(value, str | int | float | None) else json.dumps(value, default=str)
@@ -132,12 +132,12 @@ def without_secrets(value: Any) -> Any:
 
 def is_secret(key: Any) -> bool:
     """Return whether a setting's name is that of a secret."""
-    return bool(re.search(f"(?i){SECRET}", str(key)))
+    return bool(re.search(f"(?i){SECRET_WORDS}", str(key)))
 
 
 def masked(text: str) -> str:
     """Return a text with its secrets masked, and with the home directory written as ~."""
-    for pattern, instead in MASKS:
+    for pattern, instead in SECRET_PATTERNS:
         text = pattern.sub(instead, text)
     home = str(Path.home())
     return text.replace(home, "~") if len(home) > 1 else text

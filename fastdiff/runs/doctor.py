@@ -17,7 +17,7 @@ from packaging.specifiers import SpecifierSet
 TRAINING_SECONDS = 2.0
 SMALL_FOLDER = 2 * 2**30  # bytes free, below which a check warns
 ERROR_LETTERS = 300  # of an error that a check raises
-RECIPE = {
+DOCTOR_RECIPE = {
     "name": "doctor",
     "data": {"name": "toy"},
     "model": {"net": "mlp"},
@@ -39,7 +39,7 @@ class Check(NamedTuple):
 
     what: str
     verdict: Verdict
-    said: str
+    message: str
 
 
 def checks() -> Iterator[Check]:
@@ -136,24 +136,24 @@ def features() -> Finding:
     return "ok", "checkpoints/digits/features, which judge digits"
 
 
-def here() -> Finding:
+def directory() -> Finding:
     """Check the working directory."""
-    return room(Path.cwd(), "work in another directory")
+    return check_folder(Path.cwd(), "work in another directory")
 
 
 def checkpoints() -> Finding:
     """Check the folder of runs."""
-    return room(Path("checkpoints").resolve(), "give runs another directory with --out")
+    return check_folder(Path("checkpoints").resolve(), "give runs another directory with --out")
 
 
 def cache() -> Finding:
     """Check the folder of what was computed of data sets."""
     from ..core.files import cache_folder
 
-    return room(cache_folder("reference"), "set FASTDIFF_CACHE to another directory")
+    return check_folder(cache_folder("reference"), "set FASTDIFF_CACHE to another directory")
 
 
-def room(folder: Path, remedy: str) -> Finding:
+def check_folder(folder: Path, remedy: str) -> Finding:
     """Check whether a folder, or the nearest parent of a missing one, can be written, and its free space.
 
     Args:
@@ -203,7 +203,7 @@ def training() -> Finding:
     from ..training.loop import Training
     from .recipe import build
 
-    recipe = build(RECIPE)
+    recipe = build(DOCTOR_RECIPE)
     [stage] = recipe.stages
     data = recipe.dataset()
     with tempfile.TemporaryDirectory() as folder:
@@ -235,7 +235,7 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     devices,
     inception,
     features,
-    here,
+    directory,
     checkpoints,
     cache,
     processes,

@@ -12,8 +12,8 @@ from ..data.registry import DATASETS, hub_id
 from ..io import hub
 from .recipe import Recipe
 
-PINS = "pins.json"
-DATA = "datasets/"  # before the id of a data set: a model may have the same
+PINS_FILE = "pins.json"
+DATASET_PREFIX = "datasets/"  # before the id of a data set: a model may have the same
 
 Pins = dict[str, str]  # hub id -> commit
 
@@ -29,10 +29,10 @@ def pin(recipe: Recipe, folder: Path) -> tuple[Recipe, Pins]:
     """
     models = hub_models(recipe)
     data = hub_id(*named(recipe.source["data"], "data"))
-    known = read_pins(folder / PINS)
+    known = read_pins(folder / PINS_FILE)
     pins = {name: known.get(name) or hub.commit(name) for name in sorted(models)}
     if data:
-        pins[DATA + data] = known.get(DATA + data) or data_commit(data)
+        pins[DATASET_PREFIX + data] = known.get(DATASET_PREFIX + data) or data_commit(data)
     shared = [pins]
     broadcast_object_list(shared)  # from the main process: the hub may move on between two requests
     pins = shared[0]
@@ -45,7 +45,7 @@ def pin(recipe: Recipe, folder: Path) -> tuple[Recipe, Pins]:
     )
     companions = {"autoencoder": pinned(recipe.model.autoencoder), "text": pinned(recipe.model.text)}
     model = recipe.model.model_copy(update=companions)
-    return replace(recipe, stages=stages, model=model, revision=pins.get(f"{DATA}{data}")), pins
+    return replace(recipe, stages=stages, model=model, revision=pins.get(f"{DATASET_PREFIX}{data}")), pins
 
 
 def hub_models(recipe: Recipe) -> set[str]:
@@ -80,4 +80,4 @@ def read_pins(path: Path) -> Pins:
 
 def is_commit(value: object) -> bool:
     """Return whether a value is a commit's hash."""
-    return isinstance(value, str) and bool(hub.COMMIT.fullmatch(value))
+    return isinstance(value, str) and bool(hub.COMMIT_PATTERN.fullmatch(value))

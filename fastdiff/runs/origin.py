@@ -12,7 +12,7 @@ from ..data.registry import DATASETS, Nothing, Readable, hub_id
 from ..io import hub
 from ..io.fingerprint import fingerprint
 from ..io.licences import lineage
-from ..io.load import ABOUT
+from ..io.load import METADATA_FILE
 from ..training import pairs
 from .context import Run
 from .stage_config import Stage
@@ -71,7 +71,7 @@ def model_path(reference: str, folder: Path) -> Path | str:
     Raises:
         FastdiffError: for a stage that is not trained yet.
     """
-    if (folder / reference / ABOUT).exists():
+    if (folder / reference / METADATA_FILE).exists():
         return folder / reference
     if not any(mark in reference for mark in "/.~"):  # the recipe took it for a stage
         raise FastdiffError(

@@ -19,7 +19,7 @@ from ..networks import NETWORKS
 from .model_config import ModelSpec
 from .recipe_file import override, read_recipe
 from .stage_config import (
-    NAME,
+    NAME_PATTERN,
     Stage,
     Stages,
     StageSpec,
@@ -33,7 +33,7 @@ from .stage_config import (
 class RecipeSpec(Strict):
     """A recipe as it is written."""
 
-    name: str = Field(pattern=f"^{NAME}$")
+    name: str = Field(pattern=f"^{NAME_PATTERN}$")
     data: Named
     model: ModelSpec
     train: dict[str, Any] = Field(default_factory=dict)

@@ -92,7 +92,7 @@ def parse(text: str, what: str) -> Any:
             raise FastdiffError(f"{what}: an anchor contains itself")
         if size > MAX_VALUES:  # before any copy is made
             raise FastdiffError(f"{what}: its aliases stand for {size:,} values")
-        return None if node is None else copied(loader.construct_document(node))
+        return None if node is None else unshared_copy(loader.construct_document(node))
     except RecursionError:
         raise FastdiffError(f"{what}: nested too deep") from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2024-99-99
@@ -114,11 +114,11 @@ def expanded_size(node: yaml.Node | None, known: dict[int, float]) -> float:
     return known[id(node)]
 
 
-def copied(value: Any) -> Any:
+def unshared_copy(value: Any) -> Any:
     """Return a copy of plain data, no part of which is shared."""
     if isinstance(value, dict):
-        return {key: copied(item) for key, item in value.items()}
-    return [copied(item) for item in value] if isinstance(value, list) else value
+        return {key: unshared_copy(item) for key, item in value.items()}
+    return [unshared_copy(item) for item in value] if isinstance(value, list) else value
 
 
 def override(source: dict[str, Any], assignment: str) -> None:

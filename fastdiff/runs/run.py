@@ -18,7 +18,7 @@ from ..data.registry import Nothing, Readable
 from ..evaluation import report
 from ..evaluation.lock import HeldLock, alone
 from ..evaluation.sweep import Sweep, judges
-from ..io.load import about
+from ..io.load import read_metadata
 from ..training.config import CHANGEABLE_ON_RESUME
 from ..training.signals import heard
 from . import crash_report
@@ -26,7 +26,7 @@ from .cards import renew
 from .checks import check_like
 from .context import Run
 from .disk_errors import writing
-from .hub_pins import PINS, pin
+from .hub_pins import PINS_FILE, pin
 from .progress_bar import bar
 from .recipe import Recipe
 from .recipe import load as load_recipe
@@ -73,7 +73,7 @@ def run(recipe: Recipe | str | Path, out: str | Path | None = None, only: str | 
             shared = Run(recipe, recipe.dataset(), folder, accelerator, console, signals)
             claim(folder, recipe, accelerator)
             if pins and accelerator.is_main_process:
-                write_json(folder / PINS, pins)
+                write_json(folder / PINS_FILE, pins)
             accelerator.init_trackers(recipe.name)
             train_all(shared, only)
             if only is None:
@@ -118,7 +118,7 @@ def check_stages(run: Run, only: str | None) -> None:
     ahead = [
         stage
         for stage in run.recipe.stages
-        if stage.method and only in (None, stage.name) and not about(run.folder / stage.name)
+        if stage.method and only in (None, stage.name) and not read_metadata(run.folder / stage.name)
     ]
     for stage in ahead:
         if stage.judged:

@@ -15,7 +15,7 @@ from ..data.latents import embedded, encoded
 from ..data.registry import Nothing, Readable
 from ..data.toys import nothing
 from ..io.export.model import export
-from ..io.load import about, load
+from ..io.load import load, read_metadata
 from ..methods import Progress
 from ..samplers.generate import sample
 from ..training import malloc, pairs
@@ -37,7 +37,7 @@ from .status import note
 from .student import load_networks
 
 SHEET_SAMPLES = 64  # samples drawn of a stage
-NOTED_WAIT = 0.05  # share of the time spent waiting for data, from which on a log line names it
+LOGGED_WAIT_FRACTION = 0.05  # share of the time spent waiting for data, from which on a log line names it
 EXPORT_DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
 Logs = dict[str, Any]
@@ -58,7 +58,7 @@ def train(run: Run, stage: Stage, title: str) -> None:
     stored = pairs_path(stage.data, run.folder) if stage.data else None
     data = pairs.read(stored, run.dataset) if stored else run.dataset
     origin = training_origin(run, stage, data)
-    if (notes := about(place)) and notes.get("origin") == origin:
+    if (notes := read_metadata(place)) and notes.get("origin") == origin:
         return
     set_aside_others(run, place, origin)
     config = replace(stage.train, seed=stage.train.seed ^ zlib.crc32(stage.name.encode()))
@@ -165,7 +165,7 @@ def format_log_line(logs: Logs, pace: dict[str, float], collapsed: float | None)
     """
     loss = "loss –" if logs.get("loss") is None else f"loss {logs['loss']:.4g}"
     parts = [loss, f"{pace['images_per_s']:,.0f} img/s"]
-    if pace["wait"] > NOTED_WAIT:
+    if pace["wait"] > LOGGED_WAIT_FRACTION:
         parts.append(f"{pace['wait']:.0%} waiting for data")
     if torch.cuda.is_available():
         parts.append(f"{pace['memory_mb'] / 1024:.1f} GiB")

@@ -16,7 +16,7 @@ from ..training.config import TrainConfig
 from ..training.pairs import Pairs
 from .model_config import ModelSpec
 
-NAME = r"\w[\w.-]*"  # of recipes and stages: they become folders
+NAME_PATTERN = r"\w[\w.-]*"  # of recipes and stages: they become folders
 RESERVED_FOLDERS = ("samples", "trajectory", "influence", "trackers")  # of a run, none of them a stage
 # Settings of a training for which a list is one value, and not a value for each stage of a chain.
 TUPLE_SETTINGS = {name for name, hint in get_type_hints(TrainConfig).items() if get_origin(hint) is tuple}
@@ -250,7 +250,7 @@ def check_images(path: str, stage: Stage, data: Any) -> None:
 
 def check_name(path: str, key: str, earlier: Stages) -> None:
     """Refuse a stage's name that cannot name a folder, or that another stage has."""
-    if not re.fullmatch(NAME, key) or key in RESERVED_FOLDERS:
+    if not re.fullmatch(NAME_PATTERN, key) or key in RESERVED_FOLDERS:
         raise FastdiffError(
             f"{path}: {key!r} names a folder, expected letters, digits, _ . and -, not "
             f"{', '.join(RESERVED_FOLDERS)}"

@@ -20,7 +20,7 @@ FINISHED_FILES = ("fastdiff.json", "pairs.safetensors")  # one of them is in a f
 SET_ASIDE = ".before-"  # in the name of a folder that was set aside
 SILENT_SECONDS = 600  # without a note, after which a process on another host may be dead
 # The keys of a note that are read; others, of a file that somebody changed, are ignored.
-NUMBERS = (
+NUMBER_KEYS = (
     "step",
     "steps",
     "loss",
@@ -33,9 +33,9 @@ NUMBERS = (
     "pid",
     "time",
 )
-WORDS = ("stage", "number", "host")
+TEXT_KEYS = ("stage", "number", "host")
 
-Found = dict[str, Any]
+RunStatus = dict[str, Any]
 
 
 def note(folder: str | Path, **values: Any) -> None:
@@ -48,7 +48,7 @@ def note(folder: str | Path, **values: Any) -> None:
         scratch.write_text(strict_json(values | process) + "\n")
 
 
-def status(folder: str | Path) -> Found:
+def status(folder: str | Path) -> RunStatus:
     """Read the status of a run.
 
     Args:
@@ -120,7 +120,7 @@ def changed(path: Path) -> float:
     return 0.0
 
 
-def collapsed_stages(done: list[Path], last: Found) -> dict[str, float]:
+def collapsed_stages(done: list[Path], last: RunStatus) -> dict[str, float]:
     """Return the share of the data that the samples of each collapsed stage cover, by stage."""
     shares = {path.name: collapsed_share(path) for path in done}
     found = {name: share for name, share in shares.items() if share is not None}
@@ -137,7 +137,7 @@ def collapsed_share(folder: Path) -> float | None:
     return None
 
 
-def read_note(folder: Path) -> Found:
+def read_note(folder: Path) -> RunStatus:
     """Return the last note, as far as it can be read."""
     try:
         last = json.loads((folder / STATUS_FILE).read_text())
@@ -146,10 +146,10 @@ def read_note(folder: Path) -> Found:
     if not isinstance(last, dict):
         return {}
     found = {}
-    for key in NUMBERS:
+    for key in NUMBER_KEYS:
         if isinstance(last.get(key), int | float) and math.isfinite(last[key]):
             found[key] = last[key]
-    for key in WORDS:
+    for key in TEXT_KEYS:
         if last.get(key) and isinstance(last[key], str):
             found[key] = printable(last[key])
     return found
@@ -160,7 +160,7 @@ def printable(text: Any) -> str:
     return "".join(c for c in str(text) if c.isprintable())[:200]
 
 
-def is_alive(last: Found) -> bool | None:
+def is_alive(last: RunStatus) -> bool | None:
     """Return whether the process that wrote a note still lives; None if it is on another host."""
     if last.get("host") != socket.gethostname():
         return None
@@ -175,7 +175,7 @@ def is_alive(last: Found) -> bool | None:
 # ---- as text
 
 
-def lines(found: Found) -> dict[str, str]:
+def lines(found: RunStatus) -> dict[str, str]:
     """Return the result of `status` as the lines of a table, without those of which nothing is known."""
     ended = found.get("stage") == "done"
     state = found["state"]
@@ -200,7 +200,7 @@ def lines(found: Found) -> dict[str, str]:
     return {name: line for name, line in table.items() if line}
 
 
-def progress_line(found: Found) -> str:
+def progress_line(found: RunStatus) -> str:
     """Return the stage at work, its step, and the time left."""
     parts = [found.get("stage", "")]
     if "number" in found:
@@ -215,7 +215,7 @@ def progress_line(found: Found) -> str:
     return ", ".join(filter(None, parts))
 
 
-def speed_line(found: Found) -> str:
+def speed_line(found: RunStatus) -> str:
     """Return the images per second, the number of processes if there are several, and the wait for data."""
     pace = found.get("images_per_s", 0.0)
     speed = f"{pace:,.{0 if pace >= 100 else 2}f} images a second" if pace else ""
@@ -224,7 +224,7 @@ def speed_line(found: Found) -> str:
     return ", ".join(filter(None, [f"{speed} {processes}".strip(), wait]))
 
 
-def advice(found: Found, ended: bool) -> str:
+def advice(found: RunStatus, ended: bool) -> str:
     """Return whether a run is running, and what to do if it is not."""
     again = f"the same command goes on: fastdiff run {found['folder']}/recipe.yaml --out {found['folder']}"
     if ended:

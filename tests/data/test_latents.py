@@ -14,7 +14,7 @@ from fastdiff.core.errors import FastdiffError
 from fastdiff.core.files import cache_folder
 from fastdiff.data import shards as parts
 from fastdiff.data.dataset import batch_at
-from fastdiff.data.latents import PART, embedded, encoded
+from fastdiff.data.latents import PART_EXAMPLES, embedded, encoded
 from fastdiff.data.shards import Lookup, Shards
 from fastdiff.data.toys import digits
 from fastdiff.networks.autoencoder import Autoencoder
@@ -47,11 +47,15 @@ def test_images_are_encoded_once(accelerator, latent):
     assert (
         sum(calls) == len(data) and one.fingerprint == two.fingerprint and one.fingerprint != data.fingerprint
     )
-    rows = torch.tensor([0, PART - 1, PART, len(data) - 1])
+    rows = torch.tensor([0, PART_EXAMPLES - 1, PART_EXAMPLES, len(data) - 1])
     mean, spread = latent.encode(data.get(rows)[0])
     torch.testing.assert_close(one.examples[rows], mean, rtol=0, atol=1e-5)
     torch.testing.assert_close(one.spread[rows], spread, rtol=0, atol=1e-5)
-    assert one.shape == (2, 4, 4) and torch.equal(one.labels, data.labels) and steps == [PART, len(data)] * 2
+    assert (
+        one.shape == (2, 4, 4)
+        and torch.equal(one.labels, data.labels)
+        and steps == [PART_EXAMPLES, len(data)] * 2
+    )
 
 
 def test_what_a_kill_left_is_gone_on_from_and_damaged_parts_are_made_again(accelerator, latent, capsys):

@@ -19,7 +19,7 @@ from fastdiff.evaluation.rows import read_rows
 from fastdiff.evaluation.sweep import sweep
 from fastdiff.io.export.model import export
 from fastdiff.io.load import load
-from fastdiff.io.metadata import about
+from fastdiff.io.metadata import read_metadata
 from fastdiff.methods import METHODS
 from fastdiff.methods.base import Method, per_sample
 from fastdiff.networks import mlp, unet
@@ -109,7 +109,7 @@ def test_a_stage_without_images_is_trained_as_with_them_and_judged_by_the_data_o
     rows = [read_rows(folder / "bench.jsonl") for folder in runs.values()]
     student = [[row["energy"] for row in some if row["model"] == "student"] for some in rows]
     assert len(student[0]) == 1 and student[0] == student[1]
-    notes = about(runs["without"] / "student")
+    notes = read_metadata(runs["without"] / "student")
     assert notes["sources"] == {"teacher": "points"} and "data" not in notes["licences"]
     assert (runs["without"] / "report.html").exists()
 

@@ -16,7 +16,7 @@ from fastdiff.io.export.card import text
 from fastdiff.io.export.model import export
 from fastdiff.io.licences import limits, lineage
 from fastdiff.io.load import load
-from fastdiff.io.metadata import about
+from fastdiff.io.metadata import read_metadata
 from fastdiff.networks import unet
 from fastdiff.runs import recipe
 from fastdiff.runs import run as stages
@@ -87,14 +87,16 @@ def test_the_hub_reads_its_front_matter(run, name):
     front = metadata_load(run / name / CARD)
     data = ModelCardData(**front)
     assert (front["library_name"], front["pipeline_tag"]) == ("diffusers", "unconditional-image-generation")
-    assert {"diffusion", "distillation", about(run / name)["method"]} <= set(data.tags)
+    assert {"diffusion", "distillation", read_metadata(run / name)["method"]} <= set(data.tags)
     assert data.license == ("unknown" if name == "own" else "cc-by-nc-4.0")
     assert data.base_model == (None if name == "own" else "someone/first")
     assert ModelCard(body(run / name)).data.to_dict() == data.to_dict() == front
 
 
 def test_licences_come_down_from_teacher_to_student(run):
-    found = {name: about(run / name)["licences"] for name in ("own", "progressive-2", "progressive-1")}
+    found = {
+        name: read_metadata(run / name)["licences"] for name in ("own", "progressive-2", "progressive-1")
+    }
     assert found["own"] == {"data": "cc-by-4.0"}
     assert (
         found["progressive-2"] == found["progressive-1"] == {"teacher": "cc-by-nc-4.0", "data": "cc-by-4.0"}
@@ -106,7 +108,7 @@ def test_licences_come_down_from_teacher_to_student(run):
 
 
 def test_of_a_path_its_last_part_is_published(run):
-    assert about(run / "progressive-2")["sources"] == {"teacher": "theirs", "data": "digits"}
+    assert read_metadata(run / "progressive-2")["sources"] == {"teacher": "theirs", "data": "digits"}
     card = body(run / "progressive-2")
     assert "teacher theirs" in card and "private" not in card
 
@@ -138,7 +140,7 @@ def test_a_copy_keeps_figures_recipe_and_licences(run, fastdiff, tmp_path):
     assert body(out) == body(run / "progressive-1")
     kept = json.loads((out / "fastdiff.json").read_text())
     assert {key: kept[key] for key in ("sources", "licences", "card", "weights")} == {
-        key: about(run / "progressive-1")[key] for key in ("sources", "licences", "card", "weights")
+        key: read_metadata(run / "progressive-1")[key] for key in ("sources", "licences", "card", "weights")
     }
 
 
@@ -149,7 +151,7 @@ def test_a_copy_of_a_plain_folder_carries_its_licence(tmp_path, fastdiff):
     DDIMPipeline.from_pretrained(tmp_path / "plain").save_pretrained(tmp_path / "theirs")
     stated(tmp_path / "theirs", NONCOMMERCIAL)
     assert fastdiff("export", tmp_path / "theirs", "--out", tmp_path / "copy")[0] == 0
-    assert about(tmp_path / "copy")["licences"] == {"weights": "cc-by-nc-4.0"}
+    assert read_metadata(tmp_path / "copy")["licences"] == {"weights": "cc-by-nc-4.0"}
     assert metadata_load(tmp_path / "copy" / CARD)["license"] == "cc-by-nc-4.0"
     assert "- weights theirs: cc-by-nc-4.0, which forbids commercial use" in body(tmp_path / "copy")
 
@@ -204,7 +206,7 @@ def test_an_adapter_tells_who_reads_it(tmp_path):
     assert "lora" not in text(student(), {"lora": None}, "few")
     export(student(), tmp_path, {"lora": lora | {"read_by": "`](evil) x"}})
     with pytest.raises(FastdiffError, match="lora.read_by"):
-        about(tmp_path)
+        read_metadata(tmp_path)
 
 
 def test_what_a_model_does_is_said_as_the_hub_says_it():

@@ -15,7 +15,7 @@ from fastdiff.core.schedule import Cosine
 from fastdiff.io.export.model import export
 from fastdiff.io.export.script import cascade, script
 from fastdiff.io.load import load
-from fastdiff.io.metadata import about
+from fastdiff.io.metadata import read_metadata
 from fastdiff.networks import dit, mlp, text_unet, unet
 from fastdiff.networks.autoencoder import Autoencoder
 from fastdiff.samplers import SAMPLERS
@@ -215,7 +215,7 @@ def test_a_student_with_prompts_is_a_whole_pipeline(student, tmp_path, kind):
 def test_what_no_pipeline_samples_is_called_none(student, tmp_path, kind):
     export(student(kind), tmp_path, {})
     assert not (tmp_path / "model_index.json").exists() and (tmp_path / "scheduler").is_dir()
-    assert about(tmp_path)["text"] and load(tmp_path).text
+    assert read_metadata(tmp_path)["text"] and load(tmp_path).text
 
 
 def test_the_timesteps_are_baked_into_the_scheduler(student, tmp_path):

@@ -12,7 +12,7 @@ from fastdiff.data.toys import digits
 from fastdiff.evaluation.rows import read_rows
 from fastdiff.io.export.model import export
 from fastdiff.io.fingerprint import fingerprint
-from fastdiff.io.load import about, load
+from fastdiff.io.load import load, read_metadata
 from fastdiff.networks.autoencoder import Autoencoder
 from fastdiff.runs import recipe
 from fastdiff.runs import run as stages
@@ -103,7 +103,7 @@ def test_the_way_of_samples_is_seen_as_images(run):
 
 
 def test_encoders_are_sources_whose_licences_count(run):
-    notes = about(run / "teacher")
+    notes = read_metadata(run / "teacher")
     assert notes["sources"] == {"autoencoder": "pipeline", "text": "pipeline", "data": "digits"}
     assert set(notes["licences"]) == set(notes["sources"])
 

@@ -9,7 +9,7 @@ from PIL import Image
 from ...core.errors import FastdiffError
 from ...core.files import identity
 from ...core.validation import suggestion
-from ...data.decode import drawn
+from ...data.decode import read_run_picture
 from ..rows import read_rows
 from ..summary import finite, metric_of, summary
 
@@ -158,7 +158,9 @@ def tiles(path: Path) -> list[Image.Image]:
         raise FastdiffError(
             f"no samples in {path}: name other cells with --a and --b, or bench again with a new --out"
         )
-    sheet = drawn(path).convert("RGB")  # of all alike: a grey sheet would tell the data from the models
+    sheet = read_run_picture(path).convert(
+        "RGB"
+    )  # of all alike: a grey sheet would tell the data from the models
     if sheet.width == sheet.height:
         raise FastdiffError(f"{path} is a scatter plot: only images can be judged, not points")
     side = sheet.width // COLUMNS

@@ -8,7 +8,7 @@ import yaml
 from ...core.denoiser import Denoiser
 from ...core.files import atomic_write
 from ...core.templates import render
-from ..licences import CARD, limit
+from ..licences import CARD_FILE, limit
 from .script import script
 
 TEMPLATE = Path(__file__).with_name("card.md.j2")
@@ -18,7 +18,7 @@ def write(
     folder: Path, model: Denoiser, notes: dict[str, Any], name: str, recipe: str = "", table: str = ""
 ) -> None:
     """Write the card of a model into its folder; arguments as those of `text`."""
-    with atomic_write(folder / CARD, sync=False) as scratch:
+    with atomic_write(folder / CARD_FILE, sync=False) as scratch:
         scratch.write_text(text(model, notes, name, recipe, table), encoding="utf-8")
 
 

@@ -15,7 +15,7 @@ from ...core.rescheduled import RescheduledDenoiser
 from ...core.schedule import SCHEDULES, Schedule
 from ...networks import lora
 from ..fingerprint import component_hashes, fingerprint
-from ..metadata import ABOUT
+from ..metadata import METADATA_FILE
 from . import card
 from .pipeline import remove_pipeline, write_pipeline
 
@@ -69,10 +69,10 @@ def export(
     if model.base:
         export(model.base, scratch / "base", {}, dtype)
     metadata = {**metadata_of(model, module, weights, scratch), **notes}
-    (folder / ABOUT).unlink(missing_ok=True)
+    (folder / METADATA_FILE).unlink(missing_ok=True)
     remove_pipeline(folder)  # of a model that was here before
     move_into(folder, scratch)
-    write_json(folder / ABOUT, metadata)
+    write_json(folder / METADATA_FILE, metadata)
 
 
 def metadata_of(model: Denoiser, module: ModelMixin, weights: Path, folder: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from ...core.denoiser import Denoiser
 from ...core.files import write_json
 from ...core.guidance import usual_guidance
 from ...samplers import time_grid
-from ..diffusers_names import INDEX
+from ..diffusers_names import INDEX_FILE
 from .schedulers.description import DiffusersScheduler
 from .schedulers.match import matching_scheduler
 
@@ -22,15 +22,15 @@ PIPELINES = {
     "LCMScheduler": "DDPMPipeline",
     "CMStochasticIterativeScheduler": "ConsistencyModelPipeline",
 }
-TABLES = ("DDIMScheduler", "DDPMScheduler", "LCMScheduler", "TCDScheduler")
-EULER = "FlowMatchEulerDiscreteScheduler"
+TABLE_SCHEDULERS = ("DDIMScheduler", "DDPMScheduler", "LCMScheduler", "TCDScheduler")
+EULER_SCHEDULER = "FlowMatchEulerDiscreteScheduler"
 # Pipelines with prompts and the networks that each calls; those of FLOWS call EULER, others one of TABLES.
 SD = "StableDiffusionPipeline"
 SDXL = "StableDiffusionXLPipeline"
 LCM = "LatentConsistencyModelPipeline"
-FLOWS = {"StableDiffusion3Pipeline": "sd3", "FluxPipeline": "flux"}
+FLOW_PIPELINES = {"StableDiffusion3Pipeline": "sd3", "FluxPipeline": "flux"}
 PIXART = {"PixArtAlphaPipeline": "pixart", "PixArtSigmaPipeline": "pixart"}
-PROMPTED = {SD: "text_unet", SDXL: "text_unet", LCM: "text_unet", **PIXART, **FLOWS}
+PROMPT_PIPELINES = {SD: "text_unet", SDXL: "text_unet", LCM: "text_unet", **PIXART, **FLOW_PIPELINES}
 SIDE_MULTIPLE = 8  # of the pictures that these make, but for flows
 DIT_CLASSES = 1000  # of a DiTPipeline, whose null class is the next
 
@@ -82,11 +82,11 @@ def prompted_pipeline(model: Denoiser, scheduler: DiffusersScheduler) -> str | N
     name = model.text.kind
     if name == LCM and not (model.guidance and scheduler.class_name == "LCMScheduler"):
         name = SD  # the same but for the scheduler that it calls
-    if name in FLOWS:
-        called = scheduler.class_name == EULER and not scheduler.draws_noise
+    if name in FLOW_PIPELINES:
+        called = scheduler.class_name == EULER_SCHEDULER and not scheduler.draws_noise
     else:
-        called = scheduler.class_name in TABLES
-    if not called or PROMPTED[name] != net.kind or scheduler.network_input != "x":
+        called = scheduler.class_name in TABLE_SCHEDULERS
+    if not called or PROMPT_PIPELINES[name] != net.kind or scheduler.network_input != "x":
         return None
     if net.learned_variance and name not in PIXART:
         return None
@@ -96,7 +96,7 @@ def prompted_pipeline(model: Denoiser, scheduler: DiffusersScheduler) -> str | N
             return None
     if not model.latent or model.latent.folder != "vae":
         return None
-    if name not in FLOWS and any(side % SIDE_MULTIPLE for side in model.image_shape[1:]):
+    if name not in FLOW_PIPELINES and any(side % SIDE_MULTIPLE for side in model.image_shape[1:]):
         return None
     return name if decodes(model, name) else None
 
@@ -106,10 +106,12 @@ def decodes(model: Denoiser, name: str) -> bool:
     latent = model.latent
     if isinstance(latent.scale, Tensor):
         return name == SDXL and len(latent.scale) == 4
-    return latent.module.config.get("shift_factor") is not None if name in FLOWS else latent.shift == 0
+    return (
+        latent.module.config.get("shift_factor") is not None if name in FLOW_PIPELINES else latent.shift == 0
+    )
 
 
-def starts_alike(model: Denoiser, scheduler: DiffusersScheduler) -> bool:
+def same_first_noise(model: Denoiser, scheduler: DiffusersScheduler) -> bool:
     """Return whether a script may call the stock pipeline.
 
     It may if the pipeline starts from our noise or takes it, and its network's output is the scheduler's.
@@ -186,7 +188,7 @@ def write_pipeline(folder: Path, model: Denoiser) -> None:
         pipeline = "DDPMPipeline" if pipeline else None
     getattr(diffusers, name)(**config).save_pretrained(folder / "scheduler")
     if pipeline:
-        write_json(folder / INDEX, pipeline_index(model, pipeline, name))
+        write_json(folder / INDEX_FILE, pipeline_index(model, pipeline, name))
 
 
 def pipeline_index(model: Denoiser, pipeline: str, scheduler: str) -> dict[str, Any]:
@@ -209,5 +211,5 @@ def pipeline_index(model: Denoiser, pipeline: str, scheduler: str) -> dict[str, 
 
 def remove_pipeline(folder: Path) -> None:
     """Remove what `write_pipeline` writes."""
-    (folder / INDEX).unlink(missing_ok=True)
+    (folder / INDEX_FILE).unlink(missing_ok=True)
     shutil.rmtree(folder / "scheduler", ignore_errors=True)

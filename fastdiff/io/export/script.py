@@ -10,7 +10,7 @@ from ...core.denoiser import TEXT, Denoiser
 from ...core.guidance import usual_guidance
 from ...core.templates import render
 from ...networks.text_encoder import TELLS
-from .pipeline import PROMPTED, pipeline_arguments, pipeline_of, starts_alike
+from .pipeline import PROMPT_PIPELINES, pipeline_arguments, pipeline_of, same_first_noise
 from .schedulers.description import DiffusersScheduler
 from .schedulers.match import matching_scheduler
 
@@ -40,7 +40,7 @@ def script(model: Denoiser) -> tuple[str, str]:
         return "", reasons[0]
     last = schedulers[-1]
     pipeline = pipeline_of(model, last)
-    if pipeline and starts_alike(model, last):
+    if pipeline and same_first_noise(model, last):
         call = pipeline_arguments(model, last)
         return render(TEMPLATES / "pipeline.py.j2", pipeline=pipeline, call=call).strip(), ""
     n = 4 if any(stage.text for stage in stages) else 16
@@ -60,7 +60,7 @@ def stage_scheduler(model: Denoiser) -> DiffusersScheduler | str:
     """Return the scheduler that samples one model of a cascade, or why diffusers alone does not."""
     if model.net.kind == "mlp":
         return f"The network is fastdiff's own, {type(model.net).__name__}, which diffusers does not know."
-    if model.net.kind in PROMPTED.values() and not model.text:
+    if model.net.kind in PROMPT_PIPELINES.values() and not model.text:
         return "It is told of prompts, and comes without what embeds them."
     found = matching_scheduler(model)
     if isinstance(found, str):

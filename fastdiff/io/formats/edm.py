@@ -31,8 +31,8 @@ from ...core.validation import Finite, validate
 from ...networks import UNet
 from ...networks.pretrained import check_weights
 
-EDM = "edm.json"
-WEIGHTS = "model.safetensors"
+EDM_FILE = "edm.json"
+WEIGHTS_FILE = "model.safetensors"
 Count = Annotated[int, Field(ge=1, le=4096)]
 Factor = Annotated[int, Field(ge=1, le=64)]
 # Within a block: their layers by those of diffusers, whose attention is a module of its own.
@@ -74,9 +74,9 @@ def load_edm(folder: Path) -> Denoiser:
         ValueError: for weights that do not fit the settings.
     """
     check_weights(folder)
-    settings = validate(Settings, read_object(folder / EDM), EDM)
+    settings = validate(Settings, read_object(folder / EDM_FILE), EDM_FILE)
     stored = {
-        name.removeprefix("model."): value.float() for name, value in load_file(folder / WEIGHTS).items()
+        name.removeprefix("model."): value.float() for name, value in load_file(folder / WEIGHTS_FILE).items()
     }
     with torch.device("meta"):  # before any memory is taken
         shapes = {name: value.shape for name, value in unet_of(settings).state_dict().items()}
@@ -192,5 +192,5 @@ def side_of(settings: Settings, level: int) -> str:
 def stored_tensor(stored: dict[str, Tensor], name: str) -> Tensor:
     """Return a stored tensor; ValueError if it is missing."""
     if name not in stored:
-        raise ValueError(f"{WEIGHTS} lacks {name}")
+        raise ValueError(f"{WEIGHTS_FILE} lacks {name}")
     return stored[name]

@@ -10,10 +10,10 @@ from ...core.denoiser import Denoiser
 from ...core.errors import FastdiffError, first_line
 from ...core.files import read_object
 from ...networks.pretrained import UnreadWeights
-from ..diffusers_names import INDEX
-from ..metadata import ABOUT
+from ..diffusers_names import INDEX_FILE
+from ..metadata import METADATA_FILE
 from . import text_to_image, unconditional
-from .edm import EDM, load_edm
+from .edm import EDM_FILE, load_edm
 
 # By the _class_name in model_index.json, a function of a pipeline's folder and that index.
 READERS: dict[str, Callable[[Path, dict[str, Any]], Denoiser]] = {
@@ -42,21 +42,23 @@ def load_foreign(folder: Path) -> Denoiser:
     Raises:
         FastdiffError: in one line, if its kind is unknown, or it is damaged.
     """
-    known = next((name for name in (INDEX, EDM) if (folder / name).is_file()), None)
+    known = next((name for name in (INDEX_FILE, EDM_FILE) if (folder / name).is_file()), None)
     if known is None:
-        raise FastdiffError(f"{folder} is no model: expected {ABOUT} or {INDEX} in it; name a stage of a run")
+        raise FastdiffError(
+            f"{folder} is no model: expected {METADATA_FILE} or {INDEX_FILE} in it; name a stage of a run"
+        )
     try:
-        return load_edm(folder) if known == EDM else load_pipeline(folder)
+        return load_edm(folder) if known == EDM_FILE else load_pipeline(folder)
     except UnreadWeights:
         raise
     except (FastdiffError, OSError, ValueError, TypeError, SafetensorError) as error:
-        kind = "a diffusers model" if known == INDEX else "a network of EDM"
+        kind = "a diffusers model" if known == INDEX_FILE else "a network of EDM"
         raise FastdiffError(f"{folder}: cannot be loaded as {kind} ({first_line(error)})") from None
 
 
 def load_pipeline(folder: Path) -> Denoiser:
     """Load the model of a pipeline's folder."""
-    index = read_object(folder / INDEX)
+    index = read_object(folder / INDEX_FILE)
     kind = index.get("_class_name")
     if not isinstance(kind, str) or kind not in READERS:
         raise FastdiffError(f"this {kind!r:.80} is not supported, only {', '.join(READERS)}")

@@ -178,7 +178,7 @@ def on_grids(sampling: Sampling, scheduler: Any, times: Callable[[], Iterable[fl
 
 
 # The schedulers that a network of a kind comes with, by their classes in diffusers.
-TABLES: dict[str, type[Table]] = {
+TABLE_SETTINGS: dict[str, type[Table]] = {
     f"{name}Scheduler": Table
     for name in (
         "DDPM",
@@ -197,9 +197,9 @@ TABLES: dict[str, type[Table]] = {
         "TCD",
     )
 }
-TABLES["LCMScheduler"] = LatentConsistency
-JUMPS = {"CMStochasticIterativeScheduler": ConsistencyModel}
-FLOWS = {"FlowMatchEulerDiscreteScheduler": FlowMatching}
+TABLE_SETTINGS["LCMScheduler"] = LatentConsistency
+CONSISTENCY_SETTINGS = {"CMStochasticIterativeScheduler": ConsistencyModel}
+FLOW_SETTINGS = {"FlowMatchEulerDiscreteScheduler": FlowMatching}
 
 
 def scheduler_settings(folder: Path, known: dict[str, type[BaseModel]]) -> Any:

@@ -9,7 +9,7 @@ from ...core.schedule import Flow
 from ...networks import TextUNet
 from ...networks.transformers import SD3, Flux, PixArt
 from .components import fitted, latents_and_text, network, shape_of
-from .scheduler_config import FLOWS, TABLES, scheduler_settings
+from .scheduler_config import FLOW_SETTINGS, TABLE_SETTINGS, scheduler_settings
 
 LCM_GUIDANCE = (1.0, 15.0)  # range of the weights that an LCM takes, after its training
 FLUX_GUIDANCE = (1.0, 10.0)  # of those that a Flux takes; its authors do not state theirs
@@ -18,7 +18,7 @@ FLUX_SIDE = 128  # of the latents that its pipeline makes
 
 def stable_diffusion(folder: Path, index: dict[str, Any]) -> Denoiser:
     """Load a StableDiffusionPipeline, StableDiffusionXLPipeline or LatentConsistencyModelPipeline."""
-    settings = scheduler_settings(folder, TABLES)
+    settings = scheduler_settings(folder, TABLE_SETTINGS)
     module = network(folder, index, "unet", "UNet2DConditionModel")
     guided = bool(module.config.time_cond_proj_dim)
     shape = shape_of(module)
@@ -34,13 +34,13 @@ def pixart(folder: Path, index: dict[str, Any]) -> Denoiser:
     """Load a PixArtAlphaPipeline or PixArtSigmaPipeline."""
     module = network(folder, index, "transformer", "PixArtTransformer2DModel", "Transformer2DModel")
     shape = shape_of(module)
-    settings = scheduler_settings(folder, TABLES)
+    settings = scheduler_settings(folder, TABLE_SETTINGS)
     return settings.model(PixArt.of(module, shape, False), shape, **latents_and_text(folder, index))
 
 
 def sd3(folder: Path, index: dict[str, Any]) -> Denoiser:
     """Load a StableDiffusion3Pipeline."""
-    settings = scheduler_settings(folder, FLOWS)
+    settings = scheduler_settings(folder, FLOW_SETTINGS)
     module = network(folder, index, "transformer", "SD3Transformer2DModel")
     shape = shape_of(module)
     patches = shape[1] * shape[2] // module.config.patch_size**2
@@ -54,7 +54,7 @@ def sd3(folder: Path, index: dict[str, Any]) -> Denoiser:
 
 def flux(folder: Path, index: dict[str, Any]) -> Denoiser:
     """Load a FluxPipeline."""
-    settings = scheduler_settings(folder, FLOWS)
+    settings = scheduler_settings(folder, FLOW_SETTINGS)
     module = network(folder, index, "transformer", "FluxTransformer2DModel")
     guided = module.config.guidance_embeds
     shape = (module.config.in_channels // 4, FLUX_SIDE, FLUX_SIDE)

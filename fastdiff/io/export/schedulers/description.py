@@ -8,7 +8,7 @@ from torch import Tensor
 Grids = dict[int, Tensor]  # by the number of steps, the times of the grid, its last 0 included
 Options = dict[str, str]  # of a sampler, as the command line writes them
 
-NOISE = ("generator=generator",)  # options of a step that draws noise
+NOISE_OPTIONS = ("generator=generator",)  # options of a step that draws noise
 
 
 class NoMatchingSchedulerError(Exception):
@@ -58,4 +58,4 @@ class DiffusersScheduler:
     @property
     def draws_noise(self) -> bool:
         """True if its steps draw noise."""
-        return NOISE[0] in self.step_options
+        return NOISE_OPTIONS[0] in self.step_options

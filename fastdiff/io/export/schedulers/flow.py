@@ -5,7 +5,7 @@ from dataclasses import replace
 from ....core.denoiser import Denoiser
 from ....core.schedule import Schedule
 from ....samplers.time_grids import falling
-from .description import NOISE, DiffusersScheduler, Grids, NoMatchingSchedulerError, Options
+from .description import NOISE_OPTIONS, DiffusersScheduler, Grids, NoMatchingSchedulerError, Options
 from .network import allclose, network_clock, network_input, output_factor
 from .tables import table_scheduler
 
@@ -44,7 +44,9 @@ def flow_scheduler(model: Denoiser, name: str, options: Options, grids: Grids) -
         grids=listed,
     )
     if name == "consistency":
-        return replace(euler, config={"stochastic_sampling": True}, landing="data", step_options=NOISE)
+        return replace(
+            euler, config={"stochastic_sampling": True}, landing="data", step_options=NOISE_OPTIONS
+        )
     if model.two_times:
         return replace(euler, class_name="FlowMapEulerDiscreteScheduler")
     return euler
@@ -78,7 +80,7 @@ def trig_scheduler(model: Denoiser, name: str, options: Options, grids: Grids) -
         landing="data",
         network_input=network_input(model),
         output_factor=factor,
-        step_options=NOISE,
+        step_options=NOISE_OPTIONS,
         grids=listed,
     )
 

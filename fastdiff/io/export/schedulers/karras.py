@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ....core.denoiser import Denoiser
-from .description import NOISE, DiffusersScheduler, Grids, NoMatchingSchedulerError, Options
+from .description import NOISE_OPTIONS, DiffusersScheduler, Grids, NoMatchingSchedulerError, Options
 from .network import allclose, network_clock, output_factor
 
 RHO = 7.0  # of Karras' ramp (Karras et al. 2022, equation 5)
@@ -77,7 +77,7 @@ def consistency_model(
         end,
         landing="data",
         network_input=scaled_input(model),
-        step_options=NOISE,
+        step_options=NOISE_OPTIONS,
         grids={n: (at * (points - 1)).round().long().tolist()[::-1] for n, at in places.items()},
     )
 

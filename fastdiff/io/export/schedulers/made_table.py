@@ -9,10 +9,10 @@ from ....core.denoiser import Denoiser
 from ....core.prediction import TIME_INPUTS
 from ....core.schedule import Schedule
 from ....samplers.few_step import below
-from .description import NOISE, DiffusersScheduler, Grids, NoMatchingSchedulerError, Options
+from .description import NOISE_OPTIONS, DiffusersScheduler, Grids, NoMatchingSchedulerError, Options
 from .own_table import bare_table
 
-FALLS = 8  # entries at alpha^2 = 1/4, 1/16, ...: a beta near 1 would round in float32
+FALL_ENTRIES = 8  # entries at alpha^2 = 1/4, 1/16, ...: a beta near 1 would round in float32
 
 
 def made_table(model: Denoiser, name: str, options: Options, grids: Grids) -> DiffusersScheduler:
@@ -53,13 +53,13 @@ def made_table(model: Denoiser, name: str, options: Options, grids: Grids) -> Di
     )
     if name == "consistency":
         config = {**config, "timestep_scaling": 1e4}
-        return replace(table, config=config, landing="data", step_options=NOISE)
+        return replace(table, config=config, landing="data", step_options=NOISE_OPTIONS)
     etas = {}
     for n, target in targets.items():
         nexts = places(levels, grids[n][1:])
         etas[n] = [tcd_eta(s, u) for s, u in zip(nexts, places(levels, target))]
     return replace(
-        table, class_name="TCDScheduler", landing="eta", step_options=("eta=eta", *NOISE), etas=etas
+        table, class_name="TCDScheduler", landing="eta", step_options=("eta=eta", *NOISE_OPTIONS), etas=etas
     )
 
 
@@ -76,7 +76,7 @@ def landings(schedule: Schedule, name: str, options: Options, times: Tensor) -> 
 
 def entry_times(schedule: Schedule, grids: Grids, targets: Grids) -> Tensor:
     """Return the times of a table's entries: those of the grids, of the jumps, and FALLS between."""
-    falls = schedule.time_of((4 ** torch.arange(1, FALLS + 1, dtype=torch.float64) - 1).sqrt())
+    falls = schedule.time_of((4 ** torch.arange(1, FALL_ENTRIES + 1, dtype=torch.float64) - 1).sqrt())
     first = max(float(times[0]) for times in grids.values())
     return torch.cat([*grids.values(), *targets.values(), falls[falls < first]]).unique()
 

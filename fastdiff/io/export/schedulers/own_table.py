@@ -7,7 +7,7 @@ import torch
 
 from ....core.denoiser import Denoiser
 from ...diffusers_names import DIFFUSERS_NAMES, LCM_NAMES, table_betas, table_config
-from .description import NOISE, DiffusersScheduler, Grids, NoMatchingSchedulerError, Options
+from .description import NOISE_OPTIONS, DiffusersScheduler, Grids, NoMatchingSchedulerError, Options
 from .network import allclose, network_clock, network_input, output_factor
 
 
@@ -80,14 +80,14 @@ def own_table(model: Denoiser, name: str, options: Options, grids: Grids) -> Dif
     # the boundary condition of 10 is x0 to 1e-6 from 50 on
     scaling = 10.0 if model.predicts in LCM_NAMES or least >= 50 else 1e4
     config = {**table.config, "timestep_scaling": scaling}
-    return replace(table, config=config, landing="data", step_options=NOISE)
+    return replace(table, config=config, landing="data", step_options=NOISE_OPTIONS)
 
 
 def strided(table: DiffusersScheduler, name: str, eta: float) -> DiffusersScheduler:
     """Return DDIM or DDPM in equal strides; with eta DDIM draws noise."""
-    step_options = NOISE if name == "ddpm" else ()
+    step_options = NOISE_OPTIONS if name == "ddpm" else ()
     if eta:
-        step_options = (f"eta={eta:g}", *NOISE)
+        step_options = (f"eta={eta:g}", *NOISE_OPTIONS)
     config = {**table.config, "timestep_spacing": "trailing"}
     return replace(table, class_name=f"{name.upper()}Scheduler", config=config, step_options=step_options)
 
