@@ -120,7 +120,7 @@ CASES = [
     said(BENCH + "--samplers ddim[eta=x]", "sampler ddim.eta: input should be a valid number"),
     said(BENCH + "--metrics fad", "bench.metrics: 'fad' is unknown, choose from fd"),
     said(BENCH + "--budget soon", "bench.budget = 'soon': expected a time such as 90s"),
-    said(BENCH + "--training", "--training goes with --speed"),
+    said(BENCH + "--training", "--training needs --speed"),
     said(
         "bench points --speed --training --methods nosuch",
         "--methods: 'nosuch' is unknown, choose from denoising",

@@ -135,7 +135,7 @@ def test_a_copy_keeps_figures_recipe_and_licences(run, fastdiff, tmp_path):
     code, said, _ = fastdiff("export", run / "progressive-1", "--to", "diffusers", "--out", out)
     assert (
         code == 0
-        and said.splitlines()[-1] == f"{out / CARD} has the script that samples it by diffusers alone"
+        and said.splitlines()[-1] == f"{out / CARD} has a script that samples it with diffusers only"
     )
     assert body(out) == body(run / "progressive-1")
     kept = json.loads((out / "fastdiff.json").read_text())
