@@ -1,4 +1,4 @@
-"""Folders of images: the files of a split, their classes, and a table to stream them from."""
+"""Folders of images: the files of a split, their classes, and the table that a stream reads."""
 
 import glob
 from collections.abc import Iterator
@@ -19,9 +19,13 @@ IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".ti
 def list_folder(path: str, split: str) -> tuple[Path, list[Path], list[str]]:
     """List the images of a split; see `sources.images`.
 
+    Args:
+        path: the folder.
+        split: name of the split.
+
     Returns:
-        The split's folder, the images below it in order of their paths, relative to it, and the names of the
-        classes.
+        The split's folder; the paths of its images relative to it, sorted; and the names of the classes, []
+        if unlabelled.
 
     Raises:
         FastdiffError: if there is no such split, or no image.
@@ -32,7 +36,7 @@ def list_folder(path: str, split: str) -> tuple[Path, list[Path], list[str]]:
         root = root / split
     elif split != "train":
         raise FastdiffError(
-            f"{path}: no subfolder {split!r} among its splits; name the folder of images itself"
+            f"{path}: no subfolder {split!r} among its splits; give the path of the folder of images itself"
         )
     files = sorted(Path(file) for file in glob.glob("**/*", root_dir=root, recursive=True))
     files = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
@@ -43,9 +47,14 @@ def list_folder(path: str, split: str) -> tuple[Path, list[Path], list[str]]:
 
 
 def stream_folder(path: str, split: str, lanes: int) -> "datasets.IterableDataset":
-    """Return the images of a split as a table to stream, with at least as many shards as lanes, if it can.
+    """Return the images of a split as a table to stream.
 
-    The images are mixed first: a shard of neighbours would hold a single class.
+    The images are shuffled first: shards of neighbouring files would hold a single class each.
+
+    Args:
+        path: the folder.
+        split: name of the split.
+        lanes: wanted minimum of shards; a folder with fewer images has one shard per image.
     """
     import datasets
 

@@ -1,4 +1,4 @@
-"""Data for models of latents: images encoded and captions embedded once, into parts in the user's cache."""
+"""Data for latent diffusion models: images encoded and captions embedded once, into the user's cache."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -15,15 +15,15 @@ from ..core.files import cache_folder, identity
 from .dataset import Dataset, Readable
 from .shards import Columns, Lookup, Shards, fill
 
-PART_EXAMPLES = 1024  # examples in a part: what a kill can cost
-ENCODING_BATCH = 64  # examples encoded at once
+PART_EXAMPLES = 1024  # examples per file: at most this many are encoded again after a kill
+ENCODING_BATCH = 64  # examples per encoder call
 
 
 @dataclass(frozen=True, eq=False)
 class Latents(Dataset):
-    """A data set of latents; these stay on disk, and what they are made of identifies them."""
+    """A data set of latents, which stay on disk; it is identified by the data and encoder behind them."""
 
-    made_of: dict[str, Any] = field(default_factory=dict)  # fingerprints, by name
+    made_of: dict[str, Any] = field(default_factory=dict)  # fingerprints of data and encoder, by name
 
     @cached_property
     @override
@@ -32,20 +32,20 @@ class Latents(Dataset):
 
 
 def encoded(data: Readable, latent: Any, accelerator: Accelerator, advance: Callable[[int], None]) -> Dataset:
-    """Return the data with each image as mean and standard deviation of its latent.
+    """Return the data with each image replaced by the mean and standard deviation of its latent.
 
     Args:
         data: the images.
-        latent: the networks.autoencoder.Autoencoder that encodes them.
-        accelerator: of this process.
-        advance: called with the number of examples encoded so far.
+        latent: the networks.autoencoder.Autoencoder that encodes the images.
+        accelerator: the accelerator of this process.
+        advance: callback, called with the number of examples encoded so far.
 
     Raises:
         FastdiffError: if the data are a stream.
     """
     if not isinstance(data, Dataset):
         raise FastdiffError(
-            f"data {data.name}: a stream is not encoded into latents; read it as hub, parquet or images"
+            f"data {data.name}: a stream cannot be encoded into latents; read it as hub, parquet or images"
         )
     made_of = {"data": data.fingerprint, "autoencoder": latent.fingerprint}
 
@@ -75,20 +75,20 @@ def encoded(data: Readable, latent: Any, accelerator: Accelerator, advance: Call
 
 
 def embedded(data: Readable, text: Any, accelerator: Accelerator, advance: Callable[[int], None]) -> Dataset:
-    """Return the data with their captions embedded, each different one once.
+    """Return the data with embedded captions as conditions; each distinct caption is embedded once.
 
     Args:
         data: captioned examples.
         text: the networks.text_encoder.TextEncoder that embeds the captions.
-        accelerator: of this process.
-        advance: called with the number of examples embedded so far.
+        accelerator: the accelerator of this process.
+        advance: callback, called with the number of examples embedded so far.
 
     Raises:
         FastdiffError: if the data have no captions.
     """
     if not isinstance(data, Dataset) or data.captions is None:
         raise FastdiffError(
-            f"data {data.name} have no captions, which this model learns from: set `captions`"
+            f"data {data.name}: no captions, and this model is trained on prompts; set `captions`"
         )
     text = text.to(accelerator.device)
     different = list(dict.fromkeys(data.captions))
@@ -118,6 +118,12 @@ def embedded(data: Readable, text: Any, accelerator: Accelerator, advance: Calla
 
 
 def latents_of(data: Dataset, made_of: dict[str, Any], **changes: Any) -> Latents:
-    """Return the data with some fields changed, identified by what they are made of."""
+    """Return the data with some fields changed, identified by fingerprints of their origins.
+
+    Args:
+        data: the data.
+        made_of: fingerprints of the data and of the encoder, by name.
+        changes: the changed fields.
+    """
     columns = {one.name: getattr(data, one.name) for one in fields(data)}
     return Latents(**columns | changes | {"made_of": made_of})

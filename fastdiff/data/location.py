@@ -1,4 +1,4 @@
-"""Where data are: a path or hub id, and what is found there."""
+"""The kind of data behind a path, a glob pattern or a hub id."""
 
 import glob
 from pathlib import Path
@@ -11,10 +11,10 @@ Kind = Literal["parquet", "webdataset", "images", "hub"]
 
 
 def kind_of(name: str) -> Kind:
-    """Find out by looking what a path, a pattern or a hub id is.
+    """Return the kind of data behind a path, a glob pattern or a hub id; the disk is inspected.
 
     Raises:
-        FastdiffError: if there are files of other kinds, or none where a path was meant.
+        FastdiffError: for files of other types, and for a path at which there is nothing.
     """
     path = Path(name).expanduser()
     if path.is_dir():
@@ -33,7 +33,7 @@ def kind_of(name: str) -> Kind:
 
 
 def kind_of_folder(path: Path) -> Kind:
-    """Return the kind of a folder by the suffixes of all files below it."""
+    """Return the kind of data in a folder, by the suffixes of all files below it."""
     suffixes = {Path(file).suffix.lower() for file in glob.iglob("**/*", root_dir=path, recursive=True)}
     if ".parquet" in suffixes:
         return "parquet"

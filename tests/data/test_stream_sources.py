@@ -107,7 +107,7 @@ def test_options_are_refused_in_one_line(tars, tmp_path):
     pack(tmp_path / "texts" / "0.tar", [{"txt": b"hello"}])
     pack(tmp_path / "words" / "0.tar", [{"png": png(ORIGIN[0]), "label.txt": b"cat"}])
     for path, options, words in [
-        (tars, {"classes": 0}, "set `classes` to how many kinds of label 'cls' has"),
+        (tars, {"classes": 0}, "set `classes` to the number of classes in column 'cls'"),
         (tars, {"column": "jpg"}, "no column 'jpg'; set `column` to one of"),
         (tars, {"buffer": 0}, "buffer must be at least 1"),
         (tars, {"size": 3}, "'size'; its options: path, resolution, split"),
@@ -115,7 +115,7 @@ def test_options_are_refused_in_one_line(tars, tmp_path):
         (tmp_path / "no*.tar", {}, "no such file or folder"),
         (tmp_path / "texts", {"classes": 0}, "no column of images"),
         (tmp_path / "words", {"label_column": "label.txt"}, "labels in column 'label.txt' must be integers"),
-        (tmp_path / "words", {}, "1797 classes, but no labels found; set `label_column`"),
+        (tmp_path / "words", {}, "classes = 1797, but no column of labels; set `label_column`"),
     ]:
         with pytest.raises(FastdiffError, match=words):
             opened(path, **options)
@@ -138,7 +138,7 @@ def test_options_are_refused_in_one_line(tars, tmp_path):
         ),
         ({"png": png(ORIGIN[0])}, r"row 6 \(.*\): no label, expected 0 to 9"),
         ({"cls": b"3"}, r"row 6 \(.*0\.tar\): not a readable image"),
-        ({"png": png(ORIGIN[0]), "cls": b"cat"}, r"row 6: cannot be read on \(invalid literal"),
+        ({"png": png(ORIGIN[0]), "cls": b"cat"}, r"row 6: cannot be read \(invalid literal"),
     ],
 )
 def test_a_bad_row_is_named(tmp_path, sixth, words):
@@ -155,7 +155,7 @@ def test_a_shard_that_vanished_or_is_cut_short_is_named(tars, tmp_path):
         seen(stream, 0, 24)
         damage(folder / "05.tar")
         with pytest.raises(
-            FastdiffError, match=rf"shard 6 of 7, row \d+: cannot be read on \(.*{words}.*mend it"
+            FastdiffError, match=rf"shard 6 of 7, row \d+: cannot be read \(.*{words}.*repair the file"
         ):
             seen(stream, 24, 480)
 
@@ -163,5 +163,5 @@ def test_a_shard_that_vanished_or_is_cut_short_is_named(tars, tmp_path):
 def test_shards_without_a_row_do_not_hang(tmp_path):
     pack(tmp_path / "tars" / "0.tar", digits(0, 8))
     pack(tmp_path / "tars" / "1.tar", [])
-    with pytest.raises(FastdiffError, match="no rows in shards 2; remove what is empty"):
+    with pytest.raises(FastdiffError, match="no rows in shards 2; remove the empty files"):
         opened(tmp_path / "tars").read(0, 8, 0)

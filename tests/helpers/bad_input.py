@@ -102,7 +102,7 @@ CASES = [
     said("sample images --init-image pictures --mask file.txt", "file.txt: not a readable image"),
     said(
         "sample points --init-image pictures",
-        r"pictures: an image, but the model makes samples of shape \(2,\)",
+        r"pictures: expected a model of images, but this model.s samples have the shape \(2,\)",
     ),
     said("search points --data toy --steps 0", "steps = 0: expected at least 1"),
     said("search points --data toy --rounds 0", "rounds = 0: expected at least 1"),
@@ -133,7 +133,7 @@ CASES = [
     # recipes
     recipe("n: 32 -> n: 1e12", "data.n: input should be less than or equal to 10000000"),
     recipe("n: 32 -> seed: 99999999999999999999", "data.seed: input should be less than"),
-    recipe("n: 32 -> kind: moon", "toy kind 'moon' is unknown; choose one of mixture"),
+    recipe("n: 32 -> kind: moon", "toy kind = .moon.: expected one of mixture"),
     recipe("width: 8 -> width: 0", "model.net.width: input should be greater than or equal to 1, got 0"),
     recipe("width: 8 -> width: 1e9", "model.net.width: input should be less than or equal to 65536"),
     recipe("depth: 1 -> depth: -1", "model.net.depth: input should be greater than or equal to 0, got -1"),

@@ -16,7 +16,9 @@ def test_a_healthy_installation(fastdiff, monkeypatch):
     found = {check["what"]: check for check in json.loads(out)}
     assert (code, err) == (0, "") and list(found) == [check.__name__ for check in doctor.CHECKS]
     assert {name for name, check in found.items() if check["verdict"] == "FAIL"} == set()
-    assert version("fastdiff") in found["packages"]["message"] and version("torch") in found["torch"]["message"]
+    assert (
+        version("fastdiff") in found["packages"]["message"] and version("torch") in found["torch"]["message"]
+    )
     assert found["features"]["verdict"] == "ok" and "images a second" in found["training"]["message"]
 
 
