@@ -197,7 +197,7 @@ CASES = [
     recipe("init: teacher -> init: ./images", r"stage student: ./images makes samples of shape \(1, 8, 8\)"),
     recipe(
         "init: teacher -> init: ./empty",
-        "empty is no model: expected fastdiff.json or model_index.json in it",
+        "empty is not a model: expected fastdiff.json or model_index.json in it",
     ),
     recipe(
         "method: ect, init -> pairs: {n: 0}, teacher",
@@ -216,7 +216,7 @@ CASES = [
     # data
     said(
         "run recipe.yaml data=nosuch",
-        "data set 'nosuch' is none of digits, toy, .*not to be had from the hub",
+        "data set 'nosuch': not one of digits, toy, .*could not be found on the Hub",
     ),
     said(
         "run recipe.yaml data=pictures",
@@ -241,12 +241,12 @@ CASES = [
         "file.txt: not the weights of inception.*; replace or delete it",
     ),
     # models
-    said("sample file.txt", "file.txt is a file: a model is a run's stage, a diffusers folder or a hub id"),
+    said("sample file.txt", "file.txt is a file: expected a run's stage, a diffusers folder or a hub id"),
     said(
         "sample run",
-        "run is no model: expected fastdiff.json or model_index.json in it; name a stage of a run",
+        "run is not a model: expected fastdiff.json or model_index.json in it; name a stage of a run",
     ),
-    said("sample nobody/nothing", "nobody/nothing: no such folder, and not to be had from the hub"),
+    said("sample nobody/nothing", "nobody/nothing: no such folder, and it could not be found on the Hub"),
     # rows files
     rows(r'line 1: expected a JSON object with a "key"; mend or delete', "not json", {"key": "k"}),
     rows(r'line 2: expected a JSON object with a "key"', {"key": "k"}, {"key": 3}, {"key": "l"}),

@@ -66,10 +66,10 @@ def test_a_card_tells_what_the_model_is_and_how_it_fares(run):
     card = body(run / "progressive-1")
     assert "# few: progressive-1" in card
     assert (
-        "Trained by the method progressive (teacher progressive-2, data digits), which took 4 images, "
+        "Trained with the method progressive (teacher progressive-2, data digits), which took 4 images, "
         in card
     )
-    assert "It is sampled by ddim on the grid uniform, at 1 step and no other." in card
+    assert "Default sampler: ddim, uniform grid, 1 step only." in card
     figures = card.partition("## Figures")[2].partition("## ")[0]
     assert (
         figures.count("| progressive-1 |") == 1 and "fd_digits" in figures and "extractor digits" in figures
@@ -161,13 +161,13 @@ def test_where_there_is_no_script_the_last_line_says_why(tmp_path, fastdiff):
     model.sampling = Sampling("dpmpp_2m", "uniform", (4,))
     export(model, tmp_path / "model", {})
     said = fastdiff("export", tmp_path / "model", "--out", tmp_path / "copy")[1].splitlines()[-1]
-    assert said.startswith(f"{tmp_path / 'copy' / CARD}: By diffusers alone") and "dpmpp_2m" in said
+    assert said.startswith(f"{tmp_path / 'copy' / CARD}: diffusers cannot sample it") and "dpmpp_2m" in said
 
 
 def test_a_model_of_unknown_origin_says_so(tmp_path):
     export(student(), tmp_path, {})
     card = body(tmp_path)
-    assert "Nothing is known of the origin of its weights." in card and "license: unknown" in card
+    assert "The origin of the weights is unknown." in card and "license: unknown" in card
     assert f"# {tmp_path.name}" in card and "## Recipe" not in card and "## Figures" not in card
 
 
@@ -199,10 +199,8 @@ def test_an_adapter_tells_who_reads_it(tmp_path):
         "read_by": "diffusers StableDiffusionPipeline.load_lora_weights",
     }
     said = text(student(), {"lora": lora}, "few")
-    assert (
-        "rank 4, is also in `lora/` by itself: `StableDiffusionPipeline.load_lora_weights` of diffusers puts"
-        in said
-    )
+    assert "adapter of rank 4, which is also stored separately in `lora/`" in said
+    assert "with `StableDiffusionPipeline.load_lora_weights` of diffusers" in said
     assert "lora" not in text(student(), {"lora": None}, "few")
     export(student(), tmp_path, {"lora": lora | {"read_by": "`](evil) x"}})
     with pytest.raises(FastdiffError, match="lora.read_by"):

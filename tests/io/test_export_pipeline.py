@@ -282,10 +282,10 @@ def test_a_script_samples_a_cascade_from_its_base_on(student, tmp_path, monkeypa
 
 def test_what_diffusers_alone_does_not_sample_is_told():
     assert (
-        "no scheduler of diffusers samples by dpmpp_2m"
+        "diffusers has no scheduler for the sampler dpmpp_2m"
         in script(upper(below=upper(sampling=Sampling("dpmpp_2m"))))[1]
     )
     torch.manual_seed(0)
     assert "fastdiff's own, MLP" in script(Denoiser(mlp((2,), width=8, depth=1), Cosine(), "v", (2,)))[1]
     unread = text_unet((1, 8, 8), text=8, channels=(8,), layers=1, groups=4)
-    assert "without what embeds them" in script(Denoiser(unread, Cosine(), "v", (1, 8, 8)))[1]
+    assert "but the model has no text encoder" in script(Denoiser(unread, Cosine(), "v", (1, 8, 8)))[1]

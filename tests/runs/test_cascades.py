@@ -144,7 +144,7 @@ def test_a_base_that_was_changed_for_another_is_refused(cascade, tmp_path):
     shutil.copytree(cascade / "cascade", tmp_path / "copy")
     shutil.rmtree(tmp_path / "copy/base")
     shutil.copytree(cascade / "low", tmp_path / "copy/base")
-    with pytest.raises(FastdiffError, match="base is not the model that it stands on"):
+    with pytest.raises(FastdiffError, match="base is not the base model that"):
         load(tmp_path / "copy")
 
 

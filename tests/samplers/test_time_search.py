@@ -208,10 +208,10 @@ def test_a_model_from_before_there_were_times_loads(exported, tmp_path):
 
 
 def test_times_need_a_model_to_be_kept_with(tmp_path):
-    with pytest.raises(FastdiffError, match=r"has no fastdiff.json to note the times in"):
+    with pytest.raises(FastdiffError, match=r"no fastdiff.json to store the times in"):
         record_times(tmp_path, [1.0])
 
 
 def test_a_view_on_another_schedule_is_not_exported(exported, tmp_path):
-    with pytest.raises(FastdiffError, match="a model seen on another schedule has no file format"):
+    with pytest.raises(FastdiffError, match="a model on another schedule has no file format"):
         export(load(exported).on(Karras()), tmp_path, {})

@@ -1,4 +1,4 @@
-"""Pipelines of diffusers with prompts: Stable Diffusion, SDXL, LCM, PixArt, Stable Diffusion 3, Flux."""
+"""Readers of pipelines with prompts: Stable Diffusion, SDXL, LCM, PixArt, Stable Diffusion 3, Flux."""
 
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,9 @@ from ...networks.transformers import SD3, Flux, PixArt
 from .components import fitted, latents_and_text, network, shape_of
 from .scheduler_config import FLOW_SETTINGS, TABLE_SETTINGS, scheduler_settings
 
-LCM_GUIDANCE = (1.0, 15.0)  # range of the weights that an LCM takes, after its training
-FLUX_GUIDANCE = (1.0, 10.0)  # of those that a Flux takes; its authors do not state theirs
-FLUX_SIDE = 128  # of the latents that its pipeline makes
+LCM_GUIDANCE = (1.0, 15.0)  # range of guidance weights that LCMs are trained with
+FLUX_GUIDANCE = (1.0, 10.0)  # range of guidance weights for Flux, whose authors do not state one
+FLUX_SIDE = 128  # side of the latents that FluxPipeline generates by default
 
 
 def stable_diffusion(folder: Path, index: dict[str, Any]) -> Denoiser:
@@ -68,11 +68,11 @@ def flux(folder: Path, index: dict[str, Any]) -> Denoiser:
 
 
 def flow_model(net: Network, shape: tuple[int, ...], **parts: Any) -> Denoiser:
-    """Return a network of flow matching as a model.
+    """Return a model with a flow-matching network.
 
     Args:
-        net: predicts a velocity; its time is 1000 t.
-        shape: of one sample.
+        net: the network, which predicts a velocity and takes the time 1000 t.
+        shape: shape of one sample.
         parts: further arguments of Denoiser.
     """
     return fitted(Denoiser(net, Flow(), "velocity", shape, "thousand", **parts))

@@ -1,4 +1,4 @@
-"""Pipelines of diffusers without prompts: a UNet2DModel in pixels or latents, DiT, consistency models."""
+"""Readers of pipelines without prompts: a UNet2DModel in pixels or latents, DiT, consistency models."""
 
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ def dit(folder: Path, index: dict[str, Any]) -> Denoiser:
 
 
 def consistency(folder: Path, index: dict[str, Any]) -> Denoiser:
-    """Load a ConsistencyModelPipeline; its labels have no null class."""
+    """Load a ConsistencyModelPipeline, whose labels have no null class."""
     settings = scheduler_settings(folder, CONSISTENCY_SETTINGS)
     module = network(folder, index, "unet", "UNet2DModel")
     if module.config.num_class_embeds:
