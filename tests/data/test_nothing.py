@@ -161,13 +161,13 @@ def test_a_model_of_latents_learns_without_images(tmp_path):
     [
         (
             {"data": {"name": "nothing", "shape": [2]}, "method": {"name": "jump", "images": True}},
-            "stages.student.data: `nothing` has no images, and method jump as it is set learns from images",
+            "stages.student.data: `nothing` has no images, and method jump with these settings needs images",
         ),
         (
             {"data": {"name": "nothing", "shape": [2]}, "method": "ect"},
-            "and method ect as it is set learns from images",
+            "and method ect with these settings needs images",
         ),
-        ({"data": "nothing"}, "'nothing' is no earlier stage of pairs and no path"),
+        ({"data": "nothing"}, "'nothing' is neither an earlier stage of pairs nor a path"),
         ({"data": {"name": "nothing"}}, "stages.student.data.shape is missing"),
         ({"data": {"name": "nothing", "shape": [0]}}, "stages.student.data.shape: value error, expected"),
         (
@@ -181,13 +181,13 @@ def test_a_model_of_latents_learns_without_images(tmp_path):
         (
             {"data": {"name": "nothing", "shape": [3]}},
             (
-                r"stages.student.data: nothing of shape \(3,\) and 0 classes, where the run's data toy, .* "
-                r"have \(2,\) and 0"
+                r"stages.student.data: `nothing` has shape \(3,\) and 0 classes, .* the run's data toy, .* "
+                r"\(2,\) and 0"
             ),
         ),
         (
             {"data": {"name": "nothing", "shape": [2], "classes": 4}},
-            r"nothing of shape \(2,\) and 4 classes, where",
+            r"`nothing` has shape \(2,\) and 4 classes, expected",
         ),
     ],
 )

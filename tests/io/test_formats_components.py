@@ -20,7 +20,7 @@ def test_an_unknown_pipeline_is_refused_with_those_that_are_known(opened, tmp_pa
     index = json.loads((tmp_path / "model/model_index.json").read_text())
     (tmp_path / "model/model_index.json").write_text(json.dumps(index | {"_class_name": "WanPipeline"}))
     with pytest.raises(
-        FastdiffError, match="this 'WanPipeline' is not supported, only DDPMPipeline, "
+        FastdiffError, match="this 'WanPipeline' is not supported, expected one of DDPMPipeline, "
     ) as caught:
         load(tmp_path / "model")
     assert all(name in str(caught.value) for name in READERS) and "\n" not in str(caught.value)
@@ -49,7 +49,7 @@ BAD = {
     "a table for a flow": (
         "sd3",
         lambda at: edited(at / "scheduler/scheduler_config.json", _class_name="DDIMScheduler"),
-        "only FlowMatchEulerDiscreteScheduler",
+        "expected one of FlowMatchEulerDiscreteScheduler",
     ),
     "inverted flow": (
         "sd3",

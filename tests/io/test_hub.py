@@ -98,11 +98,11 @@ def served(monkeypatch, tmp_path):
         ),
         (
             "user/nosuch",
-            "user/nosuch: no such folder, .*: there is no repository of that name",
+            "user/nosuch: no such folder, and it could not be found on the Hub: there is no repository of",
         ),
         (
             "user/model@nosuch",
-            "user/model@nosuch: no such folder, .*: the repository has no such revision",
+            "user/model@nosuch: no such folder, and it could not be found on the Hub: the repository has no",
         ),
     ],
 )

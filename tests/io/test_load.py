@@ -54,7 +54,7 @@ def test_only_pipelines_and_networks_that_are_known_are_opened(copy):
     (copy / "fastdiff.json").unlink()
     index = json.loads((copy / INDEX).read_text())
     for key, value, known in (
-        ("unet", ["diffusers", "UNet2DConditionModel"], "only a UNet2DModel"),
+        ("unet", ["diffusers", "UNet2DConditionModel"], "expected a UNet2DModel"),
         ("_class_name", "AudioLDM2Pipeline", "only DDPMPipeline, DDIMPipeline, "),
     ):
         (copy / INDEX).write_text(json.dumps({**index, key: value}))

@@ -177,9 +177,7 @@ def test_settings_of_an_adapter_are_checked():
             built(lora=wrong)
     with pytest.raises(FastdiffError, match="stages.cd.train.lora: .*got 64"):
         built(lora=64)
-    with pytest.raises(
-        FastdiffError, match="stages.teacher.train.lora: an adapter needs a model to be put on"
-    ):
+    with pytest.raises(FastdiffError, match="stages.teacher.train.lora: an adapter needs a trained model"):
         built("teacher", lora={})
 
 

@@ -207,20 +207,26 @@ def test_unknown_names_list_the_choices(assignment, choices):
     [
         (
             "stages.progressive.teacher=consistency",
-            "stages.progressive.teacher: 'consistency' is no earlier stage and no path",
+            "stages.progressive.teacher: 'consistency' is neither an earlier stage nor a path",
         ),
-        ("stages.progressive.teacher=techer", "no earlier stage and no path, did you mean teacher?"),
+        ("stages.progressive.teacher=techer", "neither an earlier stage nor a path, did you mean teacher?"),
         (
             "stages.consistency.init=progressive-8",
-            "stages.consistency.init: 'progressive-8' is no earlier stage and no path",
+            "stages.consistency.init: 'progressive-8' is neither an earlier stage nor a path",
         ),
-        ("stages.teacher.init=teacher", "stages.teacher.init: 'teacher' is no earlier stage and no path"),
+        (
+            "stages.teacher.init=teacher",
+            "stages.teacher.init: 'teacher' is neither an earlier stage nor a path",
+        ),
         (
             "stages.progressive.teacher=null",
-            "stages.progressive.teacher is missing: method progressive learns from a teacher",
+            "stages.progressive.teacher is missing: method progressive needs a teacher",
         ),
         ("stages.progressive.teacher=''", "stages.progressive.teacher is missing"),
-        ("stages.progressive.method.steps=[]", "stages.progressive.method: a chain is one list of values"),
+        (
+            "stages.progressive.method.steps=[]",
+            "stages.progressive.method.steps = []: expected one list of values",
+        ),
         (
             "stages.consistency.method={name: ect, halvings: [1, 2], start: [0.5]}",
             "stages.consistency.method.start: ",
@@ -236,7 +242,7 @@ def test_unknown_names_list_the_choices(assignment, choices):
         ),
         (
             "stages.progressive.train.steps=[1, 2, 3]",
-            "stages.progressive.train.steps: 3 values for a chain of 2 stages",
+            "stages.progressive.train.steps: 3 values, expected 2, one for each stage",
         ),
         ("stages.teacher.train.steps=[1, 2]", "stages.teacher.train.steps: "),
     ],
@@ -249,7 +255,7 @@ def test_stages_that_do_not_fit_together(assignment, message):
 def test_a_stage_is_named_like_a_folder(name):
     source = copy.deepcopy(PLAIN)
     source["stages"] = {name: source["stages"]["teacher"]}
-    assert "names a folder" in complaint(source)
+    assert "cannot be a folder's name" in complaint(source)
 
 
 @pytest.mark.parametrize("path", ["runs/a/teacher", "google/ddpm", "~/model", "./model"])
