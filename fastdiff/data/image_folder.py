@@ -54,7 +54,7 @@ def stream_folder(path: str, split: str, lanes: int) -> "datasets.IterableDatase
     Args:
         path: the folder.
         split: name of the split.
-        lanes: wanted minimum of shards; a folder with fewer images has one shard per image.
+        lanes: smallest number of shards; a folder with fewer images has one shard per image.
     """
     import datasets
 

@@ -108,7 +108,7 @@ def image_columns(
         label_column: the column of labels; None to find it by its type or its name.
 
     Returns:
-        The two columns; the second is None if there are no labels.
+        The column of images, and the column of labels or None.
 
     Raises:
         FastdiffError: if there are no images, or a named column is missing.

@@ -57,7 +57,7 @@ class Lane:
         return self.block_of(index) < (self.block if self.block_rows else self.block + 1)
 
     def mark(self, index: int) -> Mark | None:
-        """Return the last mark at or before an item, and drop earlier marks; None if there is none.
+        """Return the last mark at or before an item, or None, and drop earlier marks.
 
         Another thread may add marks at the same time.
         """

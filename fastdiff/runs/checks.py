@@ -32,10 +32,11 @@ def check_data(what: str, model: Denoiser | None, data: Readable, latents: bool 
     if shape != tuple(data.shape):
         raise FastdiffError(f"{what} makes samples of shape {shape}, the data have {tuple(data.shape)}")
     channels = model.condition_channels
+    present = "no such images" if data.image is None else data.image.shape[1]
     if channels and (data.image is None or data.image.shape[1] != channels):
         raise FastdiffError(
-            f"{what} is conditioned on images of {channels} channels, the data {data.name} have "
-            f"{'no such images' if data.image is None else data.image.shape[1]}; set `image` of the data"
+            f"{what} is conditioned on images of {channels} channels, the data {data.name} have {present}; "
+            "set `image` of the data"
         )
     if model.classes is not None and data.labels is not None:
         try:

@@ -107,7 +107,7 @@ def versions() -> dict[str, str | None]:
 
 
 def newest(folder: Path, pattern: str) -> Path | None:
-    """Return the most recently changed file below a folder that fits a pattern; None if there is none."""
+    """Return the most recently changed file below a folder that fits a pattern, or None."""
     return max(folder.glob(pattern), key=lambda path: path.stat().st_mtime, default=None)
 
 

@@ -46,6 +46,6 @@ def is_below(path: str | bytes | Path, folder: Path) -> bool:
 
 
 def error_number(message: str) -> int | None:
-    """Return the system's error number in a library's error message; None if there is none."""
+    """Return the system's error number in a library's error message, or None."""
     match = re.search(r"os error (\d+)", message)
     return int(match[1]) if match else None

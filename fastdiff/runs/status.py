@@ -107,7 +107,7 @@ def status(folder: str | Path) -> RunStatus:
 
 
 def newest_state(stages: list[Path]) -> dict[str, Any] | None:
-    """Return the stage and step of the newest checkpoint in some stages' folders; None if there is none."""
+    """Return the stage and step of the newest checkpoint in some stages' folders, or None."""
     states = [state for stage in stages for state in stage.glob("state/*") if state.name.isdecimal()]
     if not states:
         return None
@@ -141,7 +141,7 @@ def covered_fraction(folder: Path) -> float | None:
 
 
 def read_note(folder: Path) -> RunStatus:
-    """Return the valid values of the last note; {} if there is none."""
+    """Return the valid values of the last note, or {}."""
     try:
         last = json.loads((folder / STATUS_FILE).read_text())
     except (OSError, ValueError, RecursionError):
@@ -178,69 +178,69 @@ def is_alive(last: RunStatus) -> bool | None:
 # ---- as text
 
 
-def lines(found: RunStatus) -> dict[str, str]:
+def lines(values: RunStatus) -> dict[str, str]:
     """Return the result of `status` as lines of text, by their titles; unknown values have no line."""
-    ended = found.get("stage") == "done"
-    state = found["state"]
+    ended = values.get("stage") == "done"
+    state = values["state"]
     collapsed = [
         f"{name} COLLAPSED: {fraction:.0%} of the data covered"
-        for name, fraction in found["collapsed"].items()
+        for name, fraction in values["collapsed"].items()
     ]
     table = {
-        "done": ", ".join(found["done"]) or "no stage yet",
-        "now": "" if ended else progress_line(found),
-        "loss": f"{found['loss']:.4g}" if "loss" in found else "",
+        "done": ", ".join(values["done"]) or "no stage yet",
+        "now": "" if ended else progress_line(values),
+        "loss": f"{values['loss']:.4g}" if "loss" in values else "",
         "health": ", ".join(collapsed),
-        "speed": speed_line(found),
-        "memory": f"{found['memory_mb']:,.0f} MiB" if "memory_mb" in found else "",
+        "speed": speed_line(values),
+        "memory": f"{values['memory_mb']:,.0f} MiB" if "memory_mb" in values else "",
         "checkpoint": f"{state['stage']} at step {state['step']:,}" if state else "",
-        "rows": f"{found['rows']:,} measured",
+        "rows": f"{values['rows']:,} measured",
         "last note": "",
-        "": advice(found, ended),
+        "": advice(values, ended),
     }
-    if "silent" in found:
-        process = f"process {found.get('pid')} on {found.get('host')}"
-        table["last note"] = f"{span(found['silent'])} ago, from {process}"
+    if "silent" in values:
+        process = f"process {values.get('pid')} on {values.get('host')}"
+        table["last note"] = f"{span(values['silent'])} ago, from {process}"
     return {name: line for name, line in table.items() if line}
 
 
-def progress_line(found: RunStatus) -> str:
+def progress_line(values: RunStatus) -> str:
     """Return the current stage, its step, and the time left."""
-    parts = [found.get("stage", "")]
-    if "number" in found:
-        parts.append(f"stage {found['number']}")
-    if "step" in found:
-        step = f"step {found['step']:,}"
-        if found.get("steps", 0) > 0:
-            step += f" of {found['steps']:,} ({found['step'] / found['steps']:.0%})"
+    parts = [values.get("stage", "")]
+    if "number" in values:
+        parts.append(f"stage {values['number']}")
+    if "step" in values:
+        step = f"step {values['step']:,}"
+        if values.get("steps", 0) > 0:
+            step += f" of {values['steps']:,} ({values['step'] / values['steps']:.0%})"
         parts.append(step)
-    if "seconds_left" in found:
-        parts.append(f"{span(found['seconds_left'])} left")
+    if "seconds_left" in values:
+        parts.append(f"{span(values['seconds_left'])} left")
     return ", ".join(filter(None, parts))
 
 
-def speed_line(found: RunStatus) -> str:
+def speed_line(values: RunStatus) -> str:
     """Return the images per second, the number of processes, and the time spent waiting for data."""
-    pace = found.get("images_per_s", 0.0)
+    pace = values.get("images_per_s", 0.0)
     speed = f"{pace:,.{0 if pace >= 100 else 2}f} images per second" if pace else ""
-    processes = f"on {found['processes']} processes" if found.get("processes", 1) > 1 else ""
-    wait = f"{found['wait']:.1%} of the time waiting for data" if "wait" in found else ""
+    processes = f"on {values['processes']} processes" if values.get("processes", 1) > 1 else ""
+    wait = f"{values['wait']:.1%} of the time waiting for data" if "wait" in values else ""
     return ", ".join(filter(None, [f"{speed} {processes}".strip(), wait]))
 
 
-def advice(found: RunStatus, ended: bool) -> str:
+def advice(values: RunStatus, ended: bool) -> str:
     """Return whether a run is in progress, and how to resume it if it is not."""
-    again = f"resume with: fastdiff run {found['folder']}/recipe.yaml --out {found['folder']}"
+    again = f"resume with: fastdiff run {values['folder']}/recipe.yaml --out {values['folder']}"
     if ended:
-        report = Path(found["folder"]) / "report.html"
+        report = Path(values["folder"]) / "report.html"
         return f"done: open {report}" if report.exists() else "done"
-    if found["alive"]:
+    if values["alive"]:
         return "running"
-    if found["alive"] is None and found["silent"] < SILENT_SECONDS:
-        return f"probably running on {found.get('host')}"
-    if found["alive"] is None:
-        return f"no recent note; if no process is running on {found.get('host')}, {again}"
-    return (f"crashed, see {found['crash']}; " if "crash" in found else "not running; ") + again
+    if values["alive"] is None and values["silent"] < SILENT_SECONDS:
+        return f"probably running on {values.get('host')}"
+    if values["alive"] is None:
+        return f"no recent note; if no process is running on {values.get('host')}, {again}"
+    return (f"crashed, see {values['crash']}; " if "crash" in values else "not running; ") + again
 
 
 def span(seconds: float) -> str:

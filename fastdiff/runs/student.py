@@ -81,7 +81,7 @@ def check_guidance(stage: Stage, student_range: tuple[float, float] | None, teac
         return
     source = stage.init or stage.teacher
     if student_range:
-        takes, lacks = source, stage.teacher or "what it learns from"
+        takes, lacks = source, stage.teacher or "its training data"
     else:
         takes, lacks = stage.teacher, source
     raise FastdiffError(

@@ -45,7 +45,7 @@ class Table(BaseModel):
     @property
     def schedule(self) -> DDPM:
         """The noise schedule of the table."""
-        kind = {theirs: ours for ours, theirs in DIFFUSERS_BETAS.items()}[self.beta_schedule]
+        kind = {name: key for key, name in DIFFUSERS_BETAS.items()}[self.beta_schedule]
         return DDPM(
             float(self.num_train_timesteps),
             self.beta_start,
@@ -58,7 +58,7 @@ class Table(BaseModel):
     @property
     def predicts(self) -> str:
         """The network's prediction, a key of ROWS."""
-        return {theirs: ours for ours, theirs in DIFFUSERS_NAMES.items()}[self.prediction_type]
+        return {name: key for key, name in DIFFUSERS_NAMES.items()}[self.prediction_type]
 
     @property
     def sampling(self) -> Sampling:
