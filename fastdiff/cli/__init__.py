@@ -1,9 +1,9 @@
-"""The command line, over all other wings; none of its files imports torch before a command runs.
+"""The command line, on top of all other subpackages; none of its files imports torch before a command runs.
 
 The program:
-    app         the commands, put together; a user's error is one line and exit code 2
-    options     options that several commands share, and what they write as text
-    processes   what a command does as one of several processes
+    app         the program: all commands, and errors of a user as one line (exit code 2)
+    options     options that several commands share, and parsers of their text
+    processes   helpers for commands that a launcher starts as several processes
 
 The commands:
     run         fastdiff run
@@ -13,7 +13,7 @@ The commands:
     evaluate    fastdiff evaluate
     search      fastdiff search
     inspect     fastdiff status, report, judge, list, doctor
-    listing     the lists of fastdiff list
+    listing     the lists that `fastdiff list` prints
 """
 
 from .app import main

@@ -1,4 +1,4 @@
-"""The command line: commands over the library; a user's error is one clear line and exit code 2."""
+"""The command-line program: it collects the commands, and prints a user's error as one line (exit code 2)."""
 
 import logging
 import os
@@ -24,14 +24,14 @@ from .run import run
 from .sample import sample
 from .search import search
 
-INTERRUPTED = 130  # the exit code that typer gives to Ctrl-C
+INTERRUPTED_EXIT_CODE = 130  # as typer sets it for Ctrl-C
 
-# click's UsageError, or that of the copy of click which newer versions of typer bring along.
+# click's UsageError, or that of the copy of click that newer versions of typer include.
 UsageError = import_module(typer.BadParameter.__module__).UsageError
 
 
 class Commands(TyperGroup):
-    """The commands; misused options end in one line, as all other errors of a user do."""
+    """The group of all commands; a misused option is reported in one line, like any other user error."""
 
     @override
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
@@ -46,7 +46,10 @@ class Commands(TyperGroup):
 
 @contextmanager
 def in_one_line() -> Iterator[None]:
-    """Turn the error of a misused command or option into a FastdiffError; `fastdiff` alone prints help."""
+    """Turn click's error of a misused command or option into a FastdiffError.
+
+    `fastdiff` without arguments still prints its help.
+    """
     try:
         yield
     except UsageError as error:
@@ -70,7 +73,7 @@ for command in (run, status, sample, bench, report, judge, evaluate, search, exp
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command that `sys.argv` names; exit with code 2 after a user's error."""
     warnings.filterwarnings("ignore")
     logging.disable(logging.WARNING)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -82,8 +85,8 @@ def main() -> None:
     except SystemExit as end:
         if isinstance(end, Interrupted):
             sys.stderr.write(f"fastdiff: {end}\n")
-        if end.code == INTERRUPTED:
-            sys.stderr.write("fastdiff: interrupted; the same command goes on from the last state\n")
+        if end.code == INTERRUPTED_EXIT_CODE:
+            sys.stderr.write("fastdiff: interrupted; run the same command again to resume\n")
         if not end.code or isinstance(end, Interrupted):
             destroy_process_group()
         raise

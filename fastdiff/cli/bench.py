@@ -1,4 +1,4 @@
-"""The bench command."""
+"""The `bench` command: measures models in a sweep over step counts, samplers and guidance weights."""
 
 import json
 from functools import partial
@@ -29,24 +29,42 @@ from .processes import is_main_process
 
 def bench(
     models: Annotated[
-        list[str], typer.Argument(help="Models; the first is the teacher that --baselines is drawn with.")
+        list[str],
+        typer.Argument(help="Models to measure; the first is the teacher, which also runs --baselines."),
     ],
-    steps: Annotated[str, typer.Option(help="Step counts, separated by commas.")] = "1,2,4,8",
-    baselines: Annotated[str, typer.Option(help="The teacher's baselines, sampler:steps.")] = ",".join(
-        BASELINES
-    ),
+    steps: Annotated[
+        str, typer.Option(help="Numbers of sampling steps to measure, separated by commas.")
+    ] = "1,2,4,8",
+    baselines: Annotated[
+        str,
+        typer.Option(help="Baselines to run with the teacher, as sampler:steps, separated by commas."),
+    ] = ",".join(BASELINES),
     samplers: Annotated[
         str,
         typer.Option(
-            help="At every step count, of all models that take them, besides their own; "
-            "else ddim, of the teacher."
+            help="Extra samplers to run for every model and step count. "
+            "[default: each model's own; DDIM for the teacher]"
         ),
     ] = "",
-    spacings: Annotated[str, typer.Option(help="Grids of those samplers; else uniform.")] = "",
-    guidance: Annotated[str, typer.Option(help="Guidance weights, separated by commas; 1 for none.")] = "1",
-    clip: Annotated[float | None, typer.Option(help="Bound of the clean prediction while sampling.")] = None,
-    n: Annotated[int, typer.Option("--n", "-n", help="Samples per cell and seed.")] = 2000,
-    seeds: Annotated[str, typer.Option(help="Separated by commas; each draws samples of its own.")] = "0",
+    spacings: Annotated[
+        str,
+        typer.Option(help="Time grids for the extra samplers, separated by commas. [default: uniform]"),
+    ] = "",
+    guidance: Annotated[
+        str,
+        typer.Option(help="Classifier-free guidance scales, separated by commas; 1 disables guidance."),
+    ] = "1",
+    clip: Annotated[
+        float | None,
+        typer.Option(help="Clip the predicted clean sample to [-CLIP, CLIP] while sampling."),
+    ] = None,
+    n: Annotated[
+        int, typer.Option("--n", "-n", help="Number of samples per benchmark cell and seed.")
+    ] = 2000,
+    seeds: Annotated[
+        str,
+        typer.Option(help="Seeds of the noise, separated by commas; every cell is measured per seed."),
+    ] = "0",
     data: Data = "digits",
     resolution: Resolution = None,
     colour: Colour = None,
@@ -55,28 +73,39 @@ def bench(
     metrics: Metrics = "",
     batch: Batch = 512,
     budget: Annotated[
-        str | None, typer.Option(help="90s, 10m or 2h: what would take longer is left out.")
+        str | None,
+        typer.Option(help="Time limit, such as 90s, 10m or 2h: cells that would exceed it are skipped."),
     ] = None,
     speed: Annotated[
-        bool, typer.Option("--speed", help="Measure the samplers' own time on the first model.")
+        bool,
+        typer.Option(
+            "--speed", help="Measure instead the time that each sampler adds to the first model's network."
+        ),
     ] = False,
     training: Annotated[
-        bool, typer.Option("--training", help="With --speed: measure the methods' training steps.")
+        bool,
+        typer.Option(
+            "--training", help="With --speed: time the training steps of the methods, not the samplers."
+        ),
     ] = False,
     methods: Annotated[
-        str, typer.Option(help="With --speed --training, separated by commas; else all.")
+        str,
+        typer.Option(help="Methods to time with --speed --training, separated by commas. [default: all]"),
     ] = "",
-    out: Annotated[Path, typer.Option(help="Where bench.jsonl and the report go.")] = Path(
+    out: Annotated[Path, typer.Option(help="Directory to write bench.jsonl and the report to.")] = Path(
         "checkpoints/bench"
     ),
     as_json: Json = False,
 ) -> None:
-    """Measure quality, cost and time of models against the teacher's baselines."""
+    """Measure models against their teacher's baselines.
+
+    The table has the quality, cost and time of every model, sampler and step count.
+    """
     step_counts = integers("--steps", steps)
     seed_list = integers("--seeds", seeds)
     if (training and not speed) or (methods and not training):
         raise FastdiffError(
-            "--training goes with --speed, and --methods with both: they measure training steps"
+            "--training needs --speed, and --methods needs --speed --training: they time training steps"
         )
     if speed:
         return bench_speed(models[0], words(methods) if training else None, max(step_counts), out, as_json)
@@ -124,12 +153,12 @@ def bench(
 
 
 def bench_speed(model: str, methods: tuple[str, ...] | None, steps: int, out: Path, as_json: bool) -> None:
-    """Measure the time that samplers add to a model's network, or that of methods' training steps.
+    """Measure the time that samplers add to a model's network, or the time of methods' training steps.
 
     Args:
-        model: the model.
-        methods: methods whose training steps are measured, all if empty; None measures samplers.
-        steps: steps of the samplers.
+        model: path or hub id of the model.
+        methods: names of the methods whose training steps are timed, all if empty; None times samplers.
+        steps: number of steps of the samplers.
         out: the folder whose speed.jsonl the rows are appended to.
         as_json: print JSON instead of a table.
     """

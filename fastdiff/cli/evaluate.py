@@ -1,4 +1,4 @@
-"""The evaluate command."""
+"""The `evaluate` command: metrics of images from any program."""
 
 from typing import Annotated
 
@@ -9,15 +9,17 @@ from .processes import is_main_process
 
 
 def evaluate(
-    images: Annotated[str, typer.Argument(help="A folder of images, parquet files or a data set's name.")],
-    data: Annotated[str, typer.Option(help="What they are compared with: a data set's name or path.")],
+    images: Annotated[
+        str, typer.Argument(help="Images to judge: a folder, parquet files or a data set's name.")
+    ],
+    data: Annotated[str, typer.Option(help="Real data to compare them with: a data set's name or path.")],
     resolution: Resolution = None,
     colour: Colour = None,
     extractor: Extractors = None,
     metrics: Metrics = "",
     as_json: Json = False,
 ) -> None:
-    """Judge images made by any program as samples of a data set."""
+    """Judge images from any program against a data set."""
     from ..core.files import strict_json
     from ..data.registry import DATASETS, open_dataset
     from ..evaluation.opening import evaluate_images
@@ -37,5 +39,7 @@ def evaluate(
             typer.echo(f"{name:{width}}  {value:.6g}")
     if figures["n"] <= figures["dims"]:
         typer.echo(
-            "n is not above dims: the covariance is singular and a Frechet distance mostly bias", err=True
+            f"n = {figures['n']}: expected more than dims = {figures['dims']}, otherwise the covariance is "
+            "singular and a Frechet distance mostly bias; use more images",
+            err=True,
         )

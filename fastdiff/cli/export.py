@@ -1,4 +1,4 @@
-"""The export command."""
+"""The `export` command: writes any model that fastdiff can load as a diffusers folder."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -9,44 +9,47 @@ import typer
 from ..core.errors import FastdiffError
 from .options import Model
 
-# Keys of a model's fastdiff.json that its export takes over.
-KEPT_NOTES = ("method", "origin", "ema", "cost", "collapsed", "sources", "licences", "card")
+# Keys of a model's fastdiff.json that an export copies.
+KEPT_METADATA_KEYS = ("method", "origin", "ema", "cost", "collapsed", "sources", "licences", "card")
 
 
 class Target(StrEnum):
-    """The formats that a model is exported to."""
+    """The formats that a model can be exported to."""
 
     diffusers = "diffusers"
 
 
 def export(
     model: Model,
-    out: Annotated[Path, typer.Option(help="A new folder.")],
-    to: Annotated[Target, typer.Option(help="The format.")] = Target.diffusers,
+    out: Annotated[Path, typer.Option(help="Folder to write the model to; it must not exist yet.")],
+    to: Annotated[Target, typer.Option(help="Format to write.")] = Target.diffusers,
 ) -> None:
-    """Write a model as a plain diffusers folder."""
+    """Write a model as a plain diffusers folder.
+
+    The folder also has a model card with a script that samples the model without fastdiff.
+    """
     if out.exists():
-        raise FastdiffError(f"--out {out} exists: name a new folder")
+        raise FastdiffError(f"--out {out}: exists already; name a new folder")
     from ..core.files import make_directory
     from ..io.export.model import export as export_model
     from ..io.export.script import script
-    from ..io.licences import CARD, lineage
-    from ..io.load import about, load
+    from ..io.licences import CARD_FILE, lineage
+    from ..io.load import load, read_metadata
     from ..runs.cards import card_context
 
     folder = Path(model).expanduser()
     source = load(model)
-    notes = about(folder)
+    notes = read_metadata(folder)
     if notes is None:
         weights = (folder.name, folder) if folder.is_dir() else (model, model)
         notes = lineage({"weights": weights})
     make_directory(out, "--out")
-    kept = {key: notes[key] for key in KEPT_NOTES if key in notes}
+    kept = {key: notes[key] for key in KEPT_METADATA_KEYS if key in notes}
     shown = card_context(folder) if folder.is_dir() else {"name": model}
     export_model(source, out, kept, **shown)
     python, why = script(source)
-    typer.echo(f"{model} as {to.value} in {out}")
+    typer.echo(f"{model} exported for {to.value} to {out}")
     if python:
-        typer.echo(f"{out / CARD} has the script that samples it by diffusers alone")
+        typer.echo(f"{out / CARD_FILE} has a script that samples it with diffusers only")
     else:
-        typer.echo(f"{out / CARD}: {why}")
+        typer.echo(f"{out / CARD_FILE}: {why}")

@@ -1,4 +1,4 @@
-"""The commands that show what there is: status, report, judge, list, doctor."""
+"""The commands that inspect runs and the installation: status, report, judge, list, doctor."""
 
 import json
 import sys
@@ -16,25 +16,30 @@ def status(
     folder: RunFolder,
     as_json: Json = False,
 ) -> None:
-    """Show what a run does, or how it ended."""
+    """Show a run's progress or outcome."""
     from ..runs import status as statuses
 
-    found = statuses.status(folder)
+    run_status = statuses.status(folder)
     if as_json:
-        typer.echo(strict_json(found))
+        typer.echo(strict_json(run_status))
     else:
-        show(f"{found['name']}, in {found['folder']}", statuses.lines(found))
+        show(f"{run_status['name']}, in {run_status['folder']}", statuses.lines(run_status))
 
 
 def report(
     folder: RunFolder,
     latex: Annotated[
-        bool, typer.Option("--latex", help="Write report.tex too, a table for a paper.")
+        bool, typer.Option("--latex", help="Also write report.tex, a table for a paper.")
     ] = False,
-    csv: Annotated[bool, typer.Option("--csv", help="Write bench.csv too, all rows.")] = False,
+    csv: Annotated[
+        bool, typer.Option("--csv", help="Also write bench.csv, a table of all measured rows.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Write report.md, report.html and the plots again, from the rows alone."""
+    """Write a benchmark's report and plots again.
+
+    report.md, report.html and the plots are drawn from the rows in bench.jsonl; nothing is measured again.
+    """
     from rich.console import Console
 
     from ..evaluation import report as reports
@@ -48,7 +53,9 @@ def report(
     try:
         paths = reports.write(folder, extra)
     except OSError as error:
-        raise FastdiffError(f"{folder}: the report cannot be written ({error.strerror})") from None
+        raise FastdiffError(
+            f"{folder}: the report cannot be written ({error.strerror}); make the folder writable"
+        ) from None
     rows = read_rows(folder / "bench.jsonl")
     if as_json:
         typer.echo(strict_json(reports.summary(rows)))
@@ -60,34 +67,57 @@ def report(
 def judge(
     folder: RunFolder,
     a: Annotated[
-        str | None, typer.Option(metavar="MODEL:STEPS", help="Instead of every student at its fewest.")
+        str | None,
+        typer.Option(
+            metavar="NAME:STEPS",
+            help="Model A as NAME:STEPS. [default: every student at its lowest number of steps]",
+        ),
     ] = None,
     b: Annotated[
-        str | None, typer.Option(metavar="MODEL:STEPS|real", help="Instead of the teacher's best, real.")
+        str | None,
+        typer.Option(
+            metavar="NAME:STEPS|real",
+            help="Model B as NAME:STEPS, or `real` for images of the data. "
+            "[default: the teacher's best samples, and real images]",
+        ),
     ] = None,
-    pairs: Annotated[int, typer.Option(help="Number of pairs to show.")] = 64,
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 for a free one.")] = 0,
-    rater: Annotated[str, typer.Option(help="Name of the rater, who sees no pair twice.")] = "rater",
-    browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = False,
-    alone: Annotated[bool, typer.Option("--results", help="Only show the results so far.")] = False,
+    pairs: Annotated[int, typer.Option(help="Number of image pairs to show.")] = 64,
+    port: Annotated[int, typer.Option(help="Port of the page on 127.0.0.1; 0 chooses a free port.")] = 0,
+    rater: Annotated[
+        str, typer.Option(help="Name of the person who judges; nobody is shown a pair twice.")
+    ] = "rater",
+    browser: Annotated[
+        bool, typer.Option("--open/--no-open", help="Whether to open the page in a browser.")
+    ] = False,
+    results_only: Annotated[
+        bool, typer.Option("--results", help="Only show the results so far, without a page.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Let people judge blindly which samples look more real."""
+    """Compare two models' samples blindly, in a browser.
+
+    A local page shows pairs of images, and a person chooses the one that looks more real.
+    """
     from rich.console import Console
 
     from ..evaluation.judge import answers, results, server, table
 
-    if not alone:
+    if not results_only:
         server.serve(folder, a, b, pairs=pairs, port=port, rater=rater, browser=browser)
-    found = results(answers(folder))
+    outcome = results(answers(folder))
     if as_json:
-        typer.echo(json.dumps(found))
+        typer.echo(json.dumps(outcome))
     else:
-        Console().print(table(found))
+        Console().print(table(outcome))
 
 
-def list_(what: Listed, as_json: Json = False) -> None:
-    """List samplers, methods, schedules, data sets, recipes or models, a line each."""
+def list_(
+    what: Annotated[Listed, typer.Argument(help="Which list to print.")], as_json: Json = False
+) -> None:
+    """List samplers, methods, data sets, recipes or models.
+
+    Each entry is one line: its name and a short description.
+    """
     lines = LISTS[what]()
     if as_json:
         typer.echo(json.dumps(lines))
@@ -97,22 +127,25 @@ def list_(what: Listed, as_json: Json = False) -> None:
 
 
 def doctor(as_json: Json = False) -> None:
-    """Check the installation, devices, weights, folders, and a training of two seconds."""
+    """Check the installation and train for two seconds.
+
+    It looks at Python, packages, GPUs, weights of feature networks, folders and processes.
+    """
     from ..runs.doctor import checks
 
-    found = []
+    results = []
     for check in checks():
-        found.append(check)
+        results.append(check)
         if not as_json:
-            show("", {f"{check.verdict:4} {check.what:12}": check.said})
+            show("", {f"{check.verdict:4} {check.what:12}": check.message})
     if as_json:
-        typer.echo(json.dumps([check._asdict() for check in found]))
-    if any(check.verdict == "FAIL" for check in found):
+        typer.echo(json.dumps([check._asdict() for check in results]))
+    if any(check.verdict == "FAIL" for check in results):
         raise typer.Exit(1)
 
 
 def show(title: str, lines: dict[str, str]) -> None:
-    """Print lines after their names; in a terminal long ones are folded."""
+    """Print a title and lines, each after its name; long lines are folded in a terminal."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -1,4 +1,4 @@
-"""The lists of `fastdiff list`: registries, recipes and trained models, each with a line about it."""
+"""The lists that `fastdiff list` prints: registries, recipes and trained models, one line per entry."""
 
 from enum import StrEnum
 from importlib import import_module
@@ -8,7 +8,7 @@ from ..core.files import read_json
 
 
 class Listed(StrEnum):
-    """The lists that there are."""
+    """The names of the available lists."""
 
     samplers = "samplers"
     methods = "methods"
@@ -19,36 +19,36 @@ class Listed(StrEnum):
 
 
 def registry(module: str, name: str) -> dict[str, str]:
-    """Return the entries of a registry, each with a line about it."""
+    """Return the names in a registry, each with a one-line description."""
     entries = getattr(import_module(f"fastdiff.{module}"), name)
     return {key: entry_line(value) for key, value in entries.items()}
 
 
 def entry_line(entry: object) -> str:
-    """Return the first line of an entry's documentation, with a sampler's traits before it."""
+    """Return the first line of an entry's docstring; a sampler's traits come before it."""
     line = (entry.__doc__ or "").strip().split("\n")[0]
     traits = getattr(entry, "traits", None)
     if not traits:
         return line
     kind = "a jump" if traits.jumps else "adaptive" if traits.adaptive else "a solver"
-    return f"{kind}, order {traits.order}; NFE a step: {traits.nfe}; noise: {traits.noise}. {line}"
+    return f"{kind}, order {traits.order}; NFE per step: {traits.nfe}; noise: {traits.noise}. {line}"
 
 
 def recipes() -> dict[str, str]:
-    """Return the recipes below this directory, each with its first comment."""
+    """Return the recipes in ./recipes, each with its first comment."""
     paths = sorted(Path("recipes").glob("*.yaml"))
     return {str(path): path.read_text().split("\n")[0].lstrip("# ") for path in paths}
 
 
 def models() -> dict[str, str]:
-    """Return the finished stages below this directory, each with its method."""
-    found = {}
+    """Return the finished stages of the runs in ./checkpoints, each with its method."""
+    methods = {}
     for path in sorted(Path("checkpoints").glob("*/*/fastdiff.json")):
         try:
-            found[str(path.parent)] = str(read_json(path).get("method"))
+            methods[str(path.parent)] = str(read_json(path).get("method"))
         except (ValueError, AttributeError):
-            found[str(path.parent)] = "damaged"
-    return found
+            methods[str(path.parent)] = "damaged"
+    return methods
 
 
 LISTS = {

@@ -1,4 +1,4 @@
-"""Options that several commands share, and the values that they take as text."""
+"""Options that several commands share, and parsers of the text that they take."""
 
 import math
 import re
@@ -9,37 +9,49 @@ import typer
 
 from ..core.errors import FastdiffError
 
-Model = Annotated[str, typer.Argument(help="A stage of a run, a diffusers folder, or a hub id.")]
-RunFolder = Annotated[Path, typer.Argument(metavar="DIR", help="A run's directory.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
-Batch = Annotated[int, typer.Option(help="Samples at once.")]
-Data = Annotated[str, typer.Option(help="A data set's name or path.")]
-Resolution = Annotated[int | None, typer.Option(help="Resize and crop the data's images.")]
-Colour = Annotated[str | None, typer.Option(help="rgb or grey, of images in files.")]
+Model = Annotated[
+    str, typer.Argument(help="Model to load: a stage of a run, a diffusers folder, or a hub id.")
+]
+RunFolder = Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a run or a benchmark.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Batch = Annotated[int, typer.Option(help="Number of samples per batch.")]
+Data = Annotated[
+    str, typer.Option(help="Data set to compare with: a name (see `fastdiff list datasets`) or a path.")
+]
+Resolution = Annotated[
+    int | None, typer.Option(help="Resize and crop the data's images to this side in pixels.")
+]
+Colour = Annotated[
+    str | None, typer.Option(help="Colour to read image files in: rgb or grey. [default: rgb]")
+]
 Captions = Annotated[
-    str | None, typer.Option(help="Prompts of the data: 'a photo of a {class}' or '{column}'.")
+    str | None,
+    typer.Option(
+        help="Template of the data's prompts: 'a photo of a {class}', or '{column}' for a table's column."
+    ),
 ]
 Extractors = Annotated[
     str | None,
     typer.Option(
         "--extractor",
-        help="inception, vgg16, clip-..., dinov2-... (name:/path gives its weights), or the folder of a "
-        "feature network; several separated by commas.",
+        help="Feature networks, separated by commas: inception, vgg16, clip-..., dinov2-... (name:/path "
+        "sets the weights), or the folder of a network. [default: chosen by the data]",
     ),
 ]
 Metrics = Annotated[
     str,
     typer.Option(
         "--metrics",
-        help="fd, kd, pr, score, sfd, accuracy, energy, swd, nll; separated by commas, else the usual ones.",
+        help="Metrics, separated by commas: fd, kd, pr, score, sfd, accuracy, energy, swd, nll. "
+        "[default: chosen by the data]",
     ),
 ]
 
-LARGEST_INTEGER = 2**63  # of 64 bits
+LARGEST_INTEGER = 2**63  # first value that 64 signed bits cannot hold
 
 
 def names_of(models: list[str]) -> dict[str, str]:
-    """Return models by name: the shortest ends of their paths that differ; a model given twice is one."""
+    """Name models by the shortest ends of their paths that differ; a model given twice counts once."""
     models_of = {Path(model).expanduser().resolve().parts[1:]: model for model in models}
     paths = {model: parts for parts, model in models_of.items()}
     for depth in range(1, 1 + max(map(len, paths.values()))):
@@ -50,7 +62,7 @@ def names_of(models: list[str]) -> dict[str, str]:
 
 
 def guidance_options(text: str | None) -> dict[str, Any]:
-    """Parse settings of GuidanceOptions, such as clip=1,interval=0.2:5, and check them."""
+    """Parse the text of --guide, such as clip=1,interval=0.2:5, into checked fields of GuidanceOptions."""
     from ..core.guidance import GuidanceOptions
     from ..core.validation import check, spelled
 
@@ -65,32 +77,42 @@ def guidance_options(text: str | None) -> dict[str, Any]:
 
 
 def integers(option: str, text: str) -> tuple[int, ...]:
-    """Parse whole numbers separated by commas; option: its name, for the error."""
+    """Parse whole numbers separated by commas.
+
+    Args:
+        option: name of the option, for the error.
+        text: its value.
+    """
     try:
-        found = tuple(int(word) for word in text.split(","))
+        values = tuple(int(word) for word in text.split(","))
     except ValueError:
-        found = ()
-    if not found or any(abs(number) >= LARGEST_INTEGER for number in found):
+        values = ()
+    if not values or any(abs(number) >= LARGEST_INTEGER for number in values):
         raise FastdiffError(f"{option} {text}: expected whole numbers separated by commas")
-    return found
+    return values
 
 
 def numbers(option: str, text: str) -> tuple[float, ...]:
-    """Parse numbers separated by commas; option: its name, for the error."""
+    """Parse numbers separated by commas.
+
+    Args:
+        option: name of the option, for the error.
+        text: its value.
+    """
     try:
-        found = tuple(float(word) for word in text.split(","))
+        values = tuple(float(word) for word in text.split(","))
     except ValueError:
-        found = ()
-    if not found or not all(map(math.isfinite, found)):
+        values = ()
+    if not values or not all(map(math.isfinite, values)):
         raise FastdiffError(f"{option} {text}: expected numbers separated by commas")
-    return found
+    return values
 
 
 def words(text: str) -> tuple[str, ...]:
-    """Split words at commas, except at those in brackets, which separate the options of one word."""
+    """Split text at its commas, except commas in brackets, which separate the options of one word."""
     return tuple(re.split(r",(?![^\[]*\])", text)) if text else ()
 
 
 def given(**options: Any) -> dict[str, Any]:
-    """Return the options that were named on the command line."""
+    """Return only the options that were set on the command line (those that are not None)."""
     return {name: value for name, value in options.items() if value is not None}

@@ -1,4 +1,4 @@
-"""The processes of a command that a launcher has started several of."""
+"""Helpers for commands that a launcher starts as several processes."""
 
 import os
 import sys

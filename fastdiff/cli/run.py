@@ -1,4 +1,4 @@
-"""The run command."""
+"""The `run` command: trains, benchmarks and reports a recipe."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,16 +7,25 @@ import typer
 
 
 def run(
-    recipe: Annotated[Path, typer.Argument(help="A recipe file.")],
+    recipe: Annotated[Path, typer.Argument(help="Recipe file (YAML) to run.")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE]...", help="Settings of the recipe to change, such as train.lr=3e-4."
+        ),
     ] = None,
-    only: Annotated[str | None, typer.Option(help="Train this stage alone.")] = None,
+    only: Annotated[
+        str | None, typer.Option(help="Name of the only stage to train; nothing is benchmarked.")
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="The run's directory instead of checkpoints/<name>.")
+        Path | None,
+        typer.Option(help="Directory to write the run to. [default: checkpoints/<name of the recipe>]"),
     ] = None,
 ) -> None:
-    """Train all stages of a recipe, benchmark them and write the report; the same command again resumes."""
+    """Train, benchmark and report a recipe.
+
+    Run the same command again to resume.
+    """
     from ..runs import recipe as recipes
     from ..runs.run import run as run_recipe
 

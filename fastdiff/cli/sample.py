@@ -1,4 +1,4 @@
-"""The sample command."""
+"""The `sample` command: draws or edits images and saves them."""
 
 from collections.abc import Iterator
 from enum import StrEnum
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from ..core.denoiser import Denoiser
     from ..samplers import State
 
-SHEET_WIDTH = 256  # pixels that a sheet has at least, where images are small
+MIN_SHEET_WIDTH = 256  # pixels; sheets of small images are enlarged to it
 OTHER_SUFFIXES = (".jpg", ".jpeg", ".webp", ".gif", ".bmp")
 
 
 class Precision(StrEnum):
-    """Arithmetic of a network."""
+    """The floating-point precision of a network's forward pass."""
 
     no = "no"
     bf16 = "bf16"
@@ -35,58 +35,78 @@ def sample(
     model: Model,
     sampler: Annotated[
         str | None,
-        typer.Option(help="Instead of the one recorded with the model; ddim[eta=0.5] sets an option."),
+        typer.Option(
+            help="Sampler, such as heun or ddim[eta=0.5]. [default: the one recorded with the model]"
+        ),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(help="Instead of the first step count it was trained for.")
+        int | None,
+        typer.Option(help="Sampling steps. [default: the first count the model was trained for]"),
     ] = None,
-    n: Annotated[int, typer.Option("--n", "-n", help="How many samples.")] = 64,
+    n: Annotated[int, typer.Option("--n", "-n", help="Number of samples to draw.")] = 64,
     seed: Annotated[
         int,
         typer.Option(
-            min=-(2**63), max=2**63 - 1, help="Of the noise; sample i depends on it and on i alone."
+            min=-(2**63),
+            max=2**63 - 1,
+            help="Seed of the noise; sample i depends only on the seed and on i.",
         ),
     ] = 0,
     spacing: Annotated[
-        str | None, typer.Option(help="The time grid, karras[rho=5] with an option, or the times.")
+        str | None,
+        typer.Option(
+            help="Time grid, such as uniform or karras[rho=5], or a list of times. "
+            "[default: the one recorded with the model]"
+        ),
     ] = None,
-    labels: Annotated[str | None, typer.Option(help="One class, or n of them separated by commas.")] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(help="Class labels: one for all samples, or n of them separated by commas."),
+    ] = None,
     prompt: Annotated[
-        list[str] | None, typer.Option(help="Text prompt; repeat the option to give one prompt per sample.")
+        list[str] | None, typer.Option(help="Text prompt; repeat the option for several (one, or n).")
     ] = None,
     condition_image: Annotated[
-        Path | None, typer.Option(help="The image, or a folder of n, of models that refine one.")
+        Path | None,
+        typer.Option(help="Conditioning image, or a folder of n (super-resolution, colourisation)."),
     ] = None,
-    guidance: Annotated[float, typer.Option(help="Guidance weight; 1 for none.")] = 1.0,
+    guidance: Annotated[float, typer.Option(help="Classifier-free guidance scale; 1 disables it.")] = 1.0,
     guide: Annotated[
         str | None,
         typer.Option(
-            help="Settings of guidance: clip=1, threshold=0.995, rescale=0.7, plus=true, "
-            "every=2, interval=0.2:5; separated by commas."
+            help="Further guidance options, separated by commas, e.g. rescale=0.7,interval=0.2:5; also "
+            "clip=1, threshold=0.995, plus=true, every=2."
         ),
     ] = None,
-    init_image: Annotated[Path | None, typer.Option(help="An image or a folder to start from.")] = None,
-    strength: Annotated[float, typer.Option(help="How much of --init-image is noised away, 0 to 1.")] = 1.0,
+    init_image: Annotated[
+        Path | None, typer.Option(help="Image to edit, or a folder of images that are edited in turn.")
+    ] = None,
+    strength: Annotated[
+        float, typer.Option(help="Strength of the edit, 0 (keep --init-image) to 1 (start from noise).")
+    ] = 1.0,
     mask: Annotated[
-        Path | None, typer.Option(help="White where --init-image is known; the rest is drawn.")
+        Path | None, typer.Option(help="Mask for inpainting: white keeps --init-image, black is drawn anew.")
     ] = None,
     resamplings: Annotated[
-        int, typer.Option(help="Resamplings of RePaint, for --mask; 0 replaces the known part alone.")
+        int, typer.Option(help="RePaint resampling rounds (with --mask); 0 turns RePaint off.")
     ] = 0,
     preview: Annotated[
-        int, typer.Option(help="Write the clean prediction at every PREVIEW-th state; 0 for none.")
+        int, typer.Option(help="Save a sheet of the predicted x0 every PREVIEW steps (0: never).")
     ] = 0,
     precision: Annotated[
-        Precision, typer.Option(help="Arithmetic of the network, by autocast.")
+        Precision, typer.Option(help="Autocast precision of the network; `no` is float32.")
     ] = Precision.no,
     channels_last: Annotated[
-        bool, typer.Option("--channels-last", help="Memory layout for convolutions.")
+        bool,
+        typer.Option("--channels-last", help="Use the channels-last memory layout (faster convolutions)."),
     ] = False,
-    compile: Annotated[bool, typer.Option("--compile", help="torch.compile the network.")] = False,
+    compile: Annotated[
+        bool, typer.Option("--compile", help="Compile the network with torch.compile.")
+    ] = False,
     batch: Batch = 512,
-    out: Annotated[Path, typer.Option(help="A .png for one sheet, else a folder of single images.")] = Path(
-        "samples.png"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="Output: a .png file for one sheet, or a folder for single images.")
+    ] = Path("samples.png"),
 ) -> None:
     """Draw samples from a model."""
     classes = classes_of(labels, n)
@@ -96,7 +116,7 @@ def sample(
     if out.suffix.lower() in OTHER_SUFFIXES:
         raise FastdiffError(f"--out {out}: expected a .png for one sheet, or a folder of single images")
     if init_image is None and (mask is not None or strength != 1 or resamplings):
-        raise FastdiffError("--mask, --strength and --resamplings change an image: give --init-image")
+        raise FastdiffError("--mask, --strength and --resamplings edit an image: give --init-image as well")
     import torch
 
     from ..core.accelerator import make_accelerator
@@ -141,12 +161,12 @@ def sample(
 
 
 def classes_of(labels: str | None, n: int) -> tuple[int, ...] | None:
-    """Parse --labels: one class, or one for each of n samples."""
+    """Parse the text of --labels: one class, or one for each of n samples."""
     if labels is None:
         return None
     classes = integers("--labels", labels)
     if len(classes) not in (1, n):
-        raise FastdiffError(f"--labels: {len(classes)} of them for n = {n}; give one, or one for each sample")
+        raise FastdiffError(f"--labels: {len(classes)} labels, expected 1 or n = {n}")
     return classes
 
 
@@ -158,7 +178,7 @@ def condition_images(path: Path, model: "Denoiser") -> "Tensor":
 
 
 def start_images(path: Path, model: "Denoiser", n: int) -> "Tensor":
-    """Read images to start n samples from, in turn."""
+    """Read images to start n samples from; fewer than n are used in turn."""
     import torch
 
     from ..data.images import read_images
@@ -168,7 +188,7 @@ def start_images(path: Path, model: "Denoiser", n: int) -> "Tensor":
 
 
 def known_pixels(path: Path, model: "Denoiser") -> "Tensor":
-    """Read a mask (1, C, H, W), true where the image is white."""
+    """Read a mask (1, C, H, W) of bools, true where the image is white."""
     from ..data.images import read_images
 
     return read_images(path, model.image_shape)[:1] > 0
@@ -177,15 +197,15 @@ def known_pixels(path: Path, model: "Denoiser") -> "Tensor":
 def save_preview(
     model: "Denoiser", out: Path, every: int, numbers: Iterator[int], indices: "Tensor", state: "State"
 ) -> None:
-    """Save a sheet of the clean predictions at every `every`-th state, of the batch with the first sample.
+    """Save a sheet of the predicted clean images every `every` steps, for the first batch only.
 
     Args:
         model: the model, which decodes latents.
-        out: where the samples go; the sheets lie next to it.
-        every: states from one sheet to the next.
-        numbers: counts the states.
-        indices: the numbers of the batch's samples.
-        state: what the sampler yields.
+        out: path of the samples; the sheets are written to its folder.
+        every: number of steps from one sheet to the next.
+        numbers: counter of the steps.
+        indices: indices of the batch's samples among all n, (B,).
+        state: the sampler's state after a step.
     """
     if int(indices[0]) != 0:
         return
@@ -195,32 +215,44 @@ def save_preview(
 
 
 def save_samples(samples: "Tensor", n: int, out: Path, accelerator: "Accelerator") -> None:
-    """Save this process's share of n samples: in a sheet with those of all processes, or as single images."""
+    """Save n samples, of which this process has every world-th: as one sheet, or as single images."""
     import torch
     from accelerate.utils import gather_object
 
     rank, world = accelerator.process_index, accelerator.num_processes
     if out.suffix.lower() == ".png":
-        shares = gather_object([samples.cpu()])
+        by_rank = gather_object([samples.cpu()])
         if accelerator.is_main_process:
-            save_sheet(torch.stack([shares[i % world][i // world] for i in range(n)]), out, out)
+            save_sheet(torch.stack([by_rank[i % world][i // world] for i in range(n)]), out, out)
     else:
         for i, one in zip(range(rank, n, world), samples):
             save_image(one[None], out / f"{i:06d}.png", out)
 
 
 def save_sheet(samples: "Tensor", path: Path, out: Path) -> None:
-    """Save samples as one square sheet, small images enlarged; out: the option, for errors."""
+    """Save samples as one square sheet, with small images enlarged.
+
+    Args:
+        samples: images (n, C, H, W) in [-1, 1], or vectors (n, D).
+        path: the file.
+        out: value of the option --out, for errors.
+    """
     side = max(1, round(len(samples) ** 0.5))
-    zoom = max(1, SHEET_WIDTH // (side * samples.shape[-1]))
+    zoom = max(1, MIN_SHEET_WIDTH // (side * samples.shape[-1]))
     save_image(samples, path, out, side, zoom)
 
 
 def save_image(samples: "Tensor", path: Path, out: Path, columns: int = 1, zoom: int = 1) -> None:
-    """Save samples as one picture; raise FastdiffError, with the option --out, if it cannot be written."""
+    """Save samples as one PNG file.
+
+    Raises:
+        FastdiffError: if the file cannot be written.
+    """
     from ..data.image_grid import picture, save
 
     try:
         save(picture(samples, columns, zoom), path)
     except OSError as error:
-        raise FastdiffError(f"--out {out}: cannot be written ({error.strerror})") from None
+        raise FastdiffError(
+            f"--out {out}: cannot be written ({error.strerror}); name a writable place"
+        ) from None

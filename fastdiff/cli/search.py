@@ -1,4 +1,4 @@
-"""The search command."""
+"""The `search` command: finds a student's intermediate sampling times."""
 
 from functools import partial
 from pathlib import Path
@@ -20,24 +20,36 @@ def search(
     model: Model,
     steps: Annotated[
         int,
-        typer.Option(help="Number of steps; the times between the first and the last are searched for."),
+        typer.Option(help="Number of sampling steps; the search sets the times between first and last."),
     ] = 2,
-    spacing: Annotated[str | None, typer.Option(help="The grid to start from.")] = None,
-    n: Annotated[int, typer.Option(help="Samples a grid is judged by.")] = 512,
+    spacing: Annotated[
+        str | None,
+        typer.Option(help="Time grid to start from. [default: the one recorded with the model]"),
+    ] = None,
+    n: Annotated[int, typer.Option(help="Number of samples that each grid is judged by.")] = 512,
     seed: Annotated[
-        int, typer.Option(max=2**63 - 1, help="Seed of their noise: choose one that no benchmark uses.")
+        int, typer.Option(max=2**63 - 1, help="Seed of the noise; choose one that no benchmark uses.")
     ] = 1000,
-    rounds: Annotated[int, typer.Option(help="Rounds over all times.")] = 2,
+    rounds: Annotated[int, typer.Option(help="Passes of the search over all intermediate times.")] = 2,
     data: Data = "digits",
     resolution: Resolution = None,
     colour: Colour = None,
     captions: Captions = None,
-    extractor: Annotated[str | None, typer.Option(help="One feature network, as in bench.")] = None,
+    extractor: Annotated[
+        str | None,
+        typer.Option(help="The one feature network that judges, named as in `bench --extractor`."),
+    ] = None,
     guidance: Annotated[
-        float | None, typer.Option(help="Guidance weight. [default: 1, or the nearest that the model takes]")
+        float | None,
+        typer.Option(
+            help="Classifier-free guidance scale. [default: 1, or the nearest that the model takes]"
+        ),
     ] = None,
 ) -> None:
-    """Find the best intermediate times of a student and store them with it."""
+    """Find a student's best sampling times and store them.
+
+    The times are written into the model's fastdiff.json, and `sample` and `bench` use them by default.
+    """
     from rich.console import Console
 
     from ..core.accelerator import make_accelerator
@@ -47,7 +59,7 @@ def search(
     from ..evaluation.config import BenchConfig
     from ..evaluation.opening import open_evaluators
     from ..evaluation.sweep import check_fit
-    from ..io.load import about, load, record_times
+    from ..io.load import load, read_metadata, record_times
     from ..runs.cards import renew
     from ..samplers.time_search import search_times
 
@@ -55,17 +67,19 @@ def search(
     dataset = open_dataset(data, **given(resolution=resolution, colour=colour, captions=captions))
     opened = load(model, accelerator.device)
     folder = Path(model).expanduser()
-    if about(folder) is None:
-        raise FastdiffError(f"{model} has no fastdiff.json to store the times in: `fastdiff export` it first")
+    if read_metadata(folder) is None:
+        raise FastdiffError(
+            f"{model}: no fastdiff.json to store the times in; export the model first with `fastdiff export`"
+        )
     guidance = usual_guidance(opened) if guidance is None else guidance
     check_fit(model, opened, dataset, BenchConfig(guidance=guidance))
     family = "energy" if len(dataset.shape) == 1 else "fd"
     [evaluator, *others] = open_evaluators(dataset, extractor, (family,), accelerator.device)
     if others:
-        raise FastdiffError(f"--extractor {extractor}: one network is to judge the times, name one")
+        raise FastdiffError(f"--extractor {extractor}: expected one feature network to judge the times")
     console = Console(stderr=True)
     with console.status("searching"):
-        for found in search_times(
+        for best in search_times(
             opened,
             steps,
             partial(distance, evaluator, family, accelerator),
@@ -76,15 +90,22 @@ def search(
             cond=dataset_conditions(opened, dataset, n),
             guidance=guidance,
         ):
-            times = ", ".join(f"{t:.4g}" for t in found.times.tolist())
-            console.print(f"{found.value:.4g}  {times}")
-    record_times(model, found.times)
+            times = ", ".join(f"{t:.4g}" for t in best.times.tolist())
+            console.print(f"{best.value:.4g}  {times}")
+    record_times(model, best.times)
     renew(folder)
     typer.echo(f"stored with {model}: {times}")
 
 
 def distance(evaluator: "Evaluator", family: str, accelerator: "Accelerator", samples: "Tensor") -> float:
-    """Return the distance of samples to the evaluator's data, by a family of metrics."""
+    """Return the distance of samples to the evaluator's data.
+
+    Args:
+        evaluator: the evaluator, whose feature network judges.
+        family: a family of metrics, `fd` or `energy`.
+        accelerator: the accelerator of this process.
+        samples: the samples (n, ...).
+    """
     import torch
 
     evaluator.add(torch.arange(len(samples)), samples)

@@ -1,4 +1,4 @@
-"""A batch of examples on its device, and the rows on the host that it is made from."""
+"""A batch of examples on its device, and the rows on the host that it is built from."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
@@ -11,49 +11,49 @@ from ..core.errors import FastdiffError
 from ..core.rng import SampleRng
 from ..core.schedule import Schedule
 
-# Seeds, by exclusive or, of noise that is not the batch's own.
-SHARED = 0x5EED
-FLIP = 0xF119
-DRAWN = 0xD8A3
+# Constants that are combined with the seed by exclusive or, so that each purpose has its own random stream.
+SHARED_SEED = 0x5EED
+FLIP_SEED = 0xF119
+LATENT_NOISE_SEED = 0xD8A3
 
 
 @dataclass
 class Batch:
-    """Examples to learn from, their condition, and noise that is a function of their positions."""
+    """A batch of examples (B, ...), their condition, and noise that is a function of their positions."""
 
-    x0: Tensor
+    x0: Tensor  # clean data (B, ...); images in [-1, 1]
     cond: dict[str, Tensor] | None
-    rng: SampleRng  # one stream for each sample
-    shared: SampleRng  # one stream for the whole batch, the same on every process
-    eps: Tensor | None = None  # of stored pairs: the noise that x0 was made from
+    rng: SampleRng  # one random stream for each sample
+    shared: SampleRng  # one random stream for the whole batch, the same on every process
+    eps: Tensor | None = None  # stored pairs only: the noise (B, ...) that x0 was generated from
 
     def noise(self) -> Tensor:
-        """Draw standard normal noise of the examples' shape (B, ...), new at each call."""
+        """Draw standard normal noise (B, ...) of the examples' shape; each call draws anew."""
         return self.rng.normal(self.x0.shape[1:]).to(self.x0)
 
     def noised(self, schedule: Schedule, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Noise the examples to times t (B,); return x_t and the noise, both (B, ...)."""
+        """Return the examples noised to times t (B,), and the noise; both (B, ...)."""
         eps = self.noise()
         return schedule.mix(self.x0, eps, t), eps
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The host side of a batch, or of a share of one: examples as they are stored, and their positions."""
+    """The host side of a batch, or of one rank's rows: examples as they are stored, and their positions."""
 
-    name: str  # of the data
-    start: int  # where the whole batch begins, in images seen
-    positions: LongTensor  # (n,)
+    name: str  # name of the data
+    start: int  # number of images seen before the global batch
+    positions: LongTensor  # (n,) positions of the rows in the endless sequence of examples
     x0: Tensor  # (n, ...) uint8 or float32
-    labels: Tensor | None
-    eps: Tensor | None = None
-    image: Tensor | None = None  # condition, uint8 or float32, mirrored with the examples
-    conditions: dict[str, Tensor] = field(default_factory=dict)  # those that are not mirrored
-    spread: Tensor | None = None  # of latents, whose x0 is drawn from a normal: its standard deviation
+    labels: Tensor | None  # (n,)
+    eps: Tensor | None = None  # (n, ...) noise of stored pairs
+    image: Tensor | None = None  # (n, C, H, W) condition, uint8 or float32, mirrored with the examples
+    conditions: dict[str, Tensor] = field(default_factory=dict)  # other conditions, which are not mirrored
+    spread: Tensor | None = None  # latents only: standard deviation of the normal whose mean is x0
 
-    def part(self, number: int, parts: int) -> "Rows":
-        """Return rows number, number + parts, ...: those of one rank among `parts` times as many."""
-        return self._with(lambda tensor: tensor[number::parts].contiguous())
+    def micro_batch(self, number: int, count: int) -> "Rows":
+        """Return rows number, number + count, ...: one of `count` micro-batches."""
+        return self._with(lambda tensor: tensor[number::count].contiguous())
 
     def pinned(self) -> "Rows":
         """Return a copy in page-locked memory, from which a CUDA device copies asynchronously."""
@@ -66,36 +66,34 @@ class Rows:
         device: torch.device | str = "cpu",
         guidance: tuple[float, float] | None = None,
     ) -> Batch:
-        """Make the batch on a device; see `dataset.batch_at`."""
+        """Move the rows to a device and return them as a batch; see `dataset.batch_at` for the arguments."""
         asynchronous = torch.device(device).type == "cuda"
         rows = self._with(lambda tensor: tensor.to(device, non_blocking=asynchronous))
         x0 = as_floats(rows.x0)
         eps = rows.eps
         image = None if rows.image is None else as_floats(rows.image)
         if flip and x0.ndim == 4:
-            u = SampleRng(seed ^ FLIP, rows.positions, device).uniform()
+            u = SampleRng(seed ^ FLIP_SEED, rows.positions, device).uniform()
             mirrored = u[:, None, None, None] < 0.5
             x0 = mirror(x0, mirrored)
             eps = None if eps is None else mirror(eps, mirrored)
             image = None if image is None else mirror(image, mirrored)
         if rows.spread is not None:
-            noise = SampleRng(seed ^ DRAWN, rows.positions, device).normal(x0.shape[1:]).float()
+            noise = SampleRng(seed ^ LATENT_NOISE_SEED, rows.positions, device).normal(x0.shape[1:]).float()
             x0 = x0.float() + rows.spread.float() * noise
         rng = SampleRng(seed, rows.positions, device)
-        shared = SampleRng(seed ^ SHARED, torch.full((1,), rows.start, device=device), device)
+        shared = SampleRng(seed ^ SHARED_SEED, torch.full((1,), rows.start, device=device), device)
         cond = rows.condition(image)
         if guidance:
             if cond is None or eps is not None:
-                lack = "have no labels or captions" if cond is None else "were made at a single one"
-                raise FastdiffError(
-                    f"this student is told a weight of guidance, and the data {self.name} {lack}"
-                )
+                lack = "have no labels or captions" if cond is None else "were made at a single weight"
+                raise FastdiffError(f"this student takes a guidance weight, but the data {self.name} {lack}")
             low, high = guidance
             cond["guidance"] = (low + (high - low) * rng.uniform()).float()
         return Batch(x0, cond, rng, shared, eps)
 
     def condition(self, image: Tensor | None) -> dict[str, Tensor] | None:
-        """Return the condition of the rows, with the image as it is given; None if it would be empty."""
+        """Return the rows' condition with `image` (n, C, H, W) in it; None if there is no condition."""
         values = {"label": self.labels, "image": image, **self.conditions}
         return {name: value for name, value in values.items() if value is not None} or None
 
@@ -110,10 +108,10 @@ class Rows:
 
 
 def as_floats(x0: Tensor) -> Tensor:
-    """Return stored examples as a model takes them: uint8 images in [-1, 1], anything else as it is."""
+    """Return stored examples (n, ...) as a model takes them: uint8 images are mapped to [-1, 1]."""
     return x0.float() / 127.5 - 1 if x0.dtype == torch.uint8 else x0
 
 
 def mirror(x: Tensor, mirrored: Tensor) -> Tensor:
-    """Return images (B, C, H, W), left and right exchanged where `mirrored` (B, 1, 1, 1)."""
+    """Flip images (B, C, H, W) from left to right where `mirrored` (B, 1, 1, 1) is true."""
     return torch.where(mirrored, x.flip(-1), x)

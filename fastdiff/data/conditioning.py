@@ -1,4 +1,4 @@
-"""Conditions of examples: images made of the examples themselves, and captions made of a table's columns."""
+"""Conditions of examples: images derived from the examples, and captions filled in from table columns."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from .images import Examples
 
 
 class Derived:
-    """Base class of images that are made of each example."""
+    """Base class of functions that derive a conditioning image from each example."""
 
     registry: ClassVar[dict[str, Callable[..., "Derived"]]] = {}
 
@@ -25,13 +25,17 @@ class Derived:
         Derived.registry[cls.__name__.lower()] = cls
 
     def __call__(self, examples: Tensor) -> Tensor:
-        """Make uint8 (N, C', h, w) of examples, uint8 (N, C, H, W)."""
+        """Return conditioning images, uint8 (N, C', h, w), for examples, uint8 (N, C, H, W)."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class Low(Derived):
-    """The example at size x size pixels, by area: for super-resolution (Saharia et al. 2021, SR3)."""
+    """The example downscaled by area averaging, for super-resolution (Saharia et al. 2021, SR3).
+
+    Args:
+        size: side of the small image in pixels, a divisor of the example's sides.
+    """
 
     size: Annotated[int, Field(ge=1)]
 
@@ -39,7 +43,7 @@ class Low(Derived):
     def __call__(self, examples: Tensor) -> Tensor:
         if any(side % self.size for side in examples.shape[2:]):
             raise FastdiffError(
-                f"image: low, size {self.size}: expected a divisor of {examples.shape[2]} x "
+                f"image: low, size = {self.size}: expected a divisor of {examples.shape[2]} x "
                 f"{examples.shape[3]}",
                 key="image",
             )
@@ -48,13 +52,13 @@ class Low(Derived):
 
 @dataclass(frozen=True)
 class Grey(Derived):
-    """The example without colour, by ITU-R 601: for colourisation."""
+    """The example in grey (ITU-R 601 luma), for colourisation."""
 
     @override
     def __call__(self, examples: Tensor) -> Tensor:
         if examples.shape[1] != 3:
             raise FastdiffError(
-                f"image: grey: expected images of three channels, the data have {examples.shape[1]}",
+                f"image: grey: expected data with 3 channels, got {examples.shape[1]}",
                 key="image",
             )
         weights = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
@@ -69,15 +73,15 @@ def pooled(examples: Tensor, size: int) -> Tensor:
 def captions_of(
     template: str, count: int, columns: Mapping[str, Callable[[], Sequence[Any]]]
 ) -> tuple[str, ...]:
-    """Fill in a caption for each example.
+    """Return a caption for each example, filled in from a template.
 
     Args:
-        template: such as "a photo of a {class}", where names of columns in braces stand for their values.
+        template: text such as "a photo of a {class}"; a column's name in braces stands for its value.
         count: number of examples.
         columns: functions that read the columns, by name.
 
     Raises:
-        FastdiffError: for a malformed template, or one with an unknown column.
+        FastdiffError: for a malformed template, or for an unknown column.
     """
     try:
         names = [name for _, name, _, _ in Formatter().parse(template) if name is not None]
@@ -102,18 +106,18 @@ def with_conditions(
     """Return examples as a data set, with their conditions.
 
     Args:
-        name: of the data set.
+        name: name of the data set.
         read: the examples.
-        image: makes an image of each example.
-        captions: a template of captions.
-        other: images (N, C, H, W) that were read, in place of those made by `image`.
+        image: derives a conditioning image from each example.
+        captions: template of the captions; see `captions_of`.
+        other: conditioning images (N, C, H, W) from a table, in the place of `image`.
 
     Raises:
         FastdiffError: if both `image` and `other` are given.
     """
     if image and other is not None:
         raise FastdiffError(
-            f"data set {name!r}: image and image_column both say what it is conditioned on: choose one"
+            f"data set {name!r}: image and image_column both set the conditioning image; choose one"
         )
     texts = captions_of(captions, len(read.images), read.columns) if captions else None
     made = image(read.images) if image else other

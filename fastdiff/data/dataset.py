@@ -13,18 +13,18 @@ from typing_extensions import override
 from .batch import Batch, Rows, as_floats
 from .order import order, rank_positions
 
-Marks = dict[str, list[int]]  # by lane; see lane.Lane
+Marks = dict[str, list[int]]  # number of a lane -> its mark; see lane.Mark
 
 
 class Readable(Protocol):
-    """Data that loader and loop read: a Dataset in memory, or a Stream that is read during training."""
+    """The interface of data for training: a Dataset in memory, or a Stream that is read during training."""
 
     name: str
-    classes: int  # 0 when unlabelled
-    noise: Tensor | None
-    image: Tensor | None
+    classes: int  # number of classes; 0 when unlabelled
+    noise: Tensor | None  # stored pairs only: the noise that each example was generated from
+    image: Tensor | None  # conditioning images
     fingerprint: str
-    ahead: int  # global batches that a loader reads ahead
+    ahead: int  # number of global batches that a loader reads ahead
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -33,29 +33,29 @@ class Readable(Protocol):
 
     @property
     def labels(self) -> Tensor | None:
-        """Labels (N,), of a stream those of its reference; None when unlabelled."""
+        """Labels (N,), for a stream those of its reference examples; None when unlabelled."""
         ...
 
     @property
     def reference(self) -> "Dataset":
-        """The examples that stand for the data when metrics are computed."""
+        """The examples that metrics compare samples with."""
         ...
 
     @property
     def described(self) -> str:
-        """One phrase for the terminal."""
+        """A description of the data for the terminal, a phrase."""
         ...
 
     def read(self, position: int, size: int, seed: int, rank: int = 0, world: int = 1) -> Rows:
-        """Read the host side of one rank's share of a global batch; see `batch_at`."""
+        """Return the host side of one rank's rows of a global batch; see `batch_at` for the arguments."""
         ...
 
     def marks(self, position: int) -> Marks:
-        """Return what lets reading resume at a position sooner than from the beginning."""
+        """Return marks to resume reading at a position without rereading everything before it."""
         ...
 
     def seek(self, marks: Marks) -> None:
-        """Start anew from marks."""
+        """Restart reading from marks."""
         ...
 
 
@@ -63,19 +63,30 @@ class Readable(Protocol):
 class Dataset:
     """A data set in memory: images as uint8 (N, C, H, W), or anything else as float32 (N, ...).
 
-    Examples, spread and conditions may be anything with a length that a LongTensor indexes, such as shards on
-    disk.
+    Examples, spread and conditions may be any object that has a length and is indexed by a LongTensor, such
+    as shards on disk.
+
+    Args:
+        name: name of the data, for messages and reports.
+        examples: the examples, uint8 images (N, C, H, W) or float32 (N, ...).
+        labels: class of each example, int64 (N,); None if unlabelled.
+        classes: number of classes; 0 if unlabelled.
+        noise: stored pairs only: the noise that each example was generated from, float32 (N, ...).
+        captions: a text for each example; None without captions.
+        image: conditioning image of each example, uint8 or float32 (N, C, H, W).
+        conditions: further conditions by name, (N, ...), such as embedded captions.
+        spread: latents only: the standard deviation of each latent, (N, ...); `examples` are the means.
     """
 
     name: str
     examples: Tensor
-    labels: Tensor | None = None  # int64 (N,)
-    classes: int = 0  # 0 when unlabelled
-    noise: Tensor | None = None  # of stored pairs: what each example was made from, float32 (N, ...)
+    labels: Tensor | None = None
+    classes: int = 0
+    noise: Tensor | None = None
     captions: tuple[str, ...] | None = None
-    image: Tensor | None = None  # what each example is conditioned on, uint8 or float32 (N, C, H, W)
-    conditions: dict[str, Tensor] = field(default_factory=dict)  # others by name, (N, ...): embedded captions
-    spread: Tensor | None = None  # of latents: the standard deviation of each
+    image: Tensor | None = None
+    conditions: dict[str, Tensor] = field(default_factory=dict)
+    spread: Tensor | None = None
     ahead: ClassVar[int] = 0  # everything is in memory
 
     def __len__(self) -> int:
@@ -88,7 +99,7 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits that change with any byte of the examples or labels."""
+        """16 hex digits that depend on every byte of the examples, labels, noise, images and captions."""
         digest = hashlib.sha256(repr(tuple(self.examples.shape)).encode())
         for part in (self.examples, self.labels, self.noise, self.image):
             if part is not None:
@@ -99,25 +110,25 @@ class Dataset:
 
     @property
     def reference(self) -> "Dataset":
-        """The data set itself, which stands whole for the data when metrics are computed."""
+        """The data set itself: metrics compare samples with all of its examples."""
         return self
 
     @property
     def described(self) -> str:
-        """One phrase for the terminal."""
+        """A description of the data for the terminal, a phrase."""
         return f"{len(self):,} examples of {self.name}"
 
     def get(self, indices: LongTensor) -> tuple[Tensor, dict[str, Tensor] | None]:
-        """Return examples as a model takes them, and their condition: {"label": (n,)} or None.
+        """Return examples (n, ...) as a model takes them, and their condition: {"label": (n,)} or None.
 
         Args:
-            indices: of the examples, (n,).
+            indices: indices of the examples, (n,).
         """
         cond = None if self.labels is None else {"label": self.labels[indices]}
         return as_floats(self.examples[indices]), cond
 
     def read(self, position: int, size: int, seed: int, rank: int = 0, world: int = 1) -> Rows:
-        """Read the host side of one rank's share of a global batch; see `batch_at`."""
+        """Return the host side of one rank's rows of a global batch; see `batch_at` for the arguments."""
         positions = rank_positions(position, size, rank, world)
         indices = order(len(self), seed, position, size)[rank::world]
 
@@ -137,15 +148,15 @@ class Dataset:
         )
 
     def marks(self, position: int) -> Marks:
-        """Return no marks, as any position is read at once."""
+        """Return no marks: every position can be read directly."""
         return {}
 
     def seek(self, marks: Marks) -> None:
-        """Do nothing, as any position is read at once."""
+        """Do nothing: every position can be read directly."""
 
 
 class Nothing(Dataset):
-    """Data without images, for methods that need none: the examples give their shape, and are NaN."""
+    """A data set without images, for methods that need none; its examples have a shape, but are NaN."""
 
     @cached_property
     @override
@@ -169,18 +180,21 @@ def batch_at(
     world: int = 1,
     guidance: tuple[float, float] | None = None,
 ) -> Batch:
-    """Make one rank's share of the global batch that begins at a position.
+    """Return one rank's rows of the global batch that begins at a position.
 
     Args:
         dataset: the data.
-        position: images seen before the batch.
-        size: samples of all ranks together.
-        seed: of the order and the noise.
+        position: number of images seen before the batch.
+        size: number of examples in the batch, over all ranks.
+        seed: seed of the order of the examples and of the noise.
         flip: mirror each image with probability one half.
-        device: where the batch is made.
-        rank: takes position + rank, position + rank + world, ...
-        world: number of ranks.
-        guidance: range of the guidance weights of which each sample's condition gets one, for models that
-            take one.
+        device: device of the batch.
+        rank: index of this process; it gets positions position + rank, position + rank + world, ...
+        world: number of processes.
+        guidance: (low, high), for models that take a guidance weight: each sample's condition gets a weight
+            drawn uniformly from this range.
+
+    Raises:
+        FastdiffError: if `size` is not a multiple of `world`, or the data cannot give a guidance weight.
     """
     return dataset.read(position, size, seed, rank, world).batch(seed, flip, device, guidance)

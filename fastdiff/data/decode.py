@@ -1,4 +1,4 @@
-"""Image files from strangers: only a few formats are opened, and none with too many pixels."""
+"""A safe reader of untrusted image files: a few formats only, and a limit on the number of pixels."""
 
 from pathlib import Path
 from typing import BinaryIO
@@ -7,7 +7,7 @@ from PIL import Image, ImageOps
 
 from ..core.errors import FastdiffError, first_line
 
-FORMATS = (
+IMAGE_FORMATS = (
     "PNG",
     "JPEG",
     "WEBP",
@@ -15,26 +15,33 @@ FORMATS = (
     "GIF",
     "TIFF",
     "PPM",
-)  # recognised by content; Pillow starts programs to read some others
+)  # recognised by content; for some other formats Pillow would start external programs
 
 
 def read_picture(file: Path | str | BinaryIO) -> Image.Image:
-    """Read the picture in a file, turned upright.
+    """Read an image file and apply its EXIF orientation.
+
+    Args:
+        file: a path or an open binary file.
 
     Raises:
-        ValueError: in one line, if there is none. Pillow rejects one of more than 2 x Image.MAX_IMAGE_PIXELS
-            by its header, before it takes any memory.
+        ValueError: in one line, if the file is not a readable image. Pillow rejects an image of more than
+            2 x Image.MAX_IMAGE_PIXELS by its header, before it allocates memory.
     """
     try:
-        with Image.open(file, formats=FORMATS) as picture:
+        with Image.open(file, formats=IMAGE_FORMATS) as picture:
             picture.load()
             return ImageOps.exif_transpose(picture)
     except Exception as error:  # a broken file can fail anywhere in its decoder
         raise ValueError(first_line(error)) from None
 
 
-def drawn(path: Path) -> Image.Image:
-    """Read a picture that a run has drawn."""
+def read_run_picture(path: Path) -> Image.Image:
+    """Read a picture that a run has drawn.
+
+    Raises:
+        FastdiffError: if the file is missing or damaged.
+    """
     try:
         return read_picture(path)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Samples as pictures: sheets of images, scatter plots of points, PNG files."""
+"""Pictures of samples: sheets of images, scatter plots of points, PNG files."""
 
 import io
 from pathlib import Path
@@ -13,17 +13,20 @@ from ..core.files import atomic_write
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Map [-1, 1] to 0 ... 255, rounding half up: truncation would darken every other pixel by one level."""
+    """Map images from [-1, 1] to uint8, 0 ... 255, rounding half up.
+
+    Truncation would darken half of the pixels by one level.
+    """
     return (images * 127.5 + 128).floor().clamp(0, 255).to(torch.uint8)
 
 
 def picture(x: Tensor, columns: int = 8, zoom: int = 1) -> Image.Image:
-    """Draw samples.
+    """Draw samples as one picture.
 
     Args:
         x: images (n, C, H, W) in [-1, 1], drawn as a sheet; or vectors (n, D), drawn as points.
-        columns: of the sheet.
-        zoom: of the sheet, by repeating pixels.
+        columns: number of columns of the sheet.
+        zoom: factor by which the sheet is enlarged, by repeating pixels.
     """
     if x.ndim == 2:
         return scatter(x)
@@ -36,7 +39,7 @@ def picture(x: Tensor, columns: int = 8, zoom: int = 1) -> Image.Image:
 
 
 def scatter(x: Tensor, limit: float = 1.4) -> Image.Image:
-    """Plot the first two coordinates of vectors (n, D)."""
+    """Plot the first two coordinates of vectors (n, D), in the square [-limit, limit]^2."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(2.4, 2.4), dpi=100)
@@ -48,8 +51,8 @@ def scatter(x: Tensor, limit: float = 1.4) -> Image.Image:
     return Image.open(buffer).convert("RGB")
 
 
-def beside(images: list[Image.Image]) -> Image.Image:
-    """Join pictures of one size, left to right."""
+def hstack(images: list[Image.Image]) -> Image.Image:
+    """Join pictures of one size, from left to right."""
     joined = Image.new(images[0].mode, (sum(image.width for image in images), images[0].height))
     for place, image in enumerate(images):
         joined.paste(image, (place * image.width, 0))
@@ -57,7 +60,7 @@ def beside(images: list[Image.Image]) -> Image.Image:
 
 
 def save(image: Image.Image, path: Path) -> None:
-    """Write a PNG file atomically; its folder is made."""
+    """Write a PNG file atomically, and create its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path, sync=False) as scratch:
         image.save(scratch, format="PNG")

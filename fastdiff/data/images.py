@@ -14,27 +14,27 @@ from torch import Tensor
 
 from ..core.errors import FastdiffError, at_least_one, first_line
 from .decode import read_picture
-from .image_folder import SUFFIXES, list_folder
+from .image_folder import IMAGE_SUFFIXES, list_folder
 
 if TYPE_CHECKING:
     import datasets
 
 Colour = Literal["rgb", "grey"]
 Columns = dict[str, Callable[[], list[Any]]]
-Source = tuple[str, dict[str, Any]]  # where an image is, for messages, and the image: {"path", "bytes"}
+Source = tuple[str, dict[str, Any]]  # an image's name for messages, and the image: {"path", "bytes"}
 
 
 class Examples(NamedTuple):
-    """Images as they were read, and what came with them."""
+    """Images with their labels and the other columns of their table."""
 
     images: Tensor  # uint8 (N, C, H, W)
-    labels: Tensor | None  # (N,)
-    classes: int  # 0 when unlabelled
-    columns: Columns  # other columns by name, as functions that read them
+    labels: Tensor | None  # int64 (N,)
+    classes: int  # number of classes; 0 when unlabelled
+    columns: Columns  # the other columns by name, as functions that read them
 
 
 def read_folder(path: str, split: str, resolution: int | None, colour: Colour, limit: int | None) -> Examples:
-    """Read the images below a folder, in order of their paths; see `sources.images`."""
+    """Read the images below a folder, sorted by their paths; see `sources.images` for the arguments."""
     root, files, names = list_folder(path, split)
     files = files[: at_least_one("limit", limit)]
     examples = decode(map(_file, (root / file for file in files)), len(files), resolution, colour)
@@ -46,24 +46,29 @@ def read_folder(path: str, split: str, resolution: int | None, colour: Colour, l
 
 
 def read_images(path: Path, shape: tuple[int, ...]) -> Tensor:
-    """Read an image file, or all of a folder by name, for a model.
+    """Read one image file, or all images of a folder sorted by name, for a model.
 
     Args:
-        path: of the file or folder.
-        shape: of the model's samples, (C, H, W). Images are resized to it if it is square.
+        path: the file or the folder.
+        shape: shape of the model's samples, (C, H, W). Images are resized and cropped to it if it is square.
 
     Returns:
         Floats (N, C, H, W) in [-1, 1].
+
+    Raises:
+        FastdiffError: if there is no readable image, or the model does not generate images.
     """
     if len(shape) != 3:
-        raise FastdiffError(f"{path}: an image, but the model makes samples of shape {tuple(shape)}")
+        raise FastdiffError(
+            f"{path}: expected a model of images, but this model's samples have the shape {tuple(shape)}"
+        )
     channels, height, width = shape
     files = [path]
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
     if not files or not files[0].is_file():
         raise FastdiffError(
-            f"{path}: expected an image file, or a folder of them ({', '.join(sorted(SUFFIXES))})"
+            f"{path}: expected an image file, or a folder of them ({', '.join(sorted(IMAGE_SUFFIXES))})"
         )
     resolution = height if height == width else None
     colour = "grey" if channels == 1 else "rgb"
@@ -72,7 +77,13 @@ def read_images(path: Path, shape: tuple[int, ...]) -> Tensor:
 
 
 def open_table(name: str, *args: Any, **options: Any) -> "datasets.Dataset":
-    """Call `datasets.load_dataset`; its failures become one line."""
+    """Call `datasets.load_dataset`, and turn its errors into a FastdiffError of one line.
+
+    Args:
+        name: name of the data, for errors.
+        args: arguments of `load_dataset`.
+        options: keyword arguments of `load_dataset`.
+    """
     import datasets
 
     if not _watched():
@@ -88,16 +99,16 @@ def open_table(name: str, *args: Any, **options: Any) -> "datasets.Dataset":
 def image_columns(
     name: str, kinds: dict[str, Any], column: str | None, label_column: str | None
 ) -> tuple[str, str | None]:
-    """Find the columns of images and of labels.
+    """Find a table's columns of images and of labels.
 
     Args:
-        name: of the data, for errors.
+        name: name of the data, for errors.
         kinds: the table's features by column.
-        column: of images, if it is named.
-        label_column: of labels, if it is named.
+        column: the column of images; None to find it by its type.
+        label_column: the column of labels; None to find it by its type or its name.
 
     Returns:
-        The two columns; the second is None if there are no labels.
+        The column of images, and the column of labels or None.
 
     Raises:
         FastdiffError: if there are no images, or a named column is missing.
@@ -106,10 +117,10 @@ def image_columns(
 
     column = column or next((key for key, kind in kinds.items() if isinstance(kind, datasets.Image)), None)
     if label_column is None:
-        found = [key for key, kind in kinds.items() if isinstance(kind, datasets.ClassLabel)]
+        typed = [key for key, kind in kinds.items() if isinstance(kind, datasets.ClassLabel)]
         usual = [key for key in ("label", "cls", "json.label") if key in kinds]
-        if len(found) == 1:
-            label_column = found[0]
+        if len(typed) == 1:
+            label_column = typed[0]
         elif usual:
             label_column = usual[0]
     for role, key in (("column", column), ("label_column", label_column)):
@@ -126,13 +137,17 @@ def read_table(
     """Read the images of a table, and its labels if it has any.
 
     Args:
-        name: of the data, for errors.
+        name: name of the data, for errors.
         rows: the table.
-        resolution: of the images; None keeps them as they are.
-        colour: of the images.
-        column: of the images; None for the one that looks like it.
-        label_column: of the labels; None for the one that looks like it.
-        limit: number of rows that are read, from the first; None for all.
+        resolution: side in pixels to which images are resized and cropped; None keeps their size.
+        colour: "rgb" or "grey".
+        column: the column of images; None to find it by its type.
+        label_column: the column of labels; None to find it by its type or its name.
+        limit: number of rows to read, from the first; None for all.
+
+    Raises:
+        FastdiffError: for an empty table, for columns that hold no images or labels, and for images that
+            cannot be decoded or differ in size.
     """
     import datasets
 
@@ -140,7 +155,7 @@ def read_table(
     labels, names = _labels(name, rows, label_column) if label_column else (None, [])
     count = min(len(rows), at_least_one("limit", limit) or len(rows))
     if not count:
-        raise FastdiffError(f"data set {name!r} is empty")
+        raise FastdiffError(f"data set {name!r} is empty: expected at least one row")
     try:
         table = (
             rows.select(range(count))
@@ -163,7 +178,10 @@ def read_table(
 
 
 def _labels(name: str, rows: "datasets.Dataset", column: str) -> tuple[Tensor | None, list[str]]:
-    """Read labels (N,) and the classes' names; None if some are negative: not labelled, on the hub."""
+    """Read labels (N,) and the names of the classes.
+
+    The labels are None if some are negative, as data sets on the hub mark unlabelled rows.
+    """
     import datasets
 
     values = rows[column][:]
@@ -187,10 +205,10 @@ def _file(path: Path) -> Source:
 
 
 def decode(sources: Iterable[Source], count: int, resolution: int | None, colour: Colour) -> Tensor:
-    """Decode images, at most `count` of them, into uint8 (N, C, H, W); see `decode_one`.
+    """Decode at most `count` images of one size into uint8 (N, C, H, W); see `decode_one`.
 
     Raises:
-        FastdiffError: if they differ in size.
+        FastdiffError: if an image cannot be decoded, or the images differ in size.
     """
     from rich.progress import track
 
@@ -217,26 +235,26 @@ def decode_one(where: str, source: dict[str, Any], resolution: int | None, colou
     """Decode an image into uint8 (C, H, W); transparency is dropped.
 
     Args:
-        where: names the image in errors.
-        source: {"path", "bytes"}; the bytes count, if there are any.
-        resolution: None keeps the image as it is, else the shorter side is resized to it and the middle
-            square kept.
-        colour: rgb or grey.
+        where: name of the image, for errors.
+        source: {"path", "bytes"}; the path is only read if the bytes are None.
+        resolution: the shorter side is resized to this number of pixels, and the middle square is kept;
+            None keeps the size.
+        colour: "rgb" or "grey".
 
     Raises:
-        FastdiffError: if it is no readable image of 8 bits a channel.
+        FastdiffError: if it is not a readable image of 8 bits per channel.
     """
     from PIL import ImageOps
     from PIL.Image import Resampling
 
     if colour not in ("rgb", "grey"):
-        raise FastdiffError(f"colour {colour!r} is unknown; choose rgb or grey")
+        raise FastdiffError(f"colour = {colour!r}: expected rgb or grey")
     try:
         image = read_picture(source["path"] if source["bytes"] is None else io.BytesIO(source["bytes"]))
     except ValueError as error:
         raise FastdiffError(f"{where}: not a readable image ({error})") from None
     if image.mode.startswith(("I", "F")):  # would be clipped to white, not scaled
-        raise FastdiffError(f"{where}: pixels of mode {image.mode}; convert it to 8 bits a channel")
+        raise FastdiffError(f"{where}: pixels of mode {image.mode}; convert it to 8 bits per channel")
     image = image.convert("RGB" if colour == "rgb" else "L")
     if resolution is not None:
         image = ImageOps.fit(image, (resolution, resolution), Resampling.LANCZOS)
@@ -244,5 +262,5 @@ def decode_one(where: str, source: dict[str, Any], resolution: int | None, colou
 
 
 def _watched() -> bool:
-    """Return whether somebody looks at progress bars: in a terminal, and on the main process."""
+    """Return whether to show progress bars: only in a terminal, and only on the main process."""
     return sys.stdout.isatty() and os.environ.get("RANK", "0") == "0"

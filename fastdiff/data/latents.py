@@ -1,4 +1,4 @@
-"""Data for models of latents: images encoded and captions embedded once, into parts in the user's cache."""
+"""Data for latent diffusion models: images encoded and captions embedded once, into the user's cache."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -15,15 +15,15 @@ from ..core.files import cache_folder, identity
 from .dataset import Dataset, Readable
 from .shards import Columns, Lookup, Shards, fill
 
-PART = 1024  # examples in a part: what a kill can cost
-BATCH = 64  # examples encoded at once
+PART_EXAMPLES = 1024  # examples per file: at most this many are encoded again after a kill
+ENCODING_BATCH = 64  # examples per encoder call
 
 
 @dataclass(frozen=True, eq=False)
 class Latents(Dataset):
-    """A data set of latents; these stay on disk, and what they are made of identifies them."""
+    """A data set of latents, which stay on disk; it is identified by the data and encoder behind them."""
 
-    made_of: dict[str, Any] = field(default_factory=dict)  # fingerprints, by name
+    made_of: dict[str, Any] = field(default_factory=dict)  # fingerprints of data and encoder, by name
 
     @cached_property
     @override
@@ -32,26 +32,28 @@ class Latents(Dataset):
 
 
 def encoded(data: Readable, latent: Any, accelerator: Accelerator, advance: Callable[[int], None]) -> Dataset:
-    """Return the data with each image as mean and standard deviation of its latent.
+    """Return the data with each image replaced by the mean and standard deviation of its latent.
 
     Args:
         data: the images.
-        latent: the networks.autoencoder.Autoencoder that encodes them.
-        accelerator: of this process.
-        advance: called with the number of examples encoded so far.
+        latent: the networks.autoencoder.Autoencoder that encodes the images.
+        accelerator: the accelerator of this process.
+        advance: callback, called with the number of examples encoded so far.
 
     Raises:
         FastdiffError: if the data are a stream.
     """
     if not isinstance(data, Dataset):
         raise FastdiffError(
-            f"data {data.name}: a stream is not encoded into latents; read it as hub, parquet or images"
+            f"data {data.name}: a stream cannot be encoded into latents; read it as hub, parquet or images"
         )
     made_of = {"data": data.fingerprint, "autoencoder": latent.fingerprint}
 
     def make(number: int) -> Columns:
-        rows = torch.arange(number * PART, min((number + 1) * PART, len(data)))
-        batches = [latent.encode(data.get(some)[0].to(accelerator.device)) for some in rows.split(BATCH)]
+        rows = torch.arange(number * PART_EXAMPLES, min((number + 1) * PART_EXAMPLES, len(data)))
+        batches = [
+            latent.encode(data.get(some)[0].to(accelerator.device)) for some in rows.split(ENCODING_BATCH)
+        ]
         return {
             "mean": torch.cat([mean for mean, _ in batches]),
             "spread": torch.cat([spread for _, spread in batches]),
@@ -59,10 +61,10 @@ def encoded(data: Readable, latent: Any, accelerator: Accelerator, advance: Call
 
     parts = fill(
         cache_folder("latents") / identity(**made_of),
-        ceil(len(data) / PART),
+        ceil(len(data) / PART_EXAMPLES),
         make,
         accelerator,
-        lambda number: advance(min(number * PART, len(data))),
+        lambda number: advance(min(number * PART_EXAMPLES, len(data))),
     )
     return latents_of(
         data,
@@ -73,35 +75,37 @@ def encoded(data: Readable, latent: Any, accelerator: Accelerator, advance: Call
 
 
 def embedded(data: Readable, text: Any, accelerator: Accelerator, advance: Callable[[int], None]) -> Dataset:
-    """Return the data with their captions embedded, each different one once.
+    """Return the data with embedded captions as conditions; each distinct caption is embedded once.
 
     Args:
         data: captioned examples.
         text: the networks.text_encoder.TextEncoder that embeds the captions.
-        accelerator: of this process.
-        advance: called with the number of examples embedded so far.
+        accelerator: the accelerator of this process.
+        advance: callback, called with the number of examples embedded so far.
 
     Raises:
         FastdiffError: if the data have no captions.
     """
     if not isinstance(data, Dataset) or data.captions is None:
         raise FastdiffError(
-            f"data {data.name} have no captions, which this model learns from: set `captions`"
+            f"data {data.name}: no captions, and this model is trained on prompts; set `captions`"
         )
     text = text.to(accelerator.device)
     different = list(dict.fromkeys(data.captions))
 
     def make(number: int) -> Columns:
-        prompts = different[number * PART : (number + 1) * PART]
-        batches = [text.encode(prompts[i : i + BATCH]) for i in range(0, len(prompts), BATCH)]
+        prompts = different[number * PART_EXAMPLES : (number + 1) * PART_EXAMPLES]
+        batches = [
+            text.encode(prompts[i : i + ENCODING_BATCH]) for i in range(0, len(prompts), ENCODING_BATCH)
+        ]
         return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
 
     parts = fill(
         cache_folder("captions") / identity(captions=different, text=text.fingerprint),
-        ceil(len(different) / PART),
+        ceil(len(different) / PART_EXAMPLES),
         make,
         accelerator,
-        lambda number: advance(len(data) * min(number * PART, len(different)) // len(different)),
+        lambda number: advance(len(data) * min(number * PART_EXAMPLES, len(different)) // len(different)),
     )
     number_of = {caption: number for number, caption in enumerate(different)}
     index = torch.tensor([number_of[caption] for caption in data.captions])
@@ -114,6 +118,12 @@ def embedded(data: Readable, text: Any, accelerator: Accelerator, advance: Calla
 
 
 def latents_of(data: Dataset, made_of: dict[str, Any], **changes: Any) -> Latents:
-    """Return the data with some fields changed, identified by what they are made of."""
+    """Return the data with some fields changed, identified by fingerprints of their origins.
+
+    Args:
+        data: the data.
+        made_of: fingerprints of the data and of the encoder, by name.
+        changes: the changed fields.
+    """
     columns = {one.name: getattr(data, one.name) for one in fields(data)}
     return Latents(**columns | changes | {"made_of": made_of})

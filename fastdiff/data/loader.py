@@ -1,4 +1,4 @@
-"""Batches in their order; data that must be fetched and decoded are read ahead in a background thread."""
+"""Batches in order; data that must be fetched and decoded are read ahead in a background thread."""
 
 import time
 from collections import deque
@@ -13,26 +13,26 @@ from .order import rank_positions
 
 
 class Loader:
-    """Yields batches: parts 0 ... parts - 1 of the global batch at a position, then those of the next batch.
+    """An endless source of micro-batches: `parts` of one global batch, then those of the next.
 
-    Part i of rank r is batch_at(..., rank=i * world + rank, world=world * parts): all parts of all ranks are
-    one global batch. A reader that failed answers every call of `next` with its error.
+    Micro-batch i of rank r is batch_at(..., rank=i * world + rank, world=world * parts): all micro-batches of
+    all ranks form one global batch. After the reader has failed, every call of `next` raises its error.
 
-    As many batches are read ahead as `dataset.ahead` says. Data in memory say 0, and there is no thread:
-    torch releases the interpreter lock at every call, and handing it over and back costs several times as
-    much as reading.
+    `dataset.ahead` is the number of batches that are read ahead. It is 0 for data in memory, which need no
+    thread: torch releases the interpreter lock at every call, and handing it over costs several times as much
+    as reading.
 
     Args:
         dataset: the data.
-        position: images seen before the first batch.
-        size: of a global batch.
-        parts: of each rank's share of a batch.
-        seed: of the order and the noise.
+        position: number of images seen before the first batch.
+        size: number of examples in a global batch.
+        parts: number of micro-batches per rank and global batch (gradient accumulation).
+        seed: seed of the order of the examples and of the noise.
         flip: mirror each image with probability one half.
-        device: where the batches are made.
-        rank: of this process.
+        device: device of the batches.
+        rank: index of this process.
         world: number of processes.
-        guidance: range of the guidance weights of conditions; see batch_at.
+        guidance: range of the guidance weights of conditions; see `batch_at`.
 
     Attributes:
         waited: seconds that `next` waited for rows; the caller may set it to 0.
@@ -51,7 +51,7 @@ class Loader:
         world: int = 1,
         guidance: tuple[float, float] | None = None,
     ) -> None:
-        rank_positions(position, size, 0, world * parts)  # raises for a size that does not divide
+        rank_positions(position, size, 0, world * parts)  # raises if the size is not divisible
         self.dataset = dataset
         self.size = size
         self.parts = parts
@@ -62,15 +62,15 @@ class Loader:
         self.world = world
         self.guidance = guidance
         self.waited = 0.0
-        self._position = position  # of the next global batch to read
+        self._position = position  # position of the next global batch to read
         self._pending: deque[Future[list[Rows]]] = deque()
-        self._parts: deque[Rows] = deque()  # of the global batch in use
+        self._parts: deque[Rows] = deque()  # micro-batches of the current global batch
         self._reader = ThreadPoolExecutor(1, "fastdiff-reader")
         for _ in range(dataset.ahead):
             self._read_ahead()
 
     def next(self) -> Batch:
-        """Return the next batch, on the device. Raises the error that stopped the reader."""
+        """Return the next micro-batch on the device, or raise the error that stopped the reader."""
         if not self._parts:
             start = time.perf_counter()
             self._parts.extend(self._take())
@@ -78,7 +78,7 @@ class Loader:
         return self._parts.popleft().batch(self.seed, self.flip, self.device, self.guidance)
 
     def close(self) -> None:
-        """End the thread, after the batch that it is reading."""
+        """Stop the reader thread after the batch that it is reading."""
         self._reader.shutdown(cancel_futures=True)
 
     def __enter__(self) -> "Loader":
@@ -102,10 +102,10 @@ class Loader:
         self._position += self.size
 
     def _read(self, position: int) -> list[Rows]:
-        """Read this rank's share of a global batch in parts: position + r + w j is in part j modulo parts."""
+        """Read this rank's rows of a global batch, and deal them out to its micro-batches in turn."""
         rows = self.dataset.read(position, self.size, self.seed, self.rank, self.world)
-        parts = [rows.part(i, self.parts) for i in range(self.parts)]
+        parts = [rows.micro_batch(i, self.parts) for i in range(self.parts)]
         if self.device.type == "cuda":
-            with torch.cuda.device(self.device):  # else pinning opens a context on the first device
+            with torch.cuda.device(self.device):  # otherwise pinning opens a context on the first device
                 parts = [part.pinned() for part in parts]
         return parts

@@ -1,20 +1,20 @@
-"""Where data are: a path or hub id, and what is found there."""
+"""The kind of data behind a path, a glob pattern or a hub id."""
 
 import glob
 from pathlib import Path
 from typing import Literal
 
 from ..core.errors import FastdiffError
-from .image_folder import SUFFIXES
+from .image_folder import IMAGE_SUFFIXES
 
 Kind = Literal["parquet", "webdataset", "images", "hub"]
 
 
 def kind_of(name: str) -> Kind:
-    """Find out by looking what a path, a pattern or a hub id is.
+    """Return the kind of data behind a path, a glob pattern or a hub id; the disk is inspected.
 
     Raises:
-        FastdiffError: if there are files of other kinds, or none where a path was meant.
+        FastdiffError: for files of other types, and for a path at which there is nothing.
     """
     path = Path(name).expanduser()
     if path.is_dir():
@@ -27,14 +27,14 @@ def kind_of(name: str) -> Kind:
     if matches:
         raise FastdiffError(f"{name}: expected a folder of images, parquet files or tar shards")
     written_as_path = name.startswith((".", "/", "~")) or name.count("/") > 1
-    if written_as_path or path.suffix.lower() in {*SUFFIXES, ".parquet", ".tar"}:
+    if written_as_path or path.suffix.lower() in {*IMAGE_SUFFIXES, ".parquet", ".tar"}:
         raise FastdiffError(f"{name}: no such file or folder")
     return "hub"
 
 
 def kind_of_folder(path: Path) -> Kind:
-    """Return the kind of a folder by the suffixes of all files below it."""
+    """Return the kind of data in a folder, by the suffixes of all files below it."""
     suffixes = {Path(file).suffix.lower() for file in glob.iglob("**/*", root_dir=path, recursive=True)}
     if ".parquet" in suffixes:
         return "parquet"
-    return "webdataset" if ".tar" in suffixes and not suffixes & SUFFIXES else "images"
+    return "webdataset" if ".tar" in suffixes and not suffixes & IMAGE_SUFFIXES else "images"

@@ -1,4 +1,4 @@
-"""The order of examples, as a function of images seen."""
+"""The order of examples, as a function of the number of images seen."""
 
 import hashlib
 from functools import lru_cache
@@ -11,7 +11,7 @@ from ..core.errors import FastdiffError
 
 
 def permutation(length: int, *key: Any) -> LongTensor:
-    """Return a permutation of 0 ... length - 1 that is a function of the key alone."""
+    """Return a permutation of 0 ... length - 1 that depends only on the length and the key."""
     mixed = hashlib.sha256(" ".join(map(str, key)).encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(mixed[:8]))
     return torch.randperm(length, generator=generator)
@@ -21,9 +21,9 @@ epoch_order = lru_cache(maxsize=4)(permutation)
 
 
 def order(length: int, seed: int, start: int, count: int) -> LongTensor:
-    """Return the indices of the examples at positions start ... start + count - 1 of the endless sequence.
+    """Return the indices (count,) of the examples at positions start ... start + count - 1.
 
-    Epoch e of it is a permutation drawn from (seed, e) alone.
+    The endless sequence of examples consists of epochs; epoch e is a permutation drawn from (seed, e).
     """
     stop = start + count
     spans = []
@@ -42,6 +42,6 @@ def rank_positions(position: int, size: int, rank: int, world: int) -> LongTenso
     """
     if size % world:
         raise FastdiffError(
-            f"a batch of {size} cannot be shared by {world} processes; choose a multiple of {world}"
+            f"batch = {size}: expected a multiple of {world}, the number of processes times micro-batches"
         )
     return torch.arange(position + rank, position + size, world)

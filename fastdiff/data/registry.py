@@ -1,4 +1,4 @@
-"""Data sets by name or path: held in memory, or streams that are read during training."""
+"""Data sets by name or path: in memory, or as streams that are read during training."""
 
 import inspect
 from collections.abc import Callable
@@ -45,14 +45,25 @@ DATASETS: dict[str, Callable[..., Readable]] = {
 
 
 def open_dataset(name: str, **options: Any) -> Readable:
-    """Open a data set.
+    """Open a data set by its name, path or hub id.
+
+    Example:
+        >>> digits = fastdiff.open_dataset("digits")
+        >>> faces = fastdiff.open_dataset("path/to/folder", resolution=64)
+        >>> x0, cond = faces.get(torch.arange(16))  # (16, 3, 64, 64) in [-1, 1]
 
     Args:
-        name: a key of DATASETS, or a folder of images, parquet files, or a hub id.
-        options: parameters of the function in DATASETS.
+        name: a key of DATASETS; or the path of a folder of images or of parquet files (also as a glob
+            pattern); or a hub id, user/data.
+        options: parameters of the function in DATASETS (`images`, `parquet` or `hub` for a path or hub id),
+            such as resolution, colour, split, limit and captions.
+
+    Returns:
+        A Dataset in memory: uint8 images (N, C, H, W), or float32 (N, ...) for other data, with labels,
+        captions and conditioning images if the data have any. For the name "stream", a Stream.
 
     Raises:
-        FastdiffError: for an unknown name or option, or data that cannot be read.
+        FastdiffError: for an unknown name or option, and for data that cannot be read.
     """
     if name in DATASETS:
         reader = DATASETS[name]
@@ -70,7 +81,10 @@ def open_dataset(name: str, **options: Any) -> Readable:
 
 
 def hub_id(name: str, options: dict[str, Any]) -> str | None:
-    """Return the hub id that `open_dataset` would read, user/data or user/data@revision; else None."""
+    """Return the hub id that `open_dataset` would read: user/data or user/data@revision.
+
+    None if it would read something else.
+    """
     path = options.get("path", name)
     revision = options.get("revision")
     reader = DATASETS.get(name)
@@ -82,10 +96,10 @@ def hub_id(name: str, options: dict[str, Any]) -> str | None:
 
 
 def reader_of(name: str) -> Callable[..., Dataset]:
-    """Return the function that reads a path or hub id into memory."""
+    """Return the function of DATASETS that reads a path or hub id into memory."""
     kind = kind_of(name)
     if kind == "webdataset":
         raise FastdiffError(
-            f"{name}: tar shards are not read into memory: use `data: {{name: stream, path: {name}, ...}}`"
+            f"{name}: tar shards cannot be read into memory; use `data: {{name: stream, path: {name}, ...}}`"
         )
     return {"images": images, "parquet": parquet, "hub": hub}[kind]

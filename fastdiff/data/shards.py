@@ -1,4 +1,4 @@
-"""Tensors made part by part: each part a checksummed safetensors file, and all of them read as one."""
+"""Tensors stored as several checksummed safetensors files, which are computed one by one and read as one."""
 
 import json
 import zlib
@@ -19,7 +19,13 @@ Columns = dict[str, Tensor]
 
 
 def store(path: Path, columns: Columns, notes: dict[str, Any]) -> None:
-    """Write columns and notes atomically; another run may write the same file at the same time."""
+    """Write a file of columns and notes atomically; another run may write the same file at the same time.
+
+    Args:
+        path: the file; its folder is created.
+        columns: tensors by name.
+        notes: JSON values by name, for the file's header.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     on_host = {name: column.cpu().contiguous() for name, column in columns.items()}
     with atomic_write(path, unique=True) as scratch:
@@ -33,20 +39,20 @@ def checksum(columns: Columns) -> int:
 
 
 def read_notes(path: Path) -> dict[str, Any]:
-    """Read the notes in a file of columns."""
+    """Return the notes in the header of a file of columns."""
     with safe_open(path, "pt") as file:
         return {name: parse_json(value) for name, value in file.metadata().items()}
 
 
 def forget_damaged(folder: Path) -> None:
-    """Remove the parts that do not match their checksums, so that they are made again."""
+    """Delete the files that do not match their checksums, so that they are computed again."""
     for part in sorted(folder.glob("[0-9]*.safetensors")):
         try:
             if read_notes(part)["sum"] == checksum(load_file(part)):
                 continue
         except (SafetensorError, OSError, ValueError, KeyError, AttributeError):
             pass
-        print(f"{part} is damaged: made again")
+        print(f"{part} is damaged and will be computed again")
         part.unlink(missing_ok=True)
 
 
@@ -57,23 +63,25 @@ def fill(
     accelerator: Accelerator,
     advance: Callable[[int], None],
 ) -> list[Columns]:
-    """Make the parts that are missing, each on one process, and return the columns of all; they stay on disk.
+    """Compute the files that are missing, each on one process, and return the columns of all files.
+
+    The columns are memory-mapped: they stay on disk.
 
     Args:
-        folder: of the parts.
-        count: number of parts.
-        make: makes the part of a number.
-        accelerator: of this process.
-        advance: called with the number of a part and one, when it is there.
+        folder: folder of the files.
+        count: number of files.
+        make: computes the columns of a file from its index.
+        accelerator: the accelerator of this process.
+        advance: callback, called with a file's index plus one when the file exists.
 
     Raises:
-        FastdiffError: if the folder cannot be made, or the processes do not share it.
+        FastdiffError: if the folder cannot be created, or the processes do not share it.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FastdiffError(
-            f"{folder} cannot be made ({error.strerror}): set FASTDIFF_CACHE to a folder of yours"
+            f"{folder}: cannot be created ({error.strerror}); set FASTDIFF_CACHE to a folder that is yours"
         ) from None
     with accelerator.main_process_first():
         forget_damaged(folder)
@@ -87,13 +95,13 @@ def fill(
     lost = [path for path in paths if not path.exists()]
     if lost:
         raise FastdiffError(
-            f"{lost[0]} was made on another machine: set FASTDIFF_CACHE to a folder that all of them share"
+            f"{lost[0]}: written on another machine; set FASTDIFF_CACHE to a folder that all machines share"
         )
-    return [load_file(path) for path in paths]  # mapped into memory, not read
+    return [load_file(path) for path in paths]  # memory-mapped, not read
 
 
 class Shards:
-    """The rows (N, ...) of a column that is stored in parts, indexed by a LongTensor as one tensor is."""
+    """A column (N, ...) that is stored in several tensors, and indexed by a LongTensor like a single one."""
 
     def __init__(self, parts: list[Tensor]) -> None:
         self.parts = parts
@@ -105,13 +113,13 @@ class Shards:
 
     def __getitem__(self, rows: LongTensor) -> Tensor:
         which = torch.bucketize(rows.contiguous(), self.ends, right=True)
-        from_end = rows - self.ends[which]  # negative: counted from the end of their part
+        from_end = rows - self.ends[which]  # negative indices, from the end of the row's tensor
         places = zip(which.tolist(), from_end.tolist())
         return torch.stack([self.parts[part][place] for part, place in places])
 
 
 class Lookup:
-    """Rows (N, ...), many of them equal, as an index (N,) into a table of the different ones."""
+    """A column (N, ...) with many equal rows, stored as an index (N,) into a table of the distinct rows."""
 
     def __init__(self, table: Tensor | Shards, index: LongTensor) -> None:
         self.table = table

@@ -1,4 +1,4 @@
-"""Data sets of images from files and from the Hugging Face hub."""
+"""The data sets of images from files and from the Hugging Face hub: entries of DATASETS."""
 
 import os
 from typing import TYPE_CHECKING
@@ -9,7 +9,7 @@ from .dataset import Dataset
 from .image_folder import stream_folder
 from .images import Colour, open_table, read_folder, read_table
 from .location import kind_of
-from .stream import LANES, Stream
+from .stream import MAX_LANES, Stream
 
 if TYPE_CHECKING:
     import datasets
@@ -24,19 +24,28 @@ def images(
     image: Derived = None,
     captions: str | None = None,
 ) -> Dataset:
-    """A folder of images; when all of them lie in direct subfolders, these are the classes, in sorted order.
+    """A folder of images; direct subfolders are its classes.
 
-    A folder whose subfolders are all splits (train, test, ...) is entered at `split`. Hidden files are
+    The classes are the sorted names of the subfolders, if all images lie in direct subfolders. If all
+    subfolders are named like splits (train, test, ...), only the one named `split` is read. Hidden files are
     skipped.
 
     Args:
-        path: of the folder.
-        split: a subfolder.
-        resolution: of the images, resized and cropped; None keeps them as they are.
-        colour: rgb or grey.
-        limit: number of images that are read, in order of their paths; None for all.
-        image: makes an image of each example to condition it on (super-resolution, colourisation).
-        captions: such as "a photo of a {class}".
+        path: path of the folder.
+        split: name of the split to read; only for folders that are divided into splits.
+        resolution: side in pixels to which images are resized and cropped; None keeps their size, which has
+            to be the same for all.
+        colour: "rgb" or "grey".
+        limit: number of images to read, in order of their paths; None for all.
+        image: derives an image from each example to condition on: `low` (super-resolution) or `grey`
+            (colourisation); None for no conditioning image.
+        captions: template of the captions, such as "a photo of a {class}"; None for no captions.
+
+    Returns:
+        A Dataset of uint8 images (N, C, H, W).
+
+    Raises:
+        FastdiffError: for a folder without images, and for images that cannot be read or differ in size.
     """
     read = read_folder(path, split, resolution, colour, limit)
     return with_conditions(path, read, image, captions)
@@ -54,19 +63,29 @@ def parquet(
     image_column: str | None = None,
     captions: str | None = None,
 ) -> Dataset:
-    """A parquet file, a glob pattern of them, or a folder of them (split by file name, as on the hub).
+    """A table of images in parquet files.
 
     Args:
-        path: of the file or folder, or the pattern.
-        split: of the data.
-        resolution: of the images, resized and cropped; None keeps them as they are.
-        colour: rgb or grey.
-        column: of the images; None for the one that looks like it.
-        label_column: of the labels; None for the one that looks like it, if any.
-        limit: number of rows that are read, from the first; None for all.
-        image: makes an image of each example to condition it on (super-resolution, colourisation).
-        image_column: of images to condition on, in place of those (segmentation).
-        captions: such as "a photo of a {class}", or "{text}" for the values of a column.
+        path: a file, a glob pattern, or a folder of files (splits are recognised by the file names, as on
+            the hub).
+        split: name of the split to read.
+        resolution: side in pixels to which images are resized and cropped; None keeps their size, which has
+            to be the same for all.
+        colour: "rgb" or "grey".
+        column: the column of images; None to find it by its type.
+        label_column: the column of labels, integers or strings; None to find it by its type or its name.
+        limit: number of rows to read, from the first; None for all.
+        image: derives an image from each example to condition on: `low` (super-resolution) or `grey`
+            (colourisation); None for no conditioning image.
+        image_column: a column of images to condition on (such as segmentation maps), in the place of `image`.
+        captions: template of the captions, such as "a photo of a {class}", or "{text}" for the values of a
+            column; None for no captions.
+
+    Returns:
+        A Dataset of uint8 images (N, C, H, W).
+
+    Raises:
+        FastdiffError: for files that cannot be read, and for a column that is missing or holds other values.
     """
     rows = open_table(path, "parquet", **_files_at(path), split=split)
     return table(path, rows, resolution, colour, column, label_column, limit, image, image_column, captions)
@@ -84,7 +103,7 @@ def table(
     image_column: str | None,
     captions: str | None,
 ) -> Dataset:
-    """Read a table's examples with their conditions; see `parquet`."""
+    """Return the examples of a table with their conditions; see `parquet` for the arguments."""
     read = read_table(name, rows, resolution, colour, column, label_column, limit)
     other = None
     if image_column:
@@ -105,20 +124,32 @@ def hub(
     image_column: str | None = None,
     captions: str | None = None,
 ) -> Dataset:
-    """A data set of images on the Hugging Face hub; offline (HF_HUB_OFFLINE=1) a copy already downloaded.
+    """A data set of images on the Hugging Face hub.
+
+    Offline (HF_HUB_OFFLINE=1) a copy in the hub's cache is read.
 
     Args:
-        path: the hub id.
-        split: of the data.
-        resolution: of the images, resized and cropped; None keeps them as they are.
-        colour: rgb or grey.
-        column: of the images; None for the one that looks like it.
-        label_column: of the labels; None for the one that looks like it, if any.
-        limit: number of rows that are read, from the first; None for all.
-        revision: a branch, tag or commit; a run keeps to the commit that it began with.
-        image: makes an image of each example to condition it on (super-resolution, colourisation).
-        image_column: of images to condition on, in place of those (segmentation).
-        captions: such as "a photo of a {class}", or "{text}" for the values of a column.
+        path: the hub id, user/data.
+        split: name of the split to read.
+        resolution: side in pixels to which images are resized and cropped; None keeps their size, which has
+            to be the same for all.
+        colour: "rgb" or "grey".
+        column: the column of images; None to find it by its type.
+        label_column: the column of labels, integers or strings; None to find it by its type or its name.
+        limit: number of rows to read, from the first; None for all.
+        revision: a branch, tag or commit; None for the newest. A run stays at the commit that it began with.
+        image: derives an image from each example to condition on: `low` (super-resolution) or `grey`
+            (colourisation); None for no conditioning image.
+        image_column: a column of images to condition on (such as segmentation maps), in the place of `image`.
+        captions: template of the captions, such as "a photo of a {class}", or "{text}" for the values of a
+            column; None for no captions.
+
+    Returns:
+        A Dataset of uint8 images (N, C, H, W).
+
+    Raises:
+        FastdiffError: for an id that cannot be found on the hub, and for a column that is missing or holds
+            other values.
     """
     from huggingface_hub import constants
 
@@ -127,7 +158,8 @@ def hub(
         files = [file["filename"] for file in rows.cache_files]
         if not all(revision in file for file in files):
             raise FastdiffError(
-                f"data set {path!r}: the copy already downloaded is not of revision {revision}"
+                f"data set {path!r}: the copy in the cache is not of revision {revision}; "
+                "unset HF_HUB_OFFLINE to download it"
             )
     return table(path, rows, resolution, colour, column, label_column, limit, image, image_column, captions)
 
@@ -144,23 +176,32 @@ def stream(
     reference: int = 10_000,
     revision: str | None = None,
 ) -> Stream:
-    """Tar shards (WebDataset), parquet files, a folder of images or a hub id, read during training.
+    """A stream of images from tar shards, parquet files, a folder or the hub, read during training.
 
     Args:
-        path: of the files or the folder, a pattern, or a hub id.
-        resolution: of the images, resized and cropped.
-        split: of the data.
-        colour: rgb or grey.
-        column: of the images; None for the one that looks like it.
-        label_column: of the labels; None for the one that looks like it, if any.
-        classes: number of classes, if the data do not state it.
-        buffer: examples among which they are shuffled.
-        reference: first examples that are kept in memory for metrics.
-        revision: of a hub id.
+        path: tar shards (WebDataset) or parquet files, also as a glob pattern; a folder of images; or a hub
+            id, user/data.
+        resolution: side in pixels to which images are resized and cropped.
+        split: name of the split to read.
+        colour: "rgb" or "grey".
+        column: the column of images; None to find it by its type.
+        label_column: the column of labels, `outer.inner` in a nested column; None to find it by its type or
+            its name.
+        classes: number of classes; 0 if the data state it or are unlabelled.
+        buffer: number of examples that are held in memory to be shuffled.
+        reference: number of examples, from the first, that are kept in memory for metrics.
+        revision: a branch, tag or commit of a hub id; None for the newest.
+
+    Returns:
+        A Stream of uint8 images (C, resolution, resolution).
+
+    Raises:
+        FastdiffError: for data that cannot be found or read, and for a column that is missing or holds other
+            values.
     """
     kind = kind_of(path)
     if kind == "images":
-        base = stream_folder(path, split, LANES)
+        base = stream_folder(path, split, MAX_LANES)
     elif kind == "hub":
         base = open_table(path, _on_hub(path, revision), split=split, revision=revision, streaming=True)
     else:
@@ -174,17 +215,17 @@ def _files_at(path: str) -> dict[str, str]:
 
 
 def _on_hub(path: str, revision: str | None) -> str:
-    """Return a hub id that answers; load_dataset alone would try for half a minute."""
+    """Return the hub id after checking that the hub answers; `load_dataset` would retry for half a minute."""
     from huggingface_hub import HfApi, constants
 
     if not constants.HF_HUB_OFFLINE:
         try:
             HfApi().dataset_info(path, revision=revision, timeout=10)
         except Exception as error:
-            from .registry import DATASETS  # which lists the functions of this file
+            from .registry import DATASETS  # imports this module
 
             raise FastdiffError(
-                f"data set {path!r} is no known name ({', '.join(DATASETS)}), no local path, and not to be "
-                f"had from the hub: {first_line(error)} (HF_HUB_OFFLINE=1 uses a copy downloaded before)"
+                f"data set {path!r}: not a known name ({', '.join(DATASETS)}), not a local path, and could "
+                f"not be found on the Hub ({first_line(error)}); HF_HUB_OFFLINE=1 uses a copy in the cache"
             ) from error
     return path

@@ -1,4 +1,4 @@
-"""Streams: data read during training and shuffled in blocks; resuming needs no saved buffer."""
+"""Streams: data that are read during training and shuffled in blocks; resuming needs no saved buffer."""
 
 import hashlib
 from collections import defaultdict
@@ -15,37 +15,37 @@ from ..core.errors import at_least_one
 from .batch import Rows
 from .dataset import Dataset, Marks
 from .images import Colour
-from .lane import START, Lane, Mark
+from .lane import START_MARK, Lane, Mark
 from .order import rank_positions
 from .stream_source import StreamSource
 
 if TYPE_CHECKING:
     import datasets
 
-LANES = 64
-THREADS = 4  # that read and decode
-FINGERPRINTED = 16  # examples that count in a fingerprint
+MAX_LANES = 64
+READER_THREADS = 4  # threads that read and decode
+FINGERPRINT_EXAMPLES = 16  # number of examples that a fingerprint depends on
 
 T = TypeVar("T")
 Result = TypeVar("Result")
 
 
 class Stream:
-    """Images and labels read from shards in an order that is a function of (seed, position) alone.
+    """Images and labels read from shards, in an order that depends only on (seed, position).
 
-    Shard s belongs to lane s mod L; position p is item p // L of lane p mod L. A lane reads its shards
-    endlessly, in an order of each epoch's own, and shuffles its rows within blocks of ceil(buffer / L).
+    With L lanes, shard s belongs to lane s mod L, and position p is item p // L of lane p mod L. A lane reads
+    its shards endlessly, in a new order every epoch, and shuffles its rows in blocks of ceil(buffer / L).
 
     Args:
-        name: of the data.
-        base: the table that is read.
-        resolution: of the images.
-        colour: of the images.
-        column: of the images, see StreamSource.
-        label_column: of the labels, see StreamSource.
+        name: name of the data.
+        base: the table to read.
+        resolution: side in pixels to which images are resized and cropped.
+        colour: "rgb" or "grey".
+        column: the column of images; see StreamSource.
+        label_column: the column of labels; see StreamSource.
         classes: number of classes, if the table does not state it.
-        buffer: rows that are held in memory to be shuffled.
-        reference: first examples that stand for the data when metrics are computed.
+        buffer: number of rows that are held in memory to be shuffled.
+        reference: number of examples, from the first, that metrics compare samples with.
     """
 
     noise = None
@@ -69,7 +69,7 @@ class Stream:
         at_least_one("reference", reference)
         self.name = name
         self.source = StreamSource(name, base, resolution, colour, column, label_column, classes)
-        self.lanes = min(self.shards, LANES)
+        self.lanes = min(self.shards, MAX_LANES)
         self.block = -(-buffer // self.lanes)
         self._reference = reference
         self._lanes: dict[int, Lane] = {}
@@ -92,43 +92,43 @@ class Stream:
 
     @property
     def described(self) -> str:
-        """One phrase for the terminal."""
+        """A description of the data for the terminal, a phrase."""
         shards = "shard" if self.shards == 1 else "shards"
         return f"a stream of {self.shards:,} {shards} of {self.name}"
 
     @property
     def labels(self) -> Tensor | None:
-        """Labels of the reference; None when unlabelled."""
+        """Labels (N,) of the reference examples; None when unlabelled."""
         return self.reference.labels if self.classes else None
 
     @cached_property
     def reference(self) -> Dataset:
-        """The first examples, in the order of the shards; they stand for the data in metrics."""
+        """The first examples, in the order of the shards, which metrics compare samples with."""
         return self.source.first(self._reference)
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits that change with the order, with the first examples and with how they are decoded."""
+        """16 hex digits that depend on the order, on the first examples and on how they are decoded."""
         settings = (self.shape, self.classes, self.shards, self.lanes, self.block)
-        first = self.source.first(FINGERPRINTED).fingerprint
+        first = self.source.first(FINGERPRINT_EXAMPLES).fingerprint
         return hashlib.sha256(f"{settings} {first}".encode()).hexdigest()[:16]
 
     def read(self, position: int, size: int, seed: int, rank: int = 0, world: int = 1) -> Rows:
-        """Read the host side of one rank's share of a global batch; see `dataset.batch_at`.
+        """Return the host side of one rank's rows of a global batch; see `dataset.batch_at`.
 
-        Positions that grow are read on from where they are; a smaller one is walked to from the beginning.
+        Increasing positions are read in sequence; a smaller position is reached by rereading from the start.
         """
         positions = rank_positions(position, size, rank, world)
-        lanes: list[Lane] = []  # of each position
+        lanes: list[Lane] = []  # the lane of each position
         items: dict[Lane, list[int]] = defaultdict(list)
         for p in positions.tolist():
             item, number = divmod(p, self.lanes)
             lane = self._lane(number, seed, item)
             lanes.append(lane)
             items[lane].append(item)
-        with ThreadPoolExecutor(THREADS, "fastdiff-decoder") as pool:
-            found = spread(pool, lambda lane: [lane.item(i) for i in items[lane]], list(items))
-            rows_of = {lane: iter(rows) for lane, rows in zip(items, found)}
+        with ThreadPoolExecutor(READER_THREADS, "fastdiff-decoder") as pool:
+            read = spread(pool, lambda lane: [lane.item(i) for i in items[lane]], list(items))
+            rows_of = {lane: iter(rows) for lane, rows in zip(items, read)}
             rows = [next(rows_of[lane]) for lane in lanes]
             examples = spread(pool, self.source.example, rows)
         pixels = torch.from_numpy(np.stack([image for image, _ in examples]))
@@ -136,21 +136,23 @@ class Stream:
         return Rows(self.name, position, positions, pixels, labels)
 
     def marks(self, position: int) -> Marks:
-        """Return where each lane that was read is at a position.
+        """Return the marks at a position of all lanes that were read.
 
         Args:
-            position: not beyond what was read, nor below that of an earlier call.
+            position: at most the position read so far, and at least that of the previous call.
         """
         marks = {}
         for number, lane in list(self._lanes.items()):
-            first_item = -((number - position) // self.lanes)  # of the lane, at or after the position
+            first_item = -(
+                (number - position) // self.lanes
+            )  # the lane's first item at or after the position
             mark = lane.mark(first_item)
             if mark:
                 marks[str(number)] = mark
         return marks
 
     def seek(self, marks: Marks) -> None:
-        """Start anew from marks, of all processes or of some; a lane without one starts at its beginning."""
+        """Restart reading from the marks of some or all processes; a lane without a mark starts over."""
         self._lanes = {}
         self._marks = {int(number): list(mark) for number, mark in marks.items()}
 
@@ -159,7 +161,7 @@ class Stream:
         if lane is None and number in self._marks:
             lane = self._open(number, seed, self._marks[number])
         if lane is None or lane.seed != seed or lane.passed(item):
-            lane = self._open(number, seed, START)
+            lane = self._open(number, seed, START_MARK)
         self._lanes[number] = lane
         return lane
 
@@ -168,18 +170,21 @@ class Stream:
 
 
 def spread(pool: ThreadPoolExecutor, work: Callable[[T], Result], things: list[T]) -> list[Result]:
-    """Return work(thing) of each thing, in one job for each thread: a job costs about as much as an image."""
+    """Return work(thing) for each thing, computed on the threads of a pool.
+
+    There is one job per thread, because starting a job takes about as long as decoding an image.
+    """
 
     def job(some: list[T]) -> list[Result]:
         return [work(thing) for thing in some]
 
-    jobs = [pool.submit(job, things[first::THREADS]) for first in range(THREADS)]
+    jobs = [pool.submit(job, things[first::READER_THREADS]) for first in range(READER_THREADS)]
     done = [job.result() for job in jobs]
-    return [done[i % THREADS][i // THREADS] for i in range(len(things))]
+    return [done[i % READER_THREADS][i // READER_THREADS] for i in range(len(things))]
 
 
 def merged(marks: Iterable[Marks]) -> Marks:
-    """Return the marks of all processes at one position as one: the furthest of each lane."""
+    """Merge the marks of all processes at one position: the furthest mark of each lane counts."""
     furthest: Marks = {}
     for each in marks:
         for number, mark in each.items():

@@ -1,4 +1,4 @@
-"""The source of a stream: a table of encoded images in shards, read row by row."""
+"""The source of a stream: a table of encoded images in shards, which is read row by row."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,23 +18,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Row:
-    """A row as it is stored, and where."""
+    """A row as it is stored, and its place."""
 
-    shard: int
-    number: int
-    fields: dict[str, Any]
+    shard: int  # index of the shard
+    number: int  # index of the row in its shard
+    fields: dict[str, Any]  # values by column
 
 
 class StreamSource:
-    """The rows of a table's shards, and the image and label in a row.
+    """A table in shards, whose rows hold images and labels.
 
     Args:
-        name: of the data, for errors.
+        name: name of the data, for errors.
         base: the table.
-        resolution: of the decoded images, which are resized and cropped.
-        colour: of the decoded images.
-        column: of the images; None for the one that looks like it.
-        label_column: of the labels, `outer.inner` in a nested one; None for one that looks like it, if any.
+        resolution: side in pixels to which images are resized and cropped.
+        colour: "rgb" or "grey".
+        column: the column of images; None to find it by its type.
+        label_column: the column of labels, `outer.inner` in a nested column; None to find it by its type or
+            its name.
         classes: number of classes, if the table does not state it.
     """
 
@@ -80,7 +81,7 @@ class StreamSource:
         return 3 if self.colour == "rgb" else 1, self.resolution, self.resolution
 
     def rows(self, shard: int, start: int = 0) -> Iterator[Row]:
-        """Yield the rows of a shard from `start` on, with nothing decoded."""
+        """Yield the rows of a shard from row `start` on; the images are not decoded."""
         number = start
         try:
             for fields in self._base.shard(self.shards, shard).skip(start):
@@ -88,8 +89,8 @@ class StreamSource:
                 number += 1
         except Exception as error:  # whatever goes wrong in a file, its format or the network
             raise FastdiffError(
-                f"{self._where(shard, number)}: cannot be read on ({first_line(error)}); mend it and run the "
-                "same command again: it goes on from its last state"
+                f"{self._where(shard, number)}: cannot be read ({first_line(error)}); repair the file and "
+                "run the same command again to resume"
             ) from error
 
     def example(self, row: Row) -> tuple[np.ndarray, int | None]:
@@ -98,7 +99,7 @@ class StreamSource:
         return decode_one(where, image, self.resolution, self.colour), self._label(row)
 
     def first(self, count: int) -> Dataset:
-        """Load the first examples, in the order of the shards."""
+        """Return the first `count` examples, in the order of the shards."""
         labels: list[int | None] = []
 
         def images(rows: Iterable[Row]) -> Iterator[Source]:
@@ -114,7 +115,7 @@ class StreamSource:
         return f"{self.name}: shard {shard + 1} of {self.shards}, row {number}"
 
     def _image(self, row: Row) -> Source:
-        """Return where an image is, for errors, and the image as it is stored."""
+        """Return an image's place, for errors, and the image as it is stored."""
         image = row.fields[self.column] or {"path": None, "bytes": None}
         where = self._where(row.shard, row.number)
         names = [name for name in (image["path"], row.fields.get("__url__")) if name]
@@ -130,31 +131,32 @@ class StreamSource:
             value = value and value.get(key)
         if self.classes and (not isinstance(value, int) or not 0 <= value < self.classes):
             where, _ = self._image(row)
-            found = "no label" if value is None else f"label {value!r}"
+            label = "no label" if value is None else f"label {value!r}"
             raise FastdiffError(
-                f"{where}: {found}, expected 0 to {self.classes - 1} in {self.label_column!r} "
+                f"{where}: {label}, expected 0 to {self.classes - 1} in {self.label_column!r} "
                 f"(`classes: {self.classes}`)"
             )
         return value
 
 
 def number_of_classes(name: str, kinds: dict[str, Any], label_column: str | None, classes: int) -> int:
-    """Return the number of classes that the data state, or else the option.
+    """Return the number of classes: the option if it is set, otherwise the number that the data state.
 
     Args:
-        name: of the data, for errors.
+        name: name of the data, for errors.
         kinds: the table's features by column.
-        label_column: None if there are no labels.
-        classes: the option; 0 if it is not given.
+        label_column: the column of labels; None if there are no labels.
+        classes: the option; 0 if it is not set.
 
     Raises:
-        FastdiffError: if neither states it, or the labels are not integers.
+        FastdiffError: if neither is known, or the labels are not integers.
     """
     if label_column is None:
         if classes:
             others = ", ".join(kinds)
             raise FastdiffError(
-                f"data set {name!r}: {classes} classes, but no labels found; set `label_column`: {others}"
+                f"data set {name!r}: classes = {classes}, but no column of labels; set `label_column` to one "
+                f"of {others}"
             )
         return 0
     kind = kinds[label_column]
@@ -162,6 +164,6 @@ def number_of_classes(name: str, kinds: dict[str, Any], label_column: str | None
         raise FastdiffError(f"data set {name!r}: labels in column {label_column!r} must be integers")
     if classes < 0 or not (classes or getattr(kind, "num_classes", 0)):
         raise FastdiffError(
-            f"data set {name!r}: set `classes` to how many kinds of label {label_column!r} has"
+            f"data set {name!r}: set `classes` to the number of classes in column {label_column!r}"
         )
     return classes or kind.num_classes

@@ -1,4 +1,4 @@
-"""Data sets made in memory: points in the plane, the digits of scikit-learn, and none."""
+"""The built-in data sets: points in the plane, the digits of scikit-learn, and one without images."""
 
 import math
 from collections.abc import Callable
@@ -14,23 +14,28 @@ from .conditioning import Derived, pooled, with_conditions
 from .dataset import Dataset, Nothing
 from .images import Examples
 
-NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-NOTHINGS = 4096  # examples without images, at most, except for more classes
+DIGIT_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+MAX_EMPTY_EXAMPLES = 4096  # number of examples of `nothing`, unless there are more classes
 
 
 def digits(size: Literal[2, 4, 8] = 8, image: Derived = None, captions: str | None = None) -> Dataset:
-    """The 1,797 handwritten digits of scikit-learn: 8 x 8 or averaged to less, grey, 10 classes.
+    """The 1,797 handwritten digits of scikit-learn: 8 x 8 pixels, grey, 10 classes.
 
     Args:
-        size: side of the images in pixels.
-        image: makes an image of each example to condition it on.
-        captions: such as "the digit {class}", of zero to nine.
+        size: side of the images in pixels, 2, 4 or 8; smaller images are averaged.
+        image: derives an image from each example to condition on: `low` (super-resolution); None for no
+            conditioning image.
+        captions: template of the captions, such as "the digit {class}", where the class is a word from
+            "zero" to "nine"; None for no captions.
+
+    Returns:
+        A Dataset of uint8 images (1797, 1, size, size), with labels 0 to 9.
     """
     from sklearn.datasets import load_digits
 
     raw = load_digits()  # 0 .. 16
     pixels = torch.from_numpy(raw.images * 255 / 16).round().to(torch.uint8)[:, None]
-    columns = {"class": lambda: [NAMES[label] for label in raw.target]}
+    columns = {"class": lambda: [DIGIT_NAMES[label] for label in raw.target]}
     if size != 8:
         pixels = pooled(pixels, size)
     read = Examples(pixels, torch.from_numpy(raw.target).long(), 10, columns)
@@ -41,23 +46,29 @@ def toy(kind: str = "mixture", n: Annotated[int, Field(le=10**7)] = 4000, seed: 
     """Points in the plane, within about [-1, 1]: mixture, moons, spiral or checkerboard.
 
     Args:
-        kind: a key of TOYS.
-        n: number of points.
-        seed: of the points.
+        kind: the distribution: "mixture" (8 Gaussians), "moons", "spiral" or "checkerboard".
+        n: number of points, 1 to 10,000,000.
+        seed: seed of the points.
+
+    Returns:
+        A Dataset of float32 vectors (n, 2), without labels.
+
+    Raises:
+        FastdiffError: for an unknown kind.
     """
     if kind not in TOYS:
-        raise FastdiffError(f"toy kind {kind!r} is unknown; choose one of {', '.join(TOYS)}")
+        raise FastdiffError(f"toy kind = {kind!r}: expected one of {', '.join(TOYS)}")
     at_least_one("n", n)
     return Dataset("toy", TOYS[kind](n, torch.Generator().manual_seed(seed)))
 
 
 def mixture() -> tuple[Tensor, Tensor, Tensor]:
-    """Return means (8, 2), standard deviations (8,) and weights (8,) of the toy mixture of Gaussians.
+    """Return the means (8, 2), standard deviations (8,) and weights (8,) of the toy mixture of Gaussians.
 
-    The means are on a circle of radius 0.8.
+    The means lie on a circle of radius 0.8.
     """
     angles = torch.arange(8) * (math.pi / 4)
-    weights = torch.arange(1, 9) / 36  # unequal, so that a student which forgets the weights shows it
+    weights = torch.arange(1, 9) / 36  # unequal, so that a student that loses the weights is noticed
     means = 0.8 * torch.stack([angles.cos(), angles.sin()], 1)
     return means, torch.full((8,), 0.05), weights
 
@@ -77,7 +88,7 @@ def _moons(n: int, rng: torch.Generator) -> Tensor:
 
 
 def _spiral(n: int, rng: torch.Generator) -> Tensor:
-    # The root: even along the arm, whose length grows with its radius.
+    # The square root makes the points even along the arm, whose length grows with its radius.
     radius = torch.rand(n, generator=rng).sqrt()
     angle = 3 * math.pi * radius
     arm = 0.9 * radius[:, None] * torch.stack([angle.cos(), angle.sin()], 1)
@@ -100,12 +111,15 @@ TOYS: dict[str, Callable[[int, torch.Generator], Tensor]] = {
 
 
 def nothing(shape: Shape, classes: Annotated[int, Field(ge=0, le=10**6)] = 0) -> Nothing:
-    """No images, where a teacher is enough to learn from: their shape, and labels of all classes in turn.
+    """Data without images, for methods that learn only from a teacher: a shape and labels.
 
     Args:
-        shape: of one example.
-        classes: number of classes; 0 for no labels.
+        shape: shape of one example, (C, H, W) or (D,).
+        classes: number of classes, whose labels come in turn; 0 for no labels.
+
+    Returns:
+        A Nothing, a Dataset whose examples (N, *shape) are NaN.
     """
-    count = max(classes, NOTHINGS - NOTHINGS % max(classes, 1))
+    count = max(classes, MAX_EMPTY_EXAMPLES - MAX_EMPTY_EXAMPLES % max(classes, 1))
     labels = torch.arange(count) % classes if classes else None
     return Nothing("nothing", torch.tensor(math.nan).expand(count, *shape), labels, classes)

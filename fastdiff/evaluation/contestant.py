@@ -9,7 +9,7 @@ import torch
 
 from ..core.denoiser import Denoiser
 from ..io.fingerprint import fingerprint
-from ..io.load import about, load
+from ..io.load import load, read_metadata
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Contestant:
     @classmethod
     def open(cls, name: str, path: str | Path, device: torch.device) -> "Contestant":
         """Load a stored model."""
-        return cls(name, path, load(path, device), about(Path(path).expanduser()) or {})
+        return cls(name, path, load(path, device), read_metadata(Path(path).expanduser()) or {})
 
     @cached_property
     def weights(self) -> str:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..core.denoiser import Denoiser
-from ..data.image_grid import beside, picture, save
+from ..data.image_grid import hstack, picture, save
 from ..data.registry import Dataset
 from ..samplers.generate import generate
 from ..samplers.plan import SamplingPlan
@@ -64,7 +64,7 @@ def keep(
     save(picture(first, columns=SHEET_COLUMNS), out / "samples" / f"{cell}.png")
     if way_down := chosen(states, TRAJECTORY_STATES - 1):  # one step has no trajectory
         images = [*(model.decoded(x.to(last)) for x in way_down), last]
-        save(beside([picture(x, columns=1) for x in images]), out / "trajectory" / f"{cell}.png")
+        save(hstack([picture(x, columns=1) for x in images]), out / "trajectory" / f"{cell}.png")
 
 
 def chosen(states: list[Tensor], count: int) -> list[Tensor]:

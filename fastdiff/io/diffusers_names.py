@@ -1,4 +1,4 @@
-"""Names that diffusers has for predictions and schedules, and schedules as tables of its betas."""
+"""The names that diffusers uses for predictions and schedules, and schedules as its tables of betas."""
 
 from typing import Any
 
@@ -7,8 +7,8 @@ import torch
 from ..core.schedule import DDPM, Schedule
 
 DIFFUSERS_NAMES = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}
-LCM_NAMES = {"lcm_eps": "epsilon", "lcm_v": "v_prediction"}  # LCM's own boundary condition around them
-INDEX = "model_index.json"
+LCM_NAMES = {"lcm_eps": "epsilon", "lcm_v": "v_prediction"}  # predictions with LCM's boundary condition
+INDEX_FILE = "model_index.json"
 
 DIFFUSERS_BETAS = {
     "linear": "linear",
@@ -19,14 +19,14 @@ DIFFUSERS_BETAS = {
 
 
 def variance_preserving(schedule: Schedule) -> bool:
-    """Return whether alpha^2 + sigma^2 = 1."""
+    """Return whether a schedule is variance preserving: alpha^2 + sigma^2 = 1."""
     alpha, sigma = schedule.alpha_sigma(torch.tensor(schedule.t_max / 2, dtype=torch.float64))
     return bool((alpha**2 + sigma**2 - 1).abs() < 1e-6)
 
 
 def table_config(schedule: Schedule) -> dict[str, Any]:
-    """Return the schedule as arguments of a scheduler of diffusers: by its name there, or as betas."""
-    if isinstance(schedule, DDPM) and schedule.kind != "sigmoid":  # which its DDIMScheduler does not know
+    """Return the schedule as arguments of a diffusers scheduler: by its name there, or as betas."""
+    if isinstance(schedule, DDPM) and schedule.kind != "sigmoid":  # DDIMScheduler does not know sigmoid
         return {
             "beta_schedule": DIFFUSERS_BETAS[schedule.kind],
             "trained_betas": list(schedule.betas) or None,
@@ -38,7 +38,7 @@ def table_config(schedule: Schedule) -> dict[str, Any]:
 
 
 def table_betas(schedule: Schedule) -> list[float]:
-    """Return the schedule as the betas of its training timesteps."""
+    """Return the betas of the schedule's training timesteps."""
     count = schedule.timesteps
     alpha, _ = schedule.alpha_sigma(torch.arange(count + 1, dtype=torch.float64) * schedule.t_max / count)
     return (1 - (alpha[1:] / alpha[:-1]).square()).tolist()

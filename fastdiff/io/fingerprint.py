@@ -1,4 +1,4 @@
-"""Fingerprints of models: hashes by which two sets of weights differ."""
+"""Fingerprints of models: hashes that tell two sets of weights apart."""
 
 import hashlib
 from collections.abc import Iterable
@@ -7,11 +7,11 @@ from pathlib import Path
 from ..core.files import sha256
 from ..networks import KINDS
 from . import hub
-from .formats.edm import EDM
-from .metadata import about
+from .formats.edm import EDM_FILE
+from .metadata import read_metadata
 
-# The files of a folder that is no export which make up its model: all but those at the top that list parts.
-PARTS = ("*/*.safetensors", "*/*.json", "*.safetensors", "config.json", EDM)
+# The files that determine the model in a folder that is not an export; index files are left out.
+MODEL_FILES = ("*/*.safetensors", "*/*.json", "*.safetensors", "config.json", EDM_FILE)
 
 
 def fingerprint(path: str | Path) -> str:
@@ -21,38 +21,38 @@ def fingerprint(path: str | Path) -> str:
         path: a model's folder, or its id on the hub.
 
     Returns:
-        SHA-256 in hex of its weights, and of a plain diffusers folder's settings too; id@commit of a model on
-        the hub; of anything else the path itself.
+        For a folder, the SHA-256 of its weights in hex (for a plain diffusers folder, of its settings as
+        well); for a model on the hub, id@commit; for anything else, the path itself.
 
     Raises:
-        FastdiffError: if its fastdiff.json is damaged, or the hub does not know the id.
+        FastdiffError: if the folder's fastdiff.json is damaged, or the hub does not know the id.
     """
     folder = Path(path).expanduser()
-    notes = about(folder)
+    notes = read_metadata(folder)
     if notes:
         text = (notes.get("text") or {}).get("weights")
         parts = [notes["weights"], *filter(None, (notes.get("latent"), text, notes.get("base")))]
         return parts[0] if len(parts) == 1 else hash_of(parts)
-    files = sorted(file for pattern in PARTS for file in folder.glob(pattern))
+    files = sorted(file for pattern in MODEL_FILES for file in folder.glob(pattern))
     if files:
         return hash_of(map(sha256, files))
     return hub.pinned(str(path)) if hub.is_id(str(path)) else str(path)
 
 
 def hash_of(hashes: Iterable[str]) -> str:
-    """Return SHA-256 in hex of several hashes, one after the other."""
+    """Return the SHA-256 of several concatenated hashes, in hex."""
     return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def component_hashes(folder: Path, kind: str) -> dict[str, str]:
-    """Return SHA-256 of the weights next to a network, such as an autoencoder's.
+    """Return the SHA-256 of the weights of a model's other components, such as its autoencoder.
 
     Args:
         folder: the model's folder.
-        kind: of its network, a key of KINDS.
+        kind: kind of the model's network, a key of KINDS.
 
     Returns:
-        The hashes by the files' places in the folder; an adapter and a base are left out.
+        The hashes in hex, by the files' paths in the folder; an adapter and a base are left out.
     """
     left_out = (KINDS[kind].folder, "lora", "base")
     paths = [path for path in sorted(folder.glob("*/*.safetensors")) if path.parent.name not in left_out]

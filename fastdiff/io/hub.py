@@ -1,4 +1,4 @@
-"""The Hugging Face hub: ids of models, the commits that they mean, and the files at a commit."""
+"""The Hugging Face hub: ids of models, the commits that they refer to, and the files at a commit."""
 
 import re
 from pathlib import Path
@@ -6,10 +6,10 @@ from pathlib import Path
 from ..core.errors import FastdiffError, first_line
 from ..networks.pretrained import PICKLED, WARNING
 
-ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w-][\w./-]*)?")
-COMMIT = re.compile(r"[0-9a-f]{40}")
-# The files of a pipeline's parts; nothing else of a repository is fetched, which may have copies at its root.
-FILES = [
+ID_PATTERN = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w-][\w./-]*)?")
+COMMIT_PATTERN = re.compile(r"[0-9a-f]{40}")
+# The files of a pipeline's components. Nothing else is downloaded; repositories may have copies at the root.
+FETCHED_FILES = [
     "*.json",
     "*/*.safetensors",
     "diffusion_pytorch_model*.safetensors",
@@ -17,43 +17,47 @@ FILES = [
     "*/merges.txt",
     "*/spiece.model",
 ]
-SKIPPED = ["*.fp16.*", "*.bf16.*", "*.non_ema.*", "*.onnx*", "safety_checker/*", "image_encoder/*"]
-SECONDS = 10  # timeout of a request
+SKIPPED_FILES = ["*.fp16.*", "*.bf16.*", "*.non_ema.*", "*.onnx*", "safety_checker/*", "image_encoder/*"]
+TIMEOUT_SECONDS = 10  # for each request
 
 
 def is_id(reference: str) -> bool:
-    """Return whether a text has the form user/model or user/model@revision, and is no path in a folder."""
-    return bool(ID.fullmatch(reference)) and not Path(reference).parent.is_dir()
+    """Return whether a text has the form user/model or user/model@revision, and is not a local path."""
+    return bool(ID_PATTERN.fullmatch(reference)) and not Path(reference).parent.is_dir()
 
 
 def pinned(reference: str) -> str:
-    """Return an id with the commit that it means now, user/model@<40 hex digits>."""
+    """Return an id with the commit that it refers to now, user/model@<40 hex digits>."""
     return f"{reference.partition('@')[0]}@{commit(reference)}"
 
 
 def commit(reference: str, kind: str = "model") -> str:
-    """Return the commit that an id means now, or that of the copy in the cache if the hub does not answer.
+    """Return the commit that an id refers to now; if the hub does not answer, that of the copy in the cache.
 
     Args:
         reference: the id, user/name or user/name@revision.
-        kind: of the repository, `model` or `dataset`.
+        kind: kind of the repository, `model` or `dataset`.
 
     Returns:
         40 hex digits.
 
     Raises:
-        FastdiffError: if there is neither an answer nor a copy.
+        FastdiffError: if the hub does not answer and there is no copy.
     """
     from huggingface_hub import HfApi, constants, snapshot_download
 
     name, _, revision = reference.partition("@")
-    if COMMIT.fullmatch(revision):
+    if COMMIT_PATTERN.fullmatch(revision):
         return revision
     reason = "HF_HUB_OFFLINE is set, and there is no copy in the cache"
     if not constants.HF_HUB_OFFLINE:
         try:
-            return HfApi().repo_info(name, repo_type=kind, revision=revision or None, timeout=SECONDS).sha
-        except Exception as error:  # of the network's many kinds, or the hub's own
+            return (
+                HfApi()
+                .repo_info(name, repo_type=kind, revision=revision or None, timeout=TIMEOUT_SECONDS)
+                .sha
+            )
+        except Exception as error:  # any of the many errors of the network and of the hub
             reason = reason_of(error)
     try:
         return Path(
@@ -61,24 +65,31 @@ def commit(reference: str, kind: str = "model") -> str:
         ).name
     except (OSError, ValueError):
         raise FastdiffError(
-            f"{reference}: no such folder, and not to be had from the hub: {reason}"
+            f"{reference}: no such folder, and it could not be found on the Hub: {reason}"
         ) from None
 
 
 def folder(reference: str) -> Path:
-    """Return a model's folder; that of an id on the hub is fetched. FastdiffError if there is neither."""
+    """Return a model's local folder; a model on the hub is downloaded.
+
+    Args:
+        reference: a folder, or a hub id.
+
+    Raises:
+        FastdiffError: if there is no such folder, and no such model on the hub.
+    """
     path = Path(reference).expanduser()
     if path.is_dir():
         return path
     if not is_id(reference):
         raise FastdiffError(
-            f"{reference}: no such folder; a model is a run's stage, a diffusers folder or a hub id"
+            f"{reference}: no such folder; expected a run's stage, a diffusers folder or a hub id"
         )
     return fetch(reference)
 
 
 def fetch(reference: str) -> Path:
-    """Fetch a model's JSON and safetensors.
+    """Download a model's JSON and safetensors files.
 
     Args:
         reference: the id, user/model or user/model@revision.
@@ -87,7 +98,7 @@ def fetch(reference: str) -> Path:
         The folder in the hub's cache; its name is the commit.
 
     Raises:
-        FastdiffError: if the hub does not give the files, or has pickled weights alone.
+        FastdiffError: if the files cannot be downloaded, or the weights are only available as pickles.
     """
     from huggingface_hub import snapshot_download
 
@@ -96,11 +107,17 @@ def fetch(reference: str) -> Path:
     try:
         folder = Path(
             snapshot_download(
-                name, revision=at, allow_patterns=FILES, ignore_patterns=SKIPPED, etag_timeout=SECONDS
+                name,
+                revision=at,
+                allow_patterns=FETCHED_FILES,
+                ignore_patterns=SKIPPED_FILES,
+                etag_timeout=TIMEOUT_SECONDS,
             )
         )
     except Exception as error:
-        raise FastdiffError(f"{name}@{at}: not to be had from the hub: {reason_of(error)}") from None
+        raise FastdiffError(
+            f"{name}@{at}: could not be downloaded from the Hub: {reason_of(error)}"
+        ) from None
     if any(folder.rglob("*.safetensors")):
         return folder
     if pickled := [file for file in file_names(name, at) if file.endswith(PICKLED)]:
@@ -113,18 +130,20 @@ def fetch(reference: str) -> Path:
 
 
 def reason_of(error: Exception) -> str:
-    """Return in one line why the hub does not give a model, and what to do."""
+    """Return a one-line reason why a model cannot be downloaded from the hub, and the remedy."""
     from huggingface_hub import errors
 
     if isinstance(error, errors.GatedRepoError):
-        return "it is gated: accept its terms on its page, and log in by hf auth login"
+        return "it is gated: accept its terms on its page, and log in with `hf auth login`"
     if isinstance(error, errors.RepositoryNotFoundError):
-        return "it has none of that name; if it is private, log in by hf auth login"
-    return "it has no such revision" if isinstance(error, errors.RevisionNotFoundError) else first_line(error)
+        return "there is no repository of that name; if it is private, log in with `hf auth login`"
+    if isinstance(error, errors.RevisionNotFoundError):
+        return "the repository has no such revision"
+    return first_line(error)
 
 
 def file_names(name: str, at: str) -> list[str]:
-    """Return the names of all files of a repository, fetched or not; none if the hub does not answer."""
+    """Return the names of all files in a repository; [] if the hub does not answer."""
     from huggingface_hub import HfApi
 
     try:

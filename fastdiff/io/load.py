@@ -1,4 +1,4 @@
-"""Models from disk: exports, diffusers pipelines, networks of EDM, and ids on the hub."""
+"""Models from disk and from the hub: exports, diffusers pipelines and EDM networks."""
 
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -18,9 +18,9 @@ from . import hub
 from .fingerprint import component_hashes, fingerprint
 from .formats.components import fitted
 from .formats.reader import load_foreign
-from .metadata import ABOUT, ModelMetadata, about, parse_metadata
+from .metadata import METADATA_FILE, ModelMetadata, parse_metadata, read_metadata
 
-# Modules of diffusers by the kind of network around them.
+# Kind of network -> the class of diffusers that it wraps.
 MODULES = {
     "unet": "UNet2DModel",
     "text_unet": "UNet2DConditionModel",
@@ -32,43 +32,55 @@ MODULES = {
 
 
 def load(path: str | Path, device: torch.device | str = "cpu") -> Denoiser:
-    """Load a model.
+    """Load a model from disk or from the Hugging Face hub.
+
+    Example:
+        >>> model = fastdiff.load("checkpoints/digits/consistency")
+        >>> images = fastdiff.sample(model, n=16, steps=2)  # (16, 1, 8, 8) in [-1, 1]
 
     Args:
-        path: a run's export, the folder of a diffusers pipeline or of a network of EDM (see formats/edm.py),
-            or an id on the hub, user/model or user/model@revision, of which JSON and safetensors are fetched
-            into the hub's cache.
-        device: where to put the network.
+        path: a stage of a run or another export; the folder of a diffusers pipeline or of an EDM network (see
+            io/formats/edm.py); or an id on the hub, user/model or user/model@revision, whose JSON and
+            safetensors files are downloaded into the hub's cache.
+        device: device of the network.
 
     Returns:
-        The model in float32, in eval mode and frozen (no parameter requires a gradient). `model.sampling` is
-        how it is meant to be sampled.
+        A Denoiser in float32, in eval mode and frozen (no parameter requires a gradient). `model.sampling`
+        records its default sampler, time grid and numbers of steps; `model.shape` is the shape of one sample.
 
     Raises:
-        FastdiffError: in one line, if there is no such model, its kind is unknown, its weights are pickled,
-            or it is damaged.
+        FastdiffError: in one line, if there is no such model, if its kind is not supported, if its weights
+            are pickled, or if it is damaged.
     """
     folder = Path(path).expanduser()
     if folder.is_file():
         raise FastdiffError(
             pickled_file(folder)
             if folder.suffix in PICKLED
-            else f"{path} is a file: a model is a run's stage, a diffusers folder or a hub id"
+            else f"{path} is a file: expected a run's stage, a diffusers folder or a hub id"
         )
     folder = hub.folder(str(path))
-    notes = about(folder)
+    notes = read_metadata(folder)
     try:
         model = load_foreign(folder) if notes is None else load_export(folder, parse_metadata(notes))
     except (OSError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise FastdiffError(
-            f"{folder} is damaged ({reason}): copy it again, or remove it and run its stage again"
+            f"{folder} is damaged ({reason}): copy it again, or delete it and run its stage again"
         ) from None
     return model.float().eval().requires_grad_(False).to(device)
 
 
 def load_export(folder: Path, metadata: ModelMetadata) -> Denoiser:
-    """Load a model that `export` wrote; FastdiffError if a file of it has another checksum than noted."""
+    """Load a model that `export` wrote, and verify its checksums.
+
+    Args:
+        folder: the model's folder.
+        metadata: the contents of its fastdiff.json.
+
+    Raises:
+        FastdiffError: if a file is missing or has another checksum than recorded.
+    """
     kind = KINDS[metadata.network]
     check_network(folder, metadata)
     check_parts(folder, metadata)
@@ -95,29 +107,31 @@ def load_export(folder: Path, metadata: ModelMetadata) -> Denoiser:
 
 
 def check_network(folder: Path, metadata: ModelMetadata) -> None:
-    """Raise FastdiffError unless an export's network has one file of weights, with the noted checksum."""
+    """Raise FastdiffError unless an export has exactly one file of weights, with the recorded checksum."""
     place = folder / KINDS[metadata.network].folder
     check_weights(place)
     files = [*place.glob("*.safetensors"), *place.glob(INDEX)]
     if not files:
         raise FastdiffError(
-            f"{folder} is missing its weights: copy it again, or remove it and run its stage again"
+            f"{folder} is missing its weights: copy it again, or delete it and run its stage again"
         )
-    if len(files) > 1:  # the checksum is of one file
+    if len(files) > 1:  # the checksum covers one file
         raise FastdiffError(
-            f"{folder} has {files[1].name} beside {files[0].name}: expected one file, copy it again"
+            f"{folder} has both {files[0].name} and {files[1].name}: expected one file; copy it again"
         )
     if sha256(files[0]) != metadata.weights:
         raise FastdiffError(
-            f"{folder} has damaged weights ({files[0].name}: wrong checksum): copy it again, or remove it "
+            f"{folder} has damaged weights ({files[0].name}: wrong checksum): copy it again, or delete it "
             "and run its stage again"
         )
 
 
 def check_parts(folder: Path, metadata: ModelMetadata) -> None:
-    """Raise FastdiffError if a base, autoencoder or text encoder has another checksum than noted."""
+    """Raise FastdiffError if a base, autoencoder or text encoder has another checksum than recorded."""
     if metadata.base and fingerprint(folder / "base") != metadata.base:
-        raise FastdiffError(f"{folder / 'base'} is not the model that it stands on: copy it again, whole")
+        raise FastdiffError(
+            f"{folder / 'base'} is not the base model that {folder} was exported with: copy all of it again"
+        )
     if not metadata.files:
         return
     present = component_hashes(folder, metadata.network)
@@ -128,18 +142,18 @@ def check_parts(folder: Path, metadata: ModelMetadata) -> None:
 
 
 def record_times(path: str | Path, times: Iterable[float]) -> None:
-    """Write a time grid into a model's fastdiff.json; grids of other step counts stay.
+    """Write a time grid into a model's fastdiff.json; grids for other numbers of steps stay.
 
     Args:
         path: the model's folder.
-        times: decreasing times of the model's schedule; a last 0 may be left out.
+        times: decreasing times on the model's schedule; the last 0 may be left out.
 
     Raises:
         FastdiffError: if the folder has no fastdiff.json, or a damaged one.
     """
     folder = Path(path).expanduser()
-    notes = about(folder)
+    notes = read_metadata(folder)
     if notes is None:
-        raise FastdiffError(f"{folder} has no {ABOUT} to note the times in: export the model first")
+        raise FastdiffError(f"{folder}: no {METADATA_FILE} to store the times in; export the model first")
     sampling = parse_metadata(notes).recorded_sampling().with_times(times)
-    write_json(folder / ABOUT, {**notes, "sampling": asdict(sampling)})
+    write_json(folder / METADATA_FILE, {**notes, "sampling": asdict(sampling)})

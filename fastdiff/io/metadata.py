@@ -1,4 +1,4 @@
-"""fastdiff.json: the metadata of a model, next to diffusers' own files."""
+"""The metadata of a model: fastdiff.json, next to the files of diffusers."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,19 +13,23 @@ from ..core.sampling import Sampling
 from ..core.schedule import SCHEDULES, Schedule
 from ..core.validation import Finite, Shape, Strict, call, named, validate
 
-ABOUT = "fastdiff.json"
-MAX_STEPS = 100_000  # that a model is sampled in
+METADATA_FILE = "fastdiff.json"
+MAX_STEPS = 100_000  # largest number of sampling steps
 
 
 def working_schedule(value: Any) -> Schedule:
-    """Return the schedule of a name and options; ValueError if its levels are no numbers."""
+    """Return the schedule with a name and options.
+
+    Raises:
+        ValueError: if its alpha or sigma are not finite.
+    """
     schedule = call(SCHEDULES, *named(value, "schedule"), "schedule")
     try:
         levels = torch.stack(schedule.alpha_sigma(torch.linspace(0, schedule.t_max, 3, dtype=torch.float64)))
     except ArithmeticError as error:
         raise ValueError(f"{schedule} has no levels: {error}") from None
     if not levels.isfinite().all():
-        raise ValueError(f"{schedule} has levels that are no numbers")
+        raise ValueError(f"{schedule} has noise levels that are not finite")
     return schedule
 
 
@@ -34,7 +38,7 @@ Sha = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 
 
 class RecordedSampling(Strict):
-    """A core.sampling.Sampling as JSON; older files have no times."""
+    """The JSON form of a core.sampling.Sampling; older files have no times."""
 
     sampler: str
     spacing: str
@@ -44,28 +48,28 @@ class RecordedSampling(Strict):
 
 
 class Guidance(Strict):
-    """The range of guidance weights that a network takes as an input, and their meaning."""
+    """The range of guidance weights that a network takes as an input, and the meaning of a weight."""
 
     weights: tuple[Finite, Finite]
     means: str = ""
 
 
 class Text(Strict):
-    """A text encoder: the hash of its weights, and its parts as model_index.json names them."""
+    """A text encoder: the hash of its weights, and its components by their names in model_index.json."""
 
     weights: Sha
     index: dict[str, str | bool | list[str]]
 
 
 class Adapter(BaseModel):
-    """A low-rank adapter next to the merged weights, and the library and function that read it."""
+    """A low-rank adapter that is stored next to the merged weights, and the function that loads it."""
 
     rank: Annotated[int, Field(ge=1)]
     read_by: Annotated[str, StringConstraints(pattern=r"^[\w.]+ [\w.]+$")]
 
 
 class Cost(BaseModel):
-    """The cost of the training."""
+    """The cost of a training: images, seconds, and network evaluations of the teacher."""
 
     images: Finite | None = None
     seconds: Finite | None = None
@@ -73,7 +77,7 @@ class Cost(BaseModel):
 
 
 class ModelMetadata(BaseModel):
-    """The contents of fastdiff.json. Of further notes only those that are read later have a type."""
+    """The contents of fastdiff.json; keys that fastdiff never reads are kept without a type."""
 
     model_config = ConfigDict(extra="allow", arbitrary_types_allowed=True)
 
@@ -88,35 +92,35 @@ class ModelMetadata(BaseModel):
     sampling: RecordedSampling
     weights: Sha
     guidance: Guidance | None = None  # absent in older files
-    latent: Sha | None = None  # fingerprints of the parts next to the network
+    latent: Sha | None = None  # fingerprint of the autoencoder
     text: Text | None = None
-    base: Sha | None = None
-    files: dict[str, Sha] = {}  # of the autoencoder and the text encoders
+    base: Sha | None = None  # fingerprint of a cascade's base model
+    files: dict[str, Sha] = {}  # checksums of the autoencoder's and text encoders' files
     params: int | None = None
     method: str | None = None
     ema: Finite | None = None
     cost: Cost = Cost()
-    collapsed: Finite | None = None  # the fraction of the data that its samples cover, if too small
+    collapsed: Finite | None = None  # fraction of the data that the samples cover, if it is too small
     lora: Adapter | None = None
-    sources: dict[str, str] = {}  # by role, the name of its origin
-    licences: dict[str, str] = {}  # by role, the licence on the card of that origin
-    card: dict[str, Any] = {}  # further front matter of its own card
+    sources: dict[str, str] = {}  # role -> name of the model or data set
+    licences: dict[str, str] = {}  # role -> licence that its card states
+    card: dict[str, Any] = {}  # additional front matter of the model's own card
 
     def recorded_sampling(self) -> Sampling:
-        """Return how the model is meant to be sampled."""
+        """Return the model's default sampler, time grid and numbers of steps."""
         return Sampling(**dict(self.sampling))
 
 
-def about(folder: Path) -> dict[str, Any] | None:
+def read_metadata(folder: Path) -> dict[str, Any] | None:
     """Read and check the fastdiff.json of a folder.
 
     Returns:
-        Its contents as JSON; None if there is no such file.
+        The contents as plain JSON data; None if there is no such file.
 
     Raises:
-        FastdiffError: if it is damaged.
+        FastdiffError: if the file is damaged.
     """
-    path = folder / ABOUT
+    path = folder / METADATA_FILE
     try:
         notes = read_json(path)
         parse_metadata(notes)
@@ -124,13 +128,17 @@ def about(folder: Path) -> dict[str, Any] | None:
         return None
     except (FastdiffError, ValueError, OSError) as error:
         raise FastdiffError(
-            f"{path} is damaged ({error}): copy it again, or remove the folder and run its stage again"
+            f"{path} is damaged ({error}): copy it again, or delete the folder and run its stage again"
         ) from None
     return notes
 
 
 def parse_metadata(notes: Any) -> ModelMetadata:
-    """Return the contents of fastdiff.json as typed values; FastdiffError names the key that does not fit."""
+    """Return the contents of fastdiff.json as typed values.
+
+    Raises:
+        FastdiffError: for a value of another type or out of its range; the error names its key.
+    """
     if not isinstance(notes, dict):
         raise FastdiffError(f"expected an object, got {type(notes).__name__}")
     return validate(ModelMetadata, notes, "")

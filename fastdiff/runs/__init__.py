@@ -1,24 +1,24 @@
-"""Recipes, and runs that train, benchmark and report them; imports all wings but cli.
+"""Recipes, and the runs that train, benchmark and report them. It may import from everything except cli.
 
 A recipe:
-    recipe          a whole recipe: read, checked, and the data and model that it opens
-    recipe_file     its YAML file: includes, and key=value overrides
-    model_config    its model: network, schedule, and encoders of images and prompts
-    stage_config    its stages: settings, chains, and what they may refer to
+    recipe          a whole recipe, read and checked, and the data and model that it opens
+    recipe_file     the YAML file of a recipe: includes, and key=value overrides
+    model_config    the model of a recipe: network, schedule, and encoders of images and prompts
+    stage_config    the stages of a recipe: settings, chains, and references to other models
 
 A run:
-    run             every stage, the benchmark, the report
-    context         what all stages of a run share
+    run             a run: every stage, the benchmark, the report
+    context         the context that all stages of a run share
     stage           one stage: trains and exports a student, or stores pairs
     student         loads a stage's student and teacher
-    origin          what a stage's model was made from: by it finished stages are recognised
-    checks          whether models and data of a stage fit
-    cards           model cards with the run's recipe and rows
-    hub_pins        commits of hub ids, kept in pins.json
+    origin          the origin of a stage's model, by which finished stages are recognised
+    checks          checks that a stage's models fit its data
+    cards           model cards with the run's recipe and benchmark rows
+    hub_pins        the commits of hub ids, kept in pins.json
 
-Around it:
-    status          notes on a run at work, for `fastdiff status`
-    progress_bar    the bar in the terminal
+Around a run:
+    status          the status of a run in progress, for `fastdiff status`
+    progress_bar    the progress bar in the terminal
     crash_report    the report of a crash, without secrets
     disk_errors     disk errors as one-line messages
     doctor          checks of an installation

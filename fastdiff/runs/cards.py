@@ -1,4 +1,4 @@
-"""Cards of a run's models: with the recipe and the benchmark's rows, which only the run has."""
+"""The model cards of a run, with the recipe and the benchmark rows, which only the run has."""
 
 import re
 from pathlib import Path
@@ -9,12 +9,12 @@ import yaml
 from ..evaluation.report import figures
 from ..io.export.card import text
 from ..io.export.model import describe
-from ..io.licences import CARD
-from ..io.load import about, load
+from ..io.licences import CARD_FILE
+from ..io.load import load, read_metadata
 
 
 def card_context(folder: Path) -> dict[str, str]:
-    """Return what the card of a stage's folder shows of its run: name, recipe, and the table of its rows."""
+    """Return the name, recipe and table of benchmark rows that a stage's card shows."""
     run = folder.resolve().parent
     name = folder.resolve().name
     path = run / "recipe.yaml"
@@ -29,7 +29,7 @@ def card_context(folder: Path) -> dict[str, str]:
 
 
 def published(value: Any) -> Any:
-    """Return a recipe's plain data with paths of this machine cut to their last parts."""
+    """Return a recipe's plain data with local paths cut to their last components."""
     if isinstance(value, dict):
         return {key: published(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -38,10 +38,10 @@ def published(value: Any) -> Any:
 
 
 def renew(folder: Path) -> None:
-    """Write a stored model's card and its scheduler's configuration again, if the card has changed."""
+    """Rewrite a stored model's card and its scheduler's configuration, if the card has changed."""
     model = load(folder)
-    notes = about(folder)
+    notes = read_metadata(folder)
     shown = card_context(folder)
-    card = folder / CARD
+    card = folder / CARD_FILE
     if not card.is_file() or card.read_text(encoding="utf-8") != text(model, notes, **shown):
         describe(folder, model, notes, **shown)

@@ -1,4 +1,4 @@
-"""The context of a run: what all of its stages share."""
+"""The context of a run, which all of its stages share."""
 
 from dataclasses import dataclass
 from pathlib import Path

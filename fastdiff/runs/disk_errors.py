@@ -1,4 +1,4 @@
-"""One-line messages for disk errors: no space left, read-only, permission denied."""
+"""Disk errors as one-line messages: no space left, read-only, permission denied."""
 
 import errno
 import os
@@ -17,9 +17,11 @@ NO_ACCESS = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Turn the errors of a disk that a block writes to into FastdiffErrors of one line.
+    """Turn disk errors that a block raises into FastdiffErrors of one line.
 
-    A full disk counts wherever it is; a read-only one, or missing rights, only below `folder`.
+    Args:
+        folder: the folder that the block writes to. A full disk is reported wherever it is; a read-only disk
+            and missing permissions only for files in this folder.
     """
     try:
         yield
@@ -33,8 +35,8 @@ def writing(folder: Path) -> Iterator[None]:
         else:
             raise
         raise FastdiffError(
-            f"{path}: {os.strerror(number).lower()}: {remedy}; what was saved before is whole, and the same "
-            "command goes on"
+            f"{path}: {os.strerror(number).lower()}: {remedy}, then run the same command again to resume; "
+            "earlier checkpoints are intact"
         ) from None
 
 
@@ -44,6 +46,6 @@ def is_below(path: str | bytes | Path, folder: Path) -> bool:
 
 
 def error_number(message: str) -> int | None:
-    """Return the system's number of an error that a library reports as text, None if it has none."""
-    found = re.search(r"os error (\d+)", message)
-    return int(found[1]) if found else None
+    """Return the system's error number in a library's error message, or None."""
+    match = re.search(r"os error (\d+)", message)
+    return int(match[1]) if match else None

@@ -1,4 +1,4 @@
-"""The doctor's checks of an installation: packages, devices, weights, folders, processes, training."""
+"""The checks of `fastdiff doctor`: packages, devices, weights, folders, processes, and a short training."""
 
 import importlib
 import os
@@ -15,9 +15,9 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 TRAINING_SECONDS = 2.0
-SMALL_FOLDER = 2 * 2**30  # bytes free, below which a check warns
-ERROR_LETTERS = 300  # of an error that a check raises
-RECIPE = {
+SMALL_FOLDER = 2 * 2**30  # free bytes below which a check warns
+ERROR_LETTERS = 300  # length limit of the text of an error that a check raises
+DOCTOR_RECIPE = {
     "name": "doctor",
     "data": {"name": "toy"},
     "model": {"net": "mlp"},
@@ -31,19 +31,19 @@ RECIPE = {
 
 
 Verdict = Literal["ok", "note", "FAIL"]
-Finding = tuple[Verdict, str]  # and a line on what was found, and what to do
+Finding = tuple[Verdict, str]  # the verdict, and one line with the result and the remedy
 
 
 class Check(NamedTuple):
-    """The result of a check: its name, the verdict, and a line on what was found and what to do."""
+    """The result of a check: its name, the verdict, and one line with the result and the remedy."""
 
     what: str
     verdict: Verdict
-    said: str
+    message: str
 
 
 def checks() -> Iterator[Check]:
-    """Yield the results of all checks, one after the other; an error that a check raises is its result."""
+    """Run all checks one by one and yield their results; a check that raises an error has failed."""
     for check in CHECKS:
         try:
             verdict, line = check()
@@ -58,12 +58,12 @@ def python() -> Finding:
     required = metadata("fastdiff")["Requires-Python"] or ""
     version = platform.python_version()
     if version not in SpecifierSet(required):
-        return "FAIL", f"{version} where {required} is asked: make an environment with a newer one"
+        return "FAIL", f"Python {version}: expected {required}; create an environment with a newer Python"
     return "ok", f"{version} on {platform.platform(terse=True)}"
 
 
 def packages() -> Finding:
-    """Check that the packages that fastdiff depends on are installed, in the right versions."""
+    """Check that the required packages are installed in the right versions."""
     requirements = [Requirement(text) for text in requires("fastdiff") or ()]
     required = [one for one in requirements if not one.marker or one.marker.evaluate()]
     unmet = []
@@ -77,11 +77,11 @@ def packages() -> Finding:
     if unmet:
         state = ", ".join(f"{requirement.name} is {installed}" for requirement, installed in unmet)
         return "FAIL", f"{state}: pip install " + " ".join(f"'{requirement}'" for requirement, _ in unmet)
-    return "ok", f"fastdiff {version('fastdiff')}, and the {len(required)} packages that it asks for"
+    return "ok", f"fastdiff {version('fastdiff')} and its {len(required)} required packages"
 
 
 def torch() -> Finding:
-    """Check that torch and torchvision are of one build."""
+    """Check that torch and torchvision fit together."""
     from torch import __version__
     from torch.version import cuda
 
@@ -89,7 +89,7 @@ def torch() -> Finding:
         importlib.import_module("torchvision.ops")
     except (ImportError, RuntimeError) as error:
         return "FAIL", (
-            f"torch {__version__}, but torchvision does not import ({' '.join(str(error).split())[:80]}): "
+            f"torch {__version__}, but torchvision cannot be imported ({' '.join(str(error).split())[:80]}): "
             "install both from the same index, in one command"
         )
     build = f"with CUDA {cuda}" if cuda else "without CUDA"
@@ -103,14 +103,15 @@ def devices() -> Finding:
     if not cuda.is_available():
         return (
             "note",
-            f"no GPU that torch can use: everything runs on the CPU, {get_num_threads()} threads a process",
+            f"no GPU that torch can use: everything runs on the CPU with {get_num_threads()} threads per "
+            "process",
         )
     gpus = [cuda.get_device_properties(i) for i in range(cuda.device_count())]
     return "ok", ", ".join(f"{gpu.name} with {gpu.total_memory / 2**30:.0f} GiB" for gpu in gpus)
 
 
 def inception() -> Finding:
-    """Check whether the weights behind `fid` are there."""
+    """Check that the weights of the Inception network, which `fid` needs, are in torch's cache."""
     import torch.hub
 
     from ..evaluation.metrics.extractors import INCEPTION, URLS
@@ -120,52 +121,52 @@ def inception() -> Finding:
         return "ok", f"{path}"
     return (
         "note",
-        f"no {path}: fetched when a benchmark first needs fid; without a network put the file there",
+        f"no {path}: downloaded when a benchmark first computes fid; without a network, put the file there",
     )
 
 
 def features() -> Finding:
-    """Check whether the shipped network behind `fd_digits` is there."""
+    """Check that the feature network of `fd_digits`, which is part of the repository, can be opened."""
     from ..core.errors import FastdiffError
     from ..evaluation.metrics.extractors import open_extractor
 
     try:
         open_extractor("checkpoints/digits/features", "cpu")
     except FastdiffError as error:
-        return "note", f"digits cannot be judged: {error}"
-    return "ok", "checkpoints/digits/features, which judge digits"
+        return "note", f"no benchmark on digits: {error}"
+    return "ok", "checkpoints/digits/features, the feature network for digits"
 
 
-def here() -> Finding:
+def directory() -> Finding:
     """Check the working directory."""
-    return room(Path.cwd(), "work in another directory")
+    return check_folder(Path.cwd(), "work in another directory")
 
 
 def checkpoints() -> Finding:
     """Check the folder of runs."""
-    return room(Path("checkpoints").resolve(), "give runs another directory with --out")
+    return check_folder(Path("checkpoints").resolve(), "write runs to another directory with --out")
 
 
 def cache() -> Finding:
-    """Check the folder of what was computed of data sets."""
+    """Check the cache folder, which holds statistics and latents of data sets."""
     from ..core.files import cache_folder
 
-    return room(cache_folder("reference"), "set FASTDIFF_CACHE to another directory")
+    return check_folder(cache_folder("reference"), "set FASTDIFF_CACHE to another directory")
 
 
-def room(folder: Path, remedy: str) -> Finding:
-    """Check whether a folder, or the nearest parent of a missing one, can be written, and its free space.
+def check_folder(folder: Path, remedy: str) -> Finding:
+    """Check that a folder is writable and has free space; for a missing folder its nearest parent is checked.
 
     Args:
         folder: the folder.
-        remedy: advice in case of a failure.
+        remedy: advice if the check fails.
     """
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     try:
         with tempfile.TemporaryFile(dir=existing) as file:
             file.write(b"1")
     except OSError as error:
-        return "FAIL", f"{folder} cannot be written ({error.strerror}): {remedy}"
+        return "FAIL", f"{folder} is not writable ({error.strerror}): {remedy}"
     free = shutil.disk_usage(existing).free
     line = f"{folder}, {free / 2**30:,.1f} GiB free"
     if free < SMALL_FOLDER:
@@ -174,18 +175,18 @@ def room(folder: Path, remedy: str) -> Finding:
 
 
 def processes() -> Finding:
-    """Check whether processes could talk to each other, by a group of this one alone."""
+    """Check that a process group can be started, with this process as its only member."""
     import torch
     from torch import distributed
 
     if not distributed.is_available():
-        return "note", "this build of torch knows no processes: one at a time"
+        return "note", "this build of torch cannot run several processes: use a single one"
     address = os.environ.get("GLOO_SOCKET_IFNAME", "")
     try:
         distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
         distributed.all_reduce(torch.ones(1))
     except RuntimeError as error:
-        present = f", {address} is none" if address else ""
+        present = f" ({address} is not one)" if address else ""
         return "FAIL", (
             f"gloo does not start ({' '.join(str(error).split())[:80]}): set GLOO_SOCKET_IFNAME to a network "
             f"interface of this machine{present}"
@@ -193,17 +194,17 @@ def processes() -> Finding:
     finally:
         if distributed.is_initialized():
             distributed.destroy_process_group()
-    return "ok", "a gloo group starts" + (", NCCL is there" if distributed.is_nccl_available() else "")
+    return "ok", "a gloo group starts" + (", NCCL is available" if distributed.is_nccl_available() else "")
 
 
 def training() -> Finding:
-    """Train on a toy for two seconds."""
+    """Train a small model on toy data for two seconds."""
     from ..core.accelerator import make_accelerator
     from ..methods import Progress
     from ..training.loop import Training
     from .recipe import build
 
-    recipe = build(RECIPE)
+    recipe = build(DOCTOR_RECIPE)
     [stage] = recipe.stages
     data = recipe.dataset()
     with tempfile.TemporaryDirectory() as folder:
@@ -218,13 +219,13 @@ def training() -> Finding:
             make_accelerator(),
         )
         start = time.monotonic()
-        for step, _ in run:  # noqa: B007 - the last one counts
+        for step, _ in run:  # noqa: B007 - its last value is used below
             if time.monotonic() - start > TRAINING_SECONDS:
                 break
         seconds = time.monotonic() - start
     return "ok", (
         f"{step:,} steps of {stage.train.batch} points in {seconds:.1f} s, "
-        f"{step * stage.train.batch / seconds:,.0f} images a second on {run.accelerator.device.type}"
+        f"{step * stage.train.batch / seconds:,.0f} points per second on {run.accelerator.device.type}"
     )
 
 
@@ -235,7 +236,7 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     devices,
     inception,
     features,
-    here,
+    directory,
     checkpoints,
     cache,
     processes,

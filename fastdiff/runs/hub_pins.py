@@ -1,4 +1,4 @@
-"""pins.json of a run: the commit that every hub id of its recipe named when the run began."""
+"""The pins.json of a run: the commit that each hub id of the recipe referred to when the run began."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,29 +12,33 @@ from ..data.registry import DATASETS, hub_id
 from ..io import hub
 from .recipe import Recipe
 
-PINS = "pins.json"
-DATA = "datasets/"  # before the id of a data set: a model may have the same
+PINS_FILE = "pins.json"
+DATASET_PREFIX = "datasets/"  # before the ids of data sets, because a model may have the same id
 
 Pins = dict[str, str]  # hub id -> commit
 
 
 def pin(recipe: Recipe, folder: Path) -> tuple[Recipe, Pins]:
-    """Pin a recipe's hub ids to the commits in the folder's pins.json, or to today's if it has none.
+    """Pin a recipe's hub ids to the commits in the run's pins.json, or to the newest if it has none.
+
+    Args:
+        recipe: the recipe.
+        folder: the run's directory.
 
     Returns:
-        The recipe with user/model@commit in the place of each id, and all pins.
+        The recipe with user/model@commit in the place of each id, and the pins.
 
     Raises:
-        FastdiffError: for a damaged pins.json, and for an id that the hub does not know.
+        FastdiffError: for a damaged pins.json, and for an id that cannot be found on the hub.
     """
     models = hub_models(recipe)
     data = hub_id(*named(recipe.source["data"], "data"))
-    known = read_pins(folder / PINS)
+    known = read_pins(folder / PINS_FILE)
     pins = {name: known.get(name) or hub.commit(name) for name in sorted(models)}
     if data:
-        pins[DATA + data] = known.get(DATA + data) or data_commit(data)
+        pins[DATASET_PREFIX + data] = known.get(DATASET_PREFIX + data) or data_commit(data)
     shared = [pins]
-    broadcast_object_list(shared)  # from the main process: the hub may move on between two requests
+    broadcast_object_list(shared)  # from the main process: the hub may change between two requests
     pins = shared[0]
 
     def pinned(name: str | None) -> str | None:
@@ -45,7 +49,7 @@ def pin(recipe: Recipe, folder: Path) -> tuple[Recipe, Pins]:
     )
     companions = {"autoencoder": pinned(recipe.model.autoencoder), "text": pinned(recipe.model.text)}
     model = recipe.model.model_copy(update=companions)
-    return replace(recipe, stages=stages, model=model, revision=pins.get(f"{DATA}{data}")), pins
+    return replace(recipe, stages=stages, model=model, revision=pins.get(f"{DATASET_PREFIX}{data}")), pins
 
 
 def hub_models(recipe: Recipe) -> set[str]:
@@ -57,15 +61,15 @@ def hub_models(recipe: Recipe) -> set[str]:
 
 
 def data_commit(data: str) -> str:
-    """Return the commit that a data set's id names today."""
+    """Return the newest commit of a data set on the hub."""
     try:
         return hub.commit(data, "dataset")
     except FastdiffError as error:
-        raise FastdiffError(f"data set {data!r} is none of {', '.join(DATASETS)}; {error}") from None
+        raise FastdiffError(f"data set {data!r}: not one of {', '.join(DATASETS)}; {error}") from None
 
 
 def read_pins(path: Path) -> Pins:
-    """Return the pins in a file, or none if there is no file."""
+    """Return the pins in a file, or {} if there is no file."""
     try:
         pins = read_json(path) if path.exists() else {}
         if isinstance(pins, dict) and all(map(is_commit, pins.values())):
@@ -74,10 +78,10 @@ def read_pins(path: Path) -> Pins:
     except (OSError, ValueError) as error:
         reason = str(error)
     raise FastdiffError(
-        f"{path} is damaged ({reason}): mend it, or remove it to go on with what the hub has today"
+        f"{path} is damaged ({reason}): repair it, or delete it to continue with the newest commits"
     )
 
 
 def is_commit(value: object) -> bool:
     """Return whether a value is a commit's hash."""
-    return isinstance(value, str) and bool(hub.COMMIT.fullmatch(value))
+    return isinstance(value, str) and bool(hub.COMMIT_PATTERN.fullmatch(value))

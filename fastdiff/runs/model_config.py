@@ -1,4 +1,4 @@
-"""The model of a recipe: network, schedule, parameterisation, and encoders of images and prompts."""
+"""The model of a recipe: network, schedule, parameterization, and encoders of images and prompts."""
 
 from functools import cache
 from inspect import signature
@@ -27,15 +27,17 @@ class ModelSpec(Strict):
     """The settings of a new model.
 
     Args:
-        net: a network, a name with options.
-        autoencoder: folder or hub id of a pipeline whose autoencoder encodes images into latents.
-        text: folder or hub id of a pipeline whose text encoder embeds captions.
-        schedule: a noise schedule, a name with options.
-        predicts: what the network's output stands for.
-        time_input: the form in which the network takes the time.
-        sigma_data: the standard deviation of the data.
-        scale_input: scale x to unit variance before the network.
-        labels: the network takes the classes of the data.
+        net: the network, a key of NETWORKS with its options.
+        autoencoder: folder or hub id of a pipeline whose autoencoder encodes images into latents; None for a
+            model of pixels.
+        text: folder or hub id of a pipeline whose text encoder embeds captions; None for a model without
+            prompts.
+        schedule: the noise schedule, a key of SCHEDULES with its options.
+        predicts: the quantity that the network predicts, a key of ROWS.
+        time_input: the form in which the network takes the time, a key of TIME_INPUTS.
+        sigma_data: standard deviation of the data, above 0.
+        scale_input: whether x is scaled to unit variance before the network.
+        labels: whether the network takes the classes of the data.
     """
 
     net: Named
@@ -49,27 +51,31 @@ class ModelSpec(Strict):
     labels: bool = False
 
     def fresh(self, dataset: Readable, device: str) -> Denoiser:
-        """Return a model for the data with newly drawn weights; on the device meta it has none.
+        """Return a model for a data set, with random weights.
+
+        Args:
+            dataset: the data, which determine the shape and the number of classes.
+            device: device of the network; on "meta" it has no weights.
 
         Raises:
             FastdiffError: for a network that does not fit the data or the text encoder.
         """
         latent, text = self.companions()
         if self.labels and not dataset.classes:
-            raise FastdiffError(f"model.labels: the data set {dataset.name} has no labels")
+            raise FastdiffError(f"model.labels: the data set {dataset.name} has no labels; leave labels out")
         shape = latent.latent_shape(dataset.shape) if latent else dataset.shape
         classes = dataset.classes if self.labels else 0
         name, options = named(self.net, "model.net")
         takes_text = "text" in signature(NETWORKS[name]).parameters
         if text and not takes_text:
-            raise FastdiffError(f"model.text: the network {name} takes no text")
+            raise FastdiffError(f"model.text: the network {name} does not take text; leave text out")
         if takes_text and not text:
             raise FastdiffError(
-                f"model.text: the network {name} is told of text: set model.text to what embeds it"
+                f"model.text is missing: the network {name} takes text; name a pipeline with a text encoder"
             )
         if text and options.setdefault("text", text.width) != text.width:
             raise FastdiffError(
-                f"model.net.text: {options['text']}, where model.text embeds in {text.width}: leave it out"
+                f"model.net.text = {options['text']}: expected {text.width}, as model.text has; leave it out"
             )
         with torch.device(device):
             net = call(NETWORKS, name, options, "model.net", shape, classes)
@@ -89,14 +95,20 @@ class ModelSpec(Strict):
         )
 
     def companions(self) -> tuple[Autoencoder | None, TextEncoder | None]:
-        """Return the autoencoder and the text encoder, each opened once for all models, or None."""
+        """Return the autoencoder and the text encoder, each None if not set; all models share one object."""
         latent = opened(Autoencoder, "autoencoder", self.autoencoder) if self.autoencoder else None
         text = opened(TextEncoder, "text", self.text) if self.text else None
         return latent, text
 
 
 def opened(kind: type[Companion], key: str, reference: str) -> Companion:
-    """Open the autoencoder or the text encoder of a folder or a hub id; key: the setting, for errors."""
+    """Open the autoencoder or the text encoder of a pipeline.
+
+    Args:
+        kind: Autoencoder or TextEncoder.
+        key: name of the setting, for errors.
+        reference: folder or hub id of the pipeline.
+    """
     try:
         return opened_folder(kind, hub.folder(reference).resolve())
     except (FastdiffError, ValueError, OSError) as error:
@@ -105,5 +117,5 @@ def opened(kind: type[Companion], key: str, reference: str) -> Companion:
 
 @cache
 def opened_folder(kind: type[Companion], folder: Path) -> Companion:
-    """Open a folder once: one object serves all models."""
+    """Open a component from its folder; repeated calls return the same object."""
     return kind.open(folder)

@@ -1,4 +1,4 @@
-"""The origin of a stage's model: the settings, data and models that it was made from, and where these are."""
+"""The origin of a stage's model: the settings, data and models that it was built from, and their places."""
 
 import time
 from dataclasses import MISSING, fields
@@ -12,7 +12,7 @@ from ..data.registry import DATASETS, Nothing, Readable, hub_id
 from ..io import hub
 from ..io.fingerprint import fingerprint
 from ..io.licences import lineage
-from ..io.load import ABOUT
+from ..io.load import METADATA_FILE
 from ..training import pairs
 from .context import Run
 from .stage_config import Stage
@@ -21,7 +21,7 @@ Origin = dict[str, Any]
 
 
 def training_origin(run: Run, stage: Stage, data: Readable) -> Origin:
-    """Return what identifies a stage's training; a finished stage of an equal origin is not trained again."""
+    """Return the origin of a stage that trains; a finished stage with this origin is not trained again."""
     origin = {
         "method": {"name": stage.method_name, **non_default_settings(stage.method)},
         "data": data.fingerprint,
@@ -32,7 +32,7 @@ def training_origin(run: Run, stage: Stage, data: Readable) -> Origin:
 
 
 def pairs_origin(run: Run, stage: Stage) -> Origin:
-    """Return what identifies a stage's stored pairs."""
+    """Return the origin of a stage that stores pairs."""
     return {
         "pairs": non_default_settings(stage.pairs),
         "teacher": fingerprint(model_path(stage.teacher, run.folder)),
@@ -42,7 +42,7 @@ def pairs_origin(run: Run, stage: Stage) -> Origin:
 def non_default_settings(settings: Any) -> dict[str, Any]:
     """Return the fields of a dataclass that differ from their defaults.
 
-    A setting that is added later has its default in finished stages, so it leaves their origins as they are.
+    So a setting that is added in a later version does not change the origins of finished stages.
     """
     changed = {}
     for setting in fields(settings):
@@ -54,26 +54,30 @@ def non_default_settings(settings: Any) -> dict[str, Any]:
 
 
 def companion_fingerprints(run: Run, stage: Stage) -> dict[str, str]:
-    """Return fingerprints of a new model's autoencoder and text encoder, and of a cascade's base."""
-    found = {}
+    """Return the fingerprints of a new model's autoencoder and text encoder, and of a cascade's base."""
+    fingerprints = {}
     if not (stage.init or stage.teacher):
         for name, companion in zip(("latent", "text"), run.recipe.model.companions()):
             if companion:
-                found[name] = companion.fingerprint
+                fingerprints[name] = companion.fingerprint
     if stage.base:
-        found["base"] = fingerprint(model_path(stage.base, run.folder))
-    return found
+        fingerprints["base"] = fingerprint(model_path(stage.base, run.folder))
+    return fingerprints
 
 
 def model_path(reference: str, folder: Path) -> Path | str:
-    """Return the folder of a stage of the run in `folder`, or a path or hub id as it is.
+    """Return the place of a model: the folder of a run's stage, or a path or hub id unchanged.
+
+    Args:
+        reference: name of a stage, path or hub id.
+        folder: the run's directory.
 
     Raises:
         FastdiffError: for a stage that is not trained yet.
     """
-    if (folder / reference / ABOUT).exists():
+    if (folder / reference / METADATA_FILE).exists():
         return folder / reference
-    if not any(mark in reference for mark in "/.~"):  # the recipe took it for a stage
+    if not any(mark in reference for mark in "/.~"):  # so it is the name of a stage
         raise FastdiffError(
             f"stage {reference} is not trained yet: run it first, with --only {reference} or without --only"
         )
@@ -81,24 +85,24 @@ def model_path(reference: str, folder: Path) -> Path | str:
 
 
 def pairs_path(reference: str, folder: Path) -> Path:
-    """Return the folder of a stage of pairs of the run in `folder`, or a path as it is."""
+    """Return the folder of stored pairs: that of a run's stage, or a path unchanged."""
     own = folder / reference
     return own if pairs.read_pair_notes(own) else Path(reference).expanduser()
 
 
 def set_aside_others(run: Run, place: Path, origin: Origin) -> None:
-    """Rename a stage's folder if what it holds has another origin, and write the folder's origin.json."""
+    """Rename a stage's folder if its contents have another origin, and write the folder's origin.json."""
     if run.accelerator.is_main_process:
         path = place / "origin.json"
         try:
             previous = read_json(path) if path.exists() else origin
         except ValueError as error:
-            raise FastdiffError(f"{path} is damaged ({error}): remove {place} to train it again") from None
+            raise FastdiffError(f"{path} is damaged ({error}): delete {place} to train it again") from None
         if previous != origin:
             aside = place.with_name(f"{place.name}.before-{time.strftime('%Y%m%d-%H%M%S')}")
             run.console.print(
-                f"{place.name}: made from another teacher or data, started over; the old one is kept as "
-                f"{aside.name}"
+                f"{place.name}: trained again, because its teacher or data have changed; the old one is kept "
+                f"as {aside.name}"
             )
             place.replace(aside)
         place.mkdir(parents=True, exist_ok=True)
@@ -107,9 +111,9 @@ def set_aside_others(run: Run, place: Path, origin: Origin) -> None:
 
 
 def sources(run: Run, stage: Stage) -> dict[str, Any]:
-    """Return the names and licences of what a stage's model comes from, for fastdiff.json and its card.
+    """Return the names and licences of the models and data behind a stage's model, for fastdiff.json.
 
-    Of a path only the last part is named, because cards are published.
+    Only the last component of a path is named, because model cards are published.
     """
     weights = {}
     for role, reference in (("teacher", stage.teacher), ("init", stage.init), ("base", stage.base)):
@@ -126,7 +130,7 @@ def sources(run: Run, stage: Stage) -> dict[str, Any]:
 
 
 def data_source(run: Run) -> tuple[str, str, str]:
-    """Return a run's data as `lineage` takes them: their name, their place, and their id on the hub or ""."""
+    """Return the name, the place, and the hub id (or "") of a run's data, as `lineage` takes them."""
     name, options = named(run.recipe.source["data"], "data")
     place = str(options.get("path", name))
     if run.recipe.revision:
@@ -137,5 +141,5 @@ def data_source(run: Run) -> tuple[str, str, str]:
 
 
 def public_name(reference: str) -> str:
-    """Return a hub id as it is, and the last part of a path."""
+    """Return the name of a model for a published card: a hub id, or the last component of a path."""
     return reference if hub.is_id(reference) else Path(reference).name

@@ -1,4 +1,4 @@
-"""The progress of a run: a bar in a terminal, and a line now and then elsewhere."""
+"""The progress of a run: a bar in a terminal, and ten lines in other outputs."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -18,19 +18,19 @@ from rich.table import Column
 
 @contextmanager
 def bar(console: Console, title: str, total: int, done: int) -> Iterator[Callable[..., None]]:
-    """Show a progress bar with the remaining time, or in an output that is no terminal ten lines.
+    """Show a progress bar with the remaining time; an output that is not a terminal gets ten lines instead.
 
     Args:
-        console: where it is shown.
-        title: the name of the work.
-        total: the number of steps.
-        done: the number of those that are done already.
+        console: the console that shows it.
+        title: name of the work.
+        total: number of steps.
+        done: number of steps that are done already.
 
     Yields:
-        advance(step, note=None), which shows the number of steps done and a note on them.
+        A function advance(step, note=None), which shows the number of finished steps and a note.
     """
     fixed = {"description": 16, "bar": 10, "count": 2 * len(str(total)) + 1, "gone": 7, "left": 7}
-    # In a narrow window the note is cut.
+    # The note is the column that is cut in a narrow window.
     at = {name: Column(no_wrap=True, min_width=width) for name, width in fixed.items()}
     columns = (
         TextColumn("{task.description}", table_column=at["description"]),

@@ -1,4 +1,4 @@
-"""Recipes: plain data read strictly into settings; every error names the key."""
+"""Recipes: plain data, strictly checked and turned into settings; every error names the key."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from ..networks import NETWORKS
 from .model_config import ModelSpec
 from .recipe_file import override, read_recipe
 from .stage_config import (
-    NAME,
+    NAME_PATTERN,
     Stage,
     Stages,
     StageSpec,
@@ -31,9 +31,9 @@ from .stage_config import (
 
 
 class RecipeSpec(Strict):
-    """A recipe as it is written."""
+    """The sections of a recipe file."""
 
-    name: str = Field(pattern=f"^{NAME}$")
+    name: str = Field(pattern=f"^{NAME_PATTERN}$")
     data: Named
     model: ModelSpec
     train: dict[str, Any] = Field(default_factory=dict)
@@ -44,17 +44,17 @@ class RecipeSpec(Strict):
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that a run needs.
+    """A checked recipe: the data, model, stages and benchmark of a run.
 
     Args:
-        name: the name of the run, and of its directory unless another is given.
-        source: the plain data that it was read from, overrides applied.
-        stages: the stages in their order, chains expanded.
-        bench: the settings of the benchmark.
-        path: the file that it was read from.
-        model: the settings of a new model.
-        trackers: names of experiment trackers that accelerate logs with.
-        revision: the commit of a data set on the hub.
+        name: name of the run, and of its directory in checkpoints/ unless another is given.
+        source: the plain data of the recipe file, with all overrides.
+        stages: the stages in their order, with chains expanded.
+        bench: settings of the benchmark.
+        path: the recipe file.
+        model: settings of a new model.
+        trackers: names of experiment trackers that accelerate logs to.
+        revision: commit of the data set on the hub; None for other data.
     """
 
     name: str
@@ -76,25 +76,34 @@ class Recipe:
         return open_dataset(name, **options)
 
     def of(self, stage: Stage) -> "Recipe":
-        """Return this recipe with a stage's own data and model, if it has such."""
+        """Return this recipe, with the data and model of a stage if the stage has its own."""
         if stage.own is None:
             return self
         return replace(self, source=self.source | {"data": stage.own}, revision=None, model=stage.model)
 
     def fresh_model(self, dataset: Readable, device: str = "cpu") -> Denoiser:
-        """Return a model for the data with newly drawn weights; on the device meta it has none."""
+        """Return a model for a data set, with random weights; see `ModelSpec.fresh`."""
         return self.model.fresh(dataset, device)
 
 
 def load(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
-    """Read a recipe file.
+    """Load a recipe file.
+
+    Example:
+        >>> recipe = fastdiff.recipe.load("recipes/digits.yaml", ["train.lr=3e-4", "bench.n=1000"])
+        >>> [stage.name for stage in recipe.stages]
+        >>> fastdiff.run(recipe, out="checkpoints/digits-lr")
 
     Args:
-        path: the file.
-        overrides: settings to change, each section.key=value, with the value in YAML.
+        path: the YAML file; it may include other recipes.
+        overrides: settings to change, each as "section.key=value" with the value in YAML.
+
+    Returns:
+        The checked Recipe; no data are read and no model is loaded yet.
 
     Raises:
         FastdiffError: for a file that cannot be read, and for a setting that is unknown or out of its range.
+            The error names the file and the key.
     """
     source = read_recipe(Path(path))
     for assignment in overrides:
@@ -106,14 +115,23 @@ def load(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Recip
 
 
 def build(source: dict[str, Any], path: str = "") -> Recipe:
-    """Make a recipe of plain data, checked to the last key.
+    """Build a recipe from plain data; every key is checked.
+
+    Example:
+        >>> stages = {"teacher": {"method": "denoising"}}
+        >>> source = {"name": "toy", "data": "toy", "model": {"net": "mlp"}, "stages": stages}
+        >>> recipe = fastdiff.recipe.build(source)
 
     Args:
-        source: the data, as `recipes/*.yaml` have them.
-        path: the file that they were read from.
+        source: the contents of a recipe file as dicts, lists, strings and numbers: name, data, model and
+            stages, and optionally train, bench and trackers.
+        path: the file that the data were read from, for reference; "" for none.
+
+    Returns:
+        The checked Recipe; no data are read and no model is loaded yet.
 
     Raises:
-        FastdiffError: for a setting that is unknown or out of its range.
+        FastdiffError: for a setting that is missing, unknown or out of its range; the error names the key.
     """
     check_keys(source)
     source = renamed_recipe(source)
@@ -134,24 +152,26 @@ def build(source: dict[str, Any], path: str = "") -> Recipe:
 
 
 def check_keys(value: Any, path: str = "") -> None:
-    """Refuse keys that are no words, such as `yes` and `on`, which YAML takes for true."""
+    """Raise FastdiffError for keys that are not strings, such as `yes` and `on`, which YAML reads as true."""
     for key, inner in value.items() if isinstance(value, dict) else ():
         if not (isinstance(key, str) and key):
-            raise FastdiffError(f"{dotted(path, repr(key))} is no key: expected a word, in quotes if need be")
+            raise FastdiffError(
+                f"{dotted(path, repr(key))} is not a key: expected a word; quote it if needed"
+            )
         check_keys(inner, dotted(path, key))
 
 
 def check_bench_models(bench: BenchConfig, stages: Stages) -> None:
-    """Refuse a benchmark of stages that the recipe does not have, or that its data do not judge."""
+    """Raise FastdiffError if the benchmark names a stage that does not exist or is not judged by the data."""
     names = [stage.name for stage in stages.values() if stage.method and stage.judged]
     teachers = [bench.teacher] if bench.teacher else []
     for key, chosen in (("teacher", teachers), ("models", bench.models or ())):
         if strange := [name for name in chosen if name not in names]:
-            raise FastdiffError(f"bench.{key}: {strange[0]!r} is no stage, choose from {', '.join(names)}")
+            raise FastdiffError(f"bench.{key}: {strange[0]!r} is not a stage, choose from {', '.join(names)}")
 
 
 def check_trackers(names: list[str]) -> None:
-    """Refuse trackers that accelerate does not know, or that are not installed."""
+    """Raise FastdiffError for trackers that accelerate does not support, or that are not installed."""
     known = [str(kind) for kind in LoggerType if kind != "all"]
     installed = {str(kind) for kind in get_available_trackers()}
     for name in names:

@@ -1,4 +1,4 @@
-"""The file of a recipe, read as plain data: YAML with other recipes included, and key=value overrides."""
+"""The file of a recipe as plain data: YAML that may include other recipes, and key=value overrides."""
 
 import math
 import re
@@ -13,7 +13,7 @@ from ..core.files import MAX_JSON_DEPTH
 from ..core.former_names import renamed_recipe
 from ..core.validation import dotted
 
-MAX_VALUES = 100_000  # of a recipe, its aliases counted as copies
+MAX_VALUES = 100_000  # largest number of values in a recipe, where aliases count as copies
 
 
 class Yaml(yaml.SafeLoader):
@@ -26,19 +26,20 @@ Yaml.add_implicit_resolver(
 
 
 def read_recipe(path: Path, within: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """Read a recipe's plain data, with the stages of the recipes that it includes before its own.
+    """Read the plain data of a recipe file; the stages of included recipes come before its own.
 
     Args:
         path: the file.
         within: the files that include this one.
 
     Raises:
-        FastdiffError: for a file that cannot be read, is no YAML, or does not fit those that it includes.
+        FastdiffError: for a file that cannot be read, is not valid YAML, or does not fit the recipes that it
+            includes.
     """
     try:
         place = path.resolve()
         text = path.read_text()
-    except (OSError, ValueError) as error:  # ValueError: no UTF-8, or a path with a zero byte
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a path with a zero byte
         reason = getattr(error, "strerror", None) or error
         raise FastdiffError(f"recipe {path}: cannot be read ({reason})") from None
     if place in within:
@@ -59,40 +60,52 @@ def read_recipe(path: Path, within: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 
 def include(source: dict[str, Any], other: dict[str, Any], what: str) -> None:
-    """Put another recipe's stages before a recipe's own.
+    """Insert the stages of an included recipe before a recipe's own.
 
     Args:
-        source: the recipe's plain data, which are changed; data, model and train may be left out of them.
-        other: the plain data of the recipe that it includes, with the same data, model and train.
-        what: both recipes, for errors.
+        source: plain data of the recipe, which are changed in place; data, model and train may be missing.
+        other: plain data of the included recipe, which has to have the same data, model and train.
+        what: names of both recipes, for errors.
     """
     for section in ("data", "model", "train"):
         own_section = source.setdefault(section, other.get(section, {}))
         if changed := differences(own_section, other.get(section, {}), section):
-            key, mine, theirs = changed[0]
-            raise FastdiffError(f"{what} has {key} = {theirs}, where this recipe has {mine}")
+            key, own_value, other_value = changed[0]
+            raise FastdiffError(f"{what} has {key} = {other_value}, and this recipe has {own_value}")
     first = other.get("stages")
     own = source.get("stages", {})
     if not (isinstance(first, dict) and isinstance(own, dict)):
         raise FastdiffError(f"{what}: expected stages in both recipes, name: settings")
     if twice := [name for name in first if name in own and own[name] != first[name]]:
-        raise FastdiffError(f"{what} has a stage {twice[0]}, and so has another recipe, with other settings")
+        raise FastdiffError(
+            f"{what} has a stage {twice[0]}, and another recipe has one of that name with other settings"
+        )
     source["stages"] = first | own
     unknown = {key: value for key, value in other.items() if key not in (*source, "name", "bench")}
-    source.update(unknown)  # the check of the whole recipe names them
+    source.update(unknown)  # the check of the whole recipe reports them
 
 
 def parse(text: str, what: str) -> Any:
-    """Parse YAML safely; the aliases of an anchor become copies of it. what: the text, for errors."""
+    """Parse YAML safely; aliases become copies.
+
+    Args:
+        text: the YAML text.
+        what: name of the text, for errors.
+
+    Raises:
+        FastdiffError: for invalid YAML, or YAML that is nested too deep or expands to too many values.
+    """
     try:
         loader = Yaml(text)
         node = loader.get_single_node()
         size = expanded_size(node, {})
         if size == math.inf:
             raise FastdiffError(f"{what}: an anchor contains itself")
-        if size > MAX_VALUES:  # before any copy is made
-            raise FastdiffError(f"{what}: its aliases stand for {size:,} values")
-        return None if node is None else copied(loader.construct_document(node))
+        if size > MAX_VALUES:  # before anything is copied
+            raise FastdiffError(
+                f"{what}: its aliases expand to {size:,} values, expected at most {MAX_VALUES:,}"
+            )
+        return None if node is None else unshared_copy(loader.construct_document(node))
     except RecursionError:
         raise FastdiffError(f"{what}: nested too deep") from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2024-99-99
@@ -100,35 +113,35 @@ def parse(text: str, what: str) -> Any:
 
 
 def expanded_size(node: yaml.Node | None, known: dict[int, float]) -> float:
-    """Return the number of values of a YAML node, with aliases counted as copies; inf if it contains itself.
+    """Return the number of values in a YAML node, where aliases count as copies; inf if it contains itself.
 
     Args:
         node: the node.
-        known: sizes by the nodes' ids; those of the node and the nodes below it are added.
+        known: id of a node -> its size; the node and all nodes below it are added.
     """
     if id(node) not in known:
-        known[id(node)] = math.inf  # until it is known
+        known[id(node)] = math.inf  # while its parts are counted
         parts = node.value if isinstance(node, yaml.CollectionNode) else []
         flat = chain.from_iterable(parts) if isinstance(node, yaml.MappingNode) else parts
         known[id(node)] = 1 + sum(expanded_size(part, known) for part in flat)
     return known[id(node)]
 
 
-def copied(value: Any) -> Any:
-    """Return a copy of plain data, no part of which is shared."""
+def unshared_copy(value: Any) -> Any:
+    """Return a deep copy of plain data, in which no two parts share an object."""
     if isinstance(value, dict):
-        return {key: copied(item) for key, item in value.items()}
-    return [copied(item) for item in value] if isinstance(value, list) else value
+        return {key: unshared_copy(item) for key, item in value.items()}
+    return [unshared_copy(item) for item in value] if isinstance(value, list) else value
 
 
 def override(source: dict[str, Any], assignment: str) -> None:
-    """Apply one section.key=value to plain recipe data."""
+    """Apply an override, section.key=value, to the plain data of a recipe, in place."""
     keys, sign, value = assignment.partition("=")
     if not sign or not all(keys.split(".")):
         raise FastdiffError(f"override {assignment!r}: expected key=value, for example train.lr=3e-4")
     path = keys.split(".")
     if len(path) > MAX_JSON_DEPTH + 1:
-        raise FastdiffError(f"override {assignment!r:.80}: no setting lies below {len(path) - 1} others")
+        raise FastdiffError(f"override {assignment!r:.80}: expected at most {MAX_JSON_DEPTH + 1} nested keys")
     change = parse(value, f"override {assignment!r}")
     for key in reversed(path):
         change = {key: change}
@@ -145,12 +158,12 @@ def override(source: dict[str, Any], assignment: str) -> None:
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[tuple[str, Any, Any]]:
-    """Return the keys whose values differ between two recipes' plain data, each with both values."""
-    if isinstance(old, dict | None) and isinstance(new, dict | None):  # a section left out is an empty one
+    """Return the keys whose values differ between two recipes' plain data, as (key, old value, new value)."""
+    if isinstance(old, dict | None) and isinstance(new, dict | None):  # a missing section counts as empty
         old = old or {}
         new = new or {}
-        found = []
+        changes = []
         for key in dict.fromkeys([*old, *new]):
-            found += differences(old.get(key), new.get(key), dotted(path, str(key)))
-        return found
+            changes += differences(old.get(key), new.get(key), dotted(path, str(key)))
+        return changes
     return [] if old == new else [(path, old, new)]

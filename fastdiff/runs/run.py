@@ -1,4 +1,4 @@
-"""A run, from recipe to report: every stage that is not finished, then the benchmark, then the report."""
+"""A run from recipe to report: every unfinished stage, then the benchmark, then the report."""
 
 import sys
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ from .cards import renew
 from .checks import check_like
 from .context import Run
 from .disk_errors import writing
-from .hub_pins import PINS, pin
+from .hub_pins import PINS_FILE, pin
 from .progress_bar import bar
 from .recipe import Recipe
 from .recipe import load as load_recipe
@@ -37,21 +37,30 @@ from .status import note
 
 
 def run(recipe: Recipe | str | Path, out: str | Path | None = None, only: str | None = None) -> Path:
-    """Train, benchmark and report what a recipe describes; the same call again resumes, or does nothing.
+    """Train all stages of a recipe, benchmark them and write the report.
 
-    SIGTERM and SIGINT save and raise Interrupted (exit code 75), SIGUSR1 saves. One run at a time works in a
-    directory.
+    Call it again to resume; a finished run does nothing. SIGTERM and SIGINT save a checkpoint and raise
+    Interrupted (exit code 75), SIGUSR1 saves a checkpoint. A directory can be used by one run at a time.
+
+    Example:
+        >>> folder = fastdiff.run("recipes/digits.yaml")
+        >>> model = fastdiff.load(folder / "consistency")
+        >>> images = fastdiff.sample(model, n=16)
 
     Args:
-        recipe: the recipe, or the path of its file.
-        out: the run's directory, checkpoints/<name> if not given.
-        only: the one stage to train, whose teacher is there already; nothing is benchmarked.
+        recipe: a recipe (see `fastdiff.recipe`), or the path of a recipe file.
+        out: directory of the run; None for checkpoints/<name of the recipe>.
+        only: name of the only stage to train, whose teacher has to be trained already; nothing is
+            benchmarked. None trains all stages.
 
     Returns:
-        The run's directory.
+        The run's directory. It has a folder for each stage (see `fastdiff.load`), the benchmark rows in
+        bench.jsonl, and report.md and report.html.
 
     Raises:
-        FastdiffError: for a recipe that cannot be run, or a directory of another recipe or run.
+        FastdiffError: for a recipe that cannot be run, and for a directory that another recipe has made or
+            another run is using.
+        Interrupted: after SIGTERM or SIGINT, when the checkpoint is saved.
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     folder = Path(out) if out else Path("checkpoints") / recipe.name
@@ -68,12 +77,12 @@ def run(recipe: Recipe | str | Path, out: str | Path | None = None, only: str | 
         )
         folder.mkdir(parents=True, exist_ok=True)
         console = Console(quiet=not accelerator.is_main_process)
-        with alone(folder, accelerator) as held:  # to the last row and the report
+        with alone(folder, accelerator) as held:  # until the last row and the report are written
             recipe, pins = pin(recipe, folder)
             shared = Run(recipe, recipe.dataset(), folder, accelerator, console, signals)
             claim(folder, recipe, accelerator)
             if pins and accelerator.is_main_process:
-                write_json(folder / PINS, pins)
+                write_json(folder / PINS_FILE, pins)
             accelerator.init_trackers(recipe.name)
             train_all(shared, only)
             if only is None:
@@ -83,7 +92,7 @@ def run(recipe: Recipe | str | Path, out: str | Path | None = None, only: str | 
 
 @contextmanager
 def reported(folder: Path, recipe: Recipe) -> Iterator[None]:
-    """Write a crash report into the run's directory if the block raises an error that is not the user's."""
+    """Write a crash report into the run's directory if the block raises anything but a FastdiffError."""
     try:
         yield
     except FastdiffError:
@@ -95,7 +104,7 @@ def reported(folder: Path, recipe: Recipe) -> Iterator[None]:
 
 
 def train_all(run: Run, only: str | None) -> None:
-    """Train every stage that is not finished, or only the named one."""
+    """Train every unfinished stage, or only the stage with the name `only`."""
     stages = run.recipe.stages
     run.console.print(
         f"{run.recipe.name}: {len(stages)} stages on {run.dataset.described}, in {run.folder}",
@@ -113,12 +122,12 @@ def train_all(run: Run, only: str | None) -> None:
 
 
 def check_stages(run: Run, only: str | None) -> None:
-    """Refuse stages that cannot be trained or judged, before the first of them is trained."""
+    """Raise FastdiffError for stages that cannot be trained or judged, before the first one is trained."""
     data = run.dataset
     ahead = [
         stage
         for stage in run.recipe.stages
-        if stage.method and only in (None, stage.name) and not about(run.folder / stage.name)
+        if stage.method and only in (None, stage.name) and not read_metadata(run.folder / stage.name)
     ]
     for stage in ahead:
         if stage.judged:
@@ -128,40 +137,49 @@ def check_stages(run: Run, only: str | None) -> None:
 
 
 def check_stage(run: Run, stage: Stage, data: Readable) -> None:
-    """Refuse a stage that the run's data cannot judge, or whose method, steps or new model do not fit."""
+    """Raise FastdiffError if the run's data cannot judge a stage, or its method, steps or model are wrong."""
     recipe = run.recipe.of(stage)
     check_like(stage.name, recipe.dataset() if stage.own else data, data)
     stage.method.validate(data.shape, run.accelerator.device)
     if stage.train.steps < stage.method.cycle:
         raise FastdiffError(
-            f"stages.{stage.name}.train.steps = {stage.train.steps}: the student learns in every "
-            f"{stage.method.cycle}th of them alone, expected at least so many"
+            f"stages.{stage.name}.train.steps = {stage.train.steps}: the student is updated every "
+            f"{stage.method.cycle} steps; set steps to at least {stage.method.cycle}"
         )
     if not (stage.init or stage.teacher):
-        recipe.fresh_model(data, "meta")  # costs nothing
+        recipe.fresh_model(data, "meta")  # without weights, so it takes no memory
 
 
 def precision_of(recipe: Recipe) -> str:
-    """Return the precision of all stages; raise FastdiffError if they name several."""
+    """Return the precision of all stages.
+
+    Raises:
+        FastdiffError: if the stages have different precisions.
+    """
     first, *others = dict.fromkeys(stage.train.precision for stage in recipe.stages if stage.method) or ["no"]
     if others:
         raise FastdiffError(
-            f"train.precision: one run has one precision, the stages name {first} and {others[0]}"
+            f"train.precision = {first} and {others[0]}: expected the same precision in all stages of a run"
         )
     return first
 
 
 def claim(folder: Path, recipe: Recipe, accelerator: Accelerator) -> None:
-    """Write a recipe into a run's directory; raise FastdiffError if another recipe made the directory."""
+    """Write a recipe into a run's directory.
+
+    Raises:
+        FastdiffError: if the directory was made by another recipe.
+    """
     path = folder / "recipe.yaml"
     if path.exists():
-        theirs = trained_settings(read_recipe(path))
-        mine = trained_settings(recipe.source)
-        if changed := [change for change in differences(theirs, mine) if not is_free(change[0])]:
+        old_settings = trained_settings(read_recipe(path))
+        new_settings = trained_settings(recipe.source)
+        changes = differences(old_settings, new_settings)
+        if changed := [change for change in changes if not is_free(change[0])]:
             key, old, new = changed[0]
             raise FastdiffError(
-                f"{folder} was made with {key} = {old}, the recipe now says {new}: give another --out, "
-                f"or remove {folder} to start over"
+                f"{folder} was made with {key} = {old}, and the recipe now has {new}: give another --out, "
+                f"or delete {folder} to start over"
             )
     if accelerator.is_main_process:
         with atomic_write(path) as scratch:
@@ -170,28 +188,28 @@ def claim(folder: Path, recipe: Recipe, accelerator: Accelerator) -> None:
 
 
 def trained_settings(source: dict[str, Any]) -> dict[str, Any]:
-    """Return a recipe's plain data without what may change after the training: benchmark and trackers."""
+    """Return a recipe's plain data without benchmark and trackers, which may change after the training."""
     return {key: value for key, value in source.items() if key not in ("bench", "trackers")}
 
 
 def is_free(key: str) -> bool:
-    """Return whether a setting affects how a training runs and not its result: a run resumes with another."""
+    """Return whether a setting may change when a run resumes, because it does not affect the result."""
     *_, section, last = ("", *key.split("."))
     return section == "train" and last in CHANGEABLE_ON_RESUME
 
 
 def benchmark(run: Run, held: HeldLock) -> None:
-    """Measure every stage, then write and show the report.
+    """Measure every stage, then write the report and print its table.
 
     Args:
-        run: the run, its stages trained.
+        run: the run, with all stages trained.
         held: the lock of its directory.
     """
     config, folder, accelerator = run.recipe.bench, run.folder, run.accelerator
     if isinstance(run.dataset, Nothing):
         run.console.print(
-            f"{folder}: done, and not measured, as `nothing` has no images to judge samples by: compare the "
-            "models with data by fastdiff bench",
+            f"{folder}: done, but not measured, because `nothing` has no images to judge samples by: use "
+            "`fastdiff bench` to compare the models with other data",
             soft_wrap=True,
         )
         return note(folder, stage="done") if accelerator.is_main_process else None
@@ -200,10 +218,10 @@ def benchmark(run: Run, held: HeldLock) -> None:
     models = {name: folder / name for name in names}
     teacher = config.teacher or next((s.name for s in stages if s.method_name == "denoising"), None)
     outside = next((s.teacher for s in stages if s.teacher and s.teacher not in names), None)
-    if teacher is None and outside and "teacher" not in names:  # a teacher from elsewhere has its rows too
+    if teacher is None and outside and "teacher" not in names:  # a teacher outside the run is measured too
         teacher, models["teacher"] = "teacher", outside
     sweep = Sweep(models, run.dataset.reference, config, folder, teacher=teacher, accelerator=accelerator)
-    # time goes with the steps, not with the cells
+    # the time is proportional to the number of steps, not of cells
     total = sum(cell.steps for cell in sweep.cells) * len(config.seeds)
     rows: list[dict[str, Any]] = []
     with bar(run.console, "benchmark", total, 0) as advance:
@@ -215,9 +233,9 @@ def benchmark(run: Run, held: HeldLock) -> None:
                 note(folder, stage="benchmark", step=done, steps=total)
     if accelerator.is_main_process:
         run.console.print(*report.left_out(folder), sep="\n", end="")
-        if rows:  # a budget may leave none
+        if rows:  # none if the budget was too small
             report.write(folder)
-            for name in names:  # with the table
+            for name in names:  # adds the table to the cards
                 renew(folder / name)
             run.console.print(report.table(rows))
         note(folder, stage="done")

@@ -1,4 +1,4 @@
-"""One stage of a run: a student trained and exported, or a teacher's pairs stored."""
+"""One stage of a run: trains and exports a student, or stores a teacher's pairs."""
 
 import zlib
 from dataclasses import replace
@@ -15,7 +15,7 @@ from ..data.latents import embedded, encoded
 from ..data.registry import Nothing, Readable
 from ..data.toys import nothing
 from ..io.export.model import export
-from ..io.load import about, load
+from ..io.load import load, read_metadata
 from ..methods import Progress
 from ..samplers.generate import sample
 from ..training import malloc, pairs
@@ -36,15 +36,15 @@ from .stage_config import Stage
 from .status import note
 from .student import load_networks
 
-SHEET_SAMPLES = 64  # samples drawn of a stage
-NOTED_WAIT = 0.05  # share of the time spent waiting for data, from which on a log line names it
+SHEET_SAMPLES = 64  # samples in a sheet
+LOGGED_WAIT_FRACTION = 0.05  # smallest fraction of time spent waiting for data that a log line shows
 EXPORT_DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
 Logs = dict[str, Any]
 
 
 def train(run: Run, stage: Stage, title: str) -> None:
-    """Train a stage's student, or resume or skip its training, and export the average of its weights.
+    """Train a stage's student and export the average of its weights; resume or skip the training if possible.
 
     Args:
         run: the run that the stage belongs to.
@@ -58,7 +58,7 @@ def train(run: Run, stage: Stage, title: str) -> None:
     stored = pairs_path(stage.data, run.folder) if stage.data else None
     data = pairs.load_pairs(stored, run.dataset) if stored else run.dataset
     origin = training_origin(run, stage, data)
-    if (notes := about(place)) and notes.get("origin") == origin:
+    if (notes := read_metadata(place)) and notes.get("origin") == origin:
         return
     set_aside_others(run, place, origin)
     config = replace(stage.train, seed=stage.train.seed ^ zlib.crc32(stage.name.encode()))
@@ -99,14 +99,14 @@ def train(run: Run, stage: Stage, title: str) -> None:
 def export_notes(
     run: Run, stage: Stage, training: Training, origin: Origin, stored: Path | None
 ) -> dict[str, Any]:
-    """Return what fastdiff.json says of a finished training: method, origin, cost and sources.
+    """Return the keys of fastdiff.json for a finished training: method, origin, cost and sources.
 
     Args:
         run: the run that the stage belongs to.
         stage: the stage.
-        training: its training, at the end.
+        training: its finished training.
         origin: its origin.
-        stored: the folder of the pairs that it learned from, if any; their cost is added.
+        stored: folder of the pairs that it was trained on, whose cost is added; None for other data.
     """
     teacher_nfe = round(training.images * stage.method.teacher_nfe())
     if stored:
@@ -124,7 +124,7 @@ def export_notes(
 
 
 def model_data(run: Run, model: Denoiser) -> Readable:
-    """Return the run's data as a model learns from them: images encoded as latents, captions embedded."""
+    """Return the run's data in the form that a model is trained on: latents, and embedded captions."""
     data = run.dataset
     if isinstance(data, Nothing) and not model.text:
         return nothing(model.shape, data.classes)
@@ -139,7 +139,7 @@ def model_data(run: Run, model: Denoiser) -> Readable:
 
 
 def publish(run: Run, name: str, title: str, training: Training, logs: Logs) -> None:
-    """Pass the figures of a log line to the trackers and to `fastdiff status`."""
+    """Send the figures of a log line to the trackers and to `fastdiff status`."""
     step = training.step
     steps = training.config.steps
     pace = training.pace
@@ -163,13 +163,13 @@ def format_log_line(logs: Logs, pace: dict[str, float], collapsed: float | None)
     """Format the figures of a log line for the progress bar.
 
     Args:
-        logs: the loss, None as long as the student has not learned.
-        pace: images a second, the share of the time spent waiting for data, and memory in MiB.
-        collapsed: the share of the data that the student's samples cover, if it is too small.
+        logs: the loss, None until the student's first update.
+        pace: images per second, fraction of time spent waiting for data, and memory in MiB.
+        collapsed: fraction of the data that the student's samples cover, if it is too small; else None.
     """
     loss = "loss –" if logs.get("loss") is None else f"loss {logs['loss']:.4g}"
     parts = [loss, f"{pace['images_per_s']:,.0f} img/s"]
-    if pace["wait"] > NOTED_WAIT:
+    if pace["wait"] > LOGGED_WAIT_FRACTION:
         parts.append(f"{pace['wait']:.0%} waiting for data")
     if torch.cuda.is_available():
         parts.append(f"{pace['memory_mb'] / 1024:.1f} GiB")
@@ -179,7 +179,7 @@ def format_log_line(logs: Logs, pace: dict[str, float], collapsed: float | None)
 
 
 def make_pairs(run: Run, stage: Stage, title: str) -> None:
-    """Store a teacher's pairs of noise and sample, or resume or skip their making.
+    """Generate and store a teacher's pairs of noise and sample; resume or skip the work if possible.
 
     Args:
         run: the run that the stage belongs to.
@@ -198,9 +198,9 @@ def make_pairs(run: Run, stage: Stage, title: str) -> None:
 
 
 def draw(model: Denoiser, run: Run, path: Path) -> None:
-    """Save a sheet of samples of each class in turn, or by the captions and images of the data.
+    """Save a sheet of samples, with the classes in turn, or with the captions and images of the data.
 
-    Sound and video have no sheet.
+    Nothing is saved for samples that are neither images nor vectors, such as sound and video.
     """
     if run.accelerator.is_main_process and len(model.image_shape) in (1, 3):
         data = run.dataset.reference
@@ -211,6 +211,8 @@ def draw(model: Denoiser, run: Run, path: Path) -> None:
             guidance=usual_guidance(model),
             labels=torch.arange(SHEET_SAMPLES) % model.classes if model.classes else None,
             prompts=[data.captions[i] for i in rows.tolist()] if model.text and data.captions else None,
-            image=as_floats(data.image[rows]) if model.condition_channels and not model.base else None,
+            condition_image=as_floats(data.image[rows])
+            if model.condition_channels and not model.base
+            else None,
         )
         save(picture(samples, zoom=4), path)

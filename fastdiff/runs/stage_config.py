@@ -1,4 +1,4 @@
-"""The stages of a recipe: read as they are written, checked, and expanded where a list makes a chain."""
+"""The stages of a recipe: read, checked, and expanded where a list of values makes a chain."""
 
 import re
 from dataclasses import dataclass, fields, replace
@@ -16,23 +16,25 @@ from ..training.config import TrainConfig
 from ..training.pairs import Pairs
 from .model_config import ModelSpec
 
-NAME = r"\w[\w.-]*"  # of recipes and stages: they become folders
-RESERVED_FOLDERS = ("samples", "trajectory", "influence", "trackers")  # of a run, none of them a stage
-# Settings of a training for which a list is one value, and not a value for each stage of a chain.
+NAME_PATTERN = r"\w[\w.-]*"  # names of recipes and stages, which are names of folders
+RESERVED_FOLDERS = ("samples", "trajectory", "influence", "trackers")  # folders of a run that are not stages
+# Settings of a training for which a list is a single value, not one value per stage of a chain.
 TUPLE_SETTINGS = {name for name, hint in get_type_hints(TrainConfig).items() if get_origin(hint) is tuple}
 
 
 class StageSpec(Strict):
-    """A stage as it is written: it trains by a method, or it stores a teacher's pairs.
+    """The section of a stage in a recipe file: it trains with a method, or it stores a teacher's pairs.
 
     Args:
-        method: the method and its settings; a list of values for a whole number makes a chain of stages.
+        method: the method and its settings; a list of values for an integer setting makes a chain of stages.
         pairs: settings of the pairs to store, in the place of a method.
-        data: a stage of pairs or its path; or a data set of the stage's own, as {name: ..., and its options}.
-        model: settings of the model that differ from the recipe's, for a stage with data of its own.
-        teacher: an earlier stage, a path or a hub id.
-        init: the same, of the model that the student starts from; the teacher if not given.
-        base: the same, of the model whose samples this one refines, in a cascade.
+        data: a stage of pairs, or the path of stored pairs; or a data set for this stage only, as
+            {name: ..., and its options}.
+        model: settings of the model that differ from the recipe's; only for a stage with its own data set.
+        teacher: the teacher: an earlier stage, a path or a hub id.
+        init: the model that the student is initialized from: an earlier stage, a path or a hub id; the
+            teacher if not given.
+        base: in a cascade, the model whose samples this one refines: an earlier stage, a path or a hub id.
         train: settings of the training that differ from the recipe's.
     """
 
@@ -48,21 +50,21 @@ class StageSpec(Strict):
 
 @dataclass(frozen=True)
 class Stage:
-    """One training, or the making of pairs.
+    """A checked stage of a run: one training, or one set of stored pairs.
 
     Args:
-        name: the name of its folder in the run's directory.
-        method_name: the key of METHODS, or "pairs".
-        method: the method, None for a stage of pairs.
-        train: the settings of the training.
-        teacher: an earlier stage, a path or a hub id.
-        init: the same, of the model that the student starts from; the teacher if None.
-        pairs: the settings of the pairs to store, for a stage of pairs.
-        data: the stage or path of the pairs that it learns from, None if it learns from data.
-        base: the model whose samples this one refines, in a cascade.
-        own: a data set of its own, on which it is trained and not judged; but with `nothing`, which has no
-            images, the recipe's data judge it.
-        model: the model for that data set.
+        name: name of its folder in the run's directory.
+        method_name: name of the method, a key of METHODS; "pairs" for a stage of pairs.
+        method: the method; None for a stage of pairs.
+        train: settings of the training.
+        teacher: the teacher: an earlier stage, a path or a hub id; None without a teacher.
+        init: the model that the student is initialized from; the teacher if None.
+        pairs: settings of the pairs to store; None for a stage that trains.
+        data: the stage or path of the pairs that it is trained on; None if it is trained on data.
+        base: in a cascade, the model whose samples this one refines; None otherwise.
+        own: a data set for this stage only; the stage is then not judged, except that the recipe's data judge
+            a stage with `nothing`. None for the recipe's data.
+        model: settings of the model for that data set.
     """
 
     name: str
@@ -79,23 +81,26 @@ class Stage:
 
     @property
     def judged(self) -> bool:
-        """Whether the recipe's data judge its samples."""
+        """Whether the recipe's data judge the stage's samples."""
         return self.own is None or has_no_images(self.own)
 
 
-Stages = dict[str, Stage]  # by name
+Stages = dict[str, Stage]  # name -> stage
 
 
 def expand(key: str, spec: StageSpec, defaults: dict[str, Any], earlier: Stages) -> list[Stage]:
-    """Make the stages of a section: one, or a chain if a setting of its method is a list of values.
+    """Return the stages of a section: one, or a chain if a setting of its method is a list of values.
 
-    Each stage of a chain is the next one's teacher, and the model that it starts from.
+    Each stage of a chain is the teacher of the next one, and the model that the next one starts from.
 
     Args:
-        key: the section's name, which is the stage's or begins the names of the chain.
+        key: name of the section: the name of the stage, or the prefix of the names in a chain.
         spec: the section.
-        defaults: the recipe's own settings of training.
+        defaults: the recipe's settings of training.
         earlier: the stages that it may refer to.
+
+    Raises:
+        FastdiffError: for a setting that is missing, unknown or out of its range.
     """
     path = f"stages.{key}"
     if spec.pairs is not None:
@@ -113,7 +118,7 @@ def expand(key: str, spec: StageSpec, defaults: dict[str, Any], earlier: Stages)
     values = options[varied]
     if len(lists) > 1 or not values:
         raise FastdiffError(
-            f"{path}.method: a chain is one list of values, got {lists[-1]} = {options[lists[-1]]}"
+            f"{path}.method.{lists[-1]} = {options[lists[-1]]}: expected one list of values for a chain"
         )
     stages: list[Stage] = []
     for i, value in enumerate(values):
@@ -131,25 +136,33 @@ def expand(key: str, spec: StageSpec, defaults: dict[str, Any], earlier: Stages)
 
 
 def whole_number_settings(method: type[Method]) -> set[str]:
-    """Return the settings of a method that are one int, with bounds or without; a list of ints makes a chain.
+    """Return the names of a method's integer settings, for which a list of values makes a chain.
 
-    For a setting that is a tuple, a list is the value.
+    For a setting that is a tuple, a list is a single value.
     """
-    hints = get_type_hints(method)  # the types, without what Annotated adds to them
+    hints = get_type_hints(method)  # the types without the metadata of Annotated
     return {setting.name for setting in fields(method) if hints[setting.name] is int}
 
 
 def value_of(value: Any, index: int, count: int, setting: str, path: str) -> Any:
-    """Return a training setting's value for stage `index` of a chain of `count`; a list has one for each."""
+    """Return the value of a training setting for one stage of a chain; a list has one value per stage.
+
+    Args:
+        value: the setting of the whole chain.
+        index: index of the stage.
+        count: number of stages.
+        setting: name of the setting.
+        path: path of the setting, for errors.
+    """
     if not isinstance(value, list) or setting in TUPLE_SETTINGS:
         return value
     if len(value) != count:
-        raise FastdiffError(f"{path}: {len(value)} values for a chain of {count} stages")
+        raise FastdiffError(f"{path}: {len(value)} values, expected {count}, one for each stage of the chain")
     return value[index]
 
 
 def training_stage(path: str, key: str, spec: StageSpec, defaults: dict[str, Any], earlier: Stages) -> Stage:
-    """Make one stage that trains, its settings checked."""
+    """Return one stage that trains, after checking its settings; see `expand` for the arguments."""
     check_name(path, key, earlier)
     name, options = named(spec.method, f"{path}.method")
     method = call(METHODS, name, options, f"{path}.method")
@@ -157,28 +170,26 @@ def training_stage(path: str, key: str, spec: StageSpec, defaults: dict[str, Any
     config = train_config.merge_train_config(defaults, method.training, spec.train, path=f"{path}.train")
     if method.needs_teacher and not spec.teacher:
         raise FastdiffError(
-            f"{path}.teacher is missing: method {name} learns from a teacher, a stage or a model's path"
+            f"{path}.teacher is missing: method {name} needs a teacher; name a stage or a model's path"
         )
     if config.lora:
         lora.installed()
         if not (spec.teacher or spec.init):
-            raise FastdiffError(
-                f"{path}.train.lora: an adapter needs a model to be put on: set teacher or init"
-            )
+            raise FastdiffError(f"{path}.train.lora: an adapter needs a trained model; set teacher or init")
     for role, reference in (("teacher", spec.teacher), ("init", spec.init)):
         check_reference(f"{path}.{role}", reference, earlier)
     return Stage(key, name, method, config, spec.teacher, spec.init)
 
 
 def pairs_stage(path: str, key: str, spec: StageSpec, earlier: Stages) -> Stage:
-    """Make one stage that stores a teacher's pairs, its settings checked."""
+    """Return one stage that stores a teacher's pairs, after checking its settings."""
     if unused := [what for what in ("method", "data", "init", "base", "train") if getattr(spec, what)]:
         raise FastdiffError(
-            f"{path}.{unused[0]}: a stage of pairs trains nothing, it takes pairs and teacher alone"
+            f"{path}.{unused[0]}: a stage of pairs takes only pairs and teacher; leave {unused[0]} out"
         )
     if not spec.teacher:
         raise FastdiffError(
-            f"{path}.teacher is missing: pairs are made by a teacher, a stage or a model's path"
+            f"{path}.teacher is missing: pairs are generated by a teacher; name a stage or a model's path"
         )
     check_name(path, key, earlier)
     check_reference(f"{path}.teacher", spec.teacher, earlier)
@@ -189,19 +200,19 @@ def pairs_stage(path: str, key: str, spec: StageSpec, earlier: Stages) -> Stage:
 def with_data(
     path: str, spec: StageSpec, made: list[Stage], earlier: Stages, model: dict[str, Any]
 ) -> list[Stage]:
-    """Return the stages of a section with what they learn from: stored pairs, or a data set of their own.
+    """Return the stages of a section with their training data: stored pairs, or a data set of their own.
 
     Args:
-        path: the section's path, for errors.
+        path: path of the section, for errors.
         spec: the section.
         made: its stages.
         earlier: the stages that it may refer to.
-        model: the recipe's settings of the model, which the section's own are put over.
+        model: the recipe's settings of the model, which the section's own settings override.
     """
     check_reference(f"{path}.base", spec.base, earlier)
     if spec.model and not isinstance(spec.data, dict):
         raise FastdiffError(
-            f"{path}.model: a stage has a model of its own where it has data of its own: set {path}.data"
+            f"{path}.model: only a stage with its own data set has its own model; set {path}.data"
         )
     if isinstance(spec.data, dict):
         check_dataset_options(f"{path}.data", spec.data)
@@ -210,49 +221,55 @@ def with_data(
     pairs = {stage.name for stage in earlier.values() if stage.pairs}
     if spec.data and spec.data not in pairs and not is_path(spec.data):
         raise FastdiffError(
-            f"{path}.data: {spec.data!r} is no earlier stage of pairs and no path"
+            f"{path}.data: {spec.data!r} is neither an earlier stage of pairs nor a path"
             f"{suggestion(spec.data, pairs)}"
         )
     lacking = [stage for stage in made if stage.method and stage.method.needs_pairs and not spec.data]
     if lacking:
         raise FastdiffError(
-            f"{path}.data is missing: method {lacking[0].method_name} learns from stored pairs of noise and "
-            "sample, a stage with pairs or its path"
+            f"{path}.data is missing: method {lacking[0].method_name} needs stored pairs of noise and "
+            "sample; name a stage of pairs or the path of one"
         )
     return [replace(stage, data=spec.data, base=spec.base) for stage in made]
 
 
 def is_path(reference: str) -> bool:
-    """Return whether a reference is a path or a hub id, and not the name of a stage."""
+    """Return whether a reference is a path or a hub id, rather than the name of a stage."""
     return any(mark in reference for mark in "/.~")
 
 
 def has_no_images(data: Any) -> bool:
-    """Return whether data, as a recipe writes them, are `nothing`."""
+    """Return whether the data section of a recipe or stage names the data set `nothing`."""
     return named(data, "data")[0] == "nothing"
 
 
 def check_dataset_options(path: str, data: Any) -> None:
-    """Refuse options that a data set of that name does not know; a folder's are checked when it is opened."""
+    """Raise FastdiffError for unknown options of a data set in DATASETS; a path's are checked on opening."""
     name, options = named(data, path)
     if name in DATASETS:
         check(DATASETS, name, options, path)
 
 
 def check_images(path: str, stage: Stage, data: Any) -> None:
-    """Refuse a stage without the images that its method needs; data: the recipe's."""
+    """Raise FastdiffError if a stage has no images and its method needs them.
+
+    Args:
+        path: path of the stage, for errors.
+        stage: the stage.
+        data: the data section of the recipe.
+    """
     if stage.method and stage.method.needs_images and not stage.data and has_no_images(stage.own or data):
         raise FastdiffError(
-            f"{path}.data: `nothing` has no images, and method {stage.method_name} as it is set learns from "
-            "images: name other data, or a method that does without"
+            f"{path}.data: `nothing` has no images, and method {stage.method_name} with these settings needs "
+            "images; name other data, or a method that needs none"
         )
 
 
 def check_name(path: str, key: str, earlier: Stages) -> None:
-    """Refuse a stage's name that cannot name a folder, or that another stage has."""
-    if not re.fullmatch(NAME, key) or key in RESERVED_FOLDERS:
+    """Raise FastdiffError for a stage's name that cannot be a folder's name, or that another stage has."""
+    if not re.fullmatch(NAME_PATTERN, key) or key in RESERVED_FOLDERS:
         raise FastdiffError(
-            f"{path}: {key!r} names a folder, expected letters, digits, _ . and -, not "
+            f"{path}: {key!r} cannot be a folder's name, expected letters, digits, _ . and -, and none of "
             f"{', '.join(RESERVED_FOLDERS)}"
         )
     if key in earlier:
@@ -260,9 +277,9 @@ def check_name(path: str, key: str, earlier: Stages) -> None:
 
 
 def check_reference(path: str, reference: str | None, earlier: Stages) -> None:
-    """Refuse a reference that is neither an earlier stage's model nor a path."""
+    """Raise FastdiffError for a reference that is neither an earlier stage's model nor a path."""
     models = {name for name, stage in earlier.items() if stage.method}
     if reference and reference not in models and not is_path(reference):
         raise FastdiffError(
-            f"{path}: {reference!r} is no earlier stage and no path{suggestion(reference, models)}"
+            f"{path}: {reference!r} is neither an earlier stage nor a path{suggestion(reference, models)}"
         )

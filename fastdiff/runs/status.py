@@ -1,4 +1,4 @@
-"""The status of a run for other shells: the last note of its processes, and the contents of its directory."""
+"""The status of a run: the last note of its main process, and the contents of its directory."""
 
 import json
 import math
@@ -16,11 +16,11 @@ from ..core.files import atomic_write, read_object, strict_json
 from .recipe_file import parse
 
 STATUS_FILE = "status.json"
-FINISHED_FILES = ("fastdiff.json", "pairs.safetensors")  # one of them is in a finished stage's folder
-SET_ASIDE = ".before-"  # in the name of a folder that was set aside
-SILENT_SECONDS = 600  # without a note, after which a process on another host may be dead
-# The keys of a note that are read; others, of a file that somebody changed, are ignored.
-NUMBERS = (
+FINISHED_FILES = ("fastdiff.json", "pairs.safetensors")  # a finished stage's folder has one of them
+SET_ASIDE = ".before-"  # part of the name of a folder that was set aside
+SILENT_SECONDS = 600  # after this time without a note a process on another host may be dead
+# The keys of a note that are read; all others are ignored.
+NUMBER_KEYS = (
     "step",
     "steps",
     "loss",
@@ -33,36 +33,36 @@ NUMBERS = (
     "pid",
     "time",
 )
-WORDS = ("stage", "number", "host")
+TEXT_KEYS = ("stage", "number", "host")
 
-Found = dict[str, Any]
+RunStatus = dict[str, Any]
 
 
 def note(folder: str | Path, **values: Any) -> None:
-    """Write `folder`/status.json: some values, with this process's pid and host, and the time.
+    """Write values, this process's pid and host, and the time into `folder`/status.json.
 
-    It informs and is no state of the run, so an error of the disk is ignored.
+    The file is for information only: the run never reads it, and disk errors are ignored.
     """
     process = {"pid": os.getpid(), "host": socket.gethostname(), "time": time.time()}
     with suppress(OSError), atomic_write(Path(folder) / STATUS_FILE, sync=False) as scratch:
         scratch.write_text(strict_json(values | process) + "\n")
 
 
-def status(folder: str | Path) -> Found:
+def status(folder: str | Path) -> RunStatus:
     """Read the status of a run.
 
     Args:
         folder: the run's directory.
 
     Returns:
-        folder, name; done (finished stages); rows (measured); state ({stage, step} of the newest state that a
-        stage would resume from, or None); alive (None if the process is on another host); silent (seconds
-        since the last note); crash (the report of a crash after it); collapsed (by stage, the share of the
-        data that its samples cover, if it is too small); and the values of the last note. Keys that are not
-        known are absent.
+        A dict with `folder` and `name`; `done`, the finished stages; `rows`, the number of measured rows;
+        `state`, {stage, step} of the newest checkpoint that a stage would resume from, or None; `alive`,
+        whether the process is running, None if it is on another host; `silent`, seconds since the last note;
+        `crash`, the crash report that is newer than the note; `collapsed`, stage -> fraction of the data that
+        its samples cover, for collapsed stages; and the values of the last note. Unknown values are absent.
 
     Raises:
-        FastdiffError: if the folder is no run's directory.
+        FastdiffError: if the folder is not a run's directory.
     """
     folder = Path(folder).expanduser()
     try:
@@ -70,19 +70,22 @@ def status(folder: str | Path) -> Found:
         stages = sorted(path for path in folder.iterdir() if path.is_dir() and SET_ASIDE not in path.name)
         rows = (folder / "bench.jsonl").read_bytes().count(b"\n") if (folder / "bench.jsonl").exists() else 0
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "recipe.yaml is no text"
+        if isinstance(error, FileNotFoundError):
+            reason = "it has no recipe.yaml"
+        else:
+            reason = getattr(error, "strerror", None) or "its recipe.yaml is not text"
         raise FastdiffError(
-            f"{folder} is no run ({reason}): "
-            "name a directory that fastdiff run has made, with recipe.yaml in it"
+            f"{folder} is not a run directory: {reason}; name a directory that `fastdiff run` has made"
         ) from None
     if not isinstance(source, dict):
         raise FastdiffError(
-            f"{folder / 'recipe.yaml'} is no recipe: name a directory that fastdiff run has made"
+            f"{folder} is not a run directory: its recipe.yaml is not a recipe; name a directory that "
+            "`fastdiff run` has made"
         )
     finished = {path: max(changed(path / name) for name in FINISHED_FILES) for path in stages}
     done = sorted((path for path in stages if finished[path]), key=finished.get)
     last = read_note(folder)
-    found = {
+    values = {
         "folder": str(folder),
         "name": printable(source.get("name")),
         "done": [path.name for path in done],
@@ -93,18 +96,18 @@ def status(folder: str | Path) -> Found:
         "collapsed": collapsed_stages(done, last),
     }
     if "time" in last:
-        found["silent"] = max(0.0, time.time() - last["time"])
-        found["alive"] = is_alive(last)
+        values["silent"] = max(0.0, time.time() - last["time"])
+        values["alive"] = is_alive(last)
         crashes = [path for path in folder.glob("crash-*.txt") if changed(path) >= last["time"]]
         if crashes:
-            found["crash"] = max(crashes, key=changed).name
-    elif (folder / "report.html").exists():  # a run of a version that wrote no notes
-        found["stage"] = "done"
-    return found
+            values["crash"] = max(crashes, key=changed).name
+    elif (folder / "report.html").exists():  # a run of an older version, without notes
+        values["stage"] = "done"
+    return values
 
 
 def newest_state(stages: list[Path]) -> dict[str, Any] | None:
-    """Return the stage and step of the newest state in some stages' folders, None if there is no state."""
+    """Return the stage and step of the newest checkpoint in some stages' folders, or None."""
     states = [state for stage in stages for state in stage.glob("state/*") if state.name.isdecimal()]
     if not states:
         return None
@@ -114,59 +117,59 @@ def newest_state(stages: list[Path]) -> dict[str, Any] | None:
 
 
 def changed(path: Path) -> float:
-    """Return the time of a file's last change, 0 if there is no such file."""
+    """Return the time of a file's last change; 0 if there is no such file."""
     with suppress(OSError):
         return path.stat().st_mtime
     return 0.0
 
 
-def collapsed_stages(done: list[Path], last: Found) -> dict[str, float]:
-    """Return the share of the data that the samples of each collapsed stage cover, by stage."""
-    shares = {path.name: collapsed_share(path) for path in done}
-    found = {name: share for name, share in shares.items() if share is not None}
+def collapsed_stages(done: list[Path], last: RunStatus) -> dict[str, float]:
+    """Return the fraction of the data that the samples of each collapsed stage cover, by stage."""
+    fractions = {path.name: covered_fraction(path) for path in done}
+    collapsed = {name: fraction for name, fraction in fractions.items() if fraction is not None}
     if "stage" in last and "collapsed" in last:
-        found[last["stage"]] = last["collapsed"]
-    return found
+        collapsed[last["stage"]] = last["collapsed"]
+    return collapsed
 
 
-def collapsed_share(folder: Path) -> float | None:
-    """Return the share of the data that a finished stage's samples cover, None if it did not collapse."""
+def covered_fraction(folder: Path) -> float | None:
+    """Return the fraction of the data that a finished stage's samples cover; None if it did not collapse."""
     with suppress(OSError, ValueError):
-        share = read_object(folder / FINISHED_FILES[0]).get("collapsed")
-        return share if isinstance(share, int | float) and math.isfinite(share) else None
+        fraction = read_object(folder / FINISHED_FILES[0]).get("collapsed")
+        return fraction if isinstance(fraction, int | float) and math.isfinite(fraction) else None
     return None
 
 
-def read_note(folder: Path) -> Found:
-    """Return the last note, as far as it can be read."""
+def read_note(folder: Path) -> RunStatus:
+    """Return the valid values of the last note, or {}."""
     try:
         last = json.loads((folder / STATUS_FILE).read_text())
     except (OSError, ValueError, RecursionError):
         return {}
     if not isinstance(last, dict):
         return {}
-    found = {}
-    for key in NUMBERS:
+    values = {}
+    for key in NUMBER_KEYS:
         if isinstance(last.get(key), int | float) and math.isfinite(last[key]):
-            found[key] = last[key]
-    for key in WORDS:
+            values[key] = last[key]
+    for key in TEXT_KEYS:
         if last.get(key) and isinstance(last[key], str):
-            found[key] = printable(last[key])
-    return found
+            values[key] = printable(last[key])
+    return values
 
 
 def printable(text: Any) -> str:
-    """Return a text, cut to 200 letters, without characters that a terminal would obey."""
+    """Return a text without control characters, cut to 200 letters."""
     return "".join(c for c in str(text) if c.isprintable())[:200]
 
 
-def is_alive(last: Found) -> bool | None:
-    """Return whether the process that wrote a note still lives; None if it is on another host."""
+def is_alive(last: RunStatus) -> bool | None:
+    """Return whether the process that wrote a note is still running; None if it is on another host."""
     if last.get("host") != socket.gethostname():
         return None
     try:
         process = psutil.Process(int(last["pid"]))
-        same = process.create_time() <= last["time"] + 1  # and not a later one with the same pid
+        same = process.create_time() <= last["time"] + 1  # otherwise it is a later process with the same pid
         return same and process.status() != psutil.STATUS_ZOMBIE
     except (psutil.Error, KeyError, ValueError, OverflowError):
         return False
@@ -175,72 +178,73 @@ def is_alive(last: Found) -> bool | None:
 # ---- as text
 
 
-def lines(found: Found) -> dict[str, str]:
-    """Return the result of `status` as the lines of a table, without those of which nothing is known."""
-    ended = found.get("stage") == "done"
-    state = found["state"]
+def lines(values: RunStatus) -> dict[str, str]:
+    """Return the result of `status` as lines of text, by their titles; unknown values have no line."""
+    ended = values.get("stage") == "done"
+    state = values["state"]
     collapsed = [
-        f"{name} COLLAPSED: {share:.0%} of the data covered" for name, share in found["collapsed"].items()
+        f"{name} COLLAPSED: {fraction:.0%} of the data covered"
+        for name, fraction in values["collapsed"].items()
     ]
     table = {
-        "done": ", ".join(found["done"]) or "no stage yet",
-        "now": "" if ended else progress_line(found),
-        "loss": f"{found['loss']:.4g}" if "loss" in found else "",
+        "done": ", ".join(values["done"]) or "no stage yet",
+        "now": "" if ended else progress_line(values),
+        "loss": f"{values['loss']:.4g}" if "loss" in values else "",
         "health": ", ".join(collapsed),
-        "speed": speed_line(found),
-        "memory": f"{found['memory_mb']:,.0f} MiB" if "memory_mb" in found else "",
-        "state": f"{state['stage']} at step {state['step']:,}" if state else "",
-        "rows": f"{found['rows']:,} measured",
-        "heard": "",
-        "": advice(found, ended),
+        "speed": speed_line(values),
+        "memory": f"{values['memory_mb']:,.0f} MiB" if "memory_mb" in values else "",
+        "checkpoint": f"{state['stage']} at step {state['step']:,}" if state else "",
+        "rows": f"{values['rows']:,} measured",
+        "last note": "",
+        "": advice(values, ended),
     }
-    if "silent" in found:
-        process = f"process {found.get('pid')} on {found.get('host')}"
-        table["heard"] = f"{span(found['silent'])} ago, of {process}"
+    if "silent" in values:
+        process = f"process {values.get('pid')} on {values.get('host')}"
+        table["last note"] = f"{span(values['silent'])} ago, from {process}"
     return {name: line for name, line in table.items() if line}
 
 
-def progress_line(found: Found) -> str:
-    """Return the stage at work, its step, and the time left."""
-    parts = [found.get("stage", "")]
-    if "number" in found:
-        parts.append(f"stage {found['number']}")
-    if "step" in found:
-        step = f"step {found['step']:,}"
-        if found.get("steps", 0) > 0:
-            step += f" of {found['steps']:,} ({found['step'] / found['steps']:.0%})"
+def progress_line(values: RunStatus) -> str:
+    """Return the current stage, its step, and the time left."""
+    parts = [values.get("stage", "")]
+    if "number" in values:
+        parts.append(f"stage {values['number']}")
+    if "step" in values:
+        step = f"step {values['step']:,}"
+        if values.get("steps", 0) > 0:
+            step += f" of {values['steps']:,} ({values['step'] / values['steps']:.0%})"
         parts.append(step)
-    if "seconds_left" in found:
-        parts.append(f"{span(found['seconds_left'])} left")
+    if "seconds_left" in values:
+        parts.append(f"{span(values['seconds_left'])} left")
     return ", ".join(filter(None, parts))
 
 
-def speed_line(found: Found) -> str:
-    """Return the images per second, the number of processes if there are several, and the wait for data."""
-    pace = found.get("images_per_s", 0.0)
-    speed = f"{pace:,.{0 if pace >= 100 else 2}f} images a second" if pace else ""
-    processes = f"on {found['processes']} processes" if found.get("processes", 1) > 1 else ""
-    wait = f"{found['wait']:.1%} of the time waiting for data" if "wait" in found else ""
+def speed_line(values: RunStatus) -> str:
+    """Return the images per second, the number of processes, and the time spent waiting for data."""
+    pace = values.get("images_per_s", 0.0)
+    speed = f"{pace:,.{0 if pace >= 100 else 2}f} images per second" if pace else ""
+    processes = f"on {values['processes']} processes" if values.get("processes", 1) > 1 else ""
+    wait = f"{values['wait']:.1%} of the time waiting for data" if "wait" in values else ""
     return ", ".join(filter(None, [f"{speed} {processes}".strip(), wait]))
 
 
-def advice(found: Found, ended: bool) -> str:
-    """Return whether a run is running, and what to do if it is not."""
-    again = f"the same command goes on: fastdiff run {found['folder']}/recipe.yaml --out {found['folder']}"
+def advice(values: RunStatus, ended: bool) -> str:
+    """Return whether a run is in progress, and how to resume it if it is not."""
+    again = f"resume with: fastdiff run {values['folder']}/recipe.yaml --out {values['folder']}"
     if ended:
-        report = Path(found["folder"]) / "report.html"
+        report = Path(values["folder"]) / "report.html"
         return f"done: open {report}" if report.exists() else "done"
-    if found["alive"]:
+    if values["alive"]:
         return "running"
-    if found["alive"] is None and found["silent"] < SILENT_SECONDS:
-        return f"running on {found.get('host')}, as far as can be told from here"
-    if found["alive"] is None:
-        return f"silent; if no process runs on {found.get('host')}, {again}"
-    return (f"crashed, see {found['crash']}; " if "crash" in found else "not running; ") + again
+    if values["alive"] is None and values["silent"] < SILENT_SECONDS:
+        return f"probably running on {values.get('host')}"
+    if values["alive"] is None:
+        return f"no recent note; if no process is running on {values.get('host')}, {again}"
+    return (f"crashed, see {values['crash']}; " if "crash" in values else "not running; ") + again
 
 
 def span(seconds: float) -> str:
-    """Return a length of time as text: 12 s, 5 min 40 s, 3 h 12 min, 2 days 5 h."""
+    """Format a number of seconds: 12 s, 5 min 40 s, 3 h 12 min, 2 days 5 h."""
     seconds = max(0, round(seconds))
     for unit, name, smaller, below in (
         (86400, "days", 3600, "h"),

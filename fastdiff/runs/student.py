@@ -1,4 +1,4 @@
-"""The student of a stage and its teacher: loaded, and checked against each other, data and benchmark."""
+"""The student and the teacher of a stage: loaded, and checked against each other, data and benchmark."""
 
 from ..core.denoiser import Denoiser
 from ..core.errors import FastdiffError
@@ -19,7 +19,7 @@ def load_networks(run: Run, stage: Stage, pairs: Readable | None) -> tuple[Denoi
     Args:
         run: the run that the stage belongs to.
         stage: a stage with a method.
-        pairs: the stored pairs that the student learns from, None if it learns from data.
+        pairs: the stored pairs that the student is trained on; None if it is trained on data.
 
     Returns:
         The student, and the teacher or None.
@@ -34,14 +34,15 @@ def load_networks(run: Run, stage: Stage, pairs: Readable | None) -> tuple[Denoi
     inputs = (bool(start.guidance), start.two_times)
     if stage.train.lora and (bool(student.guidance), student.two_times) != inputs:
         raise FastdiffError(
-            f"stage {stage.name}: train.lora: {stage.method_name} gives the network an input of its own, "
-            "which no adapter learns: leave out lora, or set the method's weights to one number, [w, w]"
+            f"stage {stage.name}: train.lora: {stage.method_name} adds an input to the network, which an "
+            "adapter cannot learn; leave out lora, or set the method's weights to one number, [w, w]"
         )
     if stage.teacher:
         teacher = (teacher or load(model_path(stage.teacher, run.folder))).with_schedule(student.schedule)
     if student.latent and stage.train.flip:
         raise FastdiffError(
-            f"stage {stage.name}.train.flip: mirrored latents are not those of the mirrored image"
+            f"stage {stage.name}.train.flip: latents cannot be mirrored (they are not those of the mirrored "
+            "image); leave flip out"
         )
     for reference, model in ((source or "its network", student), (stage.teacher, teacher)):
         check_data(f"stage {stage.name}: {reference}", model, pairs or run.dataset, bool(pairs))
@@ -52,16 +53,16 @@ def load_networks(run: Run, stage: Stage, pairs: Readable | None) -> tuple[Denoi
     if stage.base:
         check_base(stage, student, load(model_path(stage.base, run.folder)), run.dataset)
     student.sampling = stage.method.sampling()
-    plan(student)  # a student that cannot be sampled is not worth training
+    plan(student)  # raises if the student cannot be sampled
     stage.method.validate(student.shape, run.accelerator.device)
     return student, teacher
 
 
 def shared_teacher(stage: Stage, start: Denoiser) -> Denoiser | None:
-    """Return a teacher that shares the memory of its weights with the model that an adapter is trained on.
+    """Return a teacher that shares its weights' memory with the model that an adapter is trained on.
 
-    None if the student learns no adapter, if it starts from another model than its teacher, or if the teacher
-    is kept in another precision or in main memory.
+    None if no adapter is trained, if the student is not initialized from its teacher, or if the teacher is
+    kept in another precision or in main memory.
     """
     same_model = stage.teacher is not None and (stage.init or stage.teacher) == stage.teacher
     same_weights = not stage.train.offload and stage.train.teacher_dtype == "float32"
@@ -69,18 +70,21 @@ def shared_teacher(stage: Stage, start: Denoiser) -> Denoiser | None:
 
 
 def check_guidance(stage: Stage, student_range: tuple[float, float] | None, teacher: Denoiser | None) -> None:
-    """Refuse a student that takes a guidance weight where its teacher does not, or takes another range.
+    """Check that the student's initialization and the teacher take guidance weights in the same range.
 
-    It would forget the weight, or could not follow the teacher's.
+    Otherwise the student would lose the weight, or could not follow the teacher's.
+
+    Raises:
+        FastdiffError: if only one of them takes a guidance weight, or the ranges differ.
     """
     if student_range == (teacher.guidance if teacher else None):
         return
     source = stage.init or stage.teacher
     if student_range:
-        takes, lacks = source, stage.teacher or "what it learns from"
+        takes, lacks = source, stage.teacher or "its training data"
     else:
         takes, lacks = stage.teacher, source
     raise FastdiffError(
-        f"stage {stage.name}: {takes} is told a weight of guidance, and {lacks} is not told the same: "
-        "leave out init, or choose a teacher that fits it"
+        f"stage {stage.name}: {takes} takes a guidance weight as an input, and {lacks} does not (or takes "
+        "another range): leave out init, or choose a matching teacher"
     )

@@ -16,7 +16,7 @@ from tests.helpers.paths import ROOT
     "words, message",
     [
         (["run", "{recipe}", "train.stpes=3"], "train.stpes is unknown, did you mean steps?"),
-        (["export", "{tmp}", "--out", "{tmp}"], "exists: name a new folder"),
+        (["export", "{tmp}", "--out", "{tmp}"], "exists already; name a new folder"),
         (["sample", "{tmp}", "--labels", "seven"], "--labels seven: expected whole numbers"),
         (["bench", "{tmp}", "--steps", "1,two"], "--steps 1,two: expected whole numbers"),
         (["report", "{tmp}"], "no rows in"),
@@ -67,4 +67,4 @@ def test_ctrl_c(fastdiff, monkeypatch):
 
     monkeypatch.setitem(LISTS, Listed.samplers, interrupted)
     code, out, err = fastdiff("list", "samplers")
-    assert code == 130 and err == "fastdiff: interrupted; the same command goes on from the last state\n"
+    assert code == 130 and err == "fastdiff: interrupted; run the same command again to resume\n"

@@ -62,7 +62,7 @@ def test_an_image_is_edited(pictures, fastdiff, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--strength", 0.5], "--mask, --strength and --resamplings change an image: give --init-image"),
+        (["--strength", 0.5], "--mask, --strength and --resamplings edit an image: give --init-image"),
         (["--init-image", "nosuch.png", "--strength", 0.5], "nosuch.png: expected an image file"),
         (["--guide", "clip=much"], "--guide.clip: input should be a valid number"),
         (["--guide", "clp=1"], "--guide.clp is unknown, did you mean clip?"),

@@ -47,7 +47,7 @@ def test_a_changed_benchmark_is_not(finished, fastdiff):
             ["stages.teacher.method=nosuch"],
             "stages.teacher.method: 'nosuch' is unknown, choose from denoising",
         ),
-        (["stages.teacher.init=nosuch"], "no earlier stage and no path"),
+        (["stages.teacher.init=nosuch"], "neither an earlier stage nor a path"),
         (["--only", "nosuch"], "--only nosuch: no such stage, choose from teacher"),
         (["data=./nosuch"], "no such file or folder"),
         (["data={name: images, path: ./nosuch}"], "no images found"),

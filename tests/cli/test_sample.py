@@ -95,9 +95,9 @@ def test_folders_that_are_no_model(refused, tmp_path):
     (tmp_path / "empty").mkdir()
     assert "no such folder" in refused("sample", tmp_path / "nosuch")
     assert "no such folder" in refused("sample", "nosuch")
-    assert "is no model" in refused("sample", tmp_path / "empty")
-    assert "is no model" in refused("bench", tmp_path / "empty", "--data", "toy", "--out", tmp_path / "out")
-    assert "is no model" in refused("export", tmp_path / "empty", "--out", tmp_path / "out")
+    assert "not a model" in refused("sample", tmp_path / "empty")
+    assert "not a model" in refused("bench", tmp_path / "empty", "--data", "toy", "--out", tmp_path / "out")
+    assert "not a model" in refused("export", tmp_path / "empty", "--out", tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]
 
 

@@ -17,7 +17,7 @@ def private_cache(tmp_path_factory, monkeypatch):
 def few_lanes_and_a_private_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
     for module in (streams, sources):
-        monkeypatch.setattr(module, "LANES", 4)
+        monkeypatch.setattr(module, "MAX_LANES", 4)
 
 
 @pytest.fixture(scope="module")

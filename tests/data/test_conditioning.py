@@ -53,8 +53,8 @@ def test_a_column_of_a_table_is_the_condition_and_others_are_captions(tmp_path):
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ({"image": Low(3)}, "image: low, size 3: expected a divisor of 8 x 8"),
-        ({"image": Grey()}, "image: grey: expected images of three channels, the data have 1"),
+        ({"image": Low(3)}, "image: low, size = 3: expected a divisor of 8 x 8"),
+        ({"image": Grey()}, "image: grey: expected data with 3 channels, got 1"),
         ({"captions": "{word}"}, "captions: {word} is unknown, choose from class"),
     ],
 )

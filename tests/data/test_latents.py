@@ -14,7 +14,7 @@ from fastdiff.core.errors import FastdiffError
 from fastdiff.core.files import cache_folder
 from fastdiff.data import shards as parts
 from fastdiff.data.dataset import batch_at
-from fastdiff.data.latents import PART, embedded, encoded
+from fastdiff.data.latents import PART_EXAMPLES, embedded, encoded
 from fastdiff.data.shards import Lookup, Shards
 from fastdiff.data.toys import digits
 from fastdiff.networks.autoencoder import Autoencoder
@@ -47,11 +47,15 @@ def test_images_are_encoded_once(accelerator, latent):
     assert (
         sum(calls) == len(data) and one.fingerprint == two.fingerprint and one.fingerprint != data.fingerprint
     )
-    rows = torch.tensor([0, PART - 1, PART, len(data) - 1])
+    rows = torch.tensor([0, PART_EXAMPLES - 1, PART_EXAMPLES, len(data) - 1])
     mean, spread = latent.encode(data.get(rows)[0])
     torch.testing.assert_close(one.examples[rows], mean, rtol=0, atol=1e-5)
     torch.testing.assert_close(one.spread[rows], spread, rtol=0, atol=1e-5)
-    assert one.shape == (2, 4, 4) and torch.equal(one.labels, data.labels) and steps == [PART, len(data)] * 2
+    assert (
+        one.shape == (2, 4, 4)
+        and torch.equal(one.labels, data.labels)
+        and steps == [PART_EXAMPLES, len(data)] * 2
+    )
 
 
 def test_what_a_kill_left_is_gone_on_from_and_damaged_parts_are_made_again(accelerator, latent, capsys):
@@ -62,7 +66,7 @@ def test_what_a_kill_left_is_gone_on_from_and_damaged_parts_are_made_again(accel
     whole, kept = first.read_bytes(), second.stat().st_mtime_ns
     first.write_bytes(whole[:-8] + b"\x00" * 8)
     again = encoded(data, latent, accelerator, lambda part: None)
-    assert "is damaged: made again" in capsys.readouterr().out
+    assert "is damaged and will be computed again" in capsys.readouterr().out
     assert first.read_bytes() == whole and second.stat().st_mtime_ns == kept and len(again) == len(data)
 
 
@@ -122,10 +126,10 @@ def test_two_runs_may_fill_one_cache(tmp_path, monkeypatch):
 def test_a_cache_that_is_not_to_be_had_is_told_in_a_line(tmp_path, accelerator, latent, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("FASTDIFF_CACHE", str(tmp_path / "file"))
-    with pytest.raises(FastdiffError, match="set FASTDIFF_CACHE to a folder of yours"):
+    with pytest.raises(FastdiffError, match="set FASTDIFF_CACHE to a folder that is yours"):
         encoded(digits(), latent, accelerator, print)
     far = SimpleNamespace(
         process_index=0, num_processes=2, main_process_first=nullcontext, wait_for_everyone=lambda: None
     )
-    with pytest.raises(FastdiffError, match="000001.safetensors was made on another machine"):
+    with pytest.raises(FastdiffError, match="000001.safetensors: written on another machine"):
         parts.fill(tmp_path / "own", 2, lambda number: {"x": torch.zeros(1)}, far, print)

@@ -19,7 +19,7 @@ from fastdiff.evaluation.rows import read_rows
 from fastdiff.evaluation.sweep import sweep
 from fastdiff.io.export.model import export
 from fastdiff.io.load import load
-from fastdiff.io.metadata import about
+from fastdiff.io.metadata import read_metadata
 from fastdiff.methods import METHODS
 from fastdiff.methods.base import Method, per_sample
 from fastdiff.networks import mlp, unet
@@ -109,7 +109,7 @@ def test_a_stage_without_images_is_trained_as_with_them_and_judged_by_the_data_o
     rows = [read_rows(folder / "bench.jsonl") for folder in runs.values()]
     student = [[row["energy"] for row in some if row["model"] == "student"] for some in rows]
     assert len(student[0]) == 1 and student[0] == student[1]
-    notes = about(runs["without"] / "student")
+    notes = read_metadata(runs["without"] / "student")
     assert notes["sources"] == {"teacher": "points"} and "data" not in notes["licences"]
     assert (runs["without"] / "report.html").exists()
 
@@ -161,13 +161,13 @@ def test_a_model_of_latents_learns_without_images(tmp_path):
     [
         (
             {"data": {"name": "nothing", "shape": [2]}, "method": {"name": "jump", "images": True}},
-            "stages.student.data: `nothing` has no images, and method jump as it is set learns from images",
+            "stages.student.data: `nothing` has no images, and method jump with these settings needs images",
         ),
         (
             {"data": {"name": "nothing", "shape": [2]}, "method": "ect"},
-            "and method ect as it is set learns from images",
+            "and method ect with these settings needs images",
         ),
-        ({"data": "nothing"}, "'nothing' is no earlier stage of pairs and no path"),
+        ({"data": "nothing"}, "'nothing' is neither an earlier stage of pairs nor a path"),
         ({"data": {"name": "nothing"}}, "stages.student.data.shape is missing"),
         ({"data": {"name": "nothing", "shape": [0]}}, "stages.student.data.shape: value error, expected"),
         (
@@ -181,13 +181,13 @@ def test_a_model_of_latents_learns_without_images(tmp_path):
         (
             {"data": {"name": "nothing", "shape": [3]}},
             (
-                r"stages.student.data: nothing of shape \(3,\) and 0 classes, where the run's data toy, .* "
-                r"have \(2,\) and 0"
+                r"stages.student.data: `nothing` has shape \(3,\) and 0 classes, .* the run's data toy, .* "
+                r"\(2,\) and 0"
             ),
         ),
         (
             {"data": {"name": "nothing", "shape": [2], "classes": 4}},
-            r"nothing of shape \(2,\) and 4 classes, where",
+            r"`nothing` has shape \(2,\) and 4 classes, expected",
         ),
     ],
 )

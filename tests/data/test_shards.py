@@ -15,4 +15,4 @@ def test_damaged_parts_are_made_again(tmp_path, capsys):
     (tmp_path / "2.safetensors").write_bytes(flipped[:-3])
     parts.forget_damaged(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0.safetensors", "3.safetensors"]
-    assert capsys.readouterr().out.count("is damaged: made again") == 2
+    assert capsys.readouterr().out.count("is damaged and will be computed again") == 2

@@ -121,7 +121,7 @@ def test_a_shard_that_vanishes_ends_the_run_in_one_line_and_it_goes_on_when_it_i
     with pytest.MonkeyPatch.context() as patch, pytest.raises(FastdiffError) as caught:
         patch.setattr(recipes.Recipe, "dataset", late)
         run(made, tmp_path / "run")
-    assert "shard 3 of 4, row 0: cannot be read on" in str(caught.value) and "\n" not in str(caught.value)
+    assert "shard 3 of 4, row 0: cannot be read" in str(caught.value) and "\n" not in str(caught.value)
     (tmp_path / "away.tar").rename(shards / "2.tar")
     assert (run(made, tmp_path / "run") / "report.html").exists()
 

@@ -89,7 +89,7 @@ def test_options_are_refused_in_one_line(tars, tmp_path):
     pack(tmp_path / "texts" / "0.tar", [{"txt": b"hello"}])
     pack(tmp_path / "words" / "0.tar", [{"png": png(ORIGIN[0]), "label.txt": b"cat"}])
     for path, options, words in [
-        (tars, {"classes": 0}, "set `classes` to how many kinds of label 'cls' has"),
+        (tars, {"classes": 0}, "set `classes` to the number of classes in column 'cls'"),
         (tars, {"column": "jpg"}, "no column 'jpg'; set `column` to one of"),
         (tars, {"buffer": 0}, "buffer = 0: expected at least 1"),
         (tars, {"size": 3}, "'size'; its options: path, resolution, split"),
@@ -97,7 +97,7 @@ def test_options_are_refused_in_one_line(tars, tmp_path):
         (tmp_path / "no*.tar", {}, "no such file or folder"),
         (tmp_path / "texts", {"classes": 0}, "no column of images"),
         (tmp_path / "words", {"label_column": "label.txt"}, "labels in column 'label.txt' must be integers"),
-        (tmp_path / "words", {}, "1797 classes, but no labels found; set `label_column`"),
+        (tmp_path / "words", {}, "classes = 1797, but no column of labels; set `label_column`"),
     ]:
         with pytest.raises(FastdiffError, match=words):
             opened(path, **options)

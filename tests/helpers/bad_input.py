@@ -105,7 +105,7 @@ CASES = [
     said("sample images --init-image pictures --mask file.txt", "file.txt: not a readable image"),
     said(
         "sample points --init-image pictures",
-        r"pictures: an image, but the model makes samples of shape \(2,\)",
+        r"pictures: expected a model of images, but this model.s samples have the shape \(2,\)",
     ),
     said("search points --data toy --steps 0", "steps = 0: expected at least 1"),
     said("search points --data toy --rounds 0", "rounds = 0: expected at least 1"),
@@ -123,7 +123,7 @@ CASES = [
     said(BENCH + "--samplers ddim[eta=x]", "sampler ddim.eta: input should be a valid number"),
     said(BENCH + "--metrics fad", "bench.metrics: 'fad' is unknown, choose from fd"),
     said(BENCH + "--budget soon", "bench.budget = 'soon': expected a time such as 90s"),
-    said(BENCH + "--training", "--training goes with --speed"),
+    said(BENCH + "--training", "--training needs --speed"),
     said(
         "bench points --speed --training --methods nosuch",
         "--methods: 'nosuch' is unknown, choose from denoising",
@@ -136,7 +136,7 @@ CASES = [
     # recipes
     recipe("n: 32 -> n: 1e12", "data.n: input should be less than or equal to 10000000"),
     recipe("n: 32 -> seed: 99999999999999999999", "data.seed: input should be less than"),
-    recipe("n: 32 -> kind: moon", "toy kind 'moon' is unknown; choose one of mixture"),
+    recipe("n: 32 -> kind: moon", "toy kind = .moon.: expected one of mixture"),
     recipe("width: 8 -> width: 0", "model.net.width: input should be greater than or equal to 1, got 0"),
     recipe("width: 8 -> width: 1e9", "model.net.width: input should be less than or equal to 65536"),
     recipe("depth: 1 -> depth: -1", "model.net.depth: input should be greater than or equal to 0, got -1"),
@@ -178,7 +178,7 @@ CASES = [
         "batch: 8 -> batch: 8, precision: fp8",
         "train.precision: input should be 'no', 'bf16' or 'fp16', got 'fp8'",
     ),
-    recipe("batch: 8 -> yes: 8", "train.True is no key: expected a word"),
+    recipe("batch: 8 -> yes: 8", "train.True is not a key: expected a word"),
     recipe(
         "method: ect -> method: {name: ect, start: 0}",
         "stages.student.method.start: input should be greater than 0, got 0",
@@ -191,16 +191,16 @@ CASES = [
         "method: ect -> method: {name: ect, times: {name: karras, points: 1}}",
         "stages.student.method.times.points: input should be greater than or equal to 2, got 1",
     ),
-    recipe("method: ect -> method: kd", "stages.student.data is missing: method kd learns from stored pairs"),
+    recipe("method: ect -> method: kd", "stages.student.data is missing: method kd needs stored pairs"),
     recipe(
         "init: teacher -> init: teacher, data: {name: nothing, shape: [2]}",
-        "stages.student.data: `nothing` has no images, and method ect as it is set learns from images",
+        "stages.student.data: `nothing` has no images, and method ect with these settings needs images",
     ),
     recipe("name: toy, n: 32 -> name: nothing", "data.shape is missing"),
     recipe("init: teacher -> init: ./images", r"stage student: ./images makes samples of shape \(1, 8, 8\)"),
     recipe(
         "init: teacher -> init: ./empty",
-        "empty is no model: expected fastdiff.json or model_index.json in it",
+        "empty is not a model: expected fastdiff.json or model_index.json in it",
     ),
     recipe(
         "method: ect, init -> pairs: {n: 0}, teacher",
@@ -219,7 +219,7 @@ CASES = [
     # data
     said(
         "run recipe.yaml data=nosuch",
-        "data set 'nosuch' is none of digits, toy, .*not to be had from the hub",
+        "data set 'nosuch': not one of digits, toy, .*could not be found on the Hub",
     ),
     said(
         "run recipe.yaml data=pictures",
@@ -244,12 +244,12 @@ CASES = [
         "file.txt: not the weights of inception.*; replace or delete it",
     ),
     # models
-    said("sample file.txt", "file.txt is a file: a model is a run's stage, a diffusers folder or a hub id"),
+    said("sample file.txt", "file.txt is a file: expected a run's stage, a diffusers folder or a hub id"),
     said(
         "sample run",
-        "run is no model: expected fastdiff.json or model_index.json in it; name a stage of a run",
+        "run is not a model: expected fastdiff.json or model_index.json in it; name a stage of a run",
     ),
-    said("sample nobody/nothing", "nobody/nothing: no such folder, and not to be had from the hub"),
+    said("sample nobody/nothing", "nobody/nothing: no such folder, and it could not be found on the Hub"),
     # rows files
     rows(r'line 1: expected a JSON object with a "key"; repair or delete', "not json", {"key": "k"}),
     rows(r'line 2: expected a JSON object with a "key"', {"key": "k"}, {"key": 3}, {"key": "l"}),

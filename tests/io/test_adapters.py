@@ -15,7 +15,7 @@ from fastdiff.core.schedule import Flow as FlowLine
 from fastdiff.data.latents import embedded
 from fastdiff.data.registry import Dataset
 from fastdiff.io.export.model import export
-from fastdiff.io.load import about, load
+from fastdiff.io.load import load, read_metadata
 from fastdiff.methods.lcm import LCM
 from fastdiff.networks import lora
 from fastdiff.networks.lora import Lora
@@ -86,7 +86,7 @@ def test_diffusers_draws_with_the_adapter_what_it_draws_with_the_merged_model(di
     torch.testing.assert_close(found, drawn(fused, 4), atol=1e-4, rtol=0)
     assert (found - before).abs().max() > 0.01  # of which two steps were enough to make another model
     assert [path.name for path in (folder / "lora").iterdir()] == ["pytorch_lora_weights.safetensors"]
-    note = about(folder)["lora"]
+    note = read_metadata(folder)["lora"]
     assert (note["rank"], note["alpha"], note["read_by"]) == (
         4,
         8.0,
@@ -141,7 +141,7 @@ def test_a_recipe_makes_an_adapter_of_a_pipeline_and_a_folder_of_pictures(pipeli
     assert max(float(value.abs().max()) for name, value in made.items() if "lora_B" in name) > 0
     assert sample(load(tmp_path / "run/lcm"), steps=4, n=2, prompts="a cat").shape == (2, 3, 16, 16)
     with pytest.raises(
-        FastdiffError, match=r"told: train.lora: lcm gives the network an input .* number, \[w, w\]"
+        FastdiffError, match=r"told: train.lora: lcm adds an input to the network .* number, \[w, w\]"
     ):
         stages.run(recipe.build(source), tmp_path / "run", only="told")
 

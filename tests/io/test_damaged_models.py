@@ -21,7 +21,7 @@ def test_weights_beside_those_of_the_checksum_are_refused(model, refused):
     names = load_file(place / "other.safetensors")
     index = {"metadata": {}, "weight_map": dict.fromkeys(names, "other.safetensors")}
     (place / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps(index))
-    assert "expected one file, copy it again" in refused("sample", model)
+    assert "expected one file; copy it again" in refused("sample", model)
 
 
 def test_weights_of_another_network_are_named(plain, refused):

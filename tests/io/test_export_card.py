@@ -16,7 +16,7 @@ from fastdiff.io.export.card import text
 from fastdiff.io.export.model import export
 from fastdiff.io.licences import limits, lineage
 from fastdiff.io.load import load
-from fastdiff.io.metadata import about
+from fastdiff.io.metadata import read_metadata
 from fastdiff.networks import unet
 from fastdiff.runs import recipe
 from fastdiff.runs import run as stages
@@ -66,10 +66,10 @@ def test_a_card_tells_what_the_model_is_and_how_it_fares(run):
     card = body(run / "progressive-1")
     assert "# few: progressive-1" in card
     assert (
-        "Trained by the method progressive (teacher progressive-2, data digits), which took 4 images, "
+        "Trained with the method progressive (teacher progressive-2, data digits), which took 4 images, "
         in card
     )
-    assert "It is sampled by ddim on the grid uniform, at 1 step and no other." in card
+    assert "Default sampler: ddim, uniform grid, 1 step only." in card
     figures = card.partition("## Figures")[2].partition("## ")[0]
     assert (
         figures.count("| progressive-1 |") == 1 and "fd_digits" in figures and "extractor digits" in figures
@@ -87,14 +87,16 @@ def test_the_hub_reads_its_front_matter(run, name):
     front = metadata_load(run / name / CARD)
     data = ModelCardData(**front)
     assert (front["library_name"], front["pipeline_tag"]) == ("diffusers", "unconditional-image-generation")
-    assert {"diffusion", "distillation", about(run / name)["method"]} <= set(data.tags)
+    assert {"diffusion", "distillation", read_metadata(run / name)["method"]} <= set(data.tags)
     assert data.license == ("unknown" if name == "own" else "cc-by-nc-4.0")
     assert data.base_model == (None if name == "own" else "someone/first")
     assert ModelCard(body(run / name)).data.to_dict() == data.to_dict() == front
 
 
 def test_licences_come_down_from_teacher_to_student(run):
-    found = {name: about(run / name)["licences"] for name in ("own", "progressive-2", "progressive-1")}
+    found = {
+        name: read_metadata(run / name)["licences"] for name in ("own", "progressive-2", "progressive-1")
+    }
     assert found["own"] == {"data": "cc-by-4.0"}
     assert (
         found["progressive-2"] == found["progressive-1"] == {"teacher": "cc-by-nc-4.0", "data": "cc-by-4.0"}
@@ -106,7 +108,7 @@ def test_licences_come_down_from_teacher_to_student(run):
 
 
 def test_of_a_path_its_last_part_is_published(run):
-    assert about(run / "progressive-2")["sources"] == {"teacher": "theirs", "data": "digits"}
+    assert read_metadata(run / "progressive-2")["sources"] == {"teacher": "theirs", "data": "digits"}
     card = body(run / "progressive-2")
     assert "teacher theirs" in card and "private" not in card
 
@@ -133,12 +135,12 @@ def test_a_copy_keeps_figures_recipe_and_licences(run, fastdiff, tmp_path):
     code, said, _ = fastdiff("export", run / "progressive-1", "--to", "diffusers", "--out", out)
     assert (
         code == 0
-        and said.splitlines()[-1] == f"{out / CARD} has the script that samples it by diffusers alone"
+        and said.splitlines()[-1] == f"{out / CARD} has a script that samples it with diffusers only"
     )
     assert body(out) == body(run / "progressive-1")
     kept = json.loads((out / "fastdiff.json").read_text())
     assert {key: kept[key] for key in ("sources", "licences", "card", "weights")} == {
-        key: about(run / "progressive-1")[key] for key in ("sources", "licences", "card", "weights")
+        key: read_metadata(run / "progressive-1")[key] for key in ("sources", "licences", "card", "weights")
     }
 
 
@@ -149,7 +151,7 @@ def test_a_copy_of_a_plain_folder_carries_its_licence(tmp_path, fastdiff):
     DDIMPipeline.from_pretrained(tmp_path / "plain").save_pretrained(tmp_path / "theirs")
     stated(tmp_path / "theirs", NONCOMMERCIAL)
     assert fastdiff("export", tmp_path / "theirs", "--out", tmp_path / "copy")[0] == 0
-    assert about(tmp_path / "copy")["licences"] == {"weights": "cc-by-nc-4.0"}
+    assert read_metadata(tmp_path / "copy")["licences"] == {"weights": "cc-by-nc-4.0"}
     assert metadata_load(tmp_path / "copy" / CARD)["license"] == "cc-by-nc-4.0"
     assert "- weights theirs: cc-by-nc-4.0, which forbids commercial use" in body(tmp_path / "copy")
 
@@ -159,13 +161,13 @@ def test_where_there_is_no_script_the_last_line_says_why(tmp_path, fastdiff):
     model.sampling = Sampling("dpmpp_2m", "uniform", (4,))
     export(model, tmp_path / "model", {})
     said = fastdiff("export", tmp_path / "model", "--out", tmp_path / "copy")[1].splitlines()[-1]
-    assert said.startswith(f"{tmp_path / 'copy' / CARD}: By diffusers alone") and "dpmpp_2m" in said
+    assert said.startswith(f"{tmp_path / 'copy' / CARD}: diffusers cannot sample it") and "dpmpp_2m" in said
 
 
 def test_a_model_of_unknown_origin_says_so(tmp_path):
     export(student(), tmp_path, {})
     card = body(tmp_path)
-    assert "Nothing is known of the origin of its weights." in card and "license: unknown" in card
+    assert "The origin of the weights is unknown." in card and "license: unknown" in card
     assert f"# {tmp_path.name}" in card and "## Recipe" not in card and "## Figures" not in card
 
 
@@ -197,14 +199,12 @@ def test_an_adapter_tells_who_reads_it(tmp_path):
         "read_by": "diffusers StableDiffusionPipeline.load_lora_weights",
     }
     said = text(student(), {"lora": lora}, "few")
-    assert (
-        "rank 4, is also in `lora/` by itself: `StableDiffusionPipeline.load_lora_weights` of diffusers puts"
-        in said
-    )
+    assert "adapter of rank 4, which is also stored separately in `lora/`" in said
+    assert "with `StableDiffusionPipeline.load_lora_weights` of diffusers" in said
     assert "lora" not in text(student(), {"lora": None}, "few")
     export(student(), tmp_path, {"lora": lora | {"read_by": "`](evil) x"}})
     with pytest.raises(FastdiffError, match="lora.read_by"):
-        about(tmp_path)
+        read_metadata(tmp_path)
 
 
 def test_what_a_model_does_is_said_as_the_hub_says_it():

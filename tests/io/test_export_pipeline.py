@@ -15,7 +15,7 @@ from fastdiff.core.schedule import Cosine
 from fastdiff.io.export.model import export
 from fastdiff.io.export.script import cascade, script
 from fastdiff.io.load import load
-from fastdiff.io.metadata import about
+from fastdiff.io.metadata import read_metadata
 from fastdiff.networks import dit, mlp, text_unet, unet
 from fastdiff.networks.autoencoder import Autoencoder
 from fastdiff.samplers import SAMPLERS
@@ -215,7 +215,7 @@ def test_a_student_with_prompts_is_a_whole_pipeline(student, tmp_path, kind):
 def test_what_no_pipeline_samples_is_called_none(student, tmp_path, kind):
     export(student(kind), tmp_path, {})
     assert not (tmp_path / "model_index.json").exists() and (tmp_path / "scheduler").is_dir()
-    assert about(tmp_path)["text"] and load(tmp_path).text
+    assert read_metadata(tmp_path)["text"] and load(tmp_path).text
 
 
 def test_the_timesteps_are_baked_into_the_scheduler(student, tmp_path):
@@ -282,10 +282,10 @@ def test_a_script_samples_a_cascade_from_its_base_on(student, tmp_path, monkeypa
 
 def test_what_diffusers_alone_does_not_sample_is_told():
     assert (
-        "no scheduler of diffusers samples by dpmpp_2m"
+        "diffusers has no scheduler for the sampler dpmpp_2m"
         in script(upper(below=upper(sampling=Sampling("dpmpp_2m"))))[1]
     )
     torch.manual_seed(0)
     assert "fastdiff's own, MLP" in script(Denoiser(mlp((2,), width=8, depth=1), Cosine(), "v", (2,)))[1]
     unread = text_unet((1, 8, 8), text=8, channels=(8,), layers=1, groups=4)
-    assert "without what embeds them" in script(Denoiser(unread, Cosine(), "v", (1, 8, 8)))[1]
+    assert "but the model has no text encoder" in script(Denoiser(unread, Cosine(), "v", (1, 8, 8)))[1]

@@ -66,28 +66,28 @@ def test_every_method_has_its_scheduler(name, time_input):
     [
         (
             lambda: student(Cosine(), "v", sampled("dpmpp_2m")),
-            "no scheduler of diffusers samples by dpmpp_2m on this grid",
+            "diffusers has no scheduler for the sampler dpmpp_2m on this grid",
         ),
         (
             lambda: student(Flow(), "velocity", sampled("overshoot")),
-            "no scheduler of diffusers samples by overshoot on Flow",
+            "diffusers has no scheduler for the sampler overshoot on Flow",
         ),
         (
             lambda: student(Flow(), "x0", sampled()),
-            "take a velocity, by ddim, euler or consistency: not x0 by ddim",
+            "take a velocity, and ddim, euler or consistency, not x0 and ddim",
         ),
-        (lambda: student(Flow(shift=3.0), "velocity", sampled()), "tell a network the shifted time"),
+        (lambda: student(Flow(shift=3.0), "velocity", sampled()), "call the network with the shifted time"),
         (
             lambda: student(Karras(), "eps", sampled()),
-            "take EDM's or a consistency model's network on Karras",
+            "take an EDM network or a consistency model on Karras",
         ),
         (
             lambda: student(Karras(), "edm", sampled(), time_input="time", **EDM),
-            "the network's clock, time, is not that",
+            "the network's time input, time, is not that",
         ),
         (
             lambda: student(Cosine(), "edm", sampled(), sigma_data=0.5),
-            "takes what this network predicts, edm, on Cosine",
+            "takes this network's prediction, edm, on Cosine",
         ),
         (lambda: student(Cosine(), "v", sampled("ddpm", steps=(3,))), "equal strides of 1000 timesteps"),
         (

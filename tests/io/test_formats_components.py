@@ -32,12 +32,12 @@ BAD = {
     "scheduler": (
         "sd",
         lambda at: edited(at / "scheduler/scheduler_config.json", _class_name="EDMEulerScheduler"),
-        "scheduler: this 'EDMEulerScheduler' is not supported here, only DDPMScheduler, ",
+        "scheduler: this 'EDMEulerScheduler' is not supported for this network, expected one of DDPM",
     ),
     "a table for a flow": (
         "sd3",
         lambda at: edited(at / "scheduler/scheduler_config.json", _class_name="DDIMScheduler"),
-        "only FlowMatchEulerDiscreteScheduler",
+        "expected one of FlowMatchEulerDiscreteScheduler",
     ),
     "inverted flow": (
         "sd3",
@@ -52,7 +52,7 @@ BAD = {
     "network": (
         "sd",
         lambda at: edited(at / "model_index.json", unet=["diffusers", "Kandinsky3UNet"]),
-        "unet: \\['diffusers', 'Kandinsky3UNet'\\] is not supported, only a UNet2DConditionModel",
+        "unet: \\['diffusers', 'Kandinsky3UNet'\\] is not supported, expected a UNet2DConditionModel",
     ),
     "text encoder": (
         "sd",

@@ -161,7 +161,7 @@ def test_labels_dropped_in_training_leave_a_null_class(written, folder):
         ({"model_channels": 64}, "edm.json.model_channels: input should be greater than or equal to 128"),
         ({"model_channels": 192}, "is .*, expected "),
         ({"num_blocks": 2}, "model.safetensors lacks enc.8x8_block1"),
-        ({"channel_mult": [2, 2]}, "channel_mult .* expected a first of 1"),
+        ({"channel_mult": [2, 2]}, "channel_mult .* expected a first entry of 1"),
     ],
 )
 def test_settings_that_do_not_fit_are_one_line(folder, change, message):
@@ -174,7 +174,7 @@ def test_settings_that_do_not_fit_are_one_line(folder, change, message):
 def test_damaged_tensors_are_one_line(written, folder):
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(FastdiffError, match="cannot be loaded as a network of EDM"):
+    with pytest.raises(FastdiffError, match="cannot be loaded as an EDM network"):
         load(folder)
     save_file({name: value for name, value in written.tensors.items() if "map_layer1" not in name}, path)
     with pytest.raises(FastdiffError, match="model.safetensors lacks map_layer1"):

@@ -94,15 +94,15 @@ def served(monkeypatch, tmp_path):
     [
         (
             "user/gated",
-            f"user/gated@{COMMIT}: not to be had from the hub: it is gated: accept its terms on its page",
+            f"user/gated@{COMMIT}: could not be downloaded from the Hub: it is gated: accept its terms",
         ),
         (
             "user/nosuch",
-            "user/nosuch: no such folder, and not to be had from the hub: it has none of that name",
+            "user/nosuch: no such folder, and it could not be found on the Hub: there is no repository of",
         ),
         (
             "user/model@nosuch",
-            "user/model@nosuch: no such folder, and not to be had from the hub: it has no such revision",
+            "user/model@nosuch: no such folder, and it could not be found on the Hub: the repository has no",
         ),
     ],
 )
@@ -126,7 +126,7 @@ def test_of_a_repository_only_a_models_parts_are_fetched(served):
 def test_a_hub_that_is_gone_is_one_line(served, monkeypatch):
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(
-        FastdiffError, match="user/other: no such folder, and not to be had from the hub: "
+        FastdiffError, match="user/other: no such folder, and it could not be found on the Hub: "
     ) as caught:
         load("user/other")
     assert "\n" not in str(caught.value)

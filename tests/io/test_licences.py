@@ -106,7 +106,8 @@ def test_of_two_sources_the_stricter_licence_is_the_students(tmp_path):
     ):
         noted = lineage({role: (path.name, path) for role, path in weights.items()}, ("toy", "toy", ""))
         assert (
-            noted["card"]["license"] == "cc-by-nc-4.0" and noted["licences"]["data"] == licences.KNOWN["toy"]
+            noted["card"]["license"] == "cc-by-nc-4.0"
+            and noted["licences"]["data"] == licences.EMBEDDED_LICENCES["toy"]
         )
     assert lineage({"teacher": ("a", silent), "init": ("b", free)})["card"]["license"] == "mit"
 

@@ -97,7 +97,7 @@ DAMAGE = {
     "plain, index cut": (lambda at: ((at / ABOUT).unlink(), cut(at / INDEX)), "cannot be loaded"),
     "no model": (
         lambda at: ((at / ABOUT).unlink(), (at / INDEX).unlink()),
-        "is no model: expected fastdiff.json or",
+        "is not a model: expected fastdiff.json or",
     ),
     "no folder": (lambda at: shutil.rmtree(at), "no such folder"),
 }

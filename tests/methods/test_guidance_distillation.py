@@ -140,7 +140,7 @@ def test_each_example_gets_a_weight_of_the_range_whoever_draws_it():
     assert torch.equal(torch.stack([b.cond["guidance"] for b in two], 1).flatten(), weights)
     assert "guidance" not in batch_at(data, 120, 400, 5).cond
     assert batch_at(data, 0, 4, 0, guidance=(3.0, 3.0)).cond["guidance"].tolist() == [3.0] * 4
-    with pytest.raises(FastdiffError, match="told a weight of guidance, and the data toy have no labels"):
+    with pytest.raises(FastdiffError, match="takes a guidance weight, but the data toy have no labels"):
         batch_at(toy(n=8), 0, 4, 0, guidance=(1.0, 4.0))
 
 

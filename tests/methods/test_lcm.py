@@ -230,7 +230,7 @@ def test_the_recipe_trains_a_student_of_digits(name, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     overrides = [f"stages.{name}.train.steps=2", f"stages.{name}.train.batch=8"]
     stages.run(recipe.load(ROOT / f"recipes/methods/{name}.yaml", overrides), tmp_path / "run", only=name)
-    model, notes = load(tmp_path / "run" / name), about(tmp_path / "run" / name)
+    model, notes = load(tmp_path / "run" / name), read_metadata(tmp_path / "run" / name)
     assert notes["method"] == name and model.predicts == ("lcm_v" if name == "lcm" else "v")
     low, _ = model.guidance or (1.0, 1.0)
     assert sample(model, n=3, labels=torch.arange(3), guidance=low).isfinite().all()

@@ -7,7 +7,7 @@ import fastdiff
 from fastdiff.core.broadcast import like
 from fastdiff.core.schedule import Cosine, Flow
 from fastdiff.evaluation.rows import read_rows
-from fastdiff.io.load import about
+from fastdiff.io.load import read_metadata
 from fastdiff.methods import METHODS
 from fastdiff.methods.progressive import implied_x0
 from fastdiff.runs import recipe
@@ -36,7 +36,7 @@ def test_the_method_and_its_recipe_train_and_sample(tract, tmp_path):
     assert energy["tract-8", 8] < energy["teacher", 8] and energy["tract-1", 1] < 0.05 * energy["teacher", 1]
     student = fastdiff.load(folder / "tract-1")
     assert fastdiff.sample(student, n=16).shape == (16, 2) and student.sampling.only
-    assert about(folder / "tract-1")["cost"]["teacher_nfe"] == 400 * 256
+    assert read_metadata(folder / "tract-1")["cost"]["teacher_nfe"] == 400 * 256
     assert "error_high" in (folder / "tract-1/log.jsonl").read_text()
 
 

@@ -15,7 +15,7 @@ from fastdiff.core.schedule import Cosine
 from fastdiff.core.schedule import Flow as FlowLine
 from fastdiff.data.toys import toy
 from fastdiff.io.export.model import export
-from fastdiff.io.load import about, load
+from fastdiff.io.load import load, read_metadata
 from fastdiff.methods import METHODS
 from fastdiff.networks import lora, mlp
 from fastdiff.networks.lora import Lora
@@ -108,7 +108,7 @@ def test_an_adapter_that_is_not_trained_yet_changes_nothing(tmp_path):
         "adapter_config.json",
         "adapter_model.safetensors",
     }
-    assert about(tmp_path / "student")["lora"]["read_by"] == "peft PeftModel.from_pretrained"
+    assert read_metadata(tmp_path / "student")["lora"]["read_by"] == "peft PeftModel.from_pretrained"
     plain = UNet2DModel.from_pretrained(tmp_path / "teacher/unet")
     theirs = peft.PeftModel.from_pretrained(plain, tmp_path / "student/lora")
     model.net.module = theirs.base_model.model.eval()
@@ -177,9 +177,7 @@ def test_settings_of_an_adapter_are_checked():
             built(lora=wrong)
     with pytest.raises(FastdiffError, match="stages.cd.train.lora: .*got 64"):
         built(lora=64)
-    with pytest.raises(
-        FastdiffError, match="stages.teacher.train.lora: an adapter needs a model to be put on"
-    ):
+    with pytest.raises(FastdiffError, match="stages.teacher.train.lora: an adapter needs a trained model"):
         built("teacher", lora={})
 
 

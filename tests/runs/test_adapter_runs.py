@@ -51,6 +51,4 @@ def test_a_killed_run_of_an_adapter_ends_with_the_same_bits(tmp_path):
     )
     assert small < large / 2
     launch(command, whole.with_suffix(".txt"), "run", path, "--out", whole, "--only", "meanflow")
-    assert (
-        "train.lora: meanflow gives the network an input of its own" in whole.with_suffix(".txt").read_text()
-    )
+    assert "train.lora: meanflow adds an input to the network" in whole.with_suffix(".txt").read_text()

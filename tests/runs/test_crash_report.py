@@ -156,7 +156,7 @@ def test_it_never_raises(tmp_path, monkeypatch):
     assert report(tmp_path / "nosuch", RECIPE, KeyError("x")) is None
     source = {"a": object(), 3: {None: [float("nan"), 1 + 2j, b"x"]}}
     source["self"] = source
-    assert "Recipe\n\nnot to be had (RecursionError)" in report(tmp_path, source, Odd()).read_text()
+    assert "Recipe\n\nnot available (RecursionError)" in report(tmp_path, source, Odd()).read_text()
     (tmp_path / "status.json").write_bytes(b"\xff\xfe" * 100_000)
     monkeypatch.setitem(sys.modules, "torch", None)
     assert len(report(tmp_path, RECIPE, KeyError("x" * 10**6)).read_text()) < 65_536

@@ -55,7 +55,7 @@ def test_a_full_disk_leaves_the_state_before_and_room_lets_the_run_go_on(small, 
         run(recipes.build(RECIPE), out)
     assert (
         str(caught.value).startswith(str(out))
-        and "no space left on device: make room; what was saved before is whole" in str(caught.value)
+        and "no space left on device: make room, then run the same command again" in str(caught.value)
         and "\n" not in str(caught.value)
     )
     _, record = load_state(out / "teacher/state")

@@ -16,15 +16,17 @@ def test_a_healthy_installation(fastdiff, monkeypatch):
     found = {check["what"]: check for check in json.loads(out)}
     assert (code, err) == (0, "") and list(found) == [check.__name__ for check in doctor.CHECKS]
     assert {name for name, check in found.items() if check["verdict"] == "FAIL"} == set()
-    assert version("fastdiff") in found["packages"]["said"] and version("torch") in found["torch"]["said"]
-    assert found["features"]["verdict"] == "ok" and "images a second" in found["training"]["said"]
+    assert (
+        version("fastdiff") in found["packages"]["message"] and version("torch") in found["torch"]["message"]
+    )
+    assert found["features"]["verdict"] == "ok" and "points per second" in found["training"]["message"]
 
 
 def test_what_fails_is_said_and_counts(fastdiff, monkeypatch, tmp_path):
     def broken():
         raise OSError("no such\ndevice")
 
-    monkeypatch.setattr(doctor, "CHECKS", (doctor.python, broken, doctor.here))
+    monkeypatch.setattr(doctor, "CHECKS", (doctor.python, broken, doctor.directory))
     monkeypatch.chdir(tmp_path)
     code, out, err = fastdiff("doctor")
     lines = out.splitlines()
@@ -63,11 +65,12 @@ def test_folders_that_cannot_be_written_or_are_full(monkeypatch, tmp_path):
     monkeypatch.setenv("FASTDIFF_CACHE", str(tmp_path / "file/cache"))
     (tmp_path / "file").write_text("")
     verdict, said = doctor.cache()
-    assert (
-        verdict == "FAIL" and "cannot be written (Not a directory)" in said and "set FASTDIFF_CACHE" in said
-    )
+    assert verdict == "FAIL" and "is not writable (Not a directory)" in said and "set FASTDIFF_CACHE" in said
     monkeypatch.setattr(doctor, "SMALL_FOLDER", 2**80)
-    assert doctor.room(tmp_path / "not/yet", "go elsewhere")[0] == "note" and not (tmp_path / "not").exists()
+    assert (
+        doctor.check_folder(tmp_path / "not/yet", "go elsewhere")[0] == "note"
+        and not (tmp_path / "not").exists()
+    )
 
 
 def test_processes_that_cannot_talk(monkeypatch):

@@ -100,7 +100,7 @@ def test_a_student_that_is_not_told_what_its_teacher_is_told_is_refused(run, mon
         "stages": {"cd": {"method": "cd", "teacher": str(run / "guided"), "init": str(run / "teacher")}}
     }
     with pytest.raises(
-        FastdiffError, match="stage cd: .*guided is told a weight of guidance, and .*teacher is not told"
+        FastdiffError, match="stage cd: .*guided takes a guidance weight as an input, and .*teacher does not"
     ):
         stages.run(recipe.build(source), run.parent / "other")
 
@@ -114,7 +114,7 @@ def test_a_student_that_would_forget_what_it_is_told_is_refused(run, monkeypatch
     monkeypatch.setitem(DATASETS, "labelled", labelled)
     stage = stage | {role: str(run / stage[role]) for role in ("teacher", "init") if role in stage}
     with pytest.raises(
-        FastdiffError, match="stage lost: .*guided is told a weight of guidance, .* not told the same"
+        FastdiffError, match="stage lost: .*guided takes a guidance weight as an input, .* does not"
     ):
         stages.run(recipe.build(deepcopy(RECIPE) | {"stages": {"lost": stage}}), tmp_path / "lost")
 

@@ -67,15 +67,15 @@ def test_what_goes_on(run, fastdiff):
     code, out, err = fastdiff("status", run)
     assert [line.rstrip() for line in out.splitlines()] == [
         f"tiny, in {run}",
-        "done    teacher",
-        "now     student, stage 2/3, step 1,200 of 8,000 (15%), 5 min 40 s left",
-        "loss    0.1234",
-        "speed   812 images a second on 2 processes, 1.2% of the time waiting for data",
-        "memory  5,120 MiB",
-        "state   student at step 1,000",
-        "rows    2 measured",
-        f"heard   0 s ago, of process {os.getpid()} on {found['host']}",
-        "        running",
+        "done        teacher",
+        "now         student, stage 2/3, step 1,200 of 8,000 (15%), 5 min 40 s left",
+        "loss        0.1234",
+        "speed       812 images per second on 2 processes, 1.2% of the time waiting for data",
+        "memory      5,120 MiB",
+        "checkpoint  student at step 1,000",
+        "rows        2 measured",
+        f"last note   0 s ago, from process {os.getpid()} on {found['host']}",
+        "            running",
     ]
 
 
@@ -119,7 +119,7 @@ def test_the_end(run):
 
 
 def test_a_dead_process_is_told_from_a_living_one(run):
-    again = f"the same command goes on: fastdiff run {run}/recipe.yaml --out {run}"
+    again = f"resume with: fastdiff run {run}/recipe.yaml --out {run}"
     note(run, **SAID)
     said_by(run, pid=ended())
     assert lines(status(run))[""] == f"not running; {again}"
@@ -131,9 +131,9 @@ def test_a_dead_process_is_told_from_a_living_one(run):
     said_by(run, time=1.0)  # another process has the number since
     assert status(run)["alive"] is False
     said_by(run, time=time.time(), host="elsewhere")
-    assert lines(status(run))[""] == "running on elsewhere, as far as can be told from here"
+    assert lines(status(run))[""] == "probably running on elsewhere"
     said_by(run, time=time.time() - SILENT_SECONDS - 1)
-    assert lines(status(run))[""] == f"silent; if no process runs on elsewhere, {again}"
+    assert lines(status(run))[""] == f"no recent note; if no process is running on elsewhere, {again}"
 
 
 def test_a_process_that_nobody_buried_is_dead(run):

@@ -15,7 +15,7 @@ from fastdiff.core.rng import SampleRng
 from fastdiff.core.sampling import Sampling
 from fastdiff.core.schedule import SCHEDULES, Cosine, Flow, Karras, Trig
 from fastdiff.io.export.model import export
-from fastdiff.io.load import about, load, record_times
+from fastdiff.io.load import load, read_metadata, record_times
 from fastdiff.networks import mlp
 from fastdiff.networks.oracle import GaussianMixture, PosteriorMean
 from fastdiff.samplers import time_grid
@@ -182,7 +182,7 @@ def exported(tmp_path_factory):
 
 def test_found_times_are_stored_with_the_model(exported, tmp_path):
     folder = shutil.copytree(exported, tmp_path / "model")
-    before = about(folder)
+    before = read_metadata(folder)
     *_, best = search_times(load(folder), 2, lambda x: float(x.square().mean()), n=16)
     record_times(folder, best.times)
     record_times(str(folder), [0.9, 0.7, 1 / 3])
@@ -190,7 +190,7 @@ def test_found_times_are_stored_with_the_model(exported, tmp_path):
     assert sampling.spacing_for(2) == tuple(best.times[:-1].tolist())  # to the last bit
     assert sampling.spacing_for(3) == (0.9, 0.7, 1 / 3) and sampling.spacing_for(4) == "quadratic"
     assert torch.equal(time_grid(Cosine(), 2, sampling.spacing_for(2)), best.times)
-    after = about(folder)
+    after = read_metadata(folder)
     assert after["sampling"].pop("times") and before["sampling"].pop("times") == [] and after == before
     assert sorted(p.name for p in folder.iterdir()) == sorted(p.name for p in exported.iterdir())
     export(load(folder), tmp_path / "model", {})
@@ -199,7 +199,7 @@ def test_found_times_are_stored_with_the_model(exported, tmp_path):
 
 def test_a_model_from_before_there_were_times_loads(exported, tmp_path):
     folder = shutil.copytree(exported, tmp_path / "model")
-    notes = about(folder)
+    notes = read_metadata(folder)
     del notes["sampling"]["times"]
     (folder / "fastdiff.json").write_text(json.dumps(notes))
     assert load(folder).sampling == Sampling("ddim", "quadratic", (2, 3))
@@ -208,7 +208,7 @@ def test_a_model_from_before_there_were_times_loads(exported, tmp_path):
 
 
 def test_times_need_a_model_to_be_kept_with(tmp_path):
-    with pytest.raises(FastdiffError, match=r"has no fastdiff.json to note the times in"):
+    with pytest.raises(FastdiffError, match=r"no fastdiff.json to store the times in"):
         record_times(tmp_path, [1.0])
 
 

@@ -8,7 +8,7 @@ import torch
 
 from fastdiff.io.export.model import export
 from fastdiff.io.load import load
-from fastdiff.io.metadata import about
+from fastdiff.io.metadata import read_metadata
 from fastdiff.methods import METHODS
 from fastdiff.runs import recipe
 from fastdiff.runs import run as stages
@@ -59,12 +59,14 @@ def test_a_collapsed_run_says_so_everywhere(tmp_path, monkeypatch, capsys, fastd
     assert "loss" not in lines[0] and all("loss" in line for line in lines[1:])
     late = sorted(line["coverage"] for line in lines if line["step"] > 6)
     share = (late[2] + late[3]) / 2
-    assert 0.25 < share < 0.45 and about(runs["ill"] / "student")["collapsed"] == pytest.approx(share)
+    assert 0.25 < share < 0.45 and read_metadata(runs["ill"] / "student")["collapsed"] == pytest.approx(share)
     sentence = f"its samples cover {share:.0%} of the data"
     assert printed.count(f"student: collapsed, {sentence}\n") == 1 == printed.count(": collapsed")
     assert f"Its training collapsed: {sentence}." in (runs["ill"] / "student/README.md").read_text()
     assert status(runs["ill"])["collapsed"] == {"student": pytest.approx(share)}
-    assert "collapsed" not in about(runs["well"] / "student") and not status(runs["well"])["collapsed"]
+    assert (
+        "collapsed" not in read_metadata(runs["well"] / "student") and not status(runs["well"])["collapsed"]
+    )
     assert "collapsed" not in (runs["well"] / "student/README.md").read_text()
     assert fastdiff("export", runs["ill"] / "student", "--out", tmp_path / "copy")[0] == 0
     assert sentence in (tmp_path / "copy/README.md").read_text() and load(tmp_path / "copy").shape == (2,)

@@ -189,25 +189,28 @@ def test_pairs_of_another_run_are_named_by_their_path(tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["stages.kd.data=null"], "stages.kd.data is missing: method kd learns from stored pairs"),
+        (["stages.kd.data=null"], "stages.kd.data is missing: method kd needs stored pairs"),
         (
             ["stages.kd.data=teacher"],
-            "stages.kd.data: 'teacher' is no earlier stage of pairs and no path, choose from pairs",
+            "stages.kd.data: 'teacher' is neither an earlier stage of pairs nor a path, choose from pairs",
         ),
         (
             ["stages.kd.data=pears"],
-            "stages.kd.data: 'pears' is no earlier stage of pairs and no path, did you mean pairs?",
+            "stages.kd.data: 'pears' is neither an earlier stage of pairs nor a path, did you mean pairs?",
         ),
-        (["stages.kd.init=pairs"], "stages.kd.init: 'pairs' is no earlier stage"),
+        (["stages.kd.init=pairs"], "stages.kd.init: 'pairs' is neither an earlier stage"),
         (["stages.pairs.teacher=null"], "stages.pairs.teacher is missing"),
-        (["stages.pairs.teacher=kd"], "stages.pairs.teacher: 'kd' is no earlier stage"),
-        (["stages.pairs.method=kd"], "stages.pairs.method: a stage of pairs trains nothing"),
-        (["stages.pairs.train.steps=3"], "stages.pairs.train: a stage of pairs trains nothing"),
+        (["stages.pairs.teacher=kd"], "stages.pairs.teacher: 'kd' is neither an earlier stage"),
+        (["stages.pairs.method=kd"], "stages.pairs.method: a stage of pairs takes only pairs and teacher"),
+        (["stages.pairs.train.steps=3"], "stages.pairs.train: a stage of pairs takes only pairs and teacher"),
         (["stages.pairs.pairs.m=3"], "stages.pairs.pairs.m is unknown"),
         (["stages.pairs.pairs.n=0"], "pairs.n: input should be greater than or equal to 1"),
         (["stages.pairs.pairs.n=many"], "stages.pairs.pairs.n: "),
-        (["bench.teacher=pairs"], "bench.teacher: 'pairs' is no stage"),
-        (["stages.samples={pairs: {}, teacher: teacher}"], "stages.samples: 'samples' names a folder"),
+        (["bench.teacher=pairs"], "bench.teacher: 'pairs' is not a stage"),
+        (
+            ["stages.samples={pairs: {}, teacher: teacher}"],
+            "stages.samples: 'samples' cannot be a folder's name",
+        ),
     ],
 )
 def test_recipes_that_cannot_be_are_refused(tmp_path, overrides, message):

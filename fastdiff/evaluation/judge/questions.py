@@ -9,7 +9,7 @@ from PIL import Image
 from ...core.errors import FastdiffError
 from ...core.files import identity
 from ...core.validation import suggestion
-from ...data.decode import drawn
+from ...data.decode import read_run_picture
 from ..rows import read_rows
 from ..summary import finite, metric_of, summary
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import matplotlib
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from ...data.decode import drawn
+from ...data.decode import read_run_picture
 from .text import steps_in_words
 
 STEPS = (1, 2, 4, 8)  # step counts at which students are shown

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from ...core.templates import render
-from ...data.decode import drawn
+from ...data.decode import read_run_picture
 from ..metric_names import better
 from ..summary import finite, reference, usual
 from . import tables
@@ -214,7 +214,7 @@ def _films(groups: list[dict], folder: Path) -> list[tuple[str, int, bool, str]]
     films = []
     for group in groups:
         if source := encoded.pop(group.get("cell"), None):
-            film = drawn(folder / f"{group['cell']}.png")
+            film = read_run_picture(folder / f"{group['cell']}.png")
             tile = film.height / min(ROWS, group["n"])
             zoom = MIN_TILE_PIXELS // tile if tile < MIN_TILE_PIXELS else min(1, MAX_TILE_PIXELS / tile)
             name = f"{group['line']}, {steps_in_words(group)}"
@@ -249,7 +249,7 @@ def _pictures(
 def _webp(path: Path, columns: int | None, compression: Compression) -> bytes:
     """Return a picture as WebP, with smaller tiles; a sheet that is not square is cut to its first row."""
     side, quality = compression
-    image = drawn(path).convert("RGB")
+    image = read_run_picture(path).convert("RGB")
     if columns and image.width != image.height:
         tile = max(1, image.width // columns)
         image = image.crop((0, 0, image.width, tile))

@@ -1,9 +1,9 @@
-"""The export of a model for other programs; imports from the wings below io.
+"""The export of a model for other programs.
 
 Files:
-    model        the folder: weights, fastdiff.json, and all of the following
-    schedulers   the scheduler of diffusers that samples as the model does
-    pipeline     the stock pipeline of diffusers that does, and model_index.json
-    script       the script that samples it by torch and diffusers alone
-    card         README.md
+    model        the model's folder: weights, fastdiff.json, and everything below
+    schedulers   the diffusers scheduler that takes the same steps as the model's sampler
+    pipeline     the stock diffusers pipeline that samples the model, and model_index.json
+    script       a script that samples the model with torch and diffusers only
+    card         the model card, README.md
 """

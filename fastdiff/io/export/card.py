@@ -1,4 +1,4 @@
-"""The card of an exported model, README.md: front matter, script, figures, recipe and licences."""
+"""The model card (README.md) of an export: front matter, script, benchmark figures, recipe and licences."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ import yaml
 from ...core.denoiser import Denoiser
 from ...core.files import atomic_write
 from ...core.templates import render
-from ..licences import CARD, limit
+from ..licences import CARD_FILE, limit
 from .script import script
 
 TEMPLATE = Path(__file__).with_name("card.md.j2")
@@ -17,20 +17,20 @@ TEMPLATE = Path(__file__).with_name("card.md.j2")
 def write(
     folder: Path, model: Denoiser, notes: dict[str, Any], name: str, recipe: str = "", table: str = ""
 ) -> None:
-    """Write the card of a model into its folder; arguments as those of `text`."""
-    with atomic_write(folder / CARD, sync=False) as scratch:
+    """Write the card of a model into its folder; see `text` for the other arguments."""
+    with atomic_write(folder / CARD_FILE, sync=False) as scratch:
         scratch.write_text(text(model, notes, name, recipe, table), encoding="utf-8")
 
 
 def text(model: Denoiser, notes: dict[str, Any], name: str, recipe: str = "", table: str = "") -> str:
-    """Return the card.
+    """Return the text of a model's card.
 
     Args:
         model: the model.
-        notes: those of its fastdiff.json.
-        name: the title.
-        recipe: YAML of the run that made it; "" for none.
-        table: Markdown of its figures; "" for none.
+        notes: the contents of its fastdiff.json.
+        name: title of the card.
+        recipe: recipe of the run that trained the model, as YAML; "" for none.
+        table: table of its benchmark figures, as Markdown; "" for none.
     """
     front = yaml.safe_dump(front_matter(model, notes), sort_keys=False)
     python, why = script(model)
@@ -48,7 +48,7 @@ def text(model: Denoiser, notes: dict[str, Any], name: str, recipe: str = "", ta
 
 
 def front_matter(model: Denoiser, notes: dict[str, Any]) -> dict[str, Any]:
-    """Return what the hub reads of a card."""
+    """Return the front matter of a card, which the hub reads."""
     method = notes.get("method")
     images = len(model.shape) == 3
     front: dict[str, Any] = {
@@ -65,7 +65,7 @@ def front_matter(model: Denoiser, notes: dict[str, Any]) -> dict[str, Any]:
 
 
 def task(model: Denoiser) -> str:
-    """Return the task of a model of images, by its name on the hub."""
+    """Return the hub's name for the task of an image model."""
     if model.text:
         return "text-to-image"
     if model.condition_channels and not model.base:
@@ -74,20 +74,19 @@ def task(model: Denoiser) -> str:
 
 
 def description(model: Denoiser, notes: dict[str, Any]) -> str:
-    """Describe the model, its origin and cost, and how it is sampled."""
+    """Return sentences on the model, its origin and cost, and its default sampler."""
     size = " x ".join(map(str, model.image_shape))
     unit = "images" if len(model.shape) > 1 else "numbers"
     params = sum(p.numel() for p in model.parameters())
     sampling = model.sampling
     counts = ", ".join(map(str, sampling.steps))
     plural = "" if sampling.steps == (1,) else "s"
-    only = " and no other" if sampling.only else ""
+    only = " only" if sampling.only else ""
     sentences = [
-        f"A diffusion model of {size} {unit}, {params:,} parameters, which predicts {model.predicts} on the "
-        f"schedule {model.schedule}.",
+        f"A diffusion model of {size} {unit} with {params:,} parameters, which predicts {model.predicts} on "
+        f"the schedule {model.schedule}.",
         origin(notes),
-        f"It is sampled by {sampling.sampler} on the grid {sampling.spacing}, at {counts} "
-        f"step{plural}{only}.",
+        f"Default sampler: {sampling.sampler}, {sampling.spacing} grid, {counts} step{plural}{only}.",
     ]
     if notes.get("collapsed") is not None:
         sentences.append(f"Its training collapsed: its samples cover {notes['collapsed']:.0%} of the data.")
@@ -97,12 +96,13 @@ def description(model: Denoiser, notes: dict[str, Any]) -> str:
 
 
 def origin(notes: dict[str, Any]) -> str:
-    """Describe in a sentence the method and the sources that the model was made by, and the cost."""
+    """Return a sentence on the method and sources that the model was trained with, and on the cost."""
     sources = ", ".join(f"{role} {source}" for role, source in notes.get("sources", {}).items())
     cost = notes.get("cost") or {}
     units = {"images": "images", "seconds": "seconds", "teacher_nfe": "evaluations of the teacher"}
     spent = ", ".join(f"{cost[key]:,.0f} {unit}" for key, unit in units.items() if cost.get(key))
-    sentence = f"Trained by the method {notes['method']}" if notes.get("method") else "Made elsewhere"
+    known = notes.get("method")
+    sentence = f"Trained with the method {known}" if known else "Trained with another program"
     if sources:
         sentence += f" ({sources})"
     if spent:
@@ -111,20 +111,20 @@ def origin(notes: dict[str, Any]) -> str:
 
 
 def adapter(lora: dict[str, Any]) -> str:
-    """Describe the low-rank adapter next to the merged weights."""
+    """Return a sentence on the low-rank adapter that is stored next to the merged weights."""
     library, reader = lora["read_by"].split()
     return (
-        f"What it learned, an adapter of rank {lora['rank']}, is also in `lora/` by itself: `{reader}` of "
-        f"{library} puts it on the teacher."
+        f"Its weights are the teacher's with a merged LoRA adapter of rank {lora['rank']}, which is also "
+        f"stored separately in `lora/`: load it onto the teacher with `{reader}` of {library}."
     )
 
 
 def licence_lines(notes: dict[str, Any]) -> list[str]:
-    """Return a line for each source, with what its licence is known to forbid or require."""
+    """Return one line per source with its licence, and with the restriction that the licence's name shows."""
     sources = notes.get("sources", {})
     lines = []
     for role, stated in notes.get("licences", {}).items():
         restriction = limit(stated)
         clause = f", which {restriction}" if restriction else ""
         lines.append(f"{role} {sources.get(role, '')}: {stated}{clause}")
-    return lines or ["Nothing is known of the origin of its weights."]
+    return lines or ["The origin of the weights is unknown."]

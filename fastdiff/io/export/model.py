@@ -1,4 +1,4 @@
-"""The export of a model into a folder that diffusers opens."""
+"""The export of a model into a folder that diffusers can open."""
 
 import shutil
 from dataclasses import asdict
@@ -15,7 +15,7 @@ from ...core.rescheduled import RescheduledDenoiser
 from ...core.schedule import SCHEDULES, Schedule
 from ...networks import lora
 from ..fingerprint import component_hashes, fingerprint
-from ..metadata import ABOUT
+from ..metadata import METADATA_FILE
 from . import card
 from .pipeline import remove_pipeline, write_pipeline
 
@@ -29,34 +29,42 @@ def export(
     recipe: str = "",
     table: str = "",
 ) -> None:
-    """Write the model as a diffusers folder with its card; the model itself stays as it is.
+    """Write a model as a diffusers folder with a model card; the model itself does not change.
 
-    fastdiff.json comes last, so a folder that has it is whole. An adapter on the model is merged into the
-    weights, and is written to lora/ by itself as well.
+    fastdiff.json is written last, so a folder that has it is complete. A LoRA adapter on the model is merged
+    into the weights, and is also written separately to lora/.
+
+    Example:
+        >>> model = fastdiff.load("checkpoints/digits/consistency")
+        >>> folder = Path("exported"); folder.mkdir()
+        >>> fastdiff.export(model, folder, {"method": "ect"}, dtype=torch.float16)
 
     Args:
-        model: the model; `fastdiff.load` opens the folder as its equal, in eval mode and frozen.
-        folder: where to write; it exists already. A model that was there is replaced.
-        notes: what else fastdiff.json records, such as method, sources, licences and cost.
-        dtype: of the network's weights in the file; an autoencoder and text encoders keep theirs.
-        name: the card's title; by default the folder's name.
-        recipe: YAML of the run that made the model, for the card.
-        table: Markdown of its figures, for the card.
+        model: the model; `fastdiff.load` of the folder returns an equal one, in eval mode and frozen.
+        folder: an existing folder; a model in it is replaced.
+        notes: further keys of fastdiff.json, such as method, sources, licences and cost; {} for none.
+        dtype: floating-point type of the network's weights in the file; an autoencoder and text encoders keep
+            their own.
+        name: title of the card; "" for the folder's name.
+        recipe: recipe of the run that trained the model, as YAML, for the card; "" for none.
+        table: table of its benchmark figures, as Markdown, for the card; "" for none.
 
     Raises:
-        FastdiffError: for a network that is not of fastdiff.networks, and for a model seen on another
-            schedule, which have no file format.
+        FastdiffError: for a network that is not one of fastdiff.networks, and for a RescheduledDenoiser (a
+            model viewed on another schedule): neither has a file format.
     """
     if not hasattr(model.net, "folder"):
         raise FastdiffError(
-            f"{type(model.net).__name__} has no file format: only fastdiff.networks can be exported"
+            f"{type(model.net).__name__} has no file format: expected one of fastdiff.networks"
         )
     if isinstance(model, RescheduledDenoiser):
-        raise FastdiffError("a model seen on another schedule has no file format: export the model itself")
+        raise FastdiffError("a model on another schedule has no file format: export the original model")
     scratch = folder / ".export"
     shutil.rmtree(scratch, ignore_errors=True)
     module = lora.merged(model.net.module).cpu().type(dtype)
-    module.register_to_config(_name_or_path="")  # or diffusers writes down the folder its init came from
+    module.register_to_config(
+        _name_or_path=""
+    )  # otherwise diffusers records the folder that it was loaded from
     place = scratch / model.net.folder
     module.save_pretrained(place, max_shard_size="10000GB")
     if lora.adapted(model.net.module):
@@ -69,20 +77,20 @@ def export(
     if model.base:
         export(model.base, scratch / "base", {}, dtype)
     metadata = {**metadata_of(model, module, weights, scratch), **notes}
-    (folder / ABOUT).unlink(missing_ok=True)
-    remove_pipeline(folder)  # of a model that was here before
+    (folder / METADATA_FILE).unlink(missing_ok=True)
+    remove_pipeline(folder)  # of the model that is replaced
     move_into(folder, scratch)
-    write_json(folder / ABOUT, metadata)
+    write_json(folder / METADATA_FILE, metadata)
 
 
 def metadata_of(model: Denoiser, module: ModelMixin, weights: Path, folder: Path) -> dict[str, Any]:
-    """Return what fastdiff.json says of a model by itself.
+    """Return the keys of fastdiff.json that follow from the model itself.
 
     Args:
         model: the model.
-        module: its network's module, with an adapter merged.
-        weights: the module's file.
-        folder: where the model's other parts are written.
+        module: the module of its network, with a merged adapter.
+        weights: the file of the module's weights.
+        folder: the folder that the model's other components were written to.
     """
     return {
         "network": model.net.kind,
@@ -105,7 +113,7 @@ def metadata_of(model: Denoiser, module: ModelMixin, weights: Path, folder: Path
 
 
 def move_into(folder: Path, scratch: Path) -> None:
-    """Move the entries of a scratch folder into another, replace those of their names, and remove it."""
+    """Move the entries of a scratch folder into another, replace those of the same names, and delete it."""
     for entry in scratch.iterdir():
         target = folder / entry.name
         if target.is_dir():
@@ -119,22 +127,24 @@ def move_into(folder: Path, scratch: Path) -> None:
 def describe(
     folder: Path, model: Denoiser, notes: dict[str, Any], name: str, recipe: str = "", table: str = ""
 ) -> None:
-    """Write what a model's folder tells other programs: its card, and where they fit scheduler and pipeline.
+    """Write the files of a model's folder that other programs read: the card, and a scheduler and pipeline.
+
+    Scheduler and pipeline are only written if they sample as the model does.
 
     Args:
-        folder: the model's.
+        folder: the model's folder.
         model: the model.
-        notes: those of its fastdiff.json.
-        name: the card's title.
-        recipe: YAML of the run that made the model, for the card.
-        table: Markdown of its figures, for the card.
+        notes: the contents of its fastdiff.json.
+        name: title of the card.
+        recipe: recipe of the run that trained the model, as YAML; "" for none.
+        table: table of its benchmark figures, as Markdown; "" for none.
     """
     remove_pipeline(folder)
-    if model.net.kind != "mlp":  # which diffusers does not know
+    if model.net.kind != "mlp":  # diffusers has no such network
         write_pipeline(folder, model)
     card.write(folder, model, notes, name, recipe, table)
 
 
 def name_of(schedule: Schedule) -> str:
-    """Return the key of SCHEDULES that makes a schedule."""
+    """Return the name of a schedule, a key of SCHEDULES."""
     return next(name for name, kind in SCHEDULES.items() if type(schedule) is kind)

@@ -1,4 +1,4 @@
-"""Stock pipelines of diffusers: the one that samples as a model does, its call, and its folder's files."""
+"""The stock pipeline of diffusers that samples as a model does: its choice, its call, and its files."""
 
 import inspect
 import shutil
@@ -11,32 +11,33 @@ from ...core.denoiser import Denoiser
 from ...core.files import write_json
 from ...core.guidance import usual_guidance
 from ...samplers import time_grid
-from ..diffusers_names import INDEX
+from ..diffusers_names import INDEX_FILE
 from .schedulers.description import DiffusersScheduler
 from .schedulers.match import matching_scheduler
 
-# The pipelines that call a plain UNet2DModel and one of these schedulers as a loop of ours would.
+# Scheduler -> the pipeline that calls it and a plain UNet2DModel in the same way as the script of a card.
 PIPELINES = {
     "DDIMScheduler": "DDIMPipeline",
     "DDPMScheduler": "DDPMPipeline",
     "LCMScheduler": "DDPMPipeline",
     "CMStochasticIterativeScheduler": "ConsistencyModelPipeline",
 }
-TABLES = ("DDIMScheduler", "DDPMScheduler", "LCMScheduler", "TCDScheduler")
-EULER = "FlowMatchEulerDiscreteScheduler"
-# Pipelines with prompts and the networks that each calls; those of FLOWS call EULER, others one of TABLES.
+TABLE_SCHEDULERS = ("DDIMScheduler", "DDPMScheduler", "LCMScheduler", "TCDScheduler")
+EULER_SCHEDULER = "FlowMatchEulerDiscreteScheduler"
+# Pipelines with prompts and their kinds of networks. FLOW_PIPELINES use EULER_SCHEDULER, the others one of
+# TABLE_SCHEDULERS.
 SD = "StableDiffusionPipeline"
 SDXL = "StableDiffusionXLPipeline"
 LCM = "LatentConsistencyModelPipeline"
-FLOWS = {"StableDiffusion3Pipeline": "sd3", "FluxPipeline": "flux"}
+FLOW_PIPELINES = {"StableDiffusion3Pipeline": "sd3", "FluxPipeline": "flux"}
 PIXART = {"PixArtAlphaPipeline": "pixart", "PixArtSigmaPipeline": "pixart"}
-PROMPTED = {SD: "text_unet", SDXL: "text_unet", LCM: "text_unet", **PIXART, **FLOWS}
-SIDE_MULTIPLE = 8  # of the pictures that these make, but for flows
-DIT_CLASSES = 1000  # of a DiTPipeline, whose null class is the next
+PROMPT_PIPELINES = {SD: "text_unet", SDXL: "text_unet", LCM: "text_unet", **PIXART, **FLOW_PIPELINES}
+SIDE_MULTIPLE = 8  # sides of images are multiples of it, except in FLOW_PIPELINES
+DIT_CLASSES = 1000  # number of classes of a DiTPipeline; the next label is the null class
 
 
 def pipeline_of(model: Denoiser, scheduler: DiffusersScheduler) -> str | None:
-    """Return the stock pipeline that samples as the scheduler's loop does, from noise of any size.
+    """Return the name of the stock pipeline that samples as the scheduler's loop does, from any noise.
 
     None if there is no such pipeline.
     """
@@ -52,7 +53,7 @@ def pipeline_of(model: Denoiser, scheduler: DiffusersScheduler) -> str | None:
 
 
 def unet_pipeline(model: Denoiser, scheduler: DiffusersScheduler) -> str | None:
-    """Return the pipeline of a UNet2DModel, or None."""
+    """Return the name of the pipeline for a UNet2DModel, or None."""
     name = scheduler.class_name
     if model.net.kind != "unet" or model.net.num_classes:
         return None
@@ -69,7 +70,7 @@ def unet_pipeline(model: Denoiser, scheduler: DiffusersScheduler) -> str | None:
 
 
 def dit_pipeline(model: Denoiser, scheduler: DiffusersScheduler) -> str | None:
-    """Return the pipeline of a DiT, or None."""
+    """Return the name of the pipeline for a DiT, or None."""
     ddim = scheduler.class_name == "DDIMScheduler"
     plain = ddim and scheduler.network_input == "x" and not scheduler.grids
     fits = plain and model.net.num_classes == DIT_CLASSES and model.latent and model.latent.folder == "vae"
@@ -77,16 +78,16 @@ def dit_pipeline(model: Denoiser, scheduler: DiffusersScheduler) -> str | None:
 
 
 def prompted_pipeline(model: Denoiser, scheduler: DiffusersScheduler) -> str | None:
-    """Return the pipeline of latents and prompts, or None."""
+    """Return the name of the pipeline for latents and prompts, or None."""
     net = model.net
     name = model.text.kind
     if name == LCM and not (model.guidance and scheduler.class_name == "LCMScheduler"):
-        name = SD  # the same but for the scheduler that it calls
-    if name in FLOWS:
-        called = scheduler.class_name == EULER and not scheduler.draws_noise
+        name = SD  # differs only in its scheduler
+    if name in FLOW_PIPELINES:
+        called = scheduler.class_name == EULER_SCHEDULER and not scheduler.draws_noise
     else:
-        called = scheduler.class_name in TABLES
-    if not called or PROMPTED[name] != net.kind or scheduler.network_input != "x":
+        called = scheduler.class_name in TABLE_SCHEDULERS
+    if not called or PROMPT_PIPELINES[name] != net.kind or scheduler.network_input != "x":
         return None
     if net.learned_variance and name not in PIXART:
         return None
@@ -96,7 +97,7 @@ def prompted_pipeline(model: Denoiser, scheduler: DiffusersScheduler) -> str | N
             return None
     if not model.latent or model.latent.folder != "vae":
         return None
-    if name not in FLOWS and any(side % SIDE_MULTIPLE for side in model.image_shape[1:]):
+    if name not in FLOW_PIPELINES and any(side % SIDE_MULTIPLE for side in model.image_shape[1:]):
         return None
     return name if decodes(model, name) else None
 
@@ -106,22 +107,25 @@ def decodes(model: Denoiser, name: str) -> bool:
     latent = model.latent
     if isinstance(latent.scale, Tensor):
         return name == SDXL and len(latent.scale) == 4
-    return latent.module.config.get("shift_factor") is not None if name in FLOWS else latent.shift == 0
+    return (
+        latent.module.config.get("shift_factor") is not None if name in FLOW_PIPELINES else latent.shift == 0
+    )
 
 
-def starts_alike(model: Denoiser, scheduler: DiffusersScheduler) -> bool:
-    """Return whether a script may call the stock pipeline.
+def same_first_noise(model: Denoiser, scheduler: DiffusersScheduler) -> bool:
+    """Return whether the stock pipeline can start from the model's first noise, so that a script may call it.
 
-    It may if the pipeline starts from our noise or takes it, and its network's output is the scheduler's.
+    The pipeline draws that noise itself or takes it as an argument. The network's output also has to be what
+    the scheduler takes.
     """
-    alike = scheduler.class_name.startswith("CM") or abs(first_sigma(model) - 1) < 1e-5
+    same = scheduler.class_name.startswith("CM") or abs(first_sigma(model) - 1) < 1e-5
     if model.text:
-        return alike or model.net.kind != "flux"  # whose own noise is packed
-    return alike and not (model.net.learned_variance and model.net.kind == "unet")
+        return same or model.net.kind != "flux"  # Flux packs its noise
+    return same and not (model.net.learned_variance and model.net.kind == "unet")
 
 
 def first_sigma(model: Denoiser) -> float:
-    """Return sigma at the first time of the model's own grid."""
+    """Return sigma at the first time of the model's default grid."""
     own = model.sampling
     steps = own.steps[0]
     first = time_grid(model.schedule, steps, own.spacing_for(steps))[0]
@@ -129,12 +133,12 @@ def first_sigma(model: Denoiser) -> float:
 
 
 def pipeline_arguments(model: Denoiser, scheduler: DiffusersScheduler) -> str:
-    """Return the arguments of the stock pipeline's call, in Python's words."""
+    """Return the arguments of the stock pipeline's call, as Python source."""
     steps = model.sampling.steps[0]
     grid = scheduler.grids.get(steps)
     if scheduler.class_name.startswith("CM"):
         grid_argument = f"num_inference_steps=None, timesteps={grid}"
-    elif scheduler.class_name.startswith("Flow"):  # whose own grid ends before it should
+    elif scheduler.class_name.startswith("Flow"):  # its default grid ends too early
         grid_argument = f"sigmas={grid or [1 - i / steps for i in range(steps)]}"
     elif scheduler.grids:
         grid_argument = f"timesteps={grid}"
@@ -148,7 +152,7 @@ def pipeline_arguments(model: Denoiser, scheduler: DiffusersScheduler) -> str:
 
 
 def prompted_arguments(model: Denoiser, grid_argument: str) -> str:
-    """Return the arguments of a pipeline with prompts, in Python's words."""
+    """Return the arguments of the call of a pipeline with prompts, as Python source."""
     _, height, width = model.image_shape
     arguments = [
         '["a cat"] * 4',
@@ -169,7 +173,7 @@ def prompted_arguments(model: Denoiser, grid_argument: str) -> str:
 def write_pipeline(folder: Path, model: Denoiser) -> None:
     """Write the scheduler that samples as the model does, and model_index.json if a stock pipeline calls it.
 
-    Where no scheduler of diffusers does, nothing is written, and fastdiff.json alone describes the model.
+    If no scheduler of diffusers does, nothing is written, and only fastdiff.json describes the model.
     """
     import diffusers
 
@@ -180,17 +184,17 @@ def write_pipeline(folder: Path, model: Denoiser) -> None:
     name = scheduler.class_name
     config = scheduler.config
     if model.net.learned_variance and name == "DDIMScheduler" and model.net.kind == "unet":
-        # DDPM's scheduler reads the variance, and DDIM's does not
+        # DDPMScheduler uses the learned variance, DDIMScheduler does not
         name = "DDPMScheduler"
         config = {**config, "variance_type": "learned_range"}
         pipeline = "DDPMPipeline" if pipeline else None
     getattr(diffusers, name)(**config).save_pretrained(folder / "scheduler")
     if pipeline:
-        write_json(folder / INDEX, pipeline_index(model, pipeline, name))
+        write_json(folder / INDEX_FILE, pipeline_index(model, pipeline, name))
 
 
 def pipeline_index(model: Denoiser, pipeline: str, scheduler: str) -> dict[str, Any]:
-    """Return what model_index.json says of a stock pipeline with the model's parts and this scheduler."""
+    """Return the contents of model_index.json for a stock pipeline of the model's parts and a scheduler."""
     import diffusers
 
     parts = [model.net, model.latent] if model.latent else [model.net]
@@ -208,6 +212,6 @@ def pipeline_index(model: Denoiser, pipeline: str, scheduler: str) -> dict[str, 
 
 
 def remove_pipeline(folder: Path) -> None:
-    """Remove what `write_pipeline` writes."""
-    (folder / INDEX).unlink(missing_ok=True)
+    """Delete the files that `write_pipeline` writes."""
+    (folder / INDEX_FILE).unlink(missing_ok=True)
     shutil.rmtree(folder / "scheduler", ignore_errors=True)

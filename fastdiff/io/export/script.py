@@ -1,4 +1,4 @@
-"""The script that samples an exported model by torch and diffusers alone."""
+"""The script on a model card, which samples an exported model with torch and diffusers only."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ from .schedulers.description import DiffusersScheduler
 from .schedulers.match import matching_scheduler
 
 TEMPLATES = Path(__file__).parent
-# Where the functions come from that networks are called with.
+# Functions that the scripts' network calls use -> their modules.
 FUNCTIONS = {
     "get_timestep_embedding": "diffusers.models.embeddings",
     "interpolate": "torch.nn.functional",
@@ -25,22 +25,22 @@ FUNCTIONS = {
 
 
 def script(model: Denoiser) -> tuple[str, str]:
-    """Return a script that samples the model without fastdiff.
+    """Return a script that samples a model without fastdiff.
 
     Args:
         model: the model, as it is or will be exported.
 
     Returns:
-        The script, which leaves `images` of the seed 0, and ""; or "", and in a line why diffusers alone
-        does not sample it.
+        The script, which sets `images` from the seed 0, and ""; or "", and one line with the reason why
+        diffusers cannot sample the model.
     """
     stages = cascade(model)
     schedulers = [stage_scheduler(stage) for stage in stages]
-    if reasons := [found for found in schedulers if isinstance(found, str)]:
+    if reasons := [reason for reason in schedulers if isinstance(reason, str)]:
         return "", reasons[0]
     last = schedulers[-1]
     pipeline = pipeline_of(model, last)
-    if pipeline and starts_alike(model, last):
+    if pipeline and same_first_noise(model, last):
         call = pipeline_arguments(model, last)
         return render(TEMPLATES / "pipeline.py.j2", pipeline=pipeline, call=call).strip(), ""
     n = 4 if any(stage.text for stage in stages) else 16
@@ -52,31 +52,31 @@ def script(model: Denoiser) -> tuple[str, str]:
 
 
 def cascade(model: Denoiser) -> list[Denoiser]:
-    """Return the models of a cascade, the lowest first and this one last."""
+    """Return the models of a cascade, from the lowest resolution to `model`."""
     return [*(cascade(model.base) if model.base else []), model]
 
 
 def stage_scheduler(model: Denoiser) -> DiffusersScheduler | str:
-    """Return the scheduler that samples one model of a cascade, or why diffusers alone does not."""
+    """Return the scheduler for one model of a cascade, or the reason why diffusers cannot sample it."""
     if model.net.kind == "mlp":
-        return f"The network is fastdiff's own, {type(model.net).__name__}, which diffusers does not know."
-    if model.net.kind in PROMPTED.values() and not model.text:
-        return "It is told of prompts, and comes without what embeds them."
-    found = matching_scheduler(model)
-    if isinstance(found, str):
-        return f"By diffusers alone it is not sampled as it is meant to be: {found}."
-    return found
+        return f"The network is fastdiff's own, {type(model.net).__name__}, which diffusers does not have."
+    if model.net.kind in PROMPT_PIPELINES.values() and not model.text:
+        return "The network takes prompts, but the model has no text encoder."
+    scheduler = matching_scheduler(model)
+    if isinstance(scheduler, str):
+        return f"diffusers cannot sample it in the intended way: {scheduler}."
+    return scheduler
 
 
 def loop(model: Denoiser, scheduler: DiffusersScheduler, n: int, folder: str, seed: int) -> str:
-    """Return the loop around a scheduler that leaves n images.
+    """Return the script of one model: a sampling loop around a scheduler, which sets `images`.
 
     Args:
         model: the model to sample.
-        scheduler: the one that samples as the model does.
+        scheduler: the scheduler that samples as the model does.
         n: number of images.
-        folder: the model's folder, from the script's own.
-        seed: of the first noise.
+        folder: the model's folder, relative to the folder of the script.
+        seed: seed of the first noise.
     """
     net = model.net
     prompts = prompt_words(model)
@@ -114,14 +114,14 @@ def imports(
     classes: list[str],
     prompts: dict[str, Any],
 ) -> dict[str, str]:
-    """Return the names that a script imports, joined by commas, by the module that they come from.
+    """Return the imports of a script: module -> names, joined by commas.
 
     Args:
         model: the model to sample.
-        scheduler: the one that samples as the model does.
-        output: the lines that call the network.
-        classes: further classes of diffusers; "" counts as none.
-        prompts: what `prompt_words` returns.
+        scheduler: the scheduler that samples as the model does.
+        output: the lines of the script that call the network.
+        classes: further classes of diffusers; "" is ignored.
+        prompts: the result of `prompt_words`.
     """
     names = {
         "diffusers": {scheduler.class_name, type(model.net.module).__name__, prompts["pipeline"], *classes},
@@ -136,7 +136,7 @@ def imports(
 
 
 def loop_head(model: Denoiser, scheduler: DiffusersScheduler) -> str:
-    """Return what stands between `for` and the colon: the names of a step, and what they run over."""
+    """Return the head of the loop over the steps, between `for` and the colon, as Python source."""
     sequences = {"t": scheduler.timesteps}
     if model.two_times and scheduler.landing != "data":
         sequences["s"] = f"[*{scheduler.timesteps}[1:], {scheduler.end:.12g}]"
@@ -147,7 +147,7 @@ def loop_head(model: Denoiser, scheduler: DiffusersScheduler) -> str:
 
 
 def jump_length(model: Denoiser, scheduler: DiffusersScheduler) -> str:
-    """Return how far a step jumps, in the network's time and in Python's words."""
+    """Return the length of a step in the network's time, as Python source."""
     landing = {"next": "s", "data": f"{scheduler.end:.12g}", "eta": "int((1 - eta) * s)"}[scheduler.landing]
     if scheduler.times:
         return f"(times[t] - times[{landing}])"
@@ -156,7 +156,7 @@ def jump_length(model: Denoiser, scheduler: DiffusersScheduler) -> str:
 
 
 def network_time(scheduler: DiffusersScheduler) -> str:
-    """Return the network's time at the scheduler's time t, in Python's words."""
+    """Return the network's time at the scheduler's time t, as Python source."""
     if scheduler.times:
         return "times[t]"
     a, b = scheduler.clock
@@ -167,14 +167,14 @@ def network_time(scheduler: DiffusersScheduler) -> str:
 
 
 def network_call(model: Denoiser, scheduler: DiffusersScheduler) -> str:
-    """Return the lines that call the network and leave its `output`."""
+    """Return the lines that call the network and set `output`, as Python source."""
     net = model.net
     conditions = {key: key for key in TELLS[model.text.kind] if key in PROMPT_KEYS} if model.text else {}
     if net.num_classes:
         conditions["label"] = "labels"
     elif model.two_times and not net.jumps:
         conditions["label"] = "gap"
-    numbers = []  # that enter as further channels
+    numbers = []  # scalar inputs, which the network takes as additional channels
     if net.jumps:
         numbers.append("gap")
     if net.guided:
@@ -198,7 +198,10 @@ def network_call(model: Denoiser, scheduler: DiffusersScheduler) -> str:
 
 
 def prompt_words(model: Denoiser) -> dict[str, Any]:
-    """Return the words that embed prompts: the pipeline whose code does, its parts, and what that returns."""
+    """Return the template's values for embedding prompts.
+
+    They are the pipeline whose `encode_prompt` is called, its components, and the values that it returns.
+    """
     text = model.text
     if text is None:
         return {"pipeline": "", "encoders": {}}
@@ -213,7 +216,7 @@ def prompt_words(model: Denoiser) -> dict[str, Any]:
 
 
 def decoder_words(model: Denoiser) -> dict[str, str]:
-    """Return the words that decode latents: the autoencoder's class and name, and the script's result."""
+    """Return the template's values for decoding latents: the autoencoder's class and name, and the result."""
     latent = model.latent
     if latent is None:
         return {"autoencoder": "", "decoder": "", "decoded": "x"}
@@ -232,7 +235,7 @@ def decoder_words(model: Denoiser) -> dict[str, str]:
 
 
 def in_words(number: Tensor | float) -> str:
-    """Return a number, or one for each channel, in Python's words."""
+    """Return a number, or one number per channel, as Python source."""
     if isinstance(number, Tensor):
         return f"torch.tensor([{', '.join(map(in_words, number.flatten().tolist()))}]).view(-1, 1, 1)"
     return f"{number:.9g}"

@@ -1,10 +1,10 @@
-"""Models that others have saved; imports from the wings below io.
+"""Readers of models that other programs have saved.
 
 Files:
-    reader             opens a folder: pipelines of diffusers by their class, and networks of EDM
+    reader             chooses the reader of a folder: a pipeline of diffusers by its class, or an EDM network
     unconditional      pipelines without prompts: UNet2DModel, DiT, consistency models
     text_to_image      pipelines with prompts: Stable Diffusion, SDXL, LCM, PixArt, Stable Diffusion 3, Flux
-    components         the parts of a pipeline's folder
-    scheduler_config   the configurations of schedulers: schedule, prediction and sampling
-    edm                networks of EDM with ADM's architecture
+    components         the components in a pipeline's folder
+    scheduler_config   the configurations of schedulers: schedule, prediction and default sampling
+    edm                EDM networks with ADM's architecture
 """

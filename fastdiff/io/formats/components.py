@@ -1,4 +1,4 @@
-"""The parts of a diffusers pipeline's folder: their places, networks, and the shape of their samples."""
+"""The components in the folder of a diffusers pipeline: their folders, networks, and sample shapes."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from ...networks.text_encoder import TextEncoder
 
 
 def component_dir(folder: Path, name: str) -> Path:
-    """Return the folder of a part: of its name, or the pipeline's own, as in the oldest repositories."""
+    """Return the folder of a component: its subfolder, or the pipeline's folder in old repositories."""
     return folder / name if (folder / name).is_dir() else folder
 
 
@@ -23,24 +23,24 @@ def network(folder: Path, index: dict[str, Any], name: str, kind: str, former: s
     """Open the network of a pipeline.
 
     Args:
-        folder: the pipeline's.
-        index: its model_index.json.
-        name: the part's name there.
-        kind: the class of diffusers that it has to be.
-        former: a former name of that class.
+        folder: the pipeline's folder.
+        index: the contents of its model_index.json.
+        name: name of the component in the index.
+        kind: the class of diffusers that the component has to be.
+        former: a former name of that class; "" for none.
 
     Raises:
         FastdiffError: for another class, and for weights that cannot be read.
     """
     if index.get(name) not in (["diffusers", kind], ["diffusers", former]):
-        raise FastdiffError(f"{name}: {index.get(name)!r:.80} is not supported, only a {kind}")
+        raise FastdiffError(f"{name}: {index.get(name)!r:.80} is not supported, expected a {kind}")
     place = component_dir(folder, name)
     check_weights(place)
     return opened(getattr(diffusers, kind), place)
 
 
 def shape_of(module: ModelMixin) -> tuple[int, ...]:
-    """Return the shape (C, H, W) of the samples that a network with a sample_size was trained on."""
+    """Return the shape (C, H, W) of the samples that a network was trained on, by its sample_size."""
     size = module.config.sample_size
     if not isinstance(size, int | list | tuple):
         raise ValueError(
@@ -51,14 +51,14 @@ def shape_of(module: ModelMixin) -> tuple[int, ...]:
 
 
 def latents_and_text(folder: Path, index: dict[str, Any]) -> dict[str, Any]:
-    """Open a pipeline's autoencoder and text encoders, as `latent` and `text` of a Denoiser."""
+    """Open a pipeline's autoencoder and text encoders, as the arguments `latent` and `text` of a Denoiser."""
     return {"latent": Autoencoder.open(folder), "text": TextEncoder.open(folder, index)}
 
 
 def fitted(model: Denoiser) -> Denoiser:
-    """Return the model after checking its latents against its autoencoder.
+    """Return the model after checking the shape of its latents against its autoencoder.
 
-    A network that takes the size of the pictures behind its latents gets it.
+    A network with an attribute `pixels` gets the number of pixels per latent.
 
     Raises:
         FastdiffError: if the autoencoder has latents of another shape.

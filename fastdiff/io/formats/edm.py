@@ -1,7 +1,7 @@
-"""Networks of Karras et al. 2022 (EDM) with ADM's architecture, from plain tensors.
+"""The networks of Karras et al. 2022 (EDM) with ADM's architecture, from plain tensors.
 
-Their .pkl files hold code that runs when they are opened, so fastdiff never opens one. Whoever trusts such a
-file exports it once, in a checkout of the authors' repository, into a folder for `fastdiff.load`:
+The authors' .pkl files hold code that runs when they are opened, so fastdiff never opens one. If you trust
+such a file, export it once, in a checkout of the authors' repository, into a folder for `fastdiff.load`:
 
     import json, pickle, sys
     from safetensors.torch import save_file
@@ -9,9 +9,9 @@ file exports it once, in a checkout of the authors' repository, into a folder fo
     save_file({name: value.contiguous() for name, value in net.state_dict().items()}, "model.safetensors")
     json.dump(dict(net.init_kwargs, class_name=type(net).__name__), open("edm.json", "w"))
 
-DhariwalUNet is exactly a UNet2DModel by other names. SongUNet (DDPM++, NCSN++) is not: it attends in one
-block of a resolution on its way up and in all on its way down, divides the sums at its shortcuts by sqrt 2,
-and NCSN++ filters.
+DhariwalUNet is exactly a UNet2DModel with other names. SongUNet (DDPM++, NCSN++) is not: it has attention in
+one block of a resolution on the way up and in all blocks on the way down, it divides the sums at its
+shortcuts by sqrt(2), and NCSN++ filters when it resamples.
 """
 
 from pathlib import Path
@@ -31,11 +31,11 @@ from ...core.validation import Finite, validate
 from ...networks import UNet
 from ...networks.pretrained import check_weights
 
-EDM = "edm.json"
-WEIGHTS = "model.safetensors"
+EDM_FILE = "edm.json"
+WEIGHTS_FILE = "model.safetensors"
 Count = Annotated[int, Field(ge=1, le=4096)]
 Factor = Annotated[int, Field(ge=1, le=64)]
-# Within a block: their layers by those of diffusers, whose attention is a module of its own.
+# Layers of a block: the name in diffusers -> the name in EDM. Attention is a separate module in diffusers.
 ATTENTION = {"group_norm": "norm2", "to_out": "proj"}
 LAYERS = {
     "norm1": "norm0",
@@ -48,7 +48,7 @@ LAYERS = {
 
 
 class Settings(BaseModel):
-    """The contents of edm.json: arguments of an EDMPrecond around a DhariwalUNet."""
+    """The contents of edm.json: the arguments of an EDMPrecond around a DhariwalUNet."""
 
     class_name: Literal["EDMPrecond"]
     model_type: Literal["DhariwalUNet"]
@@ -57,7 +57,7 @@ class Settings(BaseModel):
     label_dim: Annotated[int, Field(ge=0, le=100_000)] = 0
     label_dropout: Finite = 0.0
     sigma_data: Annotated[Finite, Field(gt=0)] = 0.5
-    # below 128 its norms have fewer groups
+    # below 128 channels the norms have fewer groups
     model_channels: Annotated[int, Field(ge=128, le=4096, multiple_of=64)] = 192
     channel_mult: Annotated[tuple[Factor, ...], Field(min_length=1, max_length=12)] = (1, 2, 3, 4)
     channel_mult_emb: Count = 4
@@ -67,18 +67,18 @@ class Settings(BaseModel):
 
 
 def load_edm(folder: Path) -> Denoiser:
-    """Load the model of a folder with model.safetensors and edm.json.
+    """Load the model in a folder with model.safetensors and edm.json.
 
     Raises:
         FastdiffError: for settings that are not supported.
         ValueError: for weights that do not fit the settings.
     """
     check_weights(folder)
-    settings = validate(Settings, read_object(folder / EDM), EDM)
+    settings = validate(Settings, read_object(folder / EDM_FILE), EDM_FILE)
     stored = {
-        name.removeprefix("model."): value.float() for name, value in load_file(folder / WEIGHTS).items()
+        name.removeprefix("model."): value.float() for name, value in load_file(folder / WEIGHTS_FILE).items()
     }
-    with torch.device("meta"):  # before any memory is taken
+    with torch.device("meta"):  # checks the shapes before memory is allocated
         shapes = {name: value.shape for name, value in unet_of(settings).state_dict().items()}
     weights = {name: tensor_of(name, stored, settings) for name in shapes}
     if strange := [name for name, value in weights.items() if value.shape != shapes[name]]:
@@ -103,15 +103,15 @@ def load_edm(folder: Path) -> Denoiser:
 
 
 def unet_of(settings: Settings) -> UNet2DModel:
-    """Return a UNet2DModel of the architecture, its weights newly drawn."""
+    """Return a UNet2DModel of the architecture, with random weights."""
     attends = [
         settings.img_resolution >> level in settings.attn_resolutions
         for level in range(len(settings.channel_mult))
     ]
     if settings.channel_mult[0] != 1 or settings.img_resolution % (1 << (len(attends) - 1)):
         raise ValueError(
-            f"channel_mult {settings.channel_mult} at {settings.img_resolution} pixels: expected a first "
-            "of 1, and halvings that leave whole pixels"
+            f"channel_mult = {settings.channel_mult} at {settings.img_resolution} pixels: expected a first "
+            f"entry of 1, and a side divisible by {1 << (len(attends) - 1)}"
         )
     return UNet2DModel(
         settings.img_resolution,
@@ -140,10 +140,14 @@ def unet_of(settings: Settings) -> UNet2DModel:
 
 
 def tensor_of(name: str, stored: dict[str, Tensor], settings: Settings) -> Tensor:
-    """Return a tensor of the UNet2DModel, made of theirs; ValueError if that is missing."""
+    """Return a tensor of the UNet2DModel, converted from the stored tensors.
+
+    Raises:
+        ValueError: if the stored tensor is missing.
+    """
     if name == "class_embedding.weight":
         rows = stored_tensor(stored, "map_label.weight").T
-        # no label is all zeros
+        # the null class is all zeros
         return torch.cat([rows, torch.zeros_like(rows[:1])]) if settings.label_dropout else rows
     *place, layer, kind = name.replace(".to_out.0.", ".to_out.").split(".")
     known = {
@@ -160,14 +164,14 @@ def tensor_of(name: str, stored: dict[str, Tensor], settings: Settings) -> Tenso
         return stored_tensor(stored, f"{block}.{LAYERS[layer]}.{kind}")
     if layer in ATTENTION:
         tensor = stored_tensor(stored, f"{block}.{ATTENTION[layer]}.{kind}")
-    else:  # q, k, v of a channel lie side by side
+    else:  # EDM interleaves q, k and v of each channel
         qkv = stored_tensor(stored, f"{block}.qkv.{kind}").unflatten(0, (-1, 3))
         tensor = qkv[:, ("to_q", "to_k", "to_v").index(layer)]
     return tensor.flatten(1) if tensor.ndim > 2 else tensor
 
 
 def block_of(place: list[str | int], settings: Settings) -> str:
-    """Return their name of a block or attention of the UNet2DModel."""
+    """Return EDM's name for a block or attention module of the UNet2DModel."""
     last = len(settings.channel_mult) - 1
     match place:
         case ["mid_block", "resnets", number]:
@@ -185,12 +189,16 @@ def block_of(place: list[str | int], settings: Settings) -> str:
 
 
 def side_of(settings: Settings, level: int) -> str:
-    """Return the resolution of a level in their words."""
+    """Return the resolution of a level as EDM writes it, such as 32x32."""
     return f"{settings.img_resolution >> level}x{settings.img_resolution >> level}"
 
 
 def stored_tensor(stored: dict[str, Tensor], name: str) -> Tensor:
-    """Return a stored tensor; ValueError if it is missing."""
+    """Return a stored tensor.
+
+    Raises:
+        ValueError: if it is missing.
+    """
     if name not in stored:
-        raise ValueError(f"{WEIGHTS} lacks {name}")
+        raise ValueError(f"{WEIGHTS_FILE} lacks {name}")
     return stored[name]

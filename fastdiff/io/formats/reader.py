@@ -1,4 +1,4 @@
-"""The reader of models that others have saved: pipelines of diffusers, and networks of EDM."""
+"""The reader of models that other programs have saved: pipelines of diffusers, and EDM networks."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,12 +10,12 @@ from ...core.denoiser import Denoiser
 from ...core.errors import FastdiffError, first_line
 from ...core.files import read_object
 from ...networks.pretrained import UnreadWeights
-from ..diffusers_names import INDEX
-from ..metadata import ABOUT
+from ..diffusers_names import INDEX_FILE
+from ..metadata import METADATA_FILE
 from . import text_to_image, unconditional
-from .edm import EDM, load_edm
+from .edm import EDM_FILE, load_edm
 
-# By the _class_name in model_index.json, a function of a pipeline's folder and that index.
+# _class_name in model_index.json -> function of the pipeline's folder and the contents of that file.
 READERS: dict[str, Callable[[Path, dict[str, Any]], Denoiser]] = {
     "DDPMPipeline": unconditional.unet,
     "DDIMPipeline": unconditional.unet,
@@ -34,30 +34,32 @@ READERS: dict[str, Callable[[Path, dict[str, Any]], Denoiser]] = {
 
 
 def load_foreign(folder: Path) -> Denoiser:
-    """Load the model of a folder that is no export.
+    """Load the model in a folder that fastdiff did not write.
 
     Args:
-        folder: a pipeline's, with a model_index.json, or one with an edm.json.
+        folder: the folder of a pipeline, with a model_index.json, or a folder with an edm.json.
 
     Raises:
-        FastdiffError: in one line, if its kind is unknown, or it is damaged.
+        FastdiffError: in one line, if its kind is not supported, or if it is damaged.
     """
-    known = next((name for name in (INDEX, EDM) if (folder / name).is_file()), None)
+    known = next((name for name in (INDEX_FILE, EDM_FILE) if (folder / name).is_file()), None)
     if known is None:
-        raise FastdiffError(f"{folder} is no model: expected {ABOUT} or {INDEX} in it; name a stage of a run")
+        raise FastdiffError(
+            f"{folder} is not a model: expected {METADATA_FILE} or {INDEX_FILE} in it; name a stage of a run"
+        )
     try:
-        return load_edm(folder) if known == EDM else load_pipeline(folder)
+        return load_edm(folder) if known == EDM_FILE else load_pipeline(folder)
     except UnreadWeights:
         raise
     except (FastdiffError, OSError, ValueError, TypeError, SafetensorError) as error:
-        kind = "a diffusers model" if known == INDEX else "a network of EDM"
+        kind = "a diffusers model" if known == INDEX_FILE else "an EDM network"
         raise FastdiffError(f"{folder}: cannot be loaded as {kind} ({first_line(error)})") from None
 
 
 def load_pipeline(folder: Path) -> Denoiser:
-    """Load the model of a pipeline's folder."""
-    index = read_object(folder / INDEX)
+    """Load the model in the folder of a pipeline."""
+    index = read_object(folder / INDEX_FILE)
     kind = index.get("_class_name")
     if not isinstance(kind, str) or kind not in READERS:
-        raise FastdiffError(f"this {kind!r:.80} is not supported, only {', '.join(READERS)}")
+        raise FastdiffError(f"this {kind!r:.80} is not supported, expected one of {', '.join(READERS)}")
     return READERS[kind](folder, index)

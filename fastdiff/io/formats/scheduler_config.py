@@ -1,4 +1,4 @@
-"""Configurations of diffusers' schedulers: our schedules, predictions and ways of sampling for them."""
+"""Configurations of diffusers' schedulers, read as fastdiff's schedule, prediction and sampling."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -21,14 +21,14 @@ from ..diffusers_names import DIFFUSERS_BETAS, DIFFUSERS_NAMES
 from ..metadata import MAX_STEPS
 from .components import component_dir, fitted
 
-# By the name of a spacing in diffusers, ours that is nearest to it.
+# Name of a spacing in diffusers -> the nearest spacing of fastdiff.
 SPACINGS = {"leading": "leading", "trailing": "trailing", "linspace": "uniform"}
 Positive = Annotated[Finite, Field(gt=0)]
 Count = Annotated[int, Field(ge=1, le=MAX_STEPS)]
 
 
 class Table(BaseModel):
-    """A scheduler on a table of betas: what its network was trained on, whatever its way of sampling."""
+    """The configuration of a scheduler with a table of betas, on which the network was trained."""
 
     num_train_timesteps: Count = 1000
     beta_start: Finite = 1e-4
@@ -44,8 +44,8 @@ class Table(BaseModel):
 
     @property
     def schedule(self) -> DDPM:
-        """The schedule of the table."""
-        kind = {theirs: ours for ours, theirs in DIFFUSERS_BETAS.items()}[self.beta_schedule]
+        """The noise schedule of the table."""
+        kind = {name: key for key, name in DIFFUSERS_BETAS.items()}[self.beta_schedule]
         return DDPM(
             float(self.num_train_timesteps),
             self.beta_start,
@@ -62,25 +62,25 @@ class Table(BaseModel):
 
     @property
     def sampling(self) -> Sampling:
-        """DDIM on the grid of this spacing."""
+        """The default sampling: DDIM on the grid of this spacing."""
         spacing = SPACINGS[self.timestep_spacing]
         if self.timestep_spacing == "leading" and self.steps_offset:
             spacing += f"[offset={self.steps_offset}]"
         return Sampling("ddim", spacing, (min(50, self.num_train_timesteps),))
 
     def model(self, net: nn.Module, shape: tuple[int, ...], **parts: Any) -> Denoiser:
-        """Return a network as a model.
+        """Return a model with a network that was trained on this table.
 
         Args:
             net: the network.
-            shape: of one sample.
+            shape: shape of one sample.
             parts: further arguments of Denoiser.
         """
         return fitted(Denoiser(net, self.schedule, self.predicts, shape, sampling=self.sampling, **parts))
 
 
 class LatentConsistency(Table):
-    """An LCMScheduler: a table, and a network that jumps to the data in few steps (Luo et al. 2023)."""
+    """The configuration of an LCMScheduler, for latent consistency models (Luo et al. 2023)."""
 
     prediction_type: Literal["epsilon", "v_prediction"] = "epsilon"
     original_inference_steps: Count = 50
@@ -108,7 +108,7 @@ class LatentConsistency(Table):
 
 
 class ConsistencyModel(BaseModel):
-    """A CMStochasticIterativeScheduler, of consistency models (Song et al. 2023)."""
+    """The configuration of a CMStochasticIterativeScheduler, for consistency models (Song et al. 2023)."""
 
     num_train_timesteps: Count = 40
     sigma_min: Literal[0.002] = 0.002
@@ -119,7 +119,7 @@ class ConsistencyModel(BaseModel):
 
     @property
     def sampling(self) -> Sampling:
-        """Jumps to the data on the scheduler's own grids."""
+        """The default sampling: jumps to the data on the scheduler's own grids."""
         scheduler = diffusers.CMStochasticIterativeScheduler(
             self.num_train_timesteps, self.sigma_min, self.sigma_max, self.sigma_data, rho=self.rho
         )
@@ -128,7 +128,7 @@ class ConsistencyModel(BaseModel):
 
 
 class FlowMatching(BaseModel):
-    """A FlowMatchEulerDiscreteScheduler: Euler's method, with more noise at every t for larger pictures."""
+    """The configuration of a FlowMatchEulerDiscreteScheduler, whose shift adds noise for larger images."""
 
     num_train_timesteps: Literal[1000] = 1000
     shift: Positive = 1.0
@@ -143,7 +143,7 @@ class FlowMatching(BaseModel):
     stochastic_sampling: Literal[False] = False
 
     def shift_of(self, patches: int) -> float:
-        """Return the shift for a picture of a number of patches."""
+        """Return the shift for an image with a number of patches."""
         if not self.use_dynamic_shifting:
             return self.shift
         fraction = (patches - self.base_image_seq_len) / (self.max_image_seq_len - self.base_image_seq_len)
@@ -151,25 +151,25 @@ class FlowMatching(BaseModel):
         return math.exp(mu) if self.time_shift_type == "exponential" else mu
 
     def sampling(self, patches: int) -> Sampling:
-        """Return Euler's method on the shifted times of Flux."""
+        """Return the sampling of Flux: Euler's method on shifted times."""
         return Sampling("euler", f"shifted[shift={self.shift_of(patches)!r}]", (28,))
 
     def sampling_to_sigma_min(self, patches: int) -> Sampling:
-        """Return Euler's method on the times of Stable Diffusion 3, whose last is the end of a table."""
+        """Return the sampling of Stable Diffusion 3: Euler's method on times that end at the table's end."""
         shift = self.shift_of(patches)
         scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=shift)
-        if self.use_dynamic_shifting:  # whose table is not shifted itself
+        if self.use_dynamic_shifting:  # then the table itself is not shifted
             scheduler.sigma_min = 1 / self.num_train_timesteps
         return on_grids(self.sampling(patches), scheduler, lambda: scheduler.sigmas)
 
 
 def on_grids(sampling: Sampling, scheduler: Any, times: Callable[[], Iterable[float]]) -> Sampling:
-    """Return a way of sampling on the grids of a scheduler.
+    """Return a sampling with the time grids of a scheduler.
 
     Args:
-        sampling: sampler and step counts.
-        scheduler: of diffusers.
-        times: returns our times of the grid that the scheduler has just been set to.
+        sampling: the sampler and the numbers of steps.
+        scheduler: a scheduler of diffusers.
+        times: function that returns fastdiff's times of the grid that the scheduler is currently set to.
     """
     for steps in sampling.steps:
         scheduler.set_timesteps(steps)
@@ -177,8 +177,8 @@ def on_grids(sampling: Sampling, scheduler: Any, times: Callable[[], Iterable[fl
     return sampling
 
 
-# The schedulers that a network of a kind comes with, by their classes in diffusers.
-TABLES: dict[str, type[Table]] = {
+# Class of a scheduler in diffusers -> its settings, for each kind of network.
+TABLE_SETTINGS: dict[str, type[Table]] = {
     f"{name}Scheduler": Table
     for name in (
         "DDPM",
@@ -197,20 +197,20 @@ TABLES: dict[str, type[Table]] = {
         "TCD",
     )
 }
-TABLES["LCMScheduler"] = LatentConsistency
-JUMPS = {"CMStochasticIterativeScheduler": ConsistencyModel}
-FLOWS = {"FlowMatchEulerDiscreteScheduler": FlowMatching}
+TABLE_SETTINGS["LCMScheduler"] = LatentConsistency
+CONSISTENCY_SETTINGS = {"CMStochasticIterativeScheduler": ConsistencyModel}
+FLOW_SETTINGS = {"FlowMatchEulerDiscreteScheduler": FlowMatching}
 
 
 def scheduler_settings(folder: Path, known: dict[str, type[BaseModel]]) -> Any:
     """Return the settings of a pipeline's scheduler.
 
     Args:
-        folder: the pipeline's.
-        known: types of settings by the scheduler's class in diffusers.
+        folder: the pipeline's folder.
+        known: class of a scheduler in diffusers -> type of its settings.
 
     Returns:
-        An instance of one of the types; unknown keys are of other versions of diffusers, and left out.
+        An instance of one of the types. Unknown keys, from other versions of diffusers, are ignored.
 
     Raises:
         FastdiffError: for another scheduler, and for a setting that is not supported.
@@ -218,7 +218,10 @@ def scheduler_settings(folder: Path, known: dict[str, type[BaseModel]]) -> Any:
     config = read_object(component_dir(folder, "scheduler") / "scheduler_config.json")
     name = config.get("_class_name", next(iter(known)))
     if not isinstance(name, str) or name not in known:
-        raise FastdiffError(f"scheduler: this {name!r:.80} is not supported here, only {', '.join(known)}")
+        raise FastdiffError(
+            f"scheduler: this {name!r:.80} is not supported for this network, expected one of "
+            f"{', '.join(known)}"
+        )
     parameters = signature(getattr(diffusers, name).__init__).parameters
     defaults = {key: p.default for key, p in parameters.items() if p.default is not p.empty}
     return validate(known[name], {**defaults, **config}, "scheduler")

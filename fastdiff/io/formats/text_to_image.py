@@ -1,4 +1,4 @@
-"""Pipelines of diffusers with prompts: Stable Diffusion, SDXL, LCM, PixArt, Stable Diffusion 3, Flux."""
+"""Readers of pipelines with prompts: Stable Diffusion, SDXL, LCM, PixArt, Stable Diffusion 3, Flux."""
 
 from pathlib import Path
 from typing import Any
@@ -9,16 +9,16 @@ from ...core.schedule import Flow
 from ...networks import TextUNet
 from ...networks.transformers import SD3, Flux, PixArt
 from .components import fitted, latents_and_text, network, shape_of
-from .scheduler_config import FLOWS, TABLES, scheduler_settings
+from .scheduler_config import FLOW_SETTINGS, TABLE_SETTINGS, scheduler_settings
 
-LCM_GUIDANCE = (1.0, 15.0)  # range of the weights that an LCM takes, after its training
-FLUX_GUIDANCE = (1.0, 10.0)  # of those that a Flux takes; its authors do not state theirs
-FLUX_SIDE = 128  # of the latents that its pipeline makes
+LCM_GUIDANCE = (1.0, 15.0)  # range of guidance weights that LCMs are trained with
+FLUX_GUIDANCE = (1.0, 10.0)  # range of guidance weights for Flux, whose authors do not state one
+FLUX_SIDE = 128  # side of the latents that FluxPipeline generates by default
 
 
 def stable_diffusion(folder: Path, index: dict[str, Any]) -> Denoiser:
     """Load a StableDiffusionPipeline, StableDiffusionXLPipeline or LatentConsistencyModelPipeline."""
-    settings = scheduler_settings(folder, TABLES)
+    settings = scheduler_settings(folder, TABLE_SETTINGS)
     module = network(folder, index, "unet", "UNet2DConditionModel")
     guided = bool(module.config.time_cond_proj_dim)
     shape = shape_of(module)
@@ -34,13 +34,13 @@ def pixart(folder: Path, index: dict[str, Any]) -> Denoiser:
     """Load a PixArtAlphaPipeline or PixArtSigmaPipeline."""
     module = network(folder, index, "transformer", "PixArtTransformer2DModel", "Transformer2DModel")
     shape = shape_of(module)
-    settings = scheduler_settings(folder, TABLES)
+    settings = scheduler_settings(folder, TABLE_SETTINGS)
     return settings.model(PixArt.of(module, shape, False), shape, **latents_and_text(folder, index))
 
 
 def sd3(folder: Path, index: dict[str, Any]) -> Denoiser:
     """Load a StableDiffusion3Pipeline."""
-    settings = scheduler_settings(folder, FLOWS)
+    settings = scheduler_settings(folder, FLOW_SETTINGS)
     module = network(folder, index, "transformer", "SD3Transformer2DModel")
     shape = shape_of(module)
     patches = shape[1] * shape[2] // module.config.patch_size**2
@@ -54,7 +54,7 @@ def sd3(folder: Path, index: dict[str, Any]) -> Denoiser:
 
 def flux(folder: Path, index: dict[str, Any]) -> Denoiser:
     """Load a FluxPipeline."""
-    settings = scheduler_settings(folder, FLOWS)
+    settings = scheduler_settings(folder, FLOW_SETTINGS)
     module = network(folder, index, "transformer", "FluxTransformer2DModel")
     guided = module.config.guidance_embeds
     shape = (module.config.in_channels // 4, FLUX_SIDE, FLUX_SIDE)
@@ -68,11 +68,11 @@ def flux(folder: Path, index: dict[str, Any]) -> Denoiser:
 
 
 def flow_model(net: Network, shape: tuple[int, ...], **parts: Any) -> Denoiser:
-    """Return a network of flow matching as a model.
+    """Return a model with a flow-matching network.
 
     Args:
-        net: predicts a velocity; its time is 1000 t.
-        shape: of one sample.
+        net: the network, which predicts a velocity and takes the time 1000 t.
+        shape: shape of one sample.
         parts: further arguments of Denoiser.
     """
     return fitted(Denoiser(net, Flow(), "velocity", shape, "thousand", **parts))

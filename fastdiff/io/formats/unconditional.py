@@ -1,4 +1,4 @@
-"""Pipelines of diffusers without prompts: a UNet2DModel in pixels or latents, DiT, consistency models."""
+"""Readers of pipelines without prompts: a UNet2DModel in pixels or latents, DiT, consistency models."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from ...core.schedule import Karras
 from ...networks import DiT, UNet
 from ...networks.autoencoder import Autoencoder
 from .components import network, shape_of
-from .scheduler_config import JUMPS, TABLES, scheduler_settings
+from .scheduler_config import CONSISTENCY_SETTINGS, TABLE_SETTINGS, scheduler_settings
 
 
 def unet(folder: Path, index: dict[str, Any]) -> Denoiser:
@@ -16,7 +16,7 @@ def unet(folder: Path, index: dict[str, Any]) -> Denoiser:
     module = network(folder, index, "unet", "UNet2DModel")
     latent = Autoencoder.open(folder) if "vqvae" in index else None
     shape = shape_of(module)
-    settings = scheduler_settings(folder, TABLES)
+    settings = scheduler_settings(folder, TABLE_SETTINGS)
     return settings.model(UNet.of(module, shape, False), shape, latent=latent)
 
 
@@ -24,13 +24,13 @@ def dit(folder: Path, index: dict[str, Any]) -> Denoiser:
     """Load a DiTPipeline."""
     module = network(folder, index, "transformer", "DiTTransformer2DModel", "Transformer2DModel")
     shape = shape_of(module)
-    settings = scheduler_settings(folder, TABLES)
+    settings = scheduler_settings(folder, TABLE_SETTINGS)
     return settings.model(DiT.of(module, shape, False), shape, latent=Autoencoder.open(folder))
 
 
 def consistency(folder: Path, index: dict[str, Any]) -> Denoiser:
-    """Load a ConsistencyModelPipeline; its labels have no null class."""
-    settings = scheduler_settings(folder, JUMPS)
+    """Load a ConsistencyModelPipeline, whose labels have no null class."""
+    settings = scheduler_settings(folder, CONSISTENCY_SETTINGS)
     module = network(folder, index, "unet", "UNet2DModel")
     if module.config.num_class_embeds:
         module.register_to_config(null_class=False)

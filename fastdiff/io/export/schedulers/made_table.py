@@ -1,4 +1,4 @@
-"""LCM and TCD on a table of betas made of a grid's own times."""
+"""LCM and TCD schedulers on a table of betas that is built from a grid's times."""
 
 from dataclasses import replace
 
@@ -9,29 +9,30 @@ from ....core.denoiser import Denoiser
 from ....core.prediction import TIME_INPUTS
 from ....core.schedule import Schedule
 from ....samplers.few_step import below
-from .description import NOISE, DiffusersScheduler, Grids, NoMatchingSchedulerError, Options
+from .description import NOISE_OPTIONS, DiffusersScheduler, Grids, NoMatchingSchedulerError, Options
 from .own_table import bare_table
 
-FALLS = 8  # entries at alpha^2 = 1/4, 1/16, ...: a beta near 1 would round in float32
+FALL_ENTRIES = 8  # additional entries at alpha^2 = 1/4, 1/16, ...: a beta close to 1 is inexact in float32
 
 
 def made_table(model: Denoiser, name: str, options: Options, grids: Grids) -> DiffusersScheduler:
-    """Return LCM or TCD whose entries are the times of the grids and of their jumps; entry 0 is clean data.
+    """Return an LCM or TCD scheduler whose timesteps are the times of the grids and of their jumps.
+
+    Entry 0 of its table is clean data.
 
     Args:
         model: the model to export.
         name: its sampler.
-        options: the sampler's.
-        grids: the times to step through, by the number of steps.
+        options: options of the sampler.
+        grids: number of steps -> times of the grid.
 
     Raises:
-        NoMatchingSchedulerError: for another sampler than LCM's and TCD's, or an output that they do not
-            take.
+        NoMatchingSchedulerError: for a sampler or a network's output that these schedulers do not take.
     """
     schedule = model.schedule
     if name not in ("consistency", "ddim", "gamma", "overshoot") or float(options.get("eta", 0)):
         raise NoMatchingSchedulerError(
-            f"no scheduler of diffusers samples by {model.sampling.sampler} on this grid"
+            f"diffusers has no scheduler for the sampler {model.sampling.sampler} on this grid"
         )
     targets = {n: landings(schedule, name, options, times).double() for n, times in grids.items()}
     levels = entry_times(schedule, grids, targets)
@@ -53,18 +54,18 @@ def made_table(model: Denoiser, name: str, options: Options, grids: Grids) -> Di
     )
     if name == "consistency":
         config = {**config, "timestep_scaling": 1e4}
-        return replace(table, config=config, landing="data", step_options=NOISE)
+        return replace(table, config=config, landing="data", step_options=NOISE_OPTIONS)
     etas = {}
     for n, target in targets.items():
         nexts = places(levels, grids[n][1:])
         etas[n] = [tcd_eta(s, u) for s, u in zip(nexts, places(levels, target))]
     return replace(
-        table, class_name="TCDScheduler", landing="eta", step_options=("eta=eta", *NOISE), etas=etas
+        table, class_name="TCDScheduler", landing="eta", step_options=("eta=eta", *NOISE_OPTIONS), etas=etas
     )
 
 
 def landings(schedule: Schedule, name: str, options: Options, times: Tensor) -> Tensor:
-    """Return the times to which a sampler's steps on a grid jump before they add noise; none if that is 0."""
+    """Return the times that a sampler's steps jump to before they add noise; empty if that is always 0."""
     if name == "consistency":
         return torch.zeros(0)
     if name == "gamma":
@@ -75,17 +76,17 @@ def landings(schedule: Schedule, name: str, options: Options, times: Tensor) -> 
 
 
 def entry_times(schedule: Schedule, grids: Grids, targets: Grids) -> Tensor:
-    """Return the times of a table's entries: those of the grids, of the jumps, and FALLS between."""
-    falls = schedule.time_of((4 ** torch.arange(1, FALLS + 1, dtype=torch.float64) - 1).sqrt())
+    """Return the times of a table's entries: those of the grids and jumps, and FALL_ENTRIES more."""
+    falls = schedule.time_of((4 ** torch.arange(1, FALL_ENTRIES + 1, dtype=torch.float64) - 1).sqrt())
     first = max(float(times[0]) for times in grids.values())
     return torch.cat([*grids.values(), *targets.values(), falls[falls < first]]).unique()
 
 
 def places(levels: Tensor, times: Tensor) -> list[int]:
-    """Return the entries at which times of the table lie."""
+    """Return the indices of some times in a table with the sorted times `levels`."""
     return torch.searchsorted(levels, times).tolist()
 
 
 def tcd_eta(s: int, u: int) -> float:
-    """Return TCD's eta with which floor((1 - eta) s) is u, by a margin of half an entry."""
+    """Return TCD's eta, for which floor((1 - eta) s) is u, with a margin of half an entry."""
     return 1 - (u + 0.5) / s if u < s else 0.0

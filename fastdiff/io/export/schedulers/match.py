@@ -1,4 +1,4 @@
-"""The scheduler of diffusers that samples as a model does, by the model's schedule and sampler."""
+"""The choice of the diffusers scheduler for a model, by the model's schedule and sampler."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from .flow import flow_scheduler, trig_scheduler
 from .karras import karras_scheduler
 from .tables import table_scheduler
 
-# By schedule and sampler; all others are sampled on a table.
+# (schedule, sampler) -> builder; all others get a table of betas.
 BUILDERS: dict[tuple[type[Schedule], str], Callable[[Denoiser, str, Options, Grids], DiffusersScheduler]] = {
     (Flow, "ddim"): flow_scheduler,
     (Flow, "euler"): flow_scheduler,
@@ -24,13 +24,13 @@ BUILDERS: dict[tuple[type[Schedule], str], Callable[[Denoiser, str, Options, Gri
 
 
 def matching_scheduler(model: Denoiser) -> DiffusersScheduler | str:
-    """Return the scheduler that takes the steps of the model's own sampler on its own grids.
+    """Return the scheduler that takes the steps of the model's default sampler on its default grids.
 
     Args:
         model: the model to export.
 
     Returns:
-        The scheduler, or in a line the reason why diffusers has no such scheduler.
+        The scheduler, or one line with the reason why diffusers has no such scheduler.
     """
     import diffusers
 
@@ -40,9 +40,9 @@ def matching_scheduler(model: Denoiser) -> DiffusersScheduler | str:
     grids = {n: time_grid(model.schedule, n, own.spacing_for(n)) for n in sorted(counts)}
     builder = BUILDERS.get((type(model.schedule), name), table_scheduler)
     try:
-        found = builder(model, name, options, grids)
+        scheduler = builder(model, name, options, grids)
     except NoMatchingSchedulerError as why:
         return str(why)
-    if not hasattr(diffusers, found.class_name):
-        return f"diffusers {diffusers.__version__} has no {found.class_name}"
-    return found
+    if not hasattr(diffusers, scheduler.class_name):
+        return f"diffusers {diffusers.__version__} has no {scheduler.class_name}"
+    return scheduler

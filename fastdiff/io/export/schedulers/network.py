@@ -1,4 +1,4 @@
-"""How a scheduler's time, input and output follow from what a model's network takes and predicts."""
+"""Conversions between a network's time, input and output and those of a diffusers scheduler."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ from .description import NoMatchingSchedulerError
 def output_factor(model: Denoiser, row: str) -> float | None:
     """Return the factor that turns the network's output into a prediction of `row`, in PREDICTION_TYPES.
 
-    None if no number does so at all times.
+    None if there is no such factor that is the same at all times.
     """
     t = torch.linspace(0.1, 0.9, 9, dtype=torch.float64) * model.schedule.t_max
     a, b = model.output_coefficients(t)
@@ -25,36 +25,36 @@ def output_factor(model: Denoiser, row: str) -> float | None:
 def network_clock(
     model: Denoiser, scheduler_time: Callable[[Tensor], Tensor]
 ) -> tuple[tuple[float, float], float]:
-    """Return how the network's time follows from the scheduler's.
+    """Return the linear map from the scheduler's time to the network's time.
 
     Args:
         model: the model to export.
-        scheduler_time: the scheduler's time at a time of the model's schedule.
+        scheduler_time: function that returns the scheduler's time at times of the model's schedule.
 
     Returns:
-        (a, b), the network's time being a t + b at the scheduler's time t; and the scheduler's time of clean
-        data.
+        (a, b), for which the network's time is a t + b at the scheduler's time t; and the scheduler's time of
+        clean data.
 
     Raises:
-        NoMatchingSchedulerError: if the network's time is not linear in the scheduler's.
+        NoMatchingSchedulerError: if the network's time is not a linear function of the scheduler's.
     """
     t = torch.linspace(0.1, 1, 10, dtype=torch.float64) * model.schedule.t_max
     time_input = TIME_INPUTS[model.time_input]
-    ours = time_input(t, model.schedule)
+    network_times = time_input(t, model.schedule)
     of_data = time_input(torch.zeros(1, dtype=torch.float64), model.schedule)
-    theirs = scheduler_time(t)
-    a = float((ours[-1] - ours[0]) / (theirs[-1] - theirs[0]))
-    b = float(ours[0] - a * theirs[0])
-    if not allclose(a * theirs + b, ours):
+    scheduler_times = scheduler_time(t)
+    a = float((network_times[-1] - network_times[0]) / (scheduler_times[-1] - scheduler_times[0]))
+    b = float(network_times[0] - a * scheduler_times[0])
+    if not allclose(a * scheduler_times + b, network_times):
         raise NoMatchingSchedulerError(
-            f"the network's clock, {model.time_input}, is not that of diffusers' scheduler on "
+            f"the network's time input, {model.time_input}, is not that of diffusers' scheduler on "
             f"{model.schedule}"
         )
     return (round(a, 12), round(b, 9)), round(float(of_data - b) / a, 9)
 
 
 def network_input(model: Denoiser) -> str:
-    """Return the network's input in Python's words: x times a number.
+    """Return the network's input as Python source: x times a number.
 
     Raises:
         NoMatchingSchedulerError: if that number depends on the time.
@@ -63,8 +63,8 @@ def network_input(model: Denoiser) -> str:
     scale = model.preconditioning(t)[0]
     if not allclose(scale, scale[0].expand_as(scale)):
         raise NoMatchingSchedulerError(
-            f"no scheduler of diffusers scales a network's input as sigma_data = {model.sigma_data:g} asks "
-            f"for on {model.schedule}"
+            f"no scheduler of diffusers scales a network's input as sigma_data = {model.sigma_data:g} "
+            f"requires on {model.schedule}"
         )
     return "x" if allclose(scale[0], torch.ones(())) else f"{float(scale[0]):.9g} * x"
 

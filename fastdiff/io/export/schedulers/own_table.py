@@ -1,4 +1,4 @@
-"""DDIM, DDPM, LCM and TCD on the training timesteps of a variance-preserving schedule."""
+"""The DDIM, DDPM, LCM and TCD schedulers on the training timesteps of a variance-preserving schedule."""
 
 from dataclasses import replace
 from math import gcd
@@ -7,23 +7,23 @@ import torch
 
 from ....core.denoiser import Denoiser
 from ...diffusers_names import DIFFUSERS_NAMES, LCM_NAMES, table_betas, table_config
-from .description import NOISE, DiffusersScheduler, Grids, NoMatchingSchedulerError, Options
+from .description import NOISE_OPTIONS, DiffusersScheduler, Grids, NoMatchingSchedulerError, Options
 from .network import allclose, network_clock, network_input, output_factor
 
 
 def bare_table(model: Denoiser) -> DiffusersScheduler:
-    """Return an LCMScheduler without table and grid: what all schedulers on a table share for this model.
+    """Return an LCMScheduler without table and grid: the settings that all table schedulers share.
 
     Raises:
-        NoMatchingSchedulerError: if no scheduler on a table takes what the network predicts.
+        NoMatchingSchedulerError: if no table scheduler takes the network's prediction.
     """
-    factors = {theirs: output_factor(model, ours) for ours, theirs in DIFFUSERS_NAMES.items()}
-    fitting = {theirs: factor for theirs, factor in factors.items() if factor}
+    factors = {kind: output_factor(model, row) for row, kind in DIFFUSERS_NAMES.items()}
+    fitting = {kind: factor for kind, factor in factors.items() if factor}
     if model.predicts in LCM_NAMES:
         fitting = {LCM_NAMES[model.predicts]: 1.0}
     if not fitting:
         raise NoMatchingSchedulerError(
-            f"no scheduler of diffusers takes what this network predicts, {model.predicts}, on "
+            f"no scheduler of diffusers takes this network's prediction, {model.predicts}, on "
             f"{model.schedule}"
         )
     [(prediction_type, factor)] = fitting.items()
@@ -38,16 +38,18 @@ def bare_table(model: Denoiser) -> DiffusersScheduler:
 
 
 def own_table(model: Denoiser, name: str, options: Options, grids: Grids) -> DiffusersScheduler:
-    """Return DDIM, DDPM, LCM or TCD on the schedule's timesteps: entry i is t = i + 1 of `timesteps`.
+    """Return a DDIM, DDPM, LCM or TCD scheduler on the schedule's timesteps.
+
+    Entry i of its table is the time (i + 1) / timesteps.
 
     Args:
         model: the model to export.
-        name: its sampler, ddim, ddpm or consistency.
-        options: the sampler's.
-        grids: the times to step through, by the number of steps.
+        name: its sampler: ddim, ddpm or consistency.
+        options: options of the sampler.
+        grids: number of steps -> times of the grid.
 
     Raises:
-        NoMatchingSchedulerError: if the grids do not lie on the timesteps, or none of the four fits.
+        NoMatchingSchedulerError: if the grids do not lie on the timesteps, or no scheduler fits.
     """
     schedule = model.schedule
     count = schedule.timesteps
@@ -72,28 +74,30 @@ def own_table(model: Denoiser, name: str, options: Options, grids: Grids) -> Dif
             )
         return strided(table, name, eta)
     if not all(allclose(at, at.round()) and at.min() > 0.5 for at in entries.values()):
-        raise NoMatchingSchedulerError(f"the LCMScheduler of diffusers knows {count} timesteps alone")
+        raise NoMatchingSchedulerError(
+            f"the LCMScheduler of diffusers takes only the schedule's {count} timesteps"
+        )
     table = on_entries(table, count, {n: at.round().long().tolist() for n, at in entries.items()})
     if name == "ddim":
         return tcd(table, table_betas(schedule))
     least = min(float(at.min()) for at in entries.values())
-    # the boundary condition of 10 is x0 to 1e-6 from 50 on
+    # from timestep 50 on, LCM's boundary condition with a scaling of 10 gives x0 to 1e-6
     scaling = 10.0 if model.predicts in LCM_NAMES or least >= 50 else 1e4
     config = {**table.config, "timestep_scaling": scaling}
-    return replace(table, config=config, landing="data", step_options=NOISE)
+    return replace(table, config=config, landing="data", step_options=NOISE_OPTIONS)
 
 
 def strided(table: DiffusersScheduler, name: str, eta: float) -> DiffusersScheduler:
-    """Return DDIM or DDPM in equal strides; with eta DDIM draws noise."""
-    step_options = NOISE if name == "ddpm" else ()
+    """Return a DDIM or DDPM scheduler with equal strides; DDIM draws noise if eta is not 0."""
+    step_options = NOISE_OPTIONS if name == "ddpm" else ()
     if eta:
-        step_options = (f"eta={eta:g}", *NOISE)
+        step_options = (f"eta={eta:g}", *NOISE_OPTIONS)
     config = {**table.config, "timestep_spacing": "trailing"}
     return replace(table, class_name=f"{name.upper()}Scheduler", config=config, step_options=step_options)
 
 
 def on_entries(table: DiffusersScheduler, count: int, entries: dict[int, list[int]]) -> DiffusersScheduler:
-    """Return the table with these grids of entries: by its own rule if that finds them, else as lists."""
+    """Return the scheduler with grids of table entries: by its own rule if that gives them, or as lists."""
     points = striding(count, entries)
     config = {**table.config, "original_inference_steps": points or count}
     if points:
@@ -102,7 +106,10 @@ def on_entries(table: DiffusersScheduler, count: int, entries: dict[int, list[in
 
 
 def tcd(table: DiffusersScheduler, betas: list[float]) -> DiffusersScheduler:
-    """Return TCD with eta 0, which is DDIM: its last step goes to entry 0, which has to be clean data."""
+    """Return a TCD scheduler with eta 0, which equals DDIM.
+
+    Its last step goes to entry 0, which therefore has to be clean data.
+    """
     first, second, *others = betas
     config = {
         **table.config,
@@ -113,9 +120,9 @@ def tcd(table: DiffusersScheduler, betas: list[float]) -> DiffusersScheduler:
 
 
 def striding(count: int, grids: dict[int, list[int]]) -> int | None:
-    """Return the original_inference_steps with which LCMScheduler and TCDScheduler find these entries.
+    """Return the original_inference_steps for which LCMScheduler and TCDScheduler choose these entries.
 
-    None if their rule finds them with none.
+    None if there is no such number.
     """
     stride = gcd(*(entry + 1 for entries in grids.values() for entry in entries))
     for points in (count, count // stride):
@@ -125,7 +132,7 @@ def striding(count: int, grids: dict[int, list[int]]) -> int | None:
 
 
 def strided_entries(count: int, points: int, steps: int) -> list[int]:
-    """Return the timesteps of an LCMScheduler with this original_inference_steps."""
+    """Return the timesteps that an LCMScheduler with original_inference_steps = `points` chooses."""
     import diffusers
 
     scheduler = diffusers.LCMScheduler(count, original_inference_steps=points)

@@ -1,4 +1,4 @@
-"""The choice of a table of betas: a schedule's own, or one made of the grid's times."""
+"""The choice of a table of betas: the schedule's own, or one that is built from the grid's times."""
 
 from ....core.denoiser import Denoiser
 from ...diffusers_names import LCM_NAMES, variance_preserving
@@ -8,20 +8,20 @@ from .own_table import own_table
 
 
 def table_scheduler(model: Denoiser, name: str, options: Options, grids: Grids) -> DiffusersScheduler:
-    """Return a scheduler on the schedule's own table if the grids lie on it, else on one made of their times.
+    """Return a scheduler on the schedule's own table, or, if the grids do not lie on it, on a new table.
 
     Args:
         model: the model to export.
         name: its sampler.
-        options: the sampler's.
-        grids: the times to step through, by the number of steps.
+        options: options of the sampler.
+        grids: number of steps -> times of the grid.
 
     Raises:
         NoMatchingSchedulerError: if alpha^2 + sigma^2 is not 1, or neither table fits.
     """
     if not variance_preserving(model.schedule):
         raise NoMatchingSchedulerError(
-            f"no scheduler of diffusers samples by {model.sampling.sampler} on {model.schedule}"
+            f"diffusers has no scheduler for the sampler {model.sampling.sampler} on {model.schedule}"
         )
     if name == "gamma" and not float(options.get("gamma", 0)):
         name = "ddim"
