@@ -18,7 +18,7 @@ from ..data.registry import Nothing, Readable
 from ..evaluation import report
 from ..evaluation.lock import HeldLock, alone
 from ..evaluation.sweep import Sweep, bench_evaluators
-from ..io.load import about
+from ..io.load import read_metadata
 from ..training.config import CHANGEABLE_ON_RESUME
 from ..training.signals import handle_signals
 from . import crash_report

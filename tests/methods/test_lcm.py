@@ -10,7 +10,7 @@ from diffusers import UNet2DConditionModel
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.schedule import DDPM, Cosine
-from fastdiff.io.load import about, load
+from fastdiff.io.load import load, read_metadata
 from fastdiff.methods.base import Huber
 from fastdiff.methods.lcm import LCM, PCM, TCD
 from fastdiff.networks import mlp

@@ -159,7 +159,9 @@ def tiles(path: Path) -> list[Image.Image]:
             f"no samples in {path}: name other cells with --a and --b, or run the benchmark again "
             "with a new --out"
         )
-    sheet = drawn(path).convert("RGB")  # all sheets in one mode: a grey one would reveal the real data
+    sheet = read_run_picture(path).convert(
+        "RGB"
+    )  # all sheets in one mode: a grey one would reveal the real data
     if sheet.width == sheet.height:
         raise FastdiffError(f"{path} is a scatter plot: only images can be judged, not points")
     side = sheet.width // COLUMNS

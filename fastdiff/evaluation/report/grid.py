@@ -63,7 +63,7 @@ def _bands(groups: list[dict], metric: str, samples: Path) -> dict[tuple[str, st
 
 def _tiles(path: Path) -> list[Image.Image]:
     """Return the first row of a sheet, or a scatter plot, as tiles enlarged to MIN_SIDE by whole pixels."""
-    sheet = drawn(path).convert("RGB")
+    sheet = read_run_picture(path).convert("RGB")
     side = sheet.width if sheet.width == sheet.height else max(1, sheet.width // COLUMNS)
     scale = math.ceil(MIN_SIDE / side)
     crops = [sheet.crop((x, 0, x + side, side)) for x in range(0, sheet.width, side)]

@@ -10,7 +10,7 @@ from ...core.denoiser import PROMPT_KEYS, Denoiser
 from ...core.guidance import usual_guidance
 from ...core.templates import render
 from ...networks.text_encoder import PROMPT_OUTPUTS
-from .pipeline import PROMPTED, pipeline_arguments, pipeline_of, starts_alike
+from .pipeline import PROMPT_PIPELINES, pipeline_arguments, pipeline_of, same_first_noise
 from .schedulers.description import DiffusersScheduler
 from .schedulers.match import matching_scheduler
 
@@ -169,7 +169,9 @@ def network_time(scheduler: DiffusersScheduler) -> str:
 def network_call(model: Denoiser, scheduler: DiffusersScheduler) -> str:
     """Return the lines that call the network and set `output`, as Python source."""
     net = model.net
-    conditions = {key: key for key in TELLS[model.text.kind] if key in PROMPT_KEYS} if model.text else {}
+    conditions = (
+        {key: key for key in PROMPT_OUTPUTS[model.text.kind] if key in PROMPT_KEYS} if model.text else {}
+    )
     if net.num_classes:
         conditions["label"] = "labels"
     elif model.two_times and not net.jumps:
@@ -210,7 +212,7 @@ def prompt_words(model: Denoiser) -> dict[str, Any]:
         "pipeline": text.kind,
         "encoders": parts,
         "left_out": ", ".join(f"{name}={value}" for name, value in text.left_out.items()),
-        "returned": ", ".join(key if key in PROMPT_KEYS else "_" for key in TELLS[text.kind]),
+        "returned": ", ".join(key if key in PROMPT_KEYS else "_" for key in PROMPT_OUTPUTS[text.kind]),
         "arguments": "".join(f", {name}={value}" for name, value in text.asked(False).items()),
     }
 
