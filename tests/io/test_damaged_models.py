@@ -121,7 +121,7 @@ def test_networks_are_those_that_are_known(model, network, refused):
         ({"sampling": {"sampler": "no", "spacing": "uniform", "steps": [1]}}, "sampler 'no' is unknown"),
         (
             {"sampling": {"sampler": "ddim", "spacing": "uniform", "steps": [1], "times": [[1e300]]}},
-            "expected falling times",
+            "expected decreasing times",
         ),
         ({"sampling": 7}, "sampling"),
         ({"guidance": {"weights": [1]}}, "guidance"),
