@@ -70,7 +70,7 @@ class Health:
         self.coverages = record.get("coverages", [])
 
     def may_update(self, figures: Figures) -> bool:
-        """Return whether an update may be made (all figures finite, if skips are allowed), on every process."""
+        """Return whether to update: always if no skips are allowed, else if all figures are finite."""
         if not self.max_skips:
             return True
         bad = torch.stack([~value.isfinite().all() for value in self.checked_metrics(figures).values()])
