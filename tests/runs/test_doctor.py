@@ -76,7 +76,7 @@ def test_folders_that_cannot_be_written_or_are_full(monkeypatch, tmp_path):
 def test_processes_that_cannot_talk(monkeypatch):
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "nosuch0")
     verdict, said = doctor.processes()
-    assert verdict == "FAIL" and "GLOO_SOCKET_IFNAME" in said and "nosuch0 is none" in said
+    assert verdict == "FAIL" and "GLOO_SOCKET_IFNAME" in said and "nosuch0 is not one" in said
 
 
 @pytest.mark.parametrize("check", [doctor.devices, doctor.processes])

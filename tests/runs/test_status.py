@@ -85,7 +85,7 @@ def test_a_collapse_is_told_of_the_stage_in_training_and_of_those_that_are_done(
     code, out, err = fastdiff("status", run)
     assert (code, err) == (0, "")
     assert (
-        "health  teacher COLLAPSED: 25% of the data covered, student COLLAPSED: 31% of the data covered"
+        "health      teacher COLLAPSED: 25% of the data covered, student COLLAPSED: 31% of the data covered"
         in out
     )
     assert json.loads(fastdiff("status", run, "--json")[1])["collapsed"] == {
@@ -105,7 +105,8 @@ def test_what_is_not_known_is_left_out(run):
     assert told["now"] == "benchmark, step 3 of 24 (12%)" and not {"loss", "speed", "memory"} & told.keys()
     (run / STATUS_FILE).unlink()
     assert (
-        lines(status(run)).keys() == {"done", "state", "rows", ""} and "not running" in lines(status(run))[""]
+        lines(status(run)).keys() == {"done", "checkpoint", "rows", ""}
+        and "not running" in lines(status(run))[""]
     )
 
 
