@@ -256,10 +256,10 @@ CASES = [
     rows("no metric in these rows: expected fid", {"key": "k", "model": "m"}),
     rows("row l: model is missing; delete that line and run the benchmark again", {"key": "l", "fid": 3}),
     rows("line 1: model = 3 is not valid; repair or delete that line", ROW | {"model": 3}),
-    rows("line 1: model = \\['m'\\]; mend", ROW | {"model": ["m"]}),
-    rows("line 1: steps = 'one'; mend", ROW | {"steps": "one"}),
-    rows("line 1: fid = 'low'; mend", ROW | {"fid": "low"}),
-    rows("line 1: broken = 3; mend", ROW | {"broken": 3}),
+    rows("line 1: model = \\['m'\\] is not valid; repair", ROW | {"model": ["m"]}),
+    rows("line 1: steps = 'one' is not valid; repair", ROW | {"steps": "one"}),
+    rows("line 1: fid = 'low' is not valid; repair", ROW | {"fid": "low"}),
+    rows("line 1: broken = 3 is not valid; repair", ROW | {"broken": 3}),
     rows("rows/bench.jsonl: rows of teacher have no cell", ROW, line="judge rows"),
 ]
 
@@ -269,5 +269,5 @@ REAL = [
     "sample points --sampler ddim[eta=nan]",
     "status empty",
     "n: 32 -> n: 1e12",
-    "report rows: line 1: steps = 'one'; mend",
+    "report rows: line 1: steps = 'one' is not valid; repair",
 ]
