@@ -12,7 +12,7 @@ X, T = torch.linspace(-1, 1, 6).view(3, 2), torch.full((3,), 0.5)
 
 def test_a_network_of_classes_ignores_prompts_and_reads_labels():
     torch.manual_seed(0)
-    model = Denoiser(mlp((2,), 4), Cosine(), "v", (2,), classes=4)
+    model = Denoiser(mlp((2,), 4), Cosine(), "v", (2,))
     torch.nn.init.normal_(model.net.last.weight)
     label = {"label": torch.tensor([0, 1, 3])}
     prompt = {key: torch.ones(3, 5, 7) for key in PROMPT_KEYS}

@@ -1,4 +1,4 @@
-"""The base of schedules: what a schedule of two lines gets from it."""
+"""The base of schedules: what a schedule gets from its levels and their rates."""
 
 from dataclasses import dataclass
 
@@ -15,6 +15,9 @@ class Circle(Schedule):
 
     def alpha_sigma(self, t):
         return t.double().cos(), t.double().sin()
+
+    def rates(self, t):
+        return -t.double().sin(), t.double().cos()
 
 
 T = torch.tensor([0.3, 0.9, 1.4], dtype=torch.float64)

@@ -16,7 +16,7 @@ T, S = torch.full((4,), 0.7, dtype=torch.float64), torch.full((4,), 0.4, dtype=t
 @pytest.fixture(scope="module")
 def by_class():
     torch.manual_seed(0)
-    model = Denoiser(mlp((2,), 3), Cosine(), "v", (2,), classes=3).double()
+    model = Denoiser(mlp((2,), 3), Cosine(), "v", (2,)).double()
     torch.nn.init.normal_(model.net.last.weight)
     return model
 
