@@ -128,9 +128,9 @@ CASES = [
         "bench points --speed --training --methods nosuch",
         "--methods: 'nosuch' is unknown, choose from denoising",
     ),
-    said("status nosuch", "nosuch is no run .*name a directory that fastdiff run has made"),
-    said("status empty", "empty is no run .*recipe.yaml in it"),
-    said("status file.txt", "file.txt is no run .*name a directory"),
+    said("status nosuch", "nosuch is not a run directory: it has no recipe.yaml; name a directory"),
+    said("status empty", "empty is not a run directory: it has no recipe.yaml"),
+    said("status file.txt", "file.txt is not a run directory"),
     said("judge nosuch --results", "nosuch: no such directory; expected the directory of a run"),
     said("judge run", "no rows in run/bench.jsonl: run `fastdiff bench` or `fastdiff run` first"),
     # recipes
