@@ -9,7 +9,7 @@ import pytest
 import fastdiff
 from fastdiff.evaluation.metrics import METRICS
 from fastdiff.methods.distances import DISTANCES
-from fastdiff.methods.time_sampling import IMPORTANCE_LAWS, TIME_DISTRIBUTIONS
+from fastdiff.methods.time_sampling import IMPORTANCE_DISTRIBUTIONS, TIME_DISTRIBUTIONS
 from fastdiff.networks import NETWORKS, PRESETS
 from fastdiff.networks.lora import Lora
 from fastdiff.runs.model_config import ModelSpec
@@ -54,7 +54,7 @@ def options(registry, skip=()) -> set[str]:
             RECIPES,
             {*fastdiff.METHODS, *(field.name for m in fastdiff.METHODS.values() for field in fields(m))},
         ),
-        (RECIPES, {*DISTANCES, *TIME_DISTRIBUTIONS, *IMPORTANCE_LAWS}),
+        (RECIPES, {*DISTANCES, *TIME_DISTRIBUTIONS, *IMPORTANCE_DISTRIBUTIONS}),
         (METHODS, set(fastdiff.METHODS)),
         (METHODS, {name for name in vars(Teachable) if not name.startswith("_")}),
         (SAMPLERS, {*fastdiff.SAMPLERS, *options(fastdiff.SAMPLERS, ("denoise", "x", "times", "randn"))}),

@@ -88,7 +88,7 @@ class MLP(ModelMixin, Network, ConfigMixin):
         if self.gap is not None:
             embedding = embedding + self.gap(self.time_embedding(t - (t if s is None else s)).to(x))
         if self.guidance is not None:
-            embedding = embedding + self.guidance(self.waves(scaled_guidance(t, cond)).to(x))
+            embedding = embedding + self.guidance(self.time_embedding(scaled_guidance(t, cond)).to(x))
         if self.label is not None:
             null = torch.full((len(x),), self.null_label, device=x.device)
             embedding = embedding + self.label(cond["label"] if cond and "label" in cond else null)

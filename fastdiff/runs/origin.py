@@ -7,6 +7,7 @@ from typing import Any
 
 from ..core.errors import FastdiffError
 from ..core.files import read_json, write_json
+from ..core.former_names import METHOD_KEYS, renamed
 from ..core.validation import named
 from ..data.registry import DATASETS, Nothing, Readable, hub_id
 from ..io import hub
@@ -90,12 +91,20 @@ def pairs_path(reference: str, folder: Path) -> Path:
     return own if pairs.read_pair_notes(own) else Path(reference).expanduser()
 
 
+def read_origin(path: Path) -> Origin:
+    """Read origin.json, with former names of settings replaced; raise ValueError if it is damaged."""
+    origin = read_json(path)
+    if isinstance(origin, dict) and isinstance(origin.get("method"), dict):
+        origin["method"] = renamed(origin["method"], METHOD_KEYS, "method")
+    return origin
+
+
 def set_aside_others(run: Run, place: Path, origin: Origin) -> None:
     """Rename a stage's folder if its contents have another origin, and write the folder's origin.json."""
     if run.accelerator.is_main_process:
         path = place / "origin.json"
         try:
-            previous = read_json(path) if path.exists() else origin
+            previous = read_origin(path) if path.exists() else origin
         except ValueError as error:
             raise FastdiffError(f"{path} is damaged ({error}): delete {place} to train it again") from None
         if previous != origin:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fastdiff.core.betas import BETAS, cosine_betas, to_zero
+from fastdiff.core.betas import BETAS, cosine_betas, with_zero_terminal_snr
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.schedule import DDPM
 from tests.helpers.tensors import f64
@@ -93,4 +93,4 @@ def test_the_products_of_the_cosine_table_are_its_squared_cosine():
 
 
 def test_a_table_stretched_to_zero_keeps_its_first_entry_and_its_proportions():
-    assert to_zero(f64([0.9, 0.5, 0.1])).tolist() == pytest.approx([0.9, 0.45, 0.0], abs=1e-15)
+    assert with_zero_terminal_snr(f64([0.9, 0.5, 0.1])).tolist() == pytest.approx([0.9, 0.45, 0.0], abs=1e-15)

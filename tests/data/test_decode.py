@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from fastdiff.core.errors import FastdiffError
-from fastdiff.data.decode import drawn, read_picture
+from fastdiff.data.decode import read_picture, read_run_picture
 from fastdiff.data.registry import open_dataset
 from tests.helpers.images import picture, save
 
@@ -52,6 +52,6 @@ def test_other_formats_are_not_opened(kind):
 def test_a_drawn_picture_that_is_none_is_named(tmp_path):
     (tmp_path / "m-1.png").write_bytes(b"hello")
     with pytest.raises(FastdiffError, match=r"m-1\.png: expected a PNG picture \(.*\); delete it and bench"):
-        drawn(tmp_path / "m-1.png")
+        read_run_picture(tmp_path / "m-1.png")
     save(tmp_path / "m-2.png", picture())
-    assert drawn(tmp_path / "m-2.png").size == (6, 6)
+    assert read_run_picture(tmp_path / "m-2.png").size == (6, 6)

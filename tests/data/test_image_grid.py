@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fastdiff.data.image_grid import beside, picture, save, to_uint8
+from fastdiff.data.image_grid import hstack, picture, save, to_uint8
 
 
 def test_every_level_of_grey_survives_the_way_through_a_model():
@@ -31,7 +31,7 @@ def test_a_point_is_drawn_at_its_place():
 
 
 def test_pictures_are_joined_and_kept(tmp_path):
-    joined = beside([Image.new("L", (3, 2), 10), Image.new("L", (3, 2), 20)])
+    joined = hstack([Image.new("L", (3, 2), 10), Image.new("L", (3, 2), 20)])
     save(joined, tmp_path / "new" / "both.png")
     assert np.array_equal(np.array(Image.open(tmp_path / "new" / "both.png")), [[10] * 3 + [20] * 3] * 2)
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["both.png"]

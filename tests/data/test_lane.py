@@ -4,7 +4,7 @@ import datasets
 import numpy as np
 import pytest
 
-from fastdiff.data.lane import START, Lane
+from fastdiff.data.lane import START_MARK, Lane
 from fastdiff.data.stream_source import StreamSource
 from tests.helpers.shards import SIZES, opened, seen
 
@@ -55,10 +55,10 @@ def labels(lane, start, stop):
 
 
 def test_a_lane_goes_on_from_its_mark(source):
-    whole = Lane(source, 1, 2, 4, 0, START)
+    whole = Lane(source, 1, 2, 4, 0, START_MARK)
     wanted = labels(whole, 0, 40)
     assert sorted(wanted[:30]) == sorted(3 * [*range(5, 10), *range(15, 20)])  # epochs of ten rows
-    walked = Lane(source, 1, 2, 4, 0, START)
+    walked = Lane(source, 1, 2, 4, 0, START_MARK)
     labels(walked, 0, 23)
     mark = walked.mark(23)
     again = Lane(source, 1, 2, 4, 0, mark)
@@ -69,6 +69,6 @@ def test_a_lane_goes_on_from_its_mark(source):
 def test_the_blocks_of_lanes_end_one_after_another(source):
     ends = [
         [i for i in range(8) if lane.block_of(i) != lane.block_of(i + 1)]
-        for lane in (Lane(source, number, 4, 4, 0, START) for number in range(4))
+        for lane in (Lane(source, number, 4, 4, 0, START_MARK) for number in range(4))
     ]
     assert ends == [[3, 7], [2, 6], [1, 5], [0, 4]]

@@ -9,7 +9,13 @@ from accelerate import Accelerator
 
 from fastdiff.evaluation.metric_names import is_metric
 from fastdiff.evaluation.metrics import METRICS, registry
-from fastdiff.evaluation.metrics.registry import SUBSETS, Collected, accuracy, kid_of_subsets, score
+from fastdiff.evaluation.metrics.registry import (
+    KID_SUBSET_SAMPLES,
+    Collected,
+    accuracy,
+    kid_of_subsets,
+    score,
+)
 from fastdiff.evaluation.opening import open_evaluators
 from tests.helpers.evaluated import data, judged, statistics
 from tests.helpers.tensors import rng
@@ -67,7 +73,7 @@ def test_a_shift_is_its_square_in_the_frechet_distance():
 
 def test_kid_of_equal_sets_of_one_subset_is_nothing():
     features = torch.randn(50, 3, generator=rng())
-    assert len(features) < SUBSETS and kid_of_subsets(features, features) < 0 < kid_of_subsets(
+    assert len(features) < KID_SUBSET_SAMPLES and kid_of_subsets(features, features) < 0 < kid_of_subsets(
         features + 1, features
     )
 

@@ -5,7 +5,12 @@ import torch
 
 from fastdiff.core.errors import FastdiffError
 from fastdiff.data.registry import open_dataset
-from fastdiff.evaluation.opening import USUAL, USUAL_OF_VECTORS, evaluate_images, open_evaluators
+from fastdiff.evaluation.opening import (
+    DEFAULT_IMAGE_METRICS,
+    DEFAULT_VECTOR_METRICS,
+    evaluate_images,
+    open_evaluators,
+)
 from tests.helpers.evaluated import FEATURES, data
 
 
@@ -47,6 +52,6 @@ def test_the_usual_metrics_are_those_that_the_data_allow(digits, tmp_path):
         return evaluator.metrics
 
     images, labels = digits
-    assert usual(data(images[:300], labels[:300])) == (*USUAL, "accuracy")
-    assert usual(data(images[:300])) == USUAL
-    assert usual(data(torch.randn(300, 2), name="toy")) == USUAL_OF_VECTORS
+    assert usual(data(images[:300], labels[:300])) == (*DEFAULT_IMAGE_METRICS, "accuracy")
+    assert usual(data(images[:300])) == DEFAULT_IMAGE_METRICS
+    assert usual(data(torch.randn(300, 2), name="toy")) == DEFAULT_VECTOR_METRICS

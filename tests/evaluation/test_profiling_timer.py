@@ -7,7 +7,7 @@ from torch import nn
 
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.schedule import Cosine
-from fastdiff.evaluation.profiling.timer import bare, batch_of, in_turn
+from fastdiff.evaluation.profiling.timer import batch_of, in_turn, network_only
 from fastdiff.networks import mlp
 
 
@@ -39,7 +39,7 @@ def test_works_take_turns_and_their_preparation_is_free():
 def test_bare_passes_are_of_the_network_alone():
     model, seen = Denoiser(mlp((2,), width=8, depth=1), Cosine(), "v", (2,)), []
     model.net.register_forward_hook(lambda net, inputs, output: seen.append(inputs[0].shape))
-    bare(model, 5, 3)()()
+    network_only(model, 5, 3)()()
     assert seen == [torch.Size([5, 2])] * 3
 
 

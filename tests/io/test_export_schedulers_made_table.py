@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from fastdiff.core.schedule import Cosine
-from fastdiff.io.export.schedulers.made_table import FALLS, entry_times, landings, places, tcd_eta
+from fastdiff.io.export.schedulers.made_table import FALL_ENTRIES, entry_times, landings, places, tcd_eta
 from fastdiff.io.export.schedulers.match import matching_scheduler
 from fastdiff.samplers import time_grid
 from tests.helpers.tensors import f64
@@ -32,7 +32,7 @@ def test_the_levels_of_a_made_table_are_those_of_the_grid(sampler):
 def test_entries_are_the_times_of_grids_and_jumps_and_steps_between():
     grids, targets = {2: f64([1.0, 0.5, 0.0])}, {2: f64([0.25, 0.0])}
     levels = entry_times(Cosine(), grids, targets)
-    assert len(levels) == 4 + FALLS and (levels.diff() > 0).all()
+    assert len(levels) == 4 + FALL_ENTRIES and (levels.diff() > 0).all()
     assert levels[places(levels, f64([1.0, 0.5, 0.25, 0.0]))].tolist() == [1.0, 0.5, 0.25, 0.0]
     ratio = Cosine().alpha_sigma(levels)[0][1:-1] / Cosine().alpha_sigma(levels)[0][:-2]
     assert ratio.min() > 0.49  # alpha at most halves from entry to entry, but for the last

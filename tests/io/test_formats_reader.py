@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from fastdiff.core.errors import FastdiffError
-from fastdiff.io.formats.edm import EDM
+from fastdiff.io.formats.edm import EDM_FILE
 from fastdiff.io.formats.reader import READERS, load_foreign
 from fastdiff.io.load import load
 from tests.helpers.stock_pipelines import INDEX
@@ -35,7 +35,7 @@ def test_only_pipelines_and_networks_that_are_known_are_opened(copy):
             load(copy)
 
 
-@pytest.mark.parametrize(("file", "kind"), [(INDEX, "a diffusers model"), (EDM, "a network of EDM")])
+@pytest.mark.parametrize(("file", "kind"), [(INDEX, "a diffusers model"), (EDM_FILE, "a network of EDM")])
 def test_a_damaged_description_is_one_line_with_its_kind(tmp_path, file, kind):
     with pytest.raises(FastdiffError, match=f"is no model: expected fastdiff.json or {INDEX} in it"):
         load_foreign(tmp_path)

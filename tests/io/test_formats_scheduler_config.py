@@ -8,7 +8,12 @@ import torch
 
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.schedule import DDPM
-from fastdiff.io.formats.scheduler_config import FLOWS, JUMPS, TABLES, scheduler_settings
+from fastdiff.io.formats.scheduler_config import (
+    CONSISTENCY_SETTINGS,
+    FLOW_SETTINGS,
+    TABLE_SETTINGS,
+    scheduler_settings,
+)
 from fastdiff.samplers import time_grid
 
 
@@ -35,10 +40,10 @@ def read(folder, scheduler, known):
     return scheduler_settings(folder, known)
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", TABLE_SETTINGS)
 def test_the_table_of_any_scheduler_is_its_own(tmp_path, name):
     scheduler = getattr(diffusers, name)(beta_start=0.002, beta_end=0.01, prediction_type="v_prediction")
-    found = read(tmp_path, scheduler, TABLES)
+    found = read(tmp_path, scheduler, TABLE_SETTINGS)
     levels = found.schedule.alpha_sigma(torch.arange(1, 1001, dtype=torch.float64))[0] ** 2
     torch.testing.assert_close(levels.float(), scheduler.alphas_cumprod, rtol=2e-5, atol=0)
     assert found.predicts == ("lcm_v" if name == "LCMScheduler" else "v")
@@ -49,7 +54,7 @@ def test_the_table_of_any_scheduler_is_its_own(tmp_path, name):
 )
 def test_ddim_has_the_grid_of_its_spacing(tmp_path, spacing, offset):
     scheduler = diffusers.DDIMScheduler(timestep_spacing=spacing, steps_offset=offset)
-    found = read(tmp_path, scheduler, TABLES)
+    found = read(tmp_path, scheduler, TABLE_SETTINGS)
     scheduler.set_timesteps(20)
     ours = time_grid(found.schedule, 20, found.sampling.spacing_for(20))[:-1] - 1
     if spacing == "linspace":  # the nearest of ours has equal strides to 0, and not to the first entry
@@ -60,13 +65,13 @@ def test_ddim_has_the_grid_of_its_spacing(tmp_path, spacing, offset):
 
 def test_few_step_schedulers_have_grids_for_every_number_of_steps(tmp_path):
     lcm = diffusers.LCMScheduler(original_inference_steps=4)
-    found = read(tmp_path, lcm, TABLES)
+    found = read(tmp_path, lcm, TABLE_SETTINGS)
     assert found.sampling.steps == (4, 1, 2)  # 8 are more than it has
     for steps in found.sampling.steps:
         lcm.set_timesteps(steps)
         assert found.sampling.spacing_for(steps) == tuple(lcm.timesteps + 1)
     jumps = diffusers.CMStochasticIterativeScheduler(sigma_max=50.0)
-    found = read(tmp_path, jumps, JUMPS)
+    found = read(tmp_path, jumps, CONSISTENCY_SETTINGS)
     assert found.sampling.steps == (1, 2, 4) and found.sampling.spacing_for(1) == pytest.approx((50.0,))
 
 
@@ -75,12 +80,12 @@ def test_larger_pictures_are_shifted_as_diffusers_shifts_them(tmp_path, kind):
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler(
         use_dynamic_shifting=True, time_shift_type=kind, base_shift=0.6, max_shift=1.3
     )
-    found = read(tmp_path, scheduler, FLOWS)
+    found = read(tmp_path, scheduler, FLOW_SETTINGS)
     mu = 0.6 + 0.7 * (1024 - 256) / (4096 - 256)
     wanted = scheduler.time_shift(mu, 1.0, torch.linspace(1, 1 / 28, 28, dtype=torch.float64))
     ours = time_grid(DDPM(t_max=1.0, betas=(0.5,)), 28, found.sampling(1024).spacing)[:-1]
     torch.testing.assert_close(ours, wanted, rtol=1e-9, atol=0)
-    plain = read(tmp_path, diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0), FLOWS)
+    plain = read(tmp_path, diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0), FLOW_SETTINGS)
     assert plain.shift_of(1024) == plain.shift_of(1) == 3.0
 
 
@@ -89,9 +94,9 @@ def test_settings_of_newer_versions_are_left_out_and_others_are_named(tmp_path):
     path = tmp_path / "scheduler/scheduler_config.json"
     config = json.loads(path.read_text())
     path.write_text(json.dumps(config | {"novelty": [1]}))
-    assert scheduler_settings(tmp_path, TABLES).schedule == DDPM()
+    assert scheduler_settings(tmp_path, TABLE_SETTINGS).schedule == DDPM()
     path.write_text(json.dumps(config | {"prediction_type": "flow"}))
     with pytest.raises(FastdiffError, match="^scheduler.prediction_type: input should be 'epsilon'"):
-        scheduler_settings(tmp_path, TABLES)
+        scheduler_settings(tmp_path, TABLE_SETTINGS)
     with pytest.raises(FastdiffError, match="this 'DDPMScheduler' is not supported here, only FlowMatch"):
-        scheduler_settings(tmp_path, FLOWS)
+        scheduler_settings(tmp_path, FLOW_SETTINGS)

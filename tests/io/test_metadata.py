@@ -7,7 +7,7 @@ import pytest
 
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.schedule import Flow
-from fastdiff.io.metadata import about, parse_metadata, working_schedule
+from fastdiff.io.metadata import parse_metadata, read_metadata, working_schedule
 from tests.helpers.damage import change
 
 pytestmark = pytest.mark.usefixtures("little_memory")
@@ -92,18 +92,18 @@ def test_a_schedule_is_read_with_its_options_and_works():
 
 def test_what_is_read_later_has_a_type_and_the_rest_is_kept(model):
     change(model / "fastdiff.json", novelty=[1, 2], cost={"images": 64, "energy": "low"})
-    notes = about(model)
+    notes = read_metadata(model)
     typed = parse_metadata(notes)
     assert notes["novelty"] == [1, 2] and typed.cost.images == 64 and typed.guidance is None
     assert typed.recorded_sampling().steps == tuple(notes["sampling"]["steps"])
 
 
 def test_no_file_is_none_and_a_damaged_one_is_named(tmp_path):
-    assert about(tmp_path) is None and about(tmp_path / "nowhere") is None
+    assert read_metadata(tmp_path) is None and read_metadata(tmp_path / "nowhere") is None
     for text, reason in (("[1]", "expected an object, got list"), ("{}", "network"), ("{", "")):
         (tmp_path / "fastdiff.json").write_text(text)
         with pytest.raises(FastdiffError, match=rf"fastdiff.json is damaged \(.*{reason}.*\): copy it again"):
-            about(tmp_path)
+            read_metadata(tmp_path)
     (tmp_path / "fastdiff.json").write_text(json.dumps({"network": "unet", "schedule": "linear"}))
     with pytest.raises(FastdiffError, match="schedule: 'linear' is unknown"):
-        about(tmp_path)
+        read_metadata(tmp_path)

@@ -96,7 +96,7 @@ def test_settings_that_are_not_given_are_the_methods_own():
             lambda: call(METHODS, "add", {"features_of": "dino"}, "method"),
             "method.features_of: 'dino' is unknown, choose from",
         ),
-        (lambda: Discriminator((2, 16, 16, 16)), "takes vectors .* have shape"),
+        (lambda: Discriminator((2, 16, 16, 16)), "discriminator with its own trunk expected vectors"),
         (
             lambda: ADD(gan=SEEN, features_of=VGG16()).trainable_networks(points(), points()),
             "gan.features: .* features_of is another network; leave them",

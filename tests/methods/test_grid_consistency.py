@@ -8,7 +8,7 @@ from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.schedule import Cosine, Flow
 from fastdiff.methods.lcm import LCM, PCM, TCD
-from fastdiff.methods.progressive import implied
+from fastdiff.methods.progressive import implied_x0
 from fastdiff.networks import mlp
 from tests.helpers.oracles import MIDDLE, batch_of, draws_of, mixture, told
 
@@ -40,7 +40,7 @@ def chain(teacher, points):
             near = torch.where(near < 1e-9, 0.0, near)
             step = schedule.mix(*teacher(here, at.clamp(min=1e-3), near), near)
             here, at = torch.where(like(at > s, x) > 0, step, here), near
-        return implied(schedule, x, t, here, s)
+        return implied_x0(schedule, x, t, here, s)
 
     return clean
 

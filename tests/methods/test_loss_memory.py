@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fastdiff.methods.base import Importance
-from fastdiff.methods.loss_memory import TRUSTED, LossSecondMoments
+from fastdiff.methods.loss_memory import MIN_LOSSES_PER_BIN, LossSecondMoments
 
 
 def alone(sums):
@@ -36,7 +36,7 @@ def test_what_is_recorded_counts_once_it_is_absorbed_whatever_the_parts_and_proc
         parts.record(2 * loss[part::2], share[part::2])
     for memory in (whole, parts):  # nothing that is drawn or saved changes before the update
         assert all(torch.equal(memory.state_dict()[name], value) for name, value in state.items())
-        assert torch.equal(memory.shares(0.1), former.shares(0.1))
+        assert torch.equal(memory.bin_probabilities(0.1), former.bin_probabilities(0.1))
         memory.absorb(alone)
         memory.absorb(alone)  # there is nothing more
     torch.testing.assert_close(parts.moment, whole.moment)
@@ -79,9 +79,11 @@ def test_a_bad_loss_is_not_remembered_by_importance():
 def test_shares_follow_the_roots_once_every_bin_has_enough_losses():
     memory = LossSecondMoments(2, 0.9)
     losses = torch.tensor([1.0, 3.0])
-    memory.record(losses.repeat(TRUSTED - 1), torch.tensor([0.0, 1.0]).repeat(TRUSTED - 1))
+    memory.record(
+        losses.repeat(MIN_LOSSES_PER_BIN - 1), torch.tensor([0.0, 1.0]).repeat(MIN_LOSSES_PER_BIN - 1)
+    )
     memory.absorb(alone)
-    assert memory.shares(0.2).tolist() == [0.5, 0.5]
+    assert memory.bin_probabilities(0.2).tolist() == [0.5, 0.5]
     memory.record(losses, torch.tensor([0.49, 0.5]))
     memory.absorb(alone)
-    assert memory.shares(0.2).tolist() == pytest.approx([0.8 / 4 + 0.1, 0.8 * 3 / 4 + 0.1], rel=1e-12)
+    assert memory.bin_probabilities(0.2).tolist() == pytest.approx([0.8 / 4 + 0.1, 0.8 * 3 / 4 + 0.1], rel=1e-12)

@@ -14,7 +14,7 @@ from fastdiff.evaluation.rows import read_rows
 from fastdiff.io.fingerprint import fingerprint
 from fastdiff.runs import recipe
 from fastdiff.runs import run as stages
-from fastdiff.runs.origin import non_default_settings
+from fastdiff.runs.origin import non_default_settings, read_origin
 from tests.helpers.paths import ROOT
 
 SHIPPED = ROOT / "checkpoints"
@@ -89,7 +89,7 @@ def test_the_origin_of_a_shipped_stage_is_that_of_its_recipe(
     made = recipe.load(f"recipes/{name}.yaml")
     [of] = [one for one in made.stages if one.name == stage]
     folder = SHIPPED / made.name
-    origin = json.loads((folder / stage / "origin.json").read_text())
+    origin = read_origin(folder / stage / "origin.json")
     assert json.loads((folder / stage / "fastdiff.json").read_text())["origin"] == origin
     assert origin["method"] == {"name": of.method_name, **non_default_settings(of.method)}
     for role, reference in (("teacher", of.teacher), ("init", of.init or of.teacher)):

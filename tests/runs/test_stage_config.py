@@ -85,20 +85,26 @@ def test_a_list_for_several_numbers_is_their_value(annotation, monkeypatch):
     [
         (
             "stages.progressive.teacher=consistency",
-            "stages.progressive.teacher: 'consistency' is no earlier stage and no path",
+            "stages.progressive.teacher: 'consistency' is neither an earlier stage nor a path",
         ),
-        ("stages.progressive.teacher=techer", "no earlier stage and no path, did you mean teacher?"),
+        ("stages.progressive.teacher=techer", "neither an earlier stage nor a path, did you mean teacher?"),
         (
             "stages.consistency.init=progressive-8",
-            "stages.consistency.init: 'progressive-8' is no earlier stage and no path",
+            "stages.consistency.init: 'progressive-8' is neither an earlier stage nor a path",
         ),
-        ("stages.teacher.init=teacher", "stages.teacher.init: 'teacher' is no earlier stage and no path"),
+        (
+            "stages.teacher.init=teacher",
+            "stages.teacher.init: 'teacher' is neither an earlier stage nor a path",
+        ),
         (
             "stages.progressive.teacher=null",
-            "stages.progressive.teacher is missing: method progressive learns from a teacher",
+            "stages.progressive.teacher is missing: method progressive needs a teacher",
         ),
         ("stages.progressive.teacher=''", "stages.progressive.teacher is missing"),
-        ("stages.progressive.method.steps=[]", "stages.progressive.method: a chain is one list of values"),
+        (
+            "stages.progressive.method.steps=[]",
+            "stages.progressive.method.steps = []: expected one list of values for a chain",
+        ),
         (
             "stages.consistency.method={name: ect, halvings: [1, 2], start: [0.5]}",
             "stages.consistency.method.start: ",
@@ -114,7 +120,7 @@ def test_a_list_for_several_numbers_is_their_value(annotation, monkeypatch):
         ),
         (
             "stages.progressive.train.steps=[1, 2, 3]",
-            "stages.progressive.train.steps: 3 values for a chain of 2 stages",
+            "stages.progressive.train.steps: 3 values, expected 2, one for each stage of the chain",
         ),
         ("stages.teacher.train.steps=[1, 2]", "stages.teacher.train.steps: "),
     ],
@@ -127,7 +133,7 @@ def test_stages_that_do_not_fit_together(assignment, message):
 def test_a_stage_is_named_like_a_folder(name):
     source = copy.deepcopy(PLAIN)
     source["stages"] = {name: source["stages"]["teacher"]}
-    assert "names a folder" in complaint(source)
+    assert "cannot be a folder's name" in complaint(source)
 
 
 @pytest.mark.parametrize("path", ["runs/a/teacher", "google/ddpm", "~/model", "./model"])

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from fastdiff.training.weights import below, changing, load_changing, with_prefix
+from fastdiff.training.weights import changing, load_changing, with_prefix, without_prefix
 
 
 def net(value):
@@ -18,7 +18,11 @@ def test_names_below_a_prefix_come_back_without_it():
     one, two = {"a.b": torch.ones(1)}, {"a.b": torch.zeros(1)}
     both = with_prefix("net", one) | with_prefix("network", two)
     assert set(both) == {"net.a.b", "network.a.b"}
-    assert below("net", both) == one and below("network", both) == two and below("ne", both) == {}
+    assert (
+        without_prefix("net", both) == one
+        and without_prefix("network", both) == two
+        and without_prefix("ne", both) == {}
+    )
 
 
 def test_what_is_left_out_stays_as_it_was():

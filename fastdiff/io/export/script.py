@@ -213,7 +213,7 @@ def prompt_words(model: Denoiser) -> dict[str, Any]:
         "encoders": parts,
         "left_out": ", ".join(f"{name}={value}" for name, value in text.left_out.items()),
         "returned": ", ".join(key if key in PROMPT_KEYS else "_" for key in PROMPT_OUTPUTS[text.kind]),
-        "arguments": "".join(f", {name}={value}" for name, value in text.asked(False).items()),
+        "arguments": "".join(f", {name}={value}" for name, value in text.encode_prompt_kwargs(False).items()),
     }
 
 
