@@ -93,9 +93,13 @@ def pairs_path(reference: str, folder: Path) -> Path:
 
 def read_origin(path: Path) -> Origin:
     """Read origin.json, with former names of settings replaced; raise ValueError if it is damaged."""
-    origin = read_json(path)
+    return with_present_names(read_json(path))
+
+
+def with_present_names(origin: Any) -> Any:
+    """Return an origin with the former names of its method's settings replaced."""
     if isinstance(origin, dict) and isinstance(origin.get("method"), dict):
-        origin["method"] = renamed(origin["method"], METHOD_KEYS, "method")
+        return origin | {"method": renamed(origin["method"], METHOD_KEYS, "method")}
     return origin
 
 

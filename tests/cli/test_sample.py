@@ -70,7 +70,7 @@ def test_sample_points(finished, fastdiff, tmp_path):
         (["--batch", 0], "--batch 0: expected at least 1"),
         (["--labels", "seven"], "--labels seven: expected whole numbers separated by commas"),
         (["--labels", ""], "--labels : expected whole numbers separated by commas"),
-        (["--labels", "1,2"], "--labels: 2 of them for n = 64"),
+        (["--labels", "1,2"], "--labels: 2 labels, expected 1 or n = 64"),
         (["--labels", "10"], "labels: expected 0 to 9, got 10 to 10"),
         (["--labels", "-1"], "labels: expected 0 to 9"),
         (["--guidance", 3], "guidance = 3.0 needs labels"),

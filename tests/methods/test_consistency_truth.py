@@ -99,7 +99,7 @@ def test_with_r_at_t_there_is_no_loss_though_dropout_is_on(method, monkeypatch):
     def close(t):
         return t * (1 - 1e-9)
 
-    monkeypatch.setattr(ECT, "below", lambda self, schedule, t, progress: close(t))
+    monkeypatch.setattr(ECT, "earlier_time", lambda self, schedule, t, progress: close(t))
     draw = KarrasIndex.pair
     monkeypatch.setattr(KarrasIndex, "pair", lambda *a: (t := draw(*a)[0], close(t)))
     torch.manual_seed(0)

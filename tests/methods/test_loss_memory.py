@@ -13,7 +13,7 @@ def alone(sums):
 
 
 def test_the_memory_is_a_running_mean_that_first_forgets_nothing():
-    memory = Importance(bins=2, decay=0.9).memory()
+    memory = Importance(bins=2, decay=0.9).loss_moments()
     memory.record(torch.tensor([1.0, 3.0]), torch.tensor([0.1, 0.2]))
     memory.absorb(alone)
     assert memory.moment.tolist() == [5.0, 0.0] and memory.count.tolist() == [2, 0]
@@ -70,7 +70,7 @@ def test_a_root_is_that_of_the_batches_absorbed_and_one_where_there_are_none():
 
 
 def test_a_bad_loss_is_not_remembered_by_importance():
-    memory = Importance(bins=2).memory()
+    memory = Importance(bins=2).loss_moments()
     memory.record(torch.tensor([1.0, float("nan"), 2.0]), torch.tensor([0.1, 0.2, 0.9]))
     memory.absorb(lambda sums: sums)
     assert memory.moment.tolist() == [1.0, 4.0] and memory.count.tolist() == [1, 1]
@@ -86,4 +86,5 @@ def test_shares_follow_the_roots_once_every_bin_has_enough_losses():
     assert memory.bin_probabilities(0.2).tolist() == [0.5, 0.5]
     memory.record(losses, torch.tensor([0.49, 0.5]))
     memory.absorb(alone)
-    assert memory.bin_probabilities(0.2).tolist() == pytest.approx([0.8 / 4 + 0.1, 0.8 * 3 / 4 + 0.1], rel=1e-12)
+    expected = pytest.approx([0.8 / 4 + 0.1, 0.8 * 3 / 4 + 0.1], rel=1e-12)
+    assert memory.bin_probabilities(0.2).tolist() == expected

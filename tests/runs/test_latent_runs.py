@@ -145,7 +145,7 @@ def test_the_command_line_takes_prompts(run, fastdiff, refused, tmp_path):
         "sample", "checkpoints/digits-labels/teacher", "--prompt", "a", "--out", tmp_path / "b.png"
     )
     assert "prompts: this model takes no prompts; give labels" in said
-    assert "this model takes none" in refused(
+    assert "this model takes no labels" in refused(
         "sample", run / "teacher", "--labels", 3, "--out", tmp_path / "b.png"
     )
 
@@ -159,7 +159,7 @@ def test_the_command_line_takes_prompts(run, fastdiff, refused, tmp_path):
             "captions: {colour} is unknown, choose from class",
         ),
         ({"data": {"name": "toy"}}, "the autoencoder takes (1, H, W)"),
-        ({"train": {"flip": True}}, "train.flip: mirrored latents are not those of the mirrored image"),
+        ({"train": {"flip": True}}, "train.flip: latents cannot be mirrored"),
         ({"data": {"name": "digits", "captions": "a {class"}}, "captions: 'a {class': expected '}'"),
         (
             {"data": {"name": "digits", "captions": "a {class:d}"}},

@@ -90,7 +90,9 @@ def test_the_origin_of_a_shipped_stage_is_that_of_its_recipe(
     [of] = [one for one in made.stages if one.name == stage]
     folder = SHIPPED / made.name
     origin = read_origin(folder / stage / "origin.json")
-    assert json.loads((folder / stage / "fastdiff.json").read_text())["origin"] == origin
+    files = (folder / stage / name for name in ("fastdiff.json", "origin.json"))
+    metadata, written = (json.loads(file.read_text()) for file in files)
+    assert metadata["origin"] == written
     assert origin["method"] == {"name": of.method_name, **non_default_settings(of.method)}
     for role, reference in (("teacher", of.teacher), ("init", of.init or of.teacher)):
         places = [place for place in (folder / str(reference), ROOT / str(reference)) if place.is_dir()]

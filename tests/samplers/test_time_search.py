@@ -213,5 +213,5 @@ def test_times_need_a_model_to_be_kept_with(tmp_path):
 
 
 def test_a_view_on_another_schedule_is_not_exported(exported, tmp_path):
-    with pytest.raises(FastdiffError, match="a model seen on another schedule has no file format"):
+    with pytest.raises(FastdiffError, match="a model on another schedule has no file format"):
         export(load(exported).with_schedule(Karras()), tmp_path, {})

@@ -44,7 +44,7 @@ def make_training(method: Method, model: Denoiser, batch: int, folder: Path) -> 
     teacher = deepcopy(model) if method.needs_teacher else None
     for net in (student, teacher) if teacher else (student,):
         net.sampling = method.sampling()  # some methods only accept an earlier stage of the same method
-    config = train_config.read(method.training, {"batch": batch}, path="train")
+    config = train_config.merge_train_config(method.training, {"batch": batch}, path="train")
     accelerator = Accelerator(cpu=model.device.type == "cpu")  # where the model is, GPU or not
     data = noise(model, method.needs_pairs)
     return Training(method, Progress, student, teacher, data, config, folder, accelerator)
