@@ -26,7 +26,7 @@ def test_an_interrupted_program_ends_with_the_code_for_try_again():
 
 def test_a_count_below_one_is_refused_with_its_option():
     assert [at_least_one("--n", value) for value in (None, 1, 7)] == [None, 1, 7]
-    with pytest.raises(FastdiffError, match=r"^--n must be at least 1, not 0$"):
+    with pytest.raises(FastdiffError, match=r"^--n = 0: expected at least 1$"):
         at_least_one("--n", 0)
 
 

@@ -40,11 +40,15 @@ def test_bytes_are_mapped_onto_their_ends_and_floats_are_left():
 
 def test_a_part_has_every_tensor_of_its_rows():
     labels, words = torch.arange(6), torch.randn(6, 3)
-    part = rows(eps=torch.randn(6, 1, 2, 2), conditions={"text": words}).part(1, 3)
+    part = rows(eps=torch.randn(6, 1, 2, 2), conditions={"text": words}).micro_batch(1, 3)
     assert part.positions.tolist() == [41, 44] and part.start == 40
     assert torch.equal(part.conditions["text"], words[1::3]) and part.eps.shape == (2, 1, 2, 2)
     assert part.condition(None).keys() == {"text"} and rows().condition(None) is None
-    assert Rows("some", 0, labels, words, labels).part(0, 2).batch(0).cond["label"].tolist() == [0, 2, 4]
+    assert Rows("some", 0, labels, words, labels).micro_batch(0, 2).batch(0).cond["label"].tolist() == [
+        0,
+        2,
+        4,
+    ]
 
 
 def test_latents_are_drawn_about_their_mean_with_their_spread():

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("few_lanes_and_a_private_cache")
         ),
         ({"png": png(ORIGIN[0])}, r"row 6 \(.*\): no label, expected 0 to 9"),
         ({"cls": b"3"}, r"row 6 \(.*0\.tar\): not a readable image"),
-        ({"png": png(ORIGIN[0]), "cls": b"cat"}, r"row 6: cannot be read on \(invalid literal"),
+        ({"png": png(ORIGIN[0]), "cls": b"cat"}, r"row 6: cannot be read \(invalid literal"),
     ],
 )
 def test_a_bad_row_is_named(tmp_path, sixth, words):
@@ -41,7 +41,7 @@ def test_a_shard_that_vanished_or_is_cut_short_is_named(tars, tmp_path):
         seen(stream, 0, 24)
         damage(folder / "05.tar")
         with pytest.raises(
-            FastdiffError, match=rf"shard 6 of 7, row \d+: cannot be read on \(.*{words}.*mend it"
+            FastdiffError, match=rf"shard 6 of 7, row \d+: cannot be read \(.*{words}.*repair the file"
         ):
             seen(stream, 24, 480)
 
@@ -49,5 +49,5 @@ def test_a_shard_that_vanished_or_is_cut_short_is_named(tars, tmp_path):
 def test_shards_without_a_row_do_not_hang(tmp_path):
     pack(tmp_path / "tars" / "0.tar", digits(0, 8))
     pack(tmp_path / "tars" / "1.tar", [])
-    with pytest.raises(FastdiffError, match="no rows in shards 2; remove what is empty"):
+    with pytest.raises(FastdiffError, match="no rows in shards 2; remove the empty files"):
         opened(tmp_path / "tars").read(0, 8, 0)

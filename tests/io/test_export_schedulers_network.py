@@ -40,7 +40,7 @@ def test_the_clock_turns_a_schedulers_time_into_the_networks(schedule, time_inpu
 
 
 def test_a_clock_that_is_not_linear_in_the_schedulers_is_refused():
-    with pytest.raises(NoMatchingSchedulerError, match="the network's clock, time, is not that"):
+    with pytest.raises(NoMatchingSchedulerError, match="the network's time input, time, is not that"):
         network_clock(student(Cosine(), "v", sampled(), time_input="time"), lambda t: t**2)
 
 

@@ -45,5 +45,5 @@ def test_the_first_entry_of_tcd_is_clean_and_the_others_stay():
 
 
 def test_an_output_that_no_table_takes_is_refused():
-    with pytest.raises(NoMatchingSchedulerError, match="takes what this network predicts, edm"):
+    with pytest.raises(NoMatchingSchedulerError, match="takes this network's prediction, edm"):
         bare_table(student(Cosine(), "edm", sampled(), sigma_data=0.5))

@@ -39,5 +39,7 @@ def test_where_no_table_fits_the_reason_is_named():
     with pytest.raises(NoMatchingSchedulerError, match="equal strides of 1000 timesteps"):
         chosen("ddpm", "quadratic")
     model = student(Karras(), "eps", sampled("heun"))
-    with pytest.raises(NoMatchingSchedulerError, match="no scheduler of diffusers samples by heun on Karras"):
+    with pytest.raises(
+        NoMatchingSchedulerError, match="diffusers has no scheduler for the sampler heun on Karras"
+    ):
         table_scheduler(model, "heun", {}, {1: time_grid(Karras(), 1)})

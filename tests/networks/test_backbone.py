@@ -88,5 +88,7 @@ def test_a_rebuilt_module_keeps_its_settings_dtype_and_mode():
 def test_a_module_of_other_channels_makes_no_such_samples():
     module = unet((2, 8, 8), **SMALL).module
     for shape in ((3, 8, 8), (2, 8)):
-        with pytest.raises(ValueError, match="2 to 2 channels, guided False: it makes no samples of shape"):
+        with pytest.raises(
+            ValueError, match="2 to 2 channels, guided False: it cannot produce samples of shape"
+        ):
             UNet.of(module, shape, False)

@@ -32,7 +32,7 @@ def test_every_width_has_maps_of_half_the_size(channels):
     net = PictureFeatures(16, channels, (4, 6, 8), 5).eval()
     images = noise(2, 3, 16, 16)
     features, logits, maps = net(images)
-    assert [tuple(x.shape[1:]) for x in net.seen(images.float() / 127.5 - 1)] == [
+    assert [tuple(x.shape[1:]) for x in net.feature_maps(images.float() / 127.5 - 1)] == [
         (4, 16, 16), (6, 8, 8), (8, 4, 4)
     ]  # fmt: skip
     assert (logits.shape, net.dims) == ((2, 5), 8)
@@ -50,7 +50,7 @@ def test_a_grey_classifier_sees_the_mean_of_the_channels():
 def test_gradients_reach_the_images():
     torch.manual_seed(0)
     x = torch.randn(2, 3, 8, 8, generator=rng(), requires_grad=True)
-    fine, coarse = DigitFeatures().eval().seen(x)
+    fine, coarse = DigitFeatures().eval().feature_maps(x)
     assert (fine.shape, coarse.shape) == ((2, 32, 8, 8), (2, 64, 4, 4))
     (fine.cos().sum() + coarse.cos().sum()).backward()
     assert x.grad.abs().sum() > 0 and torch.equal(x.grad[:, 0], x.grad[:, 2])

@@ -190,5 +190,5 @@ def test_adapters_need_peft(monkeypatch):
 
 
 def test_an_adapter_is_not_split_over_processes(tmp_path):
-    with pytest.raises(FastdiffError, match="train.shard: an adapter, train.lora, is not split"):
+    with pytest.raises(FastdiffError, match="train.shard: expected false with an adapter"):
         run_of(tmp_path, points(), toy(n=64), settings(shard=True), METHODS["cd"](), points())

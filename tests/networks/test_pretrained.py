@@ -31,7 +31,7 @@ def test_a_stored_module_comes_back(folder):
     ("change", "message"),
     [
         ({"layers_per_block": 500}, "layers_per_block is 500, for weights of [0-9]+ tensors"),
-        ({"block_out_channels": [8192, 8192]}, "it describes [0-9,]+ numbers, and the weights are [0-9,]+$"),
+        ({"block_out_channels": [8192, 8192]}, "it describes [0-9,]+ numbers, but the weights hold [0-9,]+$"),
         ({"mid_block_type": None}, "the weights and the network differ in mid_block[.]"),
         ({"block_out_channels": [8, 4]}, "down_blocks.1.*expected shape"),
     ],
@@ -52,7 +52,7 @@ def test_an_index_names_files_that_are_there(tmp_path):
 
     (tmp_path / "a.safetensors").write_bytes(b"")
     assert complaint({"x": "../a.safetensors"}) == (
-        ": weight_map names '../a.safetensors', expected safetensors files beside it"
+        ": weight_map names '../a.safetensors', expected safetensors files in that folder"
     )
     assert complaint({"x": "a.safetensors", "y": "b.safetensors"}).startswith(
         " names b.safetensors, which is"

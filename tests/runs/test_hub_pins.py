@@ -54,7 +54,7 @@ def test_damaged_pins_are_named(tmp_path, text):
     path = tmp_path / "pins.json"
     assert read_pins(path) == {}
     path.write_text(text)
-    with pytest.raises(FastdiffError, match=r"pins.json is damaged \(.*\): mend it, or remove it"):
+    with pytest.raises(FastdiffError, match=r"pins.json is damaged \(.*\): repair it, or delete it"):
         read_pins(path)
     path.write_text(json.dumps({"user/model": OLD}))
     assert read_pins(path) == {"user/model": OLD}

@@ -65,7 +65,7 @@ def cost(method: Method, model: Denoiser, batch: int, repeats: int) -> Row:
         parts: passes as text; step_ms and parts_ms: milliseconds of a step and of its passes only;
         over_parts: their ratio; cycle: number of turns of a cycle.
     """
-    with heap.kept(), TemporaryDirectory() as folder:
+    with heap.keep_freed_memory(), TemporaryDirectory() as folder:
         training = make_training(method, model, batch, Path(folder))
         begin = training.config.steps // 2 // method.cycle * method.cycle
 
