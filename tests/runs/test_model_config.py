@@ -32,7 +32,7 @@ def test_a_fresh_model_is_of_the_datas_shape_and_classes():
     assert (model.shape, model.classes, model.predicts) == ((3,), 3, "eps")
     assert model.schedule == VP(beta_max=12.0)
     assert ModelSpec(net="mlp").fresh(LABELLED, "cpu").classes is None
-    with pytest.raises(FastdiffError, match="^model.labels: the data set dots has no labels$"):
+    with pytest.raises(FastdiffError, match="^model.labels: the data set dots has no labels; leave"):
         spec.fresh(Dataset("dots", torch.zeros(4, 3)), "cpu")
 
 
@@ -43,9 +43,9 @@ def test_on_the_device_meta_a_model_has_a_shape_and_no_weights():
 
 def test_text_needs_a_network_that_takes_it_and_the_reverse():
     pictures = Dataset("few", torch.zeros(4, 1, 8, 8))
-    with pytest.raises(FastdiffError, match="^model.text: the network text_unet is told of text: set"):
+    with pytest.raises(FastdiffError, match="^model.text is missing: the network text_unet takes text; name"):
         ModelSpec(net="text_unet").fresh(pictures, "meta")
-    with pytest.raises(FastdiffError, match="^model.text: the network mlp takes no text$"):
+    with pytest.raises(FastdiffError, match="^model.text: the network mlp does not take text"):
         ModelSpec(net="mlp", text=str(ROOT / "checkpoints/digits-latent/pipeline")).fresh(LABELLED, "meta")
 
 

@@ -27,7 +27,7 @@ def test_a_directory_belongs_to_the_settings_of_its_training(tmp_path):
     assert claimed() == PLAIN and set(trained_settings(PLAIN)) == set(PLAIN) - {"bench"}
     free = claimed("bench.n=9", "stages.teacher.train.log_every=7")
     assert free["bench"]["n"] == 9 and free["stages"]["teacher"]["train"]["log_every"] == 7
-    with pytest.raises(FastdiffError, match="was made with train.lr = 0.001, the recipe now says 0.002"):
+    with pytest.raises(FastdiffError, match="was made with train.lr = 0.001, and the recipe now has 0.002"):
         claimed("train.lr=0.002")
     assert yaml.safe_load((tmp_path / "recipe.yaml").read_text()) == free
 
@@ -35,7 +35,7 @@ def test_a_directory_belongs_to_the_settings_of_its_training(tmp_path):
 def test_a_run_has_one_precision():
     assert precision_of(build(PLAIN)) == "no"
     assert precision_of(build(changed("train.precision=bf16"))) == "bf16"
-    with pytest.raises(FastdiffError, match="one run has one precision, the stages name no and bf16"):
+    with pytest.raises(FastdiffError, match="train.precision = no and bf16: expected the same"):
         precision_of(build(changed("stages.progressive.train.precision=bf16")))
 
 
@@ -45,7 +45,7 @@ def test_a_stage_too_short_for_a_turn_of_its_student_is_refused_unless_it_is_lef
         PLAIN | {"stages": PLAIN["stages"] | {"short": {"method": method, "train": {"steps": 4}}}}, tmp_path
     )
     check_stages(short, "teacher")
-    with pytest.raises(FastdiffError, match="^stages.short.train.steps = 4: the student learns in every 5th"):
+    with pytest.raises(FastdiffError, match="^stages.short.train.steps = 4: the student is updated every 5 steps"):
         check_stages(short, None)
 
 

@@ -49,7 +49,7 @@ def test_the_teacher_of_an_adapter_shares_the_memory_of_its_start(tmp_path):
     for other in (
         stage,
         replace(adapter, init="another"),
-        replace(adapter, train=replace(adapter.train, teacher="bfloat16")),
+        replace(adapter, train=replace(adapter.train, teacher_dtype="bfloat16")),
         replace(adapter, train=replace(adapter.train, offload=True)),
     ):
         assert shared_teacher(other, start) is None
@@ -63,5 +63,5 @@ def test_student_and_teacher_take_the_same_range_of_guidance(tmp_path):
     check_guidance(stage, None, plain)
     check_guidance(stage, (1.0, 3.0), guided)
     for own, teacher in (((1.0, 3.0), plain), ((1.0, 3.0), None), (None, guided), ((1.0, 4.0), guided)):
-        with pytest.raises(FastdiffError, match="^stage progressive-4: teacher is told a weight of guidance"):
+        with pytest.raises(FastdiffError, match="^stage progressive-4: teacher takes a guidance weight"):
             check_guidance(stage, own, teacher)
