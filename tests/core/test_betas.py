@@ -71,7 +71,7 @@ def test_an_unknown_kind_of_table_is_refused():
 
 
 def test_a_table_of_the_wrong_length_is_refused():
-    with pytest.raises(FastdiffError, match="2 betas, expected t_max = 1000"):
+    with pytest.raises(FastdiffError, match="2 betas: expected t_max = 1000"):
         DDPM(betas=(0.1, 0.2)).alpha_sigma(f64(1.0))
 
 
