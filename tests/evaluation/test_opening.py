@@ -17,7 +17,7 @@ from tests.helpers.evaluated import FEATURES, data
 @pytest.mark.parametrize(
     "images, extractors, metrics, message",
     [
-        (torch.zeros(4, 3, 32, 32), FEATURES, None, r"digits takes \(1 or 3, 8, 8\)"),
+        (torch.zeros(4, 3, 32, 32), FEATURES, None, r"digits expected \(1 or 3, 8, 8\)"),
         (torch.zeros(4, 2), "inception", None, "leave extractor out"),
         (torch.zeros(4, 2), None, ("score",), "'score' needs a feature network"),
         (torch.zeros(4, 1, 8, 8), FEATURES, ("fdd",), "'fdd' is unknown, choose from fd, kd"),
@@ -25,7 +25,7 @@ from tests.helpers.evaluated import FEATURES, data
             torch.zeros(4, 1, 8, 8),
             FEATURES,
             ("accuracy",),
-            "'accuracy' is not to be had in digits.* 10 .* the data have 0",
+            "'accuracy' cannot be computed with digits.* 10 .* the data have 0",
         ),
     ],
 )
@@ -35,14 +35,14 @@ def test_what_an_evaluator_cannot_do(images, extractors, metrics, message):
 
 
 def test_two_networks_of_one_name_are_refused(digits):
-    with pytest.raises(FastdiffError, match="two of them are called the same"):
+    with pytest.raises(FastdiffError, match="two feature networks have the same name"):
         open_evaluators(data(digits[0][:300]), f"{FEATURES},{FEATURES}", ("fd",), "cpu")
 
 
 def test_images_from_elsewhere(digits, tmp_path):
     found = evaluate_images(data(digits[0][:200]), data(digits[0][200:600]), None, ("fd",))
     assert found["fd_digits"] > 0
-    with pytest.raises(FastdiffError, match="give the data a resolution"):
+    with pytest.raises(FastdiffError, match="choose a resolution and a colour"):
         evaluate_images(open_dataset("toy", n=10), data(digits[0][:10]))
 
 
