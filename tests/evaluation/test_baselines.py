@@ -10,7 +10,7 @@ from fastdiff.samplers import SAMPLERS, SPACINGS
 
 
 def test_a_benchmark_has_the_same_baselines_from_a_command_and_from_a_recipe():
-    default = inspect.signature(bench).parameters["against"].default
+    default = inspect.signature(bench).parameters["baselines"].default
     assert words(default) == BenchConfig().baselines == BASELINES
 
 

@@ -32,6 +32,6 @@ def test_rows_are_yielded_and_appended_as_they_are_measured(tmp_path):
 def test_a_model_of_images_is_refused_before_anything_is_written(tmp_path):
     net = unet((1, 8, 8), channels=(8, 8), layers=1, groups=4, image=1)
     path = stored(tmp_path / "upper", Denoiser(net, Cosine(), "v", (1, 8, 8)), "denoising")
-    with pytest.raises(FastdiffError, match="speed is measured of models without prompts and images"):
+    with pytest.raises(FastdiffError, match="expected a model without prompts and image conditions"):
         next(record(str(path), lambda net: iter([]), tmp_path / "out"))
     assert not (tmp_path / "out").exists()

@@ -28,8 +28,8 @@ def test_what_cannot_be_fetched_is_one_line_with_the_place_and_the_setting(cache
     with pytest.raises(FastdiffError) as caught:
         cached((tmp_path / "none.bin").as_uri(), "a.pth", "a network", "`weights: PATH`")
     assert str(caught.value) == (
-        "the weights of a network cannot be fetched: put a.pth into $TORCH_HOME/hub/checkpoints "
-        f"({cache}) or say `weights: PATH`"
+        "the weights of a network cannot be downloaded: put a.pth into $TORCH_HOME/hub/checkpoints "
+        f"({cache}) or set `weights: PATH`"
     )
     assert list(cache.iterdir()) == []
 
