@@ -98,5 +98,7 @@ def test_settings_of_newer_versions_are_left_out_and_others_are_named(tmp_path):
     path.write_text(json.dumps(config | {"prediction_type": "flow"}))
     with pytest.raises(FastdiffError, match="^scheduler.prediction_type: input should be 'epsilon'"):
         scheduler_settings(tmp_path, TABLE_SETTINGS)
-    with pytest.raises(FastdiffError, match="'DDPMScheduler' is not supported for this network, expected one of FlowMatch"):
+    with pytest.raises(
+        FastdiffError, match="'DDPMScheduler' is not supported for this network, expected one of FlowMatch"
+    ):
         scheduler_settings(tmp_path, FLOW_SETTINGS)

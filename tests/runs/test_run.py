@@ -45,7 +45,9 @@ def test_a_stage_too_short_for_a_turn_of_its_student_is_refused_unless_it_is_lef
         PLAIN | {"stages": PLAIN["stages"] | {"short": {"method": method, "train": {"steps": 4}}}}, tmp_path
     )
     check_stages(short, "teacher")
-    with pytest.raises(FastdiffError, match="^stages.short.train.steps = 4: the student is updated every 5 steps"):
+    with pytest.raises(
+        FastdiffError, match="^stages.short.train.steps = 4: the student is updated every 5 steps"
+    ):
         check_stages(short, None)
 
 

@@ -44,7 +44,9 @@ def test_activations_computed_again_give_the_same_weights_and_are_not_kept(tmp_p
         kept.append(sum(count))
     torch.testing.assert_close(*results, rtol=0, atol=1e-6)
     assert kept[1] < 0.5 * kept[0]
-    with pytest.raises(FastdiffError, match="gradient_checkpointing: expected a unet, MLP does not support it"):
+    with pytest.raises(
+        FastdiffError, match="gradient_checkpointing: expected a unet, MLP does not support it"
+    ):
         training(tmp_path / "mlp", gradient_checkpointing=True)
 
 
