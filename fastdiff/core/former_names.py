@@ -1,6 +1,7 @@
 """Former names of recipe keys, command-line options and Python names, which still work."""
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Container, Mapping
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -68,10 +69,29 @@ def renamed_arguments(function: Callable[..., Result]) -> Callable[..., Result]:
 
 
 def renamed_hooks(method: type) -> None:
-    """Set the present names of hooks that a method class defines under former names."""
+    """Give each hook that a method class defines both of its names, so that `super()` works with either."""
     for former, present in METHOD_HOOKS.items():
-        if former in vars(method):
-            setattr(method, present, vars(method)[former])
+        own = vars(method)
+        if former in own and present not in own:
+            setattr(method, present, own[former])
+        elif present in own and former not in own:
+            setattr(method, former, own[present])
+
+
+def renamed_role_tensors(tensors: Mapping[str, Any], roles: Container[str]) -> dict[str, Any]:
+    """Return a saved state's tensors with the former names of a training's roles replaced.
+
+    Args:
+        tensors: tensors by name, `role.name` and `optimizer.role.name`.
+        roles: roles of the training; a former name that is itself one of them is kept.
+    """
+    present = {}
+    for name, value in tensors.items():
+        start, role, rest = re.fullmatch(r"(optimizer\.)?([^.]*)(.*)", name, re.DOTALL).groups("")
+        if role not in roles:
+            role = ROLES.get(role, role)
+        present[start + role + rest] = value
+    return present
 
 
 def renamed_options(arguments: list[str]) -> list[str]:

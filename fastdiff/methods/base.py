@@ -244,6 +244,9 @@ class Method:
         raise NotImplementedError
 
 
+renamed_hooks(Method)
+
+
 def unwrap(net: nn.Module) -> Denoiser:
     """Return the network in a data-parallel wrapper, or the network itself if it is not wrapped."""
     if isinstance(net, Denoiser):

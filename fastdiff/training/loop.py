@@ -14,6 +14,7 @@ from accelerate.utils import gather_object, set_seed
 from ..core.cost import forget_peak
 from ..core.denoiser import Denoiser
 from ..core.errors import Interrupted
+from ..core.former_names import renamed_role_tensors
 from ..data.dataset import Readable
 from ..data.loader import Loader
 from ..data.stream import merged
@@ -296,4 +297,4 @@ class Training:
         tensors, record = saved
         self.dataset.seek(record.get("data", {}))
         self.load_state_dict(record)
-        self.load_tensors(tensors)
+        self.load_tensors(renamed_role_tensors(tensors, self.roles))

@@ -7,20 +7,32 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from PIL import Image
+from safetensors.torch import load_file
 
 import fastdiff as package
 from fastdiff.core import former_names
 from fastdiff.core.errors import FastdiffError
-from fastdiff.core.former_names import METHOD_HOOKS, METHOD_KEYS, TRAIN_KEYS, renamed_options
+from fastdiff.core.former_names import (
+    METHOD_HOOKS,
+    METHOD_KEYS,
+    TRAIN_KEYS,
+    renamed_options,
+    renamed_role_tensors,
+)
 from fastdiff.core.sampling import Sampling
 from fastdiff.core.schedule import Cosine
-from fastdiff.methods.base import Method
+from fastdiff.data.toys import toy
+from fastdiff.methods.base import Method, Progress
 from fastdiff.runs.recipe import build
 from fastdiff.runs.recipe_file import override
-from fastdiff.training.config import merge_train_config
+from fastdiff.training.checkpoint import load_state, save_state
+from fastdiff.training.config import TrainConfig, merge_train_config
+from fastdiff.training.loop import Training
 from tests.helpers.recipes import PLAIN
 from tests.helpers.tiny_students import student
+from tests.helpers.trainings import Duel, made
 
 VALUES = {
     "decay": "cosine",
@@ -98,6 +110,52 @@ def test_hooks_of_methods():
     assert method.frozen_networks(net, None) == {"still": net}
     method.validate((1,), torch.device("cpu"))
     assert method.was_validated
+
+
+def test_former_hooks_reach_present_ones_by_super():
+    class Present(Method):
+        def trainable_networks(self, student, teacher):
+            return {"fake": student}
+
+    class Former(Present):
+        def extras(self, student, teacher):
+            return super().extras(student, teacher) | {"more": teacher}
+
+    class Newest(Former):
+        def trainable_networks(self, student, teacher):
+            return super().trainable_networks(student, teacher) | {"most": teacher}
+
+    assert list(Newest().extras(1, 2)) == list(Newest().trainable_networks(1, 2)) == ["fake", "more", "most"]
+    assert Method().extras(1, 2) == {} and not Present().teaches
+
+
+def test_a_state_with_a_former_role_is_resumed(tmp_path):
+    """A training of four steps that stops at two, and whose state then gets the former name of its role."""
+
+    def begun(folder, steps):
+        config = TrainConfig(steps=steps, batch=16, save_every=2)
+        student, teacher, accelerator = made(0), made(1), Accelerator(cpu=True)
+        return Training(Duel(), Progress, student, teacher, toy(n=64), config, folder, accelerator)
+
+    whole = begun(tmp_path / "whole", 4)
+    for _ in whole:
+        pass
+    for _ in zip(range(2), begun(tmp_path / "parted", 4)):
+        pass
+    path = tmp_path / "parted/state/00000002/tensors.safetensors"
+    tensors = load_file(path)
+    former = {name.replace("discriminator.", "critic."): value for name, value in tensors.items()}
+    assert former.keys() != tensors.keys()
+    assert renamed_role_tensors(former, {"discriminator"}).keys() == tensors.keys()
+    assert renamed_role_tensors(former, {"critic"}) == former
+    save_state(tmp_path / "former/state", 2, former, load_state(tmp_path / "parted/state")[1], keep=2)
+    resumed = begun(tmp_path / "former", 4)
+    assert resumed.step == 2
+    for _ in resumed:
+        pass
+    for role, net in whole.trained.items():
+        ours = resumed.trained[role].state_dict()
+        assert all(torch.equal(value, ours[name]) for name, value in net.state_dict().items())
 
 
 @pytest.fixture(scope="module")
