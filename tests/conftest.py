@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -135,3 +136,12 @@ def opened(tmp_path_factory):
     from tests.helpers.opened_pipelines import opener
 
     return opener(tmp_path_factory)
+
+
+@pytest.fixture
+def hub_cache(monkeypatch, tmp_path):
+    """An empty cache of the hub, and no network."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "hub"

@@ -133,7 +133,8 @@ class TrainConfig:
 
     def of(self, role: str) -> "TrainConfig":
         """Return the settings of one role: those of the training, overridden by the role's own."""
-        own = (self.roles or {}).get(ROLES.get(role, role), ())
+        roles = self.roles or {}
+        own = roles.get(role) or roles.get(ROLES.get(role, role)) or ()
         return replace(self, roles=None, **{name: value for name, value in own if value is not None})
 
     def check_shares(self, processes: int) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import FastdiffError
+from ..core.former_names import ROLES
 from ..core.validation import suggestion
 from .config import OPTIMIZERS, TrainConfig
 from .method import Nets, Turn
@@ -78,7 +79,8 @@ def roles_of(nets: Nets, config: TrainConfig) -> dict[str, Role]:
     """
     weights = {name: [p for p in net.parameters() if p.requires_grad] for name, net in nets.items()}
     known = [name for name, own in weights.items() if own]
-    unknown = [name for name in config.roles or () if name not in known]
+    names = {*known, *(ROLES.get(name, name) for name in known)}
+    unknown = [name for name in config.roles or () if name not in names]
     if unknown:
         raise FastdiffError(
             f"train.roles.{unknown[0]}: the method trains no such role{suggestion(unknown[0], known)}"

@@ -28,8 +28,9 @@ from fastdiff.methods.base import Method, Progress
 from fastdiff.runs.recipe import build
 from fastdiff.runs.recipe_file import override
 from fastdiff.training.checkpoint import load_state, save_state
-from fastdiff.training.config import TrainConfig, merge_train_config
+from fastdiff.training.config import RoleConfig, TrainConfig, merge_train_config
 from fastdiff.training.loop import Training
+from fastdiff.training.roles import roles_of
 from tests.helpers.recipes import PLAIN
 from tests.helpers.tiny_students import student
 from tests.helpers.trainings import Duel, made
@@ -71,6 +72,14 @@ def test_roles():
     former = train_of(roles={"critic": {"lr": 0.5, "clip": 2.0}})
     assert former == train_of(roles={"discriminator": {"lr": 0.5, "max_grad_norm": 2.0}})
     assert former.of("discriminator").lr == former.of("critic").lr == 0.5
+    assert TrainConfig(roles={"critic": RoleConfig(lr=0.5)}).of("critic").lr == 0.5
+
+
+def test_a_method_of_the_users_may_have_a_role_of_a_former_name():
+    """The recipe's `roles: {critic: ...}` reaches it, though the recipe is read by the present name."""
+    nets = {"student": torch.nn.Linear(1, 1), "critic": torch.nn.Linear(1, 1)}
+    roles = roles_of(nets, train_of(roles={"critic": {"lr": 0.5}}))
+    assert (roles["critic"].config.lr, roles["student"].config.lr) == (0.5, train_of().lr)
 
 
 @pytest.mark.parametrize(("former", "present"), METHOD_KEYS.items())

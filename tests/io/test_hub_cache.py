@@ -6,7 +6,6 @@ import shutil
 import pytest
 import torch
 import yaml
-from huggingface_hub import constants
 
 import fastdiff as package
 from fastdiff.io.export.model import export
@@ -18,22 +17,13 @@ pytestmark = pytest.mark.usefixtures("little_memory")
 OLD, NEW = "a" * 40, "b" * 40
 
 
-def snapshot(cache, source, commit, name="user--model"):
+def snapshot(hub_cache, source, commit, name="user--model"):
     """A commit of a model in the hub's cache, as the newest."""
-    repository = cache / f"models--{name}"
+    repository = hub_cache / f"models--{name}"
     shutil.copytree(source, repository / "snapshots" / commit)
     (repository / "refs").mkdir(exist_ok=True)
     (repository / "refs/main").write_text(commit)
     return repository / "snapshots" / commit
-
-
-@pytest.fixture
-def cache(monkeypatch, tmp_path):
-    """An empty cache of the hub, and no network."""
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path / "hub"
 
 
 def scaled(model, factor):
@@ -42,10 +32,10 @@ def scaled(model, factor):
     return model
 
 
-def test_a_hub_id_is_a_folder_of_the_cache(trained, cache):
-    snapshot(cache, trained, OLD)
+def test_a_hub_id_is_a_folder_of_the_cache(trained, hub_cache):
+    snapshot(hub_cache, trained, OLD)
     old = package.load("user/model")
-    export(scaled(package.load(trained), 2), snapshot(cache, trained, NEW), {})
+    export(scaled(package.load(trained), 2), snapshot(hub_cache, trained, NEW), {})
     weight = lambda name: next(package.load(name).parameters())  # noqa: E731
     assert torch.equal(weight("user/model"), 2 * next(old.parameters()))
     assert torch.equal(weight(f"user/model@{OLD}"), next(old.parameters()))
@@ -53,8 +43,8 @@ def test_a_hub_id_is_a_folder_of_the_cache(trained, cache):
 
 
 @pytest.mark.parametrize("name", ["user/nosuch", "user/model@nosuch", f"user/model@{'c' * 40}"])
-def test_what_the_cache_lacks_is_one_line(trained, cache, name, refused):
-    snapshot(cache, trained, OLD)
+def test_what_the_cache_lacks_is_one_line(trained, hub_cache, name, refused):
+    snapshot(hub_cache, trained, OLD)
     assert (
         f"{name}: " in (said := refused("sample", name))
         and "from the Hub: " in said
@@ -65,15 +55,15 @@ def test_what_the_cache_lacks_is_one_line(trained, cache, name, refused):
     )
 
 
-def test_pickled_weights_of_the_hub_are_refused(trained, cache, refused, tmp_path):
-    folder = snapshot(cache, trained, OLD)
+def test_pickled_weights_of_the_hub_are_refused(trained, hub_cache, refused, tmp_path):
+    folder = snapshot(hub_cache, trained, OLD)
     (folder / WEIGHTS).unlink()
     torch.save({"weight": Bomb(tmp_path / "marker")}, folder / "unet/diffusion_pytorch_model.bin")
     assert "diffusion_pytorch_model.bin is pickled, which could run code" in refused("sample", "user/model")
     assert not (tmp_path / "marker").exists()
 
 
-def test_a_run_keeps_to_the_commits_that_it_began_with(trained, cache, tmp_path):
+def test_a_run_keeps_to_the_commits_that_it_began_with(trained, hub_cache, tmp_path):
     """A copy of the hub moves on between two stages of a run: it goes on with what it began with;
     a new run does not."""
     from fastdiff.runs import recipe as recipes
@@ -85,7 +75,7 @@ def test_a_run_keeps_to_the_commits_that_it_began_with(trained, cache, tmp_path)
         "stages": {"one": stage, "two": stage},
     }
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(source))
-    first = package.load(snapshot(cache, trained, OLD))
+    first = package.load(snapshot(hub_cache, trained, OLD))
 
     def run(stage, out):
         package.run(recipes.load(tmp_path / "recipe.yaml"), tmp_path / out, only=stage)
@@ -93,7 +83,7 @@ def test_a_run_keeps_to_the_commits_that_it_began_with(trained, cache, tmp_path)
 
     assert run("one", "run")["teacher"] == f"user/model@{OLD}" == run("one", "run")["init"]
     assert json.loads((tmp_path / "run/pins.json").read_text()) == {"user/model": OLD}
-    export(scaled(first, 2), snapshot(cache, trained, NEW), {})
+    export(scaled(first, 2), snapshot(hub_cache, trained, NEW), {})
     assert run("two", "run")["teacher"] == f"user/model@{OLD}"
     assert run("one", "run")["teacher"] == f"user/model@{OLD}"  # not stale: nothing is trained again
     assert json.loads((tmp_path / "run/pins.json").read_text()) == {"user/model": OLD}

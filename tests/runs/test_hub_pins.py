@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from huggingface_hub import constants
 
 from fastdiff.core.errors import FastdiffError
 from fastdiff.runs.hub_pins import hub_models, is_commit, read_pins
@@ -14,22 +13,13 @@ from tests.helpers.recipes import changed
 OLD, NEW = "a" * 40, "b" * 40
 
 
-@pytest.fixture
-def cache(monkeypatch, tmp_path):
-    """An empty cache of the hub, and no network."""
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path / "hub"
-
-
-def test_data_of_the_hub_are_pinned_too(cache, tmp_path):
+def test_data_of_the_hub_are_pinned_too(hub_cache, tmp_path):
     from fastdiff.runs.hub_pins import pin
     from fastdiff.runs.recipe import build
 
-    refs = cache / "datasets--user--data/refs"
+    refs = hub_cache / "datasets--user--data/refs"
     refs.mkdir(parents=True)
-    (cache / f"datasets--user--data/snapshots/{OLD}").mkdir(parents=True)
+    (hub_cache / f"datasets--user--data/snapshots/{OLD}").mkdir(parents=True)
     (refs / "main").write_text(OLD)
     for data in ("user/data", {"name": "hub", "path": "user/data"}):
         pinned, pins = pin(build(RECIPE | {"data": data}), tmp_path / "run")
