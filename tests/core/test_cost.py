@@ -44,7 +44,7 @@ def test_a_peak_is_seen_and_forgotten():
     cpu = torch.device("cpu")
     forget_peak(cpu)
     before = peak_mb(cpu)
-    pages = mmap.mmap(-1, 64 * 2**20)  # new pages: an allocator may give freed ones, which the process still holds
+    pages = mmap.mmap(-1, 64 * 2**20)  # new pages, not those of a freed tensor
     torch.frombuffer(pages, dtype=torch.uint8).fill_(1)
     assert 60 <= peak_mb(cpu) - before < 100
     pages.close()

@@ -34,7 +34,7 @@ def test_only_pipelines_and_networks_that_are_known_are_opened(copy):
             load(copy)
 
 
-@pytest.mark.parametrize(("file", "kind"), [(INDEX, "a diffusers model"), (EDM_FILE, "a network of EDM")])
+@pytest.mark.parametrize(("file", "kind"), [(INDEX, "a diffusers model"), (EDM_FILE, "an EDM network")])
 def test_a_damaged_description_is_one_line_with_its_kind(tmp_path, file, kind):
     with pytest.raises(FastdiffError, match=f"is not a model: expected fastdiff.json or {INDEX} in it"):
         load_foreign(tmp_path)
