@@ -12,6 +12,8 @@ from fastdiff.methods.time_sampling import KarrasIndex
 from fastdiff.networks.oracle import GaussianMixture
 from tests.helpers.consistency import energy, trained
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def oracle():

@@ -58,6 +58,7 @@ def test_tcm_keeps_a_frozen_copy_of_its_teacher_and_refuses_others():
 # ---- learning: 300 steps on the toy mixture
 
 
+@pytest.mark.long
 def test_the_second_stage_learns(start, tmp_path):
     one = trained(ECT(), start, None, tmp_path / "one")
     two = trained(TCM(), one, one, tmp_path / "two")

@@ -112,6 +112,7 @@ def test_a_run_that_is_told_to_save_goes_on(recipe, unbroken, tmp_path):
     assert (out / LAST).read_bytes() == (unbroken / LAST).read_bytes()
 
 
+@pytest.mark.long
 def test_two_processes_agree_to_stop_and_one_goes_on(recipe, unbroken, tmp_path):
     """The launcher passes the signal on to both; the second of the two is not taken for another."""
     out = tmp_path / "out"
@@ -129,6 +130,7 @@ def test_two_processes_agree_to_stop_and_one_goes_on(recipe, unbroken, tmp_path)
     )  # two sum in another order, 1200 times
 
 
+@pytest.mark.long
 def test_when_a_process_dies_its_kin_ends_and_the_state_before_holds(recipe, tmp_path):
     out = tmp_path / "out"
     (tmp_path / "often.yaml").write_text(RECIPE.replace("save_every: 1100", "save_every: 50"))
