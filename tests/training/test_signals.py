@@ -99,6 +99,7 @@ def test_a_run_that_is_told_to_stop_saves_and_goes_on_bit_for_bit(recipe, unbrok
         assert (out / name).read_bytes() == (unbroken / name).read_bytes(), name
 
 
+@pytest.mark.long
 def test_a_run_that_is_told_to_save_goes_on(recipe, unbroken, tmp_path):
     out = tmp_path / "out"
     process = begin(recipe, out)
@@ -202,6 +203,7 @@ def test_handlers_are_put_back():
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)] == before
 
 
+@pytest.mark.long
 def test_settings_of_how_a_run_goes_may_change(recipe, unbroken, tmp_path):
     """Saved where the first run was stopped, finished in parts and with other saves;
     what comes of it may not change."""
