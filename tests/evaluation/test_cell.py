@@ -69,6 +69,7 @@ def test_memory_does_not_grow_with_n(tmp_path):
 
 @pytest.mark.long
 @pytest.mark.alone
+@pytest.mark.long
 def test_judging_costs_little_beside_sampling(tmp_path):
     """Under 5 % of DDIM at 50 steps, of the shipped digits teacher in digit features."""
     path, digits = ROOT / "checkpoints/digits/teacher", open_dataset("digits")

@@ -11,6 +11,8 @@ import pytest
 
 from tests.helpers.forks import command, fork, kill_at
 
+pytestmark = pytest.mark.long
+
 RECIPE = """
 name: tiny
 data: {name: toy, n: 500}

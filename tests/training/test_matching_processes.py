@@ -12,6 +12,8 @@ from safetensors.torch import load_file
 from tests.helpers import trainings as many
 from tests.helpers.processes import distance, together
 
+pytestmark = pytest.mark.long
+
 TURNS, STEPS, HALF = 3, 20, 10  # 10 is no multiple of 3
 
 
