@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+DATA = (1.0, 0.0)  # (alpha, sigma) without noise
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -14,6 +16,14 @@ class Sampling:
         steps: the step counts that the model was trained for; the first is the default.
         only: whether other step counts and samplers are an error.
         times: time grids that `search_times` found, at most one per step count, without their last 0.
+        clip: bound of |x0|; None for no bound.
+        threshold: quantile of |x0| of dynamic thresholding, which replaces clip; None to turn it off.
+        threshold_max: largest bound that the quantile gives; None for no largest.
+        keep_eps: where x0 is bounded, DDIM's step keeps the network's eps, as diffusers' DDIMScheduler does.
+        end: (alpha, sigma) at which the last step ends; (1, 0) for data.
+        variance: variance of ddpm's noise: small, large or learned.
+        timesteps: rounding of the network's time: exact (none), nearest, or floor, as diffusers' DPM-Solver++
+            and UniPC round on grids in sigma.
     """
 
     sampler: str = "ddim"
@@ -21,6 +31,17 @@ class Sampling:
     steps: tuple[int, ...] = (50,)
     only: bool = False
     times: tuple[tuple[float, ...], ...] = ()
+    clip: float | None = None
+    threshold: float | None = None
+    threshold_max: float | None = None
+    keep_eps: bool = False
+    end: tuple[float, float] = DATA
+    variance: str = "small"
+    timesteps: str = "exact"
+
+    def with_default(self, steps: int) -> "Sampling":
+        """Return a copy whose default number of steps is another one."""
+        return replace(self, steps=(steps, *(other for other in self.steps if other != steps)))
 
     def spacing_for(self, steps: int) -> str | tuple[float, ...]:
         """Return the spacing for a number of steps: the grid in `times` with that length, else `spacing`."""
