@@ -39,6 +39,26 @@ class Sampling:
     variance: str = "small"
     timesteps: str = "exact"
 
+    @property
+    def remarks(self) -> list[str]:
+        """What the record adds to sampler, grid and step counts, in words."""
+        found = []
+        if self.threshold is not None:
+            largest = "" if self.threshold_max is None else f", at most {self.threshold_max:g}"
+            found.append(f"x0 thresholded at its quantile {self.threshold:g}{largest}")
+        elif self.clip is not None:
+            found.append(f"|x0| at most {self.clip:g}")
+        if self.keep_eps:
+            found.append("eps kept where x0 is bounded")
+        if tuple(self.end) != DATA:
+            alpha, sigma = self.end
+            found.append(f"ending at alpha {alpha:.6g}, sigma {sigma:.6g}")
+        if self.variance != "small":
+            found.append(f"ddpm's variance {self.variance}")
+        if self.timesteps != "exact":
+            found.append(f"the network's time rounded ({self.timesteps})")
+        return found
+
     def with_default(self, steps: int) -> "Sampling":
         """Return a copy whose default number of steps is another one."""
         return replace(self, steps=(steps, *(other for other in self.steps if other != steps)))
