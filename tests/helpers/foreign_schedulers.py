@@ -1,4 +1,4 @@
-"""A tiny Stable Diffusion with any scheduler of diffusers, and our own sampling of what the scheduler records."""
+"""A tiny Stable Diffusion with any scheduler of diffusers, and our own sampling of what is recorded of it."""
 
 from inspect import signature
 from typing import Any
@@ -13,7 +13,7 @@ from fastdiff.samplers.plan import plan
 from tests.helpers.opened_pipelines import noise
 
 SHAPE = (4, 8, 8)
-# Betas of Stable Diffusion: at those of DDPM, alpha is so small that a random network's x0 is in the hundreds.
+# Stable Diffusion's: at DDPM's betas alpha is so small that a random network's x0 is in the hundreds.
 BETAS = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "steps_offset": 1}
 TOLERANCE = 1e-4  # of pixels, relative to the largest where they are above 1
 

@@ -1,4 +1,4 @@
-"""Recorded bounds, ends and variances are settings of the exported scheduler, or named as the reason why not."""
+"""Recorded bounds, ends and variances are settings of the exported scheduler, or named as what it lacks."""
 
 from dataclasses import replace
 

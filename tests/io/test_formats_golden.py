@@ -1,7 +1,7 @@
-"""The figures of diffusers' own scheduler tests, from configurations that fastdiff reads, by its own samplers.
+"""The figures of diffusers' own scheduler tests, from configurations that fastdiff reads, by its samplers.
 
-Those tests sample a network that multiplies x by t / (t + 1), from x = 0 ... 1 in equal strides, and compare the
-sum or the mean of |x| at the end.
+Those tests sample a network that multiplies x by t / (t + 1), from x = 0 ... 1 in equal strides, and compare
+the sum or the mean of |x| at the end.
 """
 
 from inspect import signature
