@@ -100,6 +100,14 @@ def test_given_ends_of_a_grid_in_sigma(opened, tmp_path):
     assert distance(opened, tmp_path, scheduler) < TOLERANCE
 
 
+@pytest.mark.parametrize("bound", BOUNDS)
+def test_lcm_bounds_as_its_scheduler(opened, tmp_path, bound):
+    pipeline, model, _ = opened("lcm")
+    scheduler = diffusers.LCMScheduler(**BETAS, **BOUNDS[bound])
+    mine = recorded(tmp_path, scheduler, model.net, guidance=model.guidance)
+    assert differ(ours(mine, scheduler, STEPS), latents(pipeline, scheduler, STEPS)) < TOLERANCE
+
+
 def settings(folder, name, **options):
     getattr(diffusers, f"{name}Scheduler")(**options).save_pretrained(folder / "scheduler")
     return scheduler_settings(folder, TABLE_SETTINGS)
