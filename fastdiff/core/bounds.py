@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .guidance import GuidanceOptions
 
 
-OWN_UNLESS_GIVEN = ("keep_eps", "end", "timesteps")
+OWN_UNLESS_GIVEN = ("keep_eps", "end", "time_rounding")
 
 
 def with_recorded(options: "GuidanceOptions", sampling: Sampling) -> "GuidanceOptions":

@@ -41,7 +41,7 @@ class GuidanceOptions:
         keep_eps: where x0 is bounded, let DDIM's step keep the network's eps, as diffusers' DDIMScheduler
             does; None for the model's own.
         end: (alpha, sigma) at which the last step ends, (1, 0) for data; None for the model's own.
-        timesteps: rounding of the network's time: exact (none), nearest or floor; None for the model's own.
+        time_rounding: rounding of the network's time: exact (none), nearest or floor; None for the model's.
         every: evaluate the weaker branch only at every `every`-th guided call, and reuse its last difference
             in x0 between them.
 
@@ -59,7 +59,7 @@ class GuidanceOptions:
     threshold_max: Annotated[float, Field(ge=1)] | None = None
     keep_eps: bool | None = None
     end: tuple[float, float] | None = None
-    timesteps: Literal["exact", "nearest", "floor"] | None = None
+    time_rounding: Literal["exact", "nearest", "floor"] | None = None
 
     def __post_init__(self) -> None:
         check_bounds(self)
@@ -246,9 +246,9 @@ class Guided:
 
     def predict(self, model: Denoiser, x: Tensor, t: Tensor, s: Tensor, cond: Cond) -> Prediction:
         """Return a model's prediction, with the network's time rounded as the options say."""
-        if self.options.timesteps == "exact":
+        if self.options.time_rounding == "exact":
             return model(x, t, s, cond)
-        at = rounded_time(model.solve_coefficients(t), self.options.timesteps)
+        at = rounded_time(model.solve_coefficients(t), self.options.time_rounding)
         return model.to_prediction(x, model.call_network(x, at, t, s, cond), at)
 
     def first_samples(self, p: Prediction, n: int) -> Prediction:

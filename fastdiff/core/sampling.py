@@ -22,8 +22,8 @@ class Sampling:
         keep_eps: where x0 is bounded, DDIM's step keeps the network's eps, as diffusers' DDIMScheduler does.
         end: (alpha, sigma) at which the last step ends; (1, 0) for data.
         variance: variance of ddpm's noise: small, large or learned.
-        timesteps: rounding of the network's time: exact (none), nearest, or floor, as diffusers' DPM-Solver++
-            and UniPC round on grids in sigma.
+        time_rounding: rounding of the network's time: exact (none), nearest or floor; diffusers'
+            DPM-Solver++ and UniPC round it on grids in sigma.
     """
 
     sampler: str = "ddim"
@@ -37,7 +37,7 @@ class Sampling:
     keep_eps: bool = False
     end: tuple[float, float] = DATA
     variance: str = "small"
-    timesteps: str = "exact"
+    time_rounding: str = "exact"
 
     @property
     def remarks(self) -> list[str]:
@@ -55,8 +55,8 @@ class Sampling:
             found.append(f"ending at alpha {alpha:.6g}, sigma {sigma:.6g}")
         if self.variance != "small":
             found.append(f"ddpm's variance {self.variance}")
-        if self.timesteps != "exact":
-            found.append(f"the network's time rounded ({self.timesteps})")
+        if self.time_rounding != "exact":
+            found.append(f"the network's time rounded ({self.time_rounding})")
         return found
 
     def with_default(self, steps: int) -> "Sampling":

@@ -51,7 +51,7 @@ class RecordedSampling(Strict):
     keep_eps: bool = False
     end: tuple[Finite, Finite] = DATA
     variance: Literal["small", "large", "learned"] = "small"
-    timesteps: Literal["exact", "nearest", "floor"] = "exact"
+    time_rounding: Literal["exact", "nearest", "floor"] = "exact"
 
 
 class Guidance(Strict):

@@ -82,7 +82,7 @@ def plan(
             f"choose from {fit}"
         )
     if name != spelled(own.sampler, "sampler")[0]:  # the recorded end and rounding are of its own sampler
-        options = {"end": DATA, "timesteps": "exact"} | options
+        options = {"end": DATA, "time_rounding": "exact"} | options
     guidance_options = GuidanceOptions(**{k: v for k, v in options.items() if k in GUIDANCE_OPTIONS})
     given = {k: v for k, v in options.items() if k not in GUIDANCE_OPTIONS}
     checked = check(SAMPLERS, name, given, f"sampler {name}", skip=RUN_ARGUMENTS)

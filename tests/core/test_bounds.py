@@ -28,11 +28,11 @@ def test_bounded_clips_or_thresholds_or_neither():
 
 
 def test_what_is_left_open_is_the_models_own():
-    own = Sampling(clip=0.7, keep_eps=True, end=(0.9, 0.1), timesteps="floor")
+    own = Sampling(clip=0.7, keep_eps=True, end=(0.9, 0.1), time_rounding="floor")
     found = with_recorded(GuidanceOptions(), own)
-    assert (found.clip, found.keep_eps, found.end, found.timesteps) == (0.7, True, (0.9, 0.1), "floor")
-    given = with_recorded(GuidanceOptions(clip=2.0, keep_eps=False, end=DATA, timesteps="exact"), own)
-    assert (given.clip, given.keep_eps, given.end, given.timesteps) == (2.0, False, DATA, "exact")
+    assert (found.clip, found.keep_eps, found.end, found.time_rounding) == (0.7, True, (0.9, 0.1), "floor")
+    given = with_recorded(GuidanceOptions(clip=2.0, keep_eps=False, end=DATA, time_rounding="exact"), own)
+    assert (given.clip, given.keep_eps, given.end, given.time_rounding) == (2.0, False, DATA, "exact")
     assert with_recorded(GuidanceOptions(threshold=0.9), own).clip is None
     assert with_recorded(GuidanceOptions(clip=math.inf), own).clip is None
     thresholds = with_recorded(GuidanceOptions(), Sampling(threshold=0.9, threshold_max=1.5))

@@ -22,7 +22,7 @@ def test_another_default_number_of_steps():
 def test_remarks_name_what_is_not_usual():
     assert Sampling().remarks == []
     said = "; ".join(
-        Sampling(clip=0.7, keep_eps=True, end=(0.9, 0.1), variance="large", timesteps="floor").remarks
+        Sampling(clip=0.7, keep_eps=True, end=(0.9, 0.1), variance="large", time_rounding="floor").remarks
     )
     for part in ("|x0| at most 0.7", "eps kept", "alpha 0.9, sigma 0.1", "variance large", "(floor)"):
         assert part in said

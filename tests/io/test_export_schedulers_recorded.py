@@ -48,7 +48,7 @@ def test_a_variance_is_written_again():
     [
         ({"clip": 1.0}, "does not bound x0"),
         ({"end": (0.9, 0.1)}, "does not end at the level"),
-        ({"timesteps": "floor"}, "time is rounded"),
+        ({"time_rounding": "floor"}, "time is rounded"),
     ],
     ids=str,
 )

@@ -125,12 +125,12 @@ def test_check_labels_gives_integers(labelled):
 
 
 def test_the_recorded_end_and_rounding_are_of_the_recorded_sampler():
-    own = Sampling("ddim", "leading", (4,), clip=0.5, end=(0.99, 0.1), timesteps="floor")
+    own = Sampling("ddim", "leading", (4,), clip=0.5, end=(0.99, 0.1), time_rounding="floor")
     model = Denoiser(mlp((2,), width=8), DDPM(), "eps", (2,), sampling=own)
     for sampler in (None, "ddim", "ddim[eta=0.5]"):
         assert Guided(model, **vars(plan(model, sampler).guidance_options)).options.end == (0.99, 0.1)
     found = Guided(model, **vars(plan(model, "dpmpp_2m").guidance_options)).options
-    assert (found.end, found.timesteps, found.clip) == ((1.0, 0.0), "exact", 0.5)
+    assert (found.end, found.time_rounding, found.clip) == ((1.0, 0.0), "exact", 0.5)
 
 
 def test_samples_are_bounded_as_recorded_or_as_given():

@@ -81,7 +81,7 @@ class Solver(InSigma, Bounded):
     @property
     @override
     def kept(self) -> dict[str, Any]:
-        return super().kept | ({"timesteps": self.rounding} if self.grid_in_sigma else {})
+        return super().kept | ({"time_rounding": self.rounding} if self.grid_in_sigma else {})
 
 
 class DPMSolver(Solver):

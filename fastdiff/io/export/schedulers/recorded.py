@@ -28,8 +28,8 @@ def with_recorded(scheduler: DiffusersScheduler, model: Denoiser) -> DiffusersSc
     """
     own = model.sampling
     name = scheduler.class_name
-    if own.timesteps != "exact":
-        raise NoMatchingSchedulerError(f"the network's time is rounded ({own.timesteps})")
+    if own.time_rounding != "exact":
+        raise NoMatchingSchedulerError(f"the network's time is rounded ({own.time_rounding})")
     config = bound_settings(own, name) | end_settings(model, name)
     if name == "DDPMScheduler" and own.variance != "small":
         config["variance_type"] = VARIANCES[own.variance]
