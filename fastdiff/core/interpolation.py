@@ -13,6 +13,11 @@ def ratio(alpha: Tensor) -> Tensor:
     return (1 / alpha.square() - 1).clamp(min=0).sqrt()
 
 
+def growth(low: Tensor, high: Tensor) -> Tensor:
+    """Return high / low, or 1 where low is 0, so that gradients stay finite."""
+    return high / torch.where(low > 0, low, high)
+
+
 def alpha_between(below: Tensor, above: Tensor, fraction: Tensor, between: str) -> Tensor:
     """Return alpha at a fraction of the way between two entries.
 
@@ -27,7 +32,7 @@ def alpha_between(below: Tensor, above: Tensor, fraction: Tensor, between: str) 
     low, high = ratio(below), ratio(above)
     found = torch.lerp(low, high, fraction)
     if between == "log_ratio":
-        found = torch.where(low > 0, low * (high / low).pow(fraction), found)
+        found = torch.where(low > 0, low * growth(low, high).pow(fraction), found)
     return (1 + found.square()).rsqrt()
 
 
@@ -39,7 +44,7 @@ def alpha_slope(below: Tensor, above: Tensor, fraction: Tensor, between: str) ->
     alpha = alpha_between(below, above, fraction, between)
     slope = high - low
     if between == "log_ratio":
-        slope = torch.where(low > 0, ratio(alpha) * (high / low).log(), slope)
+        slope = torch.where(low > 0, ratio(alpha) * growth(low, high).log(), slope)
     return -(alpha**3) * ratio(alpha) * slope
 
 
@@ -56,4 +61,6 @@ def fraction_at(below: Tensor, above: Tensor, wanted: Tensor, between: str) -> T
     linear = (wanted - low) / (high - low)
     if between == "ratio":
         return linear
-    return torch.where(low > 0, (wanted / low).log() / (high / low).log(), linear)
+    above_data = low > 0
+    gain = torch.where(above_data, growth(low, high).log(), 1.0)
+    return torch.where(above_data, growth(low, wanted).log() / gain, linear)

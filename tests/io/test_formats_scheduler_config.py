@@ -144,7 +144,7 @@ def test_a_pipeline_may_replace_class_and_settings(tmp_path):
 
 
 def test_betas_that_do_not_compute_are_refused_when_the_model_is_loaded(tmp_path):
-    for options in ({"num_train_timesteps": 1, "rescale_betas_zero_snr": True}, {"beta_end": -0.5}):
+    for options in ({"trained_betas": (0.1, 0.2)}, {"beta_end": -0.5}, {"beta_end": 0.0, "beta_start": 0.0}):
         found = read(tmp_path, diffusers.DDIMScheduler(), TABLE_SETTINGS).model_copy(update=options)
         with pytest.raises((ValueError, FastdiffError)):
             found.model(None, (1, 8, 8))

@@ -121,7 +121,7 @@ def test_the_defaults_of_diffusers_are_kept(tmp_path):
     assert settings(tmp_path, "DDPM", variance_type="learned_range").sampling.variance == "learned"
     lcm = settings(tmp_path, "LCM", clip_sample=True, clip_sample_range=2.0).sampling
     assert (lcm.sampler, lcm.clip) == ("consistency", 2.0)
-    tcd = settings(tmp_path, "TCD", set_alpha_to_one=False)
+    tcd = settings(tmp_path, "TCD")  # its last step ends at the first entry in any case
     alpha, sigma = tcd.sampling.end
     assert (alpha, sigma) == pytest.approx(
         [float(level) for level in tcd.schedule.alpha_sigma(torch.ones(()))]

@@ -171,7 +171,8 @@ class Ancestral(Bounded):
     @property
     @override
     def kept(self) -> dict[str, Any]:
-        return {**super().kept, "variance": VARIANCES[self.variance_type]}
+        bounds = super().kept  # ddpm does not use eps, but with ddim the same model keeps it
+        return {**bounds, "keep_eps": bool(bounds), "variance": VARIANCES[self.variance_type]}
 
     @property
     @override
@@ -362,15 +363,17 @@ class LatentConsistency(Bounded):
 
 
 class Trajectory(Table):
-    """The configuration of a TCDScheduler, which pipelines call with an eta of 0, as DDIM."""
+    """The configuration of a TCDScheduler, which pipelines call with an eta of 0, as DDIM.
+
+    Its last step always ends at the table's first entry.
+    """
 
     original_inference_steps: Count = 50
-    set_alpha_to_one: bool = True
 
     @property
     @override
     def sampling(self) -> Sampling:
-        return few_steps("ddim", self, end=self.end(self.set_alpha_to_one))
+        return few_steps("ddim", self, end=self.end(False))
 
 
 def few_steps(sampler: str, settings: LatentConsistency | Trajectory, **kept: Any) -> Sampling:
