@@ -7,10 +7,13 @@ import pytest
 import torch
 
 from fastdiff.core.schedule import DDPM
+from fastdiff.io.export.model import export
 from fastdiff.io.export.schedulers.description import NoMatchingSchedulerError
 from fastdiff.io.export.schedulers.match import matching_scheduler
 from fastdiff.io.export.schedulers.recorded import bound_settings, end_settings, with_recorded
 from fastdiff.io.formats.scheduler_config import TABLE_SETTINGS, scheduler_settings
+from fastdiff.io.load import load
+from tests.helpers import tiny_pipelines as tiny
 from tests.helpers.tiny_students import sampled, student
 
 DDIM = [
@@ -70,3 +73,19 @@ def test_settings_of_other_schedulers():
     assert end_settings(model, "DDIMScheduler") == {"set_alpha_to_one": False}
     scheduler = matching_scheduler(student(DDPM(), "eps", plain))
     assert with_recorded(scheduler, student(DDPM(), "eps", plain)) is scheduler
+
+
+@pytest.mark.parametrize("options", [{}, {"clip_sample": False, "set_alpha_to_one": False}], ids=str)
+def test_a_foreign_pipeline_that_is_exported_makes_the_same_pictures(tmp_path, options):
+    pipeline = tiny.alive(diffusers.DDIMPipeline(tiny.unet(1), diffusers.DDIMScheduler(**options)))
+    pipeline.save_pretrained(tmp_path / "theirs")
+    model = load(tmp_path / "theirs")
+    (tmp_path / "copy").mkdir()
+    export(model, tmp_path / "copy", {})
+    assert load(tmp_path / "copy").sampling == model.sampling
+    again = tiny.quiet(diffusers.DiffusionPipeline.from_pretrained(tmp_path / "copy"))
+    pictures = [
+        of(2, torch.Generator().manual_seed(1), num_inference_steps=3, output_type="np").images
+        for of in (pipeline, again)
+    ]
+    torch.testing.assert_close(*map(torch.as_tensor, pictures))
