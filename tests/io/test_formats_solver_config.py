@@ -19,8 +19,6 @@ GRIDS = {
     "exponential": {"use_exponential_sigmas": True},
     "beta": {"use_beta_sigmas": True},
 }
-# v: where alpha is almost 0, an x0 from eps has the rounding errors of float32
-COSINE = {"beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"}
 OPTIONS = [
     ("DPMSolver", {"use_lu_lambdas": True}),
     ("DPMSolver", {"lambda_min_clipped": -1.0}),
@@ -28,7 +26,6 @@ OPTIONS = [
     ("DPMSolver", {"algorithm_type": "sde-dpmsolver++", "solver_order": 1}),
     ("UniPC", {"solver_type": "bh1", "final_sigmas_type": "sigma_min"}),
     ("UniPC", {"sigma_min": 0.1, "use_karras_sigmas": True, "final_sigmas_type": "sigma_min"}),
-    ("DPMSolver", COSINE | {"use_karras_sigmas": True}),
 ]
 
 

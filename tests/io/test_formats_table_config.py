@@ -78,7 +78,9 @@ def test_euler_on_every_grid_to_every_end(opened, tmp_path, grid, final):
 
 @pytest.mark.parametrize("grid", [name for name in GRIDS if name != "steps"])
 def test_heun_on_every_grid_with_clipping(opened, tmp_path, grid):
-    scheduler = diffusers.HeunDiscreteScheduler(**BETAS, **GRIDS[grid], clip_sample=True)
+    scheduler = diffusers.HeunDiscreteScheduler(
+        **BETAS, **GRIDS[grid], clip_sample=True, prediction_type="v_prediction"
+    )
     assert distance(opened, tmp_path, scheduler) < TOLERANCE
 
 
