@@ -56,7 +56,10 @@ def bench(
     ] = "1",
     clip: Annotated[
         float | None,
-        typer.Option(help="Clip the predicted clean sample to [-CLIP, CLIP] while sampling."),
+        typer.Option(
+            help="Clip the predicted clean sample to [-CLIP, CLIP] while sampling; inf for no bound. "
+            "[default: each model's own bound]"
+        ),
     ] = None,
     n: Annotated[
         int, typer.Option("--n", "-n", help="Number of samples per benchmark cell and seed.")

@@ -18,4 +18,5 @@ from torch import Tensor
 
 Cond = dict[str, Tensor] | None
 
+NO_LABEL = -1  # label for which a network without a null class leaves out its class embedding
 PROMPT_KEYS = ("text", "pooled", "mask")  # the keys that hold an embedded prompt

@@ -2,17 +2,19 @@
 
 import math
 from dataclasses import dataclass, fields
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from .bounds import bounded, with_recorded
 from .broadcast import like
 from .denoiser import Cond, Denoiser
 from .errors import FastdiffError
-from .prediction import Prediction, ratio_of
+from .prediction import Prediction, ratio_of, rounded_time
 from .schedule import Schedule
+from .schedule_end import with_end
 from .validation import Bound, check_bounds
 
 
@@ -23,7 +25,8 @@ class GuidanceOptions:
     `sample`, `edit` and Guided take them by name: sample(model, labels=3, guidance=2.0, rescale=0.7).
 
     Args:
-        clip: bound of |x0|, above 0; None for no bound.
+        clip: bound of |x0|, above 0; inf for no bound. With neither clip nor threshold the model's own bounds
+            hold, those of `model.sampling`.
         against: a weaker model, a Denoiser on the same schedule, evaluated under the same condition in place
             of the null branch (autoguidance, Karras et al. 2024); None for the null branch.
         interval: (low, high): guide only where low < sigma / alpha <= high (Kynkäänniemi et al. 2024); None
@@ -34,6 +37,11 @@ class GuidanceOptions:
             null branch, also at a weight of 1.
         threshold: quantile of |x0|, between 0 and 1; where it is above 1, x0 is clipped to it and divided by
             it (dynamic thresholding, Saharia et al. 2022); None to turn it off.
+        threshold_max: largest bound that the quantile gives, at least 1; None for no largest.
+        keep_eps: where x0 is bounded, let DDIM's step keep the network's eps, as diffusers' DDIMScheduler
+            does; None for the model's own.
+        end: (alpha, sigma) at which the last step ends, (1, 0) for data; None for the model's own.
+        time_rounding: rounding of the network's time: exact (none), nearest or floor; None for the model's.
         every: evaluate the weaker branch only at every `every`-th guided call, and reuse its last difference
             in x0 between them.
 
@@ -41,13 +49,17 @@ class GuidanceOptions:
         FastdiffError: for a value out of its range, and if clip and threshold are both set.
     """
 
-    clip: Annotated[float, Field(gt=0)] | None = None
+    clip: Annotated[Bound, Field(gt=0)] | None = None
     against: Any = None
     interval: tuple[float, Bound] | None = None
     rescale: Annotated[float, Field(ge=0, le=1)] = 0.0
     plus: bool = False
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
     every: Annotated[int, Field(ge=1)] = 1
+    threshold_max: Annotated[float, Field(ge=1)] | None = None
+    keep_eps: bool | None = None
+    end: tuple[float, float] | None = None
+    time_rounding: Literal["exact", "nearest", "floor"] | None = None
 
     def __post_init__(self) -> None:
         check_bounds(self)
@@ -90,10 +102,11 @@ class Guided:
         cond: condition of the guided branch with one row per sample, see `core.condition`; None for none.
         null: condition of the null branch of classifier-free guidance (Ho & Salimans 2022).
         guidance: weight w in x0 = null + w (cond - null); 1 turns guidance off.
-        clip: bound of |x0|; None for no bound.
+        clip: bound of |x0|; None for the model's own, inf for no bound.
         options: the other settings of GuidanceOptions, by name.
 
     Attributes:
+        schedule: the model's noise schedule, with the level at which samples end at time 0.
         nfe: network evaluations so far: 2 for a call that also evaluates the weaker branch, else 1. With
             times (B,) an interval saves no evaluations.
 
@@ -114,7 +127,8 @@ class Guided:
         self.cond = cond
         self.null = null
         self.guidance = guidance
-        self.options = GuidanceOptions(clip, **options)
+        self.options = with_recorded(GuidanceOptions(clip, **options), model.sampling)
+        self.schedule: Schedule = with_end(model.schedule, self.options.end)
         self.nfe = 0
         self.guided_calls = 0
         self.direction: Tensor | None = None
@@ -161,20 +175,15 @@ class Guided:
             return
         if self.null is not None:
             raise FastdiffError("against: give either a weaker model or a null condition, not both")
-        if against.schedule != self.schedule:
+        if against.schedule != self.model.schedule:
             raise FastdiffError(
-                f"against: expected a weaker model on the schedule {self.schedule}, got one on "
+                f"against: expected a weaker model on the schedule {self.model.schedule}, got one on "
                 f"{against.schedule}; see Denoiser.with_schedule"
             )
 
-    @property
-    def schedule(self) -> Schedule:
-        """The model's noise schedule."""
-        return self.model.schedule
-
     def __repr__(self) -> str:
         changed = {name: getattr(self.options, name) for name in GUIDANCE_OPTIONS}
-        changed = {k: v for k, v in changed.items() if v != getattr(NO_OPTIONS, k)}
+        changed = {k: v for k, v in changed.items() if v and v != getattr(NO_OPTIONS, k)}
         if self.options.against is not None:
             changed["against"] = type(self.options.against.net).__name__
         settings = ", ".join(f"{name}={value}" for name, value in changed.items())
@@ -190,10 +199,11 @@ class Guided:
         options = self.options
         if direction is None and options.clip is None and options.threshold is None:
             return p
-        x0 = self.bounded(p.x0 if direction is None else self.guide(p.x0, direction))
+        guided = p.x0 if direction is None else self.guide(p.x0, direction)
+        x0 = bounded(guided, options)
         if options.plus and direction is not None:
             return self.renoised(p, x, x0, p.x0 - direction, t)
-        return self.from_x0(p, x, x0, t)
+        return self.from_x0(p, x, x0, guided, t)
 
     def branches(self, x: Tensor, t: Tensor, s: Tensor) -> tuple[Prediction, Tensor | None]:
         """Return the prediction under cond, and its x0 minus that of the weaker branch; None if unguided."""
@@ -225,14 +235,21 @@ class Guided:
     def evaluate(self, model: Denoiser, x: Tensor, t: Tensor, s: Tensor) -> Prediction:
         """Evaluate a model under cond and count the evaluation."""
         self.nfe += 1
-        return model(x, t, s, self.cond)
+        return self.predict(model, x, t, s, self.cond)
 
     def evaluate_both(self, x: Tensor, t: Tensor, s: Tensor) -> Prediction:
         """Evaluate cond and null in one forward pass, cond in the first half of the batch."""
         self.nfe += 2
         both = {name: torch.cat([value, self.null[name]]) for name, value in self.cond.items()}
         t, s = (torch.cat([time, time]) if time is not None and time.ndim else time for time in (t, s))
-        return self.model(torch.cat([x, x]), t, s, both)
+        return self.predict(self.model, torch.cat([x, x]), t, s, both)
+
+    def predict(self, model: Denoiser, x: Tensor, t: Tensor, s: Tensor, cond: Cond) -> Prediction:
+        """Return a model's prediction, with the network's time rounded as the options say."""
+        if self.options.time_rounding == "exact":
+            return model(x, t, s, cond)
+        at = rounded_time(model.solve_coefficients(t), self.options.time_rounding)
+        return model.to_prediction(x, model.call_network(x, at, t, s, cond), at)
 
     def first_samples(self, p: Prediction, n: int) -> Prediction:
         """Return the first n samples of a prediction."""
@@ -245,15 +262,13 @@ class Guided:
         guided = torch.add(x0, direction, alpha=self.guidance - 1)
         return rescaled(guided, x0, self.options.rescale) if self.options.rescale else guided
 
-    def bounded(self, x0: Tensor) -> Tensor:
-        """Return x0 clipped or thresholded as the options say."""
-        if self.options.clip is not None:
-            return x0.clamp(-self.options.clip, self.options.clip)
-        return x0 if self.options.threshold is None else thresholded(x0, self.options.threshold)
+    def from_x0(self, p: Prediction, x: Tensor, x0: Tensor, guided: Tensor, t: Tensor) -> Prediction:
+        """Return the prediction at x of another x0, with the eps for which x = alpha x0 + sigma eps.
 
-    def from_x0(self, p: Prediction, x: Tensor, x0: Tensor, t: Tensor) -> Prediction:
-        """Return the prediction at x of another x0, with the eps for which x = alpha x0 + sigma eps."""
-        return Prediction(x, x0, lambda: self.noise_of(x, x0, t), p.extra, p.levels)
+        With keep_eps, DDIM's step takes the noise of `guided`, the x0 before it was bounded.
+        """
+        kept = (lambda: self.noise_of(x, guided, t)) if self.options.keep_eps else None
+        return Prediction(x, x0, lambda: self.noise_of(x, x0, t), p.extra, p.levels, kept)
 
     def renoised(self, p: Prediction, x: Tensor, x0: Tensor, null: Tensor, t: Tensor) -> Prediction:
         """Return the prediction of x0 and the null branch's eps at the x that they imply: CFG++."""
@@ -275,15 +290,6 @@ def rescaled(x0: Tensor, towards: Tensor, fraction: float) -> Tensor:
     axes = tuple(range(1, x0.ndim))
     ratio = towards.std(axes, correction=0, keepdim=True) / x0.std(axes, correction=0, keepdim=True)
     return x0 * torch.lerp(torch.ones_like(ratio), ratio.nan_to_num(nan=1.0), fraction)
-
-
-def thresholded(x0: Tensor, quantile: float) -> Tensor:
-    """Return x0 clipped to a quantile of each sample's |x0| and divided by it, where that is above 1.
-
-    Imagen, Saharia et al. 2022, section 2.3.
-    """
-    bound = like(x0.flatten(1).abs().quantile(quantile, dim=1).clamp(min=1), x0)
-    return x0.clamp(-bound, bound) / bound
 
 
 def usual_guidance(model: Denoiser) -> float:
