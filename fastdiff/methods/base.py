@@ -101,7 +101,10 @@ class Method:
     `loss` and `sampling`; the other hooks have defaults. Register one as METHODS["name"] = Class.
 
     Attributes:
-        training: defaults of TrainConfig for this method; a recipe overrides them.
+        training: defaults of TrainConfig for this method; a recipe overrides them. May be a property.
+        first_defaults: for each setting whose default has changed since its first version, the first default;
+            for a setting that changes the training and was added later, the value without it. Records of
+            finished stages leave out settings with these values, see `runs.origin`.
         needs_teacher: whether the method needs a teacher, which `loss` finds as nets["teacher"].
         needs_pairs: whether the data must be stored pairs of noise and sample, with the noise in batch.eps.
         needs_images: whether the values of batch.x0 are used; if False, only their shape and the conditions
@@ -124,6 +127,7 @@ class Method:
     """
 
     training: ClassVar[dict[str, Any]] = {}
+    first_defaults: ClassVar[dict[str, Any]] = {}
     needs_teacher: ClassVar[bool] = False
     needs_pairs: ClassVar[bool] = False
     needs_images: ClassVar[bool] = True

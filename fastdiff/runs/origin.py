@@ -43,13 +43,16 @@ def pairs_origin(run: Run, stage: Stage) -> Origin:
 def non_default_settings(settings: Any) -> dict[str, Any]:
     """Return the fields of a dataclass that differ from their defaults.
 
-    So a setting that is added in a later version does not change the origins of finished stages.
+    So a setting that is added in a later version does not change the origins of finished stages. Where a
+    default has changed, the value that is left out is the first one, `first_defaults`: an origin without the
+    setting means that value for ever, and a recipe that spells it out has the same origin.
     """
     changed = {}
+    first_defaults = getattr(settings, "first_defaults", {})
     for setting in fields(settings):
         value = getattr(settings, setting.name)
         default = setting.default if setting.default_factory is MISSING else setting.default_factory()
-        if value != default:
+        if value != first_defaults.get(setting.name, default):
             changed[setting.name] = value if isinstance(value, str | int | float | None) else repr(value)
     return changed
 
@@ -114,8 +117,8 @@ def set_aside_others(run: Run, place: Path, origin: Origin) -> None:
         if previous != origin:
             aside = place.with_name(f"{place.name}.before-{time.strftime('%Y%m%d-%H%M%S')}")
             run.console.print(
-                f"{place.name}: trained again, because its teacher or data have changed; the old one is kept "
-                f"as {aside.name}"
+                f"{place.name}: trained again, because its teacher, its data or a default of its method has "
+                f"changed; the old one is kept as {aside.name}"
             )
             place.replace(aside)
         place.mkdir(parents=True, exist_ok=True)
