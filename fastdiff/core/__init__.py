@@ -11,6 +11,7 @@ The algebra:
     rescheduled    a model on another schedule
     extra_inputs   a second time and a guidance weight as inputs of a network
     guidance       the function that samplers call: a model with guidance and bounds of x0
+    oversaturation rescaling and dynamic thresholding of guided predictions
     network        the interface of networks
     sampling       the default sampler, grid and step counts of a model
     ema            exponential moving averages of weights
