@@ -263,9 +263,9 @@ def trainable_copy(model: Denoiser) -> Denoiser:
     return deepcopy(model).train().requires_grad_(True)
 
 
-def repeat_cond(cond: Cond) -> Cond:
-    """Return the condition of B examples repeated, for a batch of 2 B examples."""
-    return cond and {name: torch.cat([value, value]) for name, value in cond.items()}
+def repeat_cond(cond: Cond, count: int = 2) -> Cond:
+    """Return the condition of B examples repeated, for a batch of count * B examples."""
+    return cond and {name: torch.cat([value] * count) for name, value in cond.items()}
 
 
 def numbers_of_steps(steps: tuple[int, ...]) -> None:
