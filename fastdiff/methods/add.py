@@ -53,6 +53,9 @@ class LADD(Method):
     the discriminator learns to distinguish x_t from noised data. Samples from different times are judged
     separately: all of them together could follow the data's distribution while those from one time do not.
 
+    The distribution of the noise levels, equal shares of the student's times and all weights are choices made
+    here.
+
     Needs a teacher and images.
 
     Args:

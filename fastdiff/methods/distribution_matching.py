@@ -58,7 +58,7 @@ class Matching(Method):
             TIME_DISTRIBUTIONS.
         fake_times: distribution of the noise levels for the training of the fake.
         discriminator_times: distribution of the noise levels for the discriminator, in passes of their own;
-            None for those of the passes at hand, fake_times in the fake's turn and times in the student's.
+            None to share the passes of the scores: fake_times in the fake's turn, times in the student's.
         fake_turns: turns of the fake per turn of the student, at least 1.
         guidance: guidance weight of the teacher; 1 for no guidance.
         gan: settings of the adversarial term, see Adversary; its discriminator takes the fake's features.
