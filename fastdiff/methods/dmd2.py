@@ -18,8 +18,7 @@ from .distribution_matching import Matching
 from .loss_memory import RunningMoments
 from .time_sampling import KarrasIndex
 
-MAX_LOG_RATIO = 10.0  # largest |ln r|, which a confident discriminator would exceed
-RATIO_RANGE = (0.1, 20.0)  # bounds of the density ratio r
+RATIO_RANGE = (0.1, 20.0)  # bounds of the density ratio r, which a confident discriminator would exceed
 RATIO_BINS = 10  # bins of the noise level in which the mean of r is 1
 RATIO_DECAY = 0.9  # decay of the running means of r and h, per update of the student
 
@@ -131,8 +130,7 @@ class FDistill(DMD2):
         logits: Tensor,
     ) -> Loss:
         # 1. The ratio r of the densities, with ln r the discriminator's logit.
-        log_ratio = logits.detach().mean(1).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
-        ratio = log_ratio.exp().clamp(*RATIO_RANGE)
+        ratio = logits.detach().mean(1).exp().clamp(*RATIO_RANGE)
         # 2. Its mean over samples is 1 at every level of noise.
         fraction = (t / x.new_tensor(nets["fake"].schedule.t_max, dtype=t.dtype)).to(ratio.device)
         nets["ratios"].record(ratio, fraction)
