@@ -10,7 +10,10 @@ from ..core.errors import FastdiffError
 from .options import Model
 
 # Keys of a model's fastdiff.json that an export copies.
-KEPT_METADATA_KEYS = ("method", "origin", "ema", "cost", "collapsed", "sources", "licences", "card")
+KEPT_METADATA_KEYS = (
+    *("method", "origin", "ema", "cost", "collapsed", "chance_auc"),
+    *("sources", "licences", "card"),
+)
 
 
 class Target(StrEnum):

@@ -14,6 +14,7 @@ The algebra:
     extra_inputs   a second time and a guidance weight as inputs of a network
     bounds         bounds of x0, and those that a model records
     guidance       the function that samplers call: a model with guidance and bounds of x0
+    oversaturation rescaling and dynamic thresholding of guided predictions
     network        the interface of networks
     sampling       the default sampler, grid and step counts of a model
     ema            exponential moving averages of weights

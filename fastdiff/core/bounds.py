@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from .broadcast import like
+from .oversaturation import thresholded
 from .sampling import Sampling
 
 if TYPE_CHECKING:
@@ -37,17 +37,3 @@ def bounded(x0: Tensor, options: "GuidanceOptions") -> Tensor:
     if options.threshold is None:
         return x0
     return thresholded(x0, options.threshold, options.threshold_max)
-
-
-def thresholded(x0: Tensor, quantile: float, largest: float | None = None) -> Tensor:
-    """Return x0 clipped to a quantile of each sample's |x0| and divided by it, where that is above 1.
-
-    Imagen, Saharia et al. 2022, section 2.3.
-
-    Args:
-        x0: clean predictions (B, ...).
-        quantile: the quantile, between 0 and 1.
-        largest: largest bound, at least 1; None for no largest.
-    """
-    bound = like(x0.flatten(1).abs().quantile(quantile, dim=1).clamp(min=1, max=largest), x0)
-    return x0.clamp(-bound, bound) / bound

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .broadcast import like
-from .condition import NO_LABEL, PROMPT_KEYS, Cond
+from .condition import PROMPT_KEYS, Cond, with_label
 from .errors import FastdiffError
 from .model_card import model_card
 from .network import Network, interface_of
@@ -184,12 +184,9 @@ class Denoiser(nn.Module):
         return self.to_prediction(x, self.call_network(x, at, t, s, cond), at)
 
     def raw(self, x: Tensor, t: Tensor, s: Tensor | None = None, cond: Cond = None) -> Tensor:
-        """Return the network's output as it is, (B, ...); the arguments are those of `forward`.
-
-        A missing label leaves out the class embedding of a network without a null class.
-        """
-        if self.classes and self.null_label is None and not (cond and "label" in cond):
-            cond = (cond or {}) | {"label": torch.full((len(x),), NO_LABEL, device=x.device)}
+        """Return the network's output as it is, (B, ...); the arguments are those of `forward`."""
+        if self.classes and self.null_label is None:
+            cond = with_label(cond, x)
         return self.call_network(x, self.solve_coefficients(t), t, s, cond)
 
     def call_network(self, x: Tensor, at: Solution, t: Tensor, s: Tensor | None, cond: Cond) -> Tensor:

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import torch
 from pydantic import Field
@@ -12,10 +12,13 @@ from .bounds import bounded, with_recorded
 from .broadcast import like
 from .denoiser import Cond, Denoiser
 from .errors import FastdiffError
+from .oversaturation import rescaling
 from .prediction import Prediction, ratio_of, rounded_time
 from .schedule import Schedule
 from .schedule_end import with_end
 from .validation import Bound, check_bounds
+
+RescaledQuantity = Literal["output", "x0"]
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,9 @@ class GuidanceOptions:
             of the null branch (autoguidance, Karras et al. 2024); None for the null branch.
         interval: (low, high): guide only where low < sigma / alpha <= high (Kynkäänniemi et al. 2024); None
             to guide at all times.
-        rescale: fraction, 0 to 1, by which the standard deviation of the guided x0 returns to that of the
-            unguided x0 (Lin et al. 2023).
+        rescale: fraction, 0 to 1, by which the standard deviation of the guided output returns to that of the
+            unguided output (Lin et al. 2023, algorithm 2; diffusers' guidance_rescale).
+        rescale_of: whose standard deviation that is: output, the quantity that the network predicts; or x0.
         plus: CFG++ (Chung et al. 2024): the guidance weight is its lambda, 0 to 1, and eps is that of the
             null branch, also at a weight of 1.
         threshold: quantile of |x0|, between 0 and 1; where it is above 1, x0 is clipped to it and divided by
@@ -53,6 +57,7 @@ class GuidanceOptions:
     against: Any = None
     interval: tuple[float, Bound] | None = None
     rescale: Annotated[float, Field(ge=0, le=1)] = 0.0
+    rescale_of: RescaledQuantity = "output"
     plus: bool = False
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
     every: Annotated[int, Field(ge=1)] = 1
@@ -68,6 +73,8 @@ class GuidanceOptions:
                 f"interval = {self.interval}: expected (low, high) of sigma / alpha with 0 <= low < high",
                 key="interval",
             )
+        if self.rescale_of not in get_args(RescaledQuantity):
+            raise FastdiffError(f"rescale_of = {self.rescale_of!r}: expected output or x0", key="rescale_of")
         if self.clip is not None and self.threshold is not None:
             raise FastdiffError("clip and threshold both bound x0: set only one of them")
 
@@ -199,7 +206,7 @@ class Guided:
         options = self.options
         if direction is None and options.clip is None and options.threshold is None:
             return p
-        guided = p.x0 if direction is None else self.guide(p.x0, direction)
+        guided = p.x0 if direction is None else self.guide(p, direction, t)
         x0 = bounded(guided, options)
         if options.plus and direction is not None:
             return self.renoised(p, x, x0, p.x0 - direction, t)
@@ -257,10 +264,24 @@ class Guided:
         extra = None if p.extra is None else p.extra[:n]
         return Prediction(p.x[:n], p.x0[:n], lambda: p.eps[:n], extra, levels)
 
-    def guide(self, x0: Tensor, direction: Tensor) -> Tensor:
-        """Return the guided x0 = null + guidance (cond - null), from x0 under cond and cond - null."""
-        guided = torch.add(x0, direction, alpha=self.guidance - 1)
-        return rescaled(guided, x0, self.options.rescale) if self.options.rescale else guided
+    def guide(self, p: Prediction, direction: Tensor, t: Tensor) -> Tensor:
+        """Return the guided x0 = null + guidance (cond - null), rescaled as the options say.
+
+        Args:
+            p: the prediction under cond.
+            direction: cond - null in x0 (B, ...).
+            t: time of the prediction.
+        """
+        guided = torch.add(p.x0, direction, alpha=self.guidance - 1)
+        fraction = self.options.rescale
+        if not fraction:
+            return guided
+        if self.options.rescale_of == "x0":
+            return guided * rescaling(guided, p.x0, fraction)
+        # The network's output is (x0 - x_x0 x) / out_x0; a factor of it moves x0 along this difference.
+        at = self.model.solve_coefficients(t)
+        from_x = like(at.x_x0, p.x) * p.x
+        return from_x + (guided - from_x) * rescaling(guided - from_x, p.x0 - from_x, fraction)
 
     def from_x0(self, p: Prediction, x: Tensor, x0: Tensor, guided: Tensor, t: Tensor) -> Prediction:
         """Return the prediction at x of another x0, with the eps for which x = alpha x0 + sigma eps.
@@ -280,16 +301,6 @@ class Guided:
         """Return the eps for which x = alpha x0 + sigma eps."""
         alpha, sigma = self.schedule.alpha_sigma(t)
         return (x - like(alpha, x) * x0) / like(sigma, x)
-
-
-def rescaled(x0: Tensor, towards: Tensor, fraction: float) -> Tensor:
-    """Return x0 with each sample's standard deviation moved by a fraction towards that of another tensor.
-
-    A constant sample is returned as it is.
-    """
-    axes = tuple(range(1, x0.ndim))
-    ratio = towards.std(axes, correction=0, keepdim=True) / x0.std(axes, correction=0, keepdim=True)
-    return x0 * torch.lerp(torch.ones_like(ratio), ratio.nan_to_num(nan=1.0), fraction)
 
 
 def usual_guidance(model: Denoiser) -> float:

@@ -41,7 +41,7 @@ class Sampling:
 
     @property
     def remarks(self) -> list[str]:
-        """What the record adds to sampler, grid and step counts, in words."""
+        """The settings that the record adds to sampler, grid and step counts, in words."""
         found = []
         if self.threshold is not None:
             largest = "" if self.threshold_max is None else f", at most {self.threshold_max:g}"

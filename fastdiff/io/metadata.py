@@ -108,6 +108,7 @@ class ModelMetadata(BaseModel):
     ema: Finite | None = None
     cost: Cost = Cost()
     collapsed: Finite | None = None  # fraction of the data that the samples cover, if it is too small
+    chance_auc: Finite | None = None  # area under the ROC of the discriminator, if that is near chance
     lora: Adapter | None = None
     sources: dict[str, str] = {}  # role -> name of the model or data set
     licences: dict[str, str] = {}  # role -> licence that its card states

@@ -64,7 +64,7 @@ def test_two_processes_train_the_three_networks_of_one(two, one, name):
     assert distance(tensors, one[name]) < 1e-4
     roles = {key.split(".")[1] if key.startswith("optimizer") else key.split(".")[0] for key in tensors}
     assert roles == {"student", "fake", "discriminator", "ema"} | (
-        {"ratios"} if name == "f_distill" else set()
+        {"ratios", "ratio_weights"} if name == "f_distill" else set()
     )
     steps = {role: int(tensors[f"optimizer.{role}.0.step"]) for role in ("student", "fake", "discriminator")}
     assert steps == {"student": STEPS // TURNS, "fake": STEPS, "discriminator": STEPS}

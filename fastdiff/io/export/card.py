@@ -91,6 +91,11 @@ def description(model: Denoiser, notes: dict[str, Any]) -> str:
     ]
     if notes.get("collapsed") is not None:
         sentences.append(f"Its training collapsed: its samples cover {notes['collapsed']:.0%} of the data.")
+    if notes.get("chance_auc") is not None:
+        sentences.append(
+            "Its discriminator distinguished real from generated samples no better than chance (AUC "
+            f"{notes['chance_auc']:.2f})."
+        )
     if notes.get("lora"):
         sentences.append(adapter(notes["lora"]))
     return " ".join(sentences)
