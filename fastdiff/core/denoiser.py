@@ -75,10 +75,8 @@ class Denoiser(nn.Module):
         base: "Denoiser | None" = None,
     ) -> None:
         super().__init__()
-        for what, name, known in (
-            ("predicts", predicts, PREDICTION_TYPES),
-            ("time_input", time_input, TIME_INPUTS),
-        ):
+        choices = (("predicts", predicts, PREDICTION_TYPES), ("time_input", time_input, TIME_INPUTS))
+        for what, name, known in choices:
             if name not in known:
                 raise FastdiffError(f"{what}: {name!r} is unknown, choose from {', '.join(known)}", key=what)
         self.net = net
@@ -185,8 +183,7 @@ class Denoiser(nn.Module):
 
     def raw(self, x: Tensor, t: Tensor, s: Tensor | None = None, cond: Cond = None) -> Tensor:
         """Return the network's output as it is, (B, ...); the arguments are those of `forward`."""
-        if self.classes and self.null_label is None:
-            cond = with_label(cond, x)
+        cond = with_label(cond, x) if self.classes and self.null_label is None else cond
         return self.call_network(x, self.solve_coefficients(t), t, s, cond)
 
     def call_network(self, x: Tensor, at: Solution, t: Tensor, s: Tensor | None, cond: Cond) -> Tensor:

@@ -53,7 +53,7 @@ class Table(BaseModel):
 
     @property
     def between(self) -> str:
-        """What the scheduler interpolates between the entries of its table, see `DDPM`."""
+        """The quantity that the scheduler interpolates between the entries of its table, see `DDPM`."""
         return "alpha"
 
     @property
