@@ -30,14 +30,14 @@ def export(
     """
     if out.exists():
         raise FastdiffError(f"--out {out}: exists already; name a new folder")
-    from ..core.files import make_directory
+    from ..core.files import expanded, make_directory
     from ..io.export.model import export as export_model
     from ..io.export.script import script
     from ..io.licences import CARD_FILE, lineage
     from ..io.load import load, read_metadata
     from ..runs.cards import card_context
 
-    folder = Path(model).expanduser()
+    folder = expanded(model)
     source = load(model)
     notes = read_metadata(folder)
     if notes is None:

@@ -1,12 +1,12 @@
 """The `search` command: finds a student's intermediate sampling times."""
 
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..core.errors import FastdiffError
+from ..core.files import expanded
 from .options import Captions, Colour, Data, Model, Resolution, given
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def search(
     accelerator = make_accelerator()
     dataset = open_dataset(data, **given(resolution=resolution, colour=colour, captions=captions))
     opened = load(model, accelerator.device)
-    folder = Path(model).expanduser()
+    folder = expanded(model)
     if read_metadata(folder) is None:
         raise FastdiffError(
             f"{model}: no fastdiff.json to store the times in; export the model first with `fastdiff export`"

@@ -110,10 +110,31 @@ def make_directory(path: Path, option: str = "") -> Path:
     return path
 
 
+def expanded(path: str | Path) -> Path:
+    """Return a path with ~ replaced by the user's home directory.
+
+    Raises:
+        FastdiffError: if the system knows no such home, as for a user without an entry in passwd.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise FastdiffError(f"{path}: there is no such home directory; give the path without ~") from None
+
+
 def cache_folder(what: str) -> Path:
-    """Return the cache folder for one kind of results, in $FASTDIFF_CACHE or the user's cache folder."""
+    """Return the cache folder for one kind of results, in $FASTDIFF_CACHE or the user's cache folder.
+
+    Raises:
+        FastdiffError: if neither the environment nor the system names a home directory.
+    """
     home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.environ.get("FASTDIFF_CACHE") or Path(home) / "fastdiff").expanduser() / what
+    try:
+        return Path(os.environ.get("FASTDIFF_CACHE") or Path(home) / "fastdiff").expanduser() / what
+    except RuntimeError:
+        raise FastdiffError(
+            "no home directory for the cache; set HOME, or FASTDIFF_CACHE to a writable directory"
+        ) from None
 
 
 def identity(**parts: Any) -> str:

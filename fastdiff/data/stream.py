@@ -15,6 +15,7 @@ from ..core.errors import at_least_one
 from .batch import Rows
 from .dataset import Dataset, Marks
 from .images import Colour
+from .labels import LabelColumn
 from .lane import START_MARK, Lane, Mark
 from .order import rank_positions
 from .stream_source import StreamSource
@@ -59,7 +60,7 @@ class Stream:
         resolution: int,
         colour: Colour,
         column: str | None,
-        label_column: str | None,
+        label_column: LabelColumn,
         classes: int,
         buffer: int,
         reference: int,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import FastdiffError
-from ..core.files import read_json, write_json
+from ..core.files import expanded, read_json, write_json
 from ..core.former_names import METHOD_KEYS, renamed
 from ..core.validation import named
 from ..data.registry import DATASETS, Nothing, Readable, hub_id
@@ -88,7 +88,7 @@ def model_path(reference: str, folder: Path) -> Path | str:
 def pairs_path(reference: str, folder: Path) -> Path:
     """Return the folder of stored pairs: that of a run's stage, or a path unchanged."""
     own = folder / reference
-    return own if pairs.read_pair_notes(own) else Path(reference).expanduser()
+    return own if pairs.read_pair_notes(own) else expanded(reference)
 
 
 def read_origin(path: Path) -> Origin:

@@ -13,7 +13,8 @@ from rich.console import Console
 
 from ..core.accelerator import make_accelerator
 from ..core.errors import FastdiffError
-from ..core.files import atomic_write, write_json
+from ..core.files import atomic_write, make_directory, write_json
+from ..core.memory import enough_memory
 from ..data.registry import Nothing, Readable
 from ..evaluation import report
 from ..evaluation.lock import HeldLock, alone
@@ -67,6 +68,7 @@ def run(recipe: Recipe | str | Path, out: str | Path | None = None, only: str | 
     names = [stage.name for stage in recipe.stages]
     if only and only not in names:
         raise FastdiffError(f"--only {only}: no such stage, choose from {', '.join(names)}")
+    make_directory(folder, "--out" if out else "")
     with handle_signals() as signals, reported(folder, recipe), writing(folder):  # a full disk is no crash
         project = ProjectConfiguration(str(folder), logging_dir=str(folder / "trackers"))
         accelerator = make_accelerator(
@@ -75,7 +77,6 @@ def run(recipe: Recipe | str | Path, out: str | Path | None = None, only: str | 
             project_config=project,
             kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
         )
-        folder.mkdir(parents=True, exist_ok=True)
         console = Console(quiet=not accelerator.is_main_process)
         with alone(folder, accelerator) as held:  # until the last row and the report are written
             recipe, pins = pin(recipe, folder)
@@ -86,7 +87,8 @@ def run(recipe: Recipe | str | Path, out: str | Path | None = None, only: str | 
             accelerator.init_trackers(recipe.name)
             train_all(shared, only)
             if only is None:
-                benchmark(shared, held)
+                with enough_memory(f"bench.batch = {recipe.bench.batch}; choose a smaller one"):
+                    benchmark(shared, held)
     return folder
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 
 from ..core.errors import FastdiffError
-from ..core.files import atomic_write, read_object, strict_json
+from ..core.files import atomic_write, expanded, read_object, strict_json
 from .recipe_file import parse
 
 STATUS_FILE = "status.json"
@@ -64,7 +64,7 @@ def status(folder: str | Path) -> RunStatus:
     Raises:
         FastdiffError: if the folder is not a run's directory.
     """
-    folder = Path(folder).expanduser()
+    folder = expanded(folder)
     try:
         source = parse((folder / "recipe.yaml").read_text(), f"{folder / 'recipe.yaml'}")
         stages = sorted(path for path in folder.iterdir() if path.is_dir() and SET_ASIDE not in path.name)

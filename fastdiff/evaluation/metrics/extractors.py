@@ -21,6 +21,7 @@ from torchvision.models import VGG16_Weights
 from typing_extensions import override
 
 from ...core.errors import FastdiffError, first_line
+from ...core.files import expanded
 from ...data.image_grid import to_uint8
 from ...networks.classifiers import load_features
 from ...networks.download import cached, socket_timeout
@@ -215,7 +216,7 @@ def find(path: str) -> Path:
     Raises:
         FastdiffError: if it exists in neither.
     """
-    for candidate in (Path(path).expanduser(), Path(__file__).parents[3] / path):
+    for candidate in (expanded(path), Path(__file__).parents[3] / path):
         if candidate.exists():
             return candidate
     others = [name for name in FEATURE_EXTRACTORS_REGISTRY if name not in (INCEPTION, "digits")]
