@@ -110,6 +110,18 @@ def make_directory(path: Path, option: str = "") -> Path:
     return path
 
 
+def check_writable(folder: Path) -> None:
+    """Raise FastdiffError if no file can be written in a folder, before work whose result goes there."""
+    probe = folder / f".{uuid4().hex}.new"
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise FastdiffError(
+            f"{folder} cannot be written ({error.strerror}); make it writable, or copy it to another place"
+        ) from None
+
+
 def expanded(path: str | Path) -> Path:
     """Return a path with ~ replaced by the user's home directory.
 

@@ -9,6 +9,12 @@ from typing import Any, NamedTuple
 from ..core.errors import FastdiffError
 
 Columns = Mapping[str, Callable[[], Sequence[Any]]]
+CONVERSIONS: Mapping[str | None, Callable[[Any], Any]] = {
+    None: lambda value: value,
+    "r": repr,
+    "s": str,
+    "a": ascii,
+}
 MISSING = object()  # a value that a row lacks
 
 
@@ -77,7 +83,11 @@ def part_of(
                 f"captions: {{{field}}} is unknown, choose from {', '.join(columns) or 'none'}",
                 key="captions",
             )
-    convert = {"r": repr, "a": ascii}.get(conversion, lambda value: value)
+    if conversion not in CONVERSIONS:
+        raise FastdiffError(
+            f"captions: {template!r}: !{conversion} is unknown, choose from !r, !s, !a", key="captions"
+        )
+    convert = CONVERSIONS[conversion]
     return Part(text, column, tuple(keys), lambda value: format(convert(value), form or ""))
 
 

@@ -188,7 +188,7 @@ def read_table(
 
 
 def _values(rows: "datasets.Dataset", column: str, count: int) -> list[Any]:
-    """Return the first values of a column; classes by their names, None where there is none."""
+    """Return the first values of a column; classes as their names, and None for a missing one."""
     values = rows[column][:count]
     names = getattr(rows.features[column], "names", None)
     if names is None:

@@ -87,6 +87,11 @@ class Stream:
         return self.source.classes
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the classes; () if unknown or unlabelled."""
+        return self.source.names
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """The shape of one example: (C, H, W)."""
         return self.source.shape
@@ -95,7 +100,9 @@ class Stream:
     def described(self) -> str:
         """A description of the data for the terminal, a phrase."""
         shards = "shard" if self.shards == 1 else "shards"
-        return f"a stream of {self.shards:,} {shards} of {self.name}"
+        skipped = self.source.passed_over
+        hint = f", without the labels in {skipped!r}: set `classes` to read them" if skipped else ""
+        return f"a stream of {self.shards:,} {shards} of {self.name}{hint}"
 
     @property
     def labels(self) -> Tensor | None:

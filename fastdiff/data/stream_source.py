@@ -118,7 +118,8 @@ class StreamSource:
 
         rows = islice(chain.from_iterable(map(self.rows, range(self.shards))), count)
         examples = decode(images(rows), count, self.resolution, self.colour)
-        return Dataset(self.name, examples, torch.tensor(labels) if self.classes else None, self.classes)
+        known = torch.tensor(labels) if self.classes else None
+        return Dataset(self.name, examples, known, self.classes, names=self.names)
 
     def _where(self, shard: int, number: int) -> str:
         return f"{self.name}: shard {shard + 1} of {self.shards}, row {number}"

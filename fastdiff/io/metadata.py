@@ -100,6 +100,7 @@ class ModelMetadata(BaseModel):
     method: str | None = None
     ema: Finite | None = None
     cost: Cost = Cost()
+    class_names: tuple[str, ...] = ()  # absent in older files and for data without classes
     collapsed: Finite | None = None  # fraction of the data that the samples cover, if it is too small
     lora: Adapter | None = None
     sources: dict[str, str] = {}  # role -> name of the model or data set

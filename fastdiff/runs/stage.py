@@ -157,6 +157,9 @@ def export_notes(
     }
     if training.health.collapsed is not None:
         notes["collapsed"] = training.health.collapsed
+    names = run.dataset.names
+    if training.student.classes is not None and names != tuple(map(str, range(len(names)))):
+        notes["class_names"] = list(names)
     return notes
 
 
