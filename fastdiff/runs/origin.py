@@ -16,7 +16,7 @@ from ..io.licences import lineage
 from ..io.load import METADATA_FILE
 from ..training import pairs
 from .context import Run
-from .stage_config import Stage
+from .stage_config import SET_ASIDE, Stage
 
 Origin = dict[str, Any]
 
@@ -112,7 +112,7 @@ def set_aside_others(run: Run, place: Path, origin: Origin) -> None:
         except ValueError as error:
             raise FastdiffError(f"{path} is damaged ({error}): delete {place} to train it again") from None
         if previous != origin:
-            aside = place.with_name(f"{place.name}.before-{time.strftime('%Y%m%d-%H%M%S')}")
+            aside = place.with_name(f"{place.name}{SET_ASIDE}{time.strftime('%Y%m%d-%H%M%S')}")
             run.console.print(
                 f"{place.name}: trained again, because its teacher or data have changed; the old one is kept "
                 f"as {aside.name}"
