@@ -211,12 +211,15 @@ def _open_folder(spec: str, device: torch.device) -> Extractor:
 
 
 def find(path: str) -> Path:
-    """Return a path, relative to the working directory or else to the source tree with its checkpoints/.
+    """Return a path, relative to the working directory, or else to the source tree or installed package.
+
+    Both have the feature network for digits in checkpoints/.
 
     Raises:
-        FastdiffError: if it exists in neither.
+        FastdiffError: if it exists in none of them.
     """
-    for candidate in (expanded(path), Path(__file__).parents[3] / path):
+    package = Path(__file__).parents[2]
+    for candidate in (expanded(path), package.parent / path, package / path):
         if candidate.exists():
             return candidate
     others = [name for name in FEATURE_EXTRACTORS_REGISTRY if name not in (INCEPTION, "digits")]
