@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Any
 
 import typer
@@ -15,6 +16,7 @@ from typing_extensions import override
 
 from ..core.errors import FastdiffError, Interrupted
 from ..core.former_names import renamed_options
+from ..core.memory import enough_memory
 from .bench import bench
 from .evaluate import evaluate
 from .export import export
@@ -72,13 +74,28 @@ for command in (run, status, sample, bench, report, judge, evaluate, search, exp
     app.command(command.__name__.rstrip("_"))(command)
 
 
+def check_working_directory() -> None:
+    """Raise FastdiffError if the working directory has been deleted, where libraries cannot be imported."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise FastdiffError(
+            f"the working directory cannot be read ({error.strerror}); change to another one"
+        ) from None
+
+
 def main() -> None:
     """Run the command that `sys.argv` names; exit with code 2 after a user's error."""
+    for stream in (sys.stdout, sys.stderr):  # what a terminal's encoding lacks is shown as ?
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     warnings.filterwarnings("ignore")
     logging.disable(logging.WARNING)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
-        app(renamed_options(sys.argv[1:]), prog_name="fastdiff")
+        check_working_directory()
+        with enough_memory("use smaller batches, a smaller model or another machine"):
+            app(renamed_options(sys.argv[1:]), prog_name="fastdiff")
     except FastdiffError as error:
         sys.stderr.write(f"fastdiff: {error}\n")
         sys.exit(2)

@@ -56,7 +56,7 @@ def parse_json(text: str | bytes) -> Any:
 
 def write_json(path: Path, data: Any) -> None:
     """Write data to a JSON file atomically."""
-    with atomic_write(path) as scratch, scratch.open("w") as file:
+    with atomic_write(path) as scratch, scratch.open("w", encoding="utf-8") as file:
         json.dump(data, file, indent=1)
 
 
@@ -126,12 +126,19 @@ def expanded(path: str | Path) -> Path:
     """Return a path with ~ replaced by the user's home directory.
 
     Raises:
-        FastdiffError: if the system knows no such home, as for a user without an entry in passwd.
+        FastdiffError: if the system knows no such home, as for a user without an entry in passwd, and for a
+            text that cannot be a path.
     """
     try:
-        return Path(path).expanduser()
+        found = Path(path).expanduser()
+        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            found.lstat()
     except RuntimeError:
         raise FastdiffError(f"{path}: there is no such home directory; give the path without ~") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise FastdiffError(f"{str(path)!r:.200} cannot be a path ({reason})") from None
+    return found
 
 
 def cache_folder(what: str) -> Path:

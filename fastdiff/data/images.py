@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..core.errors import FastdiffError, at_least_one, first_line
+from ..core.files import expanded
 from ..core.memory import check_memory, enough_memory
 from .decode import read_picture
 from .image_folder import IMAGE_SUFFIXES, list_folder
@@ -68,6 +69,7 @@ def read_images(path: Path, shape: tuple[int, ...]) -> Tensor:
             f"{path}: expected a model of images, but this model's samples have the shape {tuple(shape)}"
         )
     channels, height, width = shape
+    path = expanded(path)
     files = [path]
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
@@ -258,7 +260,10 @@ def decode_one(where: str, source: dict[str, Any], resolution: int | None, colou
         raise FastdiffError(f"{where}: not a readable image ({error})") from None
     if image.mode.startswith(("I", "F")):  # would be clipped to white, not scaled
         raise FastdiffError(f"{where}: pixels of mode {image.mode}; convert it to 8 bits per channel")
-    image = image.convert("RGB" if colour == "rgb" else "L")
+    try:
+        image = image.convert("RGB" if colour == "rgb" else "L")
+    except ValueError:
+        raise FastdiffError(f"{where}: pixels of mode {image.mode}; convert it to RGB or grey") from None
     if resolution is not None:
         image = ImageOps.fit(image, (resolution, resolution), Resampling.LANCZOS)
     return np.asarray(image).reshape(image.height, image.width, -1).transpose(2, 0, 1)

@@ -16,7 +16,8 @@ from ..io.licences import lineage
 from ..io.load import METADATA_FILE
 from ..training import pairs
 from .context import Run
-from .stage_config import SET_ASIDE, Stage
+from .stage_config import Stage
+from .status import SET_ASIDE
 
 Origin = dict[str, Any]
 

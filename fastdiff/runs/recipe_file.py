@@ -55,7 +55,7 @@ def read_recipe(path: Path, within: tuple[Path, ...] = ()) -> dict[str, Any]:
     """
     try:
         place = path.resolve()
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a path with a zero byte
         reason = getattr(error, "strerror", None) or error
         raise FastdiffError(f"recipe {path}: cannot be read ({reason})") from None

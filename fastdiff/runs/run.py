@@ -185,7 +185,7 @@ def claim(folder: Path, recipe: Recipe, accelerator: Accelerator) -> None:
             )
     if accelerator.is_main_process:
         with atomic_write(path) as scratch:
-            scratch.write_text(yaml.safe_dump(recipe.source, sort_keys=False))
+            scratch.write_text(yaml.safe_dump(recipe.source, sort_keys=False), encoding="utf-8")
     accelerator.wait_for_everyone()
 
 

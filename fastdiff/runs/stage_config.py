@@ -15,12 +15,12 @@ from ..training import config as train_config
 from ..training.config import TrainConfig
 from ..training.pairs import Pairs
 from .model_config import ModelSpec
+from .status import SET_ASIDE
 
 NAME_PATTERN = r"\w[\w.-]*"  # names of recipes and stages, which are names of folders
 RESERVED_FOLDERS = ("samples", "trajectory", "influence", "trackers")  # folders of a run that are not stages
-# Ends of the names of a run's own files, and the middle of the names of stages that were set aside.
+# Ends of the names of a run's own files.
 RESERVED_SUFFIXES = (".yaml", ".json", ".jsonl", ".broken", ".html", ".md", ".png", ".svg", ".txt", ".new")
-SET_ASIDE = ".before-"
 MAX_NAME_BYTES = 200  # file systems take 255, and names of files that are being written are longer
 # Settings of a training for which a list is a single value, not one value per stage of a chain.
 TUPLE_SETTINGS = {name for name, hint in get_type_hints(TrainConfig).items() if get_origin(hint) is tuple}

@@ -45,7 +45,7 @@ def note(folder: str | Path, **values: Any) -> None:
     """
     process = {"pid": os.getpid(), "host": socket.gethostname(), "time": time.time()}
     with suppress(OSError), atomic_write(Path(folder) / STATUS_FILE, sync=False) as scratch:
-        scratch.write_text(strict_json(values | process) + "\n")
+        scratch.write_text(strict_json(values | process) + "\n", encoding="utf-8")
 
 
 def status(folder: str | Path) -> RunStatus:
@@ -66,7 +66,7 @@ def status(folder: str | Path) -> RunStatus:
     """
     folder = expanded(folder)
     try:
-        source = parse((folder / "recipe.yaml").read_text(), f"{folder / 'recipe.yaml'}")
+        source = parse((folder / "recipe.yaml").read_text(encoding="utf-8"), f"{folder / 'recipe.yaml'}")
         stages = sorted(path for path in folder.iterdir() if path.is_dir() and SET_ASIDE not in path.name)
         rows = (folder / "bench.jsonl").read_bytes().count(b"\n") if (folder / "bench.jsonl").exists() else 0
     except (OSError, UnicodeDecodeError) as error:
@@ -143,7 +143,7 @@ def covered_fraction(folder: Path) -> float | None:
 def read_note(folder: Path) -> RunStatus:
     """Return the valid values of the last note, or {}."""
     try:
-        last = json.loads((folder / STATUS_FILE).read_text())
+        last = json.loads((folder / STATUS_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
     if not isinstance(last, dict):

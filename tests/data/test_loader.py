@@ -123,7 +123,7 @@ def test_waited_is_the_time_that_a_slow_reader_costs():
         spent = time.perf_counter() - start
         assert 0.45 < loader.waited <= spent
         slowly, loader.waited = loader.waited / 20, 0.0
-        while not all(batch.done() for batch in loader._pending):  # a training that is slower than its data waits for none
+        while not all(batch.done() for batch in loader._pending):  # as in a training slower than its data
             time.sleep(0.01)
         loader.next()
         assert loader.waited < slowly / 2
