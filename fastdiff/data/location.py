@@ -17,6 +17,8 @@ def kind_of(name: str) -> Kind:
     Raises:
         FastdiffError: for files of other types, and for a path at which there is nothing.
     """
+    if not name:
+        raise FastdiffError("the data have no name: expected a known one, a path or a hub id")
     path = expanded(name)
     if path.is_dir():
         return kind_of_folder(path)

@@ -5,10 +5,10 @@ import os
 from typing import TYPE_CHECKING
 
 from ..core.errors import FastdiffError, first_line
-from ..core.files import expanded
+from ..core.files import expanded, identity
 from .conditioning import Derived, with_conditions
 from .dataset import Dataset
-from .image_folder import stream_folder
+from .image_folder import stream_folder, walk
 from .images import Colour, open_table, read_folder, read_table
 from .labels import LabelColumn
 from .location import kind_of
@@ -93,7 +93,8 @@ def parquet(
     Raises:
         FastdiffError: for files that cannot be read, and for a column that is missing or holds other values.
     """
-    rows = open_table(path, "parquet", **_files_at(path), split=split)
+    kind_of(path)  # raises if there are no such files
+    rows = open_table(path, "parquet", **_files_at(path), split=split, cache_dir=_cache_of(path))
     return table(path, rows, resolution, colour, column, label_column, limit, image, image_column, captions)
 
 
@@ -217,10 +218,31 @@ def stream(
 
 
 def _files_at(path: str) -> dict[str, str]:
+    """Return the arguments of `load_dataset` for a file, a folder or a pattern.
+
+    They are patterns, in which special characters of a file, a folder and the working directory are escaped.
+    """
     where = str(expanded(path))
     if os.path.isdir(where):
-        return {"data_dir": where}
-    return {"data_files": glob.escape(where) if os.path.isfile(where) else where}
+        return {"data_dir": glob.escape(os.path.abspath(where))}
+    if os.path.isfile(where):
+        return {"data_files": glob.escape(os.path.abspath(where))}
+    return {"data_files": os.path.join(glob.escape(os.getcwd()), where)}
+
+
+def _cache_of(path: str) -> str:
+    """Return the folder of converted tables for files, which changes with each of them.
+
+    The cache of `datasets` knows a file by its size and time of modification, which copying may keep.
+    """
+    import datasets
+
+    where = expanded(path)
+    found = walk(where) if where.is_dir() else glob.glob(str(where), recursive=True) or [where]
+    states = sorted((str(file), os.stat(where / file)) for file in found)
+    marks = [(name, state.st_size, state.st_mtime_ns, state.st_ctime_ns) for name, state in states]
+    folder = identity(path=os.path.abspath(where), files=marks)
+    return os.path.join(datasets.config.HF_DATASETS_CACHE, "fastdiff", folder)
 
 
 def _on_hub(path: str, revision: str | None) -> str:
