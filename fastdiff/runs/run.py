@@ -68,7 +68,7 @@ def run(recipe: Recipe | str | Path, out: str | Path | None = None, only: str | 
     names = [stage.name for stage in recipe.stages]
     if only and only not in names:
         raise FastdiffError(f"--only {only}: no such stage, choose from {', '.join(names)}")
-    make_directory(folder, "--out" if out else "")
+    make_directory(folder)
     with handle_signals() as signals, reported(folder, recipe), writing(folder):  # a full disk is no crash
         project = ProjectConfiguration(str(folder), logging_dir=str(folder / "trackers"))
         accelerator = make_accelerator(

@@ -6,6 +6,7 @@ from fastdiff.core.errors import FastdiffError
 from fastdiff.core.files import (
     atomic_write,
     cache_folder,
+    check_writable,
     expanded,
     identity,
     make_directory,
@@ -67,3 +68,17 @@ def test_a_folder_that_cannot_be_made_is_one_line_with_its_option(tmp_path):
         with pytest.raises(FastdiffError, match=rf"cannot be written \({reason}\)$"):
             make_directory(tmp_path / name, "--out")
     assert make_directory(tmp_path / "a" / "b").is_dir()
+
+
+def test_a_place_that_takes_no_files_is_refused_before_the_work(tmp_path):
+    check_writable(tmp_path)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FastdiffError, match=r"file cannot be written \(Not a directory\); make it writable"):
+        check_writable(tmp_path / "file")
+
+
+@pytest.mark.parametrize(("path", "words"), [("x/" * 3000, "File name too long"), ("a\0b", "null byte")])
+def test_what_cannot_be_a_path_is_refused(path, words):
+    with pytest.raises(FastdiffError, match=f"cannot be a path .*{words}"):
+        expanded(path)
