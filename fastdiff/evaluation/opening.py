@@ -7,6 +7,7 @@ import torch
 from accelerate import Accelerator
 
 from ..core.accelerator import make_accelerator
+from ..core.defaults import float32_on_cpu
 from ..core.errors import FastdiffError
 from ..core.files import cache_folder
 from ..data.registry import Dataset
@@ -103,6 +104,7 @@ def _image_evaluator(
     return Evaluator(dataset, net, metrics or usual, cache)
 
 
+@float32_on_cpu()
 def evaluate_images(
     made: Dataset,
     real: Dataset,

@@ -7,6 +7,7 @@ from pathlib import Path
 import diffusers
 import torch
 
+from ..core.defaults import float32_on_cpu
 from ..core.denoiser import Denoiser
 from ..core.errors import FastdiffError
 from ..core.files import expanded, sha256, write_json
@@ -31,6 +32,7 @@ MODULES = {
 }
 
 
+@float32_on_cpu()
 def load(path: str | Path, device: torch.device | str = "cpu") -> Denoiser:
     """Load a model from disk or from the Hugging Face hub.
 

@@ -12,6 +12,7 @@ from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration
 from rich.console import Console
 
 from ..core.accelerator import make_accelerator
+from ..core.defaults import float32_on_cpu
 from ..core.errors import FastdiffError
 from ..core.files import atomic_write, make_directory, write_json
 from ..core.memory import enough_memory
@@ -37,6 +38,7 @@ from .stage_config import Stage
 from .status import note
 
 
+@float32_on_cpu()
 def run(recipe: Recipe | str | Path, out: str | Path | None = None, only: str | None = None) -> Path:
     """Train all stages of a recipe, benchmark them and write the report.
 

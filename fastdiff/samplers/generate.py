@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..core.defaults import float32_on_cpu
 from ..core.denoiser import PROMPT_KEYS, Cond, Denoiser
 from ..core.errors import FastdiffError, checked_integer
 from ..core.former_names import renamed_arguments
@@ -131,6 +132,7 @@ def with_base(
 
 
 @renamed_arguments
+@float32_on_cpu()
 def sample(
     model: Denoiser,
     sampler: str | None = None,
