@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -121,6 +122,9 @@ def list_(
     lines = LISTS[what]()
     if as_json:
         typer.echo(json.dumps(lines))
+    elif not lines:
+        where = "checkpoints" if what is Listed.models else what
+        typer.echo(f"no {what} in {Path(where).resolve()}", err=True)
     else:
         width = max((len(name) for name in lines), default=0)
         typer.echo("\n".join(f"{name:{width}}  {line}".rstrip() for name, line in lines.items()))
