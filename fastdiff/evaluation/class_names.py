@@ -55,6 +55,13 @@ def check_classes(what: str, model: Denoiser, data: Readable, names: Sequence[st
         )
 
 
+def recorded_names(model: Denoiser, data: Readable) -> list[str]:
+    """Return the names of a model's classes for its metadata; [] for none, and where they are numbers."""
+    numbered = tuple(map(str, range(len(data.names))))
+    fits = model.classes is not None and len(data.names) == model.classes
+    return list(data.names) if fits and tuple(data.names) != numbered else []
+
+
 def matched_labels(made: Dataset, real: Dataset) -> Tensor | None:
     """Return the labels of generated images as classes of the real data; None if they have no such labels.
 

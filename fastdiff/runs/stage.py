@@ -15,6 +15,7 @@ from ..data.image_grid import picture, save
 from ..data.latents import embedded, encoded
 from ..data.registry import Nothing, Readable
 from ..data.toys import nothing
+from ..evaluation.class_names import recorded_names
 from ..io.export.model import export
 from ..io.load import load, read_metadata
 from ..methods import Progress
@@ -157,9 +158,8 @@ def export_notes(
     }
     if training.health.collapsed is not None:
         notes["collapsed"] = training.health.collapsed
-    names = run.dataset.names
-    if training.student.classes is not None and names != tuple(map(str, range(len(names)))):
-        notes["class_names"] = list(names)
+    if names := recorded_names(training.student, run.dataset):
+        notes["class_names"] = names
     return notes
 
 

@@ -5,7 +5,7 @@ import torch
 
 from fastdiff.core.errors import FastdiffError
 from fastdiff.data.dataset import Dataset
-from fastdiff.evaluation.class_names import check_classes, listed, matched_labels, places
+from fastdiff.evaluation.class_names import check_classes, listed, matched_labels, places, recorded_names
 
 NUMBERS = tuple(map(str, range(12)))
 
@@ -63,6 +63,12 @@ def test_classes_that_fit(classes, own, names, count):
 def test_classes_that_do_not_fit(classes, own, names, count, words):
     with pytest.raises(FastdiffError, match=words):
         check_classes("model m", Labelled(classes), data(names, classes=count), own)
+
+
+def test_names_are_recorded_unless_they_are_numbers():
+    assert recorded_names(Labelled(2), data(("a", "b"))) == ["a", "b"]
+    for classes, names in ((2, ("0", "1")), (None, ("a", "b")), (2, ()), (3, ("a", "b"))):
+        assert recorded_names(Labelled(classes), data(names)) == []
 
 
 def test_labels_of_generated_images_are_those_of_the_same_names():
