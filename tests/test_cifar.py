@@ -20,6 +20,8 @@ from fastdiff.io.load import load
 from fastdiff.runs import recipe
 from fastdiff.runs import run as stages
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from functools import cache
 from math import prod
+from types import NoneType
 from typing import Annotated, Any, get_args, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -153,11 +154,18 @@ def without_bools(value: Any) -> Any:
 
 
 def nested(annotation: Any, path: str) -> Any:
-    """Return an annotation that takes a name with options for a type that has a registry."""
-    registry = getattr(annotation, "registry", None)
+    """Return an annotation that takes a name with options for a type that has a registry, or for null."""
+    kinds = get_args(annotation) or (annotation,)
+    registry = next((kind.registry for kind in kinds if hasattr(kind, "registry")), None)
     if registry is None:
         return annotation
-    return Annotated[Any, BeforeValidator(lambda value: call(registry, *named(value, path), path))]
+
+    def build(value: Any) -> Any:
+        if value is None and NoneType in kinds:
+            return None
+        return call(registry, *named(value, path), path)
+
+    return Annotated[Any, BeforeValidator(build)]
 
 
 def validate(kind: type[BaseModel], data: dict[str, Any], path: str) -> Any:

@@ -102,7 +102,8 @@ class Method:
 
     Attributes:
         training: defaults of TrainConfig for this method; a recipe overrides them.
-        needs_teacher: whether the method needs a teacher, which `loss` finds as nets["teacher"].
+        needs_teacher: whether the method needs a teacher, which `loss` finds as nets["teacher"]. May be a
+            property.
         needs_pairs: whether the data must be stored pairs of noise and sample, with the noise in batch.eps.
         needs_images: whether the values of batch.x0 are used; if False, only their shape and the conditions
             are, and a training needs no data set. May be a property.

@@ -16,7 +16,7 @@ from ..core.rng import SampleRng
 from ..core.sampling import Sampling
 from ..core.schedule import Schedule
 from .base import Logs, Nets, Progress, unwrap
-from .consistency import ECT
+from .ect import ECT
 from .jvp import preserve_rng_state
 from .time_sampling import StudentT, TimeDistribution
 

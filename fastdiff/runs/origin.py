@@ -16,6 +16,7 @@ from ..io.licences import lineage
 from ..io.load import METADATA_FILE
 from ..training import pairs
 from .context import Run
+from .first_defaults import FIRST_DEFAULTS
 from .stage_config import Stage
 from .status import SET_ASIDE
 
@@ -25,7 +26,10 @@ Origin = dict[str, Any]
 def training_origin(run: Run, stage: Stage, data: Readable) -> Origin:
     """Return the origin of a stage that trains; a finished stage with this origin is not trained again."""
     origin = {
-        "method": {"name": stage.method_name, **non_default_settings(stage.method)},
+        "method": {
+            "name": stage.method_name,
+            **non_default_settings(stage.method, FIRST_DEFAULTS.get(stage.method_name)),
+        },
         "data": data.fingerprint,
     }
     for role, reference in (("teacher", stage.teacher), ("init", stage.init or stage.teacher)):
@@ -41,18 +45,33 @@ def pairs_origin(run: Run, stage: Stage) -> Origin:
     }
 
 
-def non_default_settings(settings: Any) -> dict[str, Any]:
-    """Return the fields of a dataclass that differ from their defaults.
+def non_default_settings(settings: Any, first_defaults: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return the fields of a dataclass that differ from their first defaults.
 
-    So a setting that is added in a later version does not change the origins of finished stages.
+    So neither a setting that a later version adds nor one whose default it changes makes the origin of a
+    finished stage mean something else.
+
+    Args:
+        settings: the dataclass.
+        first_defaults: first defaults of fields whose defaults have changed, see FIRST_DEFAULTS.
     """
+    first_defaults = first_defaults or {}
     changed = {}
     for setting in fields(settings):
         value = getattr(settings, setting.name)
         default = setting.default if setting.default_factory is MISSING else setting.default_factory()
-        if value != default:
-            changed[setting.name] = value if isinstance(value, str | int | float | None) else repr(value)
+        if setting.name in first_defaults:
+            differs = plain(value) != first_defaults[setting.name]
+        else:
+            differs = value != default
+        if differs:
+            changed[setting.name] = plain(value)
     return changed
+
+
+def plain(value: Any) -> str | int | float | None:
+    """Return a setting's value as an origin holds it, a number or text."""
+    return value if isinstance(value, str | int | float | None) else repr(value)
 
 
 def companion_fingerprints(run: Run, stage: Stage) -> dict[str, str]:

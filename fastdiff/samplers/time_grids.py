@@ -110,6 +110,25 @@ def karras(
     )
 
 
+def few_steps(
+    schedule: Schedule, steps: int, start: float = 1.0, stop: float = 0.0, ratio_min: float = 0.8
+) -> Tensor:
+    """Karras' ramp for a few steps, which ends the nearer to the data the more steps there are, then 0.
+
+    The second of two steps of iCT and sCM starts near sigma / alpha = 0.8; eight that end there too would all
+    be spent on high noise.
+
+    Args:
+        schedule: noise schedule of the times.
+        steps: number of steps.
+        start: fraction of t_max of the first time.
+        stop: fraction of t_max of the last time.
+        ratio_min: sigma / alpha at the last time before 0 of one or two steps; for more steps it is divided
+            by half their number.
+    """
+    return karras(schedule, steps, start, stop, ratio_min=ratio_min / max(1, steps / 2))
+
+
 def logsnr(
     schedule: Schedule,
     steps: int,
@@ -192,7 +211,8 @@ def by_ratio(
 
 
 SPACINGS: dict[str, Callable[..., Tensor]] = {
-    f.__name__: f for f in (uniform, trailing, leading, quadratic, cosine, shifted, karras, logsnr, lcm)
+    f.__name__: f
+    for f in (uniform, trailing, leading, quadratic, cosine, shifted, karras, few_steps, logsnr, lcm)
 }
 
 

@@ -51,6 +51,7 @@ def test_every_repetition_is_the_same_step(points, tmp_path):
         assert row["parts"] == cost(made(name), points, 8, 1)["parts"]
 
 
+@pytest.mark.long
 def test_every_method_has_a_row_or_a_reason(points, monkeypatch):
     monkeypatch.setattr("fastdiff.evaluation.profiling.training.MIN_PASS_SECONDS", 0.0)
     points.sampling = Sampling("ddim", "uniform", (4,))

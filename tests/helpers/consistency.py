@@ -20,6 +20,8 @@ from fastdiff.samplers.generate import sample
 from fastdiff.training.loop import TrainConfig, Training
 from tests.helpers.oracles import told
 
+# Settings of ECT and its kin under which s is the same fraction of every t.
+IN_TIME = {"clock": "time", "k": 0.0}
 SIZE = 0.5  # of the Gaussian whose every answer is known
 
 

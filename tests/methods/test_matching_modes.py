@@ -21,6 +21,8 @@ from fastdiff.samplers.generate import sample
 from fastdiff.training.config import TrainConfig
 from fastdiff.training.loop import Training
 
+pytestmark = pytest.mark.long
+
 
 class Corrected(Network):
     """The exact posterior mean of the toy, and what an MLP adds to it: nothing, until it is trained."""
@@ -112,7 +114,6 @@ def test_one_step_finds_every_mode(name, tmp_path):
     assert 0.4 < ratios[0] < 3 and (ratios[1:] - 1).abs().max() < 0.35 and off < 0.35 and energy < 0.015
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "rate", "rarest", "others"),
     [

@@ -14,6 +14,7 @@ from fastdiff.evaluation.rows import read_rows
 from fastdiff.io.fingerprint import fingerprint
 from fastdiff.runs import recipe
 from fastdiff.runs import run as stages
+from fastdiff.runs.first_defaults import FIRST_DEFAULTS
 from fastdiff.runs.origin import non_default_settings, read_origin
 from tests.helpers.paths import ROOT
 
@@ -93,7 +94,10 @@ def test_the_origin_of_a_shipped_stage_is_that_of_its_recipe(
     files = (folder / stage / name for name in ("fastdiff.json", "origin.json"))
     metadata, written = (json.loads(file.read_text()) for file in files)
     assert metadata["origin"] == written
-    assert origin["method"] == {"name": of.method_name, **non_default_settings(of.method)}
+    assert origin["method"] == {
+        "name": of.method_name,
+        **non_default_settings(of.method, FIRST_DEFAULTS.get(of.method_name)),
+    }
     for role, reference in (("teacher", of.teacher), ("init", of.init or of.teacher)):
         places = [place for place in (folder / str(reference), ROOT / str(reference)) if place.is_dir()]
         if reference is None:
