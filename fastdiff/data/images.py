@@ -94,6 +94,8 @@ def open_table(name: str, *args: Any, **options: Any) -> "datasets.Dataset":
     """
     import datasets
 
+    if options["split"] is None:
+        raise FastdiffError(f"data set {name!r}: split = None: expected the name of a split, such as train")
     if not _watched():
         datasets.disable_progress_bars()
     try:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     import datasets
 
 
+MAX_CLASSES = 10**6  # as of the data set `nothing`
+
+
 @dataclass(frozen=True)
 class Row:
     """A row as it is stored, and its place."""
@@ -175,6 +178,8 @@ def number_of_classes(name: str, kinds: dict[str, Any], label_column: str | None
         raise FastdiffError(
             f"data set {name!r}: labels in column {label_column!r} must be integers; {UNLABELLED}"
         )
+    if classes > MAX_CLASSES:
+        raise FastdiffError(f"data set {name!r}: classes = {classes:,}: expected at most {MAX_CLASSES:,}")
     if classes < 0 or not (classes or stated):
         raise FastdiffError(
             f"data set {name!r}: set `classes` to the number of classes in column {label_column!r}; "

@@ -71,7 +71,12 @@ def run(recipe: Recipe | str | Path, out: str | Path | None = None, only: str | 
     if only and only not in names:
         raise FastdiffError(f"--only {only}: no such stage, choose from {', '.join(names)}")
     make_directory(folder)
-    with handle_signals() as signals, reported(folder, recipe), writing(folder):  # a full disk is no crash
+    with (
+        handle_signals() as signals,
+        reported(folder, recipe),  # neither a full disk nor too little memory is a crash
+        writing(folder),
+        enough_memory("choose smaller batches, a smaller network or less data"),
+    ):
         project = ProjectConfiguration(str(folder), logging_dir=str(folder / "trackers"))
         accelerator = make_accelerator(
             mixed_precision=precision_of(recipe),
