@@ -41,8 +41,6 @@ def report(
 
     report.md, report.html and the plots are drawn from the rows in bench.jsonl; nothing is measured again.
     """
-    from rich.console import Console
-
     from ..evaluation import report as reports
     from ..evaluation.rows import read_rows
 
@@ -61,7 +59,7 @@ def report(
     if as_json:
         typer.echo(strict_json(reports.summary(rows)))
     else:
-        Console().print(reports.table(rows))
+        reports.print_table(reports.table(rows))
         typer.echo("\n".join(map(str, paths)))
 
 
@@ -99,9 +97,8 @@ def judge(
 
     A local page shows pairs of images, and a person chooses the one that looks more real.
     """
-    from rich.console import Console
-
     from ..evaluation.judge import answers, results, server, table
+    from ..evaluation.report import print_table
 
     if not results_only:
         server.serve(folder, a, b, pairs=pairs, port=port, rater=rater, browser=browser)
@@ -109,7 +106,7 @@ def judge(
     if as_json:
         typer.echo(json.dumps(outcome))
     else:
-        Console().print(table(outcome))
+        print_table(table(outcome))
 
 
 def list_(

@@ -246,7 +246,7 @@ def benchmark(run: Run, held: HeldLock) -> None:
             report.write(folder)
             for name in names:  # adds the table to the cards
                 renew(folder / name)
-            run.console.print(report.table(rows))
+            report.print_table(report.table(rows), run.console)
         note(folder, stage="done")
         run.console.print(f"{folder}: done. Open {folder / 'report.html'}", soft_wrap=True)
     accelerator.wait_for_everyone()
