@@ -177,7 +177,7 @@ def check_out(out: Path, n: int) -> None:
     numbers = [int(path.stem) for path in out.glob("*.png") if path.stem.isdecimal()]
     if others := [number for number in numbers if number >= n]:
         raise FastdiffError(
-            f"--out {out}: {len(others)} pictures of earlier samples would stay beside the {n} new ones; "
+            f"--out {out}: {len(others)} pictures of earlier samples would stay among the {n} new ones; "
             "empty the folder, or name another"
         )
 

@@ -238,9 +238,12 @@ def _cache_of(path: str) -> str:
     import datasets
 
     where = expanded(path)
-    found = walk(where) if where.is_dir() else glob.glob(str(where), recursive=True) or [where]
-    states = sorted((str(file), os.stat(where / file)) for file in found)
-    marks = [(name, state.st_size, state.st_mtime_ns, state.st_ctime_ns) for name, state in states]
+    if where.is_dir():
+        found = [str(where / file) for file in walk(where)]
+    else:
+        found = glob.glob(str(where), recursive=True) or [str(where)]
+    states = [(file, os.stat(file) if os.path.exists(file) else os.lstat(file)) for file in sorted(found)]
+    marks = [(file, state.st_size, state.st_mtime_ns, state.st_ctime_ns) for file, state in states]
     folder = identity(path=os.path.abspath(where), files=marks)
     return os.path.join(datasets.config.HF_DATASETS_CACHE, "fastdiff", folder)
 

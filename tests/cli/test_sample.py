@@ -139,7 +139,7 @@ def test_other_pictures_than_png_are_refused(images, refused, tmp_path, name):
 def test_pictures_of_earlier_samples_do_not_stay_beside_new_ones(images, fastdiff, refused, tmp_path):
     words = ["sample", images, "--out", tmp_path / "run.v2", "--n"]  # a folder, though it has a suffix
     assert fastdiff(*words, 3)[0] == 0
-    assert "1 pictures of earlier samples would stay beside the 2 new ones; empty" in refused(*words, 2)
+    assert "1 pictures of earlier samples would stay among the 2 new ones; empty" in refused(*words, 2)
     assert fastdiff(*words, 3)[0] == 0 and len(list((tmp_path / "run.v2").iterdir())) == 3
 
 
