@@ -152,7 +152,7 @@ def bench(
             typer.echo(line)
         if rows:
             reports.write(out)
-            Console().print(reports.table(rows))
+            reports.print_table(reports.table(rows))
 
 
 def bench_speed(model: str, methods: tuple[str, ...] | None, steps: int, out: Path, as_json: bool) -> None:
@@ -168,6 +168,7 @@ def bench_speed(model: str, methods: tuple[str, ...] | None, steps: int, out: Pa
     from rich.console import Console
 
     from ..evaluation.profiling import record, samplers, training
+    from ..evaluation.report import print_table
     from ..samplers import SAMPLERS
 
     if methods is None:
@@ -186,4 +187,4 @@ def bench_speed(model: str, methods: tuple[str, ...] | None, steps: int, out: Pa
         for row in rows:
             typer.echo(json.dumps(row))
     else:
-        Console().print(kind.table(rows))
+        print_table(kind.table(rows))

@@ -30,5 +30,7 @@ Foundations:
     files          JSON, atomic writes, checksums, names derived from contents
     templates      Jinja templates
     accelerator    the only place where an Accelerator is created
+    memory         errors of memory, and a check before it is taken
+    defaults       the defaults of torch for new tensors
     cost           memory and arithmetic that sampling takes
 """

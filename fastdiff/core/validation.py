@@ -112,7 +112,7 @@ def schema(kind: Callable, path: str, skip: tuple[str, ...] = ()) -> type[BaseMo
     parameters = {n: p for n, p in inspect.signature(kind).parameters.items() if n not in skip}
     described = {
         n: (
-            completed(nested(p.annotation, dotted(path, n)), p.default),
+            numeric(completed(nested(p.annotation, dotted(path, n)), p.default)),
             ... if p.default is p.empty else Field(default_factory=lambda default=p.default: default),
         )
         for n, p in parameters.items()
@@ -127,6 +127,30 @@ def completed(annotation: Any, default: Any) -> Any:
     return Annotated[
         annotation, BeforeValidator(lambda own: default.model_dump() | own if isinstance(own, dict) else own)
     ]
+
+
+def numeric(annotation: Any) -> Any:
+    """Return an annotation of numbers that does not take true and false for 1 and 0; others unchanged."""
+    kinds = set(basic_types(annotation))
+    if kinds & {int, float} and not kinds & {bool, Any}:
+        return Annotated[annotation, BeforeValidator(without_bools)]
+    return annotation
+
+
+def basic_types(annotation: Any) -> Iterator[Any]:
+    """Yield the types that an annotation consists of, such as int and NoneType."""
+    if arguments := get_args(annotation):
+        for argument in arguments:
+            yield from basic_types(argument)
+    else:
+        yield annotation if isinstance(annotation, type) or annotation is Any else type(annotation)
+
+
+def without_bools(value: Any) -> Any:
+    """Return a value; raise ValueError if it is, or is a list that contains, true or false."""
+    if any(isinstance(entry, bool) for entry in (value if isinstance(value, list | tuple) else [value])):
+        raise ValueError("expected a number")
+    return value
 
 
 def nested(annotation: Any, path: str) -> Any:

@@ -1,5 +1,8 @@
 """A safe reader of untrusted image files: a few formats only, and a limit on the number of pixels."""
 
+import os
+import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,16 +27,39 @@ def read_picture(file: Path | str | BinaryIO) -> Image.Image:
     Args:
         file: a path or an open binary file.
 
+    An orientation that cannot be read is left out.
+
     Raises:
         ValueError: in one line, if the file is not a readable image. Pillow rejects an image of more than
             2 x Image.MAX_IMAGE_PIXELS by its header, before it allocates memory.
     """
+    if isinstance(file, Path | str) and not os.path.isfile(file):  # a pipe would block
+        raise ValueError("not a file" if os.path.exists(file) else "no such file")
     try:
-        with Image.open(file, formats=IMAGE_FORMATS) as picture:
+        with opened(file) as picture:
             picture.load()
-            return ImageOps.exif_transpose(picture)
+            with suppress(Exception):  # damaged metadata of a sound picture
+                return ImageOps.exif_transpose(picture)
+            return picture
+    except Image.DecompressionBombError:
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise ValueError(
+            f"it has more than {most:,} pixels; shrink it, or raise PIL.Image.MAX_IMAGE_PIXELS"
+        ) from None
     except Exception as error:  # a broken file can fail anywhere in its decoder
         raise ValueError(first_line(error)) from None
+
+
+def opened(file: Path | str | BinaryIO) -> Image.Image:
+    """Open an image file; a warning of its size that a filter has made an error is ignored."""
+    try:
+        return Image.open(file, formats=IMAGE_FORMATS)
+    except Image.DecompressionBombWarning:
+        if not isinstance(file, Path | str):
+            file.seek(0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            return Image.open(file, formats=IMAGE_FORMATS)
 
 
 def read_run_picture(path: Path) -> Image.Image:

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..core.files import sha256
+from ..core.files import expanded, sha256
 from ..networks import KINDS
 from . import hub
 from .formats.edm import EDM_FILE
@@ -27,7 +27,7 @@ def fingerprint(path: str | Path) -> str:
     Raises:
         FastdiffError: if the folder's fastdiff.json is damaged, or the hub does not know the id.
     """
-    folder = Path(path).expanduser()
+    folder = expanded(path)
     notes = read_metadata(folder)
     if notes:
         text = (notes.get("text") or {}).get("weights")

@@ -107,6 +107,7 @@ class ModelMetadata(BaseModel):
     method: str | None = None
     ema: Finite | None = None
     cost: Cost = Cost()
+    class_names: tuple[str, ...] = ()  # absent in older files and for data without classes
     collapsed: Finite | None = None  # fraction of the data that the samples cover, if it is too small
     chance_auc: Finite | None = None  # area under the ROC of the discriminator, if that is near chance
     lora: Adapter | None = None

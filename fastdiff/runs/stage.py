@@ -9,16 +9,19 @@ import torch
 
 from ..core.denoiser import Denoiser
 from ..core.guidance import usual_guidance
+from ..core.memory import enough_memory
 from ..data.batch import as_floats
 from ..data.image_grid import picture, save
 from ..data.latents import embedded, encoded
 from ..data.registry import Nothing, Readable
 from ..data.toys import nothing
+from ..evaluation.class_names import recorded_names
 from ..io.export.model import export
 from ..io.load import load, read_metadata
 from ..methods import Progress
 from ..samplers.generate import sample
 from ..training import malloc, pairs
+from ..training.config import TrainConfig
 from ..training.health import Health
 from ..training.loop import Training
 from .cards import card_context
@@ -64,6 +67,40 @@ def train(run: Run, stage: Stage, title: str) -> None:
         return
     set_aside_others(run, place, origin)
     config = replace(stage.train, seed=stage.train.seed ^ zlib.crc32(stage.name.encode()))
+    with enough_memory(memory_remedy(stage)):
+        train_student(run, stage, title, data, stored, config, origin)
+
+
+def memory_remedy(stage: Stage) -> str:
+    """Return the settings of a stage that decide how much memory its training takes, and what to do."""
+    batch, parts = stage.train.batch, stage.train.gradient_accumulation
+    return (
+        f"stage {stage.name}: train.batch = {batch} in {parts} part{'s' * (parts > 1)}; double "
+        "train.gradient_accumulation, which changes no result, or choose a smaller batch or network"
+    )
+
+
+def train_student(
+    run: Run,
+    stage: Stage,
+    title: str,
+    data: Readable,
+    stored: Path | None,
+    config: TrainConfig,
+    origin: Origin,
+) -> None:
+    """Train and export a stage's student.
+
+    Args:
+        run: the run that the stage belongs to.
+        stage: the stage.
+        title: its number and name, for the progress bar.
+        data: the data that it is trained on.
+        stored: folder of the pairs that it is trained on; None for other data.
+        config: settings of its training.
+        origin: its origin.
+    """
+    place = run.folder / stage.name
     torch.manual_seed(config.seed)
     student, teacher = load_networks(run, stage, data if stored else None)
     if not stored:
@@ -129,6 +166,8 @@ def export_notes(
         notes["collapsed"] = training.health.collapsed
     if training.health.chance_auc is not None:
         notes["chance_auc"] = training.health.chance_auc
+    if names := recorded_names(training.student, run.dataset):
+        notes["class_names"] = names
     return notes
 
 

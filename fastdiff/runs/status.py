@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 
 from ..core.errors import FastdiffError
-from ..core.files import atomic_write, read_object, strict_json
+from ..core.files import atomic_write, expanded, read_object, strict_json
 from .recipe_file import parse
 
 STATUS_FILE = "status.json"
@@ -51,7 +51,7 @@ def note(folder: str | Path, **values: Any) -> None:
     """
     process = {"pid": os.getpid(), "host": socket.gethostname(), "time": time.time()}
     with suppress(OSError), atomic_write(Path(folder) / STATUS_FILE, sync=False) as scratch:
-        scratch.write_text(strict_json(values | process) + "\n")
+        scratch.write_text(strict_json(values | process) + "\n", encoding="utf-8")
 
 
 def status(folder: str | Path) -> RunStatus:
@@ -72,9 +72,9 @@ def status(folder: str | Path) -> RunStatus:
     Raises:
         FastdiffError: if the folder is not a run's directory.
     """
-    folder = Path(folder).expanduser()
+    folder = expanded(folder)
     try:
-        source = parse((folder / "recipe.yaml").read_text(), f"{folder / 'recipe.yaml'}")
+        source = parse((folder / "recipe.yaml").read_text(encoding="utf-8"), f"{folder / 'recipe.yaml'}")
         stages = sorted(path for path in folder.iterdir() if path.is_dir() and SET_ASIDE not in path.name)
         rows = (folder / "bench.jsonl").read_bytes().count(b"\n") if (folder / "bench.jsonl").exists() else 0
     except (OSError, UnicodeDecodeError) as error:
@@ -157,7 +157,7 @@ def recorded_flag(folder: Path, key: str) -> float | None:
 def read_note(folder: Path) -> RunStatus:
     """Return the valid values of the last note, or {}."""
     try:
-        last = json.loads((folder / STATUS_FILE).read_text())
+        last = json.loads((folder / STATUS_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
     if not isinstance(last, dict):

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..core.errors import FastdiffError
+from ..core.errors import FastdiffError, checked_integer
 from ..core.schedule import Schedule
 from ..core.validation import check, named, spelled
 from .ratio_grids import beta, few_steps, karras, logsnr
@@ -179,8 +179,7 @@ def time_grid(schedule: Schedule, steps: int, spacing: Spacing = "uniform", **op
         FastdiffError: for an unknown spacing or option, and for times that do not decrease or are not above 0
             and at most t_max.
     """
-    if not 1 <= steps <= MAX_STEPS:
-        raise FastdiffError(f"steps = {steps}: expected at least 1, and at most {MAX_STEPS}", key="steps")
+    steps = checked_integer("steps", steps, 1, MAX_STEPS)
     times = listed(spacing)
     if times is not None:
         if options:
