@@ -209,7 +209,9 @@ def tiers(groups: list[Group], name: str) -> list[list[Group]]:
 def _teachers(groups: list[Group], metric: str, group: Group) -> list[Group]:
     """Return the teacher's groups that are comparable with a group and have a finite metric."""
     return [
-        other for other in groups if other["teacher"] and comparable(other, group) and finite(other[metric])
+        other
+        for other in groups
+        if other["teacher"] and comparable(other, group) and finite(other.get(metric))
     ]
 
 

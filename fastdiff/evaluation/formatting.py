@@ -4,7 +4,10 @@ import math
 
 
 def figure(mean: float | None, spread: float | None = None) -> str:
-    """Format a number to three significant digits, and its spread to the same decimals: 24.1 ± 0.3."""
+    """Format a number to three significant digits, and its spread to the same decimals: 24.1 ± 0.3.
+
+    A number below its spread has the decimals of three digits of the spread: 0.015 ± 0.809.
+    """
     if mean is None:
         return "–"
     if not math.isfinite(mean):
@@ -14,7 +17,8 @@ def figure(mean: float | None, spread: float | None = None) -> str:
         if spread is not None:
             spread_text = f" ± {spread:.0e}"
         return f"{mean:.2e}{spread_text}"
-    needed = [_decimals(number, digits) for number, digits in ((mean, 3), (spread, 1)) if number]
+    scale = max(abs(mean), spread or 0)
+    needed = [_decimals(number, digits) for number, digits in ((scale, 3), (spread, 1)) if number]
     decimals = min(max([0, *needed]), 6)
     if spread is not None:
         spread_text = f" ± {spread:.{decimals}f}"

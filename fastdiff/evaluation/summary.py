@@ -5,7 +5,17 @@ from statistics import fmean, stdev
 from typing import Any
 
 from ..core.errors import FastdiffError
-from .comparison import Group, comparable, ddim, difference, figure_name, half_width, reference, standings
+from .comparison import (
+    Group,
+    comparable,
+    ddim,
+    difference,
+    figure_name,
+    half_width,
+    reference,
+    standings,
+    usual,
+)
 from .formatting import figure, finite
 from .metric_names import FAMILIES, MAIN_METRICS, family, is_metric
 
@@ -34,7 +44,7 @@ class Row(dict[str, Any]):
         if self.get("guidance") not in (None, 1):
             parts.append(f"w={self['guidance']:g}")
         if any(family(name) in MAIN_METRICS for name in _present([self])):
-            metric = metric_of([self])
+            metric = _main_metric([self])
             error = self.get(f"{metric}_se")
             parts.append(f"{metric} {figure(self[metric], 1.96 * error if finite(error) else None)}")
         if self.get("n") is not None:
@@ -48,7 +58,12 @@ def metric_of(rows: list[Row]) -> str:
     Raises:
         FastdiffError: if no row has a distance.
     """
-    present = [name for name in _present(current_rows(rows)) if family(name) in MAIN_METRICS]
+    return _main_metric(models_only(current_rows(rows)))
+
+
+def _main_metric(rows: list[Row]) -> str:
+    """Return the main metric of rows, see `metric_of`."""
+    present = [name for name in _present(rows) if family(name) in MAIN_METRICS]
     if not present:
         raise FastdiffError(
             "no metric in these rows: expected fid, fd_<extractor>, energy or another distance; run the "
@@ -61,13 +76,13 @@ def metrics_of(rows: list[Row]) -> list[str]:
     """Return the metrics that any row has: that of `metric_of` first, the others in the order of FAMILIES."""
     main = metric_of(rows)
     order = list(FAMILIES)
-    others = _present(current_rows(rows)).keys() - {main}
+    others = _present(models_only(current_rows(rows))).keys() - {main}
     return [main, *sorted(others, key=lambda name: (order.index(family(name)), name))]
 
 
 def _present(rows: Iterable[Row]) -> dict[str, None]:
-    """Return the metrics that rows of models have, as the keys of a dict, in order of appearance."""
-    names = (name for row in models_only(rows) for name, value in row.items() if value is not None)
+    """Return the metrics that rows have, as the keys of a dict, in order of appearance."""
+    names = (name for row in rows for name, value in row.items() if value is not None)
     return dict.fromkeys(name for name in names if is_metric(name))
 
 
@@ -174,11 +189,27 @@ def real_data(rows: list[Row], group: Group, metrics: list[str]) -> Group | None
     Returns:
         A group with the fields of `summary` that do not depend on a sampler; None without such rows.
     """
-    same = [row for row in current_rows(rows) if row.get("model") == REAL and comparable(row, group)]
+    real = current_rows([row for row in rows if row.get("model") == REAL])
+    same = [row for row in real if comparable(row, group)]
     if not same:
         return None
     names = {"line": REAL, "family": REAL, "solver": "–", "teacher": False}
     return _mean(same, metrics) | names | {"real": True, "bests": [], "equals": [], "differences": {}}
+
+
+def real_groups(rows: list[Row], groups: list[Group], metrics: list[str]) -> list[Group]:
+    """Return the groups of real data, one for each n, data and feature networks that groups have."""
+    found = [real_data(rows, group, metrics) for group in groups]
+    distinct: list[Group] = []
+    for real in found:
+        if real and not any(comparable(real, other) for other in distinct):
+            distinct.append(real)
+    return distinct
+
+
+def usual_real(reals: list[Group], groups: list[Group]) -> Group | None:
+    """Return the group of real data that is comparable with most groups; None if there is none."""
+    return next((real for real in reals if comparable(real, usual(groups))), None)
 
 
 def guided(groups: list[Group]) -> bool:

@@ -28,11 +28,13 @@ def quality(
     cost: Literal["nfe", "seconds"],
     aim: dict | None = None,
     form: Literal["png", "svg"] = "png",
+    real: dict | None = None,
 ) -> bytes:
     """Plot a metric against NFE or seconds per image, on logarithmic axes.
 
     Bars are 95 % intervals; lines are shifted slightly so that bars of equal NFE do not overlap. The broad
-    step line is the Pareto front; points above it are paler. Values that are not positive are omitted.
+    step line joins the smallest values, whether or not they can be distinguished; points above it are paler.
+    Values that are not positive are omitted.
 
     Args:
         groups: groups from `summary`.
@@ -40,6 +42,7 @@ def quality(
         cost: quantity on the abscissa.
         aim: group whose value is drawn as a dashed line; None to draw no such line.
         form: format of the picture.
+        real: group of real data, whose value is drawn as a dotted line; None to draw no such line.
 
     Returns:
         The bytes of the picture.
@@ -59,9 +62,12 @@ def quality(
         style = {**style, "label": plain(line), "zorder": 3 + place}
         _curve(axes, points, front, style, 1.14**apart, numbered=cost == "seconds")
     figures = [g[metric] for g in groups]
-    if aim and aim[metric] > 0:
-        _draw_aim(axes, aim, metric)
+    if aim and _positive(aim[metric]):
+        _draw_level(axes, aim[metric], f"{plain(aim['line'])}, {aim['steps']} steps: {aim['figure']}")
         figures.append(aim[metric])
+    if real and _positive(real[metric]):
+        _draw_level(axes, real[metric], f"{real['line']}: {real['figures'][metric]}", dotted=True)
+        figures.append(real[metric])
     if groups:
         _scales(axes, [_price(g, cost) for g in groups], figures, cost)
         canvas.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8.5)
@@ -96,23 +102,24 @@ def _draw_front(axes: Axes, front: list[Point]) -> None:
         color="#e9dfc4",
         linewidth=5,
         zorder=1.5,
-        label="Pareto front",
+        label="smallest values",
         solid_capstyle="round",
         solid_joinstyle="round",
     )
 
 
-def _draw_aim(axes: Axes, aim: dict, metric: str) -> None:
-    """Draw a dashed line at a group's figure, with its name."""
-    axes.axhline(aim[metric], color="#555555", linestyle=(0, (6, 3)), linewidth=0.9, zorder=1)
+def _draw_level(axes: Axes, level: float, text: str, dotted: bool = False) -> None:
+    """Draw a dashed line at a figure with its name, below the line at the right; a dotted one at the left."""
+    style = (0, (1, 2)) if dotted else (0, (6, 3))
+    axes.axhline(level, color="#555555", linestyle=style, linewidth=0.9, zorder=1)
     axes.annotate(
-        f"{plain(aim['line'])}, {aim['steps']} steps: {aim['figure']}",
+        text,
         # below the line, left of its own marker and right of the few steps of students, there is room
-        (0.93, aim[metric]),
+        (0.02 if dotted else 0.93, level),
         xycoords=("axes fraction", "data"),
         xytext=(0, -4),
         textcoords="offset points",
-        ha="right",
+        ha="left" if dotted else "right",
         va="top",
         fontsize=7.5,
         color="#555555",
