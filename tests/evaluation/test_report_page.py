@@ -40,9 +40,11 @@ def test_the_page_is_whole_in_itself_and_escapes_what_it_shows(tmp_path):
 def test_the_script_gets_the_figures_and_null_for_what_is_none(tmp_path):
     _, text = written(tmp_path, plausible())
     data, groups = embedded(text), summary(plausible())
-    assert [metric["name"] for metric in data["metrics"]] == ["fid", "is"]
-    assert [metric["better"] for metric in data["metrics"]] == ["lower", "higher"]
-    assert all(groups[metric["aim"]]["cell"] == "teacher-ddpm-uniform-1000" for metric in data["metrics"])
+    assert [metric["name"] for metric in data["metrics"]] == ["fid", "fid_inf", "is"]
+    assert [metric["better"] for metric in data["metrics"]] == ["lower", "lower", "higher"]
+    for metric in data["metrics"]:
+        [level] = metric["levels"]
+        assert level["text"].startswith("teacher ddpm, 1000 steps: ") and metric["real"] == "for comparison"
     for point, group in zip(data["points"], groups, strict=True):
         assert data["lines"][point["line"]] == {"name": group["line"], "teacher": group["teacher"]}
         assert point["figures"] == group["figures"] and point["cell"] == group["cell"]
