@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 from typing_extensions import override
 
-from ..core.errors import FastdiffError, Interrupted
+from ..core.errors import FastdiffError, FastdiffWarning, Interrupted
 from ..core.former_names import renamed_options
 from .bench import bench
 from .evaluate import evaluate
@@ -72,9 +72,16 @@ for command in (run, status, sample, bench, report, judge, evaluate, search, exp
     app.command(command.__name__.rstrip("_"))(command)
 
 
+def show_warning(message: Warning | str, *_: Any) -> None:
+    """Print a warning in one line on standard error."""
+    sys.stderr.write(f"fastdiff: warning: {message}\n")
+
+
 def main() -> None:
     """Run the command that `sys.argv` names; exit with code 2 after a user's error."""
     warnings.filterwarnings("ignore")
+    warnings.filterwarnings("default", category=FastdiffWarning)
+    warnings.showwarning = show_warning
     logging.disable(logging.WARNING)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:

@@ -39,9 +39,7 @@ def accelerator():
 
 def test_images_are_encoded_once(accelerator, latent):
     calls = []
-    counting = SimpleNamespace(
-        encode=lambda x: calls.append(len(x)) or latent.encode(x), fingerprint="a" * 64
-    )
+    counting = SimpleNamespace(encode=lambda x: calls.append(len(x)) or latent.encode(x), cache_key="a" * 64)
     data, steps = digits(), []
     one, two = (encoded(data, counting, accelerator, steps.append) for _ in range(2))
     assert (

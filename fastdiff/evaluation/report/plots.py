@@ -62,12 +62,15 @@ def quality(
         style = {**style, "label": plain(line), "zorder": 3 + place}
         _curve(axes, points, front, style, 1.14**apart, numbered=cost == "seconds")
     figures = [g[metric] for g in groups]
+    levels = []
     if aim and _positive(aim[metric]):
-        _draw_level(axes, aim[metric], f"{plain(aim['line'])}, {aim['steps']} steps: {aim['figure']}")
-        figures.append(aim[metric])
+        text = f"{plain(aim['line'])}, {aim['steps']} steps: {aim['figure']}"
+        levels.append((aim[metric], text, (0, (6, 3))))
     if real and _positive(real[metric]):
-        _draw_level(axes, real[metric], f"{real['line']}: {real['figures'][metric]}", dotted=True)
-        figures.append(real[metric])
+        levels.append((real[metric], f"{real['line']}: {real['figures'][metric]}", (0, (1, 2))))
+    for level, text, dashes in levels:
+        figures.append(level)
+        _draw_level(axes, level, text, dashes, above=level > min(other for other, _, _ in levels))
     if groups:
         _scales(axes, [_price(g, cost) for g in groups], figures, cost)
         canvas.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8.5)
@@ -108,19 +111,18 @@ def _draw_front(axes: Axes, front: list[Point]) -> None:
     )
 
 
-def _draw_level(axes: Axes, level: float, text: str, dotted: bool = False) -> None:
-    """Draw a dashed line at a figure with its name, below the line at the right; a dotted one at the left."""
-    style = (0, (1, 2)) if dotted else (0, (6, 3))
-    axes.axhline(level, color="#555555", linestyle=style, linewidth=0.9, zorder=1)
+def _draw_level(axes: Axes, level: float, text: str, dashes: tuple, above: bool) -> None:
+    """Draw a dashed line at a figure, with its name above or below it at the right."""
+    axes.axhline(level, color="#555555", linestyle=dashes, linewidth=0.9, zorder=1)
     axes.annotate(
         text,
-        # below the line, left of its own marker and right of the few steps of students, there is room
-        (0.02 if dotted else 0.93, level),
+        # left of the marker of the most steps and right of the few steps of students, there is room
+        (0.93, level),
         xycoords=("axes fraction", "data"),
-        xytext=(0, -4),
+        xytext=(0, 4 if above else -4),
         textcoords="offset points",
-        ha="left" if dotted else "right",
-        va="top",
+        ha="right",
+        va="bottom" if above else "top",
         fontsize=7.5,
         color="#555555",
     )
