@@ -19,6 +19,7 @@ Group = dict[str, Any]  # the mean of a cell's rows, as `summary.summary` return
 COMPARISON_FIELDS = ("n", "reference", "extractor")  # must be equal for metrics to be compared
 NO_INTERVAL = "no interval"
 EQUAL = "≈"  # marks groups that are not distinguished from the best
+ROUNDING = 1e-9  # smaller half-widths, as fractions of the values, are rounding errors: 0
 
 
 class Difference(NamedTuple):
@@ -72,7 +73,8 @@ def half_width(values: list[float]) -> float | None:
     """Return the half-width of the 95 % t-interval of a mean; None for fewer than two values."""
     if len(values) < 2 or not all(map(finite, values)):
         return None
-    return _student(len(values) - 1) * stdev(values) / math.sqrt(len(values))
+    half = _student(len(values) - 1) * stdev(values) / math.sqrt(len(values))
+    return half if half > ROUNDING * max(map(abs, values)) else 0.0
 
 
 def _welch(a: list[float], b: list[float]) -> float | None:

@@ -19,7 +19,7 @@ from .metric_names import family
 from .provenance import provenance
 from .reference import CHUNK
 from .rows import RowStore
-from .summary import REAL, Row
+from .summary import COST_FIELDS, REAL, Row
 
 DIVISIONS = 8  # random divisions of the data, each a row; at most that many disjoint sets of a held-out split
 FRECHET = ("fid", "fd", "sfid", "sfd")
@@ -97,7 +97,9 @@ class RealData:
                     **former,
                     "key": key,
                     **settings,
+                    **dict.fromkeys(COST_FIELDS),
                     **self.measure(division, accelerator),
+                    "cell": "real",
                     "metrics": sorted(metrics.union(former.get("metrics", ()))),
                     "teacher": False,
                     **provenance({}, accelerator),

@@ -15,7 +15,8 @@ The keys of a row; a value that is unknown is null, and readers ignore keys that
     extractor *      feature networks, name@fingerprint, separated by commas
     reference *      fingerprints of the data set and of the first feature network
     weights *        fingerprint of the model's weights; for real data, of the held-out examples
-    cell             name of the cell: model, sampler, spacing, steps, guidance and clip; also of its pictures
+    cell             name of the cell: model, sampler, spacing, steps, guidance and clip; also of its
+                     pictures; "real" for real data
     teacher          whether the model is the teacher
 
     fid, fd_NAME     Frechet distance in the features of Inception-v3, or of the feature network NAME

@@ -104,7 +104,7 @@ def test_a_sweep_measures_real_data_once(models, toy, tmp_path):
     lines = (tmp_path / "out/bench.jsonl").read_text().splitlines()
     first = json.loads(lines[0])
     assert len(made.real_rows) == DIVISIONS == len(lines) - len(rows) and made.real_rows[0] == first
-    assert (first["model"], first["steps"], first["n"], first["teacher"]) == (REAL, None, 12, False)
+    assert (first["model"], first["steps"], first["n"], first["cell"]) == (REAL, None, 12, "real")
     assert first["held_out"] == {"split": None, "examples": 12, "reference": 38, "by_class": False}
     assert str(made.real_rows[0]).startswith(f"{REAL} · energy ")
     again = Sweep(models, toy, config, tmp_path / "out", teacher="teacher")
