@@ -48,9 +48,7 @@ class TextEncoder:
     """
 
     def __init__(self, kind: str, **parts: Any) -> None:
-        import diffusers
-
-        pipeline = getattr(diffusers, kind)
+        pipeline = pipeline_class(kind)
         known = inspect.signature(pipeline.__init__).parameters
         needed = [name for name, p in known.items() if p.default is p.empty and name != "self"]
         self.kind = kind
@@ -204,11 +202,23 @@ class TextEncoder:
         return {name: value for name, value in arguments.items() if name in known}
 
 
-def required_parts(kind: str) -> list[str]:
-    """Return the names of the parts that a pipeline needs to encode prompts."""
+def pipeline_class(kind: str) -> Any:
+    """Return a class of pipelines of diffusers; raise FastdiffError if it cannot be imported."""
     import diffusers
 
-    pipeline = getattr(diffusers, kind)
+    try:
+        return getattr(diffusers, kind)
+    except (ImportError, RuntimeError) as error:  # versions of diffusers and transformers that do not fit
+        reason = str(error).splitlines()[-1]
+        raise FastdiffError(
+            f"diffusers {diffusers.__version__} has no working {kind} here ({reason:.100}): see `fastdiff "
+            "doctor`, or pip install -U diffusers transformers"
+        ) from None
+
+
+def required_parts(kind: str) -> list[str]:
+    """Return the names of the parts that a pipeline needs to encode prompts."""
+    pipeline = pipeline_class(kind)
     names = inspect.signature(pipeline.__init__).parameters
     parts = [name for name in names if name.startswith(("text_encoder", "tokenizer"))]
     return [name for name in parts if name not in pipeline._optional_components]

@@ -96,9 +96,9 @@ def test_what_latents_are_made_of_goes_with_them(accelerator, text):
     """It alone identifies them, whatever else is changed."""
     data = digits(captions="the digit {class}")
     latents = embedded(data, text, accelerator, lambda part: None)
-    assert latents.made_of == {"data": data.fingerprint, "text": text.fingerprint}
+    assert latents.made_of == {"data": data.fingerprint, "text": text.cache_key}
     assert latents.fingerprint == replace(latents, captions=None).fingerprint != data.fingerprint
-    assert latents.fingerprint == files.identity(data=data.fingerprint, text=text.fingerprint)
+    assert latents.fingerprint == files.identity(data=data.fingerprint, text=text.cache_key)
 
 
 def test_shards_are_indexed_as_one_tensor():
