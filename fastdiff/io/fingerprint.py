@@ -21,6 +21,7 @@ SETTINGS = (  # keys of fastdiff.json that change a model's samples, besides the
     "scale_input",
     "two_times",
 )
+NAMED_IN_ROWS = ("sampler", "spacing", "steps", "only", "times")  # keys of the default sampling
 # The files that determine the model in a folder that is not an export; index files are left out.
 MODEL_FILES = ("*/*.safetensors", "*/*.json", "*.safetensors", "config.json", EDM_FILE)
 
@@ -55,7 +56,9 @@ def fingerprint(path: str | Path) -> str:
 
 
 def settings_digest(folder: Path, notes: Mapping[str, Any]) -> str:
-    """Return the identity of an export's settings that change its samples, other than its default sampling.
+    """Return the identity of an export's settings that change its samples.
+
+    The default sampler and grids are left out, since a row of a benchmark names its own.
 
     Args:
         folder: the export's folder, with the config.json of its components.
@@ -63,8 +66,11 @@ def settings_digest(folder: Path, notes: Mapping[str, Any]) -> str:
     """
     files = sorted(path for path in folder.glob("*/*.json") if path.parent.name not in ("scheduler", "lora"))
     configs = {f"{path.parent.name}/{path.name}": sha256(path) for path in files}
-    guidance = (notes.get("guidance") or {}).get("weights")
-    return identity(**{name: notes.get(name) for name in SETTINGS}, guidance=guidance, configs=configs)
+    settings = {name: notes.get(name) for name in SETTINGS}
+    settings["guidance"] = (notes.get("guidance") or {}).get("weights")
+    sampling = notes.get("sampling") or {}
+    settings["sampling"] = {key: value for key, value in sampling.items() if key not in NAMED_IN_ROWS}
+    return identity(**settings, configs=configs)
 
 
 def hash_of(hashes: Iterable[str]) -> str:
