@@ -35,7 +35,7 @@ class Difference(NamedTuple):
 
     def __str__(self) -> str:
         if self.half is None:
-            return f"{signed(self.middle)}, {NO_INTERVAL}"
+            return f"{signed(self.middle)} ({NO_INTERVAL})"
         return signed(self.middle, self.half) + ("" if self.distinct else f" {EQUAL}")
 
 

@@ -70,7 +70,7 @@ def test_welchs_interval_holds_the_difference_about_95_times_of_100():
 
 def test_one_seed_has_the_interval_of_standard_errors_or_none():
     a, b = summary([row("a", fd_a=1.0, kd_a=2.0, kd_a_se=0.3), row("b", fd_a=3.0, kd_a=1.0, kd_a_se=0.4)])
-    assert str(difference(a, b, "fd_a")) == "−2.00, no interval" and not difference(a, b, "fd_a").distinct
+    assert str(difference(a, b, "fd_a")) == "−2.00 (no interval)" and not difference(a, b, "fd_a").distinct
     assert difference(a, b, "kd_a") == Difference(1.0, pytest.approx(1.96 * 0.5))
     assert not Difference(1.0, 1.0).distinct and str(Difference(0.5, 1.0)) == "+0.50 ± 1.00 ≈"
 

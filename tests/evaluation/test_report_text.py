@@ -64,7 +64,7 @@ def test_the_verdict_does_with_what_there_is():
     student = row("distilled", "consistency", 2, 20.0)
     solver = row("teacher", "heun", 4, 10.0, ms_per_image=0.4)
     assert text_of([student, solver]) == (
-        "distilled, 2 steps: fd_digits 20.0, student. Difference: +10.0, no interval from the teacher's best "
+        "distilled, 2 steps: fd_digits 20.0, student. Difference: +10.0 (no interval) from the teacher's best "
         "sampler, heun at 4 steps, which takes 0.5 times as long."
     )
     elsewhere = solver | {"device": "another"}  # times of two machines do not compare
@@ -74,7 +74,7 @@ def test_the_verdict_does_with_what_there_is():
     assert "No finite" in text_of([row("distilled", "consistency", 2, float("nan"))])
     below = [row("distilled", "consistency", 2, -0.2), row("teacher", "ddpm", 9, 0.1, ms_per_image=None)]
     assert text_of(below) == (
-        "distilled, 2 steps: fd_digits -0.200, student. Difference: −0.300, no interval from the teacher's "
+        "distilled, 2 steps: fd_digits -0.200, student. Difference: −0.300 (no interval) from the teacher's "
         "DDPM at 9 steps."
     )
 

@@ -26,7 +26,7 @@ MIN_TILE_PIXELS = 48  # smallest side of a tile of a trajectory, as shown
 MAX_TILE_PIXELS = 96  # largest side of it
 SAMPLES_BYTES = 2_400_000  # most bytes of sheets; base64 adds a third, and the page stays below 5 MB
 TRAJECTORIES_BYTES = 900_000  # most bytes of trajectories
-NUMBER = re.compile(r"([-+−]?[\d,]*\.?\d+(?:e[-+]?\d+)?)(?: ± .*| to .*| ≈|, no interval)?")
+NUMBER = re.compile(r"([-+−]?[\d,]*\.?\d+(?:e[-+]?\d+)?)(?: ± .*| to .*| ≈| \(no interval\))?")
 MISSING_TEXTS = ("", "–", "diverged")
 
 Table = tuple[list[dict[str, Any]], list[dict[str, Any]]]  # headings and lines, in the form of the template
