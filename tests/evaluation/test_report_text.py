@@ -64,8 +64,8 @@ def test_the_verdict_does_with_what_there_is():
     student = row("distilled", "consistency", 2, 20.0)
     solver = row("teacher", "heun", 4, 10.0, ms_per_image=0.4)
     assert text_of([student, solver]) == (
-        "distilled, 2 steps: fd_digits 20.0, student. Difference: +10.0 (no interval) from the teacher's best "
-        "sampler, heun at 4 steps, which takes 0.5 times as long."
+        "distilled, 2 steps: fd_digits 20.0, student. Difference: +10.0 (no interval) from the teacher's "
+        "best sampler, heun at 4 steps, which takes 0.5 times as long."
     )
     elsewhere = solver | {"device": "another"}  # times of two machines do not compare
     assert text_of([student, elsewhere]).endswith("from the teacher's best sampler, heun at 4 steps.")
