@@ -62,6 +62,8 @@ class BenchConfig:
             the only one: fd, kd, pr and accuracy (where the data have classes that the feature network
             distinguishes) for images, energy, swd and pr for vectors. "nll" adds the bits per dimension of
             the first n examples of the data, for models that are sampled by solving their ODE.
+        held_out: name of the split of the data, such as "test", whose examples are the row "real data, held
+            out", and whose likelihood "nll" adds. None: the data are divided at random.
         budget: time for the whole sweep, such as "90s", "10m" or "2h"; cells that would exceed it are
             skipped and listed in left-out.json. None: unlimited.
 
@@ -85,6 +87,7 @@ class BenchConfig:
     models: tuple[str, ...] | None = None
     clip: Annotated[Bound, Field(gt=0)] | None = None
     metrics: tuple[Literal[KNOWN_METRICS], ...] | None = None
+    held_out: str | None = None
     budget: str | None = None
 
     def __post_init__(self) -> None:

@@ -102,6 +102,7 @@ class ModelMetadata(BaseModel):
     latent: Sha | None = None  # fingerprint of the autoencoder
     text: Text | None = None
     base: Sha | None = None  # fingerprint of a cascade's base model
+    settings: str | None = None  # digest of the settings as written, see fingerprint.settings_digest
     files: dict[str, Sha] = {}  # checksums of the autoencoder's and text encoders' files
     params: int | None = None
     method: str | None = None

@@ -21,6 +21,8 @@ from .status import SET_ASIDE
 
 Origin = dict[str, Any]
 
+LATER_KEYS = ("latent settings", "text settings")  # keys that origins of early stages lack
+
 
 def training_origin(run: Run, stage: Stage, data: Readable) -> Origin:
     """Return the origin of a stage that trains; a finished stage with this origin is not trained again."""
@@ -65,6 +67,7 @@ def companion_fingerprints(run: Run, stage: Stage) -> dict[str, str]:
         for name, companion in zip(("latent", "text"), run.recipe.model.companions()):
             if companion:
                 fingerprints[name] = companion.fingerprint
+                fingerprints[f"{name} settings"] = companion.cache_key
     if stage.base:
         fingerprints["base"] = fingerprint(model_path(stage.base, run.folder))
     return fingerprints
@@ -100,6 +103,15 @@ def read_origin(path: Path) -> Origin:
     return with_present_names(read_json(path))
 
 
+def same_origin(previous: Any, origin: Origin) -> bool:
+    """Return whether a finished stage has an origin; keys that were added later may be missing in it."""
+    previous = with_present_names(previous)
+    if not isinstance(previous, dict):
+        return previous == origin
+    known = {key: value for key, value in origin.items() if key in previous or key not in LATER_KEYS}
+    return previous == known
+
+
 def with_present_names(origin: Any) -> Any:
     """Return an origin with the former names of its method's settings replaced."""
     if isinstance(origin, dict) and isinstance(origin.get("method"), dict):
@@ -115,7 +127,7 @@ def set_aside_others(run: Run, place: Path, origin: Origin) -> None:
             previous = read_origin(path) if path.exists() else origin
         except ValueError as error:
             raise FastdiffError(f"{path} is damaged ({error}): delete {place} to train it again") from None
-        if previous != origin:
+        if not same_origin(previous, origin):
             aside = place.with_name(f"{place.name}{SET_ASIDE}{time.strftime('%Y%m%d-%H%M%S')}")
             run.console.print(
                 f"{place.name}: trained again, because its teacher, its data or a default of its method has "

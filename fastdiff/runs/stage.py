@@ -31,10 +31,10 @@ from .origin import (
     model_path,
     pairs_origin,
     pairs_path,
+    same_origin,
     set_aside_others,
     sources,
     training_origin,
-    with_present_names,
 )
 from .progress_bar import bar
 from .stage_config import Stage
@@ -63,7 +63,7 @@ def train(run: Run, stage: Stage, title: str) -> None:
     stored = pairs_path(stage.data, run.folder) if stage.data else None
     data = pairs.load_pairs(stored, run.dataset) if stored else run.dataset
     origin = training_origin(run, stage, data)
-    if (notes := read_metadata(place)) and with_present_names(notes.get("origin")) == origin:
+    if (notes := read_metadata(place)) and same_origin(notes.get("origin"), origin):
         return
     set_aside_others(run, place, origin)
     config = replace(stage.train, seed=stage.train.seed ^ zlib.crc32(stage.name.encode()))

@@ -9,7 +9,6 @@ import torch
 
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.schedule import Karras
-from fastdiff.evaluation.rows import read_rows
 from fastdiff.io.fingerprint import fingerprint
 from fastdiff.io.load import load
 from fastdiff.runs import recipe
@@ -19,6 +18,7 @@ from fastdiff.samplers.generate import conditions, sample
 from fastdiff.training.placement import halve
 from tests.helpers import tiny_pipelines as tiny
 from tests.helpers.opened_pipelines import MAKERS, PROMPTS, noise, ours, same, table_times
+from tests.helpers.rows import model_rows
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -108,7 +108,7 @@ def test_a_model_without_a_null_class_is_trained_on_and_judged(tmp_path):
         ),
         tmp_path / "run",
     )
-    [row] = read_rows(tmp_path / "run/bench.jsonl")
+    [row] = model_rows(tmp_path / "run")
     assert row["fd_digits"] > 0 and load(tmp_path / "run/student").classes == 10
 
 

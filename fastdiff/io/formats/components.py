@@ -12,6 +12,7 @@ from ...core.validation import sized
 from ...networks.autoencoder import Autoencoder
 from ...networks.pretrained import check_weights, opened
 from ...networks.text_encoder import TextEncoder
+from ...networks.text_fit import check_widths
 
 # Settings of an autoencoder that change the units of its latents.
 UNITS = ("scaling_factor", "shift_factor", "latents_mean", "latents_std")
@@ -80,13 +81,16 @@ def plain_autoencoder(folder: Path, units: tuple[str, ...] = ("scaling_factor",)
 
 
 def fitted(model: Denoiser) -> Denoiser:
-    """Return the model after checking the shape of its latents against its autoencoder.
+    """Return the model after checking that its autoencoder and text encoders fit its network.
 
     A network with an attribute `pixels` gets the number of pixels per latent.
 
     Raises:
-        FastdiffError: if the autoencoder has latents of another shape.
+        FastdiffError: if the autoencoder has latents of another shape, or the text's embeddings have another
+            width.
     """
+    if model.text:
+        check_widths(model.text.kind, model.text.parts, model.net.module.config)
     if model.latent:
         pixels = model.image_shape[1] // model.shape[1]
         if hasattr(model.net, "pixels"):
