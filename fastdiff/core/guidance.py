@@ -13,6 +13,7 @@ from .broadcast import like
 from .denoiser import Cond, Denoiser
 from .errors import FastdiffError
 from .prediction import Prediction, ratio_of, rounded_time
+from .sampling import Sampling
 from .schedule import Schedule
 from .schedule_end import with_end
 from .validation import Bound, check_bounds
@@ -182,8 +183,8 @@ class Guided:
             )
 
     def __repr__(self) -> str:
-        changed = {name: getattr(self.options, name) for name in GUIDANCE_OPTIONS}
-        changed = {k: v for k, v in changed.items() if v and v != getattr(NO_OPTIONS, k)}
+        plain = with_recorded(NO_OPTIONS, Sampling())  # of a model that records nothing
+        changed = {k: v for k, v in vars(self.options).items() if v != getattr(plain, k)}
         if self.options.against is not None:
             changed["against"] = type(self.options.against.net).__name__
         settings = ", ".join(f"{name}={value}" for name, value in changed.items())
