@@ -218,9 +218,8 @@ class Denoiser(nn.Module):
             return known
         (alpha, sigma), (a, b) = self.schedule.alpha_sigma(t), self.output_coefficients(t)
         det = alpha * b - sigma * a
-        solution = Solution(
-            b / det, -sigma / det, -a / det, alpha / det, *self.preconditioning(t), alpha, sigma
-        )
+        inverse = (b / det, -sigma / det, -a / det, alpha / det)
+        solution = Solution(*inverse, *self.preconditioning(t), alpha, sigma)
         if t.ndim:
             return solution
         if len(self._solved) >= MAX_SOLUTIONS:
@@ -231,8 +230,7 @@ class Denoiser(nn.Module):
         """Return the prediction (x0, eps) for x and the network's output at the time of the coefficients."""
         extra = None
         if output.shape != x.shape:
-            channels = x.shape[1]
-            output, extra = output[:, :channels], output[:, channels:]
+            output, extra = output[:, : x.shape[1]], output[:, x.shape[1] :]
         return RawPrediction(x, output, at, extra)
 
     def target(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:

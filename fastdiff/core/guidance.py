@@ -12,8 +12,9 @@ from .bounds import bounded, with_recorded
 from .broadcast import like
 from .denoiser import Cond, Denoiser
 from .errors import FastdiffError
-from .oversaturation import rescaling
+from .oversaturation import rescaled
 from .prediction import Prediction, ratio_of, rounded_time
+from .sampling import Sampling
 from .schedule import Schedule
 from .schedule_end import with_end
 from .validation import Bound, check_bounds
@@ -144,8 +145,7 @@ class Guided:
         self.check_weaker_model()
         if self.distilled and cond:
             example = next(iter(cond.values()))
-            weights = torch.full((len(example),), guidance, device=example.device)
-            self.cond = cond | {"guidance": weights}
+            self.cond = cond | {"guidance": torch.full((len(example),), guidance, device=example.device)}
 
     def check_weight(self) -> None:
         """Raise FastdiffError if the guidance weight does not fit the model, conditions or options."""
@@ -189,8 +189,8 @@ class Guided:
             )
 
     def __repr__(self) -> str:
-        changed = {name: getattr(self.options, name) for name in GUIDANCE_OPTIONS}
-        changed = {k: v for k, v in changed.items() if v and v != getattr(NO_OPTIONS, k)}
+        plain = with_recorded(NO_OPTIONS, Sampling())  # of a model that records nothing
+        changed = {k: v for k, v in vars(self.options).items() if v != getattr(plain, k)}
         if self.options.against is not None:
             changed["against"] = type(self.options.against.net).__name__
         settings = ", ".join(f"{name}={value}" for name, value in changed.items())
@@ -265,23 +265,14 @@ class Guided:
         return Prediction(p.x[:n], p.x0[:n], lambda: p.eps[:n], extra, levels)
 
     def guide(self, p: Prediction, direction: Tensor, t: Tensor) -> Tensor:
-        """Return the guided x0 = null + guidance (cond - null), rescaled as the options say.
-
-        Args:
-            p: the prediction under cond.
-            direction: cond - null in x0 (B, ...).
-            t: time of the prediction.
-        """
+        """Return the guided x0 = null + guidance (cond - null) of p at t, rescaled by the options."""
         guided = torch.add(p.x0, direction, alpha=self.guidance - 1)
-        fraction = self.options.rescale
-        if not fraction:
+        if not self.options.rescale:
             return guided
-        if self.options.rescale_of == "x0":
-            return guided * rescaling(guided, p.x0, fraction)
-        # The network's output is (x0 - x_x0 x) / out_x0; a factor of it moves x0 along this difference.
-        at = self.model.solve_coefficients(t)
-        from_x = like(at.x_x0, p.x) * p.x
-        return from_x + (guided - from_x) * rescaling(guided - from_x, p.x0 - from_x, fraction)
+        # The network's output is (x0 - x_x0 x) / out_x0.
+        origin = like(self.model.solve_coefficients(t).x_x0, p.x) * p.x
+        origin = 0.0 if self.options.rescale_of == "x0" else origin
+        return rescaled(guided, p.x0, self.options.rescale, origin)
 
     def from_x0(self, p: Prediction, x: Tensor, x0: Tensor, guided: Tensor, t: Tensor) -> Prediction:
         """Return the prediction at x of another x0, with the eps for which x = alpha x0 + sigma eps.

@@ -6,19 +6,22 @@ from torch import Tensor
 from .broadcast import like
 
 
-def rescaling(value: Tensor, towards: Tensor, fraction: float) -> Tensor:
-    """Return the factors (B, 1, ...) that move each sample's standard deviation towards another's.
+def rescaled(value: Tensor, towards: Tensor, fraction: float, origin: Tensor | float = 0.0) -> Tensor:
+    """Move each sample's standard deviation towards another's, by a factor of its difference from an origin.
 
-    The factor of a constant sample is 1.
+    The factor of a constant sample is 1. Lin et al. 2024, algorithm 2.
 
     Args:
         value: the tensor (B, ...) to be rescaled.
         towards: the tensor (B, ...) whose standard deviation is the aim.
         fraction: fraction of the way, 0 to 1.
+        origin: the point (B, ...) from which both are measured.
     """
     axes = tuple(range(1, value.ndim))
-    ratio = towards.std(axes, correction=0, keepdim=True) / value.std(axes, correction=0, keepdim=True)
-    return torch.lerp(torch.ones_like(ratio), ratio.nan_to_num(nan=1.0), fraction)
+    difference = value - origin
+    aim = (towards - origin).std(axes, correction=0, keepdim=True)
+    ratio = (aim / difference.std(axes, correction=0, keepdim=True)).nan_to_num(nan=1.0)
+    return origin + difference * torch.lerp(torch.ones_like(ratio), ratio, fraction)
 
 
 def thresholded(x0: Tensor, quantile: float, largest: float | None = None) -> Tensor:

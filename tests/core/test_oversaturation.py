@@ -1,19 +1,19 @@
-"""The factor of rescaling, and dynamic thresholding."""
+"""Rescaling towards another tensor's standard deviation, and dynamic thresholding."""
 
 import torch
 
-from fastdiff.core.oversaturation import rescaling, thresholded
+from fastdiff.core.oversaturation import rescaled, thresholded
 
 
 def test_a_rescaled_sample_has_a_standard_deviation_between_two():
     torch.manual_seed(0)
-    value, towards = 3 * torch.randn(4, 2, 8), torch.randn(4, 2, 8)
-    for fraction in (0.0, 0.7, 1.0):
-        factor = rescaling(value, towards, fraction)
-        assert factor.shape == (4, 1, 1)
-        wanted = fraction * towards.std((1, 2)) + (1 - fraction) * value.std((1, 2))
-        torch.testing.assert_close((factor * value).std((1, 2)), wanted)
-    assert rescaling(torch.ones(1, 5), torch.ones(1, 5), 1.0).item() == 1.0
+    value, towards, origin = 3 * torch.randn(4, 2, 8), torch.randn(4, 2, 8), torch.randn(4, 2, 8)
+    for start in (0.0, origin):
+        for fraction in (0.0, 0.7, 1.0):
+            found = rescaled(value, towards, fraction, start) - start
+            own, aim = ((x - start).std((1, 2)) for x in (value, towards))
+            torch.testing.assert_close(found.std((1, 2)), fraction * aim + (1 - fraction) * own)
+    assert torch.equal(rescaled(torch.ones(1, 5), torch.ones(1, 5), 1.0), torch.ones(1, 5))
 
 
 def test_what_is_beyond_the_quantile_is_cut_and_the_quantile_becomes_one():

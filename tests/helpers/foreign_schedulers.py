@@ -74,3 +74,10 @@ def differ(one: Tensor, other: Tensor) -> float:
     """The largest difference of two tensors, relative to the largest value where that is above 1."""
     assert other.isfinite().all() and other.std() > 0.05
     return float((one - other).abs().max() / other.abs().max().clamp(min=1))
+
+
+def distance(opened, folder, scheduler, steps: int = 4, guidance: float = 1.0) -> float:
+    """How far our latents are from the pipeline's with a scheduler, at most."""
+    pipeline, model, _ = opened("sd")
+    mine = recorded(folder, scheduler, model.net)
+    return differ(ours(mine, scheduler, steps, guidance), latents(pipeline, scheduler, steps, guidance))

@@ -8,7 +8,7 @@ import pytest
 
 from fastdiff.core.errors import FastdiffWarning
 from fastdiff.io.formats.scheduler_config import TABLE_SETTINGS, scheduler_settings
-from tests.helpers.foreign_schedulers import BETAS, TOLERANCE, differ, latents, ours, recorded
+from tests.helpers.foreign_schedulers import BETAS, TOLERANCE, distance
 
 SOLVERS = ("DPMSolver", "UniPC", "DEIS")
 GRIDS = {
@@ -31,12 +31,6 @@ OPTIONS = [
 
 def scheduler_of(name, **options):
     return getattr(diffusers, f"{name}MultistepScheduler")(**BETAS | options)
-
-
-def distance(opened, folder, scheduler, steps):
-    pipeline, model, _ = opened("sd")
-    mine = recorded(folder, scheduler, model.net)
-    return differ(ours(mine, scheduler, steps), latents(pipeline, scheduler, steps))
 
 
 @pytest.mark.parametrize(("name", "grid"), product(SOLVERS, GRIDS))

@@ -13,19 +13,15 @@ from ...core.files import read_object
 from ...core.sampling import Sampling
 from ...core.validation import Finite, validate
 from .components import component_dir
+from .euler_config import Euler, EulerAncestral, Heun, LinearMultistep, SecondOrder
 from .solver_config import DEIS, DPMSolver, SingleStep, UniPC
 from .table_config import (
     Ancestral,
     Count,
     Deterministic,
-    Euler,
-    EulerAncestral,
-    Heun,
     LatentConsistency,
-    LinearMultistep,
     Positive,
     PseudoLinear,
-    SecondOrder,
     Table,
     Trajectory,
     on_grids,

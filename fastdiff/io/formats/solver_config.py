@@ -12,8 +12,9 @@ from ...core.prediction import ratio_of
 from ...core.sampling import Sampling
 from ...core.validation import Bound
 from ..metadata import MAX_STEPS
+from .euler_config import InSigma
 from .notices import notice
-from .table_config import Bounded, InSigma, with_options
+from .table_config import Bounded, with_options
 
 SHORT = 15  # steps below which DPM-Solver++ and DEIS end at a lower order
 ALWAYS = MAX_STEPS + 1  # UniPC ends at a lower order on every grid
