@@ -1,7 +1,7 @@
 """Schedulers with a table: what they say of bounds, ends, variances and grids makes the same latents here."""
 
 import warnings
-from itertools import product
+from itertools import cycle, product
 
 import diffusers
 import pytest
@@ -23,13 +23,17 @@ BOUNDS = {
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 
 
-@pytest.mark.parametrize(("bound", "to_one"), product(BOUNDS, (True, False)))
-def test_ddim_bounds_and_ends_as_its_scheduler(opened, tmp_path, bound, to_one):
-    for prediction in PREDICTIONS:
-        scheduler = diffusers.DDIMScheduler(
-            **BETAS, **BOUNDS[bound], set_alpha_to_one=to_one, prediction_type=prediction
-        )
-        assert distance(opened, tmp_path, scheduler) < TOLERANCE
+def in_rotation(bounds, others):
+    """Every pair, each with one of the predictions in turn."""
+    return [(*pair, prediction) for pair, prediction in zip(product(bounds, others), cycle(PREDICTIONS))]
+
+
+@pytest.mark.parametrize(("bound", "to_one", "prediction"), in_rotation(BOUNDS, (True, False)))
+def test_ddim_bounds_and_ends_as_its_scheduler(opened, tmp_path, bound, to_one, prediction):
+    scheduler = diffusers.DDIMScheduler(
+        **BETAS, **BOUNDS[bound], set_alpha_to_one=to_one, prediction_type=prediction
+    )
+    assert distance(opened, tmp_path, scheduler) < TOLERANCE
 
 
 @pytest.mark.parametrize("bound", ["clip", "threshold"])
@@ -38,16 +42,17 @@ def test_guidance_comes_before_the_bound(opened, tmp_path, bound):
     assert distance(opened, tmp_path, scheduler, guidance=3.0) < TOLERANCE
 
 
-@pytest.mark.parametrize(("bound", "variance"), product(BOUNDS, ("fixed_small", "fixed_large")))
-def test_ddpm_bounds_and_draws_as_its_scheduler(opened, tmp_path, bound, variance):
-    for prediction in PREDICTIONS:
-        scheduler = diffusers.DDPMScheduler(
-            **BETAS | {"steps_offset": 0},
-            **BOUNDS[bound],
-            variance_type=variance,
-            prediction_type=prediction,
-        )
-        assert distance(opened, tmp_path, scheduler) < TOLERANCE
+@pytest.mark.parametrize(
+    ("bound", "variance", "prediction"), in_rotation(BOUNDS, ("fixed_small", "fixed_large"))
+)
+def test_ddpm_bounds_and_draws_as_its_scheduler(opened, tmp_path, bound, variance, prediction):
+    scheduler = diffusers.DDPMScheduler(
+        **BETAS | {"steps_offset": 0},
+        **BOUNDS[bound],
+        variance_type=variance,
+        prediction_type=prediction,
+    )
+    assert distance(opened, tmp_path, scheduler) < TOLERANCE
 
 
 @pytest.mark.parametrize("bound", BOUNDS)
