@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ..core.errors import FastdiffError, at_least_one, first_line
 from ..core.files import expanded
-from ..core.memory import check_memory, enough_memory
-from .decode import read_picture
+from ..core.memory import enough_memory
+from .decode import check_size, read_picture
 from .image_folder import IMAGE_SUFFIXES, list_folder
 from .labels import LabelColumn, find_label_column, read_labels
 
@@ -245,24 +245,6 @@ def decode(
     if number == 0:
         raise FastdiffError("no images to read: expected at least one")
     return torch.from_numpy(pixels[:number])
-
-
-def check_size(count: int, channels: int, height: int, width: int, stream: bool) -> str:
-    """Return what to do if images do not fit into memory; raise FastdiffError if they never do.
-
-    Args:
-        count: number of images.
-        channels: channels of an image.
-        height: height in pixels.
-        width: width in pixels.
-        stream: whether they are the reference examples of a stream.
-    """
-    shown = f"{count:,} images x {channels} x {height:,} x {width:,} bytes"
-    other = "set `resolution` or `limit`, or read them as a stream (name: stream)"
-    if stream:
-        other = "set a smaller `resolution` or `reference`"
-    check_memory(count * channels * height * width, shown, other)
-    return f"{shown}; {other}"
 
 
 def decode_one(where: str, source: dict[str, Any], resolution: int | None, colour: Colour) -> np.ndarray:
