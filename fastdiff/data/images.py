@@ -197,7 +197,8 @@ def _values(rows: "datasets.Dataset", column: str, count: int) -> list[Any]:
     names = getattr(rows.features[column], "names", None)
     if names is None:
         return values
-    return [None if value is None or value < 0 else names[value] for value in values]
+    known = range(len(names))
+    return [names[value] if value in known else None for value in values]
 
 
 def _file(path: Path) -> Source:
