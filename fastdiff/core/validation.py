@@ -18,7 +18,9 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     create_model,
+    field_validator,
 )
 from pydantic.fields import FieldInfo
 
@@ -36,9 +38,19 @@ Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]  # the seeds that torch take
 
 
 class Strict(BaseModel):
-    """A base class of settings: an unknown key is an error."""
+    """A base class of settings: an unknown key is an error, and true and false are no numbers."""
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def not_a_bool(cls, value: Any, info: ValidationInfo) -> Any:
+        """Return a value; raise ValueError if it is true or false where only numbers are expected."""
+        if has_bool(value):
+            kinds = set(basic_types(cls.model_fields[info.field_name].annotation))
+            if kinds & {int, float} and not kinds & {bool, Any}:
+                raise ValueError("expected a number")
+        return value
 
 
 def named(value: Any, path: str) -> tuple[str, dict[str, Any]]:
@@ -112,7 +124,7 @@ def schema(kind: Callable, path: str, skip: tuple[str, ...] = ()) -> type[BaseMo
     parameters = {n: p for n, p in inspect.signature(kind).parameters.items() if n not in skip}
     described = {
         n: (
-            numeric(completed(nested(p.annotation, dotted(path, n)), p.default)),
+            completed(nested(p.annotation, dotted(path, n)), p.default),
             ... if p.default is p.empty else Field(default_factory=lambda default=p.default: default),
         )
         for n, p in parameters.items()
@@ -129,14 +141,6 @@ def completed(annotation: Any, default: Any) -> Any:
     ]
 
 
-def numeric(annotation: Any) -> Any:
-    """Return an annotation of numbers that does not take true and false for 1 and 0; others unchanged."""
-    kinds = set(basic_types(annotation))
-    if kinds & {int, float} and not kinds & {bool, Any}:
-        return Annotated[annotation, BeforeValidator(without_bools)]
-    return annotation
-
-
 def basic_types(annotation: Any) -> Iterator[Any]:
     """Yield the types that an annotation consists of, such as int and NoneType."""
     if arguments := get_args(annotation):
@@ -146,11 +150,9 @@ def basic_types(annotation: Any) -> Iterator[Any]:
         yield annotation if isinstance(annotation, type) or annotation is Any else type(annotation)
 
 
-def without_bools(value: Any) -> Any:
-    """Return a value; raise ValueError if it is, or is a list that contains, true or false."""
-    if any(isinstance(entry, bool) for entry in (value if isinstance(value, list | tuple) else [value])):
-        raise ValueError("expected a number")
-    return value
+def has_bool(value: Any) -> bool:
+    """Return whether a value is, or is a list that contains, true or false."""
+    return any(isinstance(one, bool) for one in (value if isinstance(value, list | tuple) else [value]))
 
 
 def nested(annotation: Any, path: str) -> Any:

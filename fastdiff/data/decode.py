@@ -9,6 +9,7 @@ from typing import BinaryIO
 from PIL import Image, ImageOps
 
 from ..core.errors import FastdiffError, first_line
+from ..core.memory import check_memory
 
 IMAGE_FORMATS = (
     "PNG",
@@ -60,6 +61,24 @@ def opened(file: Path | str | BinaryIO) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             return Image.open(file, formats=IMAGE_FORMATS)
+
+
+def check_size(count: int, channels: int, height: int, width: int, stream: bool) -> str:
+    """Return what to do if images do not fit into memory; raise FastdiffError if they never do.
+
+    Args:
+        count: number of images.
+        channels: channels of an image.
+        height: height in pixels.
+        width: width in pixels.
+        stream: whether they are the reference examples of a stream.
+    """
+    shown = f"{count:,} images x {channels} x {height:,} x {width:,} bytes"
+    other = "set `resolution` or `limit`, or read them as a stream (name: stream)"
+    if stream:
+        other = "set a smaller `resolution` or `reference`"
+    check_memory(count * channels * height * width, shown, other)
+    return f"{shown}; {other}"
 
 
 def read_run_picture(path: Path) -> Image.Image:

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ..core.errors import FastdiffError, at_least_one, first_line
 from ..core.files import expanded
-from ..core.memory import check_memory, enough_memory
-from .decode import read_picture
+from ..core.memory import enough_memory
+from .decode import check_size, read_picture
 from .image_folder import IMAGE_SUFFIXES, list_folder
 from .labels import LabelColumn, find_label_column, read_labels
 
@@ -197,34 +197,44 @@ def _values(rows: "datasets.Dataset", column: str, count: int) -> list[Any]:
     names = getattr(rows.features[column], "names", None)
     if names is None:
         return values
-    return [None if value is None or value < 0 else names[value] for value in values]
+    known = range(len(names))
+    return [names[value] if value in known else None for value in values]
 
 
 def _file(path: Path) -> Source:
     return str(path), {"path": str(path), "bytes": None}
 
 
-def decode(sources: Iterable[Source], count: int, resolution: int | None, colour: Colour) -> Tensor:
+def decode(
+    sources: Iterable[Source], count: int, resolution: int | None, colour: Colour, stream: bool = False
+) -> Tensor:
     """Decode at most `count` images of one size into uint8 (N, C, H, W); see `decode_one`.
 
+    Args:
+        sources: the images.
+        count: their number; for a stream, the largest.
+        resolution: side in pixels to which images are resized and cropped; None keeps their size.
+        colour: "rgb" or "grey".
+        stream: whether they are the reference examples of a stream.
+
     Raises:
-        FastdiffError: if an image cannot be decoded, if the images differ in size, or if all of them do not
-            fit into memory.
+        FastdiffError: if there is no image or one cannot be decoded, if the images differ in size, or if all
+            of them do not fit into memory.
     """
     from rich.progress import track
 
     at_least_one("resolution", resolution)
+    least = 1 if stream else count
+    if resolution is not None:
+        check_size(least, 3 if colour == "rgb" else 1, resolution, resolution, stream)
     quiet = count <= 5000 or not _watched()
     number = 0
-    remedy = "set `resolution` or `limit`, or read them as a stream (name: stream)"
     for where, source in track(sources, "Reading images", total=count, transient=True, disable=quiet):
         image = decode_one(where, source, resolution, colour)
         if number == 0:
             first = where
             size = image.shape[1:]
-            shown = f"{count:,} images x {image.shape[0]} x {size[0]:,} x {size[1]:,} bytes"
-            check_memory(count * image.nbytes, shown, remedy)
-            with enough_memory(f"{shown}; {remedy}"):
+            with enough_memory(check_size(least, *image.shape, stream)):
                 pixels = np.empty((count, *image.shape), np.uint8)
         if image.shape[1:] != size:
             raise FastdiffError(
@@ -233,6 +243,8 @@ def decode(sources: Iterable[Source], count: int, resolution: int | None, colour
             )
         pixels[number] = image
         number += 1
+    if number == 0:
+        raise FastdiffError("no images to read: expected at least one")
     return torch.from_numpy(pixels[:number])
 
 

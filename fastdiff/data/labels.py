@@ -106,7 +106,7 @@ def read_labels(
             )
         names = kind.names if isinstance(kind, datasets.ClassLabel) else range(number)
     for row, value in enumerate(values[:count]):
-        if value is None or value < 0:
+        if value is None or not 0 <= value < len(names):
             found = "" if value is None else f" ({value})"
             raise FastdiffError(f"{what} has rows without a label: row {row}{found}; {UNLABELLED}")
     return torch.tensor(values[:count]), tuple(map(str, names))

@@ -120,7 +120,7 @@ class StreamSource:
                 yield self._image(row)
 
         rows = islice(chain.from_iterable(map(self.rows, range(self.shards))), count)
-        examples = decode(images(rows), count, self.resolution, self.colour)
+        examples = decode(images(rows), count, self.resolution, self.colour, stream=True)
         known = torch.tensor(labels) if self.classes else None
         return Dataset(self.name, examples, known, self.classes, names=self.names)
 
