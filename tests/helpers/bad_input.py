@@ -211,7 +211,7 @@ CASES = [
         "bench.seeds.0: input should be less than 9223372036854775808, got 99999999999999999999",
     ),
     recipe("baselines: [] -> samplers: [dim]", "bench.samplers: 'dim' is unknown, choose from ddpm, ddim"),
-    recipe("baselines: [] -> clip: .nan", "bench.clip: input should be a finite number"),
+    recipe("baselines: [] -> clip: .nan", "bench.clip: input should be greater than 0, got nan"),
     recipe(
         "baselines: [] -> extractor: inception",
         "extractor inception: vectors are compared without one; leave",

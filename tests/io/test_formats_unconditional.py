@@ -40,7 +40,7 @@ def test_class_labels_in_latents(opened, guidance):
     pipeline, model, _ = opened("dit")
     wanted = pipeline([3, 7], guidance, torch.Generator().manual_seed(1), 4, "np").images
     assert model.net.null_label == 1000 and model.net.learned_variance
-    times = time_grid(model.schedule, 4, model.sampling.spacing)
+    times = time_grid(model.schedule, 20, model.sampling.spacing)
     same(
         ours(model, "ddim", noise(2, 4, 8, 8), times, labels=torch.tensor([3, 7]), guidance=guidance), wanted
     )
@@ -145,7 +145,7 @@ def test_default_steps_and_sampler_are_the_pipelines(tmp_path, kind, steps):
     getattr(diffusers, f"{kind}Pipeline")(tiny.unet(1), scheduler).save_pretrained(tmp_path)
     model = load(tmp_path)
     own = model.sampling
-    assert own.steps == (steps,) and own.sampler == ("ddpm" if kind == "DDPM" else "ddim")
+    assert own.steps[0] == steps and own.sampler == ("ddpm" if kind == "DDPM" else "ddim")
 
 
 @pytest.mark.parametrize(("stated", "classes"), [(None, 10), (False, 10), (True, 9)])
@@ -169,11 +169,12 @@ def test_all_rows_are_classes_unless_config_says_so(tmp_path, stated, classes):
 
 def test_a_pipeline_of_ddpm_makes_the_same_pictures_with_its_defaults(tmp_path):
     """clip_sample is on by default, and the noise is drawn in the same order."""
+    torch.manual_seed(3)
     pipeline = tiny.alive(diffusers.DDPMPipeline(tiny.unet(), diffusers.DDPMScheduler()))
     pipeline.save_pretrained(tmp_path)
-    wanted = pipeline(2, torch.Generator().manual_seed(1), 4, "np").images
+    wanted = pipeline(2, torch.Generator().manual_seed(1), 20, "np").images
     model, generator = load(tmp_path), torch.Generator().manual_seed(1)
     x = torch.randn(2, 3, 8, 8, generator=generator)
-    times = time_grid(model.schedule, 4, model.sampling.spacing)
+    times = time_grid(model.schedule, 20, model.sampling.spacing)
     found = ours(model, "ddpm", x, times, randn=lambda x: torch.randn(x.shape, generator=generator))
     same(found, wanted)

@@ -85,7 +85,10 @@ DAMAGE = {
     "about of another kind": (lambda at: (at / ABOUT).write_text("[1]"), "damaged"),
     "about in no text": (lambda at: (at / ABOUT).write_bytes(b"\xff\xfe\x00"), "damaged"),
     "plain, weights cut": (lambda at: ((at / ABOUT).unlink(), cut(at / WEIGHTS)), "cannot be loaded"),
-    "plain, weights gone": (lambda at: ((at / ABOUT).unlink(), (at / WEIGHTS).unlink()), "cannot be loaded"),
+    "plain, weights gone": (
+        lambda at: ((at / ABOUT).unlink(), (at / WEIGHTS).unlink()),
+        "has a config.json and no weights",
+    ),
     "plain, config cut": (
         lambda at: ((at / ABOUT).unlink(), cut(at / "unet/config.json")),
         "cannot be loaded",
