@@ -15,10 +15,10 @@ from torch.nn.functional import interpolate
 from fastdiff.data.dataset import Dataset
 from fastdiff.data.toys import digits
 from fastdiff.evaluation.metrics.extractors import open_extractor
-from fastdiff.evaluation.rows import read_rows
 from fastdiff.io.load import load
 from fastdiff.runs import recipe
 from fastdiff.runs import run as stages
+from tests.helpers.rows import model_rows
 
 pytestmark = pytest.mark.long
 
@@ -78,7 +78,7 @@ def test_the_small_recipe_runs_on_a_cpu(pictures, judge, tmp_path):
     )
     assert sum(stage.train.steps for stage in small.stages) == 200
     stages.run(small, tmp_path)
-    rows = read_rows(tmp_path / "bench.jsonl")
+    rows = model_rows(tmp_path)
     assert {row["model"] for row in rows} == {stage.name for stage in small.stages}
     assert all(row["fd_cifar10"] > 0 for row in rows) and (tmp_path / "report.html").is_file()
     assert load(tmp_path / "teacher").shape == (3, 32, 32)

@@ -6,9 +6,9 @@ from statistics import mean, stdev
 import pytest
 from scipy.stats import t as student_t
 
-from fastdiff.evaluation.rows import read_rows
 from tests.helpers.documents import Page
 from tests.helpers.paths import ROOT
+from tests.helpers.rows import model_rows
 
 RUNS = ("digits", "digits-methods", "digits-methods-long", "digits-latent", "cifar10-grey")
 # Lines of the first page's table: the run, and the model as the tables of checkpoints/README.md name it.
@@ -26,7 +26,7 @@ FIRST_PAGE = {
 def figures(run: str) -> dict[tuple[str, int], list[float]]:
     """Frechet distances of a run's rows, by the line of the table and the number of steps."""
     found = {}
-    for row in read_rows(ROOT / "checkpoints" / run / "bench.jsonl"):
+    for row in model_rows(ROOT / "checkpoints" / run):
         [main] = [name for name in row if name.startswith("fd_") and not name.endswith("_inf")]
         line = row["model"].removesuffix(f"-{row['steps']}")
         line += f" {row['sampler']}" if line == "teacher" else ""

@@ -9,13 +9,13 @@ from fastdiff.core.rng import SampleRng
 from fastdiff.core.schedule import Cosine
 from fastdiff.data.registry import open_dataset
 from fastdiff.evaluation.opening import open_evaluators
-from fastdiff.evaluation.rows import read_rows
 from fastdiff.networks.oracle import GaussianMixture
 from fastdiff.runs import recipe
 from fastdiff.runs import run as stages
 from fastdiff.samplers import SAMPLERS, time_grid
 from fastdiff.samplers.generate import generate
 from fastdiff.samplers.plan import SamplingPlan
+from tests.helpers.rows import model_rows
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
@@ -74,7 +74,7 @@ def test_no_sampler_waits_for_the_device(name):
 def test_the_chain_runs(tmp_path, precision):
     source = TINY | {"train": TINY["train"] | {"precision": precision}}
     folder = stages.run(recipe.build(source), tmp_path / precision)
-    rows = read_rows(folder / "bench.jsonl")
+    rows = model_rows(folder)
     assert len(rows) == 7 and all("CPU" not in row["device"] for row in rows)
 
 

@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 from typing_extensions import override
 
-from ..core.errors import FastdiffError, Interrupted
+from ..core.errors import FastdiffError, FastdiffWarning, Interrupted
 from ..core.former_names import renamed_options
 from ..core.memory import enough_memory
 from .bench import bench
@@ -74,6 +74,11 @@ for command in (run, status, sample, bench, report, judge, evaluate, search, exp
     app.command(command.__name__.rstrip("_"))(command)
 
 
+def show_warning(message: Warning | str, *_: Any) -> None:
+    """Print a warning in one line on standard error."""
+    sys.stderr.write(f"fastdiff: warning: {message}\n")
+
+
 def check_working_directory() -> None:
     """Raise FastdiffError if the working directory has been deleted, where libraries cannot be imported."""
     try:
@@ -90,6 +95,8 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")
     warnings.filterwarnings("ignore")
+    warnings.filterwarnings("default", category=FastdiffWarning)
+    warnings.showwarning = show_warning
     logging.disable(logging.WARNING)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:

@@ -56,7 +56,10 @@ def bench(
     ] = "1",
     clip: Annotated[
         float | None,
-        typer.Option(help="Clip the predicted clean sample to [-CLIP, CLIP] while sampling."),
+        typer.Option(
+            help="Clip the predicted clean sample to [-CLIP, CLIP] while sampling; inf for no bound. "
+            "[default: each model's own bound]"
+        ),
     ] = None,
     n: Annotated[
         int, typer.Option("--n", "-n", help="Number of samples per benchmark cell and seed.")
@@ -71,6 +74,13 @@ def bench(
     captions: Captions = None,
     extractor: Extractors = None,
     metrics: Metrics = "",
+    held_out: Annotated[
+        str | None,
+        typer.Option(
+            help="Split of the data, such as test, for the row of real data. "
+            "[default: the data are divided at random]"
+        ),
+    ] = None,
     batch: Batch = 512,
     budget: Annotated[
         str | None,
@@ -115,7 +125,7 @@ def bench(
     from ..data.registry import open_dataset
     from ..evaluation import report as reports
     from ..evaluation.config import BenchConfig
-    from ..evaluation.sweep import sweep
+    from ..evaluation.sweep import Sweep
 
     config = BenchConfig(
         steps=step_counts,
@@ -129,15 +139,19 @@ def bench(
         batch=batch,
         extractor=extractor,
         metrics=words(metrics) or None,
+        held_out=held_out,
         budget=budget,
     )
     names = names_of(models)
-    dataset = open_dataset(data, **given(resolution=resolution, colour=colour, captions=captions))
+    options = given(resolution=resolution, colour=colour, captions=captions)
+    dataset = open_dataset(data, **options)
+    held = None if held_out is None else open_dataset(data, **options, split=held_out)
     console = Console(stderr=True)
     main = is_main_process()
     rows = []
+    sweep = Sweep(names, dataset, config, out, teacher=next(iter(names)), held_out=held)
     with console.status("measuring"):
-        for row in sweep(names, dataset, config, out, teacher=next(iter(names))):
+        for row in sweep.rows():
             rows.append(row)
             if main and not as_json:
                 figure = row[reports.metric_of([row])]
@@ -149,7 +163,7 @@ def bench(
             typer.echo(line)
         if rows:
             reports.write(out)
-            reports.print_table(reports.table(rows))
+            reports.print_table(reports.table([*sweep.real_rows, *rows]))
 
 
 def bench_speed(model: str, methods: tuple[str, ...] | None, steps: int, out: Path, as_json: bool) -> None:

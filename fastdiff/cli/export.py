@@ -12,15 +12,8 @@ from .options import Model
 
 # Keys of a model's fastdiff.json that an export copies.
 KEPT_METADATA_KEYS = (
-    "method",
-    "origin",
-    "ema",
-    "cost",
-    "collapsed",
-    "class_names",
-    "sources",
-    "licences",
-    "card",
+    *("method", "origin", "ema", "cost", "collapsed", "chance_auc"),
+    *("class_names", "sources", "licences", "card"),
 )
 
 

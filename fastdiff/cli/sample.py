@@ -75,7 +75,7 @@ def sample(
         str | None,
         typer.Option(
             help="Further guidance options, separated by commas, e.g. rescale=0.7,interval=0.2:5; also "
-            "clip=1, threshold=0.995, plus=true, every=2."
+            "clip=1, threshold=0.995, plus=true, every=2, rescale_of=x0."
         ),
     ] = None,
     init_image: Annotated[

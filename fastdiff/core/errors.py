@@ -20,6 +20,13 @@ class FastdiffError(Exception):
         self.key = key
 
 
+class FastdiffWarning(UserWarning):
+    """A warning in one line: a setting that is not supported, and what takes its place.
+
+    Commands print it on standard error, as `fastdiff: warning: ...`, and go on.
+    """
+
+
 class Interrupted(SystemExit):
     """The end of the program by a signal; running the same command again resumes the work.
 

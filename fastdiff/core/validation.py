@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from functools import cache
 from math import prod
-from types import NoneType
+from types import NoneType, UnionType
 from typing import Annotated, Any, get_args, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -156,18 +156,16 @@ def has_bool(value: Any) -> bool:
 
 
 def nested(annotation: Any, path: str) -> Any:
-    """Return an annotation that takes a name with options for a type that has a registry, or for null."""
-    kinds = get_args(annotation) or (annotation,)
+    """Return an annotation that takes a name with options for a type that has a registry; None stays None."""
+    kinds = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
     registry = next((kind.registry for kind in kinds if hasattr(kind, "registry")), None)
     if registry is None:
         return annotation
 
-    def build(value: Any) -> Any:
-        if value is None and NoneType in kinds:
-            return None
-        return call(registry, *named(value, path), path)
+    def read(value: Any) -> Any:
+        return None if value is None and NoneType in kinds else call(registry, *named(value, path), path)
 
-    return Annotated[Any, BeforeValidator(build)]
+    return Annotated[Any, BeforeValidator(read)]
 
 
 def validate(kind: type[BaseModel], data: dict[str, Any], path: str) -> Any:

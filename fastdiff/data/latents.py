@@ -47,7 +47,7 @@ def encoded(data: Readable, latent: Any, accelerator: Accelerator, advance: Call
         raise FastdiffError(
             f"data {data.name}: a stream cannot be encoded into latents; read it as hub, parquet or images"
         )
-    made_of = {"data": data.fingerprint, "autoencoder": latent.fingerprint}
+    made_of = {"data": data.fingerprint, "autoencoder": latent.cache_key}
 
     def make(number: int) -> Columns:
         rows = torch.arange(number * PART_EXAMPLES, min((number + 1) * PART_EXAMPLES, len(data)))
@@ -101,7 +101,7 @@ def embedded(data: Readable, text: Any, accelerator: Accelerator, advance: Calla
         return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
 
     parts = fill(
-        cache_folder("captions") / identity(captions=different, text=text.fingerprint),
+        cache_folder("captions") / identity(captions=different, text=text.cache_key),
         ceil(len(different) / PART_EXAMPLES),
         make,
         accelerator,
@@ -112,7 +112,7 @@ def embedded(data: Readable, text: Any, accelerator: Accelerator, advance: Calla
     embeddings = {name: Lookup(Shards([part[name] for part in parts]), index) for name in parts[0]}
     return latents_of(
         data,
-        {"data": data.fingerprint, "text": text.fingerprint},
+        {"data": data.fingerprint, "text": text.cache_key},
         conditions=data.conditions | embeddings,
     )
 

@@ -10,10 +10,12 @@ class_names.py: classes of models and data, compared by their names.
 opening.py: evaluators opened by name, and evaluate_images for images made by any program.
 metrics/: the metrics, and the networks whose features they compare.
 rows.py: the file of rows, and a table of all keys of a row.
-summary.py: means, spreads and ranks of rows; metric_names.py: whether lower or higher is better.
+real_data.py: the row "real data, held out".
+summary.py: means and intervals of rows; comparison.py: differences, the best and its equals;
+formatting.py: texts of figures; metric_names.py: whether lower or higher is better.
 provenance.py: the origin of a row. budget.py: the time budget of a sweep. lock.py: one writer per directory.
 report/: tables, plots and the page. judge/: blind human evaluation. profiling/: speed.
 
 Imports from core, networks, samplers, data, methods, training and io. report/, judge/, rows.py, summary.py,
-metric_names.py, baselines.py and lock.py import no torch.
+comparison.py, formatting.py, metric_names.py, baselines.py and lock.py import no torch.
 """

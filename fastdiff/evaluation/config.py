@@ -12,7 +12,7 @@ from pydantic import Field
 from ..core.denoiser import Denoiser
 from ..core.errors import FastdiffError
 from ..core.files import identity
-from ..core.validation import Seed, check_bounds
+from ..core.validation import Bound, Seed, check_bounds
 from ..samplers import SAMPLERS, SPACINGS
 from ..samplers.plan import plan
 from ..samplers.time_grids import MAX_STEPS
@@ -56,11 +56,14 @@ class BenchConfig:
         teacher: in recipes, the stage whose model is measured with the baselines. None: the stage that is
             trained on data.
         models: names of the students to measure. None: all of them.
-        clip: bound of |x0| while sampling, above 0. None: no bound.
+        clip: bound of |x0| while sampling, above 0; inf for no bound. None: each model's own, by default no
+            bound.
         metrics: keys of METRICS (fd, kd, score, pr, sfd, accuracy, energy, swd), and "nll". None, or "nll" as
             the only one: fd, kd, pr and accuracy (where the data have classes that the feature network
             distinguishes) for images, energy, swd and pr for vectors. "nll" adds the bits per dimension of
             the first n examples of the data, for models that are sampled by solving their ODE.
+        held_out: name of the split of the data, such as "test", whose examples are the row "real data, held
+            out", and whose likelihood "nll" adds. None: the data are divided at random.
         budget: time for the whole sweep, such as "90s", "10m" or "2h"; cells that would exceed it are
             skipped and listed in left-out.json. None: unlimited.
 
@@ -82,8 +85,9 @@ class BenchConfig:
     extractor: str | None = None
     teacher: str | None = None
     models: tuple[str, ...] | None = None
-    clip: Annotated[float, Field(gt=0)] | None = None
+    clip: Annotated[Bound, Field(gt=0)] | None = None
     metrics: tuple[Literal[KNOWN_METRICS], ...] | None = None
+    held_out: str | None = None
     budget: str | None = None
 
     def __post_init__(self) -> None:
@@ -200,7 +204,8 @@ def cells(models: Mapping[str, Denoiser], teacher: str | None, config: BenchConf
         else:
             continue
         for way in dict.fromkeys(ways):
-            found += [Cell(name, *way, guidance, config.clip) for guidance in config.guidance]
+            clip = config.clip or model.sampling.clip
+            found += [Cell(name, *way, guidance, clip) for guidance in config.guidance]
     return sorted(found, key=lambda cell: (cell.steps, cell.model != teacher))
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
-from torch import Tensor
+from torch import LongTensor, Tensor
 
 from ..core.errors import FastdiffError
 from ..data.registry import Dataset
@@ -77,6 +77,11 @@ class Evaluator:
         return self._real.name
 
     @property
+    def examples(self) -> LongTensor:
+        """The indices (m,) of the examples of the data set that samples are compared with."""
+        return self._real.examples()
+
+    @property
     def dims(self) -> int:
         """The dimension of the features; 0 before the first result."""
         return self._real.dims
@@ -106,8 +111,13 @@ class Evaluator:
         kept = {layer: layers[layer].cpu() for layer in self.kept}
         self._parts.append((indices.cpu(), kept, None if labels is None else labels.cpu()))
 
-    def result(self, accelerator: Accelerator) -> Figures:
+    def result(self, accelerator: Accelerator, held_out: bool = False) -> Figures:
         """Return the metrics of all samples that were added on any process since the last call.
+
+        Args:
+            accelerator: accelerator of this process.
+            held_out: the samples are examples of the data, their indices the places in `examples`: compare
+                them with the examples without them.
 
         Returns:
             The metrics, the same on every process.
@@ -126,7 +136,7 @@ class Evaluator:
         found: list[Figures | FastdiffError | None] = [None]
         if accelerator.is_main_process:
             try:
-                found = [self._figures(parts, sums, real, broken)]
+                found = [self._figures(parts, sums, real, broken, held_out)]
             except FastdiffError as error:
                 found = [error]
         broadcast_object_list(found)
@@ -140,6 +150,7 @@ class Evaluator:
         sums: dict[str, list[Statistics]],
         real: Collected,
         broken: list[int],
+        held_out: bool,
     ) -> Figures:
         """Compute the metrics of all processes' samples."""
         count = sum(len(indices) for indices, _, _ in parts)
@@ -149,6 +160,8 @@ class Evaluator:
                 f"n = {count}: expected at least {self.least} samples for the metrics {named}"
             )
         made = self._in_order(parts, sums)
+        if held_out:
+            real = real.without(made, torch.cat([indices for indices, _, _ in parts]))
         values: dict[str, float] = {}
         terms: dict[str, Tensor] = {}
         for metric in self.metrics:

@@ -10,8 +10,9 @@ from ..core.accelerator import make_accelerator
 from ..core.defaults import float32_on_cpu
 from ..core.errors import FastdiffError
 from ..core.files import cache_folder
-from ..data.registry import Dataset
+from ..data.registry import Dataset, Nothing
 from .class_names import matched_labels
+from .config import BenchConfig
 from .evaluator import Evaluator
 from .metrics import METRICS
 from .metrics.extractors import Extractor, Vectors, open_extractor
@@ -59,6 +60,30 @@ def open_evaluators(
         )
     nets.sort(key=lambda net: net.name != "inception")  # fid is the main metric of a report
     return [_image_evaluator(dataset, net, metrics, cache) for net in nets]
+
+
+def bench_evaluators(dataset: Dataset, config: BenchConfig, device: torch.device) -> list[Evaluator]:
+    """Open the evaluators of a benchmark.
+
+    Args:
+        dataset: data set that samples are compared with.
+        config: settings of the benchmark.
+        device: device of the feature networks.
+
+    Raises:
+        FastdiffError: if weights are missing, or if there are too few samples or examples.
+    """
+    if isinstance(dataset, Nothing):
+        raise FastdiffError("data = nothing: expected a data set with images to compare samples with")
+    named = None if config.metrics is None else tuple(metric for metric in config.metrics if metric != "nll")
+    evaluators = open_evaluators(dataset, config.extractor, named, device)
+    least = max(evaluator.least for evaluator in evaluators)
+    if config.n < least:
+        names = ", ".join(evaluators[0].metrics)
+        raise FastdiffError(
+            f"bench.n = {config.n}: expected at least {least} samples for the metrics {names}"
+        )
+    return evaluators
 
 
 def _vector_evaluator(

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import LongTensor, Tensor
 
 from ..core.errors import FastdiffError
 from ..data.registry import Dataset
@@ -82,7 +82,7 @@ class Reference:
 
     def _compute(self, accelerator: Accelerator) -> tuple[dict[str, Tensors], dict[str, Tensors]]:
         """Compute and store the statistics and features by layer; the processes divide the data."""
-        examples = self._examples()
+        examples = self.examples()
         sums: dict[str, Statistics] = {}
         parts: list[tuple[Tensor, Tensors]] = []
         for rows in examples.split(CHUNK)[accelerator.process_index :: accelerator.num_processes]:
@@ -106,7 +106,7 @@ class Reference:
                     store(self._file(layer, kind), tensors)
         return whole, kept
 
-    def _examples(self) -> Tensor:
+    def examples(self) -> LongTensor:
         """Return the indices of the examples: all images, or the first vectors of a fixed permutation."""
         if isinstance(self.net, Vectors):
             permuted = torch.randperm(len(self.dataset), generator=torch.Generator().manual_seed(0))
@@ -115,7 +115,7 @@ class Reference:
 
     def _no_statistics(self, layer: str) -> Statistics:
         """Return empty statistics, for a process that got no examples."""
-        features = self.net(self.dataset.get(self._examples()[:1])[0])[layer]
+        features = self.net(self.dataset.get(self.examples()[:1])[0])[layer]
         return Statistics(features.shape[1])
 
     def _checked(self, real: Tensor) -> Tensor:

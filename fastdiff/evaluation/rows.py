@@ -3,7 +3,8 @@
 The keys of a row; a value that is unknown is null, and readers ignore keys that they do not know:
 
     key              hash of the fields that determine the metrics: those marked * below
-    model *          name of the model
+    model *          name of the model; "real data, held out" for examples of the data: a row for each
+                     division into examples and reference, without sampler, steps and cost
     sampler *        key of SAMPLERS, with options in brackets
     spacing *        spacing of the time grid, or its times separated by commas
     steps *          number of sampling steps
@@ -13,12 +14,16 @@ The keys of a row; a value that is unknown is null, and readers ignore keys that
     n *              number of samples
     extractor *      feature networks, name@fingerprint, separated by commas
     reference *      fingerprints of the data set and of the first feature network
-    weights *        fingerprint of the model's weights
-    cell             name of the cell: model, sampler, spacing, steps, guidance and clip; also of its pictures
+    weights *        fingerprint of the model's weights; for real data, of the held-out examples
+    cell             name of the cell: model, sampler, spacing, steps, guidance and clip; also of its
+                     pictures; "real" for real data
     teacher          whether the model is the teacher
 
     fid, fd_NAME     Frechet distance in the features of Inception-v3, or of the feature network NAME
     fid_inf, ...     the same distance, extrapolated to infinitely many samples
+    held_out         of real data: split, numbers of examples and of reference examples, and whether
+                     these have the same fractions of classes; without a split, Frechet distances are those
+                     for n examples and the whole reference
     kid, kd_NAME     kernel distance with the polynomial kernel of KID; kid_se, kd_NAME_se: standard error
     sfid, sfd_NAME   Frechet distance in spatial features
     is, score_NAME   Inception Score; is_se, score_NAME_se: standard error
@@ -28,7 +33,7 @@ The keys of a row; a value that is unknown is null, and readers ignore keys that
                      nearest neighbours, see metrics/neighbours.py; without _NAME for vectors
     accuracy_NAME    fraction of samples that the network assigns to the class that they were drawn for
     classes_NAME     list of that fraction by class
-    nll              bits per dimension of the data under the model
+    nll              bits per dimension of the data under the model; nll_held_out: of the held-out split
     metrics          keys of METRICS that were measured
     dims             dimension of the features of the first feature network
     broken           indices of the first samples that were not finite; the metrics are then infinite, null

@@ -6,26 +6,25 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import Accelerator
 
 from ..core.accelerator import make_accelerator
 from ..core.denoiser import Denoiser
 from ..core.errors import FastdiffError
 from ..core.files import identity, make_directory
-from ..data.registry import Dataset, Nothing
+from ..data.registry import Dataset
 from ..samplers.plan import plan
 from .budget import Budget
 from .cell import Measured, measure
 from .class_names import check_classes
 from .config import BenchConfig, Cell, cells
 from .contestant import Contestant
-from .evaluator import Evaluator
 from .likelihood import likelihood
 from .lock import HeldLock, alone
-from .opening import open_evaluators
+from .opening import bench_evaluators
 from .pictures import keep, keep_real, keep_terms
 from .provenance import provenance
+from .real_data import RealData
 from .rows import RowStore
 from .summary import Row
 
@@ -40,6 +39,7 @@ class Sweep:
         out: folder of bench.jsonl; created when the first row is measured.
         teacher: name of the model that is measured with the baselines; None for no teacher.
         accelerator: accelerator of this process; None to create one.
+        held_out: examples of the split `config.held_out`; None without one.
 
     Raises:
         FastdiffError: if the models, the data and the settings do not fit each other.
@@ -54,6 +54,7 @@ class Sweep:
         *,
         teacher: str | None = None,
         accelerator: Accelerator | None = None,
+        held_out: Dataset | None = None,
     ) -> None:
         if teacher is not None and teacher not in models:
             raise FastdiffError(f"teacher = {teacher!r}: expected one of the models {', '.join(models)}")
@@ -75,12 +76,17 @@ class Sweep:
         }
         self.evaluators = bench_evaluators(dataset, config, device)
         self.metrics = {metric for evaluator in self.evaluators for metric in evaluator.metrics}
+        self.held_out = held_out
+        conditional = any(conditions(loaded[cell.model]) for cell in self.cells)
+        self.real = RealData(dataset, held_out, config.held_out, self.evaluators, config.n, conditional)
+        self.real_rows: list[Row] = []
 
     def rows(self, held: HeldLock | None = None) -> Iterator[Row]:
         """Measure every cell with every seed, and yield the rows in order, on every process.
 
         A row is appended to bench.jsonl once it is measured; existing rows are read back. Cells that the
-        budget skips are listed in left-out.json.
+        budget skips are listed in left-out.json. Rows of real data are measured first; they are not yielded,
+        but listed in `real_rows`.
 
         Args:
             held: lock of the folder, if the caller holds it; None to lock the folder here.
@@ -92,8 +98,9 @@ class Sweep:
         with alone(self.out, self.accelerator, held):
             store = RowStore(self.out / "bench.jsonl", writes=self.accelerator.is_main_process)
             budget = Budget(self.config.seconds, self.out)
-            bits: dict[str, float | None] = {}  # nll by model
+            bits: dict[str, dict[str, float | None]] = {}  # likelihoods by model
             real_kept = False
+            self.real_rows = list(self.real.rows(store, budget, self.metrics, self.accelerator))
             for cell, seed in product(self.plans, self.config.seeds):
                 settings = self._settings(cell, seed)
                 key = identity(**settings)
@@ -171,14 +178,23 @@ class Sweep:
 
     def _lacks_nll(self, row: Row) -> bool:
         """Return whether the settings include nll and a row lacks it."""
-        return "nll" in (self.config.metrics or ()) and "nll" not in row
+        return "nll" in (self.config.metrics or ()) and not self._sources.keys() <= row.keys()
 
-    def _with_nll(self, row: Row, name: str, bits: dict[str, float | None], budget: Budget) -> Row:
+    @property
+    def _sources(self) -> dict[str, Dataset]:
+        """The data sets of which likelihoods are computed, by the key of the row."""
+        held_out = {"nll_held_out": self.held_out} if self.held_out else {}
+        return {"nll": self.dataset, **held_out}
+
+    def _with_nll(self, row: Row, name: str, bits: dict[str, dict[str, float | None]], budget: Budget) -> Row:
         """Return a row with the nll of its model, computed once per model, if the budget allows it."""
         if name not in bits and budget.allows(f"nll of {name}", 0, self.accelerator):
             model = self.contestants[name].model
-            bits[name] = likelihood(model, self.dataset, self.config.n, self.config.batch, self.accelerator)
-        return {**row, "nll": bits[name]} if name in bits else row
+            bits[name] = {
+                key: likelihood(model, data, self.config.n, self.config.batch, self.accelerator)
+                for key, data in self._sources.items()
+            }
+        return {**row, **bits.get(name, {})}
 
 
 def sweep(
@@ -189,6 +205,7 @@ def sweep(
     *,
     teacher: str | None = None,
     accelerator: Accelerator | None = None,
+    held_out: Dataset | None = None,
 ) -> Iterator[Row]:
     """Benchmark models: measure every cell with every seed, append a row to out/bench.jsonl, and yield it.
 
@@ -204,10 +221,11 @@ def sweep(
             budget skips are listed in out/left-out.json.
         teacher: name of the model that is measured with config.baselines; None for no teacher.
         accelerator: accelerator of this process; None to create one.
+        held_out: examples of the split `config.held_out`; None without one.
 
     Yields:
-        The rows, cells of few steps first, on every process: dicts whose keys are documented in
-        fastdiff.evaluation.rows, printed as one line.
+        The rows of the models, cells of few steps first, on every process: dicts whose keys are documented in
+        fastdiff.evaluation.rows, printed as one line. Rows of real data are only written.
 
     Raises:
         FastdiffError: if the models, the data and the settings do not fit each other, if `out` cannot be
@@ -219,31 +237,14 @@ def sweep(
         >>> for row in sweep(models, open_dataset("digits"), config, "runs/bench", teacher="teacher"):
         ...     print(row, row["fd_digits"], row["ms_per_image"])
     """
-    yield from Sweep(models, dataset, config, out, teacher=teacher, accelerator=accelerator).rows()
+    yield from Sweep(
+        models, dataset, config, out, teacher=teacher, accelerator=accelerator, held_out=held_out
+    ).rows()
 
 
-def bench_evaluators(dataset: Dataset, config: BenchConfig, device: torch.device) -> list[Evaluator]:
-    """Open the evaluators of a benchmark.
-
-    Args:
-        dataset: data set that samples are compared with.
-        config: settings of the benchmark.
-        device: device of the feature networks.
-
-    Raises:
-        FastdiffError: if weights are missing, or if there are too few samples or examples.
-    """
-    if isinstance(dataset, Nothing):
-        raise FastdiffError("data = nothing: expected a data set with images to compare samples with")
-    named = None if config.metrics is None else tuple(metric for metric in config.metrics if metric != "nll")
-    evaluators = open_evaluators(dataset, config.extractor, named, device)
-    least = max(evaluator.least for evaluator in evaluators)
-    if config.n < least:
-        names = ", ".join(evaluators[0].metrics)
-        raise FastdiffError(
-            f"bench.n = {config.n}: expected at least {least} samples for the metrics {names}"
-        )
-    return evaluators
+def conditions(model: Denoiser) -> bool:
+    """Return whether a model's samples have conditions, which are those of the data."""
+    return model.classes is not None or bool(model.text or model.condition_channels)
 
 
 def check_fit(

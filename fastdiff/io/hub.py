@@ -121,11 +121,19 @@ def fetch(reference: str) -> Path:
         ) from None
     if any(folder.rglob("*.safetensors")):
         return folder
-    if pickled := [file for file in file_names(name, at) if file.endswith(PICKLED)]:
+    names = file_names(name, at)
+    if pickled := [file for file in names if file.endswith(PICKLED)]:
         where = f"'{name}', revision='{at}', use_safetensors=False"
         raise FastdiffError(
             f'{name}@{at}: {pickled[0]} {WARNING} python -c "from diffusers import DiffusionPipeline as P; '
             f"P.from_pretrained({where}).save_pretrained('model')\""
+        )
+    variants = [file.split(".")[-2].partition("-")[0] for file in names if file.endswith(".safetensors")]
+    if variants:
+        where = f"'{name}', revision='{at}', variant='{variants[0]}'"
+        raise FastdiffError(
+            f'{name}@{at}: has only the variant {variants[0]}: save it without, python -c "from diffusers '
+            f"import DiffusionPipeline as P; P.from_pretrained({where}).save_pretrained('model')\""
         )
     return folder
 

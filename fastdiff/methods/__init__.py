@@ -3,7 +3,7 @@
 The interface of a method, and shared parts:
     base: the interface, Method, the keys of conditions, and small parts of losses.
     teacher_steps: guided predictions of a teacher, and steps of Heun's method.
-    time_sampling, loss_memory: time distributions, and the loss moments of importance sampling.
+    time_sampling, loss_memory: time distributions, and running moments of figures by the time.
     distances: distances between two batches of samples.
     loss_weights: weights of losses by noise level.
     label_dropout: the dropout of conditions, for guidance.

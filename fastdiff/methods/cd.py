@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from typing_extensions import override
 from ..core.schedule import Schedule
 from ..data.batch import Batch
 from .base import Decay, Nets, Progress, heun, unwrap
-from .distances import Distance, SquaredL2
+from .distances import Distance, PseudoHuber, SquaredL2
 from .ect import ECT
 from .loss_weights import LevelWeight, snr_weight
 from .time_sampling import KarrasIndex, TimeDistribution
@@ -45,6 +45,10 @@ class CD(ECT):
     mu: Decay = 0.0
     weight: LevelWeight = "none"
 
+    first_defaults: ClassVar[dict[str, Any]] = ECT.first_defaults | {
+        "distance": PseudoHuber(),
+        "solver": "euler",
+    }
     needs_teacher: ClassVar[bool] = True
 
     @override

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from ..core.broadcast import like
 from ..core.denoiser import Cond, Denoiser
 from ..core.errors import FastdiffError
 from ..core.rng import SampleRng
@@ -48,10 +49,10 @@ class Consistency(Method):
         with preserve_rng_state(x_t):  # the same dropout mask for both passes
             f = nets["student"](x_t, t, torch.zeros_like(t), batch.cond).x0
 
-        # 3. The target f-(x_s, s), without.
+        # 3. The target f-(x_s, s), without; at s = 0, where a network may not be defined, x_s itself.
         with torch.no_grad():
             x_s = self.x_at_s(nets, batch, x_t, eps, t, s)
-            target = self.target(nets, x_s, s, batch.cond)
+            target = torch.where(like(s > 0, x_s) > 0, self.target(nets, x_s, s, batch.cond), x_s)
             error = per_sample((f - target).square()).sqrt()
 
         # 4. The distance between the two, in units of the gap.

@@ -114,7 +114,7 @@ class ImageNetwork(FeatureNetwork):
     def new_discriminator(
         self, gan: Adversary, student: Denoiser, teacher: Denoiser, kinds: int
     ) -> nn.Module:
-        if gan.features:
+        if gan.names_modules:
             raise FastdiffError(
                 "gan.features: they name modules of the teacher, and features_of is another network; leave "
                 "them out",

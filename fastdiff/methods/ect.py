@@ -15,7 +15,7 @@ from ..core.schedule import Schedule
 from .base import Progress
 from .consistency import FEW_STEPS, Consistency
 from .distances import Distance, PseudoHuber
-from .time_sampling import KarrasIndex, LogNormal, TimeDistribution
+from .time_sampling import KarrasIndex, LogNormal, TimeDistribution, Uniform
 
 
 @dataclass
@@ -51,6 +51,12 @@ class ECT(Consistency):
     images: int = 0
     clock: Literal["sigma", "time"] = "sigma"
 
+    first_defaults: ClassVar[dict[str, Any]] = {
+        "times": Uniform(),
+        "halvings": 8,
+        "k": 0.0,
+        "clock": "time",
+    }
     training: ClassVar[dict[str, Any]] = {"optimizer": "radam", "lr_schedule": "cosine"}
 
     @override

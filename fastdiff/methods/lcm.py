@@ -1,6 +1,7 @@
 """Latent, trajectory and phased consistency distillation of a guided teacher: LCM, TCD and PCM."""
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -103,6 +104,8 @@ class PCM(GridConsistency):
     weights: tuple[float, float] = (5.5, 5.5)
     mu: Decay = 0.0
     gan: Adversary = Adversary()
+
+    first_defaults: ClassVar[dict[str, Any]] = {"weights": (4.5, 4.5), "mu": 0.95}
 
     def __post_init__(self) -> None:
         super().__post_init__()

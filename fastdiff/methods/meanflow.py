@@ -72,6 +72,7 @@ class MeanFlow(Method):
     interval: tuple[float, float] = (0.0, 1.0)
     label_dropout: Fraction = 0.1
 
+    first_defaults: ClassVar[dict[str, Any]] = {"label_dropout": 0.0}
     training: ClassVar[dict[str, Any]] = {"lr_schedule": "cosine"}
 
     def __post_init__(self) -> None:

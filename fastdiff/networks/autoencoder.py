@@ -8,7 +8,7 @@ from diffusers import ModelMixin
 from torch import Tensor
 
 from ..core.errors import FastdiffError
-from ..core.files import read_object
+from ..core.files import identity, read_object
 from .pretrained import check_weights, digest, opened
 
 KINDS = ("AutoencoderKL", "VQModel", "AutoencoderTiny")
@@ -100,6 +100,13 @@ class Autoencoder:
     def fingerprint(self) -> str:
         """The SHA-256 of the weights and units, in hex."""
         return digest(self.module, self.scale, self.shift)
+
+    @cached_property
+    def cache_key(self) -> str:
+        """The identity of the latents: the fingerprint, and the settings of the module."""
+        config = dict(self.module.config).items()
+        settings = {key: repr(value) for key, value in config if not key.startswith("_")}
+        return identity(fingerprint=self.fingerprint, settings=settings)
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -22,12 +22,20 @@ INDEX = "*.safetensors.index.json"
 WARNING = "is pickled, which could run code as it is read: convert it once, as plain tensors,"
 
 
+LFS_POINTER = b"version https://git-lfs"  # the beginning of a file whose contents git-lfs has not fetched
+
+
 class UnreadWeights(FastdiffError):
     """An error for weights that are rejected before they are opened; its message names the file."""
 
 
 def check_weights(folder: Path) -> None:
-    """Raise UnreadWeights for pickled weights, and for an index that names missing or outside files."""
+    """Raise UnreadWeights for weights that cannot be opened.
+
+    These are pickled weights, an index that names missing or outside files, pointers of git-lfs, and a
+    variant such as fp16 without the plain files.
+    """
+    check_pointers(folder)
     for index in sorted(folder.glob(INDEX)):
         try:
             named = set(read_json(index)["weight_map"].values())
@@ -50,6 +58,51 @@ def check_weights(folder: Path) -> None:
     pickled = sorted(path for path in folder.glob("*") if path.suffix in PICKLED)
     if pickled and not any(folder.glob("*.safetensors")):
         raise UnreadWeights(pickled_folder(pickled[0].name, folder))
+    check_variants(folder)
+
+
+def check_pointers(folder: Path) -> None:
+    """Raise UnreadWeights if a file of weights is a pointer of git-lfs."""
+    for path in sorted(folder.glob("*.safetensors")):
+        with open(path, "rb") as file:
+            if file.read(len(LFS_POINTER)) == LFS_POINTER:
+                raise UnreadWeights(
+                    f"{path} is a pointer of git-lfs without the weights: run `git lfs pull` in its "
+                    "repository, or download the model with `hf download`"
+                )
+
+
+def check_variants(folder: Path) -> None:
+    """Raise UnreadWeights if a folder has weights only as a variant, NAME.VARIANT.safetensors.
+
+    A file of a variant holds the same tensors in another dtype; shards are named NAME.VARIANT-00001-of-00002.
+    """
+    config = folder / "config.json"
+    files = sorted(path.name for path in folder.glob("*.safetensors"))
+    plain = [name for name in files if len(name.split(".")) == 2]
+    if plain or not files or not config.is_file():
+        return
+    variant = files[0].split(".")[1].partition("-")[0]
+    named = f"only the variant {variant} ({files[0]})"
+    if len(files) == 1:
+        renamed = files[0].replace(f".{variant}", "", 1)
+        remedy = f"rename it to {renamed}"
+    else:
+        library, kind = class_of(folder)
+        remedy = (
+            f'save it without the variant, python -c "import sys; from {library} import {kind} as U; '
+            f"U.from_pretrained(sys.argv[1], variant='{variant}').save_pretrained(sys.argv[1])\" "
+            f"{quote(str(folder))}, and delete the files of the variant"
+        )
+    raise UnreadWeights(f"{folder} has {named}: {remedy}")
+
+
+def check_present(folder: Path) -> None:
+    """Raise UnreadWeights if the folder of a network has no weights at all."""
+    if not any(folder.glob("*.safetensors")):
+        raise UnreadWeights(
+            f"{folder} has a config.json and no weights: download or copy the model again with them"
+        )
 
 
 def pickled_folder(file: str, folder: Path) -> str:
@@ -98,6 +151,8 @@ def opened(kind: type[ModelMixin], folder: Path) -> Any:
     Raises:
         ValueError: if it describes more, or cannot be read.
     """
+    if (folder / "config.json").is_file():
+        check_present(folder)
     try:
         config = read_json(folder / "config.json")
         sizes = list(stored(folder))

@@ -1,6 +1,7 @@
 """Text encoders: prompts to the embeddings that a network takes, by the pipeline's own code."""
 
 import inspect
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -10,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..core.errors import FastdiffError, first_line
-from ..core.files import read_json
-from .pretrained import check_weights, digest
+from ..core.errors import FastdiffError, FastdiffWarning, first_line
+from ..core.files import identity, read_json
+from .pretrained import check_present, check_weights, digest
+from .text_fit import check_components, cut_prompts, settings_of
 
 # The values that a pipeline's encode_prompt returns, in order, as keys of Cond; "no" marks those of the empty
 # prompt.
@@ -46,9 +48,7 @@ class TextEncoder:
     """
 
     def __init__(self, kind: str, **parts: Any) -> None:
-        import diffusers
-
-        pipeline = getattr(diffusers, kind)
+        pipeline = pipeline_class(kind)
         known = inspect.signature(pipeline.__init__).parameters
         needed = [name for name, p in known.items() if p.default is p.empty and name != "self"]
         self.kind = kind
@@ -56,6 +56,8 @@ class TextEncoder:
         self.left_out: dict[str, Any] = {name: None for name in needed if name not in parts}
         if "requires_safety_checker" in known:
             self.left_out["requires_safety_checker"] = False
+        check_components(kind, parts)
+        self.cut_said = False  # whether a warning has said that prompts are cut
         self.pipeline = pipeline(**self.left_out, **parts)
         for part in parts.values():
             if isinstance(part, torch.nn.Module):
@@ -128,6 +130,11 @@ class TextEncoder:
         return digest(torch.nn.ModuleDict(modules), self.kind, words, *settings.items())
 
     @cached_property
+    def cache_key(self) -> str:
+        """The identity of the embeddings: the fingerprint, and the settings of encoders and tokenizers."""
+        return identity(fingerprint=self.fingerprint, settings=settings_of(self.parts))
+
+    @cached_property
     def width(self) -> int:
         """The number of channels of the text's embeddings."""
         return self.null(1)["text"].shape[-1]
@@ -143,10 +150,20 @@ class TextEncoder:
         Returns:
             text (B, L, D), and in pipelines that have them also pooled (B, D) and mask (B, L).
         """
+        self.warn_of_cuts(prompts)
         starts = range(0, len(prompts), MAX_PROMPTS)
         parts = [self.encode_prompts(prompts[start : start + MAX_PROMPTS]) for start in starts]
         keys = [key for key in parts[0] if not key.startswith("no ")]
         return {key: torch.cat([part[key] for part in parts]) for key in keys}
+
+    def warn_of_cuts(self, prompts: list[str]) -> None:
+        """Warn, once, of a prompt that is longer than a tokenizer takes, with the end that is cut off."""
+        if self.cut_said:
+            return
+        default = inspect.signature(self.pipeline.encode_prompt).parameters.get("max_sequence_length")
+        if cut := cut_prompts(self.parts, prompts, default.default if default else None):
+            self.cut_said = True
+            warnings.warn(cut, FastdiffWarning, stacklevel=3)
 
     def null(self, n: int) -> dict[str, Tensor]:
         """Return the null embeddings n times, with the keys of `encode`."""
@@ -185,11 +202,23 @@ class TextEncoder:
         return {name: value for name, value in arguments.items() if name in known}
 
 
-def required_parts(kind: str) -> list[str]:
-    """Return the names of the parts that a pipeline needs to encode prompts."""
+def pipeline_class(kind: str) -> Any:
+    """Return a class of pipelines of diffusers; raise FastdiffError if it cannot be imported."""
     import diffusers
 
-    pipeline = getattr(diffusers, kind)
+    try:
+        return getattr(diffusers, kind)
+    except (ImportError, RuntimeError) as error:  # versions of diffusers and transformers that do not fit
+        reason = str(error).splitlines()[-1]
+        raise FastdiffError(
+            f"diffusers {diffusers.__version__} has no working {kind} here ({reason:.100}): see `fastdiff "
+            "doctor`, or pip install -U diffusers transformers"
+        ) from None
+
+
+def required_parts(kind: str) -> list[str]:
+    """Return the names of the parts that a pipeline needs to encode prompts."""
+    pipeline = pipeline_class(kind)
     names = inspect.signature(pipeline.__init__).parameters
     parts = [name for name in names if name.startswith(("text_encoder", "tokenizer"))]
     return [name for name in parts if name not in pipeline._optional_components]
@@ -212,6 +241,8 @@ def opened(folder: Path, kind: Any) -> Any:
     import transformers
 
     check_weights(folder)
+    if kind in ENCODERS and (folder / "config.json").is_file():
+        check_present(folder)
     try:
         if kind in TOKENIZERS:
             if not any(

@@ -11,7 +11,6 @@ A run:
     context         the context that all stages of a run share
     stage           one stage: trains and exports a student, or stores pairs
     student         loads a stage's student and teacher
-    first_defaults  the first defaults of settings whose defaults have changed
     origin          the origin of a stage's model, by which finished stages are recognised
     checks          checks that a stage's models fit its data
     cards           model cards with the run's recipe and benchmark rows

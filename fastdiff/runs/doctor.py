@@ -96,6 +96,22 @@ def torch() -> Finding:
     return "ok", f"{__version__}, {build}; torchvision {version('torchvision')}"
 
 
+def text() -> Finding:
+    """Check that diffusers and transformers, which models with prompts need, work together."""
+    try:
+        installed = version("transformers")
+    except PackageNotFoundError:
+        return "note", "no transformers: models with prompts need it; pip install 'fastdiff[text]'"
+    try:
+        importlib.import_module("diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion")
+    except (ImportError, RuntimeError) as error:
+        return "FAIL", (
+            f"diffusers {version('diffusers')} does not work with transformers {installed} "
+            f"({' '.join(str(error).split())[-80:]}): pip install -U diffusers transformers"
+        )
+    return "ok", f"transformers {installed} with diffusers {version('diffusers')}"
+
+
 def devices() -> Finding:
     """List the GPUs with their memory."""
     from torch import cuda, get_num_threads
@@ -233,6 +249,7 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     python,
     packages,
     torch,
+    text,
     devices,
     inception,
     features,

@@ -16,20 +16,18 @@ from ..io.licences import lineage
 from ..io.load import METADATA_FILE
 from ..training import pairs
 from .context import Run
-from .first_defaults import FIRST_DEFAULTS
 from .stage_config import Stage
 from .status import SET_ASIDE
 
 Origin = dict[str, Any]
 
+LATER_KEYS = ("latent settings", "text settings")  # keys that origins of early stages lack
+
 
 def training_origin(run: Run, stage: Stage, data: Readable) -> Origin:
     """Return the origin of a stage that trains; a finished stage with this origin is not trained again."""
     origin = {
-        "method": {
-            "name": stage.method_name,
-            **non_default_settings(stage.method, FIRST_DEFAULTS.get(stage.method_name)),
-        },
+        "method": {"name": stage.method_name, **non_default_settings(stage.method)},
         "data": data.fingerprint,
     }
     for role, reference in (("teacher", stage.teacher), ("init", stage.init or stage.teacher)):
@@ -45,33 +43,21 @@ def pairs_origin(run: Run, stage: Stage) -> Origin:
     }
 
 
-def non_default_settings(settings: Any, first_defaults: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Return the fields of a dataclass that differ from their first defaults.
+def non_default_settings(settings: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass that differ from their defaults.
 
-    So neither a setting that a later version adds nor one whose default it changes makes the origin of a
-    finished stage mean something else.
-
-    Args:
-        settings: the dataclass.
-        first_defaults: first defaults of fields whose defaults have changed, see FIRST_DEFAULTS.
+    So a setting that is added in a later version does not change the origins of finished stages. Where a
+    default has changed, the value that is left out is the first one, `first_defaults`: an origin without the
+    setting means that value for ever, and a recipe that spells it out has the same origin.
     """
-    first_defaults = first_defaults or {}
     changed = {}
+    first_defaults = getattr(settings, "first_defaults", {})
     for setting in fields(settings):
         value = getattr(settings, setting.name)
         default = setting.default if setting.default_factory is MISSING else setting.default_factory()
-        if setting.name in first_defaults:
-            differs = plain(value) != first_defaults[setting.name]
-        else:
-            differs = value != default
-        if differs:
-            changed[setting.name] = plain(value)
+        if value != first_defaults.get(setting.name, default):
+            changed[setting.name] = value if isinstance(value, str | int | float | None) else repr(value)
     return changed
-
-
-def plain(value: Any) -> str | int | float | None:
-    """Return a setting's value as an origin holds it, a number or text."""
-    return value if isinstance(value, str | int | float | None) else repr(value)
 
 
 def companion_fingerprints(run: Run, stage: Stage) -> dict[str, str]:
@@ -81,6 +67,7 @@ def companion_fingerprints(run: Run, stage: Stage) -> dict[str, str]:
         for name, companion in zip(("latent", "text"), run.recipe.model.companions()):
             if companion:
                 fingerprints[name] = companion.fingerprint
+                fingerprints[f"{name} settings"] = companion.cache_key
     if stage.base:
         fingerprints["base"] = fingerprint(model_path(stage.base, run.folder))
     return fingerprints
@@ -116,6 +103,15 @@ def read_origin(path: Path) -> Origin:
     return with_present_names(read_json(path))
 
 
+def same_origin(previous: Any, origin: Origin) -> bool:
+    """Return whether a finished stage has an origin; keys that were added later may be missing in it."""
+    previous = with_present_names(previous)
+    if not isinstance(previous, dict):
+        return previous == origin
+    known = {key: value for key, value in origin.items() if key in previous or key not in LATER_KEYS}
+    return previous == known
+
+
 def with_present_names(origin: Any) -> Any:
     """Return an origin with the former names of its method's settings replaced."""
     if isinstance(origin, dict) and isinstance(origin.get("method"), dict):
@@ -131,11 +127,11 @@ def set_aside_others(run: Run, place: Path, origin: Origin) -> None:
             previous = read_origin(path) if path.exists() else origin
         except ValueError as error:
             raise FastdiffError(f"{path} is damaged ({error}): delete {place} to train it again") from None
-        if previous != origin:
+        if not same_origin(previous, origin):
             aside = place.with_name(f"{place.name}{SET_ASIDE}{time.strftime('%Y%m%d-%H%M%S')}")
             run.console.print(
-                f"{place.name}: trained again, because its teacher or data have changed; the old one is kept "
-                f"as {aside.name}"
+                f"{place.name}: trained again, because its teacher, its data or a default of its method has "
+                f"changed; the old one is kept as {aside.name}"
             )
             place.replace(aside)
         place.mkdir(parents=True, exist_ok=True)

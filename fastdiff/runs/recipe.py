@@ -13,7 +13,7 @@ from ..core.errors import FastdiffError
 from ..core.former_names import renamed_recipe
 from ..core.schedule import SCHEDULES
 from ..core.validation import Named, Strict, call, check, dotted, named, schema, suggestion, validate
-from ..data.registry import DATASETS, Readable, open_dataset
+from ..data.registry import DATASETS, Dataset, Readable, open_dataset
 from ..evaluation.config import BenchConfig
 from ..networks import NETWORKS
 from .model_config import ModelSpec
@@ -66,14 +66,33 @@ class Recipe:
     trackers: tuple[str, ...] = ()
     revision: str | None = None
 
-    def dataset(self) -> Readable:
-        """Open the data, in memory or as a stream."""
+    def dataset(self, split: str | None = None) -> Readable:
+        """Open the data, in memory or as a stream; `split` replaces the name of the split to read."""
         name, options = named(self.source["data"], "data")
+        if split is not None:
+            options = options | {"split": split}
         if self.revision:
             options = options | {"revision": self.revision}
         if name in DATASETS:
             options = check(DATASETS, name, options, "data")
         return open_dataset(name, **options)
+
+    def held_out(self) -> Dataset | None:
+        """Open the examples of the split bench.held_out; None without one.
+
+        Raises:
+            FastdiffError: if the data have no such split.
+        """
+        split = self.bench.held_out
+        if split is None:
+            return None
+        name, options = named(self.source["data"], "data")
+        if split == options.get("split", "train"):
+            raise FastdiffError(f"bench.held_out = {split}: expected another split than that of the data")
+        try:
+            return self.dataset(split).reference
+        except FastdiffError as error:
+            raise FastdiffError(f"bench.held_out = {split}: {error}") from None
 
     def of(self, stage: Stage) -> "Recipe":
         """Return this recipe, with the data and model of a stage if the stage has its own."""

@@ -19,7 +19,8 @@ from ..core.memory import enough_memory
 from ..data.registry import Nothing, Readable
 from ..evaluation import report
 from ..evaluation.lock import HeldLock, alone
-from ..evaluation.sweep import Sweep, bench_evaluators
+from ..evaluation.opening import bench_evaluators
+from ..evaluation.sweep import Sweep
 from ..io.load import read_metadata
 from ..training.config import CHANGEABLE_ON_RESUME
 from ..training.signals import handle_signals
@@ -229,7 +230,16 @@ def benchmark(run: Run, held: HeldLock) -> None:
     outside = next((s.teacher for s in stages if s.teacher and s.teacher not in names), None)
     if teacher is None and outside and "teacher" not in names:  # a teacher outside the run is measured too
         teacher, models["teacher"] = "teacher", outside
-    sweep = Sweep(models, run.dataset.reference, config, folder, teacher=teacher, accelerator=accelerator)
+    held_out = run.recipe.held_out()
+    sweep = Sweep(
+        models,
+        run.dataset.reference,
+        config,
+        folder,
+        teacher=teacher,
+        accelerator=accelerator,
+        held_out=held_out,
+    )
     # the time is proportional to the number of steps, not of cells
     total = sum(cell.steps for cell in sweep.cells) * len(config.seeds)
     rows: list[dict[str, Any]] = []
@@ -246,7 +256,7 @@ def benchmark(run: Run, held: HeldLock) -> None:
             report.write(folder)
             for name in names:  # adds the table to the cards
                 renew(folder / name)
-            report.print_table(report.table(rows), run.console)
+            report.print_table(report.table([*sweep.real_rows, *rows]), run.console)
         note(folder, stage="done")
         run.console.print(f"{folder}: done. Open {folder / 'report.html'}", soft_wrap=True)
     accelerator.wait_for_everyone()

@@ -22,6 +22,7 @@ from ..methods import Progress
 from ..samplers.generate import sample
 from ..training import malloc, pairs
 from ..training.config import TrainConfig
+from ..training.health import Health
 from ..training.loop import Training
 from .cards import card_context
 from .context import Run
@@ -30,10 +31,10 @@ from .origin import (
     model_path,
     pairs_origin,
     pairs_path,
+    same_origin,
     set_aside_others,
     sources,
     training_origin,
-    with_present_names,
 )
 from .progress_bar import bar
 from .stage_config import Stage
@@ -62,7 +63,7 @@ def train(run: Run, stage: Stage, title: str) -> None:
     stored = pairs_path(stage.data, run.folder) if stage.data else None
     data = pairs.load_pairs(stored, run.dataset) if stored else run.dataset
     origin = training_origin(run, stage, data)
-    if (notes := read_metadata(place)) and with_present_names(notes.get("origin")) == origin:
+    if (notes := read_metadata(place)) and same_origin(notes.get("origin"), origin):
         return
     set_aside_others(run, place, origin)
     config = replace(stage.train, seed=stage.train.seed ^ zlib.crc32(stage.name.encode()))
@@ -113,7 +114,7 @@ def train_student(
         run.signals.polling(),
     ):
         for step, logs in training:
-            line = format_log_line(logs, training.pace, training.health.collapsed) if logs else None
+            line = format_log_line(logs, training.pace, training.health) if logs else None
             advance(step, line)
             if logs:
                 publish(run, stage.name, title, training, logs)
@@ -125,6 +126,11 @@ def train_student(
     if training.health.collapsed is not None:
         run.console.print(
             f"{stage.name}: collapsed, its samples cover {training.health.collapsed:.0%} of the data",
+            highlight=False,
+        )
+    if training.health.chance_auc is not None:
+        run.console.print(
+            f"{stage.name}: its discriminator is at chance, AUC {training.health.chance_auc:.2f}",
             highlight=False,
         )
     if run.accelerator.is_main_process:
@@ -158,6 +164,8 @@ def export_notes(
     }
     if training.health.collapsed is not None:
         notes["collapsed"] = training.health.collapsed
+    if training.health.chance_auc is not None:
+        notes["chance_auc"] = training.health.chance_auc
     if names := recorded_names(training.student, run.dataset):
         notes["class_names"] = names
     return notes
@@ -194,18 +202,19 @@ def publish(run: Run, name: str, title: str, training: Training, logs: Logs) -> 
             loss=logs.get("loss"),
             **pace,
             collapsed=training.health.collapsed,
+            chance_auc=training.health.chance_auc,
             seconds_left=training.seconds / step * (steps - step),
             processes=run.accelerator.num_processes,
         )
 
 
-def format_log_line(logs: Logs, pace: dict[str, float], collapsed: float | None) -> str:
+def format_log_line(logs: Logs, pace: dict[str, float], health: Health) -> str:
     """Format the figures of a log line for the progress bar.
 
     Args:
         logs: the loss, None until the student's first update.
         pace: images per second, fraction of time spent waiting for data, and memory in MiB.
-        collapsed: fraction of the data that the student's samples cover, if it is too small; else None.
+        health: the health of the training.
     """
     loss = "loss –" if logs.get("loss") is None else f"loss {logs['loss']:.4g}"
     parts = [loss, f"{pace['images_per_s']:,.0f} img/s"]
@@ -213,8 +222,10 @@ def format_log_line(logs: Logs, pace: dict[str, float], collapsed: float | None)
         parts.append(f"{pace['wait']:.0%} waiting for data")
     if torch.cuda.is_available():
         parts.append(f"{pace['memory_mb'] / 1024:.1f} GiB")
-    if collapsed is not None:
-        parts.append(f"COLLAPSED: {collapsed:.0%} of the data covered")
+    if health.collapsed is not None:
+        parts.append(f"COLLAPSED: {health.collapsed:.0%} of the data covered")
+    if health.chance_auc is not None:
+        parts.append(f"DISCRIMINATOR AT CHANCE: AUC {health.chance_auc:.2f}")
     return ", ".join(parts)
 
 

@@ -4,7 +4,9 @@ import json
 
 import pytest
 
+from fastdiff.evaluation.summary import models_only
 from fastdiff.samplers import SAMPLERS
+from tests.helpers.rows import model_rows
 
 # ---- bench and report
 
@@ -20,7 +22,7 @@ def test_bench(finished, fastdiff, tmp_path):
         and (out / "report.html").is_file()
         and "teacher-ddpm-uniform-2  seed 1" in err
     )
-    rows = [json.loads(line) for line in (out / "bench.jsonl").read_text().splitlines()]
+    rows = model_rows(out)
     assert [(row["model"], row["sampler"], row["steps"], row["seed"]) for row in rows] == [
         ("teacher", *how, seed) for how in (("ddim", 1), ("ddim", 2), ("ddpm", 2)) for seed in (0, 1)
     ]
@@ -87,17 +89,15 @@ def test_likelihood_is_a_column(points, fastdiff, tmp_path):
     assert rows["teacher", 1]["nll"] == rows["teacher", 2]["nll"] and abs(rows["teacher", 1]["nll"]) < 10
     bare = [word for word in words if word not in ("--metrics", "nll")]
     fastdiff(*bare)  # the figures stay, and are added to rows that were measured without
-    assert all(
-        json.loads(line).get("nll", 0) != 0 for line in (tmp_path / "b/bench.jsonl").read_text().splitlines()
-    )
-    times = [json.loads(line)["time"] for line in (tmp_path / "b/bench.jsonl").read_text().splitlines()]
+    assert all(row.get("nll", 0) != 0 for row in model_rows(tmp_path / "b"))
+    count = len(model_rows(tmp_path / "b"))
     bare[-1] = words[-1] = tmp_path / "c"
     fastdiff(*bare)
     fastdiff(*words)
-    lines = [json.loads(line) for line in (tmp_path / "c/bench.jsonl").read_text().splitlines()]
-    assert len(lines) == 2 * len(times) and len({line["key"] for line in lines}) == len(times)
-    assert [line["ms_per_image"] for line in lines[: len(times)]] == [
-        line["ms_per_image"] for line in lines[len(times) :]
+    lines = models_only(map(json.loads, (tmp_path / "c/bench.jsonl").read_text().splitlines()))
+    assert len(lines) == 2 * count and len({line["key"] for line in lines}) == count
+    assert [line["ms_per_image"] for line in lines[:count]] == [
+        line["ms_per_image"] for line in lines[count:]
     ]
     fastdiff("report", tmp_path / "b")
     assert f"{rows['teacher', 1]['nll']:.3f}" in (tmp_path / "b/report.md").read_text()

@@ -39,9 +39,7 @@ def accelerator():
 
 def test_images_are_encoded_once(accelerator, latent):
     calls = []
-    counting = SimpleNamespace(
-        encode=lambda x: calls.append(len(x)) or latent.encode(x), fingerprint="a" * 64
-    )
+    counting = SimpleNamespace(encode=lambda x: calls.append(len(x)) or latent.encode(x), cache_key="a" * 64)
     data, steps = digits(), []
     one, two = (encoded(data, counting, accelerator, steps.append) for _ in range(2))
     assert (
@@ -98,9 +96,9 @@ def test_what_latents_are_made_of_goes_with_them(accelerator, text):
     """It alone identifies them, whatever else is changed."""
     data = digits(captions="the digit {class}")
     latents = embedded(data, text, accelerator, lambda part: None)
-    assert latents.made_of == {"data": data.fingerprint, "text": text.fingerprint}
+    assert latents.made_of == {"data": data.fingerprint, "text": text.cache_key}
     assert latents.fingerprint == replace(latents, captions=None).fingerprint != data.fingerprint
-    assert latents.fingerprint == files.identity(data=data.fingerprint, text=text.fingerprint)
+    assert latents.fingerprint == files.identity(data=data.fingerprint, text=text.cache_key)
 
 
 def test_shards_are_indexed_as_one_tensor():

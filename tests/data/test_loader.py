@@ -12,7 +12,7 @@ from fastdiff.data.loader import Loader
 from fastdiff.data.registry import batch_at, open_dataset
 from tests.helpers.shards import opened
 
-pytestmark = [pytest.mark.alone, pytest.mark.usefixtures("few_lanes_and_a_private_cache")]
+pytestmark = [pytest.mark.alone, pytest.mark.long, pytest.mark.usefixtures("few_lanes_and_a_private_cache")]
 
 
 def readers() -> list[str]:

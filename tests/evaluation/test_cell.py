@@ -13,10 +13,10 @@ from fastdiff.core.schedule import Cosine
 from fastdiff.data.registry import open_dataset
 from fastdiff.evaluation import evaluator, opening
 from fastdiff.evaluation.config import BenchConfig
-from fastdiff.evaluation.rows import read_rows
 from fastdiff.evaluation.sweep import sweep
 from fastdiff.networks import unet
 from tests.helpers.paths import ROOT
+from tests.helpers.rows import model_rows
 from tests.helpers.swept import model, stored
 
 
@@ -32,8 +32,9 @@ def test_a_broken_sample_stands_in_the_row(toy, tmp_path):
         teacher="teacher",
     )
     assert row["broken"] == list(range(10)) and row["energy"] == float("inf")
-    line = json.loads((tmp_path / "out/bench.jsonl").read_text(), parse_constant=pytest.fail)  # strict JSON
-    assert line["energy"] is None and read_rows(tmp_path / "out/bench.jsonl")[0]["energy"] == float("inf")
+    *_, last = (tmp_path / "out/bench.jsonl").read_text().splitlines()
+    line = json.loads(last, parse_constant=pytest.fail)  # strict JSON
+    assert line["energy"] is None and model_rows(tmp_path / "out")[0]["energy"] == float("inf")
 
 
 MEMORY = """
@@ -69,6 +70,7 @@ def test_memory_does_not_grow_with_n(tmp_path):
 
 @pytest.mark.long
 @pytest.mark.alone
+@pytest.mark.long
 def test_judging_costs_little_beside_sampling(tmp_path):
     """Under 5 % of DDIM at 50 steps, of the shipped digits teacher in digit features."""
     path, digits = ROOT / "checkpoints/digits/teacher", open_dataset("digits")

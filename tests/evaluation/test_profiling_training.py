@@ -17,7 +17,7 @@ from fastdiff.networks import mlp, unet
 from tests.helpers.passes import made
 from tests.helpers.paths import ROOT
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.long]
 
 
 class Sleeper(Network):
@@ -51,7 +51,6 @@ def test_every_repetition_is_the_same_step(points, tmp_path):
         assert row["parts"] == cost(made(name), points, 8, 1)["parts"]
 
 
-@pytest.mark.long
 def test_every_method_has_a_row_or_a_reason(points, monkeypatch):
     monkeypatch.setattr("fastdiff.evaluation.profiling.training.MIN_PASS_SECONDS", 0.0)
     points.sampling = Sampling("ddim", "uniform", (4,))

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from fastdiff.evaluation.report import page
-from fastdiff.evaluation.summary import summary
+from fastdiff.evaluation.summary import REAL, real_groups, summary
 from tests.helpers.report_pages import ODD, SIDE, cells, plausible, sheets, written
 
 
@@ -40,15 +40,33 @@ def test_the_page_is_whole_in_itself_and_escapes_what_it_shows(tmp_path):
 def test_the_script_gets_the_figures_and_null_for_what_is_none(tmp_path):
     _, text = written(tmp_path, plausible())
     data, groups = embedded(text), summary(plausible())
-    assert [metric["name"] for metric in data["metrics"]] == ["fid", "is"]
-    assert [metric["better"] for metric in data["metrics"]] == ["lower", "higher"]
-    assert all(groups[metric["aim"]]["cell"] == "teacher-ddpm-uniform-1000" for metric in data["metrics"])
+    assert [metric["name"] for metric in data["metrics"]] == ["fid", "fid_inf", "is"]
+    assert [metric["better"] for metric in data["metrics"]] == ["lower", "lower", "higher"]
+    for metric in data["metrics"]:
+        [level] = metric["levels"]
+        assert level["text"].startswith("teacher ddpm, 1000 steps: ") and metric["real"] == "for comparison"
     for point, group in zip(data["points"], groups, strict=True):
         assert data["lines"][point["line"]] == {"name": group["line"], "teacher": group["teacher"]}
         assert point["figures"] == group["figures"] and point["cell"] == group["cell"]
         fid = group["fid"]
         assert point["values"]["fid"] == (pytest.approx(fid, rel=1e-5) if math.isfinite(fid) else None)
     assert data["sheets"] == {}
+
+
+def test_figures_are_sorted_by_their_numbers():
+    texts = {"24.2 ± 0.2 ≈": 24.2, "1.00 ≈": 1.0, "−2.00 (no interval)": -2.0, "+0.5 ± 1.0": 0.5}
+    texts |= {"−1.2 to +3": -1.2, "1,200": 1200.0, "–": None, "": None, "diverged": None, "ddim": "ddim"}
+    assert {text: page._value(text) for text in texts} == texts
+
+
+def test_real_data_are_a_line_of_the_plots(tmp_path):
+    rows = plausible()
+    real = [row | {"model": REAL, "key": f"real{i}", "seed": i} for i, row in enumerate(rows[:3])]
+    groups = summary(rows)
+    reals = real_groups(rows + real, groups, ["fid", "is"])
+    levels = page._data(groups, ["fid", "is"], {}, reals)["metrics"][0]["levels"]
+    assert [level["text"].split(":")[0] for level in levels] == ["teacher ddpm, 1000 steps", REAL]
+    assert levels[1]["value"] == pytest.approx(reals[0]["fid"], rel=1e-5)
 
 
 def test_without_pictures_there_is_no_viewer(tmp_path):

@@ -12,24 +12,39 @@ from tests.helpers.rows import row
 
 
 def order(rows):
-    return [[(g["model"], g["steps"]) for g in own] for own in ranked(summary(rows), "fd_a")]
+    return [
+        [[(g["model"], g["steps"]) for g in own] for own in tier] for tier in ranked(summary(rows), "fd_a")
+    ]
+
+
+def seeded(rows):
+    return [r | {"seed": seed, "key": f"{r['key']}{seed}"} for r in rows for seed in (0, 1)]
 
 
 def test_the_best_at_the_fewest_steps_comes_first_and_many_steps_last():
-    rows = [
-        row("slow", steps=50, fd_a=0.1),
-        row("two", steps=2, fd_a=0.5),
-        row("good", steps=1, fd_a=2.0),
-        row("good", steps=4, fd_a=1.0),
-        row("poor", steps=1, fd_a=9.0),
-        row("poor", steps=2, fd_a=0.2),
-    ]
+    rows = seeded(
+        [
+            row("slow", steps=50, fd_a=0.1),
+            row("two", steps=2, fd_a=0.5),
+            row("good", steps=1, fd_a=2.0),
+            row("good", steps=4, fd_a=1.0),
+            row("poor", steps=1, fd_a=9.0),
+            row("poor", steps=2, fd_a=0.2),
+        ]
+    )
     assert order(rows) == [
-        [("good", 1), ("good", 4)],
-        [("poor", 1), ("poor", 2)],
-        [("two", 2)],
-        [("slow", 50)],
+        [[("good", 1), ("good", 4)]],
+        [[("poor", 1), ("poor", 2)]],
+        [[("two", 2)]],
+        [[("slow", 50)]],
     ]
+
+
+def test_lines_that_are_not_distinguished_stand_in_the_order_of_their_names():
+    rows = [row("b", steps=1, fd_a=1.0), row("a", steps=1, fd_a=2.0), row("c", steps=1, fd_a=9.0)]
+    assert order(rows) == [[[("a", 1)], [("b", 1)], [("c", 1)]]]
+    apart = seeded(rows[2:]) + [r | {"seed": 1, "key": r["model"], "fd_a": 3 - r["fd_a"]} for r in rows[:2]]
+    assert order([*rows[:2], *apart]) == [[[("a", 1)], [("b", 1)]], [[("c", 1)]]]
 
 
 def drawn(rows, aim=None):

@@ -26,17 +26,19 @@ def test_write_makes_every_view_and_leaves_no_drafts(report_dir):
     assert {path.name for path in report_dir.iterdir()} == before | names
 
     text = (report_dir / "report.md").read_text(encoding="utf-8")
-    assert "| progressive-1 | ddim | 1 | 1 | **24.2 ± 0.2** | 145x |" in text
+    assert "| progressive-1 | ddim | 1 | 1 | **24.2 ± 0.2** | +20.6 ± 0.0 |" in text
     assert "| teacher | denoising | 412,233 | 1,000,000 | – | – |" in text
     assert "Fréchet distance upward" in text and "- versions: torch 2.15" in text
     assert all((report_dir / link).exists() for link in re.findall(r"!\[.*?\]\((.*?)\)", text))
-    assert "Warning" not in text and "## Differences" not in text
+    assert "Warning" not in text and "## Paired differences" not in text
 
 
 def test_the_page_shows_what_the_report_says(report_dir):
     report.write(report_dir)
     page = (report_dir / "report.html").read_text(encoding="utf-8")
-    assert "digits &lt;&amp;&gt;" in page and "consistency, 4 steps, fd_digits 9.50 ± 0.25" in page
+    assert (
+        "digits &lt;&amp;&gt;" in page and "consistency, 4 steps: fd_digits 9.50 ± 0.25, the smallest" in page
+    )
 
 
 def test_markdown_has_all_metrics_costs_differences_and_warnings(report_dir):
@@ -56,12 +58,12 @@ def test_markdown_has_all_metrics_costs_differences_and_warnings(report_dir):
     report.write(report_dir)
     text = (report_dir / "report.md").read_text(encoding="utf-8")
     assert (
-        "| Model | Sampler | Steps | NFE | fd_digits ↓ | fd_digits n→∞ | kd ↓ | recall ↑ | vs DDIM "
+        "| Model | Sampler | Steps | NFE | fd_digits ↓ | fd_digits n→∞ | kd ↓ | recall ↑ | − DDPM "
         "| ms/image |"
     ) in text
     assert (
-        "| progressive-1 | ddim | 1 | 1 | **24.2 ± 0.2** | 23.0 | **0.0242 ± 0.0002** | 0.500 ± "
-        "0.000 | 145x |"
+        "| progressive-1 | ddim | 1 | 1 | **24.2 ± 0.2** | **23.0 ± 0.2** | **0.0242 ± 0.0002** | 0.500 ± "
+        "0.000 ≈ | +19.6 ± 0.0 |"
     ) in text
     assert "| Model | Sampler | Steps | NFE | ms/image | Batch | GFLOPs/image | Parameters |" in text
     assert "| distilled | consistency | 8 | 8 | 3.20 | 256 | 20.0 | 412,233 |" in text

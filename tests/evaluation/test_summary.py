@@ -69,15 +69,6 @@ def test_a_seed_that_diverged_is_not_averaged_away():
     assert group["broken"] == ["sample 17 of seed 1", "sample 3 of seed 1"]
 
 
-def test_bests_follow_each_metrics_direction_among_equal_steps_and_n():
-    a = row("a", fd_a=2.0, recall_a=0.1, coverage_a=1.0, nearest_a=9.0)
-    b = row("b", fd_a=3.0, recall_a=0.9, coverage_a=1.0, nearest_a=1.0)
-    alone = row("b", steps=4, fd_a=1.0, recall_a=1.0)
-    other = row("c", fd_a=1.0, recall_a=1.0) | {"n": 128}
-    bests = {(g["model"], g["steps"], g["n"]): g["bests"] for g in summary([a, b, alone, other])}
-    assert bests == {("a", 2, 64): ["fd_a"], ("b", 2, 64): ["recall_a"], ("b", 4, 64): [], ("c", 2, 128): []}
-
-
 def test_costs_are_averaged_over_seeds():
     [group] = summary(
         [row(seed=i, energy=1.0, ms_per_image=v, peak_mb=10 * v) for i, v in enumerate((1.0, 3.0))]

@@ -14,7 +14,9 @@ from fastdiff.evaluation import contestant
 from fastdiff.evaluation import sweep as sweeping
 from fastdiff.evaluation.config import BenchConfig
 from fastdiff.evaluation.lock import alone
+from fastdiff.evaluation.summary import models_only
 from fastdiff.evaluation.sweep import Sweep, sweep
+from tests.helpers.rows import model_rows
 from tests.helpers.swept import COLUMNS, CONFIG, model, stored
 
 # ---- the sweep
@@ -57,7 +59,7 @@ def test_rows_have_every_column_and_are_measured_once(models, toy, tmp_path):
         flops(model()) * row["nfe"] for row in rows[:5:2]
     ]
     lines = (tmp_path / "out/bench.jsonl").read_text().splitlines()
-    assert [json.loads(line) for line in lines] == rows
+    assert model_rows(tmp_path / "out") == rows
     assert (tmp_path / "out/samples/halved-ddim-uniform-2.png").is_file() and (
         tmp_path / "out/samples/real.png"
     ).is_file()
@@ -107,7 +109,7 @@ def test_an_interrupted_sweep_goes_on(models, toy, tmp_path):
     head = [next(going) for _ in range(3)]
     going.close()
     assert list(sweep(models, toy, CONFIG, tmp_path / "out", teacher="teacher"))[:3] == head
-    assert len((tmp_path / "out/bench.jsonl").read_text().splitlines()) == 10
+    assert len(model_rows(tmp_path / "out")) == 10
 
 
 def test_what_changes_a_figure_gets_rows_of_its_own(models, toy, tmp_path):
@@ -124,7 +126,7 @@ def test_what_changes_a_figure_gets_rows_of_its_own(models, toy, tmp_path):
     others = [swept(n=13), swept(seeds=(1,)), swept(clip=1.0), swept(open_dataset("toy", n=50, seed=1))]
     assert len({rows[0]["key"] for rows in (old, *others)}) == 5
     assert swept(batch=3) == new  # not measured again, but said again: now it holds
-    lines = [json.loads(line) for line in (tmp_path / "out/bench.jsonl").read_text().splitlines()]
+    lines = models_only(map(json.loads, (tmp_path / "out/bench.jsonl").read_text().splitlines()))
     assert len({line["key"] for line in lines}) == 3 + 2 * 4
     assert [line["key"] for line in lines[-2:]] == [row["key"] for row in new]
 

@@ -81,8 +81,10 @@ def written(run_dir, rows):
         ["a < b"],
         ["few & noisy"],
         (["Model", "Images"], [["teacher", "1,000"]]),
+        (["Model", "− DDPM 1000"], [[ODD, "+1.0 ± 0.2"]]),
         DIFFERENCES,
         {"device": "<cpu>"},
+        [],
     )
     path = run_dir / "page.html"
     path.write_text(text, encoding="utf-8")

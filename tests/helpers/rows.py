@@ -1,4 +1,12 @@
-"""Rows of a benchmark, written by hand."""
+"""Rows of a benchmark, written by hand or read from a run."""
+
+from fastdiff.evaluation.rows import read_rows
+from fastdiff.evaluation.summary import models_only
+
+
+def model_rows(folder):
+    """The rows of a run's models, without those of real data."""
+    return models_only(read_rows(folder / "bench.jsonl"))
 
 
 def row(model="consistency", seed=0, steps=2, **figures):

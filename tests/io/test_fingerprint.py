@@ -1,18 +1,39 @@
 """Fingerprints of models: equal for equal weights, and different for any change."""
 
 import hashlib
+import json
 import shutil
 
 from safetensors.torch import load_file, save_file
 
 from fastdiff.core.files import sha256
-from fastdiff.io.fingerprint import component_hashes, fingerprint, hash_of
+from fastdiff.io.fingerprint import component_hashes, fingerprint, hash_of, settings_digest
 from tests.helpers.stock_pipelines import WEIGHTS
 
 
 def test_an_export_is_known_by_its_weights_alone(copy):
     assert fingerprint(copy) == fingerprint(str(copy)) == sha256(copy / WEIGHTS)
     (copy / "scheduler/scheduler_config.json").write_text("{}")
+    assert fingerprint(copy) == sha256(copy / WEIGHTS)
+
+
+def test_an_export_with_other_settings_is_another_model(copy):
+    """Its settings count once they are not those that it was written with; older exports know none."""
+    path = copy / "fastdiff.json"
+    notes = json.loads(path.read_text())
+    assert notes["settings"] == settings_digest(copy, notes)
+    found = {fingerprint(copy)}
+    for change in ({"predicts": "x0"}, {"sigma_data": 0.5}, {"guidance": {"weights": [1, 4]}}):
+        path.write_text(json.dumps(notes | change))
+        found.add(fingerprint(copy))
+    path.write_text(json.dumps(notes | {"sampling": notes["sampling"] | {"steps": [3]}}))
+    assert fingerprint(copy) == sha256(copy / WEIGHTS)  # a row names its sampler and steps
+    config = copy / "unet/config.json"
+    config.write_text(config.read_text() + " ")
+    found.add(fingerprint(copy))
+    assert len(found) == 5
+    del notes["settings"]
+    path.write_text(json.dumps(notes | {"predicts": "x0"}))
     assert fingerprint(copy) == sha256(copy / WEIGHTS)
 
 

@@ -8,7 +8,15 @@ from diffusers import UNet2DModel
 from torch import nn
 
 from fastdiff.networks import unet
-from fastdiff.networks.pretrained import UnreadWeights, check_weights, class_of, digest, opened, stored
+from fastdiff.networks.pretrained import (
+    UnreadWeights,
+    check_present,
+    check_weights,
+    class_of,
+    digest,
+    opened,
+    stored,
+)
 
 INDEX = "diffusion_pytorch_model.safetensors.index.json"
 
@@ -88,3 +96,34 @@ def test_a_digest_depends_on_names_values_and_the_rest():
     wrapped = nn.Sequential(linear(1.0))
     digests = [digest(linear(1.0)), digest(linear(2.0)), digest(wrapped), digest(linear(1.0), "more")]
     assert len(set(digests)) == 4 and digest(linear(1.0)) == digests[0]
+
+
+def test_a_variant_alone_is_named_with_the_way_on(tmp_path):
+    net = unet((1, 8, 8), channels=(8, 8), layers=1, groups=4).module
+    net.save_pretrained(tmp_path / "one", variant="fp16")
+    with pytest.raises(
+        UnreadWeights, match="only the variant fp16 .*: rename it to diffusion_pytorch_model.s"
+    ):
+        check_weights(tmp_path / "one")
+    net.save_pretrained(tmp_path / "many", variant="fp16", max_shard_size="20KB")
+    assert len(list((tmp_path / "many").glob("*.safetensors"))) > 1
+    with pytest.raises(
+        UnreadWeights, match="only the variant fp16 .*: save it without the variant, python -c"
+    ):
+        check_weights(tmp_path / "many")
+    net.save_pretrained(tmp_path / "one")  # beside the plain files a variant is not read
+    check_weights(tmp_path / "one")
+    assert digest(opened(UNet2DModel, tmp_path / "one")) == digest(net)
+
+
+def test_weights_that_are_not_there_are_said(folder):
+    [weights] = folder.glob("*.safetensors")
+    weights.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 7\n")
+    with pytest.raises(
+        UnreadWeights, match="is a pointer of git-lfs without the weights: run `git lfs pull`"
+    ):
+        check_weights(folder)
+    weights.unlink()
+    for check in (check_present, lambda folder: opened(UNet2DModel, folder)):
+        with pytest.raises(UnreadWeights, match="unet has a config.json and no weights"):
+            check(folder)

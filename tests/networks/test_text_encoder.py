@@ -1,11 +1,13 @@
 """Text encoders: names told apart, and files that come back as they were saved."""
 
 import json
+import sys
 
 import pytest
 import torch
 
-from fastdiff.networks.text_encoder import TextEncoder
+from fastdiff.core.errors import FastdiffError
+from fastdiff.networks.text_encoder import TextEncoder, pipeline_class
 from tests.helpers.latents import PIPELINE
 from tests.helpers.opened_pipelines import PROMPTS
 
@@ -35,3 +37,18 @@ def test_text_encoders_come_back_as_they_were_saved(opened, tmp_path, name):
     many = again.encode(["a", "b"] * 40)
     assert {len(value) for value in many.values()} == {80}
     torch.testing.assert_close(many["text"][78:], again.encode(["a", "b"])["text"])
+
+
+def test_versions_that_do_not_work_together_are_one_line(monkeypatch):
+    class Broken:
+        __version__ = "0.35.0"
+
+        def __getattr__(self, name):
+            raise RuntimeError("Failed to import because of:\ncannot import name 'FLAX_WEIGHTS_NAME'")
+
+    monkeypatch.setitem(sys.modules, "diffusers", Broken())
+    with pytest.raises(
+        FastdiffError, match="^diffusers 0.35.0 has no working Flux.* 'FLAX_W.*doctor`"
+    ) as caught:
+        pipeline_class("FluxPipeline")
+    assert "\n" not in str(caught.value)

@@ -6,9 +6,9 @@ from fastdiff.core.errors import FastdiffError
 from fastdiff.evaluation import contestant
 from fastdiff.evaluation import sweep as sweeping
 from fastdiff.evaluation.lock import lock
-from fastdiff.evaluation.rows import read_rows
 from fastdiff.runs import recipe as recipes
 from fastdiff.runs import run as runs
+from tests.helpers.rows import model_rows
 
 RECIPE = {
     "name": "small",
@@ -40,7 +40,7 @@ def test_a_run_holds_its_directory_from_the_first_stage_to_the_report(tmp_path, 
     runs.run(recipes.build(RECIPE), out)
     assert tried == ["check_fit", *["measure", "provenance"] * 4]
     with lock(out):  # and no longer
-        assert len(read_rows(out / "bench.jsonl")) == 4 and (out / "report.html").exists()
+        assert len(model_rows(out)) == 4 and (out / "report.html").exists()
 
 
 def test_a_run_loads_each_model_once_for_its_benchmark(tmp_path, monkeypatch):

@@ -1,7 +1,7 @@
 """The doctor finds what is wrong with an installation, says what to do, and lets the healthy go."""
 
 import json
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 import pytest
 
@@ -51,6 +51,23 @@ def test_a_torchvision_of_another_build(monkeypatch):
     monkeypatch.setattr(doctor.importlib, "import_module", broken)
     verdict, said = doctor.torch()
     assert verdict == "FAIL" and "nms does not exist" in said and "from the same index" in said
+
+
+def test_versions_that_do_not_work_together(monkeypatch):
+    assert doctor.text()[0] == "ok"
+
+    def broken(name):
+        raise RuntimeError("cannot import name 'FLAX_WEIGHTS_NAME'")
+
+    monkeypatch.setattr(doctor.importlib, "import_module", broken)
+    verdict, line = doctor.text()
+    assert verdict == "FAIL" and "does not work with transformers" in line and "FLAX_WEIGHTS_NAME" in line
+
+    def missing(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(doctor, "version", missing)
+    assert doctor.text()[0] == "note"
 
 
 def test_weights_that_are_not_at_hand(monkeypatch, tmp_path):

@@ -14,13 +14,13 @@ from fastdiff.data.registry import DATASETS
 from fastdiff.evaluation import sweep as bench
 from fastdiff.evaluation.budget import Budget
 from fastdiff.evaluation.profiling.samplers import speed
-from fastdiff.evaluation.rows import read_rows
 from fastdiff.io.load import load
 from fastdiff.runs import recipe
 from fastdiff.runs import run as stages
 from fastdiff.samplers.generate import sample
 from tests.helpers.guided_students import labelled
 from tests.helpers.paths import ROOT
+from tests.helpers.rows import model_rows
 
 RECIPE = {
     "name": "told",
@@ -68,9 +68,7 @@ def test_what_is_learned_after_it_keeps_its_guidance(run):
 
 
 def test_the_benchmark_counts_one_evaluation_a_step(run):
-    nfe = {
-        (row["model"], row["steps"], row["guidance"]): row["nfe"] for row in read_rows(run / "bench.jsonl")
-    }
+    nfe = {(row["model"], row["steps"], row["guidance"]): row["nfe"] for row in model_rows(run)}
     for weight in (1, 2):
         assert nfe["teacher", 2, weight] == 2 * weight
         assert [nfe[stage, 2, weight] for stage in ("guided", "progressive-2", "cd", "ctm")] == [2] * 4

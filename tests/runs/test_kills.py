@@ -5,7 +5,6 @@ The short form runs with the other tests; `pytest -m long tests/runs/test_kills.
 what it met.
 """
 
-import json
 import random
 import shutil
 import signal
@@ -16,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.helpers.forks import command, fork
+from tests.helpers.rows import model_rows
 
 RECIPE = """
 name: crash
@@ -102,10 +102,7 @@ def test_random_kills_change_nothing(tmp_path, kills, capsys):
         load_file(out / "pairs/pairs.safetensors") for out in (whole, broken)
     )  # its header's order is chance
     assert set(one) == set(two) and all(torch.equal(one[name], two[name]) for name in one), seed
-    rows = [
-        [json.loads(line) for line in (out / "bench.jsonl").read_text().splitlines()]
-        for out in (whole, broken)
-    ]
+    rows = [model_rows(out) for out in (whole, broken)]
     names = ("key", "model", "sampler", "steps", "seed", "nfe", "energy", "swd", "weights")
     assert [[row[name] for name in names] for row in rows[0]] == [
         [row[name] for name in names] for row in rows[1]

@@ -9,7 +9,6 @@ import torch
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.guidance import Guided
 from fastdiff.data.toys import digits
-from fastdiff.evaluation.rows import read_rows
 from fastdiff.io.export.model import export
 from fastdiff.io.fingerprint import fingerprint
 from fastdiff.io.load import load, read_metadata
@@ -19,6 +18,9 @@ from fastdiff.runs import run as stages
 from fastdiff.samplers.edit import edit
 from fastdiff.samplers.generate import sample
 from tests.helpers.latents import PIPELINE, SOURCE
+from tests.helpers.rows import model_rows
+
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +44,7 @@ def test_a_run_in_latents_makes_images_of_prompts(run):
     assert one.shape == (3, 1, 8, 8)
     assert torch.equal(one, sample(teacher, steps=2, n=3, prompts=["the digit two"] * 3))
     assert torch.equal(sample(teacher, steps=2, n=2), sample(teacher, steps=2, n=2, prompts=""))
-    rows = read_rows(run / "bench.jsonl")
+    rows = model_rows(run)
     assert {row["model"] for row in rows} == {"teacher", "guided", "progressive-2", "progressive-1"}
     assert all(row["fd_digits"] > 0 and row["nfe"] == row["steps"] for row in rows)
 

@@ -11,6 +11,7 @@ from fastdiff.runs.origin import (
     model_path,
     non_default_settings,
     public_name,
+    same_origin,
     set_aside_others,
     training_origin,
 )
@@ -33,6 +34,15 @@ def test_a_setting_at_its_default_leaves_an_origin_as_it_was():
         "times": "(0.5,)",
         "names": "{'a': 1}",
     }
+
+
+def test_an_origin_leaves_out_the_first_default_of_a_setting_that_has_another_now():
+    @dataclass
+    class Changed(Settings):
+        first_defaults = {"steps": 2}
+
+    assert non_default_settings(Changed(2)) == {} and non_default_settings(Changed()) == {"steps": 4}
+    assert non_default_settings(Changed(2, (0.5,))) == {"times": "(0.5,)"}
 
 
 def test_a_training_is_known_by_its_method_data_and_models(tmp_path):
@@ -79,3 +89,12 @@ def test_what_was_made_of_another_is_kept_aside(tmp_path):
 def test_of_a_path_only_the_last_part_is_public(tmp_path):
     assert public_name("user/model") == "user/model" and public_name("/home/someone/teacher") == "teacher"
     assert data_source(context(PLAIN, tmp_path)) == ("toy", "toy", "")
+
+
+def test_keys_that_were_added_later_may_be_missing():
+    """A stage that was trained before an encoder's settings were recorded stays finished."""
+    early = {"method": {"name": "denoising"}, "data": "a", "text": "b"}
+    assert same_origin(early, early | {"text settings": "c"}) and same_origin(early, early)
+    assert not same_origin(early | {"text settings": "d"}, early | {"text settings": "c"})
+    assert not same_origin(early, early | {"data": "c"}) and not same_origin(early | {"base": "e"}, early)
+    assert not same_origin(None, early)

@@ -11,6 +11,7 @@ from fastdiff.evaluation.sweep import sweep
 from fastdiff.runs import recipe as recipes
 from fastdiff.runs.run import run
 from tests.helpers.processes import together
+from tests.helpers.rows import model_rows
 
 # Importance sums its memory over processes; 65 samples do not share evenly; one stage accumulates.
 RECIPE = """
@@ -42,10 +43,6 @@ def pair(tmp_path_factory):
     )
 
 
-def rows_of(folder):
-    return [json.loads(line) for line in (folder / "bench.jsonl").read_text().splitlines()]
-
-
 def test_two_processes_train_measure_and_report_once(pair):
     recipe, out, printed = pair
     assert printed.count(": done") == 1 and printed.count("1/3 teacher  20/20") == 1
@@ -54,7 +51,7 @@ def test_two_processes_train_measure_and_report_once(pair):
     for stage in STAGES:
         lines = [json.loads(line) for line in (out / stage / "log.jsonl").read_text().splitlines()]
         assert [(line["step"], line["images"]) for line in lines] == [(10, 640), (20, 1280)]
-    rows = rows_of(out)
+    rows = model_rows(out)
     assert len(rows) == len({row["key"] for row in rows}) == 2 * (3 + 1 + 2)
     assert {row["processes"] for row in rows} == {2}
 
@@ -80,7 +77,7 @@ def test_figures_of_two_processes_are_those_of_one(pair, tmp_path):
     recipe, two, _ = pair
     models = {stage: two / stage for stage in STAGES}
     alone = list(sweep(models, recipe.dataset(), recipe.bench, tmp_path, teacher="teacher"))
-    for row, own in zip(rows_of(two), alone, strict=True):
+    for row, own in zip(model_rows(two), alone, strict=True):
         assert row["key"] == own["key"] and row["nfe"] == own["nfe"] and own["processes"] == 1
         figures = [name for name in own if name.partition("_")[0] in FAMILIES]
         assert {"energy", "energy_se", "swd", "precision", "coverage", "nearest"} <= set(figures)

@@ -10,6 +10,9 @@ import threading
 import pytest
 
 from tests.helpers.forks import command, fork, kill_at
+from tests.helpers.rows import model_rows
+
+pytestmark = pytest.mark.long
 
 RECIPE = """
 name: tiny
@@ -88,10 +91,7 @@ def test_a_killed_run_ends_with_the_same_weights_to_the_last_bit(runs, stage):
 
 def test_a_killed_benchmark_has_every_row_once_and_alike(runs):
     _, whole, broken = runs
-    rows = [
-        [json.loads(line) for line in (out / "bench.jsonl").read_text().splitlines()]
-        for out in (whole, broken)
-    ]
+    rows = [model_rows(out) for out in (whole, broken)]
     assert len(rows[0]) == len({row["key"] for row in rows[0]}) == 27
     kept = (
         "key",

@@ -149,7 +149,7 @@ def test_a_part_of_the_schedule(schedule, spacing):
         grid = time_grid(schedule, 4, spacing, start=start, stop=stop)
         assert grid.shape == (5,) and grid.diff().max() < 0 and grid[0] <= start * top * (1 + 1e-12)
         assert float(grid[-1]) == pytest.approx(stop * top, abs=1e-12)
-        if spacing not in ("leading", "karras", "few_steps", "logsnr"):
+        if spacing not in ("leading", "karras", "few_steps", "logsnr", "beta"):
             assert float(grid[0]) == pytest.approx(start * top)
     if spacing in ("karras", "few_steps", "logsnr"):
         alpha, sigma = schedule.alpha_sigma(time_grid(schedule, 4, spacing, start=0.7, stop=0.2))

@@ -28,6 +28,7 @@ from fastdiff.training import pairs
 from fastdiff.training.pairs import NOISE_STREAM, PAIRS_FILE
 from tests.helpers.oracles import named
 from tests.helpers.pairs import stored
+from tests.helpers.rows import model_rows
 
 
 def model_of(classes=0, schedule=None):
@@ -153,7 +154,7 @@ def test_a_run_makes_its_pairs_once_and_again_for_another_teacher(tmp_path):
         for name in ("teacher", "reflow", "kd", "ect")
     }
     assert cost == {"teacher": 0} | dict.fromkeys(("reflow", "kd", "ect"), 101 * 5)
-    models = {json.loads(line)["model"] for line in (out / "bench.jsonl").read_text().splitlines()}
+    models = {row["model"] for row in model_rows(out)}
     assert models == {"teacher", "reflow", "kd", "ect"}
     assert stages.run(loaded(tmp_path / "a"), out) == out and stamps(out) == before
 
@@ -219,6 +220,7 @@ def test_recipes_that_cannot_be_are_refused(tmp_path, overrides, message):
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.long
 def test_two_processes_make_the_pairs_of_one(tmp_path):
     """101 pairs do not share evenly."""
     one = stages.run(loaded(tmp_path / "a"), tmp_path / "one", only="teacher")

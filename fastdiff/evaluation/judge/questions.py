@@ -10,8 +10,9 @@ from ...core.errors import FastdiffError
 from ...core.files import identity
 from ...core.validation import suggestion
 from ...data.decode import read_run_picture
+from ..formatting import finite
 from ..rows import read_rows
-from ..summary import finite, metric_of, summary
+from ..summary import metric_of, summary
 
 REAL = "real"
 COLUMNS = 16  # tiles in a row of a sheet

@@ -9,7 +9,8 @@ from ...core.errors import FastdiffError
 class Statistics:
     """The count, sum and sum of outer products of features, in float64 on the CPU.
 
-    Statistics of the parts of a set add up to those of the whole set.
+    Statistics of the parts of a set add up to those of the whole set, from which those of a part can be
+    subtracted.
 
     Args:
         dims: dimension of a feature vector.
@@ -30,6 +31,10 @@ class Statistics:
     def __add__(self, other: "Statistics") -> "Statistics":
         others = other.tensors()
         return Statistics.of({name: tensor + others[name] for name, tensor in self.tensors().items()})
+
+    def __sub__(self, part: "Statistics") -> "Statistics":
+        parts = part.tensors()
+        return Statistics.of({name: tensor - parts[name] for name, tensor in self.tensors().items()})
 
     @property
     def mean(self) -> Tensor:

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
 
-from torch import Tensor
+import torch
+from torch import LongTensor, Tensor
 from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, KEY_METRIC_ISC_STD, isc_features_to_metric
 from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
 
@@ -59,6 +60,24 @@ class Collected:
         if kernel not in self._sums_within:
             self._sums_within[kernel] = sums_within(self.kept["features"], kernel)
         return self._sums_within[kernel]
+
+    def without(self, part: "Collected", places: LongTensor) -> "Collected":
+        """Return the features of the set without a part of it.
+
+        Args:
+            part: features of the part.
+            places: places (n,) of the part's examples in `kept`.
+        """
+        statistics = {
+            layer: [whole - list(accumulate(part.statistics[layer]))[-1]]
+            for layer, [whole] in self.statistics.items()
+        }
+        kept: dict[str, Tensor] = {}
+        for layer, features in self.kept.items():
+            rest = torch.ones(len(features), dtype=torch.bool)
+            rest[places] = False
+            kept[layer] = features[rest.to(features.device)]
+        return Collected(statistics, kept)
 
     @cached_property
     def spread(self) -> Spread:

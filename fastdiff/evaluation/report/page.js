@@ -73,7 +73,7 @@ function front(points) {
 }
 
 function plot(svg) {
-  const { cost } = svg.dataset, { name, better, aim } = state.metric;
+  const { cost } = svg.dataset, { name, better, levels } = state.metric;
   const width = svg.parentNode.clientWidth, height = Math.round(Math.max(300, Math.min(430, 0.7 * width)));
   const [left, right, top, bottom] = [58, width - 12, 14, height - 46];
   const add = (...of) => svg.append(make(...of));
@@ -86,8 +86,7 @@ function plot(svg) {
     return;
   }
 
-  const level = aim === null ? [] : [data.points[aim].values[name]];
-  const heights = [...points.map((p) => p.y), ...level], log = better === "lower" && heights.every((v) => v > 0);
+  const heights = [...points.map((p) => p.y), ...levels.map((level) => level.value)], log = better === "lower" && heights.every((v) => v > 0);
   const ends = points.flatMap((p) => [p.y - p.error, p.y + p.error]).filter((v) => !log || v > 0);
   const xs = axis(points.map((p) => p.x), left, right, true), ys = axis([...heights, ...ends], bottom, top, log);
   const evaluations = [...new Set(points.map((p) => p.x))].sort((a, b) => a - b);
@@ -107,13 +106,11 @@ function plot(svg) {
 
   const path = (of) => of.map((p, i) => `${i ? "L" : "M"}${xs.place(p.x).toFixed(1)} ${ys.place(p.y).toFixed(1)}`).join("");
   add("path", { class: "front", d: path(front(points)) });
-  for (const y of level.map(ys.place)) {
-    const { model, sampler, steps, figures } = data.points[aim];
-    const under = better === "lower" && y + 18 < bottom;
+  levels.forEach(({ value, text }, i) => {             // the teacher, and real data at the other end
+    const y = ys.place(value), under = better === "lower" && y + 18 < bottom;
     add("path", { class: "aim", d: `M${left} ${y}H${right}` });
-    add("text", { x: left + 6, y: under ? y + 14 : y - 5, class: "label halo" },
-      `${model} ${sampler}, ${plural(steps)}: ${figures[name]}`);
-  }
+    add("text", { x: i ? right - 6 : left + 6, y: under ? y + 14 : y - 5, class: `label halo${i ? " end" : ""}` }, text);
+  });
   const marks = data.lines.flatMap((line, i) => {
     const own = points.filter((p) => p.line === i).sort((a, b) => a.x - b.x);
     const bars = own.filter((p) => p.error).map((p) => {
@@ -215,9 +212,10 @@ async function viewer() {
       const point = at(i, state.steps), title = [swatch(line), line.name], { name } = state.metric;
       if (!point) return card("absent", null, title, `not at ${plural(state.steps)}`);
       const look = point.bests.includes(name) ? "leads" : "follows";
-      return card(look, tile(point.cell, state.noise, about(point), size), title, point.figures[name]);
+      const words = point.figures[name] + " ≈".repeat(point.equals.includes(name));
+      return card(look, tile(point.cell, state.noise, about(point), size), title, words);
     });
-    const real = sheets.real && card("real", tile("real", state.noise, "real data", size), ["real data"], "for comparison");
+    const real = sheets.real && card("real", tile("real", state.noise, "real data", size), ["real data"], state.metric.real);
     find("cards").style.setProperty("--size", `${size}px`);
     find("cards").replaceChildren(...(real ? [real] : []), ...made);
   }

@@ -12,8 +12,10 @@ from PIL import Image
 
 from ...core.templates import render
 from ...data.decode import read_run_picture
+from ..comparison import figure_name, reference, usual
+from ..formatting import finite
 from ..metric_names import better
-from ..summary import finite, reference, usual
+from ..summary import REAL, usual_real
 from . import tables
 from .text import steps_in_words
 
@@ -24,7 +26,7 @@ MIN_TILE_PIXELS = 48  # smallest side of a tile of a trajectory, as shown
 MAX_TILE_PIXELS = 96  # largest side of it
 SAMPLES_BYTES = 2_400_000  # most bytes of sheets; base64 adds a third, and the page stays below 5 MB
 TRAJECTORIES_BYTES = 900_000  # most bytes of trajectories
-NUMBER = re.compile(r"([-+−]?[\d,]*\.?\d+(?:e[-+]?\d+)?)(?: ± .*| to .*|x)?")
+NUMBER = re.compile(r"([-+−]?[\d,]*\.?\d+(?:e[-+]?\d+)?)(?: ± .*| to .*| ≈| \(no interval\))?")
 MISSING_TEXTS = ("", "–", "diverged")
 
 Table = tuple[list[dict[str, Any]], list[dict[str, Any]]]  # headings and lines, in the form of the template
@@ -60,8 +62,10 @@ def html(
     notes: list[str],
     warnings: list[str],
     costs: tuple[list[str], list[list[str]]],
-    differences: list[dict],
+    differences: tuple[list[str], list[list[str]]],
+    pairs: list[dict],
     provenance: dict[str, str],
+    reals: list[dict],
 ) -> str:
     """Return the page as HTML.
 
@@ -73,25 +77,31 @@ def html(
         notes: lines on how to read the figures.
         warnings: lines on why figures may be unreliable.
         costs: headings and lines of the table of training costs.
-        differences: paired differences from `significance.differences`.
+        differences: headings and lines of the table of differences.
+        pairs: paired differences of kernel distances from `significance.differences`.
         provenance: origin of the figures, as facts by name.
+        reals: groups of real data.
     """
     run_dir = Path(run_dir)
     cells = [group.get("cell") for group in groups]
     sheets = _pictures(run_dir / "samples", ["real", *cells], SAMPLES_BYTES, COLUMNS)
     if not sheets.keys() - {"real"}:
         sheets = {}
+    name = figure_name(groups, metrics[0])
+    real = usual_real(reals, groups)
     return render(
         FOLDER / "page.html.j2",
         title=run_dir.resolve().name,
         style=Markup((FOLDER / "page.css").read_text(encoding="utf-8")),
         script=Markup((FOLDER / "page.js").read_text(encoding="utf-8")),
-        data=_data(groups, metrics, sheets),
-        metrics={name: better(name) for name in metrics},
+        data=_data(groups, metrics, sheets, reals),
+        metrics={name: better(name) for name in _names(groups, metrics)},
         films=_films(groups, run_dir / "trajectory"),
-        steps=_steps(groups, metrics[0]),
-        benchmark=_benchmark(groups, metrics),
-        differences=_table(*tables.compared(differences)),
+        compared=name,
+        steps=_steps(groups, name, real),
+        benchmark=_benchmark([*reals, *groups], metrics),
+        differences=_table(*differences),
+        pairs=_table(*tables.compared(pairs)),
         verdict=verdict,
         notes=notes,
         warnings=warnings,
@@ -103,20 +113,45 @@ def html(
 # ---- data of the script -----------------------------------------------------------------------------------
 
 
-def _data(groups: list[dict], metrics: list[str], sheets: dict[str, str]) -> dict[str, Any]:
+def _names(groups: list[dict], metrics: list[str]) -> list[str]:
+    """Return the names of metrics, each followed by that of its extrapolation if groups have it."""
+    names = [name + suffix for name in metrics for suffix in ("", "_inf")]
+    return [name for name in names if any(name in group["figures"] for group in groups)]
+
+
+def _data(
+    groups: list[dict], metrics: list[str], sheets: dict[str, str], reals: list[dict]
+) -> dict[str, Any]:
     """Return the data of the page's script: metrics, lines, their points, and the sheets as data URIs."""
     usual_group = usual(groups)
     lines = {group["line"]: group["teacher"] for group in groups}
-    names = list(lines)
-    aims = {name: reference(groups, name, usual_group) for name in metrics}
+    families = list(lines)
+    names = _names(groups, metrics)
+    real = usual_real(reals, groups)
     return {
         "metrics": [
-            {"name": name, "better": better(name), "aim": _index(groups, aims[name])} for name in metrics
+            {
+                "name": name,
+                "better": better(name),
+                "levels": _levels(reference(groups, name, usual_group), real, name),
+                "real": real["figures"].get(name, "") if real else "for comparison",
+            }
+            for name in names
         ],
         "lines": [{"name": name, "teacher": teacher} for name, teacher in lines.items()],
-        "points": [_point(group, metrics, names.index(group["line"])) for group in groups],
+        "points": [_point(group, names, families.index(group["line"])) for group in groups],
         "sheets": sheets,
     }
+
+
+def _levels(aim: dict | None, real: dict | None, name: str) -> list[dict[str, Any]]:
+    """Return the dotted lines of a metric: the teacher's DDPM, and real data."""
+    titled = [(aim, aim and f"{aim['line']}, {steps_in_words(aim)}"), (real, REAL)]
+    return [
+        {"value": _number(group[name]), "text": f"{title}: {group['figures'][name]}"}
+        for group, title in titled
+        if group and finite(group.get(name))
+    ]
 
 
 def _point(group: dict, metrics: list[str], line: int) -> dict[str, Any]:
@@ -132,15 +167,11 @@ def _point(group: dict, metrics: list[str], line: int) -> dict[str, Any]:
         "seeds": ", ".join(map(str, group["seeds"])),
         "cell": group.get("cell"),
         "bests": group["bests"],
+        "equals": group["equals"],
         "figures": group["figures"],
-        "values": {name: _number(group[name]) for name in metrics},
-        "errors": {name: _number(group[f"{name}_ci"]) for name in metrics},
+        "values": {name: _number(group.get(name)) for name in metrics},
+        "errors": {name: _number(group.get(f"{name}_ci")) for name in metrics},
     }
-
-
-def _index(groups: list[dict], aim: dict | None) -> int | None:
-    """Return the index of a group in a list; None if the list lacks it."""
-    return next((i for i, group in enumerate(groups) if group is aim), None)
 
 
 def _number(value: float | None) -> float | None:
@@ -166,16 +197,15 @@ def _benchmark(groups: list[dict], metrics: list[str]) -> Table:
     return headings, lines
 
 
-def _steps(groups: list[dict], metric: str) -> Table:
-    """Return the table of one metric with a column for each number of steps, best values marked."""
-    heads, found = tables.by_steps(groups)
-    texts = [[name, *(g["figures"][metric] if g else "" for g in by_steps)] for name, by_steps in found]
-    headings, lines = _table(heads, texts)
-    for line, (_, by_steps) in zip(lines, found):
+def _steps(groups: list[dict], name: str, real: dict | None) -> Table:
+    """Return the table of one figure with a column for each number of steps, best values marked."""
+    headings, lines = _table(*tables.steps_texts(groups, name, real))
+    found = [[]] * bool(real) + [by_steps for _, by_steps in tables.by_steps(groups)[1]]
+    for line, by_steps in zip(lines, found):
         if all(g["teacher"] for g in by_steps if g):
             line["look"] = "teacher"
         for cell, g in zip(line["cells"][1:], by_steps):
-            cell["best"] = g is not None and metric in g["bests"]
+            cell["best"] = g is not None and name in g["bests"]
     return headings, lines
 
 

@@ -28,11 +28,13 @@ def quality(
     cost: Literal["nfe", "seconds"],
     aim: dict | None = None,
     form: Literal["png", "svg"] = "png",
+    real: dict | None = None,
 ) -> bytes:
     """Plot a metric against NFE or seconds per image, on logarithmic axes.
 
     Bars are 95 % intervals; lines are shifted slightly so that bars of equal NFE do not overlap. The broad
-    step line is the Pareto front; points above it are paler. Values that are not positive are omitted.
+    step line joins the smallest values, whether or not they can be distinguished; points above it are paler.
+    Values that are not positive are omitted.
 
     Args:
         groups: groups from `summary`.
@@ -40,6 +42,7 @@ def quality(
         cost: quantity on the abscissa.
         aim: group whose value is drawn as a dashed line; None to draw no such line.
         form: format of the picture.
+        real: group of real data, whose value is drawn as a dotted line; None to draw no such line.
 
     Returns:
         The bytes of the picture.
@@ -59,9 +62,15 @@ def quality(
         style = {**style, "label": plain(line), "zorder": 3 + place}
         _curve(axes, points, front, style, 1.14**apart, numbered=cost == "seconds")
     figures = [g[metric] for g in groups]
-    if aim and aim[metric] > 0:
-        _draw_aim(axes, aim, metric)
-        figures.append(aim[metric])
+    levels = []
+    if aim and _positive(aim[metric]):
+        text = f"{plain(aim['line'])}, {aim['steps']} steps: {aim['figure']}"
+        levels.append((aim[metric], text, (0, (6, 3))))
+    if real and _positive(real[metric]):
+        levels.append((real[metric], f"{real['line']}: {real['figures'][metric]}", (0, (1, 2))))
+    for level, text, dashes in levels:
+        figures.append(level)
+        _draw_level(axes, level, text, dashes, above=level > min(other for other, _, _ in levels))
     if groups:
         _scales(axes, [_price(g, cost) for g in groups], figures, cost)
         canvas.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8.5)
@@ -96,24 +105,24 @@ def _draw_front(axes: Axes, front: list[Point]) -> None:
         color="#e9dfc4",
         linewidth=5,
         zorder=1.5,
-        label="Pareto front",
+        label="smallest values",
         solid_capstyle="round",
         solid_joinstyle="round",
     )
 
 
-def _draw_aim(axes: Axes, aim: dict, metric: str) -> None:
-    """Draw a dashed line at a group's figure, with its name."""
-    axes.axhline(aim[metric], color="#555555", linestyle=(0, (6, 3)), linewidth=0.9, zorder=1)
+def _draw_level(axes: Axes, level: float, text: str, dashes: tuple, above: bool) -> None:
+    """Draw a dashed line at a figure, with its name above or below it at the right."""
+    axes.axhline(level, color="#555555", linestyle=dashes, linewidth=0.9, zorder=1)
     axes.annotate(
-        f"{plain(aim['line'])}, {aim['steps']} steps: {aim['figure']}",
-        # below the line, left of its own marker and right of the few steps of students, there is room
-        (0.93, aim[metric]),
+        text,
+        # left of the marker of the most steps and right of the few steps of students, there is room
+        (0.93, level),
         xycoords=("axes fraction", "data"),
-        xytext=(0, -4),
+        xytext=(0, 4 if above else -4),
         textcoords="offset points",
         ha="right",
-        va="top",
+        va="bottom" if above else "top",
         fontsize=7.5,
         color="#555555",
     )

@@ -1,10 +1,12 @@
-"""The ranking of a report: one picture with a line per model and its value at every step count."""
+"""The ranking of a report: one picture with a line per model and its value at every step count, in tiers."""
 
 import io
 import math
+from itertools import accumulate
 
 from matplotlib.figure import Figure
 
+from ..comparison import COMPARISON_FIELDS, tiers
 from .plots import STUDENT_COLOURS, TEACHER_COLOURS, plain, scale
 
 STEP_COLOURS = {
@@ -15,21 +17,24 @@ STEP_COLOURS = {
 }  # by number of steps; others are grey
 
 
-def ranking(groups: list[dict], metric: str, aim: dict | None = None) -> bytes:
-    """Draw one line per model, the best first by the value at their fewest steps.
+def ranking(groups: list[dict], metric: str, aim: dict | None = None, real: dict | None = None) -> bytes:
+    """Draw one line per model, in tiers by the value at their fewest steps.
 
-    Markers show numbers of steps, bars are 95 % intervals. Values that are not positive are omitted.
+    Lines of a tier are not distinguished from its best, and stand in the order of their names. Markers show
+    numbers of steps, bars are 95 % intervals. Values that are not positive are omitted.
 
     Args:
         groups: groups from `summary`.
         metric: metric on the abscissa.
         aim: group whose value is drawn as a dashed line; None to draw no such line.
+        real: group of real data, whose value is drawn as a dotted line; None to draw no such line.
 
     Returns:
         The bytes of a PNG.
     """
     groups = [g for g in groups if g[metric] is not None and 0 < g[metric] < math.inf]
-    order = ranked(groups, metric)
+    grouped = ranked(groups, metric)
+    order = [line for tier in grouped for line in tier]
     canvas = Figure(figsize=(6.6, 1.2 + 0.26 * len(order)), dpi=160, layout="constrained")
     axes = canvas.subplots()
     for place, own in enumerate(order):
@@ -45,13 +50,18 @@ def ranking(groups: list[dict], metric: str, aim: dict | None = None) -> bytes:
             size = 6.5 if g["steps"] < 10 else 4.5 if g["steps"] < 100 else 3
             centred = {"ha": "center", "va": "center_baseline", "color": "white"}
             axes.text(g[metric], place, g["steps"], fontsize=size, zorder=3 + depth, **centred)
-    if aim and aim[metric] > 0:
+    for edge in accumulate(map(len, grouped[:-1])):
+        axes.axhline(edge - 0.5, color="#bbbbbb", linewidth=0.8, zorder=0.5)
+    named = []
+    if aim and 0 < aim[metric] < math.inf:
         axes.axvline(aim[metric], color="#555555", linestyle=(0, (6, 3)), linewidth=0.9, zorder=1)
-        axes.set_title(
-            f"dashed: {plain(aim['line'])}, {aim['steps']} steps, {aim['figure']}",
-            fontsize=8,
-            color="#555555",
-        )
+        named.append(f"dashed: {plain(aim['line'])}, {aim['steps']} steps, {aim['figure']}")
+    if real and 0 < (real[metric] or 0) < math.inf:
+        axes.axvline(real[metric], color="#555555", linestyle=(0, (1, 2)), linewidth=0.9, zorder=1)
+        named.append(f"dotted: {real['line']}, {real['figures'][metric]}")
+    if len(grouped) < len(order):
+        named.append("no order between two rules: not distinguished from the best there")
+    axes.set_title("\n".join(named), fontsize=8, color="#555555")
     if order:
         axes.set(xscale="log", xlabel=f"{plain(metric)}  (lower is better; in the markers: steps)")
         values = [g[metric] for g in groups]
@@ -66,11 +76,22 @@ def ranking(groups: list[dict], metric: str, aim: dict | None = None) -> bytes:
     return file.getvalue()
 
 
-def ranked(groups: list[dict], metric: str) -> list[list[dict]]:
-    """Return the groups of each line by steps, the best line first."""
+def ranked(groups: list[dict], metric: str) -> list[list[list[dict]]]:
+    """Return the lines in tiers, each line as its groups by steps.
+
+    Lines are compared at their fewest steps, those of one step before those of two, and so on; lines that are
+    not comparable are in tiers of their own.
+    """
     lines: dict[str, list[dict]] = {}
     for g in sorted(groups, key=lambda g: (g["steps"], g[metric])):
         lines.setdefault(g["line"], []).append(g)
-    return sorted(
-        lines.values(), key=lambda own: (own[0]["steps"] > max(STEP_COLOURS), own[0]["steps"], own[0][metric])
-    )
+    by_steps: dict[tuple, list[dict]] = {}
+    for own in lines.values():
+        steps = own[0]["steps"]
+        judged = [str(own[0].get(name)) for name in COMPARISON_FIELDS]
+        by_steps.setdefault((steps > max(STEP_COLOURS), steps, *judged), []).append(own[0])
+    return [
+        [lines[first["line"]] for first in tier]
+        for _, firsts in sorted(by_steps.items())
+        for tier in tiers(firsts, metric)
+    ]

@@ -17,8 +17,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..comparison import COMPARISON_FIELDS
+from ..formatting import finite
 from ..metric_names import family
-from ..summary import CELL_FIELDS, COMPARISON_FIELDS, current_rows, finite, metrics_of, summary
+from ..summary import CELL_FIELDS, current_rows, metrics_of, summary
 
 KERNEL = ("kid", "kd", "energy")
 CHUNK = 2**21  # terms resampled per pass

@@ -7,14 +7,16 @@ from rich.console import Console
 from rich.markup import escape as no_markup
 from rich.table import Table
 
+from ..comparison import EQUAL, reference, usual
+from ..formatting import figure, finite, signed
 from ..metric_names import better, family
-from ..summary import figure, finite, guided, metrics_of, ratio, summary
+from ..summary import guided, metrics_of, real_groups, summary
 
 LEFT_COLUMNS = ("Model", "Sampler", "Method")  # headings of left-aligned columns
 MAX_WIDTH = 10_000  # characters; wider than any table
 EMPTY_TEXTS = ("", "–")
 FIRST_COLUMNS = ("Model", "Sampler", "Steps")  # shown with the main metric even in the narrowest terminal
-NEXT_COLUMNS = ("vs DDIM", "ms/image", "NFE")  # the next to be shown, if they fit
+NEXT_COLUMNS = ("− DDPM", "ms/image", "NFE")  # the next to be shown, if they fit
 
 
 class Column(NamedTuple):
@@ -41,19 +43,20 @@ def columns(groups: list[dict], metrics: list[str]) -> list[Column]:
     candidates = [
         Column("Model", lambda g: g["model"]),
         Column("Sampler", lambda g: g["solver"]),
-        Column("Steps", lambda g: str(g["steps"])),
+        Column("Steps", lambda g: "–" if g["steps"] is None else str(g["steps"])),
         Column("NFE", lambda g: "–" if g["nfe"] is None else f"{g['nfe']:g}"),
     ]
     kinds = [family(metric) for metric in metrics]
     for metric in metrics:
         # The only metric of a family is shown without its extractor, which is that of the main metric.
         name = metric if metric == metrics[0] or kinds.count(family(metric)) > 1 else family(metric)
-        if metric != "nll":  # a property of the model, not of the cell: see `training`
+        if family(metric) != "nll":  # a property of the model, not of the cell: see `training`
             arrow = "↓" if better(metric) == "lower" else "↑"
             candidates.append(Column(f"{name} {arrow}", lambda g, of=metric: g["figures"][of], metric))
-            candidates.append(Column(f"{name} n→∞", lambda g, of=f"{metric}_inf": figure(g.get(of))))
+            inf = f"{metric}_inf"
+            candidates.append(Column(f"{name} n→∞", lambda g, of=inf: g["figures"].get(of, "–"), inf))
     candidates += [
-        Column("vs DDIM", lambda g: "" if g["gain"] is None else f"{ratio(g['gain'])}x"),
+        Column("− DDPM", lambda g: _difference(g, "ddpm")),
         Column("ms/image", lambda g: figure(g["ms_per_image"])),
         Column("n", lambda g: str(g["n"])),
         Column("seeds", lambda g: ", ".join(map(str, g["seeds"]))),
@@ -82,15 +85,22 @@ def lines(
         groups: groups from `summary`.
         shown: columns of the table.
         escape: function applied to every text.
-        mark: function applied to the best values among equal steps and n, after `escape`.
+        mark: function applied to the best values among equal steps and n, after `escape`. Values that are not
+            distinguished from the best get EQUAL.
     """
     return [[_text(group, column, escape, mark) for column in shown] for group in groups]
 
 
 def _text(group: dict, column: Column, escape: Callable[[str], str], mark: Callable[[str], str]) -> str:
     """Return the text of a group in a column."""
-    text = escape(column.text(group))
-    return mark(text) if column.metric in group["bests"] else text
+    return standing_text(escape(column.text(group)), group, column.metric, mark)
+
+
+def standing_text(text: str, group: dict, name: str | None, mark: Callable[[str], str]) -> str:
+    """Return a figure's text, marked if it is the best, and with EQUAL if it is not distinguished from it."""
+    if name in group["bests"]:
+        return mark(text)
+    return f"{text} {EQUAL}" if name in group["equals"] else text
 
 
 def by_steps(groups: list[dict]) -> tuple[list[str], list[tuple[str, list[dict | None]]]]:
@@ -103,16 +113,72 @@ def by_steps(groups: list[dict]) -> tuple[list[str], list[tuple[str, list[dict |
     return headings, [(name, [own.get(step) for step in steps]) for name, own in by_line.items()]
 
 
+def steps_texts(
+    groups: list[dict], name: str, real: dict | None, mark: Callable[[str], str] = str
+) -> tuple[list[str], list[list[str]]]:
+    """Return one figure by steps as texts: headings and lines; real data have it at all steps.
+
+    Args:
+        groups: groups from `summary`.
+        name: key of a metric, or of its extrapolation.
+        real: group of real data, the first line; None for none.
+        mark: function applied to the best values, see `lines`.
+    """
+    heads, found = by_steps(groups)
+    texts = [
+        [line, *("" if g is None else standing_text(_figure(g, name), g, name, mark) for g in by_line)]
+        for line, by_line in found
+    ]
+    if real:
+        texts.insert(0, [real["line"], *[_figure(real, name)] * (len(heads) - 1)])
+    return heads, texts
+
+
+def _figure(group: dict, name: str) -> str:
+    """Return the text of a figure of a group; "–" if it has none."""
+    return group["figures"].get(name, "–")
+
+
 def training(groups: list[dict]) -> tuple[list[str], list[list[str]]]:
     """Return the table of training costs, with likelihoods if measured: headings and lines."""
     names = ("params", "train_images", "train_seconds", "teacher_nfe")
+    heads = ["Model", "Method", "Parameters", "Images", "Seconds", "Teacher NFE"]
+    bits = {"nll": "NLL of training data, bits/dim", "nll_held_out": "NLL of held-out data, bits/dim"}
+    bits = {name: head for name, head in bits.items() if any(finite(g.get(name)) for g in groups)}
     models = {group["model"]: group for group in groups}
-    bits = {group["model"]: f"{group['nll']:.3f}" for group in groups if group.get("nll") is not None}
     texts = [
-        [model, g.get("method") or "–", *(count(g.get(name)) for name in names), bits.get(model, "–")]
+        [model, g.get("method") or "–", *(count(g.get(name)) for name in names)]
+        + [f"{g[name]:.3f}" if finite(g.get(name)) else "–" for name in bits]
         for model, g in models.items()
     ]
-    return ["Model", "Method", "Parameters", "Images", "Seconds", "Teacher NFE", "NLL, bits/dim"], texts
+    return [*heads, *bits.values()], texts
+
+
+def differences(groups: list[dict], metric: str) -> tuple[list[str], list[list[str]]]:
+    """Return the table of differences from the teacher and from real data: headings and lines.
+
+    Args:
+        groups: groups from `summary`.
+        metric: metric that is compared.
+    """
+    aim = reference(groups, metric, usual(groups))
+    heads = {
+        "ddpm": f"− DDPM {aim['steps']}" if aim else "− DDPM",
+        "ddim": "− DDIM, same steps",
+        "real": "− real data",
+    }
+    heads = {name: head for name, head in heads.items() if any(name in g["differences"] for g in groups)}
+    texts = [
+        [g["line"], str(g["steps"]), *(_difference(g, name) for name in heads)]
+        for g in groups
+        if g["differences"]
+    ]
+    return ["Model", "Steps", *heads.values()], texts
+
+
+def _difference(group: dict, name: str) -> str:
+    """Return a difference of a group as text; "" if it has none."""
+    return str(group["differences"].get(name, ""))
 
 
 def compared(differences: list[dict]) -> tuple[list[str], list[list[str]]]:
@@ -141,8 +207,9 @@ def table(rows: list[dict], width: int | None = None) -> Table:
     """
     groups = summary(rows)
     metrics = metrics_of(rows)
+    groups = [*real_groups(rows, groups, metrics), *groups]
     spread = any(finite(group[f"{metrics[0]}_ci"]) for group in groups)
-    interval = "± half a 95 % interval; " if spread else ""
+    interval = f"± half a 95 % interval; {EQUAL} not distinguished; " if spread else "no interval: one seed; "
     extractor = _distinct(rows, "extractor") or "unnamed"
     nfe_of_guidance = "; with classifier-free guidance a step costs 2 NFE" if guided(groups) else ""
     view = Table(
@@ -178,11 +245,6 @@ def print_table(view: Table, console: Console | None = None) -> None:
 def count(value: float | None) -> str:
     """Format a number as a whole one, with separators of thousands."""
     return "–" if value is None else f"{value:,.0f}"
-
-
-def signed(value: float) -> str:
-    """Format a difference with its sign, to three significant digits."""
-    return f"{value:+.3g}".replace("-", "−")
 
 
 def _distinct(rows: list[dict], name: str) -> str:

@@ -1,24 +1,37 @@
 """The texts of a report: verdict, notes on how to read its figures, warnings, and provenance."""
 
+from collections.abc import Iterable
+
+from ..comparison import (
+    COMPARISON_FIELDS,
+    EQUAL,
+    best_and_equal,
+    comparable,
+    ddim,
+    difference,
+    figure_name,
+    reference,
+)
+from ..formatting import figure, finite, ratio
 from ..metric_names import family
-from ..summary import COMPARISON_FIELDS, comparable, current_rows, figure, finite, guided, ratio, reference
+from ..summary import REAL, current_rows, guided, models_only
 
 FEW_STEPS = 4
-CLOSE_FACTOR = 1.1  # values up to this multiple of the best count as equally good
+NAMED = 4  # most students that the verdict names as not distinguished from the best
 MAX_BIAS = 0.1  # fraction of a Fréchet distance that is bias, above which there is a warning
 
 
-def verdict(groups: list[dict], metric: str) -> str:
-    """Return the summary of a report: the best few-step student, next to the teacher.
+def verdict(groups: list[dict], metric: str, real: dict | None = None) -> str:
+    """Return the summary of a report: the best few-step student, and its differences from the others.
 
-    The student is the one with the lowest value at four steps or fewer, unless another one within a tenth of
-    it takes fewer steps; if none takes so few steps, the best at the fewest steps. Of several n the largest
-    counts. The teacher's values are those of DDIM at the student's steps, and of its DDPM with the most
-    steps, or without such a DDPM those of its best sampler.
+    The student is the one with the lowest value at four steps or fewer; if none takes so few steps, at the
+    fewest steps. Of several n the largest counts. Values are those for infinitely many samples if all groups
+    have them. The text names the students that are not distinguished from it.
 
     Args:
         groups: groups from `summary`.
         metric: metric that is compared.
+        real: group of real data from `real_data`, for the student's n; None without one.
     """
     students = [group for group in groups if not group["teacher"] and finite(group[metric])]
     teachers = [group for group in groups if group["teacher"] and finite(group[metric])]
@@ -30,30 +43,63 @@ def verdict(groups: list[dict], metric: str) -> str:
             f"No student with a finite {metric}. Teacher: {metric} {best['figure']} with its best sampler, "
             f"{best['solver']} at {steps_in_words(best)}."
         )
-    best = _foremost(students, metric)
-    few = "few-step student" if best["steps"] <= FEW_STEPS else "student"
-    text = f"Best {few}: {best['line']}, {steps_in_words(best)}, {metric} {best['figure']}."
-    values = []
-    if best["gain"]:
-        values.append(f"{figure(best['gain'] * best[metric])} with DDIM at {steps_in_words(best)}")
-    if aim := reference(groups, metric, best):
-        weight = aim["guidance"]
-        scale = "" if weight in (None, 1) else f" and w={weight:g}"
-        values.append(f"{aim['figure']} with DDPM at {steps_in_words(aim)}{scale}{_duration(aim, best)}")
-    elif rivals := [group for group in teachers if comparable(group, best)]:
+    name = figure_name(groups, metric)
+    limit = max(FEW_STEPS, min(group["steps"] for group in students))
+    n = max(group["n"] for group in students if group["steps"] <= limit)
+    few = [group for group in students if group["steps"] <= limit and group["n"] == n]
+    best, equal = best_and_equal(few, name)
+    kind = f"{metric} for n→∞" if name != metric else metric
+    which = "student" if len(few) == 1 else f"the smallest of students at {limit} steps or fewer"
+    text = f"{best['line']}, {steps_in_words(best)}: {kind} {best['figures'][name]}, {which}."
+    return " ".join(
+        [text, *_undistinguished(best, equal, name), *_from_teacher(best, groups, metric, name, real)]
+    )
+
+
+def _undistinguished(best: dict, equal: list[dict], name: str) -> list[str]:
+    """Return a sentence on the students that are not distinguished from the best."""
+    comparisons = [difference(group, best, name) for group in equal]
+    if equal and not any(apart and apart.half is not None for apart in comparisons):
+        return ["With one seed there is no interval, and no student is distinguished from another."]
+    others = [f"{group['line']}, {steps_in_words(group)}" for group in equal]
+    more = f"; and {len(others) - NAMED} more" if len(others) > NAMED else ""
+    return [f"Not distinguished from it: {'; '.join(others[:NAMED])}{more}."] if others else []
+
+
+def _from_teacher(best: dict, groups: list[dict], metric: str, name: str, real: dict | None) -> list[str]:
+    """Return a sentence on the differences of a student from the teacher and from real data."""
+    found = []
+    aim = reference(groups, metric, best)
+    if own := ddim(groups, metric, best):
+        found.append((f"the teacher's DDIM at {steps_in_words(best)}", own, ""))
+    if aim:
+        scale = "" if aim["guidance"] in (None, 1) else f" and w={aim['guidance']:g}"
+        found.append((f"the teacher's DDPM at {steps_in_words(aim)}{scale}", aim, _duration(aim, best)))
+    elif rivals := [g for g in groups if g["teacher"] and comparable(g, best) and finite(g[metric])]:
         aim = min(rivals, key=lambda g: g[metric])
-        sampler = f"its best sampler, {aim['solver']} at {steps_in_words(aim)}"
-        values.append(f"{aim['figure']} with {sampler}{_duration(aim, best)}")
-    return f"{text} Teacher: {', '.join(values)}." if values else text
+        words = f"the teacher's best sampler, {aim['solver']} at {steps_in_words(aim)}"
+        found.append((words, aim, _duration(aim, best)))
+    if real:
+        found.append((REAL, real, ""))
+    apart = [(words, difference(best, other, name), time) for words, other, time in found]
+    texts = [f"{value} from {words}{time}" for words, value, time in apart if value]
+    return [f"Difference: {'; '.join(texts)}."] if texts else []
 
 
-def notes(groups: list[dict], metrics: list[str]) -> list[str]:
-    """Return lines on how to read the figures, and on which of them can be compared."""
+def notes(groups: list[dict], metrics: list[str], reals: Iterable[dict] = ()) -> list[str]:
+    """Return lines on how to read the figures, and on which of them can be compared.
+
+    Args:
+        groups: groups from `summary`.
+        metrics: names of metrics, the main one first.
+        reals: groups of real data.
+    """
     sizes = " and ".join(dict.fromkeys(str(group["n"]) for group in groups))
     kinds = {family(metric) for metric in metrics}
     lines = [
-        "↓ lower, ↑ higher is better. Green or bold: the best value at its number of steps, among rows of "
-        f"equal n (here n = {sizes})."
+        "↓ lower, ↑ higher is better. Bold or green: the best value at its number of steps, among rows of "
+        f"equal n (here n = {sizes}), if the 95 % interval of its difference from every other excludes 0. "
+        f"{EQUAL}: not distinguished from the best; these have no order."
     ]
     if kinds & {"fid", "fd", "sfid", "sfd"}:
         lines.append(
@@ -63,8 +109,15 @@ def notes(groups: list[dict], metrics: list[str]) -> list[str]:
     if any(f"{metric}_inf" in group for group in groups for metric in metrics):
         lines.append(
             "n→∞: the distance extrapolated from smaller sets of the same samples; less biased and less "
-            "certain."
+            "certain. Distances of small n share a bias: their differences say more than their ratios."
         )
+    if any(group["differences"] for group in groups):
+        lines.append(
+            "Differences are by n→∞ where all rows have it. Rows of equal seeds start from the same noise; "
+            "the interval is a t-interval of their differences seed by seed. With fewer than two seeds there "
+            f"is no interval. {EQUAL}: the interval contains 0."
+        )
+    lines += [_real_note(real) for real in reals]
     if kinds & {"diversity", "nearest"}:
         lines.append(
             "diversity and nearest are also high for samples that resemble no data: read them together with "
@@ -82,11 +135,24 @@ def notes(groups: list[dict], metrics: list[str]) -> list[str]:
             " With classifier-free guidance a step costs 2 NFE, or 1 if the model takes the guidance weight "
             "as an input."
         )
-    return [
-        *lines,
-        nfe,
-        "“vs DDIM” is the value of the teacher's DDIM at the same number of steps, divided by the row's.",
-    ]
+    return [*lines, nfe]
+
+
+def _real_note(real: dict) -> str:
+    """Return a line on how a group of real data was made."""
+    held = real.get("held_out") or {}
+    examples, rest = held.get("examples"), held.get("reference")
+    if held.get("split"):
+        made = f"{examples} examples of the split {held['split']}, compared with the data"
+        return f"{REAL}: {made}; n = {real['n']}."
+    parts = f"{examples} and {rest} examples" + (" of equal classes" if held.get("by_class") else "")
+    return (
+        f"{REAL}: the data in two random parts, {parts}, compared with each other; the mean over "
+        f"{len(real['seeds'])} such pairs. Both have one law, so the Fréchet distance is proportional to "
+        f"1 / examples + 1 / reference, and is given at this rate for n = {real['n']} and the whole "
+        "reference. Its other metrics are those of the parts. A model may come closer to the data than this "
+        "line, since it has seen the reference."
+    )
 
 
 def warnings(groups: list[dict], metric: str) -> list[str]:
@@ -109,22 +175,10 @@ def warnings(groups: list[dict], metric: str) -> list[str]:
 def provenance(rows: list[dict]) -> dict[str, str]:
     """Return the origin of the figures, as facts by name."""
     names = ("extractor", "reference", "n", "seed", "ema", "device", "processes", "versions", "commit")
-    facts = {name: _listed(current_rows(rows), name) for name in names}
+    facts = {name: _listed(models_only(current_rows(rows)), name) for name in names}
     times = sorted(row["time"] for row in rows if row.get("time"))
     facts["time"] = " to ".join(dict.fromkeys((times[0], times[-1]))) if times else ""
     return {name: value for name, value in facts.items() if value}
-
-
-def _foremost(students: list[dict], metric: str) -> dict:
-    """Return the student that the verdict is about."""
-    limit = max(FEW_STEPS, min(group["steps"] for group in students))
-    n = max(group["n"] for group in students if group["steps"] <= limit)
-    few = [group for group in students if group["steps"] <= limit and group["n"] == n]
-    bound = min(group[metric] for group in few)
-    close = [
-        group for group in few if group[metric] <= max(bound, CLOSE_FACTOR * bound)
-    ]  # energy may lie below 0
-    return min(close, key=lambda g: (g["steps"], g[metric]))
 
 
 def _duration(aim: dict, group: dict) -> str:

@@ -10,15 +10,28 @@ from urllib.parse import quote
 from ...core.errors import FastdiffError
 from ...core.files import atomic_write, read_json
 from ...io.licences import limits
+from ..comparison import figure_name, reference, usual
 from ..judge import answers, results
 from ..judge import markdown as judgement
+from ..metric_names import family
 from ..rows import read_rows
-from ..summary import metrics_of, reference, summary, usual
-from .tables import LEFT_COLUMNS, Column, by_steps, columns, compared, costs, lines, training
+from ..summary import metrics_of, real_groups, summary, usual_real
+from .tables import (
+    LEFT_COLUMNS,
+    Column,
+    columns,
+    compared,
+    costs,
+    differences,
+    lines,
+    steps_texts,
+    training,
+)
 from .text import notes, provenance, verdict, warnings
 
 QUALITY = ("quality-nfe.png", "quality-seconds.png", "quality-nfe.svg", "quality-seconds.svg")
 PLOTS = (*QUALITY, "ranking.png")
+BOLD = "**{}**".format  # marks the best values in Markdown
 TEX = str.maketrans(
     {
         "\\": r"\textbackslash{}",
@@ -36,6 +49,8 @@ TEX = str.maketrans(
         ">": "$>$",
         "|": "$|$",
         "±": r"$\pm$",
+        "≈": r"$\approx$",
+        "−": r"$-$",
         "↓": r"$\downarrow$",
         "↑": r"$\uparrow$",
         "→": r"$\to$",
@@ -63,7 +78,7 @@ def write(run_dir: str | Path, extras: Iterable[str] = ()) -> list[Path]:
     from .page import html
     from .plots import quality
     from .ranking import ranking
-    from .significance import differences
+    from .significance import differences as paired_differences
 
     run_dir = Path(run_dir)
     rows = read_rows(run_dir / "bench.jsonl")
@@ -74,26 +89,30 @@ def write(run_dir: str | Path, extras: Iterable[str] = ()) -> list[Path]:
     groups = summary(rows)
     metrics = metrics_of(rows)
     metric = metrics[0]
-    pairs = differences(rows, run_dir)
+    reals = real_groups(rows, groups, metrics)
+    pairs = paired_differences(rows, run_dir)
     aim = reference(groups, metric, usual(groups))
+    real = usual_real(reals, groups)
     files = {}
     for name in QUALITY:
         cost, form = name.removeprefix("quality-").split(".")
-        files[name] = quality(groups, metric, cost, aim, form)
-    files["ranking.png"] = ranking(groups, metric, aim)
+        files[name] = quality(groups, metric, cost, aim, form, real)
+    files["ranking.png"] = ranking(groups, metric, aim, real)
     if samples := grid(groups, metric, run_dir / "samples"):
         files["grid.png"] = samples
-    shown = [name for name in metrics if name != "nll"]  # a property of the model, not of the cell
+    shown = [name for name in metrics if family(name) != "nll"]  # a property of the model, not of the cell
     page = html(
         run_dir,
         groups,
         shown,
-        verdict(groups, metric),
-        notes(groups, metrics),
+        verdict(groups, metric, real),
+        notes(groups, metrics, reals),
         _all_warnings(groups, metric, run_dir),
         training(groups),
+        differences(groups, metric),
         pairs,
         provenance(rows),
+        reals,
     )
     texts = {"report.html": page}
     for name in extras:
@@ -103,35 +122,44 @@ def write(run_dir: str | Path, extras: Iterable[str] = ()) -> list[Path]:
     return written + [_replace(run_dir / name, text.encode()) for name, text in texts.items()]
 
 
-def markdown(rows: list[dict], run_dir: str | Path, differences: Iterable[dict] = ()) -> str:
+def markdown(rows: list[dict], run_dir: str | Path, pairs: Iterable[dict] = ()) -> str:
     """Return the text of report.md.
 
     Args:
         rows: rows of bench.jsonl.
         run_dir: folder of the run, for relative links to its pictures.
-        differences: paired differences from `significance.differences`.
+        pairs: paired differences of kernel distances from `significance.differences`.
     """
     run_dir = Path(run_dir)
-    differences = list(differences)
+    pairs = list(pairs)
     groups = summary(rows)
     metrics = metrics_of(rows)
+    metric = metrics[0]
+    reals = real_groups(rows, groups, metrics)
+    real = usual_real(reals, groups)
+    name = figure_name(groups, metric)
+    heads = {name: f"{metric} n→∞ by steps"} if name != metric else {}
     parts = [
         f"# {run_dir.resolve().name}",
-        verdict(groups, metrics[0]),
-        *(f"> **Warning.** {line}" for line in _all_warnings(groups, metrics[0], run_dir)),
-        f"## {metrics[0]} by steps",
-        _steps(groups, metrics[0]),
-        "## All figures",
-        _grid(groups, columns(groups, metrics)),
-        "\n".join(f"- {note}" for note in notes(groups, metrics)),
+        verdict(groups, metric, real),
+        *(f"> **Warning.** {line}" for line in _all_warnings(groups, metric, run_dir)),
     ]
-    if differences:
+    for key, head in (heads | {metric: f"{metric} by steps"}).items():
+        parts += [f"## {head}", _ruled(*steps_texts(groups, key, real, BOLD))]
+    if any(group["differences"] for group in groups):
+        parts += [f"## Differences of {metric}", _ruled(*differences(groups, metric))]
+    parts += [
+        "## All figures",
+        _grid([*reals, *groups], columns([*reals, *groups], metrics)),
+        "\n".join(f"- {note}" for note in notes(groups, metrics, reals)),
+    ]
+    if pairs:
         parts += [
-            "## Differences",
+            "## Paired differences of kernel distances",
             "Each model (A) minus the best (B) at equal steps and n. B was chosen by the same samples, which "
             "favours it slightly. The interval is a bootstrap over pairs of samples from the same noise, and "
             "over the reference; a difference is significant at 95 % if 0 lies outside the interval.",
-            _ruled(*compared(differences)),
+            _ruled(*compared(pairs)),
         ]
     if judged := results(answers(run_dir)):
         parts += ["## Human judgement", judgement(judged).strip()]
@@ -154,15 +182,18 @@ def figures(run_dir: str | Path, model: str) -> str:
     own = [row for row in rows if row.get("model") == model]
     if not own:
         return ""
+    metrics = metrics_of(rows)
     groups = [group for group in summary(rows) if group["model"] == model]
+    shown = [*real_groups(rows, groups, metrics), *groups]
     made = "; ".join(f"{name} {value}" for name, value in provenance(own).items())
-    return f"{_grid(groups, columns(groups, metrics_of(rows)))}\n\n{made}."
+    return f"{_grid(shown, columns(shown, metrics))}\n\n{made}."
 
 
 def latex(rows: list[dict]) -> str:
     """Return the table for a paper: a LaTeX tabular that needs booktabs, best values in bold."""
     groups = summary(rows)
     metrics = metrics_of(rows)
+    groups = [*real_groups(rows, groups, metrics), *groups]
     shown = [column for column in columns(groups, metrics) if column.head not in ("n", "seeds")]
     facts = provenance(rows)
     made = "; ".join(f"{name} {facts[name]}" for name in facts if name in ("extractor", "n", "seed"))
@@ -227,21 +258,7 @@ def _pictures(groups: list[dict], run_dir: Path) -> list[Path]:
 
 def _grid(groups: list[dict], shown: list[Column]) -> str:
     """Return groups as a Markdown table, best values in bold."""
-    return _ruled([c.head for c in shown], lines(groups, shown, mark="**{}**".format))
-
-
-def _steps(groups: list[dict], metric: str) -> str:
-    """Return one metric by steps as a Markdown table, best values in bold."""
-    heads, found = by_steps(groups)
-    return _ruled(heads, [[name, *(_marked(g, metric) for g in by_line)] for name, by_line in found])
-
-
-def _marked(group: dict | None, metric: str) -> str:
-    """Return the value of a group as text, in bold if it is the best; "" for None."""
-    if group is None:
-        return ""
-    text = group["figures"][metric]
-    return f"**{text}**" if metric in group["bests"] else text
+    return _ruled([c.head for c in shown], lines(groups, shown, mark=BOLD))
 
 
 def _ruled(heads: list[str], texts: list[list[str]]) -> str:

@@ -14,7 +14,7 @@ from ...core.files import sha256, synced, write_json
 from ...core.rescheduled import RescheduledDenoiser
 from ...core.schedule import SCHEDULES, Schedule
 from ...networks import lora
-from ..fingerprint import component_hashes, fingerprint
+from ..fingerprint import component_hashes, fingerprint, settings_digest
 from ..metadata import METADATA_FILE
 from . import card
 from .pipeline import remove_pipeline, write_pipeline
@@ -80,6 +80,7 @@ def export(
     (folder / METADATA_FILE).unlink(missing_ok=True)
     remove_pipeline(folder)  # of the model that is replaced
     move_into(folder, scratch)
+    metadata["settings"] = settings_digest(folder, metadata)
     write_json(folder / METADATA_FILE, metadata)
 
 
