@@ -64,7 +64,6 @@ def test_rows_that_are_not_read_may_lack_a_label():
     [
         ([0, None], Value("int64"), "rows without a label: row 1; `label_column: false`"),
         (["a", None], Value("string"), "rows without a label: row 1"),
-        ([0, 5], ClassLabel(names=["a", "b"]), r"rows without a label: row 1 \(5\)"),
         ([3, -1], Value("int64"), r"rows without a label: row 1 \(-1\)"),
         ([123, 20_000_000], Value("int64"), "labels up to 20,000,000 in 2 rows: expected classes, numbered"),
         ([0.5, 1.0], Value("float64"), "labels must be integers or strings; `label_column: false`"),
