@@ -20,6 +20,8 @@ from fastdiff.runs import recipe
 from fastdiff.runs import run as stages
 from tests.helpers.rows import model_rows
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):

@@ -136,12 +136,12 @@ print([name for name in heavy if name in sys.modules])
     assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
 
 
-@pytest.mark.parametrize("path", [*FILES, *TESTS], ids=name)
-def test_a_file_is_short_and_opens_with_what_it_is(path):
-    text = path.read_text()
-    assert len(text.splitlines()) <= 300
-    assert path.stem not in ("utils", "util", "misc", "common")
-    assert first_line(ast.parse(text)) or not text
+def test_files_are_short_and_open_with_what_they_are():
+    for path in (*FILES, *TESTS):
+        text = path.read_text()
+        assert len(text.splitlines()) <= 300, name(path)
+        assert path.stem not in ("utils", "util", "misc", "common"), name(path)
+        assert first_line(ast.parse(text)) or not text, name(path)
 
 
 def test_tests_import_helpers_and_no_other_tests():

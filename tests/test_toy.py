@@ -10,6 +10,8 @@ from fastdiff.runs import recipe
 from fastdiff.runs import run as stages
 from tests.helpers.paths import ROOT
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Any
 
 import typer
@@ -15,6 +16,7 @@ from typing_extensions import override
 
 from ..core.errors import FastdiffError, FastdiffWarning, Interrupted
 from ..core.former_names import renamed_options
+from ..core.memory import enough_memory
 from .bench import bench
 from .evaluate import evaluate
 from .export import export
@@ -77,15 +79,30 @@ def show_warning(message: Warning | str, *_: Any) -> None:
     sys.stderr.write(f"fastdiff: warning: {message}\n")
 
 
+def check_working_directory() -> None:
+    """Raise FastdiffError if the working directory has been deleted, where libraries cannot be imported."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise FastdiffError(
+            f"the working directory cannot be read ({error.strerror}); change to another one"
+        ) from None
+
+
 def main() -> None:
     """Run the command that `sys.argv` names; exit with code 2 after a user's error."""
+    for stream in (sys.stdout, sys.stderr):  # what a terminal's encoding lacks is shown as ?
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     warnings.filterwarnings("ignore")
     warnings.filterwarnings("default", category=FastdiffWarning)
     warnings.showwarning = show_warning
     logging.disable(logging.WARNING)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
-        app(renamed_options(sys.argv[1:]), prog_name="fastdiff")
+        check_working_directory()
+        with enough_memory("use smaller batches, a smaller model or another machine"):
+            app(renamed_options(sys.argv[1:]), prog_name="fastdiff")
     except FastdiffError as error:
         sys.stderr.write(f"fastdiff: {error}\n")
         sys.exit(2)

@@ -56,7 +56,10 @@ def bench(
     ] = "1",
     clip: Annotated[
         float | None,
-        typer.Option(help="Clip the predicted clean sample to [-CLIP, CLIP] while sampling."),
+        typer.Option(
+            help="Clip the predicted clean sample to [-CLIP, CLIP] while sampling; inf for no bound. "
+            "[default: each model's own bound]"
+        ),
     ] = None,
     n: Annotated[
         int, typer.Option("--n", "-n", help="Number of samples per benchmark cell and seed.")
@@ -160,7 +163,7 @@ def bench(
             typer.echo(line)
         if rows:
             reports.write(out)
-            Console().print(reports.table([*sweep.real_rows, *rows]))
+            reports.print_table(reports.table([*sweep.real_rows, *rows]))
 
 
 def bench_speed(model: str, methods: tuple[str, ...] | None, steps: int, out: Path, as_json: bool) -> None:
@@ -176,6 +179,7 @@ def bench_speed(model: str, methods: tuple[str, ...] | None, steps: int, out: Pa
     from rich.console import Console
 
     from ..evaluation.profiling import record, samplers, training
+    from ..evaluation.report import print_table
     from ..samplers import SAMPLERS
 
     if methods is None:
@@ -194,4 +198,4 @@ def bench_speed(model: str, methods: tuple[str, ...] | None, steps: int, out: Pa
         for row in rows:
             typer.echo(json.dumps(row))
     else:
-        Console().print(kind.table(rows))
+        print_table(kind.table(rows))

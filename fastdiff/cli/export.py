@@ -1,5 +1,6 @@
 """The `export` command: writes any model that fastdiff can load as a diffusers folder."""
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,10 @@ from ..core.errors import FastdiffError
 from .options import Model
 
 # Keys of a model's fastdiff.json that an export copies.
-KEPT_METADATA_KEYS = ("method", "origin", "ema", "cost", "collapsed", "sources", "licences", "card")
+KEPT_METADATA_KEYS = (
+    *("method", "origin", "ema", "cost", "collapsed", "chance_auc"),
+    *("class_names", "sources", "licences", "card"),
+)
 
 
 class Target(StrEnum):
@@ -28,16 +32,16 @@ def export(
 
     The folder also has a model card with a script that samples the model without fastdiff.
     """
-    if out.exists():
+    if os.path.lexists(out):
         raise FastdiffError(f"--out {out}: exists already; name a new folder")
-    from ..core.files import make_directory
+    from ..core.files import expanded, make_directory
     from ..io.export.model import export as export_model
     from ..io.export.script import script
     from ..io.licences import CARD_FILE, lineage
     from ..io.load import load, read_metadata
     from ..runs.cards import card_context
 
-    folder = Path(model).expanduser()
+    folder = expanded(model)
     source = load(model)
     notes = read_metadata(folder)
     if notes is None:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -40,8 +41,6 @@ def report(
 
     report.md, report.html and the plots are drawn from the rows in bench.jsonl; nothing is measured again.
     """
-    from rich.console import Console
-
     from ..evaluation import report as reports
     from ..evaluation.rows import read_rows
 
@@ -60,7 +59,7 @@ def report(
     if as_json:
         typer.echo(strict_json(reports.summary(rows)))
     else:
-        Console().print(reports.table(rows))
+        reports.print_table(reports.table(rows))
         typer.echo("\n".join(map(str, paths)))
 
 
@@ -98,9 +97,8 @@ def judge(
 
     A local page shows pairs of images, and a person chooses the one that looks more real.
     """
-    from rich.console import Console
-
     from ..evaluation.judge import answers, results, server, table
+    from ..evaluation.report import print_table
 
     if not results_only:
         server.serve(folder, a, b, pairs=pairs, port=port, rater=rater, browser=browser)
@@ -108,7 +106,7 @@ def judge(
     if as_json:
         typer.echo(json.dumps(outcome))
     else:
-        Console().print(table(outcome))
+        print_table(table(outcome))
 
 
 def list_(
@@ -121,6 +119,9 @@ def list_(
     lines = LISTS[what]()
     if as_json:
         typer.echo(json.dumps(lines))
+    elif not lines:
+        where = "checkpoints" if what is Listed.models else what
+        typer.echo(f"no {what} in {Path(where).resolve()}", err=True)
     else:
         width = max((len(name) for name in lines), default=0)
         typer.echo("\n".join(f"{name:{width}}  {line}".rstrip() for name, line in lines.items()))

@@ -37,7 +37,7 @@ def entry_line(entry: object) -> str:
 def recipes() -> dict[str, str]:
     """Return the recipes in ./recipes, each with its first comment."""
     paths = sorted(Path("recipes").glob("*.yaml"))
-    return {str(path): path.read_text().split("\n")[0].lstrip("# ") for path in paths}
+    return {str(path): path.read_text(encoding="utf-8").split("\n")[0].lstrip("# ") for path in paths}
 
 
 def models() -> dict[str, str]:

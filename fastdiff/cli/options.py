@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ..core.errors import FastdiffError
+from ..core.files import expanded
 
 Model = Annotated[
     str, typer.Argument(help="Model to load: a stage of a run, a diffusers folder, or a hub id.")
@@ -52,7 +53,7 @@ LARGEST_INTEGER = 2**63  # first value that 64 signed bits cannot hold
 
 def names_of(models: list[str]) -> dict[str, str]:
     """Name models by the shortest ends of their paths that differ; a model given twice counts once."""
-    models_of = {Path(model).expanduser().resolve().parts[1:]: model for model in models}
+    models_of = {expanded(model).resolve().parts[1:]: model for model in models}
     paths = {model: parts for parts, model in models_of.items()}
     for depth in range(1, 1 + max(map(len, paths.values()))):
         names = {"-".join(parts[-depth:]): model for model, parts in paths.items()}

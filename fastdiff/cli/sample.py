@@ -1,5 +1,6 @@
 """The `sample` command: draws or edits images and saves them."""
 
+import os
 from collections.abc import Iterator
 from enum import StrEnum
 from functools import partial
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from ..samplers import State
 
 MIN_SHEET_WIDTH = 256  # pixels; sheets of small images are enlarged to it
-OTHER_SUFFIXES = (".jpg", ".jpeg", ".webp", ".gif", ".bmp")
 
 
 class Precision(StrEnum):
@@ -75,7 +75,7 @@ def sample(
         str | None,
         typer.Option(
             help="Further guidance options, separated by commas, e.g. rescale=0.7,interval=0.2:5; also "
-            "clip=1, threshold=0.995, plus=true, every=2."
+            "clip=1, threshold=0.995, plus=true, every=2, rescale_of=x0."
         ),
     ] = None,
     init_image: Annotated[
@@ -113,8 +113,7 @@ def sample(
     for option, value, least in (("--n", n, 1), ("--batch", batch, 1), ("--preview", preview, 0)):
         if value < least:
             raise FastdiffError(f"{option} {value}: expected at least {least}")
-    if out.suffix.lower() in OTHER_SUFFIXES:
-        raise FastdiffError(f"--out {out}: expected a .png for one sheet, or a folder of single images")
+    check_out(out, n)
     if init_image is None and (mask is not None or strength != 1 or resamplings):
         raise FastdiffError("--mask, --strength and --resamplings edit an image: give --init-image as well")
     import torch
@@ -158,6 +157,29 @@ def sample(
     save_samples(samples, n, out, accelerator)
     if accelerator.is_main_process:
         typer.echo(f"{n} samples in {out}")
+
+
+def check_out(out: Path, n: int) -> None:
+    """Raise FastdiffError if --out is a picture other than .png, or a folder that has more pictures.
+
+    Args:
+        out: value of the option.
+        n: number of samples, which are written as 000000.png and so on.
+    """
+    from PIL import Image
+
+    suffix = out.suffix.lower()
+    pictures = {*Image.registered_extensions(), ".svg", ".heic", ".jxl"} - {".png"}
+    if suffix in pictures and not os.path.isdir(out):
+        raise FastdiffError(f"--out {out}: expected a .png for one sheet, or a folder of single images")
+    if suffix == ".png" or not os.path.isdir(out):
+        return
+    numbers = [int(path.stem) for path in out.glob("*.png") if path.stem.isdecimal()]
+    if others := [number for number in numbers if number >= n]:
+        raise FastdiffError(
+            f"--out {out}: {len(others)} pictures of earlier samples would stay among the {n} new ones; "
+            "empty the folder, or name another"
+        )
 
 
 def classes_of(labels: str | None, n: int) -> tuple[int, ...] | None:
@@ -254,5 +276,5 @@ def save_image(samples: "Tensor", path: Path, out: Path, columns: int = 1, zoom:
         save(picture(samples, columns, zoom), path)
     except OSError as error:
         raise FastdiffError(
-            f"--out {out}: cannot be written ({error.strerror}); name a writable place"
+            f"--out {str(out):.200}: cannot be written ({error.strerror}); name a writable place"
         ) from None

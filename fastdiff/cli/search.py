@@ -1,12 +1,12 @@
 """The `search` command: finds a student's intermediate sampling times."""
 
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..core.errors import FastdiffError
+from ..core.files import check_writable, expanded
 from .options import Captions, Colour, Data, Model, Resolution, given
 
 if TYPE_CHECKING:
@@ -66,13 +66,15 @@ def search(
     accelerator = make_accelerator()
     dataset = open_dataset(data, **given(resolution=resolution, colour=colour, captions=captions))
     opened = load(model, accelerator.device)
-    folder = Path(model).expanduser()
-    if read_metadata(folder) is None:
+    folder = expanded(model)
+    notes = read_metadata(folder)
+    if notes is None:
         raise FastdiffError(
             f"{model}: no fastdiff.json to store the times in; export the model first with `fastdiff export`"
         )
     guidance = usual_guidance(opened) if guidance is None else guidance
-    check_fit(model, opened, dataset, BenchConfig(guidance=guidance))
+    check_fit(model, opened, dataset, BenchConfig(guidance=guidance), notes)
+    check_writable(folder)
     family = "energy" if len(dataset.shape) == 1 else "fd"
     [evaluator, *others] = open_evaluators(dataset, extractor, (family,), accelerator.device)
     if others:

@@ -3,6 +3,8 @@
 The algebra:
     schedule       alpha and sigma as functions of time: DDPM, cosine, flow matching, Karras, ...
     schedule_base  the interface of schedules
+    schedule_end   schedules that end at a level with noise
+    interpolation  levels between the entries of a table
     betas          beta tables of discrete schedules
     prediction     the pair (x0, eps), the prediction types and the time inputs of networks
     condition      conditions of samples: their keys and shapes
@@ -10,7 +12,9 @@ The algebra:
     model_card     the short card that `print(model)` shows
     rescheduled    a model on another schedule
     extra_inputs   a second time and a guidance weight as inputs of a network
+    bounds         bounds of x0, and those that a model records
     guidance       the function that samplers call: a model with guidance and bounds of x0
+    oversaturation rescaling and dynamic thresholding of guided predictions
     network        the interface of networks
     sampling       the default sampler, grid and step counts of a model
     ema            exponential moving averages of weights
@@ -26,5 +30,7 @@ Foundations:
     files          JSON, atomic writes, checksums, names derived from contents
     templates      Jinja templates
     accelerator    the only place where an Accelerator is created
+    memory         errors of memory, and a check before it is taken
+    defaults       the defaults of torch for new tensors
     cost           memory and arithmetic that sampling takes
 """

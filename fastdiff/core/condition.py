@@ -14,8 +14,17 @@ A network reads only the keys that it takes. A missing label counts as the null 
 empty prompt, and a missing guidance weight as 1.
 """
 
+import torch
 from torch import Tensor
 
 Cond = dict[str, Tensor] | None
 
+NO_LABEL = -1  # label for which a network without a null class leaves out its class embedding
 PROMPT_KEYS = ("text", "pooled", "mask")  # the keys that hold an embedded prompt
+
+
+def with_label(cond: Cond, x: Tensor) -> dict[str, Tensor]:
+    """Return a condition of samples x (B, ...) whose label, if it has none, is NO_LABEL."""
+    if cond and "label" in cond:
+        return cond
+    return (cond or {}) | {"label": torch.full((len(x),), NO_LABEL, device=x.device)}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .broadcast import like
-from .condition import PROMPT_KEYS, Cond
+from .condition import PROMPT_KEYS, Cond, with_label
 from .errors import FastdiffError
 from .model_card import model_card
 from .network import Network, interface_of
@@ -75,10 +75,8 @@ class Denoiser(nn.Module):
         base: "Denoiser | None" = None,
     ) -> None:
         super().__init__()
-        for what, name, known in (
-            ("predicts", predicts, PREDICTION_TYPES),
-            ("time_input", time_input, TIME_INPUTS),
-        ):
+        choices = (("predicts", predicts, PREDICTION_TYPES), ("time_input", time_input, TIME_INPUTS))
+        for what, name, known in choices:
             if name not in known:
                 raise FastdiffError(f"{what}: {name!r} is unknown, choose from {', '.join(known)}", key=what)
         self.net = net
@@ -185,6 +183,7 @@ class Denoiser(nn.Module):
 
     def raw(self, x: Tensor, t: Tensor, s: Tensor | None = None, cond: Cond = None) -> Tensor:
         """Return the network's output as it is, (B, ...); the arguments are those of `forward`."""
+        cond = with_label(cond, x) if self.classes and self.null_label is None else cond
         return self.call_network(x, self.solve_coefficients(t), t, s, cond)
 
     def call_network(self, x: Tensor, at: Solution, t: Tensor, s: Tensor | None, cond: Cond) -> Tensor:
@@ -219,9 +218,8 @@ class Denoiser(nn.Module):
             return known
         (alpha, sigma), (a, b) = self.schedule.alpha_sigma(t), self.output_coefficients(t)
         det = alpha * b - sigma * a
-        solution = Solution(
-            b / det, -sigma / det, -a / det, alpha / det, *self.preconditioning(t), alpha, sigma
-        )
+        inverse = (b / det, -sigma / det, -a / det, alpha / det)
+        solution = Solution(*inverse, *self.preconditioning(t), alpha, sigma)
         if t.ndim:
             return solution
         if len(self._solved) >= MAX_SOLUTIONS:
@@ -232,8 +230,7 @@ class Denoiser(nn.Module):
         """Return the prediction (x0, eps) for x and the network's output at the time of the coefficients."""
         extra = None
         if output.shape != x.shape:
-            channels = x.shape[1]
-            output, extra = output[:, :channels], output[:, channels:]
+            output, extra = output[:, : x.shape[1]], output[:, x.shape[1] :]
         return RawPrediction(x, output, at, extra)
 
     def target(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:

@@ -56,7 +56,7 @@ def parse_json(text: str | bytes) -> Any:
 
 def write_json(path: Path, data: Any) -> None:
     """Write data to a JSON file atomically."""
-    with atomic_write(path) as scratch, scratch.open("w") as file:
+    with atomic_write(path) as scratch, scratch.open("w", encoding="utf-8") as file:
         json.dump(data, file, indent=1)
 
 
@@ -110,10 +110,50 @@ def make_directory(path: Path, option: str = "") -> Path:
     return path
 
 
+def check_writable(folder: Path) -> None:
+    """Raise FastdiffError if no file can be written in a folder, before work whose result goes there."""
+    probe = folder / f".{uuid4().hex}.new"
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise FastdiffError(
+            f"{folder} cannot be written ({error.strerror}); make it writable, or copy it to another place"
+        ) from None
+
+
+def expanded(path: str | Path) -> Path:
+    """Return a path with ~ replaced by the user's home directory.
+
+    Raises:
+        FastdiffError: if the system knows no such home, as for a user without an entry in passwd, and for a
+            text that cannot be a path.
+    """
+    try:
+        found = Path(path).expanduser()
+        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            found.lstat()
+    except RuntimeError:
+        raise FastdiffError(f"{path}: there is no such home directory; give the path without ~") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise FastdiffError(f"{str(path)!r:.200} cannot be a path ({reason})") from None
+    return found
+
+
 def cache_folder(what: str) -> Path:
-    """Return the cache folder for one kind of results, in $FASTDIFF_CACHE or the user's cache folder."""
+    """Return the cache folder for one kind of results, in $FASTDIFF_CACHE or the user's cache folder.
+
+    Raises:
+        FastdiffError: if neither the environment nor the system names a home directory.
+    """
     home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.environ.get("FASTDIFF_CACHE") or Path(home) / "fastdiff").expanduser() / what
+    try:
+        return Path(os.environ.get("FASTDIFF_CACHE") or Path(home) / "fastdiff").expanduser() / what
+    except RuntimeError:
+        raise FastdiffError(
+            "no home directory for the cache; set HOME, or FASTDIFF_CACHE to a writable directory"
+        ) from None
 
 
 def identity(**parts: Any) -> str:

@@ -2,18 +2,24 @@
 
 import math
 from dataclasses import dataclass, fields
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from .bounds import bounded, with_recorded
 from .broadcast import like
 from .denoiser import Cond, Denoiser
 from .errors import FastdiffError
-from .prediction import Prediction, ratio_of
+from .oversaturation import rescaled
+from .prediction import Prediction, ratio_of, rounded_time
+from .sampling import Sampling
 from .schedule import Schedule
+from .schedule_end import with_end
 from .validation import Bound, check_bounds
+
+RescaledQuantity = Literal["output", "x0"]
 
 
 @dataclass(frozen=True)
@@ -23,17 +29,24 @@ class GuidanceOptions:
     `sample`, `edit` and Guided take them by name: sample(model, labels=3, guidance=2.0, rescale=0.7).
 
     Args:
-        clip: bound of |x0|, above 0; None for no bound.
+        clip: bound of |x0|, above 0; inf for no bound. With neither clip nor threshold the model's own bounds
+            hold, those of `model.sampling`.
         against: a weaker model, a Denoiser on the same schedule, evaluated under the same condition in place
             of the null branch (autoguidance, Karras et al. 2024); None for the null branch.
         interval: (low, high): guide only where low < sigma / alpha <= high (Kynkäänniemi et al. 2024); None
             to guide at all times.
-        rescale: fraction, 0 to 1, by which the standard deviation of the guided x0 returns to that of the
-            unguided x0 (Lin et al. 2023).
+        rescale: fraction, 0 to 1, by which the standard deviation of the guided output returns to that of the
+            unguided output (Lin et al. 2023, algorithm 2; diffusers' guidance_rescale).
+        rescale_of: whose standard deviation that is: output, the quantity that the network predicts; or x0.
         plus: CFG++ (Chung et al. 2024): the guidance weight is its lambda, 0 to 1, and eps is that of the
             null branch, also at a weight of 1.
         threshold: quantile of |x0|, between 0 and 1; where it is above 1, x0 is clipped to it and divided by
             it (dynamic thresholding, Saharia et al. 2022); None to turn it off.
+        threshold_max: largest bound that the quantile gives, at least 1; None for no largest.
+        keep_eps: where x0 is bounded, let DDIM's step keep the network's eps, as diffusers' DDIMScheduler
+            does; None for the model's own.
+        end: (alpha, sigma) at which the last step ends, (1, 0) for data; None for the model's own.
+        time_rounding: rounding of the network's time: exact (none), nearest or floor; None for the model's.
         every: evaluate the weaker branch only at every `every`-th guided call, and reuse its last difference
             in x0 between them.
 
@@ -41,13 +54,18 @@ class GuidanceOptions:
         FastdiffError: for a value out of its range, and if clip and threshold are both set.
     """
 
-    clip: Annotated[float, Field(gt=0)] | None = None
+    clip: Annotated[Bound, Field(gt=0)] | None = None
     against: Any = None
     interval: tuple[float, Bound] | None = None
     rescale: Annotated[float, Field(ge=0, le=1)] = 0.0
+    rescale_of: RescaledQuantity = "output"
     plus: bool = False
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
     every: Annotated[int, Field(ge=1)] = 1
+    threshold_max: Annotated[float, Field(ge=1)] | None = None
+    keep_eps: bool | None = None
+    end: tuple[float, float] | None = None
+    time_rounding: Literal["exact", "nearest", "floor"] | None = None
 
     def __post_init__(self) -> None:
         check_bounds(self)
@@ -56,6 +74,8 @@ class GuidanceOptions:
                 f"interval = {self.interval}: expected (low, high) of sigma / alpha with 0 <= low < high",
                 key="interval",
             )
+        if self.rescale_of not in get_args(RescaledQuantity):
+            raise FastdiffError(f"rescale_of = {self.rescale_of!r}: expected output or x0", key="rescale_of")
         if self.clip is not None and self.threshold is not None:
             raise FastdiffError("clip and threshold both bound x0: set only one of them")
 
@@ -90,10 +110,11 @@ class Guided:
         cond: condition of the guided branch with one row per sample, see `core.condition`; None for none.
         null: condition of the null branch of classifier-free guidance (Ho & Salimans 2022).
         guidance: weight w in x0 = null + w (cond - null); 1 turns guidance off.
-        clip: bound of |x0|; None for no bound.
+        clip: bound of |x0|; None for the model's own, inf for no bound.
         options: the other settings of GuidanceOptions, by name.
 
     Attributes:
+        schedule: the model's noise schedule, with the level at which samples end at time 0.
         nfe: network evaluations so far: 2 for a call that also evaluates the weaker branch, else 1. With
             times (B,) an interval saves no evaluations.
 
@@ -114,7 +135,8 @@ class Guided:
         self.cond = cond
         self.null = null
         self.guidance = guidance
-        self.options = GuidanceOptions(clip, **options)
+        self.options = with_recorded(GuidanceOptions(clip, **options), model.sampling)
+        self.schedule: Schedule = with_end(model.schedule, self.options.end)
         self.nfe = 0
         self.guided_calls = 0
         self.direction: Tensor | None = None
@@ -123,8 +145,7 @@ class Guided:
         self.check_weaker_model()
         if self.distilled and cond:
             example = next(iter(cond.values()))
-            weights = torch.full((len(example),), guidance, device=example.device)
-            self.cond = cond | {"guidance": weights}
+            self.cond = cond | {"guidance": torch.full((len(example),), guidance, device=example.device)}
 
     def check_weight(self) -> None:
         """Raise FastdiffError if the guidance weight does not fit the model, conditions or options."""
@@ -161,20 +182,15 @@ class Guided:
             return
         if self.null is not None:
             raise FastdiffError("against: give either a weaker model or a null condition, not both")
-        if against.schedule != self.schedule:
+        if against.schedule != self.model.schedule:
             raise FastdiffError(
-                f"against: expected a weaker model on the schedule {self.schedule}, got one on "
+                f"against: expected a weaker model on the schedule {self.model.schedule}, got one on "
                 f"{against.schedule}; see Denoiser.with_schedule"
             )
 
-    @property
-    def schedule(self) -> Schedule:
-        """The model's noise schedule."""
-        return self.model.schedule
-
     def __repr__(self) -> str:
-        changed = {name: getattr(self.options, name) for name in GUIDANCE_OPTIONS}
-        changed = {k: v for k, v in changed.items() if v != getattr(NO_OPTIONS, k)}
+        plain = with_recorded(NO_OPTIONS, Sampling())  # of a model that records nothing
+        changed = {k: v for k, v in vars(self.options).items() if v != getattr(plain, k)}
         if self.options.against is not None:
             changed["against"] = type(self.options.against.net).__name__
         settings = ", ".join(f"{name}={value}" for name, value in changed.items())
@@ -190,10 +206,11 @@ class Guided:
         options = self.options
         if direction is None and options.clip is None and options.threshold is None:
             return p
-        x0 = self.bounded(p.x0 if direction is None else self.guide(p.x0, direction))
+        guided = p.x0 if direction is None else self.guide(p, direction, t)
+        x0 = bounded(guided, options)
         if options.plus and direction is not None:
             return self.renoised(p, x, x0, p.x0 - direction, t)
-        return self.from_x0(p, x, x0, t)
+        return self.from_x0(p, x, x0, guided, t)
 
     def branches(self, x: Tensor, t: Tensor, s: Tensor) -> tuple[Prediction, Tensor | None]:
         """Return the prediction under cond, and its x0 minus that of the weaker branch; None if unguided."""
@@ -225,14 +242,21 @@ class Guided:
     def evaluate(self, model: Denoiser, x: Tensor, t: Tensor, s: Tensor) -> Prediction:
         """Evaluate a model under cond and count the evaluation."""
         self.nfe += 1
-        return model(x, t, s, self.cond)
+        return self.predict(model, x, t, s, self.cond)
 
     def evaluate_both(self, x: Tensor, t: Tensor, s: Tensor) -> Prediction:
         """Evaluate cond and null in one forward pass, cond in the first half of the batch."""
         self.nfe += 2
         both = {name: torch.cat([value, self.null[name]]) for name, value in self.cond.items()}
         t, s = (torch.cat([time, time]) if time is not None and time.ndim else time for time in (t, s))
-        return self.model(torch.cat([x, x]), t, s, both)
+        return self.predict(self.model, torch.cat([x, x]), t, s, both)
+
+    def predict(self, model: Denoiser, x: Tensor, t: Tensor, s: Tensor, cond: Cond) -> Prediction:
+        """Return a model's prediction, with the network's time rounded as the options say."""
+        if self.options.time_rounding == "exact":
+            return model(x, t, s, cond)
+        at = rounded_time(model.solve_coefficients(t), self.options.time_rounding)
+        return model.to_prediction(x, model.call_network(x, at, t, s, cond), at)
 
     def first_samples(self, p: Prediction, n: int) -> Prediction:
         """Return the first n samples of a prediction."""
@@ -240,20 +264,23 @@ class Guided:
         extra = None if p.extra is None else p.extra[:n]
         return Prediction(p.x[:n], p.x0[:n], lambda: p.eps[:n], extra, levels)
 
-    def guide(self, x0: Tensor, direction: Tensor) -> Tensor:
-        """Return the guided x0 = null + guidance (cond - null), from x0 under cond and cond - null."""
-        guided = torch.add(x0, direction, alpha=self.guidance - 1)
-        return rescaled(guided, x0, self.options.rescale) if self.options.rescale else guided
+    def guide(self, p: Prediction, direction: Tensor, t: Tensor) -> Tensor:
+        """Return the guided x0 = null + guidance (cond - null) of p at t, rescaled by the options."""
+        guided = torch.add(p.x0, direction, alpha=self.guidance - 1)
+        if not self.options.rescale:
+            return guided
+        # The network's output is (x0 - x_x0 x) / out_x0.
+        origin = like(self.model.solve_coefficients(t).x_x0, p.x) * p.x
+        origin = 0.0 if self.options.rescale_of == "x0" else origin
+        return rescaled(guided, p.x0, self.options.rescale, origin)
 
-    def bounded(self, x0: Tensor) -> Tensor:
-        """Return x0 clipped or thresholded as the options say."""
-        if self.options.clip is not None:
-            return x0.clamp(-self.options.clip, self.options.clip)
-        return x0 if self.options.threshold is None else thresholded(x0, self.options.threshold)
+    def from_x0(self, p: Prediction, x: Tensor, x0: Tensor, guided: Tensor, t: Tensor) -> Prediction:
+        """Return the prediction at x of another x0, with the eps for which x = alpha x0 + sigma eps.
 
-    def from_x0(self, p: Prediction, x: Tensor, x0: Tensor, t: Tensor) -> Prediction:
-        """Return the prediction at x of another x0, with the eps for which x = alpha x0 + sigma eps."""
-        return Prediction(x, x0, lambda: self.noise_of(x, x0, t), p.extra, p.levels)
+        With keep_eps, DDIM's step takes the noise of `guided`, the x0 before it was bounded.
+        """
+        kept = (lambda: self.noise_of(x, guided, t)) if self.options.keep_eps else None
+        return Prediction(x, x0, lambda: self.noise_of(x, x0, t), p.extra, p.levels, kept)
 
     def renoised(self, p: Prediction, x: Tensor, x0: Tensor, null: Tensor, t: Tensor) -> Prediction:
         """Return the prediction of x0 and the null branch's eps at the x that they imply: CFG++."""
@@ -265,25 +292,6 @@ class Guided:
         """Return the eps for which x = alpha x0 + sigma eps."""
         alpha, sigma = self.schedule.alpha_sigma(t)
         return (x - like(alpha, x) * x0) / like(sigma, x)
-
-
-def rescaled(x0: Tensor, towards: Tensor, fraction: float) -> Tensor:
-    """Return x0 with each sample's standard deviation moved by a fraction towards that of another tensor.
-
-    A constant sample is returned as it is.
-    """
-    axes = tuple(range(1, x0.ndim))
-    ratio = towards.std(axes, correction=0, keepdim=True) / x0.std(axes, correction=0, keepdim=True)
-    return x0 * torch.lerp(torch.ones_like(ratio), ratio.nan_to_num(nan=1.0), fraction)
-
-
-def thresholded(x0: Tensor, quantile: float) -> Tensor:
-    """Return x0 clipped to a quantile of each sample's |x0| and divided by it, where that is above 1.
-
-    Imagen, Saharia et al. 2022, section 2.3.
-    """
-    bound = like(x0.flatten(1).abs().quantile(quantile, dim=1).clamp(min=1), x0)
-    return x0.clamp(-bound, bound) / bound
 
 
 def usual_guidance(model: Denoiser) -> float:

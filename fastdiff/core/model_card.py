@@ -21,7 +21,8 @@ def model_card(model: "Denoiser") -> str:
     steps = " or ".join(map(str, sampling.steps))
     unit = "step" if sampling.steps == (1,) else "steps"
     bound = ", no others" if sampling.only else ""
-    lines.append(f"sampler: {sampling.sampler} at {steps} {unit}{bound}, spacing {sampling.spacing}")
+    way = f"{sampling.sampler} at {steps} {unit}{bound}, spacing {sampling.spacing}"
+    lines.append(f"sampler: {'; '.join([way, *sampling.remarks])}")
     return "\n  ".join(lines)
 
 

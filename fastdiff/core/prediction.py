@@ -36,6 +36,8 @@ class Prediction:
         eps: noise of the same shape, or a function that returns it at first use.
         extra: further output channels of the network (B, C', ...); None if it has no further channels.
         levels: (alpha, sigma) at x's time if known, so that `combine` need not compute eps.
+        kept: function that returns the noise that `combine` takes in the place of eps, for an x0 that was
+            bounded while the network's own noise is kept; None for eps.
     """
 
     def __init__(
@@ -45,10 +47,12 @@ class Prediction:
         eps: Tensor | Callable[[], Tensor],
         extra: Tensor | None = None,
         levels: Levels | None = None,
+        kept: Callable[[], Tensor] | None = None,
     ) -> None:
         self.x = x
         self.extra = extra
         self.levels = levels
+        self.kept = kept
         self._x0 = x0
         self._eps = eps
 
@@ -76,6 +80,8 @@ class Prediction:
 
     def combine(self, x0: float, eps: float) -> Tensor:
         """Return x0 times the clean data plus eps times the noise, in two passes over memory."""
+        if self.kept is not None:
+            return blend(x0, self.x0, eps, self.kept())
         if self.levels is None:
             return blend(x0, self.x0, eps, self.eps)
         alpha, sigma = self.levels
@@ -138,6 +144,16 @@ def time_embedding_input(at: Solution, x: Tensor, dtype: torch.dtype) -> Tensor:
     return at.network_time.to(x.device, dtype)
 
 
+def rounded_time(at: Solution, rounding: str) -> Solution:
+    """Return coefficients whose network_time is the nearest whole number, or for `floor` the one below.
+
+    A time just below a whole number, by less than TIME_TOLERANCE, counts as that number.
+    """
+    time = torch.as_tensor(at.network_time, dtype=torch.float64)
+    whole = (time + TIME_TOLERANCE).floor() if rounding == "floor" else time.round()
+    return at._replace(network_time=float(whole) if isinstance(at.network_time, float) else whole)
+
+
 def ratio_of(schedule: Schedule, t: Tensor) -> Tensor:
     """Return sigma / alpha at time t."""
     alpha, sigma = schedule.alpha_sigma(t)
@@ -165,6 +181,7 @@ PREDICTION_TYPES: dict[str, Callable[[Schedule, Tensor, float], tuple[Tensor, Te
 }
 
 
+TIME_TOLERANCE = 1e-6  # of a training timestep
 SIGMA_MIN = 0.002  # sigma / alpha at and below which a consistency model is the identity
 LCM_SCALE = 10  # factor by which LCM multiplies its timesteps
 MIN_OUTPUT_FACTOR = 1e-12  # used where x0 does not depend on the output, to avoid a division by 0

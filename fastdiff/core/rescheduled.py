@@ -10,6 +10,7 @@ from typing_extensions import override
 from .denoiser import Denoiser
 from .errors import FastdiffError
 from .prediction import ratio_of
+from .sampling import DATA
 from .schedule import Schedule
 
 END_TOLERANCE = 1e-5  # fraction of t_max by which a matched time may exceed it and still count as t_max
@@ -39,7 +40,7 @@ class RescheduledDenoiser(Denoiser):
             model.sigma_data,
             True,
             model.two_times,
-            replace(model.sampling, times=()),
+            replace(model.sampling, times=(), end=DATA),  # both are of its own schedule
             model.guidance,
             model.latent,
             model.text,

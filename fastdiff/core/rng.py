@@ -10,6 +10,8 @@ import math
 import torch
 from torch import Tensor
 
+from .errors import checked_integer
+
 GOLDEN_GAMMA = -0x61C8864680B583EB  # 0x9E3779B97F4A7C15 as a signed 64-bit integer
 
 
@@ -36,6 +38,7 @@ class SampleRng:
     """
 
     def __init__(self, seed: int, positions: Tensor, device: torch.device | str = "cpu") -> None:
+        seed = checked_integer("seed", seed, -(2**63), 2**63 - 1)
         positions = positions.to(device=device, dtype=torch.int64)
         self.keys = scramble(
             scramble(torch.full_like(positions, seed) + GOLDEN_GAMMA) ^ (positions * GOLDEN_GAMMA)

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+DATA = (1.0, 0.0)  # (alpha, sigma) without noise
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -14,6 +16,14 @@ class Sampling:
         steps: the step counts that the model was trained for; the first is the default.
         only: whether other step counts and samplers are an error.
         times: time grids that `search_times` found, at most one per step count, without their last 0.
+        clip: bound of |x0|; None for no bound.
+        threshold: quantile of |x0| of dynamic thresholding, which replaces clip; None to turn it off.
+        threshold_max: largest bound that the quantile gives; None for no largest.
+        keep_eps: where x0 is bounded, DDIM's step keeps the network's eps, as diffusers' DDIMScheduler does.
+        end: (alpha, sigma) at which the last step ends; (1, 0) for data.
+        variance: variance of ddpm's noise: small, large or learned.
+        time_rounding: rounding of the network's time: exact (none), nearest or floor; diffusers'
+            DPM-Solver++ and UniPC round it on grids in sigma.
     """
 
     sampler: str = "ddim"
@@ -21,6 +31,37 @@ class Sampling:
     steps: tuple[int, ...] = (50,)
     only: bool = False
     times: tuple[tuple[float, ...], ...] = ()
+    clip: float | None = None
+    threshold: float | None = None
+    threshold_max: float | None = None
+    keep_eps: bool = False
+    end: tuple[float, float] = DATA
+    variance: str = "small"
+    time_rounding: str = "exact"
+
+    @property
+    def remarks(self) -> list[str]:
+        """The settings that the record adds to sampler, grid and step counts, in words."""
+        found = []
+        if self.threshold is not None:
+            largest = "" if self.threshold_max is None else f", at most {self.threshold_max:g}"
+            found.append(f"x0 thresholded at its quantile {self.threshold:g}{largest}")
+        elif self.clip is not None:
+            found.append(f"|x0| at most {self.clip:g}")
+        if self.keep_eps:
+            found.append("eps kept where x0 is bounded")
+        if tuple(self.end) != DATA:
+            alpha, sigma = self.end
+            found.append(f"ending at alpha {alpha:.6g}, sigma {sigma:.6g}")
+        if self.variance != "small":
+            found.append(f"ddpm's variance {self.variance}")
+        if self.time_rounding != "exact":
+            found.append(f"the network's time rounded ({self.time_rounding})")
+        return found
+
+    def with_default(self, steps: int) -> "Sampling":
+        """Return a copy whose default number of steps is another one."""
+        return replace(self, steps=(steps, *(other for other in self.steps if other != steps)))
 
     def spacing_for(self, steps: int) -> str | tuple[float, ...]:
         """Return the spacing for a number of steps: the grid in `times` with that length, else `spacing`."""

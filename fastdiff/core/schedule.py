@@ -12,9 +12,11 @@ from typing_extensions import override
 
 from .betas import BETAS, with_zero_terminal_snr
 from .errors import FastdiffError
+from .interpolation import alpha_between, alpha_slope, fraction_at
 from .schedule_base import Schedule
 
 MAX_ENTRIES = 100_000  # bound of the number of entries of a table
+LEAST_ALPHA = 2**-12  # of diffusers' schedulers in sigma, whose first level is finite
 Beta = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -200,7 +202,7 @@ class Trig(Schedule):
 class DDPM(Schedule):
     """The table of betas of Ho et al. 2020: t = i + 1 is training timestep i, and t = 0 is clean data.
 
-    alpha is linear between the entries of the table.
+    Between the entries of the table alpha is linear, or what `between` says.
 
     Args:
         t_max: number of training timesteps.
@@ -208,7 +210,9 @@ class DDPM(Schedule):
         beta_end: last beta; ignored by kind cosine.
         betas: all betas (t_max of them), which replace kind, beta_start and beta_end.
         kind: a key of BETAS: linear, scaled_linear, cosine or sigmoid.
-        zero_terminal_snr: rescale alpha so that it is 0 at t_max (Lin et al. 2023).
+        zero_terminal_snr: rescale alpha so that it is 0 at t_max (Lin et al. 2023), or 2^-12 where `between`
+            is not alpha, as in diffusers' schedulers in sigma.
+        between: what is linear between the entries: alpha, ratio (sigma / alpha) or log_ratio.
     """
 
     t_max: Annotated[float, Field(ge=1, le=MAX_ENTRIES, multiple_of=1)] = 1000.0
@@ -217,6 +221,7 @@ class DDPM(Schedule):
     betas: tuple[Beta, ...] = field(default=(), repr=False)
     kind: Literal["linear", "scaled_linear", "cosine", "sigmoid"] = "linear"
     zero_terminal_snr: bool = False
+    between: Literal["alpha", "ratio", "log_ratio"] = field(default="alpha", repr=False)
 
     def __post_init__(self) -> None:
         if self.kind not in BETAS:
@@ -243,9 +248,10 @@ class DDPM(Schedule):
                 f"schedule ddpm: {len(betas)} betas: expected t_max = {int(self.t_max)} of them"
             )
         alpha = (1 - betas).cumprod(0).sqrt()
-        return torch.cat(
-            [alpha.new_ones(1), with_zero_terminal_snr(alpha) if self.zero_terminal_snr else alpha]
-        )
+        if self.zero_terminal_snr:
+            alpha = with_zero_terminal_snr(alpha)
+            alpha[-1] = 0.0 if self.between == "alpha" else LEAST_ALPHA
+        return torch.cat([alpha.new_ones(1), alpha])
 
     def table_neighbours(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return alpha at the table's entries below and above t, and the fraction of the way between them."""
@@ -254,19 +260,21 @@ class DDPM(Schedule):
 
     @override
     def alpha_sigma(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        alpha = torch.lerp(*self.table_neighbours(t))
+        alpha = alpha_between(*self.table_neighbours(t), self.between)
         return alpha, (1 - alpha**2).sqrt()
 
     @override
     def rates(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        below, above, _ = self.table_neighbours(t)
+        slope = alpha_slope(*self.table_neighbours(t), self.between)
         alpha, sigma = self.alpha_sigma(t)
-        return above - below, -alpha * (above - below) / sigma
+        return slope, -alpha * slope / sigma
 
     @override
     def time_of(self, ratio: Tensor) -> Tensor:
         table, alpha = self.table.to(ratio.device), (1 + ratio.double() ** 2).rsqrt()
         high = torch.searchsorted(-table, -alpha.contiguous()).clamp(1, int(self.t_max))
+        if self.between != "alpha":
+            return high - 1 + fraction_at(table[high - 1], table[high], ratio.double(), self.between)
         return high - (alpha - table[high]) / (table[high - 1] - table[high])
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from functools import cache
 from math import prod
+from types import NoneType, UnionType
 from typing import Annotated, Any, get_args, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -17,7 +18,9 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     create_model,
+    field_validator,
 )
 from pydantic.fields import FieldInfo
 
@@ -35,9 +38,19 @@ Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]  # the seeds that torch take
 
 
 class Strict(BaseModel):
-    """A base class of settings: an unknown key is an error."""
+    """A base class of settings: an unknown key is an error, and true and false are no numbers."""
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def not_a_bool(cls, value: Any, info: ValidationInfo) -> Any:
+        """Return a value; raise ValueError if it is true or false where only numbers are expected."""
+        if has_bool(value):
+            kinds = set(basic_types(cls.model_fields[info.field_name].annotation))
+            if kinds & {int, float} and not kinds & {bool, Any}:
+                raise ValueError("expected a number")
+        return value
 
 
 def named(value: Any, path: str) -> tuple[str, dict[str, Any]]:
@@ -128,12 +141,31 @@ def completed(annotation: Any, default: Any) -> Any:
     ]
 
 
+def basic_types(annotation: Any) -> Iterator[Any]:
+    """Yield the types that an annotation consists of, such as int and NoneType."""
+    if arguments := get_args(annotation):
+        for argument in arguments:
+            yield from basic_types(argument)
+    else:
+        yield annotation if isinstance(annotation, type) or annotation is Any else type(annotation)
+
+
+def has_bool(value: Any) -> bool:
+    """Return whether a value is, or is a list that contains, true or false."""
+    return any(isinstance(one, bool) for one in (value if isinstance(value, list | tuple) else [value]))
+
+
 def nested(annotation: Any, path: str) -> Any:
-    """Return an annotation that takes a name with options for a type that has a registry."""
-    registry = getattr(annotation, "registry", None)
+    """Return an annotation that takes a name with options for a type that has a registry; None stays None."""
+    kinds = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
+    registry = next((kind.registry for kind in kinds if hasattr(kind, "registry")), None)
     if registry is None:
         return annotation
-    return Annotated[Any, BeforeValidator(lambda value: call(registry, *named(value, path), path))]
+
+    def read(value: Any) -> Any:
+        return None if value is None and NoneType in kinds else call(registry, *named(value, path), path)
+
+    return Annotated[Any, BeforeValidator(read)]
 
 
 def validate(kind: type[BaseModel], data: dict[str, Any], path: str) -> Any:

@@ -8,7 +8,9 @@ location.py       the kind of data behind a path or hub id
 images.py         images from files and tables, decoded into one tensor
 image_folder.py   folders of images
 decode.py         a safe reader of image files
+labels.py         labels of tables and the names of their classes
 conditioning.py   images and captions that examples are conditioned on
+captions.py       captions filled in from the columns of a table
 stream.py         Stream: data read during training
 stream_source.py  StreamSource: the table that a stream reads
 lane.py           Lane: one endless pass over some of a stream's shards

@@ -1,9 +1,8 @@
-"""Conditions of examples: images derived from the examples, and captions filled in from table columns."""
+"""Conditions of examples: images derived from the examples, and captions."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from string import Formatter
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -12,6 +11,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 from typing_extensions import override
 
 from ..core.errors import FastdiffError
+from .captions import captions_of
 from .dataset import Dataset
 from .images import Examples
 
@@ -70,36 +70,6 @@ def pooled(examples: Tensor, size: int) -> Tensor:
     return adaptive_avg_pool2d(examples.float(), size).round().byte()
 
 
-def captions_of(
-    template: str, count: int, columns: Mapping[str, Callable[[], Sequence[Any]]]
-) -> tuple[str, ...]:
-    """Return a caption for each example, filled in from a template.
-
-    Args:
-        template: text such as "a photo of a {class}"; a column's name in braces stands for its value.
-        count: number of examples.
-        columns: functions that read the columns, by name.
-
-    Raises:
-        FastdiffError: for a malformed template, or for an unknown column.
-    """
-    try:
-        names = [name for _, name, _, _ in Formatter().parse(template) if name is not None]
-    except ValueError as error:
-        raise FastdiffError(f"captions: {template!r}: {error}", key="captions") from None
-    unknown = [name for name in names if name not in columns]
-    if unknown:
-        raise FastdiffError(
-            f"captions: {{{unknown[0]}}} is unknown, choose from {', '.join(columns) or 'none'}",
-            key="captions",
-        )
-    held = {name: columns[name]() for name in names}
-    try:
-        return tuple(template.format(**{name: held[name][i] for name in names}) for i in range(count))
-    except ValueError as error:
-        raise FastdiffError(f"captions: {template!r}: {error}", key="captions") from None
-
-
 def with_conditions(
     name: str, read: Examples, image: Derived | None, captions: str | None, other: Tensor | None = None
 ) -> Dataset:
@@ -121,4 +91,6 @@ def with_conditions(
         )
     texts = captions_of(captions, len(read.images), read.columns) if captions else None
     made = image(read.images) if image else other
-    return Dataset(name, read.images, read.labels, read.classes, captions=texts, image=made)
+    return Dataset(
+        name, read.images, read.labels, len(read.names), captions=texts, image=made, names=read.names
+    )

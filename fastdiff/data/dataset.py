@@ -21,6 +21,7 @@ class Readable(Protocol):
 
     name: str
     classes: int  # number of classes; 0 when unlabelled
+    names: tuple[str, ...]  # names of the classes; () if unknown or unlabelled
     noise: Tensor | None  # stored pairs only: the noise that each example was generated from
     image: Tensor | None  # conditioning images
     fingerprint: str
@@ -76,6 +77,7 @@ class Dataset:
         image: conditioning image of each example, uint8 or float32 (N, C, H, W).
         conditions: further conditions by name, (N, ...), such as embedded captions.
         spread: latents only: the standard deviation of each latent, (N, ...); `examples` are the means.
+        names: names of the classes, in their order; () if they are unknown, or if unlabelled.
     """
 
     name: str
@@ -87,6 +89,7 @@ class Dataset:
     image: Tensor | None = None
     conditions: dict[str, Tensor] = field(default_factory=dict)
     spread: Tensor | None = None
+    names: tuple[str, ...] = ()
     ahead: ClassVar[int] = 0  # everything is in memory
 
     def __len__(self) -> int:

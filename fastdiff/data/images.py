@@ -13,8 +13,11 @@ import torch
 from torch import Tensor
 
 from ..core.errors import FastdiffError, at_least_one, first_line
-from .decode import read_picture
+from ..core.files import expanded
+from ..core.memory import enough_memory
+from .decode import check_size, read_picture
 from .image_folder import IMAGE_SUFFIXES, list_folder
+from .labels import LabelColumn, find_label_column, read_labels
 
 if TYPE_CHECKING:
     import datasets
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 Colour = Literal["rgb", "grey"]
 Columns = dict[str, Callable[[], list[Any]]]
 Source = tuple[str, dict[str, Any]]  # an image's name for messages, and the image: {"path", "bytes"}
+USUAL_COLUMNS = ("image", "img", "jpg", "jpeg", "png", "webp")
 
 
 class Examples(NamedTuple):
@@ -29,20 +33,22 @@ class Examples(NamedTuple):
 
     images: Tensor  # uint8 (N, C, H, W)
     labels: Tensor | None  # int64 (N,)
-    classes: int  # number of classes; 0 when unlabelled
+    names: tuple[str, ...]  # names of the classes; () when unlabelled
     columns: Columns  # the other columns by name, as functions that read them
 
 
-def read_folder(path: str, split: str, resolution: int | None, colour: Colour, limit: int | None) -> Examples:
+def read_folder(
+    path: str, split: str | None, resolution: int | None, colour: Colour, limit: int | None
+) -> Examples:
     """Read the images below a folder, sorted by their paths; see `sources.images` for the arguments."""
     root, files, names = list_folder(path, split)
     files = files[: at_least_one("limit", limit)]
     examples = decode(map(_file, (root / file for file in files)), len(files), resolution, colour)
     if not names:
-        return Examples(examples, None, 0, {})
+        return Examples(examples, None, (), {})
     classes = [file.parts[0] for file in files]
     labels = torch.tensor([names.index(name) for name in classes])
-    return Examples(examples, labels, len(names), {"class": lambda: classes})
+    return Examples(examples, labels, tuple(names), {"class": lambda: classes})
 
 
 def read_images(path: Path, shape: tuple[int, ...]) -> Tensor:
@@ -63,9 +69,11 @@ def read_images(path: Path, shape: tuple[int, ...]) -> Tensor:
             f"{path}: expected a model of images, but this model's samples have the shape {tuple(shape)}"
         )
     channels, height, width = shape
+    path = expanded(path)
     files = [path]
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+        files = [file for file in files if not (file.name.startswith(".") or file.is_dir())]
     if not files or not files[0].is_file():
         raise FastdiffError(
             f"{path}: expected an image file, or a folder of them ({', '.join(sorted(IMAGE_SUFFIXES))})"
@@ -86,6 +94,8 @@ def open_table(name: str, *args: Any, **options: Any) -> "datasets.Dataset":
     """
     import datasets
 
+    if options["split"] is None:
+        raise FastdiffError(f"data set {name!r}: split = None: expected the name of a split, such as train")
     if not _watched():
         datasets.disable_progress_bars()
     try:
@@ -96,43 +106,46 @@ def open_table(name: str, *args: Any, **options: Any) -> "datasets.Dataset":
         ) from error
 
 
-def image_columns(
-    name: str, kinds: dict[str, Any], column: str | None, label_column: str | None
-) -> tuple[str, str | None]:
-    """Find a table's columns of images and of labels.
+def find_image_column(name: str, kinds: dict[str, Any], chosen: str | None, other: str | None = None) -> str:
+    """Return the column of a table's images.
 
     Args:
         name: name of the data, for errors.
         kinds: the table's features by column.
-        column: the column of images; None to find it by its type.
-        label_column: the column of labels; None to find it by its type or its name.
-
-    Returns:
-        The column of images, and the column of labels or None.
+        chosen: the column; None to find it: the only column of images, or one with a usual name.
+        other: another column of images, which is not meant.
 
     Raises:
-        FastdiffError: if there are no images, or a named column is missing.
+        FastdiffError: if there are no images, if the chosen column is missing, or if it is unclear which
+            column is meant.
     """
+    if chosen is not None:
+        if chosen in kinds:
+            return chosen
+        raise FastdiffError(
+            f"data set {name!r}: no column {chosen!r}; set `column` to one of {', '.join(kinds)}"
+        )
+    found = [key for key, kind in kinds.items() if is_image(kind) and key != other]
+    usual = [key for key in found if key.lower() in USUAL_COLUMNS]
+    if len(found) == 1 or len(usual) == 1:
+        return (usual or found)[0]
+    if found:
+        raise FastdiffError(
+            f"data set {name!r}: several columns of images; set `column` to one of {', '.join(found)}"
+        )
+    raise FastdiffError(f"data set {name!r}: no column of images; set `column` to one of {', '.join(kinds)}")
+
+
+def is_image(kind: Any) -> bool:
+    """Return whether a column of this type holds images: encoded ones, or their bytes and paths."""
     import datasets
 
-    column = column or next((key for key, kind in kinds.items() if isinstance(kind, datasets.Image)), None)
-    if label_column is None:
-        typed = [key for key, kind in kinds.items() if isinstance(kind, datasets.ClassLabel)]
-        usual = [key for key in ("label", "cls", "json.label") if key in kinds]
-        if len(typed) == 1:
-            label_column = typed[0]
-        elif usual:
-            label_column = usual[0]
-    for role, key in (("column", column), ("label_column", label_column)):
-        if key not in kinds and (role == "column" or key is not None):
-            missing = "no column of images" if key is None else f"no column {key!r}"
-            raise FastdiffError(f"data set {name!r}: {missing}; set `{role}` to one of {', '.join(kinds)}")
-    return column, label_column
+    return isinstance(kind, datasets.Image) or (isinstance(kind, dict) and set(kind) == {"bytes", "path"})
 
 
 def read_table(
     name: str, rows: "datasets.Dataset", resolution: int | None, colour: Colour,
-    column: str | None, label_column: str | None, limit: int | None,
+    column: str | None, label_column: LabelColumn, limit: int | None, other: str | None = None,
 ) -> Examples:  # fmt: skip
     """Read the images of a table, and its labels if it has any.
 
@@ -142,8 +155,9 @@ def read_table(
         resolution: side in pixels to which images are resized and cropped; None keeps their size.
         colour: "rgb" or "grey".
         column: the column of images; None to find it by its type.
-        label_column: the column of labels; None to find it by its type or its name.
+        label_column: the column of labels; False for none, None to find it by its type or its name.
         limit: number of rows to read, from the first; None for all.
+        other: another column of images, which is not meant by None.
 
     Raises:
         FastdiffError: for an empty table, for columns that hold no images or labels, and for images that
@@ -151,11 +165,12 @@ def read_table(
     """
     import datasets
 
-    column, label_column = image_columns(name, rows.features, column, label_column)
-    labels, names = _labels(name, rows, label_column) if label_column else (None, [])
+    column = find_image_column(name, rows.features, column, other)
+    label_column = find_label_column(name, rows.features, label_column)
     count = min(len(rows), at_least_one("limit", limit) or len(rows))
     if not count:
         raise FastdiffError(f"data set {name!r} is empty: expected at least one row")
+    labels, names = read_labels(name, rows, label_column, count) if label_column else (None, ())
     try:
         table = (
             rows.select(range(count))
@@ -167,52 +182,51 @@ def read_table(
     sources = ((f"row {i} of {name}", row[column]) for i, row in enumerate(table))
     examples = decode(sources, count, resolution, colour)
     columns: Columns = {
-        key: partial(lambda key: rows[key][:count], key)
+        key: partial(_values, rows, key, count)
         for key, kind in rows.features.items()
         if not isinstance(kind, datasets.Image)
     }
-    if labels is not None:
-        labels = labels[:count]
+    if labels is not None and "class" not in columns:
         columns["class"] = lambda: [names[label] for label in labels.tolist()]
-    return Examples(examples, labels, len(names), columns)
+    return Examples(examples, labels, names, columns)
 
 
-def _labels(name: str, rows: "datasets.Dataset", column: str) -> tuple[Tensor | None, list[str]]:
-    """Read labels (N,) and the names of the classes.
-
-    The labels are None if some are negative, as data sets on the hub mark unlabelled rows.
-    """
-    import datasets
-
-    values = rows[column][:]
-    kind = rows.features[column]
-    if any(value is None for value in values):
-        raise FastdiffError(f"data set {name!r}: column {column!r} has rows without a label")
-    if isinstance(kind, datasets.Value) and kind.dtype in ("string", "large_string"):
-        names = {value: index for index, value in enumerate(sorted(set(values)))}
-        return torch.tensor([names[value] for value in values]), list(names)
-    if not isinstance(kind, datasets.ClassLabel) and "int" not in getattr(kind, "dtype", ""):
-        raise FastdiffError(f"data set {name!r}: labels in column {column!r} must be integers or strings")
-    if not values or min(values) < 0:
-        return None, []
-    if isinstance(kind, datasets.ClassLabel):
-        return torch.tensor(values), kind.names
-    return torch.tensor(values), [str(label) for label in range(max(values) + 1)]
+def _values(rows: "datasets.Dataset", column: str, count: int) -> list[Any]:
+    """Return the first values of a column; classes as their names, and None for a missing one."""
+    values = rows[column][:count]
+    names = getattr(rows.features[column], "names", None)
+    if names is None:
+        return values
+    known = range(len(names))
+    return [names[value] if value in known else None for value in values]
 
 
 def _file(path: Path) -> Source:
     return str(path), {"path": str(path), "bytes": None}
 
 
-def decode(sources: Iterable[Source], count: int, resolution: int | None, colour: Colour) -> Tensor:
+def decode(
+    sources: Iterable[Source], count: int, resolution: int | None, colour: Colour, stream: bool = False
+) -> Tensor:
     """Decode at most `count` images of one size into uint8 (N, C, H, W); see `decode_one`.
 
+    Args:
+        sources: the images.
+        count: their number; for a stream, the largest.
+        resolution: side in pixels to which images are resized and cropped; None keeps their size.
+        colour: "rgb" or "grey".
+        stream: whether they are the reference examples of a stream.
+
     Raises:
-        FastdiffError: if an image cannot be decoded, or the images differ in size.
+        FastdiffError: if there is no image or one cannot be decoded, if the images differ in size, or if all
+            of them do not fit into memory.
     """
     from rich.progress import track
 
     at_least_one("resolution", resolution)
+    least = 1 if stream else count
+    if resolution is not None:
+        check_size(least, 3 if colour == "rgb" else 1, resolution, resolution, stream)
     quiet = count <= 5000 or not _watched()
     number = 0
     for where, source in track(sources, "Reading images", total=count, transient=True, disable=quiet):
@@ -220,7 +234,8 @@ def decode(sources: Iterable[Source], count: int, resolution: int | None, colour
         if number == 0:
             first = where
             size = image.shape[1:]
-            pixels = np.empty((count, *image.shape), np.uint8)
+            with enough_memory(check_size(least, *image.shape, stream)):
+                pixels = np.empty((count, *image.shape), np.uint8)
         if image.shape[1:] != size:
             raise FastdiffError(
                 f"images differ in size: {first} is {size[1]} x {size[0]}, {where} is {image.shape[2]} x "
@@ -228,6 +243,8 @@ def decode(sources: Iterable[Source], count: int, resolution: int | None, colour
             )
         pixels[number] = image
         number += 1
+    if number == 0:
+        raise FastdiffError("no images to read: expected at least one")
     return torch.from_numpy(pixels[:number])
 
 
@@ -249,13 +266,18 @@ def decode_one(where: str, source: dict[str, Any], resolution: int | None, colou
 
     if colour not in ("rgb", "grey"):
         raise FastdiffError(f"colour = {colour!r}: expected rgb or grey")
+    if not source or (source["bytes"] is None and not source["path"]):
+        raise FastdiffError(f"{where}: no image in this row; remove the row, or read fewer with `limit`")
     try:
         image = read_picture(source["path"] if source["bytes"] is None else io.BytesIO(source["bytes"]))
     except ValueError as error:
         raise FastdiffError(f"{where}: not a readable image ({error})") from None
     if image.mode.startswith(("I", "F")):  # would be clipped to white, not scaled
         raise FastdiffError(f"{where}: pixels of mode {image.mode}; convert it to 8 bits per channel")
-    image = image.convert("RGB" if colour == "rgb" else "L")
+    try:
+        image = image.convert("RGB" if colour == "rgb" else "L")
+    except ValueError:
+        raise FastdiffError(f"{where}: pixels of mode {image.mode}; convert it to RGB or grey") from None
     if resolution is not None:
         image = ImageOps.fit(image, (resolution, resolution), Resampling.LANCZOS)
     return np.asarray(image).reshape(image.height, image.width, -1).transpose(2, 0, 1)

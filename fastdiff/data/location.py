@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Literal
 
 from ..core.errors import FastdiffError
-from .image_folder import IMAGE_SUFFIXES
+from ..core.files import expanded
+from .image_folder import IMAGE_SUFFIXES, walk
 
 Kind = Literal["parquet", "webdataset", "images", "hub"]
 
@@ -16,13 +17,15 @@ def kind_of(name: str) -> Kind:
     Raises:
         FastdiffError: for files of other types, and for a path at which there is nothing.
     """
-    path = Path(name).expanduser()
+    if not name:
+        raise FastdiffError("the data have no name: expected a known one, a path or a hub id")
+    path = expanded(name)
     if path.is_dir():
         return kind_of_folder(path)
     matches = [str(path)] if path.is_file() else glob.glob(str(path), recursive=True)
-    if matches and all(match.endswith(".parquet") for match in matches):
+    if matches and all(match.lower().endswith(".parquet") for match in matches):
         return "parquet"
-    if matches and all(match.endswith(".tar") for match in matches):
+    if matches and all(match.lower().endswith(".tar") for match in matches):
         return "webdataset"
     if matches:
         raise FastdiffError(f"{name}: expected a folder of images, parquet files or tar shards")
@@ -33,8 +36,8 @@ def kind_of(name: str) -> Kind:
 
 
 def kind_of_folder(path: Path) -> Kind:
-    """Return the kind of data in a folder, by the suffixes of all files below it."""
-    suffixes = {Path(file).suffix.lower() for file in glob.iglob("**/*", root_dir=path, recursive=True)}
+    """Return the kind of data in a folder, by the suffixes of all files below it that are not hidden."""
+    suffixes = {file.suffix.lower() for file in walk(path)}
     if ".parquet" in suffixes:
         return "parquet"
     return "webdataset" if ".tar" in suffixes and not suffixes & IMAGE_SUFFIXES else "images"

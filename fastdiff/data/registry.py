@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from ..core.defaults import float32_on_cpu
 from ..core.errors import FastdiffError
 from .batch import Batch
 from .dataset import Dataset, Nothing, Readable, batch_at
@@ -44,6 +45,7 @@ DATASETS: dict[str, Callable[..., Readable]] = {
 }
 
 
+@float32_on_cpu()
 def open_dataset(name: str, **options: Any) -> Readable:
     """Open a data set by its name, path or hub id.
 

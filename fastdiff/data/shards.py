@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import LongTensor, Tensor
 
-from ..core.errors import FastdiffError
+from ..core.errors import FastdiffError, first_line
 from ..core.files import atomic_write, parse_json
 
 Columns = dict[str, Tensor]
@@ -75,7 +75,7 @@ def fill(
         advance: callback, called with a file's index plus one when the file exists.
 
     Raises:
-        FastdiffError: if the folder cannot be created, or the processes do not share it.
+        FastdiffError: if the folder cannot be created or written, or the processes do not share it.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,14 @@ def fill(
     for number in range(accelerator.process_index, count, accelerator.num_processes):
         if not paths[number].exists():
             columns = make(number)
-            store(paths[number], columns, {"sum": checksum(columns)})
+            try:
+                store(paths[number], columns, {"sum": checksum(columns)})
+            except (OSError, SafetensorError) as error:
+                reason = getattr(error, "strerror", None) or first_line(error)
+                raise FastdiffError(
+                    f"{folder}: cannot be written ({reason}); make room, "
+                    "or set FASTDIFF_CACHE to another folder"
+                ) from None
         advance(number + 1)
     accelerator.wait_for_everyone()
     lost = [path for path in paths if not path.exists()]

@@ -1,13 +1,16 @@
 """The data sets of images from files and from the Hugging Face hub: entries of DATASETS."""
 
+import glob
 import os
 from typing import TYPE_CHECKING
 
 from ..core.errors import FastdiffError, first_line
+from ..core.files import expanded, identity
 from .conditioning import Derived, with_conditions
 from .dataset import Dataset
-from .image_folder import stream_folder
+from .image_folder import stream_folder, walk
 from .images import Colour, open_table, read_folder, read_table
+from .labels import LabelColumn
 from .location import kind_of
 from .stream import MAX_LANES, Stream
 
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 
 def images(
     path: str,
-    split: str = "train",
+    split: str | None = "train",
     resolution: int | None = None,
     colour: Colour = "rgb",
     limit: int | None = None,
@@ -26,13 +29,15 @@ def images(
 ) -> Dataset:
     """A folder of images; direct subfolders are its classes.
 
-    The classes are the sorted names of the subfolders, if all images lie in direct subfolders. If all
-    subfolders are named like splits (train, test, ...), only the one named `split` is read. Hidden files are
-    skipped.
+    The classes are the sorted names of the subfolders (numbers by their value), if all images lie in direct
+    subfolders. If all subfolders with images are named like splits (train, test, ...), only the one named
+    `split` is read. Links to folders are followed. Hidden files are left out, and so are folders whose names
+    begin with `.`, `_` or `@`, which programs leave there.
 
     Args:
         path: path of the folder.
-        split: name of the split to read; only for folders that are divided into splits.
+        split: name of the split to read, for folders that are divided into splits; None if no subfolder is a
+            split, whatever it is called.
         resolution: side in pixels to which images are resized and cropped; None keeps their size, which has
             to be the same for all.
         colour: "rgb" or "grey".
@@ -57,7 +62,7 @@ def parquet(
     resolution: int | None = None,
     colour: Colour = "rgb",
     column: str | None = None,
-    label_column: str | None = None,
+    label_column: LabelColumn = None,
     limit: int | None = None,
     image: Derived = None,
     image_column: str | None = None,
@@ -73,13 +78,14 @@ def parquet(
             to be the same for all.
         colour: "rgb" or "grey".
         column: the column of images; None to find it by its type.
-        label_column: the column of labels, integers or strings; None to find it by its type or its name.
+        label_column: the column of labels, integers or strings; False for none, None to find it by its type
+            or its name.
         limit: number of rows to read, from the first; None for all.
         image: derives an image from each example to condition on: `low` (super-resolution) or `grey`
             (colourisation); None for no conditioning image.
         image_column: a column of images to condition on (such as segmentation maps), in the place of `image`.
-        captions: template of the captions, such as "a photo of a {class}", or "{text}" for the values of a
-            column; None for no captions.
+        captions: template of the captions, such as "a photo of a {class}", "{text}" for the values of a
+            column, or "{texts[0]}" for the first of a list; None for no captions.
 
     Returns:
         A Dataset of uint8 images (N, C, H, W).
@@ -87,7 +93,8 @@ def parquet(
     Raises:
         FastdiffError: for files that cannot be read, and for a column that is missing or holds other values.
     """
-    rows = open_table(path, "parquet", **_files_at(path), split=split)
+    kind_of(path)  # raises if there are no such files
+    rows = open_table(path, "parquet", **_files_at(path), split=split, cache_dir=_cache_of(path))
     return table(path, rows, resolution, colour, column, label_column, limit, image, image_column, captions)
 
 
@@ -97,17 +104,17 @@ def table(
     resolution: int | None,
     colour: Colour,
     column: str | None,
-    label_column: str | None,
+    label_column: LabelColumn,
     limit: int | None,
     image: Derived | None,
     image_column: str | None,
     captions: str | None,
 ) -> Dataset:
     """Return the examples of a table with their conditions; see `parquet` for the arguments."""
-    read = read_table(name, rows, resolution, colour, column, label_column, limit)
+    read = read_table(name, rows, resolution, colour, column, label_column, limit, other=image_column)
     other = None
     if image_column:
-        other = read_table(name, rows, resolution, colour, image_column, None, limit).images
+        other = read_table(name, rows, resolution, colour, image_column, False, limit).images
     return with_conditions(name, read, image, captions, other)
 
 
@@ -117,7 +124,7 @@ def hub(
     resolution: int | None = None,
     colour: Colour = "rgb",
     column: str | None = None,
-    label_column: str | None = None,
+    label_column: LabelColumn = None,
     limit: int | None = None,
     revision: str | None = None,
     image: Derived = None,
@@ -135,14 +142,15 @@ def hub(
             to be the same for all.
         colour: "rgb" or "grey".
         column: the column of images; None to find it by its type.
-        label_column: the column of labels, integers or strings; None to find it by its type or its name.
+        label_column: the column of labels, integers or strings; False for none, None to find it by its type
+            or its name.
         limit: number of rows to read, from the first; None for all.
         revision: a branch, tag or commit; None for the newest. A run stays at the commit that it began with.
         image: derives an image from each example to condition on: `low` (super-resolution) or `grey`
             (colourisation); None for no conditioning image.
         image_column: a column of images to condition on (such as segmentation maps), in the place of `image`.
-        captions: template of the captions, such as "a photo of a {class}", or "{text}" for the values of a
-            column; None for no captions.
+        captions: template of the captions, such as "a photo of a {class}", "{text}" for the values of a
+            column, or "{texts[0]}" for the first of a list; None for no captions.
 
     Returns:
         A Dataset of uint8 images (N, C, H, W).
@@ -167,10 +175,10 @@ def hub(
 def stream(
     path: str,
     resolution: int,
-    split: str = "train",
+    split: str | None = "train",
     colour: Colour = "rgb",
     column: str | None = None,
-    label_column: str | None = None,
+    label_column: LabelColumn = None,
     classes: int = 0,
     buffer: int = 4096,
     reference: int = 10_000,
@@ -182,11 +190,11 @@ def stream(
         path: tar shards (WebDataset) or parquet files, also as a glob pattern; a folder of images; or a hub
             id, user/data.
         resolution: side in pixels to which images are resized and cropped.
-        split: name of the split to read.
+        split: name of the split to read; None for a folder without splits.
         colour: "rgb" or "grey".
         column: the column of images; None to find it by its type.
-        label_column: the column of labels, `outer.inner` in a nested column; None to find it by its type or
-            its name.
+        label_column: the column of labels, `outer.inner` in a nested column; False for none, None to find it
+            by its type or, if the number of classes is known, by its name.
         classes: number of classes; 0 if the data state it or are unlabelled.
         buffer: number of examples that are held in memory to be shuffled.
         reference: number of examples, from the first, that are kept in memory for metrics.
@@ -210,8 +218,34 @@ def stream(
 
 
 def _files_at(path: str) -> dict[str, str]:
-    where = os.path.expanduser(path)
-    return {"data_dir" if os.path.isdir(where) else "data_files": where}
+    """Return the arguments of `load_dataset` for a file, a folder or a pattern.
+
+    They are patterns, in which special characters of a file, a folder and the working directory are escaped.
+    """
+    where = str(expanded(path))
+    if os.path.isdir(where):
+        return {"data_dir": glob.escape(os.path.abspath(where))}
+    if os.path.isfile(where):
+        return {"data_files": glob.escape(os.path.abspath(where))}
+    return {"data_files": os.path.join(glob.escape(os.getcwd()), where)}
+
+
+def _cache_of(path: str) -> str:
+    """Return the folder of converted tables for files, which changes with each of them.
+
+    The cache of `datasets` knows a file by its size and time of modification, which copying may keep.
+    """
+    import datasets
+
+    where = expanded(path)
+    if where.is_dir():
+        found = [str(where / file) for file in walk(where)]
+    else:
+        found = glob.glob(str(where), recursive=True) or [str(where)]
+    states = [(file, os.stat(file) if os.path.exists(file) else os.lstat(file)) for file in sorted(found)]
+    marks = [(file, state.st_size, state.st_mtime_ns, state.st_ctime_ns) for file, state in states]
+    folder = identity(path=os.path.abspath(where), files=marks)
+    return os.path.join(datasets.config.HF_DATASETS_CACHE, "fastdiff", folder)
 
 
 def _on_hub(path: str, revision: str | None) -> str:

@@ -15,6 +15,7 @@ from ..core.errors import at_least_one
 from .batch import Rows
 from .dataset import Dataset, Marks
 from .images import Colour
+from .labels import LabelColumn
 from .lane import START_MARK, Lane, Mark
 from .order import rank_positions
 from .stream_source import StreamSource
@@ -59,7 +60,7 @@ class Stream:
         resolution: int,
         colour: Colour,
         column: str | None,
-        label_column: str | None,
+        label_column: LabelColumn,
         classes: int,
         buffer: int,
         reference: int,
@@ -86,6 +87,11 @@ class Stream:
         return self.source.classes
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the classes; () if unknown or unlabelled."""
+        return self.source.names
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """The shape of one example: (C, H, W)."""
         return self.source.shape
@@ -94,7 +100,9 @@ class Stream:
     def described(self) -> str:
         """A description of the data for the terminal, a phrase."""
         shards = "shard" if self.shards == 1 else "shards"
-        return f"a stream of {self.shards:,} {shards} of {self.name}"
+        skipped = self.source.passed_over
+        hint = f", without the labels in {skipped!r}: set `classes` to read them" if skipped else ""
+        return f"a stream of {self.shards:,} {shards} of {self.name}{hint}"
 
     @property
     def labels(self) -> Tensor | None:

@@ -10,10 +10,14 @@ import torch
 
 from ..core.errors import FastdiffError, first_line
 from .dataset import Dataset
-from .images import Colour, Source, decode, decode_one, image_columns
+from .images import Colour, Source, decode, decode_one, find_image_column
+from .labels import UNLABELLED, LabelColumn, find_label_column, is_bool, is_integer
 
 if TYPE_CHECKING:
     import datasets
+
+
+MAX_CLASSES = 10**6  # as of the data set `nothing`
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,8 @@ class StreamSource:
         resolution: side in pixels to which images are resized and cropped.
         colour: "rgb" or "grey".
         column: the column of images; None to find it by its type.
-        label_column: the column of labels, `outer.inner` in a nested column; None to find it by its type or
-            its name.
+        label_column: the column of labels, `outer.inner` in a nested column; False for none, None to find it
+            by its type or its name.
         classes: number of classes, if the table does not state it.
     """
 
@@ -46,7 +50,7 @@ class StreamSource:
         resolution: int,
         colour: Colour,
         column: str | None,
-        label_column: str | None,
+        label_column: LabelColumn,
         classes: int,
     ) -> None:
         import datasets
@@ -62,8 +66,16 @@ class StreamSource:
                 for inner in kind:
                     self._paths[f"{outer}.{inner}"] = (outer, inner)
                     kinds[f"{outer}.{inner}"] = kind[inner]
-        self.column, self.label_column = image_columns(name, kinds, column, label_column)
+        self.column = find_image_column(name, kinds, column)
+        found = find_label_column(name, kinds, label_column)
+        # Labels that only have a usual name and no number of classes are left out; `passed_over` names them.
+        unstated = label_column is None and found is not None and not classes
+        left_out = unstated and stated_classes(kinds[found]) == 0
+        self.passed_over = found if left_out else None
+        self.label_column = None if left_out else found
         self.classes = number_of_classes(name, kinds, self.label_column, classes)
+        self.names = tuple(getattr(kinds.get(self.label_column), "names", ()))
+        self.names = self.names if len(self.names) == self.classes else ()
 
         used = {self.column, "__url__"}
         if self.label_column is not None:
@@ -108,15 +120,16 @@ class StreamSource:
                 yield self._image(row)
 
         rows = islice(chain.from_iterable(map(self.rows, range(self.shards))), count)
-        examples = decode(images(rows), count, self.resolution, self.colour)
-        return Dataset(self.name, examples, torch.tensor(labels) if self.classes else None, self.classes)
+        examples = decode(images(rows), count, self.resolution, self.colour, stream=True)
+        known = torch.tensor(labels) if self.classes else None
+        return Dataset(self.name, examples, known, self.classes, names=self.names)
 
     def _where(self, shard: int, number: int) -> str:
         return f"{self.name}: shard {shard + 1} of {self.shards}, row {number}"
 
     def _image(self, row: Row) -> Source:
         """Return an image's place, for errors, and the image as it is stored."""
-        image = row.fields[self.column] or {"path": None, "bytes": None}
+        image = row.fields.get(self.column) or {"path": None, "bytes": None}
         where = self._where(row.shard, row.number)
         names = [name for name in (image["path"], row.fields.get("__url__")) if name]
         if names:
@@ -134,9 +147,9 @@ class StreamSource:
             label = "no label" if value is None else f"label {value!r}"
             raise FastdiffError(
                 f"{where}: {label}, expected 0 to {self.classes - 1} in {self.label_column!r} "
-                f"(`classes: {self.classes}`)"
+                f"(`classes: {self.classes}`); {UNLABELLED}"
             )
-        return value
+        return None if value is None else int(value)
 
 
 def number_of_classes(name: str, kinds: dict[str, Any], label_column: str | None, classes: int) -> int:
@@ -160,10 +173,21 @@ def number_of_classes(name: str, kinds: dict[str, Any], label_column: str | None
             )
         return 0
     kind = kinds[label_column]
-    if not hasattr(kind, "num_classes") and "int" not in getattr(kind, "dtype", ""):
-        raise FastdiffError(f"data set {name!r}: labels in column {label_column!r} must be integers")
-    if classes < 0 or not (classes or getattr(kind, "num_classes", 0)):
+    stated = stated_classes(kind)
+    if not (stated or is_integer(kind)):
         raise FastdiffError(
-            f"data set {name!r}: set `classes` to the number of classes in column {label_column!r}"
+            f"data set {name!r}: labels in column {label_column!r} must be integers; {UNLABELLED}"
         )
-    return classes or kind.num_classes
+    if classes > MAX_CLASSES:
+        raise FastdiffError(f"data set {name!r}: classes = {classes:,}: expected at most {MAX_CLASSES:,}")
+    if classes < 0 or not (classes or stated):
+        raise FastdiffError(
+            f"data set {name!r}: set `classes` to the number of classes in column {label_column!r}; "
+            f"{UNLABELLED}"
+        )
+    return classes or stated
+
+
+def stated_classes(kind: Any) -> int:
+    """Return the number of classes that a column's type states; 0 if it states none."""
+    return 2 if is_bool(kind) else getattr(kind, "num_classes", 0)

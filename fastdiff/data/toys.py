@@ -38,7 +38,7 @@ def digits(size: Literal[2, 4, 8] = 8, image: Derived = None, captions: str | No
     columns = {"class": lambda: [DIGIT_NAMES[label] for label in raw.target]}
     if size != 8:
         pixels = pooled(pixels, size)
-    read = Examples(pixels, torch.from_numpy(raw.target).long(), 10, columns)
+    read = Examples(pixels, torch.from_numpy(raw.target).long(), DIGIT_NAMES, columns)
     return with_conditions("digits", read, image, captions)
 
 

@@ -6,6 +6,7 @@ cell.py: sampling, timing and evaluation of one cell; conditions.py: the conditi
 likelihood.py: bits per dimension of a data set under a model.
 pictures.py: sample sheets, trajectories and kernel terms saved for each cell.
 evaluator.py: metrics of samples, streamed; reference.py: features of the data set, cached on disk.
+class_names.py: classes of models and data, compared by their names.
 opening.py: evaluators opened by name, and evaluate_images for images made by any program.
 metrics/: the metrics, and the networks whose features they compare.
 rows.py: the file of rows, and a table of all keys of a row.

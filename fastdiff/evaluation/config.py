@@ -12,7 +12,7 @@ from pydantic import Field
 from ..core.denoiser import Denoiser
 from ..core.errors import FastdiffError
 from ..core.files import identity
-from ..core.validation import Seed, check_bounds
+from ..core.validation import Bound, Seed, check_bounds
 from ..samplers import SAMPLERS, SPACINGS
 from ..samplers.plan import plan
 from ..samplers.time_grids import MAX_STEPS
@@ -56,7 +56,8 @@ class BenchConfig:
         teacher: in recipes, the stage whose model is measured with the baselines. None: the stage that is
             trained on data.
         models: names of the students to measure. None: all of them.
-        clip: bound of |x0| while sampling, above 0. None: no bound.
+        clip: bound of |x0| while sampling, above 0; inf for no bound. None: each model's own, by default no
+            bound.
         metrics: keys of METRICS (fd, kd, score, pr, sfd, accuracy, energy, swd), and "nll". None, or "nll" as
             the only one: fd, kd, pr and accuracy (where the data have classes that the feature network
             distinguishes) for images, energy, swd and pr for vectors. "nll" adds the bits per dimension of
@@ -84,7 +85,7 @@ class BenchConfig:
     extractor: str | None = None
     teacher: str | None = None
     models: tuple[str, ...] | None = None
-    clip: Annotated[float, Field(gt=0)] | None = None
+    clip: Annotated[Bound, Field(gt=0)] | None = None
     metrics: tuple[Literal[KNOWN_METRICS], ...] | None = None
     held_out: str | None = None
     budget: str | None = None
@@ -203,7 +204,8 @@ def cells(models: Mapping[str, Denoiser], teacher: str | None, config: BenchConf
         else:
             continue
         for way in dict.fromkeys(ways):
-            found += [Cell(name, *way, guidance, config.clip) for guidance in config.guidance]
+            clip = config.clip or model.sampling.clip
+            found += [Cell(name, *way, guidance, clip) for guidance in config.guidance]
     return sorted(found, key=lambda cell: (cell.steps, cell.model != teacher))
 
 

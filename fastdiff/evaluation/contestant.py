@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ..core.denoiser import Denoiser
+from ..core.files import expanded
 from ..io.fingerprint import fingerprint
 from ..io.load import load, read_metadata
 
@@ -31,7 +32,7 @@ class Contestant:
     @classmethod
     def open(cls, name: str, path: str | Path, device: torch.device) -> "Contestant":
         """Load a stored model."""
-        return cls(name, path, load(path, device), read_metadata(Path(path).expanduser()) or {})
+        return cls(name, path, load(path, device), read_metadata(expanded(path)) or {})
 
     @cached_property
     def weights(self) -> str:

@@ -7,9 +7,11 @@ import torch
 from accelerate import Accelerator
 
 from ..core.accelerator import make_accelerator
+from ..core.defaults import float32_on_cpu
 from ..core.errors import FastdiffError
 from ..core.files import cache_folder
 from ..data.registry import Dataset, Nothing
+from .class_names import matched_labels
 from .config import BenchConfig
 from .evaluator import Evaluator
 from .metrics import METRICS
@@ -127,6 +129,7 @@ def _image_evaluator(
     return Evaluator(dataset, net, metrics or usual, cache)
 
 
+@float32_on_cpu()
 def evaluate_images(
     made: Dataset,
     real: Dataset,
@@ -137,8 +140,8 @@ def evaluate_images(
     """Evaluate images made by any program: return their metrics against a data set of real images.
 
     Args:
-        made: images to evaluate, as a data set. If both data sets have the same number of classes, these are
-            assumed to be the same classes in the same order.
+        made: images to evaluate, as a data set. Its classes are those of the same names in `real`, or, where
+            names are unknown, of the same places.
         real: data set that they are compared with, of the same shape.
         extractors: feature networks, separated by commas, see `open_extractor`. None: the shipped digits
             classifier for the digits, Inception-v3 for other images, none for vectors.
@@ -152,8 +155,8 @@ def evaluate_images(
         list, the accuracy by class; metrics are inf if an image is not finite.
 
     Raises:
-        FastdiffError: for images of another shape than the data's, too few images, unknown or unsuitable
-            metrics, and feature networks that are missing or do not fit the data.
+        FastdiffError: for images of another shape or other classes than the data's, too few images, unknown
+            or unsuitable metrics, and feature networks that are missing or do not fit the data.
 
     Example:
         >>> made, real = open_dataset("my-samples"), open_dataset("cifar10")
@@ -167,11 +170,11 @@ def evaluate_images(
             "choose a resolution and a colour"
         )
     found: dict[str, float] = {"n": len(made)}
-    labelled = made.labels is not None and made.classes == real.classes
+    labels = matched_labels(made, real)
     chunks = torch.arange(len(made)).split(CHUNK)
     for evaluator in open_evaluators(real, extractors, metrics, accelerator.device):
         for rows in chunks[accelerator.process_index :: accelerator.num_processes]:
-            evaluator.add(rows, made.get(rows)[0], made.labels[rows] if labelled else None)
+            evaluator.add(rows, made.get(rows)[0], None if labels is None else labels[rows])
         found |= evaluator.result(accelerator).values
         found["dims"] = evaluator.dims
     return found

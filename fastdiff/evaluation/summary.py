@@ -208,7 +208,7 @@ def real_groups(rows: list[Row], groups: list[Group], metrics: list[str]) -> lis
 
 
 def usual_real(reals: list[Group], groups: list[Group]) -> Group | None:
-    """Return the group of real data that is comparable with most groups; None if there is none."""
+    """Return the group of real data that is comparable with most groups; None without one."""
     return next((real for real in reals if comparable(real, usual(groups))), None)
 
 

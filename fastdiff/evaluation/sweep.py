@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 from accelerate import Accelerator
 
@@ -12,10 +13,10 @@ from ..core.denoiser import Denoiser
 from ..core.errors import FastdiffError
 from ..core.files import identity, make_directory
 from ..data.registry import Dataset
-from ..samplers.generate import check_labels
 from ..samplers.plan import plan
 from .budget import Budget
 from .cell import Measured, measure
+from .class_names import check_classes
 from .config import BenchConfig, Cell, cells
 from .contestant import Contestant
 from .likelihood import likelihood
@@ -67,7 +68,7 @@ class Sweep:
         loaded = {name: contestant.model for name, contestant in self.contestants.items()}
         self.cells = cells(loaded, teacher, config)
         for name in dict.fromkeys(cell.model for cell in self.cells):
-            check_fit(name, loaded[name], dataset, config)
+            check_fit(name, loaded[name], dataset, config, self.contestants[name].notes)
         bounds = {"clip": config.clip} if config.clip else {}
         self.plans = {
             cell: plan(loaded[cell.model], cell.sampler, cell.steps, cell.spacing, bounds)
@@ -246,8 +247,18 @@ def conditions(model: Denoiser) -> bool:
     return model.classes is not None or bool(model.text or model.condition_channels)
 
 
-def check_fit(name: str, model: Denoiser, dataset: Dataset, config: BenchConfig) -> None:
-    """Raise FastdiffError if the samples, conditions or guidance of a model do not fit data and settings."""
+def check_fit(
+    name: str, model: Denoiser, dataset: Dataset, config: BenchConfig, notes: Mapping[str, Any] | None = None
+) -> None:
+    """Raise FastdiffError if the samples, classes, conditions or guidance of a model do not fit the rest.
+
+    Args:
+        name: name of the model.
+        model: the model.
+        dataset: data set that judges it.
+        config: settings of the benchmark.
+        notes: metadata of the model, which may name its classes.
+    """
     if tuple(model.image_shape) != tuple(dataset.shape):
         raise FastdiffError(
             f"model {name} makes samples of shape {tuple(model.image_shape)}, the data {dataset.name} have "
@@ -266,9 +277,8 @@ def check_fit(name: str, model: Denoiser, dataset: Dataset, config: BenchConfig)
         raise FastdiffError(
             f"guidance = {beyond[0]:g}: the model {name} was trained for guidance from {low:g} to {high:g}"
         )
+    check_classes(f"model {name}", model, dataset, (notes or {}).get("class_names", ()))
     labelled = model.classes is not None and dataset.labels is not None
-    if labelled:
-        check_labels(model, dataset.labels)
     by_label = labelled and model.null_label is not None
     by_prompt = model.text and dataset.captions
     guided = [weight for weight in config.guidance if weight != 1]

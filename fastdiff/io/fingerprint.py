@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..core.files import identity, sha256
+from ..core.files import expanded, identity, sha256
 from ..networks import KINDS
 from . import hub
 from .formats.edm import EDM_FILE
@@ -40,7 +40,7 @@ def fingerprint(path: str | Path) -> str:
     Raises:
         FastdiffError: if the folder's fastdiff.json is damaged, or the hub does not know the id.
     """
-    folder = Path(path).expanduser()
+    folder = expanded(path)
     notes = read_metadata(folder)
     if notes:
         text = (notes.get("text") or {}).get("weights")

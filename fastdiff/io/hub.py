@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from ..core.errors import FastdiffError, first_line
+from ..core.files import expanded
 from ..networks.pretrained import PICKLED, WARNING
 
 ID_PATTERN = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w-][\w./-]*)?")
@@ -78,7 +79,7 @@ def folder(reference: str) -> Path:
     Raises:
         FastdiffError: if there is no such folder, and no such model on the hub.
     """
-    path = Path(reference).expanduser()
+    path = expanded(reference)
     if path.is_dir():
         return path
     if not is_id(reference):

@@ -7,9 +7,10 @@ from pathlib import Path
 import diffusers
 import torch
 
+from ..core.defaults import float32_on_cpu
 from ..core.denoiser import Denoiser
 from ..core.errors import FastdiffError
-from ..core.files import sha256, write_json
+from ..core.files import expanded, sha256, write_json
 from ..networks import KINDS, MLP
 from ..networks.autoencoder import Autoencoder
 from ..networks.pretrained import INDEX, PICKLED, check_weights, opened, pickled_file
@@ -31,6 +32,7 @@ MODULES = {
 }
 
 
+@float32_on_cpu()
 def load(path: str | Path, device: torch.device | str = "cpu") -> Denoiser:
     """Load a model from disk or from the Hugging Face hub.
 
@@ -52,7 +54,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Denoiser:
         FastdiffError: in one line, if there is no such model, if its kind is not supported, if its weights
             are pickled, or if it is damaged.
     """
-    folder = Path(path).expanduser()
+    folder = expanded(path)
     if folder.is_file():
         raise FastdiffError(
             pickled_file(folder)
@@ -151,7 +153,7 @@ def record_times(path: str | Path, times: Iterable[float]) -> None:
     Raises:
         FastdiffError: if the folder has no fastdiff.json, or a damaged one.
     """
-    folder = Path(path).expanduser()
+    folder = expanded(path)
     notes = read_metadata(folder)
     if notes is None:
         raise FastdiffError(f"{folder}: no {METADATA_FILE} to store the times in; export the model first")

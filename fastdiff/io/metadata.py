@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 from ..core.errors import FastdiffError
 from ..core.files import read_json
 from ..core.prediction import PREDICTION_TYPES, TIME_INPUTS
-from ..core.sampling import Sampling
+from ..core.sampling import DATA, Sampling
 from ..core.schedule import SCHEDULES, Schedule
 from ..core.validation import Finite, Shape, Strict, call, named, validate
 
@@ -38,13 +38,20 @@ Sha = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 
 
 class RecordedSampling(Strict):
-    """The JSON form of a core.sampling.Sampling; older files have no times."""
+    """The JSON form of a core.sampling.Sampling; older files have only the first keys."""
 
     sampler: str
     spacing: str
     steps: tuple[Steps, ...] = Field(min_length=1)
     only: bool = False
     times: tuple[Annotated[tuple[Finite, ...], Field(min_length=1, max_length=MAX_STEPS)], ...] = ()
+    clip: Annotated[Finite, Field(gt=0)] | None = None
+    threshold: Annotated[Finite, Field(gt=0, lt=1)] | None = None
+    threshold_max: Annotated[Finite, Field(ge=1)] | None = None
+    keep_eps: bool = False
+    end: tuple[Finite, Finite] = DATA
+    variance: Literal["small", "large", "learned"] = "small"
+    time_rounding: Literal["exact", "nearest", "floor"] = "exact"
 
 
 class Guidance(Strict):
@@ -101,7 +108,9 @@ class ModelMetadata(BaseModel):
     method: str | None = None
     ema: Finite | None = None
     cost: Cost = Cost()
+    class_names: tuple[str, ...] = ()  # absent in older files and for data without classes
     collapsed: Finite | None = None  # fraction of the data that the samples cover, if it is too small
+    chance_auc: Finite | None = None  # area under the ROC of the discriminator, if that is near chance
     lora: Adapter | None = None
     sources: dict[str, str] = {}  # role -> name of the model or data set
     licences: dict[str, str] = {}  # role -> licence that its card states

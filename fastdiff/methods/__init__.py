@@ -3,8 +3,10 @@
 The interface of a method, and shared parts:
     base: the interface, Method, the keys of conditions, and small parts of losses.
     teacher_steps: guided predictions of a teacher, and steps of Heun's method.
-    time_sampling, loss_memory: time distributions, and the loss moments of importance sampling.
+    time_sampling, loss_memory: time distributions, and running moments of figures by the time.
     distances: distances between two batches of samples.
+    loss_weights: weights of losses by noise level.
+    label_dropout: the dropout of conditions, for guidance.
     jvp: derivatives of networks, exact and by finite differences.
     diagnostics: the figures that losses log.
     adversarial, discriminator_features: the adversarial term of a loss, and the networks whose features the
@@ -14,7 +16,9 @@ Teachers:
     denoising, variational_bound: the training of teachers, and the bound that trains a learned variance.
 
 Consistency:
-    consistency: the common loss, ECT, CD, CT and iCT.
+    consistency: the common loss.
+    ect, cd: easy consistency tuning, and consistency distillation.
+    consistency_curricula: consistency training on grids that grow, CT and iCT.
     tcm: truncated consistency models.
     scm: continuous-time consistency models, sCT and sCD.
     grid_consistency, lcm: consistency along a guided teacher's DDIM steps; LCM, TCD and PCM.
@@ -46,10 +50,12 @@ Example, the loss of one batch (a training calls it step by step; see training.l
 
 from .add import ADD, LADD
 from .base import Method, Progress
-from .consistency import CD, CT, ECT, ICT
+from .cd import CD
+from .consistency_curricula import CT, ICT
 from .ctm import CTM
 from .denoising import Denoising
 from .dmd2 import DMD2, DiffInstruct, FDistill
+from .ect import ECT
 from .gan import GAN
 from .guidance_distillation import GuidedDistillation
 from .imm import IMM

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import torch
 from pydantic import Field
@@ -53,6 +53,9 @@ class LADD(Method):
     the discriminator learns to distinguish x_t from noised data. Samples from different times are judged
     separately: all of them together could follow the data's distribution while those from one time do not.
 
+    The distribution of the noise levels, equal shares of the student's times and all weights are choices made
+    here.
+
     Needs a teacher and images.
 
     Args:
@@ -69,7 +72,7 @@ class LADD(Method):
     discriminator_turns: TurnCount = 1
     gan: Adversary = Adversary(weight=1.0, loss="hinge")
 
-    training: ClassVar[dict] = {"betas": (0.0, 0.99)}
+    first_defaults: ClassVar[dict[str, Any]] = {"gan": Adversary(weight=1.0, loss="hinge", features=())}
     needs_teacher: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -79,6 +82,11 @@ class LADD(Method):
             raise FastdiffError(
                 "gan.weight = 0: expected above 0, as this method learns from its discriminator", key="gan"
             )
+
+    @property
+    @override
+    def training(self) -> dict[str, Any]:
+        return {"betas": (0.0, 0.99)} | self.gan.training
 
     @property
     @override
@@ -190,6 +198,10 @@ class ADD(LADD):
     features_of: FeatureNetwork = Teachers()
     distill: Annotated[float, Field(ge=0)] = 1.0
     guidance: float = 1.0
+
+    first_defaults: ClassVar[dict[str, Any]] = {
+        "gan": Adversary(weight=1.0, loss="hinge", r1=1e-3, features=())
+    }
 
     @override
     def new_discriminator(self, student: Denoiser, teacher: Denoiser, kinds: int) -> nn.Module:

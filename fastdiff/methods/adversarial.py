@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import ConfigDict, Field
@@ -12,8 +12,11 @@ from torch.nn.functional import relu, softplus
 from ..core.denoiser import Cond, Denoiser
 from ..core.validation import Strict
 from ..data.batch import Batch
-from ..networks.discriminator import apart, capture_features, discriminator_on
-from .base import Loss, Nets, Turn
+from ..networks.discriminator import ENCODER, apart, capture_features, discriminator_on
+from .base import Loss, Nets, Turn, repeat_cond
+from .diagnostics import area_under_roc
+
+HEADS_LR = 1e-3  # learning rate of discriminator heads, which are new, whatever that of the student is
 
 Weight = Annotated[float, Field(ge=0, le=1e6)]
 Features = list[Tensor]  # output of each named module for one batch, (B, places, C)
@@ -28,10 +31,10 @@ class Adversary(Strict):
         weight: weight of the term in the student's loss, 0 to 1e6; at 0 the method has no discriminator.
         loss: softplus, the non-saturating loss -ln D; minimax, the saturating loss ln(1 - D) (Goodfellow et
             al. 2014); or hinge.
-        r1: weight of the R1 penalty on the gradient of real logits by features (Mescheder et al. 2018), 0 to
-            1e6.
-        features: names of the network's modules whose outputs the discriminator takes; if empty, the middle
-            module.
+        r1: weight of the R1 penalty (Mescheder et al. 2018), 0 to 1e6: the squared norm of the gradient of
+            each head's real logit by its feature, averaged over heads as the loss is.
+        features: names of the network's modules whose outputs the discriminator takes, a head for each;
+            `encoder` stands for the blocks from the input to the middle; if empty, the middle module.
         hidden: width of a discriminator's head, 1 to 65536.
     """
 
@@ -40,7 +43,7 @@ class Adversary(Strict):
     weight: Weight = 0.0
     loss: Literal["softplus", "minimax", "hinge"] = "softplus"
     r1: Weight = 0.0
-    features: tuple[str, ...] = ()
+    features: tuple[str, ...] = (ENCODER,)
     hidden: Annotated[int, Field(ge=1, le=2**16)] = 128
 
     def new_discriminator(self, net: Denoiser, views: int = 1, kinds: int = 1) -> nn.Module:
@@ -57,6 +60,16 @@ class Adversary(Strict):
     def trainable_networks(self, net: Denoiser, views: int = 1) -> Nets:
         """Return the networks of the term by role: a new discriminator, or nothing at weight 0."""
         return {"discriminator": self.new_discriminator(net, views)} if self.weight else {}
+
+    @property
+    def names_modules(self) -> bool:
+        """Whether `features` names modules of one network."""
+        return bool(set(self.features) - {ENCODER})
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """Defaults of TrainConfig for a method with this term: a learning rate for the new heads."""
+        return {"roles": {"discriminator": {"lr": HEADS_LR}}} if self.weight else {}
 
     @property
     def turns(self) -> tuple[Turn, ...]:
@@ -79,9 +92,8 @@ class Adversary(Strict):
         """
         count = len(samples)
         t = torch.cat(times)
-        repeated = cond and {name: torch.cat([value] * count) for name, value in cond.items()}
         with capture_features(net, self.features) as features:
-            net(torch.cat(samples), t, t, repeated)
+            net(torch.cat(samples), t, t, repeat_cond(cond, count))
         return apart(features, count)
 
     def extract_noised_features(
@@ -118,8 +130,10 @@ class Adversary(Strict):
             fake: features of the student's samples, (B, places, C) each.
         """
         if self.r1:
+            # Views: the gradient by a feature leaves out the later features that a network made of it.
             real = [
-                feature if feature.requires_grad else feature.detach().requires_grad_() for feature in real
+                feature.view_as(feature) if feature.requires_grad else feature.detach().requires_grad_()
+                for feature in real
             ]
         logits = discriminator([torch.cat(pair) for pair in zip(real, fake, strict=True)])
         real_logits, fake_logits = logits.float().chunk(2)
@@ -131,10 +145,13 @@ class Adversary(Strict):
             "discriminator": loss,
             "discriminator_real": (real_logits > 0).float().mean(),
             "discriminator_fake": (fake_logits < 0).float().mean(),
+            "discriminator_auc": area_under_roc(real_logits.mean(1), fake_logits.mean(1)),
         }
         if self.r1:
-            gradients = torch.autograd.grad(real_logits.mean(1).sum(), real, create_graph=True)
-            logs["r1"] = sum(gradient.flatten(1).square().sum(1).mean() for gradient in gradients)
+            # A head depends on its own feature only, so the gradients of the sum are those of the heads.
+            gradients = torch.autograd.grad(real_logits.sum(), real, create_graph=True)
+            penalties = [gradient.flatten(1).square().sum(1).mean() for gradient in gradients]
+            logs["r1"] = sum(penalties) / real_logits.shape[1]
             loss = loss + self.r1 / 2 * logs["r1"]
         return loss, logs
 

@@ -101,8 +101,12 @@ class Method:
     `loss` and `sampling`; the other hooks have defaults. Register one as METHODS["name"] = Class.
 
     Attributes:
-        training: defaults of TrainConfig for this method; a recipe overrides them.
-        needs_teacher: whether the method needs a teacher, which `loss` finds as nets["teacher"].
+        training: defaults of TrainConfig for this method; a recipe overrides them. May be a property.
+        first_defaults: for each setting whose default has changed since its first version, the first default;
+            for a setting that changes the training and was added later, the value without it. Records of
+            finished stages leave out settings with these values, see `runs.origin`.
+        needs_teacher: whether the method needs a teacher, which `loss` finds as nets["teacher"]. May be a
+            property.
         needs_pairs: whether the data must be stored pairs of noise and sample, with the noise in batch.eps.
         needs_images: whether the values of batch.x0 are used; if False, only their shape and the conditions
             are, and a training needs no data set. May be a property.
@@ -124,6 +128,7 @@ class Method:
     """
 
     training: ClassVar[dict[str, Any]] = {}
+    first_defaults: ClassVar[dict[str, Any]] = {}
     needs_teacher: ClassVar[bool] = False
     needs_pairs: ClassVar[bool] = False
     needs_images: ClassVar[bool] = True
@@ -259,9 +264,9 @@ def trainable_copy(model: Denoiser) -> Denoiser:
     return deepcopy(model).train().requires_grad_(True)
 
 
-def repeat_cond(cond: Cond) -> Cond:
-    """Return the condition of B examples repeated, for a batch of 2 B examples."""
-    return cond and {name: torch.cat([value, value]) for name, value in cond.items()}
+def repeat_cond(cond: Cond, count: int = 2) -> Cond:
+    """Return the condition of B examples repeated, for a batch of count * B examples."""
+    return cond and {name: torch.cat([value] * count) for name, value in cond.items()}
 
 
 def numbers_of_steps(steps: tuple[int, ...]) -> None:

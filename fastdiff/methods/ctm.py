@@ -32,7 +32,7 @@ class CTM(Method):
     generator loss, with s <= u < t, x_u from Heun steps of the teacher, G- the running average and J its jump
     from s to 0. The teacher's steps are equal in the angle atan(sigma / alpha) and begin anywhere: from a
     fixed grid (the paper's is Karras') a student learns only the jumps between its points. The paper balances
-    the terms by their gradients instead.
+    the terms by their gradients instead, and its distance is lpips.
 
     The student gets a second time as input. Needs a teacher and images.
 

@@ -3,17 +3,16 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor
 from typing_extensions import override
 
-from ..core.denoiser import Cond, Denoiser
+from ..core.denoiser import Denoiser
 from ..core.errors import FastdiffError
 from ..core.sampling import Sampling
 from ..data.batch import Batch
 from .base import Fraction, Loss, Method, Nets, Progress, Turn, unwrap
 from .distances import per_sample
+from .label_dropout import drop_labels
 from .time_sampling import DenoisingTimeDistribution, Uniform
 from .variational_bound import on_timesteps, variational_bits
 
@@ -62,7 +61,8 @@ class Denoising(Method):
         x_t, eps = batch.noised(schedule, t)
 
         # 2. The error of the network's output, which is linear in the error of (x0, eps).
-        p = nets["student"](x_t, t, t, self.dropped(model, batch))
+        cond, _ = drop_labels(model, batch, self.label_dropout)
+        p = nets["student"](x_t, t, t, cond)
         error = per_sample(model.target(p.x0 - batch.x0, p.eps - eps, t).square())
         logs = {}
 
@@ -78,24 +78,6 @@ class Denoising(Method):
         nets["memory"].record(error.detach(), t / schedule.t_max)
         return (weight * error).mean(), logs | {"unweighted": error.mean()}
 
-    def dropped(self, model: Denoiser, batch: Batch) -> Cond:
-        """Return the condition, with the null class or the empty prompt in a random part of the examples."""
-        cond = batch.cond or {}
-        has_label = model.null_label is not None and "label" in cond
-        if not has_label and "text" not in cond:
-            return batch.cond
-        drop = batch.rng.uniform() < self.label_dropout
-        null = model.null(cond)
-        mixed = {
-            name: torch.where(one_per_row(drop, value), value, cond[name]) for name, value in null.items()
-        }
-        return cond | mixed
-
     @override
     def sampling(self) -> Sampling:
         return Sampling("ddim", "uniform", (50,))
-
-
-def one_per_row(mask: Tensor, value: Tensor) -> Tensor:
-    """Return a mask (B,) with trailing axes that broadcast against a value (B, ...)."""
-    return mask.reshape(-1, *[1] * (value.ndim - 1))

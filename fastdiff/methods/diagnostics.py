@@ -25,11 +25,14 @@ Terms of a loss that is a sum:
 Discriminators:
     discriminator: the loss of the discriminator, without its penalty.
     discriminator_real, discriminator_fake: fraction of real and of generated samples judged correctly.
-    r1: mean squared norm of the gradient by the features of real samples.
+    discriminator_auc: probability that a real sample's logit, the mean over heads, is larger than a generated
+        one's: 0.5 for a discriminator that distinguishes nothing.
+    r1: squared norm of the gradient by the features of real samples, averaged over heads.
+    ratio_spread: of f_distill, the standard deviation of h(r) divided by its mean; at 0 it is DMD2.
 Samples:
     coverage: fraction of the data that generated samples cover, see `coverage`.
     spread: root mean square of the samples about their mean.
-    lag: how far a fake score network is behind the samples, -1 to 1, see distribution_matching.lag.
+    lag: how far a fake score network is behind the samples, -1 to 1, see `lag`.
 """
 
 import torch
@@ -72,6 +75,45 @@ def coverage(real: Tensor, samples: Tensor) -> Tensor:
 def spread(samples: Tensor) -> Tensor:
     """Return the root mean square of samples (B, ...) about their mean, a scalar."""
     return (samples - samples.mean(0)).float().square().mean().sqrt()
+
+
+@torch.no_grad()
+def area_under_roc(real: Tensor, fake: Tensor) -> Tensor:
+    """Return the area under a discriminator's receiver operating characteristic.
+
+    It is the probability that a real example's logit is larger than a generated one's; ties count one half.
+
+    Args:
+        real: logits (B,) of real examples.
+        fake: logits (N,) of generated examples.
+
+    Returns:
+        A scalar, 1 for a discriminator that separates them and 0.5 for one that distinguishes nothing.
+    """
+    ordered = fake.float().sort().values
+    below = torch.searchsorted(ordered, real.float().contiguous(), right=False)
+    not_above = torch.searchsorted(ordered, real.float().contiguous(), right=True)
+    return (below + not_above).float().mean() / (2 * len(fake))
+
+
+def lag(x: Tensor, mu_real: Tensor, mu_fake: Tensor) -> Tensor:
+    """Return the figure `lag`, which measures how far the fake is behind the student's samples.
+
+    It is the correlation of the fake's error with its difference from the teacher, 0 on average for a
+    converged fake: the error of a posterior mean is orthogonal to any function of the noised sample,
+    E <x - mu_fake, mu_real - mu_fake> = 0.
+
+    Args:
+        x: the student's samples (B, ...).
+        mu_real: clean data (B, ...) that the teacher predicts from noised x.
+        mu_fake: clean data (B, ...) that the fake predicts from the same noised x.
+
+    Returns:
+        A scalar, -1 to 1.
+    """
+    error = (x - mu_fake).detach()
+    difference = (mu_real - mu_fake).detach()
+    return (error * difference).sum() / (error.norm() * difference.norm()).clamp(min=1e-30)
 
 
 def by_level(name: str, value: Tensor, fraction: Tensor) -> dict[str, Tensor]:

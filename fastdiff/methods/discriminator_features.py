@@ -1,7 +1,6 @@
 """The frozen networks whose features of clean samples a discriminator takes, by name."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, ClassVar
 
 import torch
@@ -12,6 +11,7 @@ from typing_extensions import override
 
 from ..core.denoiser import Denoiser
 from ..core.errors import FastdiffError
+from ..core.files import expanded
 from ..core.validation import check_bounds
 from ..data.batch import Batch
 from ..networks.classifiers import load_features
@@ -114,7 +114,7 @@ class ImageNetwork(FeatureNetwork):
     def new_discriminator(
         self, gan: Adversary, student: Denoiser, teacher: Denoiser, kinds: int
     ) -> nn.Module:
-        if gan.features:
+        if gan.names_modules:
             raise FastdiffError(
                 "gan.features: they name modules of the teacher, and features_of is another network; leave "
                 "them out",
@@ -174,7 +174,7 @@ class Classifier(ImageNetwork):
 
     @override
     def load(self, device: torch.device) -> nn.Module:
-        folder = Path(self.folder).expanduser()
+        folder = expanded(self.folder)
         if not all((folder / file).is_file() for file in ("model.safetensors", "features.json")):
             raise FastdiffError(
                 f"features_of: {folder}: expected a folder with model.safetensors and features.json",

@@ -42,9 +42,15 @@ def pseudo_huber(error: Tensor, c: float) -> Tensor:
 
 @dataclass(frozen=True)
 class Distance:
-    """Base class of distances between two batches, sample by sample. The fields are the settings."""
+    """Base class of distances between two batches, sample by sample. The fields are the settings.
+
+    Attributes:
+        degree: power of the difference with which the distance grows, 1 or 2; a weight of squared errors is
+            taken to its power of degree / 2.
+    """
 
     registry: ClassVar[dict[str, type]] = DISTANCES
+    degree: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         check_bounds(self)
@@ -68,6 +74,8 @@ class Distance:
 @dataclass(frozen=True)
 class SquaredL2(Distance):
     """The mean squared difference."""
+
+    degree: ClassVar[int] = 2
 
     @override
     def __call__(self, a: Tensor, b: Tensor) -> Tensor:
@@ -128,6 +136,8 @@ class LPIPS(Distance):
 
     weights: str | None = None
     size: ImageSize = 224
+
+    degree: ClassVar[int] = 2
 
     @override
     def __call__(self, a: Tensor, b: Tensor) -> Tensor:

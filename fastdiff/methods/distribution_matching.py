@@ -5,7 +5,7 @@ score of the student's noised samples.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -17,6 +17,7 @@ from ..core.denoiser import Denoiser
 from ..core.extra_inputs import with_second_time
 from ..core.sampling import Sampling
 from ..data.batch import Batch
+from ..networks.discriminator import apart
 from ..samplers import time_grid
 from .adversarial import Adversary, TurnCount, surrogate_loss
 from .base import (
@@ -35,7 +36,7 @@ from .base import (
     trainable_copy,
     unwrap,
 )
-from .diagnostics import coverage, spread
+from .diagnostics import coverage, lag, spread
 
 
 @dataclass
@@ -55,29 +56,40 @@ class Matching(Method):
         spacing: spacing of the sampling grids, a key of SPACINGS.
         times: distribution of the noise levels at which teacher and fake are compared, a key of
             TIME_DISTRIBUTIONS.
-        fake_times: distribution of the noise levels for the training of fake and discriminator.
+        fake_times: distribution of the noise levels for the training of the fake.
+        discriminator_times: distribution of the noise levels for the discriminator, in passes of their own;
+            None to share the passes of the scores: fake_times in the fake's turn, times in the student's.
         fake_turns: turns of the fake per turn of the student, at least 1.
         guidance: guidance weight of the teacher; 1 for no guidance.
         gan: settings of the adversarial term, see Adversary; its discriminator takes the fake's features.
-        discriminator_weight: weight of the discriminator's loss, at least 0.
+        discriminator_weight: weight of the discriminator's loss, at least 0; it also trains the fake.
+
+    Attributes:
+        optimizer_settings: defaults of TrainConfig for all roles.
     """
 
     steps: tuple[int, ...] = (1,)
     spacing: str = "uniform"
     times: TimeDistribution = Uniform(0.02, 0.98)
     fake_times: TimeDistribution = Uniform(0.001, 1.0)
+    discriminator_times: TimeDistribution | None = None
     fake_turns: TurnCount = 5
     guidance: float = 1.0
     gan: Adversary = Adversary()
     discriminator_weight: Annotated[float, Field(ge=0)] = 0.01
 
-    training: ClassVar[dict] = {"betas": (0.0, 0.999)}
+    optimizer_settings: ClassVar[dict[str, Any]] = {"betas": (0.0, 0.999), "max_grad_norm": 0.0}
     needs_teacher: ClassVar[bool] = True
     backprop_through_scores: ClassVar[bool] = False  # whether the loss has gradients through teacher and fake
 
     def __post_init__(self) -> None:
         super().__post_init__()
         numbers_of_steps(self.steps)
+
+    @property
+    @override
+    def training(self) -> dict[str, Any]:
+        return self.optimizer_settings | self.gan.training
 
     @property
     @override
@@ -113,36 +125,38 @@ class Matching(Method):
         (DMD2, Yin et al. 2024, sections 4.2 and 4.3.)
         """
         fake = unwrap(nets["fake"]).train()
-        cond = batch.cond
         # 1. Generate samples x.
         with torch.no_grad():
             x, jump = backward_simulation(nets["student"], self, batch)
-        # 2. Noise them: x_t = alpha x + sigma eps. With a discriminator, noise the data too.
+        # 2. Noise them: x_t = alpha x + sigma eps. For a discriminator, noise samples and data.
         t = self.fake_times.draw(batch.rng, fake.schedule)[0]
         eps = batch.noise()
-        x_t = fake.schedule.mix(x, eps, t)
-        all_x = x_t
-        all_t = t
-        all_cond = cond
-        if self.gan.weight:  # both in one pass, since a data-parallel wrapper allows one only
-            t_real = self.fake_times.draw(batch.rng, fake.schedule)[0]
-            real_t, _ = batch.noised(fake.schedule, t_real)
-            all_x = torch.cat([x_t, real_t])
-            all_t = torch.cat([t, t_real])
-            all_cond = repeat_cond(cond)
-        # 3. Denoise them.
+        inputs = [fake.schedule.mix(x, eps, t)]
+        times = [t]
+        if (
+            self.gan.weight and self.discriminator_times is None
+        ):  # the same samples, and data with their noise
+            inputs += [fake.schedule.mix(batch.x0, eps, t)]
+            times += [t]
+        elif self.gan.weight:
+            t_judged = self.discriminator_times.draw(batch.rng, fake.schedule)[0]
+            inputs += [fake.schedule.mix(clean, batch.noise(), t_judged) for clean in (batch.x0, x)]
+            times += [t_judged, t_judged]
+        # 3. Denoise them, in one pass, since a data-parallel wrapper allows one only.
+        all_t = torch.cat(times)
         with self.gan.capture_features(fake) as features:
-            p = nets["fake"](all_x, all_t, self.second_time(all_t, jump), all_cond)
+            p = nets["fake"](
+                torch.cat(inputs), all_t, self.second_time(all_t, jump), repeat_cond(batch.cond, len(inputs))
+            )
         # 4. The fake's loss: denoising score matching on x, in the network's own parameterization.
         n = len(x)
         denoising = per_sample(fake.target(p.x0[:n] - x, p.eps[:n] - eps, t).square()).mean()
         if not self.gan.weight:
             return denoising, {"dsm": denoising}
         # 5. The discriminator's loss.
-        real_features = [feature[n:] for feature in features]
-        fake_features = [feature[:n] for feature in features]
+        parts = apart(features, len(inputs))
         adversarial_loss, logs = self.gan.discriminator_loss(
-            nets["discriminator"], real_features, fake_features
+            nets["discriminator"], parts[1], parts[0 if self.discriminator_times is None else 2]
         )
         return denoising + self.discriminator_weight * adversarial_loss, {"dsm": denoising, **logs}
 
@@ -166,20 +180,46 @@ class Matching(Method):
         # 3. Predict the clean data with teacher and fake: mu_real and mu_fake.
         with torch.set_grad_enabled(self.backprop_through_scores):
             mu_real = guided(nets["teacher"], x_t, t, t, batch.cond, self.guidance).x0
-        fake_has_gradient = self.backprop_through_scores or self.gan.weight > 0
-        with torch.set_grad_enabled(fake_has_gradient), self.gan.capture_features(fake) as features:
+        judges_x_t = self.gan.weight > 0 and self.discriminator_times is None
+        with (
+            torch.set_grad_enabled(self.backprop_through_scores or judges_x_t),
+            self.gan.capture_features(fake) as features,
+        ):
             mu_fake = fake(x_t, t, self.second_time(t, jump), batch.cond).x0
         # 4. The losses of x_detached, whose gradients are backpropagated through x.
         logits = nets["discriminator"](features) if self.gan.weight else None
-        terms = {"matching": self.matching_loss(nets, x_detached, mu_real, mu_fake, t, logits)}
+        matching, matching_logs = self.matching_loss(nets, x_detached, mu_real, mu_fake, t, logits)
+        terms = {"matching": matching}
         if self.gan.weight:
-            terms["gan"] = self.gan.weight * self.gan.generator_loss(logits)
+            judged = logits if judges_x_t else self.discriminator_logits(nets, x_detached, jump, batch)
+            scale = self.gan.weight * self.generator_loss_scale(x_detached, mu_real)
+            terms["gan"] = scale * self.gan.generator_loss(judged)
         loss, logs = surrogate_loss(x, x_detached, terms)
-        return loss, logs | {
+        return loss, logs | matching_logs | {
             "lag": lag(x_detached, mu_real, mu_fake),
             "coverage": coverage(batch.x0, x_detached),
             "spread": spread(x_detached),
         }
+
+    def discriminator_logits(self, nets: Nets, x: Tensor, jump: Tensor, batch: Batch) -> Tensor:
+        """Return the discriminator's logits (B, heads) of samples noised to levels of discriminator_times.
+
+        Args:
+            nets: all networks by role.
+            x: the student's samples (B, ...).
+            jump: time () of the student's jump.
+            batch: source of the condition and the random streams.
+        """
+        fake = nets["fake"]
+        t = self.discriminator_times.draw(batch.rng, fake.schedule)[0]
+        x_t = fake.schedule.mix(x, batch.noise(), t)
+        with self.gan.capture_features(fake) as features:
+            fake(x_t, t, self.second_time(t, jump), batch.cond)
+        return nets["discriminator"](features)
+
+    def generator_loss_scale(self, x: Tensor, mu_real: Tensor) -> Tensor | float:
+        """Return the factor of the adversarial term next to its weight; arguments as in matching_loss."""
+        return 1.0
 
     def matching_loss(
         self,
@@ -189,8 +229,8 @@ class Matching(Method):
         mu_fake: Tensor,
         t: Tensor,
         logits: Tensor | None,
-    ) -> Tensor:
-        """Return the loss of samples, a scalar.
+    ) -> Loss:
+        """Return the loss of samples, a scalar, and figures to log.
 
         Args:
             nets: all networks by role.
@@ -243,23 +283,3 @@ def backward_simulation(student: nn.Module, method: Matching, batch: Batch) -> t
     # 4. Jump to clean data with a gradient.
     torch.clear_autocast_cache()  # older versions of torch keep the casts made without a gradient
     return student(x, grid[last], zero, cond).x0, grid[last].to(x.device)
-
-
-def lag(x: Tensor, mu_real: Tensor, mu_fake: Tensor) -> Tensor:
-    """Return the figure `lag`, which measures how far the fake is behind the student's samples.
-
-    It is the correlation of the fake's error with its difference from the teacher, 0 on average for a
-    converged fake: the error of a posterior mean is orthogonal to any function of the noised sample,
-    E <x - mu_fake, mu_real - mu_fake> = 0.
-
-    Args:
-        x: the student's samples (B, ...).
-        mu_real: clean data (B, ...) that the teacher predicts from noised x.
-        mu_fake: clean data (B, ...) that the fake predicts from the same noised x.
-
-    Returns:
-        A scalar, -1 to 1.
-    """
-    error = (x - mu_fake).detach()
-    difference = (mu_real - mu_fake).detach()
-    return (error * difference).sum() / (error.norm() * difference.norm()).clamp(min=1e-30)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -13,11 +13,14 @@ from ..core.denoiser import Denoiser
 from ..core.errors import FastdiffError
 from ..core.prediction import ratio_of
 from .adversarial import Adversary, TurnCount
-from .base import Nets, per_sample
+from .base import LogNormal, Loss, Nets, TimeDistribution, Uniform, per_sample
 from .distribution_matching import Matching
-from .loss_memory import LossSecondMoments
+from .loss_memory import RunningMoments
+from .time_sampling import KarrasIndex
 
-MAX_LOG_RATIO = 10.0  # largest |ln r|, which a confident discriminator would exceed
+RATIO_RANGE = (0.1, 20.0)  # bounds of the density ratio r, which a confident discriminator would exceed
+RATIO_BINS = 10  # bins of the noise level in which the mean of r is 1
+RATIO_DECAY = 0.9  # decay of the running means of r and h, per update of the student
 
 
 @dataclass
@@ -27,11 +30,28 @@ class DMD2(Matching):
     The loss has the gradient (mu_fake - mu_real) / mean |x - mu_real| by x (DMD, Yin et al. 2024a),
     plus gan.weight times the generator loss. Needs a teacher; no images with gan: {weight: 0}.
 
+    The authors' discriminator has one head of strided convolutions, on the fake's middle block; here a head
+    on every block of the encoder (as in their successors' code for CIFAR-10) averages over places, because
+    one on the middle block alone has little to distinguish once the student is near the data.
+
     Args:
+        discriminator_times: those of Matching; the authors' by default, every level of EDM's grid.
         gan: settings of the adversarial term; weight 0.003 by default. For others see Matching.
     """
 
+    discriminator_times: TimeDistribution | None = KarrasIndex(points=1000)
     gan: Adversary = Adversary(weight=3e-3)
+
+    optimizer_settings: ClassVar[dict[str, Any]] = {
+        "optimizer": "adamw",
+        "betas": (0.9, 0.999),
+        "weight_decay": 0.01,
+        "max_grad_norm": 10.0,
+    }
+    first_defaults: ClassVar[dict[str, Any]] = {
+        "discriminator_times": None,
+        "gan": Adversary(weight=3e-3, features=()),
+    }
 
     @override
     def matching_loss(
@@ -42,8 +62,8 @@ class DMD2(Matching):
         mu_fake: Tensor,
         t: Tensor,
         logits: Tensor | None,
-    ) -> Tensor:
-        return loss_with_gradient(x, (mu_fake - mu_real) / error_scale(x, mu_real))
+    ) -> Loss:
+        return loss_with_gradient(x, (mu_fake - mu_real) / error_scale(x, mu_real)), {}
 
 
 # h(r) = f''(r) r^2 of the divergence f, where r is the density of the data divided by that of the samples (Xu
@@ -63,9 +83,10 @@ DIVERGENCES: dict[str, Callable[[Tensor], Tensor]] = {
 class FDistill(DMD2):
     """f-distill (Xu et al. 2025): DMD2 for any f-divergence, with the gradient weighted by h(r).
 
-    The loss is that of DMD2 with the matching gradient multiplied by h(r) = f''(r) r^2 and divided by the
-    running root mean square of h at that noise level; ln r is the discriminator's logit. Needs a teacher and
-    images.
+    The loss is that of DMD2 with the matching gradient multiplied by h(r) = f''(r) r^2, where ln r is the
+    discriminator's logit at x_t. As in the authors' code, r is clamped to RATIO_RANGE, then divided by its
+    mean at that level of noise, since E_q r = 1 for the true ratio; and h is divided by its mean. Both means
+    are running ones of the batches before. Needs a teacher and images.
 
     Args:
         divergence: the divergence f, a key of DIVERGENCES.
@@ -77,6 +98,10 @@ class FDistill(DMD2):
         "reverse_kl", "forward_kl", "jensen_shannon", "softened", "hellinger", "neyman", "jeffreys"
     ] = "jensen_shannon"
     gan: Adversary = Adversary(weight=1e-3)
+
+    first_defaults: ClassVar[dict[str, Any]] = DMD2.first_defaults | {
+        "gan": Adversary(weight=1e-3, features=())
+    }
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -90,7 +115,8 @@ class FDistill(DMD2):
     @override
     def trainable_networks(self, student: Denoiser, teacher: Denoiser) -> Nets:
         return super().trainable_networks(student, teacher) | {
-            "ratios": LossSecondMoments(bins=20, decay=0.99)
+            "ratios": RunningMoments(bins=RATIO_BINS, decay=RATIO_DECAY),
+            "ratio_weights": RunningMoments(bins=1, decay=RATIO_DECAY),
         }
 
     @override
@@ -102,16 +128,19 @@ class FDistill(DMD2):
         mu_fake: Tensor,
         t: Tensor,
         logits: Tensor,
-    ) -> Tensor:
-        # 1. The weight h(r), with ln r the discriminator's logit.
-        log_ratio = logits.detach().mean(1).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
-        h = DIVERGENCES[self.divergence](log_ratio.exp())
-        # 2. Normalized at its level of noise.
-        fraction = (t / x.new_tensor(nets["fake"].schedule.t_max, dtype=t.dtype)).to(h.device)
-        weight = h / nets["ratios"].root(fraction)
-        nets["ratios"].record(h, fraction)
-        # 3. The weighted gradient of DMD2.
-        return loss_with_gradient(x, like(weight.to(x), x) * (mu_fake - mu_real) / error_scale(x, mu_real))
+    ) -> Loss:
+        # 1. The ratio r of the densities, with ln r the discriminator's logit.
+        ratio = logits.detach().mean(1).exp().clamp(*RATIO_RANGE)
+        # 2. Its mean over samples is 1 at every level of noise.
+        fraction = (t / x.new_tensor(nets["fake"].schedule.t_max, dtype=t.dtype)).to(ratio.device)
+        nets["ratios"].record(ratio, fraction)
+        h = DIVERGENCES[self.divergence](ratio / nets["ratios"].at(fraction))
+        # 3. The weight h(r), of mean 1.
+        nets["ratio_weights"].record(h, fraction)
+        weight = h / nets["ratio_weights"].at(fraction)
+        # 4. The weighted gradient of DMD2.
+        gradient = like(weight.to(x), x) * (mu_fake - mu_real) / error_scale(x, mu_real)
+        return loss_with_gradient(x, gradient), {"ratio_spread": h.std(correction=0) / h.mean()}
 
 
 @dataclass
@@ -121,6 +150,10 @@ class DiffInstruct(Matching):
     The loss has the gradient (sigma / alpha)^(power - 2) (mu_fake - mu_real) by the sample x. Needs a
     teacher; images only with a discriminator.
 
+    As in the authors' code, the noise levels are EDM's log-normal ones for student and fake, and the student
+    starts at sigma = alpha, their init_sigma of 1 on CIFAR-10. Their loss is a sum over the numbers of a
+    sample, ours a mean.
+
     Args:
         power: power of sigma / alpha in the weight of the integral; 0 for the divergence of the noised
             distributions itself, 2 for the gradient mu_fake - mu_real. For other settings see Matching.
@@ -128,7 +161,14 @@ class DiffInstruct(Matching):
 
     power: float = 2.0
     spacing: str = "karras[ratio_max=1,ratio_min=0.25]"
+    times: TimeDistribution = LogNormal()
+    fake_times: TimeDistribution = LogNormal()
     fake_turns: TurnCount = 1
+
+    first_defaults: ClassVar[dict[str, Any]] = {
+        "times": Uniform(0.02, 0.98),
+        "fake_times": Uniform(0.001, 1.0),
+    }
 
     @override
     def matching_loss(
@@ -139,9 +179,9 @@ class DiffInstruct(Matching):
         mu_fake: Tensor,
         t: Tensor,
         logits: Tensor | None,
-    ) -> Tensor:
+    ) -> Loss:
         weight = ratio_of(nets["fake"].schedule, t) ** (self.power - 2)
-        return loss_with_gradient(x, like(weight, x) * (mu_fake - mu_real))
+        return loss_with_gradient(x, like(weight, x) * (mu_fake - mu_real)), {}
 
 
 def loss_with_gradient(x: Tensor, gradient: Tensor) -> Tensor:

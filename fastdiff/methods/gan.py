@@ -28,17 +28,17 @@ class GAN(Method):
         discriminator_turns: turns of the discriminator per turn of the student, at least 1.
         gan: settings of the adversarial term, see Adversary; with loss minimax it is the original game. The
             penalty r1 is on the gradient by the data themselves. `hidden` is the width of the whole
-            discriminator, and `features` must be empty.
+            discriminator, and `features` must name no module.
     """
 
     discriminator_turns: TurnCount = 1
-    gan: Adversary = Adversary(weight=1.0, r1=0.1)
+    gan: Adversary = Adversary(weight=1.0, r1=0.1, features=())
 
     training: ClassVar[dict] = {"betas": (0.0, 0.99)}
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.gan.weight or self.gan.features:
+        if not self.gan.weight or self.gan.names_modules:
             raise FastdiffError(
                 "gan: expected a weight above 0 and no features, as this method learns only from a "
                 "discriminator on the samples themselves",

@@ -21,6 +21,7 @@ from .base import Decay, Logs, Loss, Method, Nets, Progress, Turn, guided, unwra
 from .diagnostics import by_level
 from .distances import Distance, Huber, per_sample
 from .jvp import preserve_rng_state
+from .loss_weights import LevelWeight, snr_weight
 
 NO_GUIDANCE = (1.0, 1.0)
 # By parameterization: the one with LCM's boundary condition, the identity at the first timestep.
@@ -31,9 +32,10 @@ LCM_PARAMETERIZATIONS = {"eps": "lcm_eps", "v": "lcm_v"}
 class GridConsistency(Method):
     """Base class of LCM, TCD and PCM: jumps from neighbouring grid points t and s < t end at the same x_u.
 
-    The loss is distance(G(x_t, t, u), G-(x_s, s, u)), where x_s is a DDIM step of the teacher from x_t under
-    classifier-free guidance, and G- the target without gradients. Subclasses define u. The grid has equal
-    strides in time and ends at clean data, or for LCM's parameterizations at the first timestep.
+    The loss is weight(SNR) distance(G(x_t, t, u), G-(x_s, s, u)), where x_s is a DDIM step of the teacher
+    from x_t under classifier-free guidance, and G- the target without gradients. Subclasses define u. The
+    grid has equal strides in time and ends at clean data, or for LCM's parameterizations at the first
+    timestep.
 
     Needs a teacher and images.
 
@@ -45,12 +47,16 @@ class GridConsistency(Method):
             once.
         mu: decay in [0, 1) of the running average of the student that is the target; 0 for the student.
         distance: distance between the ends of the two jumps, a key of DISTANCES.
+        weight: weight by the noise level of x_t: none, as in the authors' scripts, truncated_snr or
+            snr_plus_1, of a distance of first degree the root, see `snr_weight`. Without one, the network's
+            own output is hardly trained at low noise, and in long trainings the student drifts there.
     """
 
     points: Annotated[int, Field(ge=1)] = 50
     weights: tuple[float, float] = (3.0, 15.0)
     mu: Decay = 0.95
     distance: Distance = Huber()
+    weight: LevelWeight = "none"
 
     training: ClassVar[dict[str, Any]] = {"optimizer": "adamw"}
     needs_teacher: ClassVar[bool] = True
@@ -140,7 +146,15 @@ class GridConsistency(Method):
             t: times (B,) at which the student's jump starts.
             u: times (B,) at which the jumps end.
         """
-        return self.distance(student_jump, target).mean(), self.error_logs(nets, student_jump, target, t)
+        schedule = nets["teacher"].schedule
+        return self.disagreement(schedule, student_jump, target, t), self.error_logs(
+            nets, student_jump, target, t
+        )
+
+    def disagreement(self, schedule: Schedule, student_jump: Tensor, target: Tensor, t: Tensor) -> Tensor:
+        """Return the weighted distance between the ends (B, ...) of two jumps, the first from t; a scalar."""
+        weight = snr_weight(self.weight, schedule, t, self.distance.degree)
+        return (weight * self.distance(student_jump, target)).mean()
 
     def error_logs(self, nets: Nets, student_jump: Tensor, target: Tensor, t: Tensor) -> Logs:
         """Return figures to log of the difference between the student's jump and its target."""

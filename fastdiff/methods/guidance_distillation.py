@@ -15,7 +15,7 @@ from ..core.sampling import Sampling
 from ..data.batch import Batch
 from .base import Loss, Method, Nets, Progress, Turn, Uniform, per_sample, unwrap
 from .diagnostics import by_level
-from .progressive import SNRWeight, snr_weight
+from .loss_weights import SNRWeight, snr_weight
 
 
 @dataclass

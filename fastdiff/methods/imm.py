@@ -35,6 +35,10 @@ class IMM(Method):
     The times are those of the straight line x = (1 - t) x0 + t eps, whatever the student's schedule. The
     student gets a second time as input. Needs images and no teacher.
 
+    Unlike in the authors' code, noise and kernel are not scaled by sigma_data = 0.5: for data of that
+    standard deviation t is another noise level and the kernel is twice as wide. Their times end at 0.994, and
+    10 % of their labels are dropped for guidance; here a group may also mix classes.
+
     Args:
         times: distribution of t on the line, a key of TIME_DISTRIBUTIONS; s is uniform in [0, t].
         M: number of samples in a group, at least 1. The batch of a process must be a multiple of it.

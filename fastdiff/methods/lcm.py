@@ -1,6 +1,7 @@
 """Latent, trajectory and phased consistency distillation of a guided teacher: LCM, TCD and PCM."""
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -9,13 +10,14 @@ from typing_extensions import override
 from ..core.broadcast import like
 from ..core.denoiser import Denoiser
 from ..core.errors import FastdiffError
+from ..core.extra_inputs import with_second_time
 from ..core.rng import SampleRng
 from ..core.sampling import Sampling
 from ..core.schedule import Schedule
 from ..data.batch import Batch
 from ..samplers import time_grid
 from .adversarial import Adversary, surrogate_loss
-from .base import Loss, Nets, Progress, Turn
+from .base import Decay, Loss, Nets, Progress, Turn
 from .grid_consistency import LCM_PARAMETERIZATIONS, GridConsistency
 
 
@@ -23,9 +25,11 @@ from .grid_consistency import LCM_PARAMETERIZATIONS, GridConsistency
 class LCM(GridConsistency):
     """LCM (Luo et al. 2023): latent consistency distillation, with jumps that end at clean data (u = 0).
 
-    The loss is distance(f(x_t, t), f-(x_s, s)) for a guided teacher's step from x_t to x_s. If the teacher
-    predicts eps or v, the student has LCM's parameterization, the identity at the first timestep (lcm_eps,
-    lcm_v). Settings and needs are those of GridConsistency: points, weights, mu, distance.
+    The loss is weight(SNR) distance(f(x_t, t), f-(x_s, s)) for a guided teacher's step from x_t to x_s. If
+    the teacher predicts eps or v, the student has LCM's parameterization, the identity at the first timestep
+    (lcm_eps, lcm_v). Settings and needs are those of GridConsistency: points, weights, mu, distance, weight.
+
+    The defaults are those of the authors' scripts, mu = 0.95; the paper has a slower average, 0.99994.
     """
 
     @override
@@ -50,11 +54,23 @@ class LCM(GridConsistency):
 class TCD(GridConsistency):
     """TCD (Zheng et al. 2024): trajectory consistency distillation, with jumps to a random u in [0, s].
 
-    The loss is distance(G(x_t, t, u), G-(x_s, s, u)) with u = (1 - gamma) s for uniform gamma, so that one
-    student works with every gamma of the sampler `gamma`. The network does not take u as an input: G is a
-    DDIM step with its prediction at t (the paper's semi-linear function of first order). Settings and needs
-    are those of GridConsistency: points, weights, mu, distance.
+    The loss is weight(SNR) distance(G(x_t, t, u), G-(x_s, s, u)) with u = (1 - gamma) s for uniform gamma, so
+    that one student works with every gamma of the sampler `gamma`. G is a DDIM step with the network's
+    prediction at t (the paper's semi-linear function of first order). Other settings and needs are those of
+    GridConsistency: points, weights, mu, distance, weight.
+
+    Args:
+        second_time: whether the network takes u as an input, in the paper it does not. Without it, one
+            prediction must do for every end u, and the best such prediction at the highest noise is far from
+            the end of the teacher's path: such a student is poor at one step however long it is trained.
     """
+
+    second_time: bool = False
+
+    @override
+    def student(self, model: Denoiser) -> Denoiser:
+        student = super().student(model)
+        return with_second_time(student) if self.second_time else student
 
     @override
     def end(self, schedule: Schedule, t: Tensor, s: Tensor, rng: SampleRng) -> Tensor:
@@ -69,19 +85,27 @@ class TCD(GridConsistency):
 class PCM(GridConsistency):
     """PCM (Wang et al. 2024): phased consistency distillation, with jumps to the end u of the phase of t.
 
-    The loss is distance(G(x_t, t, u), G-(x_s, s, u)), plus gan.weight times the generator loss. Other
-    settings and needs are those of GridConsistency: points, mu, distance.
+    The loss is weight(SNR) distance(G(x_t, t, u), G-(x_s, s, u)), plus gan.weight times the generator loss.
+    Other settings and needs are those of GridConsistency: points, distance, weight.
+
+    The discriminator's noise levels are between u and t; in the authors' code, anywhere in the phase.
 
     Args:
         phases: number of phases, 1 to `points`, which is also the only number of sampling steps.
-        weights: range of guidance weights, see GridConsistency; 4.5 only by default.
+        weights: range of guidance weights, see GridConsistency. The default, 5.5 only, is the authors' 4.5,
+            which they add to 1.
+        mu: decay in [0, 1) of the running average of the student that is the target; 0 for the student
+            itself, as in the authors' code.
         gan: settings of the adversarial term, see Adversary; the paper's weight is 0.1. Its discriminator
             takes the teacher's features of the student's jump and of its target, noised within the phase.
     """
 
     phases: int = 4
-    weights: tuple[float, float] = (4.5, 4.5)
+    weights: tuple[float, float] = (5.5, 5.5)
+    mu: Decay = 0.0
     gan: Adversary = Adversary()
+
+    first_defaults: ClassVar[dict[str, Any]] = {"weights": (4.5, 4.5), "mu": 0.95}
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -130,7 +154,7 @@ class PCM(GridConsistency):
         (features,) = self.features(nets, batch, u, level, x_detached)
         logits = nets["discriminator"](features)
         terms = {
-            "agreement": self.distance(x_detached, target).mean(),
+            "agreement": self.disagreement(nets["teacher"].schedule, x_detached, target, t),
             "gan": self.gan.weight * self.gan.generator_loss(logits),
         }
         loss, logs = surrogate_loss(student_jump, x_detached, terms)

@@ -5,7 +5,7 @@ that of SDXL-Lightning (Lin et al. 2024).
 """
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -20,8 +20,7 @@ from ..core.schedule import Schedule
 from ..data.batch import Batch
 from .adversarial import Adversary, Features, surrogate_loss
 from .base import Loss, Method, Nets, Progress, Turn, per_sample, unwrap
-
-SNRWeight = Literal["truncated_snr", "snr_plus_1"]
+from .loss_weights import SNRWeight, snr_weight
 
 
 @dataclass
@@ -162,13 +161,6 @@ class Stochastic(Progressive):
     @override
     def sampling(self) -> Sampling:
         return Sampling("overshoot", "uniform", (self.steps,), only=True)
-
-
-def snr_weight(name: SNRWeight, schedule: Schedule, t: Tensor) -> Tensor:
-    """Return the weight (B,) of a squared error in x0 at times t (B,) (Salimans & Ho 2022, section 4)."""
-    alpha, sigma = schedule.alpha_sigma(t)
-    snr = (alpha / sigma).square()
-    return snr.clamp(min=1) if name == "truncated_snr" else snr + 1
 
 
 def implied_x0(schedule: Schedule, x: Tensor, t: Tensor, x_s: Tensor, s: Tensor) -> Tensor:

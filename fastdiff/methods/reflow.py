@@ -18,7 +18,7 @@ from .base import LPIPS, Distance, Loss, Method, Nets, Progress, SquaredL2, Time
 from .diagnostics import by_level
 from .kd import paired_noise
 from .loss_memory import LossSecondMoments
-from .meanflow import average_velocity
+from .meanflow import velocity_of
 from .time_sampling import TIME_DISTRIBUTIONS, Draw
 
 LINE = Flow()
@@ -52,7 +52,8 @@ class Reflow(Method):
     """Reflow (Liu et al. 2022): flow matching on the straight line between a stored pair of noise and sample.
 
     The loss is distance(v(x_t, t), eps - x0) with x_t = (1 - t) x0 + t eps, on any schedule at the time of
-    equal sigma / alpha. Needs stored pairs.
+    equal sigma / alpha. Needs stored pairs. Only the times are those of Lee et al. 2024; their loss,
+    (1 - t) times a pseudo-Huber distance plus LPIPS / t, is not built.
 
     Args:
         times: distribution of t on the line, a key of TIME_DISTRIBUTIONS.
@@ -83,7 +84,7 @@ class Reflow(Method):
         t = schedule.time_of(ratio_of(LINE, t_line)).clamp(max=schedule.t_max)
         # 3. The distance between the velocities.
         x_t = schedule.mix(x0, eps, t)
-        v = average_velocity(nets["student"](x_t, t, t, batch.cond))
+        v = velocity_of(nets["student"](x_t, t, t, batch.cond))
         error = self.distance(v, eps - x0)
         return error.mean(), by_level("error", error.detach(), schedule.straight(t))
 

@@ -2,7 +2,7 @@
 
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -16,7 +16,7 @@ from ..core.rng import SampleRng
 from ..core.sampling import Sampling
 from ..core.schedule import Schedule
 from .base import Logs, Nets, Progress, unwrap
-from .consistency import ECT
+from .ect import ECT
 from .jvp import preserve_rng_state
 from .time_sampling import StudentT, TimeDistribution
 
@@ -47,6 +47,7 @@ class TCM(ECT):
     boundary_share: float = 0.25
     boundary_weight: float = 0.1
 
+    first_defaults: ClassVar[dict[str, Any]] = {"k": 0.0, "clock": "time"}
     needs_teacher: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

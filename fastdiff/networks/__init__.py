@@ -16,6 +16,7 @@ Networks of models:
 Around them:
     autoencoder    images to latents and back
     text_encoder   prompts to embeddings
+    text_fit       whether tokenizers, text encoders and network of a pipeline fit
     discriminator  discriminators of adversarial losses
     lora           low-rank adapters
     inference      lower precision, memory layout, compilation

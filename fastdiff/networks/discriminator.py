@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from ..core.broadcast import like
 from ..core.denoiser import Cond, Denoiser
 from ..core.errors import FastdiffError
 
+ENCODER = "encoder"  # in a list of features, the blocks from the input to the middle, see `encoder`
 MIN_SIDE = 4  # side in pixels that is not halved further
 BLOCK_LISTS = (
     "transformer_blocks",
@@ -96,7 +98,7 @@ def discriminator_on(
 
     Args:
         model: model whose network provides the features.
-        names: names of the network's modules; the middle one if empty.
+        names: names of the network's modules, see `expanded`.
         hidden: width of the heads.
         views: number of samples whose features are concatenated in channels.
         kinds: number of kinds of samples, see DiscriminatorHeads.
@@ -126,7 +128,7 @@ def capture_features(model: Denoiser, names: tuple[str, ...] = ()) -> Iterator[l
 
     Args:
         model: model whose network is run.
-        names: names of the network's modules; the middle one if empty.
+        names: names of the network's modules, see `expanded`.
 
     Yields:
         The list of features (B, places, C).
@@ -134,7 +136,7 @@ def capture_features(model: Denoiser, names: tuple[str, ...] = ()) -> Iterator[l
     Raises:
         FastdiffError: for a module that does not exist.
     """
-    names = names or (middle(model.net),)
+    names = expanded(model.net, names)
     features: list[Tensor] = [torch.empty(0)] * len(names)
 
     def keep(place: int) -> Callable[..., None]:
@@ -183,9 +185,39 @@ def named(net: nn.Module, name: str) -> nn.Module:
         ) from None
 
 
+def expanded(net: nn.Module, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return names of a network's modules: the given ones, where ENCODER stands for the encoder's blocks.
+
+    Args:
+        net: the network.
+        names: names of modules, or ENCODER; the middle module if empty.
+    """
+    given = [encoder(net) if name == ENCODER else (name,) for name in names]
+    return tuple(dict.fromkeys(chain.from_iterable(given))) or (middle(net),)
+
+
+def encoder(net: nn.Module) -> tuple[str, ...]:
+    """Return the names of modules from a network's input to its middle.
+
+    For a U-Net, every block of the encoder and the middle one; for a stack of blocks, the first block and the
+    ones at a quarter and half of its depth.
+
+    Raises:
+        FastdiffError: if the network has neither.
+    """
+    prefix, module = inner(net)
+    last = middle(net)
+    if len(getattr(module, "down_blocks", None) or ()):
+        return (*(f"{prefix}down_blocks.{i}" for i in range(len(module.down_blocks))), last)
+    blocks, _, half = last.rpartition(".")
+    if not half.isdecimal():
+        return (last,)
+    return tuple(f"{blocks}.{i}" for i in sorted({0, int(half) // 2, int(half)}))
+
+
 def middle(net: nn.Module) -> str:
     """Return the name of the module half way through a network; raise FastdiffError if it is unknown."""
-    prefix, module = ("module.", net.module) if hasattr(net, "module") else ("", net)
+    prefix, module = inner(net)
     if getattr(module, "mid_block", None) is not None:
         return f"{prefix}mid_block"
     for blocks in BLOCK_LISTS:
@@ -194,3 +226,8 @@ def middle(net: nn.Module) -> str:
     raise FastdiffError(
         f"features: the middle of {type(net).__name__} is unknown: name its modules", key="features"
     )
+
+
+def inner(net: nn.Module) -> tuple[str, nn.Module]:
+    """Return the prefix of the names and the module of a network that wraps another program's, or itself."""
+    return ("module.", net.module) if hasattr(net, "module") else ("", net)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from ..core.errors import FastdiffError
+from ..core.files import expanded
 from .download import cached
 
 # VGG16 of torchvision, and the weights of its channels (version 0.1) as published by torch-fidelity.
@@ -83,7 +84,7 @@ def open_lpips(folder: str | None, device: torch.device, dtype: torch.dtype) -> 
     setting = f"weights: FOLDER of lpips or vgg16, a folder of {VGG} and {CHANNELS}"
     paths = {}
     for file, url in URLS.items():
-        paths[file] = Path(folder).expanduser() / file if folder else cached(url, file, "lpips", setting)
+        paths[file] = expanded(folder) / file if folder else cached(url, file, "lpips", setting)
     stored = {file: load_tensors(path) for file, path in paths.items()}
     try:
         layers = {k.removeprefix("features."): v for k, v in stored[VGG].items() if k.startswith("features.")}

@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from typing_extensions import override
 
-from ..core.denoiser import Cond
+from ..core.condition import NO_LABEL, Cond
 from ..core.errors import FastdiffError
 from .backbone import EMBEDDING_CHANNELS, Backbone, with_extra_layer
 
@@ -18,7 +18,9 @@ Widths = Annotated[tuple[Width, ...], Field(min_length=1, max_length=16)]
 class UNet(Backbone):
     """A UNet2DModel for images (B, C, H, W).
 
-    With labels, the last row of the embedding is the null class of guidance. A network that takes two times
+    With labels, the last row of the embedding is the null class of guidance, unless `null_class` is false in
+    the module's configuration: all rows are classes then, and the label NO_LABEL leaves the embedding out, as
+    EDM's networks do without a class. A network that takes two times
     gets t - s through the module's class embedding (class_embed_type "timestep"), or through input channels
     if that embedding is used for labels.
     """
@@ -28,6 +30,8 @@ class UNet(Backbone):
 
     def __init__(self, module: UNet2DModel, channels: int | None = None, guided: bool = False) -> None:
         super().__init__(module, channels, guided)
+        if self.num_classes and self.null_label is None:
+            module.class_embedding = OptionalEmbedding.of(module.class_embedding)
         if self.embedded:
             module.class_embedding.register_forward_pre_hook(in_own_dtype)
 
@@ -36,6 +40,10 @@ class UNet(Backbone):
     def of(cls, module: UNet2DModel, shape: tuple[int, ...], guided: bool) -> Self:
         config = module.config
         halvings = len(config.block_out_channels) - 1
+        if config.time_embedding_type not in ("positional", "fourier"):
+            raise ValueError(
+                f"time_embedding_type = {config.time_embedding_type}: expected positional or fourier"
+            )
         if any(n % (1 << halvings) for n in shape[1:]) or config.class_embed_type not in (None, "timestep"):
             raise ValueError(
                 f"{halvings} halvings, class_embed_type {config.class_embed_type}: "
@@ -79,6 +87,21 @@ class UNet(Backbone):
             return super().with_second_time()
         widened = with_extra_layer(module, "class_embedding.linear_2", class_embed_type="timestep")
         return self.rewrap(widened, self.guided)
+
+
+class OptionalEmbedding(nn.Embedding):
+    """A class embedding that is zero for the label NO_LABEL."""
+
+    @classmethod
+    def of(cls, embedding: nn.Embedding) -> Self:
+        """Return the embedding with the same weights."""
+        optional = cls(*embedding.weight.shape, device="meta")
+        optional.weight = embedding.weight
+        return optional
+
+    @override
+    def forward(self, labels: Tensor) -> Tensor:
+        return super().forward(labels.clamp(min=0)) * (labels != NO_LABEL).unsqueeze(-1)
 
 
 def in_own_dtype(embedding: nn.Module, inputs: tuple[Tensor]) -> Tensor:

@@ -20,7 +20,7 @@ def card_context(folder: Path) -> dict[str, str]:
     path = run / "recipe.yaml"
     if not path.is_file():
         return {"name": name}
-    recipe = published(yaml.safe_load(path.read_text()))
+    recipe = published(yaml.safe_load(path.read_text(encoding="utf-8")))
     return {
         "name": f"{run.name}: {name}",
         "recipe": yaml.safe_dump(recipe, sort_keys=False),

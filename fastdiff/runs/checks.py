@@ -7,14 +7,18 @@
   stage that will be benchmarked, before a sweep, and before a search for times).
 """
 
+from collections.abc import Sequence
+
 from ..core.denoiser import Denoiser
 from ..core.errors import FastdiffError
 from ..data.registry import Readable
-from ..samplers.generate import check_labels
+from ..evaluation.class_names import check_classes
 from .stage_config import Stage
 
 
-def check_data(what: str, model: Denoiser | None, data: Readable, latents: bool = False) -> None:
+def check_data(
+    what: str, model: Denoiser | None, data: Readable, latents: bool = False, names: Sequence[str] = ()
+) -> None:
     """Check that a model's shape, classes and conditioning image fit the training data of its stage.
 
     Args:
@@ -22,6 +26,7 @@ def check_data(what: str, model: Denoiser | None, data: Readable, latents: bool 
         model: the student or the teacher; None passes.
         data: the training data of the stage.
         latents: whether the data are inputs of the network (as stored pairs are), not images to encode.
+        names: names of the model's classes; () if unknown.
 
     Raises:
         FastdiffError: if they do not fit.
@@ -38,11 +43,10 @@ def check_data(what: str, model: Denoiser | None, data: Readable, latents: bool 
             f"{what} is conditioned on images of {channels} channels, the data {data.name} have {present}; "
             "set `image` of the data"
         )
-    if model.classes is not None and data.labels is not None:
-        try:
-            check_labels(model, data.labels)
-        except FastdiffError as error:
-            raise FastdiffError(f"{what} has other classes than the data: {error}") from None
+    try:
+        check_classes(what, model, data, names)
+    except FastdiffError as error:
+        raise FastdiffError(f"{what} has other classes than the data: {error}") from None
 
 
 def check_base(stage: Stage, model: Denoiser, base: Denoiser, data: Readable) -> None:

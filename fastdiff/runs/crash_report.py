@@ -66,7 +66,7 @@ def report(folder: str | Path, source: dict[str, Any], error: BaseException) -> 
         text = "\n\n".join(f"## {title}\n\n{masked(body)[-SECTION_LETTERS:]}" for title, body in parts)
         process = "" if rank == "0" else f"-process-{rank}"
         path = Path(folder) / f"crash-{now:%Y%m%dT%H%M%SZ}{process}.txt"
-        path.write_text(f"fastdiff crashed at {now:%Y-%m-%d %H:%M:%S} UTC\n\n{text}\n")
+        path.write_text(f"fastdiff crashed at {now:%Y-%m-%d %H:%M:%S} UTC\n\n{text}\n", encoding="utf-8")
         return path
     return None
 

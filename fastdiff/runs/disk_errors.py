@@ -12,7 +12,10 @@ from safetensors import SafetensorError
 from ..core.errors import FastdiffError
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-NO_ACCESS = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
+NO_ACCESS = (
+    errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG,
+    errno.ELOOP,
+)  # fmt: skip
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import FastdiffError
-from ..core.files import read_json, write_json
+from ..core.files import expanded, read_json, write_json
 from ..core.former_names import METHOD_KEYS, renamed
 from ..core.validation import named
 from ..data.registry import DATASETS, Nothing, Readable, hub_id
@@ -17,6 +17,7 @@ from ..io.load import METADATA_FILE
 from ..training import pairs
 from .context import Run
 from .stage_config import Stage
+from .status import SET_ASIDE
 
 Origin = dict[str, Any]
 
@@ -45,13 +46,16 @@ def pairs_origin(run: Run, stage: Stage) -> Origin:
 def non_default_settings(settings: Any) -> dict[str, Any]:
     """Return the fields of a dataclass that differ from their defaults.
 
-    So a setting that is added in a later version does not change the origins of finished stages.
+    So a setting that is added in a later version does not change the origins of finished stages. Where a
+    default has changed, the value that is left out is the first one, `first_defaults`: an origin without the
+    setting means that value for ever, and a recipe that spells it out has the same origin.
     """
     changed = {}
+    first_defaults = getattr(settings, "first_defaults", {})
     for setting in fields(settings):
         value = getattr(settings, setting.name)
         default = setting.default if setting.default_factory is MISSING else setting.default_factory()
-        if value != default:
+        if value != first_defaults.get(setting.name, default):
             changed[setting.name] = value if isinstance(value, str | int | float | None) else repr(value)
     return changed
 
@@ -91,7 +95,7 @@ def model_path(reference: str, folder: Path) -> Path | str:
 def pairs_path(reference: str, folder: Path) -> Path:
     """Return the folder of stored pairs: that of a run's stage, or a path unchanged."""
     own = folder / reference
-    return own if pairs.read_pair_notes(own) else Path(reference).expanduser()
+    return own if pairs.read_pair_notes(own) else expanded(reference)
 
 
 def read_origin(path: Path) -> Origin:
@@ -124,10 +128,10 @@ def set_aside_others(run: Run, place: Path, origin: Origin) -> None:
         except ValueError as error:
             raise FastdiffError(f"{path} is damaged ({error}): delete {place} to train it again") from None
         if not same_origin(previous, origin):
-            aside = place.with_name(f"{place.name}.before-{time.strftime('%Y%m%d-%H%M%S')}")
+            aside = place.with_name(f"{place.name}{SET_ASIDE}{time.strftime('%Y%m%d-%H%M%S')}")
             run.console.print(
-                f"{place.name}: trained again, because its teacher or data have changed; the old one is kept "
-                f"as {aside.name}"
+                f"{place.name}: trained again, because its teacher, its data or a default of its method has "
+                f"changed; the old one is kept as {aside.name}"
             )
             place.replace(aside)
         place.mkdir(parents=True, exist_ok=True)

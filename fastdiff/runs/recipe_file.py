@@ -13,16 +13,33 @@ from ..core.files import MAX_JSON_DEPTH
 from ..core.former_names import renamed_recipe
 from ..core.validation import dotted
 
+INT_TAG = "tag:yaml.org,2002:int"
+FLOAT_TAG = "tag:yaml.org,2002:float"
+MERGE_TAG = "tag:yaml.org,2002:merge"  # of the key <<
 MAX_VALUES = 100_000  # largest number of values in a recipe, where aliases count as copies
 
 
 class Yaml(yaml.SafeLoader):
-    """A YAML loader that reads 1e-4 as a number, as YAML 1.2 does."""
+    """A YAML loader that reads numbers as YAML 1.2 does: 1e-4 is one, 010 is ten, and 1:30 is a text."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag not in (INT_TAG, FLOAT_TAG)]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def integer(self, node: yaml.ScalarNode) -> int:
+        """Return the value of an integer, decimal unless it begins with 0x or 0b."""
+        text = node.value.replace("_", "")
+        return int(text, 0 if re.match(r"[-+]?0[xb]", text) else 10)
 
 
-Yaml.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
+Yaml.add_constructor(INT_TAG, Yaml.integer)
+for tag, pattern, first in (
+    (INT_TAG, r"[-+]?(0b[01_]+|0x[\da-fA-F_]+|\d[\d_]*)$", "-+0123456789"),
+    (FLOAT_TAG, r"[-+]?(\d[\d_]*(\.[\d_]*)?|\.\d[\d_]*)([eE][-+]?\d+)?$", "-+0123456789."),
+    (FLOAT_TAG, r"([-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$", "-+."),
+):
+    Yaml.add_implicit_resolver(tag, re.compile(pattern), list(first))
 
 
 def read_recipe(path: Path, within: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -38,7 +55,7 @@ def read_recipe(path: Path, within: tuple[Path, ...] = ()) -> dict[str, Any]:
     """
     try:
         place = path.resolve()
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a path with a zero byte
         reason = getattr(error, "strerror", None) or error
         raise FastdiffError(f"recipe {path}: cannot be read ({reason})") from None
@@ -105,11 +122,46 @@ def parse(text: str, what: str) -> Any:
             raise FastdiffError(
                 f"{what}: its aliases expand to {size:,} values, expected at most {MAX_VALUES:,}"
             )
+        if node is not None:
+            check_unique_keys(loader, node, what)
         return None if node is None else unshared_copy(loader.construct_document(node))
     except RecursionError:
         raise FastdiffError(f"{what}: nested too deep") from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2024-99-99
         raise FastdiffError(f"{what}: not valid YAML ({' '.join(str(error).split())})") from None
+
+
+def check_unique_keys(loader: yaml.SafeLoader, node: yaml.Node, what: str) -> None:
+    """Raise FastdiffError for a key that a mapping has twice, of which YAML's loader would keep the last.
+
+    Args:
+        loader: the loader, which turns keys into values: 1 and 0x1 are the same key.
+        node: a mapping, or a list that contains some.
+        what: name of the text, for the error.
+    """
+    seen = set()  # nodes, of which an alias is not checked again
+    left = [node]
+    while left:
+        node = left.pop()
+        if id(node) in seen or not isinstance(node, yaml.CollectionNode):
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            left += node.value
+            continue
+        lines: dict[Any, int] = {}
+        for key, value in node.value:
+            left.append(value)
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            name = key.value if key.tag == MERGE_TAG else loader.construct_object(key)
+            line = key.start_mark.line + 1
+            if name in lines:
+                raise FastdiffError(
+                    f"{what}: {key.value} is given twice, in lines {lines[name]} and {line}: expected each "
+                    "key once; remove or rename one"
+                )
+            lines[name] = line
 
 
 def expanded_size(node: yaml.Node | None, known: dict[int, float]) -> float:

@@ -12,8 +12,10 @@ from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration
 from rich.console import Console
 
 from ..core.accelerator import make_accelerator
+from ..core.defaults import float32_on_cpu
 from ..core.errors import FastdiffError
-from ..core.files import atomic_write, write_json
+from ..core.files import atomic_write, make_directory, write_json
+from ..core.memory import enough_memory
 from ..data.registry import Nothing, Readable
 from ..evaluation import report
 from ..evaluation.lock import HeldLock, alone
@@ -37,6 +39,7 @@ from .stage_config import Stage
 from .status import note
 
 
+@float32_on_cpu()
 def run(recipe: Recipe | str | Path, out: str | Path | None = None, only: str | None = None) -> Path:
     """Train all stages of a recipe, benchmark them and write the report.
 
@@ -68,7 +71,13 @@ def run(recipe: Recipe | str | Path, out: str | Path | None = None, only: str | 
     names = [stage.name for stage in recipe.stages]
     if only and only not in names:
         raise FastdiffError(f"--only {only}: no such stage, choose from {', '.join(names)}")
-    with handle_signals() as signals, reported(folder, recipe), writing(folder):  # a full disk is no crash
+    make_directory(folder)
+    with (
+        handle_signals() as signals,
+        reported(folder, recipe),  # neither a full disk nor too little memory is a crash
+        writing(folder),
+        enough_memory("choose smaller batches, a smaller network or less data"),
+    ):
         project = ProjectConfiguration(str(folder), logging_dir=str(folder / "trackers"))
         accelerator = make_accelerator(
             mixed_precision=precision_of(recipe),
@@ -76,7 +85,6 @@ def run(recipe: Recipe | str | Path, out: str | Path | None = None, only: str | 
             project_config=project,
             kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
         )
-        folder.mkdir(parents=True, exist_ok=True)
         console = Console(quiet=not accelerator.is_main_process)
         with alone(folder, accelerator) as held:  # until the last row and the report are written
             recipe, pins = pin(recipe, folder)
@@ -87,7 +95,8 @@ def run(recipe: Recipe | str | Path, out: str | Path | None = None, only: str | 
             accelerator.init_trackers(recipe.name)
             train_all(shared, only)
             if only is None:
-                benchmark(shared, held)
+                with enough_memory(f"bench.batch = {recipe.bench.batch}; choose a smaller one"):
+                    benchmark(shared, held)
     return folder
 
 
@@ -184,7 +193,7 @@ def claim(folder: Path, recipe: Recipe, accelerator: Accelerator) -> None:
             )
     if accelerator.is_main_process:
         with atomic_write(path) as scratch:
-            scratch.write_text(yaml.safe_dump(recipe.source, sort_keys=False))
+            scratch.write_text(yaml.safe_dump(recipe.source, sort_keys=False), encoding="utf-8")
     accelerator.wait_for_everyone()
 
 
@@ -247,7 +256,7 @@ def benchmark(run: Run, held: HeldLock) -> None:
             report.write(folder)
             for name in names:  # adds the table to the cards
                 renew(folder / name)
-            run.console.print(report.table([*sweep.real_rows, *rows]))
+            report.print_table(report.table([*sweep.real_rows, *rows]), run.console)
         note(folder, stage="done")
         run.console.print(f"{folder}: done. Open {folder / 'report.html'}", soft_wrap=True)
     accelerator.wait_for_everyone()

@@ -9,16 +9,20 @@ import torch
 
 from ..core.denoiser import Denoiser
 from ..core.guidance import usual_guidance
+from ..core.memory import enough_memory
 from ..data.batch import as_floats
 from ..data.image_grid import picture, save
 from ..data.latents import embedded, encoded
 from ..data.registry import Nothing, Readable
 from ..data.toys import nothing
+from ..evaluation.class_names import recorded_names
 from ..io.export.model import export
 from ..io.load import load, read_metadata
 from ..methods import Progress
 from ..samplers.generate import sample
 from ..training import malloc, pairs
+from ..training.config import TrainConfig
+from ..training.health import Health
 from ..training.loop import Training
 from .cards import card_context
 from .context import Run
@@ -63,6 +67,40 @@ def train(run: Run, stage: Stage, title: str) -> None:
         return
     set_aside_others(run, place, origin)
     config = replace(stage.train, seed=stage.train.seed ^ zlib.crc32(stage.name.encode()))
+    with enough_memory(memory_remedy(stage)):
+        train_student(run, stage, title, data, stored, config, origin)
+
+
+def memory_remedy(stage: Stage) -> str:
+    """Return the settings of a stage that decide how much memory its training takes, and what to do."""
+    batch, parts = stage.train.batch, stage.train.gradient_accumulation
+    return (
+        f"stage {stage.name}: train.batch = {batch} in {parts} part{'s' * (parts > 1)}; double "
+        "train.gradient_accumulation, which changes no result, or choose a smaller batch or network"
+    )
+
+
+def train_student(
+    run: Run,
+    stage: Stage,
+    title: str,
+    data: Readable,
+    stored: Path | None,
+    config: TrainConfig,
+    origin: Origin,
+) -> None:
+    """Train and export a stage's student.
+
+    Args:
+        run: the run that the stage belongs to.
+        stage: the stage.
+        title: its number and name, for the progress bar.
+        data: the data that it is trained on.
+        stored: folder of the pairs that it is trained on; None for other data.
+        config: settings of its training.
+        origin: its origin.
+    """
+    place = run.folder / stage.name
     torch.manual_seed(config.seed)
     student, teacher = load_networks(run, stage, data if stored else None)
     if not stored:
@@ -76,7 +114,7 @@ def train(run: Run, stage: Stage, title: str) -> None:
         run.signals.polling(),
     ):
         for step, logs in training:
-            line = format_log_line(logs, training.pace, training.health.collapsed) if logs else None
+            line = format_log_line(logs, training.pace, training.health) if logs else None
             advance(step, line)
             if logs:
                 publish(run, stage.name, title, training, logs)
@@ -88,6 +126,11 @@ def train(run: Run, stage: Stage, title: str) -> None:
     if training.health.collapsed is not None:
         run.console.print(
             f"{stage.name}: collapsed, its samples cover {training.health.collapsed:.0%} of the data",
+            highlight=False,
+        )
+    if training.health.chance_auc is not None:
+        run.console.print(
+            f"{stage.name}: its discriminator is at chance, AUC {training.health.chance_auc:.2f}",
             highlight=False,
         )
     if run.accelerator.is_main_process:
@@ -121,6 +164,10 @@ def export_notes(
     }
     if training.health.collapsed is not None:
         notes["collapsed"] = training.health.collapsed
+    if training.health.chance_auc is not None:
+        notes["chance_auc"] = training.health.chance_auc
+    if names := recorded_names(training.student, run.dataset):
+        notes["class_names"] = names
     return notes
 
 
@@ -155,18 +202,19 @@ def publish(run: Run, name: str, title: str, training: Training, logs: Logs) -> 
             loss=logs.get("loss"),
             **pace,
             collapsed=training.health.collapsed,
+            chance_auc=training.health.chance_auc,
             seconds_left=training.seconds / step * (steps - step),
             processes=run.accelerator.num_processes,
         )
 
 
-def format_log_line(logs: Logs, pace: dict[str, float], collapsed: float | None) -> str:
+def format_log_line(logs: Logs, pace: dict[str, float], health: Health) -> str:
     """Format the figures of a log line for the progress bar.
 
     Args:
         logs: the loss, None until the student's first update.
         pace: images per second, fraction of time spent waiting for data, and memory in MiB.
-        collapsed: fraction of the data that the student's samples cover, if it is too small; else None.
+        health: the health of the training.
     """
     loss = "loss –" if logs.get("loss") is None else f"loss {logs['loss']:.4g}"
     parts = [loss, f"{pace['images_per_s']:,.0f} img/s"]
@@ -174,8 +222,10 @@ def format_log_line(logs: Logs, pace: dict[str, float], collapsed: float | None)
         parts.append(f"{pace['wait']:.0%} waiting for data")
     if torch.cuda.is_available():
         parts.append(f"{pace['memory_mb'] / 1024:.1f} GiB")
-    if collapsed is not None:
-        parts.append(f"COLLAPSED: {collapsed:.0%} of the data covered")
+    if health.collapsed is not None:
+        parts.append(f"COLLAPSED: {health.collapsed:.0%} of the data covered")
+    if health.chance_auc is not None:
+        parts.append(f"DISCRIMINATOR AT CHANCE: AUC {health.chance_auc:.2f}")
     return ", ".join(parts)
 
 

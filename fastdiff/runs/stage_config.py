@@ -15,9 +15,13 @@ from ..training import config as train_config
 from ..training.config import TrainConfig
 from ..training.pairs import Pairs
 from .model_config import ModelSpec
+from .status import SET_ASIDE
 
 NAME_PATTERN = r"\w[\w.-]*"  # names of recipes and stages, which are names of folders
 RESERVED_FOLDERS = ("samples", "trajectory", "influence", "trackers")  # folders of a run that are not stages
+# Ends of the names of a run's own files.
+RESERVED_SUFFIXES = (".yaml", ".json", ".jsonl", ".broken", ".html", ".md", ".png", ".svg", ".txt", ".new")
+MAX_NAME_BYTES = 200  # file systems take 255, and names of files that are being written are longer
 # Settings of a training for which a list is a single value, not one value per stage of a chain.
 TUPLE_SETTINGS = {name for name, hint in get_type_hints(TrainConfig).items() if get_origin(hint) is tuple}
 
@@ -266,14 +270,24 @@ def check_images(path: str, stage: Stage, data: Any) -> None:
 
 
 def check_name(path: str, key: str, earlier: Stages) -> None:
-    """Raise FastdiffError for a stage's name that cannot be a folder's name, or that another stage has."""
-    if not re.fullmatch(NAME_PATTERN, key) or key in RESERVED_FOLDERS:
+    """Raise FastdiffError for a stage's name that cannot be its folder's, or that another stage has."""
+    if not re.fullmatch(NAME_PATTERN, key) or key.lower() in RESERVED_FOLDERS:
         raise FastdiffError(
             f"{path}: {key!r} cannot be a folder's name, expected letters, digits, _ . and -, and none of "
             f"{', '.join(RESERVED_FOLDERS)}"
         )
-    if key in earlier:
-        raise FastdiffError(f"{path}: two stages would be called {key}")
+    if key.lower().endswith((*RESERVED_SUFFIXES, ".")) or SET_ASIDE in key:
+        raise FastdiffError(
+            f"{path}: {key!r} cannot be a folder's name, because files of the run have such names: expected "
+            f"one that does not end in . or {', '.join(RESERVED_SUFFIXES)}, without {SET_ASIDE}"
+        )
+    if len(key.encode()) > MAX_NAME_BYTES:
+        raise FastdiffError(
+            f"{path:.80}: a name of {len(key.encode())} bytes: expected at most {MAX_NAME_BYTES}"
+        )
+    if same := [name for name in earlier if name.lower() == key.lower()]:
+        also = "" if same[0] == key else f" (and {same[0]}, the same folder on some systems)"
+        raise FastdiffError(f"{path}: two stages would be called {key}{also}")
 
 
 def check_reference(path: str, reference: str | None, earlier: Stages) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 
 from ..core.errors import FastdiffError
-from ..core.files import atomic_write, read_object, strict_json
+from ..core.files import atomic_write, expanded, read_object, strict_json
 from .recipe_file import parse
 
 STATUS_FILE = "status.json"
@@ -29,10 +29,16 @@ NUMBER_KEYS = (
     "wait",
     "memory_mb",
     "collapsed",
+    "chance_auc",
     "processes",
     "pid",
     "time",
 )
+# Numbers that a stage has only if something is wrong with it, and what they say.
+FLAGS = {
+    "collapsed": "COLLAPSED: {:.0%} of the data covered",
+    "chance_auc": "DISCRIMINATOR AT CHANCE: AUC {:.2f}",
+}
 TEXT_KEYS = ("stage", "number", "host")
 
 RunStatus = dict[str, Any]
@@ -45,7 +51,7 @@ def note(folder: str | Path, **values: Any) -> None:
     """
     process = {"pid": os.getpid(), "host": socket.gethostname(), "time": time.time()}
     with suppress(OSError), atomic_write(Path(folder) / STATUS_FILE, sync=False) as scratch:
-        scratch.write_text(strict_json(values | process) + "\n")
+        scratch.write_text(strict_json(values | process) + "\n", encoding="utf-8")
 
 
 def status(folder: str | Path) -> RunStatus:
@@ -59,14 +65,16 @@ def status(folder: str | Path) -> RunStatus:
         `state`, {stage, step} of the newest checkpoint that a stage would resume from, or None; `alive`,
         whether the process is running, None if it is on another host; `silent`, seconds since the last note;
         `crash`, the crash report that is newer than the note; `collapsed`, stage -> fraction of the data that
-        its samples cover, for collapsed stages; and the values of the last note. Unknown values are absent.
+        its samples cover, for collapsed stages; `chance_auc`, stage -> area under the ROC of its
+        discriminator, for stages where that is near chance; and the values of the last note. Unknown values
+        are absent.
 
     Raises:
         FastdiffError: if the folder is not a run's directory.
     """
-    folder = Path(folder).expanduser()
+    folder = expanded(folder)
     try:
-        source = parse((folder / "recipe.yaml").read_text(), f"{folder / 'recipe.yaml'}")
+        source = parse((folder / "recipe.yaml").read_text(encoding="utf-8"), f"{folder / 'recipe.yaml'}")
         stages = sorted(path for path in folder.iterdir() if path.is_dir() and SET_ASIDE not in path.name)
         rows = (folder / "bench.jsonl").read_bytes().count(b"\n") if (folder / "bench.jsonl").exists() else 0
     except (OSError, UnicodeDecodeError) as error:
@@ -93,7 +101,7 @@ def status(folder: str | Path) -> RunStatus:
         "state": newest_state([path for path in stages if path not in done]),
         "alive": False,
         **last,
-        "collapsed": collapsed_stages(done, last),
+        **{key: flagged_stages(key, done, last) for key in FLAGS},
     }
     if "time" in last:
         values["silent"] = max(0.0, time.time() - last["time"])
@@ -123,27 +131,33 @@ def changed(path: Path) -> float:
     return 0.0
 
 
-def collapsed_stages(done: list[Path], last: RunStatus) -> dict[str, float]:
-    """Return the fraction of the data that the samples of each collapsed stage cover, by stage."""
-    fractions = {path.name: covered_fraction(path) for path in done}
-    collapsed = {name: fraction for name, fraction in fractions.items() if fraction is not None}
-    if "stage" in last and "collapsed" in last:
-        collapsed[last["stage"]] = last["collapsed"]
-    return collapsed
+def flagged_stages(key: str, done: list[Path], last: RunStatus) -> dict[str, float]:
+    """Return the value of a key of FLAGS by stage, for the stages that have it.
+
+    Args:
+        key: key of a note and of fastdiff.json.
+        done: folders of the finished stages.
+        last: the last note.
+    """
+    values = {path.name: recorded_flag(path, key) for path in done}
+    flagged = {name: value for name, value in values.items() if value is not None}
+    if "stage" in last and key in last:
+        flagged[last["stage"]] = last[key]
+    return flagged
 
 
-def covered_fraction(folder: Path) -> float | None:
-    """Return the fraction of the data that a finished stage's samples cover; None if it did not collapse."""
+def recorded_flag(folder: Path, key: str) -> float | None:
+    """Return the value of a key of FLAGS in a finished stage's fastdiff.json; None if it has none."""
     with suppress(OSError, ValueError):
-        fraction = read_object(folder / FINISHED_FILES[0]).get("collapsed")
-        return fraction if isinstance(fraction, int | float) and math.isfinite(fraction) else None
+        value = read_object(folder / FINISHED_FILES[0]).get(key)
+        return value if isinstance(value, int | float) and math.isfinite(value) else None
     return None
 
 
 def read_note(folder: Path) -> RunStatus:
     """Return the valid values of the last note, or {}."""
     try:
-        last = json.loads((folder / STATUS_FILE).read_text())
+        last = json.loads((folder / STATUS_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
     if not isinstance(last, dict):
@@ -182,15 +196,14 @@ def lines(values: RunStatus) -> dict[str, str]:
     """Return the result of `status` as lines of text, by their titles; unknown values have no line."""
     ended = values.get("stage") == "done"
     state = values["state"]
-    collapsed = [
-        f"{name} COLLAPSED: {fraction:.0%} of the data covered"
-        for name, fraction in values["collapsed"].items()
+    health = [
+        f"{name} {text.format(value)}" for key, text in FLAGS.items() for name, value in values[key].items()
     ]
     table = {
         "done": ", ".join(values["done"]) or "no stage yet",
         "now": "" if ended else progress_line(values),
         "loss": f"{values['loss']:.4g}" if "loss" in values else "",
-        "health": ", ".join(collapsed),
+        "health": ", ".join(health),
         "speed": speed_line(values),
         "memory": f"{values['memory_mb']:,.0f} MiB" if "memory_mb" in values else "",
         "checkpoint": f"{state['stage']} at step {state['step']:,}" if state else "",

@@ -2,9 +2,10 @@
 
 from ..core.denoiser import Denoiser
 from ..core.errors import FastdiffError
+from ..core.files import expanded
 from ..data.registry import Readable
 from ..evaluation.sweep import check_fit
-from ..io.load import load
+from ..io.load import load, read_metadata
 from ..networks.lora import twin
 from ..samplers.plan import plan
 from .checks import check_base, check_data
@@ -44,8 +45,9 @@ def load_networks(run: Run, stage: Stage, pairs: Readable | None) -> tuple[Denoi
             f"stage {stage.name}.train.flip: latents cannot be mirrored (they are not those of the mirrored "
             "image); leave flip out"
         )
-    for reference, model in ((source or "its network", student), (stage.teacher, teacher)):
-        check_data(f"stage {stage.name}: {reference}", model, pairs or run.dataset, bool(pairs))
+    for reference, model in ((source, student), (stage.teacher, teacher)):
+        what = f"stage {stage.name}: {reference or 'its network'}"
+        check_data(what, model, pairs or run.dataset, bool(pairs), class_names(run, reference))
     check_guidance(stage, start.guidance, teacher)
     bench = run.recipe.bench
     if stage.judged and (bench.models is None or stage.name in bench.models):
@@ -56,6 +58,12 @@ def load_networks(run: Run, stage: Stage, pairs: Readable | None) -> tuple[Denoi
     plan(student)  # raises if the student cannot be sampled
     stage.method.validate(student.shape, run.accelerator.device)
     return student, teacher
+
+
+def class_names(run: Run, reference: str | None) -> tuple[str, ...]:
+    """Return the names of the classes that a model's metadata has; () if it has none."""
+    notes = read_metadata(expanded(model_path(reference, run.folder))) if reference else None
+    return tuple((notes or {}).get("class_names", ()))
 
 
 def shared_teacher(stage: Stage, start: Denoiser) -> Denoiser | None:

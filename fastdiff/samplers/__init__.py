@@ -29,6 +29,7 @@ Solvers:
 What uses them:
     state         the state that a sampler yields, and the traits of samplers
     time_grids    time grids by name (SPACINGS)
+    ratio_grids   those in sigma / alpha
     plan          sampler, time grid and options, checked against a model
     generate      samples of a model
     edit          images from given images

@@ -23,7 +23,7 @@ def ddpm(
     x: Tensor,
     times: Tensor,
     *,
-    variance: Literal["small", "large", "learned"] = "small",
+    variance: Literal["small", "large", "learned"] | None = None,
     randn: Randn = torch.randn_like,
 ) -> Iterator[State]:
     """DDPM, ancestral sampling on any grid (Ho et al. 2020, algorithm 2).
@@ -37,7 +37,7 @@ def ddpm(
         times: decreasing time grid (steps + 1,), float64 on the CPU.
         variance: variance of the noise: small is beta-tilde = beta sigma_s^2 / sigma_t^2, large is beta, and
             learned lies between both in the logarithm, as the network predicts it for each value (Nichol &
-            Dhariwal 2021, equation 15).
+            Dhariwal 2021, equation 15). None for the model's own, `model.sampling.variance`.
         randn: function from a tensor to standard normal noise of its shape.
 
     Yields:
@@ -46,6 +46,7 @@ def ddpm(
     Raises:
         FastdiffError: for an unknown variance, and for learned if the network does not predict it.
     """
+    variance = denoise.model.sampling.variance if variance is None else variance
     if variance not in ("small", "large", "learned"):
         raise FastdiffError(f"sampler ddpm: variance = {variance!r}: expected small, large or learned")
     levels = denoise.schedule.levels(times)

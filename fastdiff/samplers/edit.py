@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..core.defaults import float32_on_cpu
 from ..core.denoiser import Denoiser
 from ..core.errors import FastdiffError
 from ..core.former_names import renamed_arguments
@@ -19,6 +20,7 @@ from .time_grids import Spacing, listed
 
 
 @renamed_arguments
+@float32_on_cpu()
 def edit(
     model: Denoiser,
     init_image: Tensor,

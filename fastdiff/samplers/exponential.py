@@ -63,18 +63,22 @@ def log_snr_steps(schedule: Schedule, times: Tensor) -> list[float]:
     return (alpha / sigma).log().diff().tolist()
 
 
-def steps_of(schedule: Schedule, times: Tensor, order: int) -> list[Step]:
+def steps_of(schedule: Schedule, times: Tensor, order: int, lower_order_below: int = 0) -> list[Step]:
     """Return the steps of a grid, each with at most `order` nodes.
 
     A step has one node, which is DDIM, where log(alpha / sigma) is infinite: from alpha = 0, whose prediction
-    no later step uses, and into data.
+    no later step uses, and into data. On a grid of fewer steps than `lower_order_below`, a step has at most
+    as many nodes as there are steps left with it.
     """
     steps = []
     nodes: list[float] = []
     gains = log_snr_steps(schedule, times)
-    for h, (start, end) in zip(gains, pairwise(schedule.levels(times)), strict=True):
+    lower = len(gains) < lower_order_below
+    for left, h, (start, end) in zip(
+        range(len(gains), 0, -1), gains, pairwise(schedule.levels(times)), strict=True
+    ):
         nodes = [0.0, *nodes][:order] if isfinite(h) else [0.0]
-        steps.append(Step(h, nodes, start, end))
+        steps.append(Step(h, nodes[:left] if lower else nodes, start, end))
         nodes = [node - h for node in nodes] if isfinite(h) else []
     return steps
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..core.errors import FastdiffError
 from ..core.guidance import Guided
-from ..core.prediction import ratio_of
+from ..core.prediction import SIGMA_MIN, ratio_of
 from ..core.schedule import Schedule
 from .ancestral import Randn
 from .state import State, traits
@@ -21,7 +21,8 @@ def consistency(
 ) -> Iterator[State]:
     """Consistency sampling: jump to the data, add fresh noise, repeat (Song et al. 2023, algorithm 1).
 
-    x_s = alpha_s x0 + sigma_s z.
+    x_s = alpha_s x0 + sigma_s z. The x0 of a model that predicts `cm` is data at the ratio 0.002 of sigma /
+    alpha, so that the noise is that much less: sqrt(sigma_s^2 - (0.002 alpha_s)^2).
 
     Args:
         denoise: the model with its condition and guidance, usually a Guided.
@@ -33,9 +34,11 @@ def consistency(
         A State (t, x, x0) after each step.
     """
     levels = denoise.schedule.levels(times)
+    remaining = SIGMA_MIN if denoise.model.predicts == "cm" else 0.0
     for (t, s), (alpha_s, sigma_s) in zip(pairwise(times), levels[1:], strict=True):
         p = denoise(x, t, torch.zeros_like(s))
-        x = p.combine(x0=alpha_s, eps=0.0).add_(randn(x), alpha=sigma_s) if sigma_s > 0 else p.x0
+        spread = sqrt(max(0.0, sigma_s**2 - (remaining * alpha_s) ** 2))
+        x = p.combine(x0=alpha_s, eps=0.0).add_(randn(x), alpha=spread) if sigma_s > 0 else p.x0
         yield State(s, x, p)
 
 

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..core.defaults import float32_on_cpu
 from ..core.denoiser import PROMPT_KEYS, Cond, Denoiser
-from ..core.errors import FastdiffError
+from ..core.errors import FastdiffError, checked_integer
 from ..core.former_names import renamed_arguments
 from ..core.guidance import GuidanceOptions, Guided, usual_guidance
 from ..core.rng import SampleRng
@@ -131,6 +132,7 @@ def with_base(
 
 
 @renamed_arguments
+@float32_on_cpu()
 def sample(
     model: Denoiser,
     sampler: str | None = None,
@@ -179,8 +181,7 @@ def sample(
         FastdiffError: for an unknown name, a value out of its range, and settings that do not fit the model.
     """
     for name, value in (("n", n), ("batch", batch)):
-        if not 1 <= value <= MAX_SAMPLES:
-            raise FastdiffError(f"{name} = {value}: expected at least 1, and at most {MAX_SAMPLES}", key=name)
+        checked_integer(name, value, 1, MAX_SAMPLES)
     way = plan(model, sampler, steps, spacing, options)
     cond = conditions(model, n, labels, prompts, condition_image, guidance, way.guidance_options)
     rank, processes = shard
@@ -280,6 +281,8 @@ def check_labels(model: Denoiser, labels: Tensor) -> Tensor:
     """Return labels as int64; raise FastdiffError if they are not classes of the model."""
     if model.classes is None:
         raise FastdiffError("labels: this model takes no labels; leave them out")
+    if labels.is_floating_point() and bool((labels != labels.round()).any()):
+        raise FastdiffError(f"labels: expected whole numbers, 0 to {model.classes - 1}")
     if labels.min() < 0 or labels.max() >= model.classes:
         raise FastdiffError(
             f"labels: expected 0 to {model.classes - 1}, got {int(labels.min())} to {int(labels.max())}"

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..core.broadcast import blend, like
+from ..core.denoiser import Denoiser
 from ..core.errors import FastdiffError
 from ..core.guidance import Guided
 from ..core.prediction import Prediction
@@ -37,6 +38,11 @@ class Inpaint:
         self.known = known_region(mask, image)
 
     @property
+    def model(self) -> Denoiser:
+        """The model."""
+        return self.denoise.model
+
+    @property
     def schedule(self) -> Schedule:
         """The model's noise schedule."""
         return self.denoise.schedule
@@ -51,12 +57,17 @@ class Inpaint:
         p = self.denoise(x, t, s)
         alpha, sigma = self.schedule.alpha_sigma(t)
         image = self.image.to(x.dtype)
+
+        def noise(eps: Tensor) -> Tensor:
+            return torch.where(self.known, (x - like(alpha, x) * image) / like(sigma, x), eps)
+
         return Prediction(
             torch.where(self.known, x, p.x),  # CFG++ moves p.x, but the known region stays
             torch.where(self.known, image, p.x0),
-            lambda: torch.where(self.known, (x - like(alpha, x) * image) / like(sigma, x), p.eps),
+            lambda: noise(p.eps),
             p.extra,
             p.levels,
+            None if p.kept is None else lambda: noise(p.kept()),
         )
 
 

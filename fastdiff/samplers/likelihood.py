@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..core.broadcast import like
+from ..core.defaults import float32_on_cpu
 from ..core.denoiser import Cond, Denoiser
 from ..core.errors import FastdiffError
 from ..core.prediction import ratio_of
@@ -24,6 +25,7 @@ from .runge_kutta import DORMAND_PRINCE, ShortStepError, integrate
 MAX_STEP_FACTOR = 5.0  # largest factor from one step size to the next
 
 
+@float32_on_cpu()
 def nll(
     model: Denoiser,
     x0: Tensor,

@@ -50,7 +50,7 @@ def run_multistep(
 
 
 @traits(order="2")
-def dpmpp_2m(denoise: Guided, x: Tensor, times: Tensor) -> Iterator[State]:
+def dpmpp_2m(denoise: Guided, x: Tensor, times: Tensor, *, lower_order_below: int = 0) -> Iterator[State]:
     """DPM-Solver++(2M) in the midpoint form (Lu et al. 2022b, algorithm 2).
 
     With r the length of the previous step over h,
@@ -64,6 +64,8 @@ def dpmpp_2m(denoise: Guided, x: Tensor, times: Tensor) -> Iterator[State]:
         denoise: the model with its condition and guidance, usually a Guided.
         x: samples at times[0] (B, ...).
         times: decreasing time grid (steps + 1,), float64 on the CPU.
+        lower_order_below: on grids of fewer steps than this, the order is at most the number of steps left,
+            as with diffusers' lower_order_final.
 
     Yields:
         A State (t, x, x0) after each step.
@@ -72,13 +74,15 @@ def dpmpp_2m(denoise: Guided, x: Tensor, times: Tensor) -> Iterator[State]:
     def midpoint(h: float) -> list[float]:  # x0 is taken as constant, at its value halfway
         return [-expm1(-h), -expm1(-h) * h / 2]
 
-    steps = steps_of(denoise.schedule, times, 2)
+    steps = steps_of(denoise.schedule, times, 2, lower_order_below)
     coefficients = [x0_coefficients(step, midpoint(step.h)) for step in steps]
     yield from run_multistep(denoise, x, times, coefficients, "x0")
 
 
 @traits(order="3")
-def dpmpp_3m(denoise: Guided, x: Tensor, times: Tensor, *, compat: bool = False) -> Iterator[State]:
+def dpmpp_3m(
+    denoise: Guided, x: Tensor, times: Tensor, *, compat: bool = False, lower_order_below: int = 0
+) -> Iterator[State]:
     """DPM-Solver++(3M): the parabola through the last three x0, integrated exactly (Lu et al. 2022b).
 
     With c_0 + c_1 u + c_2 u^2 the parabola,
@@ -91,6 +95,8 @@ def dpmpp_3m(denoise: Guided, x: Tensor, times: Tensor, *, compat: bool = False)
         times: decreasing time grid (steps + 1,), float64 on the CPU.
         compat: use the form of public code, which halves the second derivative and uses the midpoint form on
             its second-order step. It is of second order, but often better below 100 steps on a Karras grid.
+        lower_order_below: on grids of fewer steps than this, the order is at most the number of steps left,
+            as with diffusers' lower_order_final.
 
     Yields:
         A State (t, x, x0) after each step.
@@ -103,14 +109,20 @@ def dpmpp_3m(denoise: Guided, x: Tensor, times: Tensor, *, compat: bool = False)
         return [*exact[:2], *(moment / 2 for moment in exact[2:])]
 
     rule = public if compat else moments
-    steps = steps_of(denoise.schedule, times, 3)
+    steps = steps_of(denoise.schedule, times, 3, lower_order_below)
     coefficients = [x0_coefficients(step, rule(step.h, len(step.nodes))) for step in steps]
     yield from run_multistep(denoise, x, times, coefficients, "x0")
 
 
 @traits(order="3")
 def unipc(
-    denoise: Guided, x: Tensor, times: Tensor, *, order: int = 2, solver: Literal["bh1", "bh2"] = "bh2"
+    denoise: Guided,
+    x: Tensor,
+    times: Tensor,
+    *,
+    order: int = 2,
+    solver: Literal["bh1", "bh2"] = "bh2",
+    lower_order_below: int = 0,
 ) -> Iterator[State]:
     """UniPC (Zhao et al. 2023): a predictor, and a corrector that reuses the predictor's evaluation.
 
@@ -127,6 +139,8 @@ def unipc(
         times: decreasing time grid (steps + 1,), float64 on the CPU.
         order: number of x0 in the predictor's P, 1, 2 or 3.
         solver: the paper's function B(h), bh1 or bh2; it matters where P is a line through two x0.
+        lower_order_below: on grids of fewer steps than this, the order is at most the number of steps left,
+            as with diffusers' lower_order_final.
 
     Yields:
         A State (t, x, x0) after each step.
@@ -140,7 +154,7 @@ def unipc(
 
     coefficients = []
     correction: list[float] = []
-    for step in steps_of(denoise.schedule, times, order):
+    for step in steps_of(denoise.schedule, times, order, lower_order_below):
         predictor = x0_coefficients(step, rule(step.h, len(step.nodes)))
         if not isfinite(step.h):
             coefficients.append(predictor)
@@ -186,7 +200,9 @@ def ipndm(denoise: Guided, x: Tensor, times: Tensor, *, order: int = 4) -> Itera
 
 
 @traits(order="3")
-def deis(denoise: Guided, x: Tensor, times: Tensor, *, order: int = 3) -> Iterator[State]:
+def deis(
+    denoise: Guided, x: Tensor, times: Tensor, *, order: int = 3, lower_order_below: int = 0
+) -> Iterator[State]:
     """DEIS in log(sigma / alpha): the polynomial through the last eps (Zhang & Chen 2023).
 
     With P the polynomial through eps_t and the previous eps,
@@ -198,13 +214,15 @@ def deis(denoise: Guided, x: Tensor, times: Tensor, *, order: int = 3) -> Iterat
         x: samples at times[0] (B, ...).
         times: decreasing time grid (steps + 1,), float64 on the CPU.
         order: number of eps in P, 1, 2 or 3.
+        lower_order_below: on grids of fewer steps than this, the order is at most the number of steps left,
+            as with diffusers' lower_order_final.
 
     Yields:
         A State (t, x, x0) after each step.
     """
     check_choice("deis", "order", order, (1, 2, 3))
     coefficients = []
-    for step in steps_of(denoise.schedule, times, order):
+    for step in steps_of(denoise.schedule, times, order, lower_order_below):
         _, *older = lagrange_weights(step.nodes, moments(step.h, len(step.nodes), sign=-1))
         past = [-step.end[1] * weight for weight in older]
         coefficients.append(eps_coefficients(step, past))

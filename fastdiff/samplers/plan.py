@@ -10,6 +10,7 @@ from torch import Tensor
 from ..core.denoiser import Denoiser
 from ..core.errors import FastdiffError
 from ..core.guidance import GUIDANCE_OPTIONS, GuidanceOptions
+from ..core.sampling import DATA
 from ..core.validation import check, spelled
 from . import SAMPLERS, State, time_grid
 from .time_grids import Spacing
@@ -80,6 +81,8 @@ def plan(
             f"sampler {name} needs the slope at a time, and this model jumps from one time to another: "
             f"choose from {fit}"
         )
+    if name != spelled(own.sampler, "sampler")[0]:  # the recorded end and rounding are of its own sampler
+        options = {"end": DATA, "time_rounding": "exact"} | options
     guidance_options = GuidanceOptions(**{k: v for k, v in options.items() if k in GUIDANCE_OPTIONS})
     given = {k: v for k, v in options.items() if k not in GUIDANCE_OPTIONS}
     checked = check(SAMPLERS, name, given, f"sampler {name}", skip=RUN_ARGUMENTS)

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..core.errors import FastdiffError
+from ..core.errors import FastdiffError, checked_integer
 from ..core.schedule import Schedule
 from ..core.validation import check, named, spelled
+from .ratio_grids import beta, few_steps, karras, logsnr
 
 # A name, a name with options as text or mapping, or the times themselves.
 Spacing = str | Mapping[str, Any] | Sequence[float] | Tensor
@@ -38,7 +39,14 @@ def trailing(schedule: Schedule, steps: int, start: float = 1.0, stop: float = 0
     return (back * ((start - stop) * count / steps) + stop * count).round() * schedule.t_max / count
 
 
-def leading(schedule: Schedule, steps: int, start: float = 1.0, stop: float = 0.0, offset: int = 0) -> Tensor:
+def leading(
+    schedule: Schedule,
+    steps: int,
+    start: float = 1.0,
+    stop: float = 0.0,
+    offset: int = 0,
+    inner: bool = False,
+) -> Tensor:
     """Training timesteps 0, k, 2k, ... with k = count // steps, as in DDIM's code; it starts below t_max.
 
     Args:
@@ -47,12 +55,41 @@ def leading(schedule: Schedule, steps: int, start: float = 1.0, stop: float = 0.
         start: fraction of t_max of the first time.
         stop: fraction of t_max of the last time.
         offset: number of timesteps added to each, at most up to the last timestep; 1 in Stable Diffusion.
+        inner: take the grid of one step more without its last time before the end, as diffusers'
+            DPM-Solver++ and UniPC do.
     """
     count = schedule.timesteps
     first, last = round(stop * count), round(start * count)
-    entries = torch.arange(steps - 1, -1, -1, dtype=torch.float64) * ((last - first) // steps) + 1
+    numbers = torch.arange(steps - 1 + inner, -1 + inner, -1, dtype=torch.float64)
+    entries = numbers * ((last - first) // (steps + inner)) + 1
     entries = (entries + offset).clamp(min=1, max=last - first)
     return torch.cat([entries + first, torch.tensor([first])]) * schedule.t_max / count
+
+
+def linspace(
+    schedule: Schedule,
+    steps: int,
+    start: float = 1.0,
+    stop: float = 0.0,
+    rounded: bool = True,
+    inner: bool = False,
+) -> Tensor:
+    """Training timesteps in equal strides from the last to the first, then the end, as in diffusers.
+
+    Args:
+        schedule: noise schedule of the times.
+        steps: number of steps.
+        start: fraction of t_max of the first time.
+        stop: fraction of t_max of the last time.
+        rounded: whether the timesteps are rounded; those of diffusers' Euler schedulers are not.
+        inner: take the grid of one step more without its last time before the end, as diffusers'
+            DPM-Solver++ and UniPC do.
+    """
+    count = schedule.timesteps
+    first, last = round(stop * count), round(start * count)
+    entries = torch.linspace(last - 1, first, steps + inner, dtype=torch.float64)[:steps]
+    entries = entries.round() if rounded else entries
+    return torch.cat([entries + 1, torch.tensor([first])]) * schedule.t_max / count
 
 
 def quadratic(schedule: Schedule, steps: int, start: float = 1.0, stop: float = 0.0) -> Tensor:
@@ -83,54 +120,6 @@ def shifted(
     return (stop + (start - stop) * fraction) * schedule.t_max
 
 
-def karras(
-    schedule: Schedule,
-    steps: int,
-    start: float = 1.0,
-    stop: float = 0.0,
-    rho: float = 7.0,
-    ratio_min: float = 0.002,
-    ratio_max: float = 80.0,
-) -> Tensor:
-    """Power-law ramp of sigma / alpha, then 0 (Karras et al. 2022, equation 5).
-
-    Args:
-        schedule: noise schedule of the times.
-        steps: number of steps.
-        start: fraction of t_max of the first time.
-        stop: fraction of t_max of the last time.
-        rho: exponent, above 0; larger values are denser near the data.
-        ratio_min: sigma / alpha at the last time before 0.
-        ratio_max: sigma / alpha at the first time, or less if the schedule ends at less.
-    """
-    if not 0 < rho < math.inf:
-        raise FastdiffError(f"spacing karras: rho = {rho}: expected above 0")
-    return by_ratio(
-        schedule, steps, start, stop, ratio_min, ratio_max, lambda r: r ** (1 / rho), lambda r: r**rho
-    )
-
-
-def logsnr(
-    schedule: Schedule,
-    steps: int,
-    start: float = 1.0,
-    stop: float = 0.0,
-    ratio_min: float = 0.002,
-    ratio_max: float = 80.0,
-) -> Tensor:
-    """Equal strides in log(sigma / alpha), then 0 (Lu et al. 2022a, DPM-Solver, section 4.1).
-
-    Args:
-        schedule: noise schedule of the times.
-        steps: number of steps.
-        start: fraction of t_max of the first time.
-        stop: fraction of t_max of the last time.
-        ratio_min: sigma / alpha at the last time before 0.
-        ratio_max: sigma / alpha at the first time, or less if the schedule ends at less.
-    """
-    return by_ratio(schedule, steps, start, stop, ratio_min, ratio_max, torch.log, torch.exp)
-
-
 def lcm(schedule: Schedule, steps: int, start: float = 1.0, stop: float = 0.0, points: int = 50) -> Tensor:
     """The grid of LCM and TCD: a subset of `points` uniform times, at equal strides of their indices.
 
@@ -149,50 +138,22 @@ def lcm(schedule: Schedule, steps: int, start: float = 1.0, stop: float = 0.0, p
     return (stop + (start - stop) * numbers / points) * schedule.t_max
 
 
-def by_ratio(
-    schedule: Schedule,
-    steps: int,
-    start: float,
-    stop: float,
-    ratio_min: float,
-    ratio_max: float,
-    bend: Callable[[Tensor], Tensor],
-    unbend: Callable[[Tensor], Tensor],
-) -> Tensor:
-    """Return a grid with equal strides in bend(sigma / alpha).
-
-    It goes from ratio_max to ratio_min in `steps` times, then to 0; or to `stop` if that is above 0.
-
-    Args:
-        schedule: noise schedule of the times.
-        steps: number of steps.
-        start: fraction of t_max of the first time, which is earlier where its ratio is above ratio_max.
-        stop: fraction of t_max of the last time.
-        ratio_min: sigma / alpha at the last time before 0.
-        ratio_max: bound of sigma / alpha at the first time.
-        bend: increasing function.
-        unbend: inverse of bend.
-
-    Raises:
-        FastdiffError: for ratios that do not decrease from the first time to the last.
-    """
-    ends = torch.tensor([start, stop], dtype=torch.float64) * schedule.t_max
-    alpha, sigma = schedule.alpha_sigma(ends)
-    first, last = (sigma / alpha).tolist()
-    high, low = min(ratio_max, first), last or ratio_min
-    if not 0 < low < high < math.inf:
-        raise FastdiffError(
-            f"a spacing in sigma / alpha from {high:g} down to {low:g}: expected ratio_min above 0, "
-            "below a finite ratio_max and below sigma / alpha at its start"
-        )
-    top, bottom = bend(torch.tensor([high, low], dtype=torch.float64)).tolist()
-    ramp = torch.linspace(top, bottom, steps + (stop > 0), dtype=torch.float64)
-    times = schedule.time_of(unbend(ramp)).clamp(max=float(ends[0]))
-    return torch.cat([times[:steps], ends[1:]])
-
-
 SPACINGS: dict[str, Callable[..., Tensor]] = {
-    f.__name__: f for f in (uniform, trailing, leading, quadratic, cosine, shifted, karras, logsnr, lcm)
+    f.__name__: f
+    for f in (
+        uniform,
+        trailing,
+        leading,
+        quadratic,
+        cosine,
+        shifted,
+        karras,
+        few_steps,
+        logsnr,
+        lcm,
+        linspace,
+        beta,
+    )
 }
 
 
@@ -218,8 +179,7 @@ def time_grid(schedule: Schedule, steps: int, spacing: Spacing = "uniform", **op
         FastdiffError: for an unknown spacing or option, and for times that do not decrease or are not above 0
             and at most t_max.
     """
-    if not 1 <= steps <= MAX_STEPS:
-        raise FastdiffError(f"steps = {steps}: expected at least 1, and at most {MAX_STEPS}", key="steps")
+    steps = checked_integer("steps", steps, 1, MAX_STEPS)
     times = listed(spacing)
     if times is not None:
         if options:

@@ -1,4 +1,4 @@
-"""The health of a training: figures that are not finite, and a collapse of its samples."""
+"""The health of a training: figures that are not finite, a collapse, a discriminator at chance."""
 
 import math
 from pathlib import Path
@@ -18,8 +18,10 @@ from .method import Figures
 FATAL_FIGURES = ("loss", "grad")  # figures that end a training if they are not finite
 NEVER_STEP = 1 << 62  # the number of a step that is never reached
 MAX_NAMED_EXAMPLES = 8  # examples that an error lists
-COVERAGES_KEPT = 10  # newest lines of the log over which the median coverage is taken
+LINES_KEPT = 10  # newest lines of the log over which medians are taken
 MIN_COVERAGE = 0.5  # fraction of the data; a lower median coverage is a collapse
+MIN_AUC = 0.55  # a discriminator with a lower median area under the ROC is at chance
+AUC = "discriminator_auc"  # end of that figure's name in a log line
 MAX_SCALE_DROPS = 40  # consecutive updates that a scaler may skip; its scale begins at 2^16
 
 
@@ -40,6 +42,7 @@ class Health:
         consecutive_skips: number of steps skipped since the last update.
         scale_drops: number of consecutive updates that a scaler of fp16 gradients skipped.
         coverages: newest coverages (fractions of the data that samples cover), from a training's second half.
+        aucs: newest areas under the ROC of the discriminator, from a training's second half.
         positions: number of images seen before and after each step that has not been checked yet.
     """
 
@@ -55,19 +58,26 @@ class Health:
         self.consecutive_skips = 0
         self.scale_drops = 0
         self.coverages: list[float] = []
+        self.aucs: list[float] = []
         self.positions: dict[int, tuple[int, int]] = {}
         # For figures logged together, by their names: the first step (n,) at which each was not finite.
         self.first_bad: dict[tuple[str, ...], Tensor] = {}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state that is stored in a checkpoint, as plain data."""
-        return {"skipped": self.skipped, "row": self.consecutive_skips, "coverages": self.coverages}
+        return {
+            "skipped": self.skipped,
+            "row": self.consecutive_skips,
+            "coverages": self.coverages,
+            "aucs": self.aucs,
+        }
 
     def load_state_dict(self, record: dict[str, Any]) -> None:
         """Load a state that `state_dict` returned; states of earlier versions lack some keys."""
         self.skipped = record.get("skipped", 0)
         self.consecutive_skips = record.get("row", 0)
         self.coverages = record.get("coverages", [])
+        self.aucs = record.get("aucs", [])
 
     def may_update(self, figures: Figures) -> bool:
         """Return whether an update may be made, the same on every process: all finite or no skips allowed."""
@@ -156,17 +166,26 @@ class Health:
             )
         self.positions.clear()
 
-    def record_coverage(self, line: dict[str, float | None], second_half: bool) -> None:
-        """Record the coverage of a log line, if it has one and is from the training's second half."""
-        coverage = line.get("coverage")
-        if second_half and coverage is not None:
-            self.coverages = [*self.coverages, coverage][-COVERAGES_KEPT:]
+    def record(self, line: dict[str, float | None], second_half: bool) -> None:
+        """Record the coverage and the discriminator's figure of a log line from a training's second half."""
+        if not second_half:
+            return
+        aucs = [value for name, value in line.items() if name.endswith(AUC)]
+        for kept, values in ((self.coverages, [line.get("coverage")]), (self.aucs, aucs)):
+            kept += [value for value in values if value is not None]
+            del kept[:-LINES_KEPT]
 
     @property
     def collapsed(self) -> float | None:
         """The median of the newest coverages if it is below MIN_COVERAGE, else None."""
         coverage = median(self.coverages) if self.coverages else 1.0
         return coverage if coverage < MIN_COVERAGE else None
+
+    @property
+    def chance_auc(self) -> float | None:
+        """The median of the newest areas under the discriminator's ROC if it is below MIN_AUC, else None."""
+        auc = median(self.aucs) if self.aucs else 1.0
+        return auc if auc < MIN_AUC else None
 
     def stop(self, bad: str, step: int, more: str = "") -> None:
         """Write the indices of a bad step's examples to bad-batch.json, and raise FastdiffError.

@@ -68,8 +68,8 @@ class Log:
 
 def reopened(path: Path, step: int) -> IO[str]:
     """Open a log for appending, after removing broken lines and those after a step."""
-    lines = path.read_text().splitlines() if path.exists() else []
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     kept = [line for line in lines if line.endswith("}") and parse_json(line)["step"] <= step]
     with atomic_write(path) as scratch:
-        scratch.write_text("".join(line + "\n" for line in kept))
-    return path.open("a")
+        scratch.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+    return path.open("a", encoding="utf-8")

@@ -192,7 +192,7 @@ class Training:
     def write_line(self, log: Log) -> Line:
         """Append the newest figures and the pace to the logs; return the figures."""
         line = loggable(self.figures | self.networks.averages.drifts(self.student))
-        self.health.record_coverage(line, second_half=self.step > self.config.steps / 2)
+        self.health.record(line, second_half=self.step > self.config.steps / 2)
         self.pace = log.write(self.step, self.images, line, self.loader.waited)
         self.loader.waited = 0.0
         return line

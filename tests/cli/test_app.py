@@ -68,3 +68,32 @@ def test_ctrl_c(fastdiff, monkeypatch):
     monkeypatch.setitem(LISTS, Listed.samplers, interrupted)
     code, out, err = fastdiff("list", "samplers")
     assert code == 130 and err == "fastdiff: interrupted; run the same command again to resume\n"
+
+
+def test_a_working_directory_that_is_gone(refused, tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    line = refused("list", "samplers")
+    monkeypatch.chdir(tmp_path)
+    assert line == (
+        "fastdiff: the working directory cannot be read (No such file or directory); change to another one\n"
+    )
+
+
+def test_a_terminal_that_has_few_letters(tmp_path):
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes/a.yaml").write_text("# Some – ∞\nname: a\n", encoding="utf-8")
+    few = {"PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0", "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}
+    done = command("list", "recipes", cwd=tmp_path, env=few)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split("  ")[1] == "Some ? ?\n"
+
+
+def test_too_little_memory_is_one_line(refused, monkeypatch):
+    def too_large():
+        raise MemoryError("Unable to allocate 9 GiB")
+
+    monkeypatch.setitem(LISTS, Listed.samplers, too_large)
+    assert refused("list", "samplers").startswith("fastdiff: out of memory (Unable to allocate 9 GiB): use")

@@ -41,3 +41,5 @@ def test_a_damaged_model_is_listed_so(fastdiff, monkeypatch, tmp_path):
 def test_lists_of_nothing(fastdiff, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert [json.loads(fastdiff("list", what, "--json")[1]) for what in ("recipes", "models")] == [{}, {}]
+    for what, folder in (("recipes", "recipes"), ("models", "checkpoints")):
+        assert fastdiff("list", what) == (0, "", f"no {what} in {tmp_path.resolve() / folder}\n")

@@ -128,3 +128,21 @@ def test_settings_of_guidance_are_read(pictures, fastdiff, tmp_path):
         assert fastdiff(*words, "--guide", f"clip={bound}")[0] == 0
         contrasts.append(np.asarray(Image.open(out)).std())
     assert contrasts[1] < contrasts[0]
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.TIFF", "a.jp2", "a.svg", "a.avif"])
+def test_other_pictures_than_png_are_refused(images, refused, tmp_path, name):
+    assert "expected a .png for one sheet, or a folder" in refused("sample", images, "--out", tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_pictures_of_earlier_samples_do_not_stay_beside_new_ones(images, fastdiff, refused, tmp_path):
+    words = ["sample", images, "--out", tmp_path / "run.v2", "--n"]  # a folder, though it has a suffix
+    assert fastdiff(*words, 3)[0] == 0
+    assert "1 pictures of earlier samples would stay among the 2 new ones; empty" in refused(*words, 2)
+    assert fastdiff(*words, 3)[0] == 0 and len(list((tmp_path / "run.v2").iterdir())) == 3
+
+
+def test_a_name_that_no_file_can_have(images, refused):
+    assert "cannot be written (File name too long)" in refused("sample", images, "--out", "x" * 5000)
+    assert "cannot be a path (File name too long)" in refused("sample", "x" * 5000)

@@ -48,3 +48,16 @@ def test_search_of_a_model_of_prompts(fastdiff, refused, tmp_path):
     assert "needs prompts, but the data digits have no captions: set `captions`" in refused(*words)
     code, out, err = fastdiff(*words, "--captions", "the digit {class}")
     assert code == 0 and f"stored with {student}" in out, err
+
+
+def test_search_asks_for_a_writable_model_before_it_searches(points, refused, tmp_path, monkeypatch):
+    student = tmp_path / "student"
+    shutil.copytree(points / "consistency", student)
+    monkeypatch.setattr("fastdiff.samplers.time_search.search_times", None)
+
+    def refusing(path, *args, **options):
+        raise OSError(30, "Read-only file system", str(path))
+
+    monkeypatch.setattr("pathlib.Path.touch", refusing)
+    line = refused("search", student, "--steps", 2, "--data", "toy", "--n", 64)
+    assert f"{student} cannot be written (Read-only file system); make it writable" in line

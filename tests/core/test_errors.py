@@ -1,8 +1,9 @@
 """Errors that end a command: their first lines, exit codes and keys."""
 
+import numpy
 import pytest
 
-from fastdiff.core.errors import FastdiffError, Interrupted, at_least_one, first_line
+from fastdiff.core.errors import FastdiffError, Interrupted, at_least_one, checked_integer, first_line
 
 
 @pytest.mark.parametrize(
@@ -33,3 +34,20 @@ def test_a_count_below_one_is_refused_with_its_option():
 def test_an_error_has_a_key_only_where_it_begins_with_a_setting():
     assert FastdiffError("no such file").key is None
     assert FastdiffError("points = 1: expected at least 2", key="points").key == "points"
+
+
+@pytest.mark.parametrize("value", [True, 2.0, "2", None])
+def test_what_is_no_whole_number_is_refused(value):
+    with pytest.raises(FastdiffError, match=r"^steps = .*: expected a whole number$") as caught:
+        checked_integer("steps", value, 1, 10)
+    assert caught.value.key == "steps"
+
+
+def test_a_whole_number_has_bounds():
+    assert checked_integer("seed", numpy.int64(-3), -10, 10) == -3
+    with pytest.raises(FastdiffError, match="^seed = 11: expected at least -10, and at most 10$"):
+        checked_integer("seed", 11, -10, 10)
+
+
+def test_an_error_is_one_line_whatever_a_file_is_called():
+    assert str(FastdiffError("a\nb\x1b[31m\udcff: é")) == "a\\nb\\x1b[31m\\udcff: é"

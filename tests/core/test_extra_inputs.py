@@ -203,6 +203,7 @@ class Jumping(Progressive):
         return with_second_time(model)
 
 
+@pytest.mark.long
 def test_a_method_makes_its_student_of_what_it_starts_from(tmp_path, monkeypatch):
     """The student is of two times in its stage, in its file and after a stop;
     the teacher stays what it was."""

@@ -3,7 +3,16 @@
 import pytest
 
 from fastdiff.core.errors import FastdiffError
-from fastdiff.core.files import atomic_write, cache_folder, identity, make_directory, read_json, write_json
+from fastdiff.core.files import (
+    atomic_write,
+    cache_folder,
+    check_writable,
+    expanded,
+    identity,
+    make_directory,
+    read_json,
+    write_json,
+)
 
 
 def test_where_the_cache_is(monkeypatch, tmp_path):
@@ -12,6 +21,17 @@ def test_where_the_cache_is(monkeypatch, tmp_path):
     monkeypatch.delenv("FASTDIFF_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
     assert str(cache_folder("reference")) == "/somewhere/fastdiff/reference"
+
+
+def test_without_a_home_the_cache_is_asked_for(monkeypatch):
+    for name in ("HOME", "XDG_CACHE_HOME", "FASTDIFF_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 54321)  # a user without an entry in passwd
+    with pytest.raises(FastdiffError, match=r"^no home directory for the cache; set HOME, or FASTDIFF_CACHE"):
+        cache_folder("reference")
+    for path in ("~/data", "~nobody-here/data"):
+        with pytest.raises(FastdiffError, match=f"^{path}: there is no such home directory; give the path"):
+            expanded(path)
 
 
 def test_identity_depends_on_every_value_and_not_on_order_or_number_type():
@@ -43,4 +63,22 @@ def test_a_folder_that_cannot_be_made_is_one_line_with_its_option(tmp_path):
         make_directory(tmp_path / "file" / "below", "--out")
     with pytest.raises(FastdiffError, match=r"Not a directory\): choose another directory with --out$"):
         make_directory(tmp_path / "file" / "below")
+    (tmp_path / "link").symlink_to("/nowhere/else")
+    for name, reason in [("file", "File exists"), ("link", "File exists"), ("x" * 300, "File name too long")]:
+        with pytest.raises(FastdiffError, match=rf"cannot be written \({reason}\)$"):
+            make_directory(tmp_path / name, "--out")
     assert make_directory(tmp_path / "a" / "b").is_dir()
+
+
+def test_a_place_that_takes_no_files_is_refused_before_the_work(tmp_path):
+    check_writable(tmp_path)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FastdiffError, match=r"file cannot be written \(Not a directory\); make it writable"):
+        check_writable(tmp_path / "file")
+
+
+@pytest.mark.parametrize(("path", "words"), [("x/" * 3000, "File name too long"), ("a\0b", "null byte")])
+def test_what_cannot_be_a_path_is_refused(path, words):
+    with pytest.raises(FastdiffError, match=f"cannot be a path .*{words}"):
+        expanded(path)

@@ -68,6 +68,7 @@ def test_guidance_without_a_condition_is_refused():
     [
         ({"interval": (4.0, 1.0)}, r"interval = \(4.0, 1.0\): expected"),
         ({"rescale": 1.5}, "rescale = 1.5: expected at most 1"),
+        ({"rescale": 0.5, "rescale_of": "eps"}, "rescale_of = 'eps': expected output or x0"),
         ({"guidance": 3.0, "plus": True}, "guidance = 3.0: plus .CFG.* a weight from 0 to 1"),
         ({"clip": 0.0}, "clip = 0.0: expected above 0"),
         ({"threshold": 1.0}, "threshold = 1.0: expected less than 1"),

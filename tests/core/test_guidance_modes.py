@@ -5,7 +5,10 @@ from itertools import pairwise
 import pytest
 import torch
 
+from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.guidance import Guided
+from fastdiff.core.network import Network
+from fastdiff.core.prediction import PREDICTION_TYPES
 from fastdiff.core.schedule import SCHEDULES, VP, Cosine, Flow, Karras
 from fastdiff.networks.oracle import GaussianMixture
 from fastdiff.samplers import SAMPLERS, time_grid
@@ -15,6 +18,7 @@ MODES = {
     "plain": {},
     "interval": {"interval": (0.5, 2.0)},
     "rescale": {"rescale": 0.7},
+    "rescale of x0": {"rescale": 0.7, "rescale_of": "x0"},
     "clip": {"clip": 1.0},
     "threshold": {"threshold": 0.4},
     "every": {"every": 2},
@@ -99,13 +103,55 @@ def test_an_interval_with_a_time_for_each_sample():
 
 
 @pytest.mark.parametrize("share", [0.3, 1.0])
-def test_rescaling_returns_to_the_unguided_spread(share):
+def test_rescaling_of_x0_returns_to_the_unguided_spread(share):
     given, wild, tame = (
-        ask(guided(w, net=Bells, rescale=phi))[2].x0 for w, phi in ((1.0, 0.0), (4.0, 0.0), (4.0, share))
+        ask(guided(w, net=Bells, rescale=phi, rescale_of="x0"))[2].x0
+        for w, phi in ((1.0, 0.0), (4.0, 0.0), (4.0, share))
     )
     torch.testing.assert_close(tame.std(1), share * given.std(1) + (1 - share) * wild.std(1))
     torch.testing.assert_close(tame / tame.norm(dim=1, keepdim=True), wild / wild.norm(dim=1, keepdim=True))
     assert (wild.std(1) / given.std(1) - 1).abs().min() > 0.1
+
+
+def rescaled_output(guided_output, output, share):
+    """Lin et al. 2023, algorithm 2, as diffusers' rescale_noise_cfg writes it."""
+    spread, wild = (v.std(tuple(range(1, v.ndim)), keepdim=True) for v in (output, guided_output))
+    return share * (guided_output * (spread / wild)) + (1 - share) * guided_output
+
+
+@pytest.mark.parametrize("predicts", PREDICTION_TYPES)
+@pytest.mark.parametrize("schedule", [VP(), Cosine(), Karras()], ids=repr)
+def test_rescaling_is_of_the_networks_output(predicts, schedule):
+    """Whatever the network predicts; one number or a time for each sample."""
+
+    class Drawn(Network):
+        null_label = 2
+
+        def forward(self, x, t, s=None, cond=None):
+            generator = torch.Generator().manual_seed(1)
+            outputs = torch.randn(3, *x.shape[1:], dtype=torch.float64, generator=generator)
+            return outputs[cond["label"]]
+
+    model = Denoiser(Drawn(), schedule, predicts, (2, 4), time_input="time", sigma_data=0.5)
+    x = torch.randn(2, 2, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    cond, null = ({"label": torch.tensor(v)} for v in ([0, 1], [2, 2]))
+    times = torch.tensor([0.6, 0.98], dtype=torch.float64) * schedule.t_max
+    for t in (times[0], times[1], times):
+        given, empty = (model.raw(x, t, t, c) for c in (cond, null))
+        wanted = rescaled_output(empty + 7.5 * (given - empty), given, 0.7)
+        found = Guided(model, cond, null, guidance=7.5, rescale=0.7)(x, t, t)
+        at = model.solve_coefficients(t)
+        torch.testing.assert_close(found.x0, model.to_prediction(x, wanted, at).x0, rtol=1e-12, atol=1e-12)
+        consistent(found, schedule, t)
+        other = Guided(model, cond, null, guidance=7.5, rescale=0.7, rescale_of="x0")(x, t, t).x0
+        assert (predicts == "x0") == torch.allclose(other, found.x0)
+
+
+def test_rescaling_is_that_of_diffusers():
+    guider_utils = pytest.importorskip("diffusers.guiders.guider_utils")
+    guided_output, output = 3 * noise(4, 0), noise(4, 1)
+    wanted = guider_utils.rescale_noise_cfg(guided_output, output, 0.7)
+    torch.testing.assert_close(rescaled_output(guided_output, output, 0.7), wanted, rtol=1e-12, atol=1e-12)
 
 
 def test_rescaling_leaves_what_has_no_spread():

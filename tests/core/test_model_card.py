@@ -65,3 +65,11 @@ def test_a_guided_model_shows_its_condition_and_settings():
     assert (
         repr(Guided(model, against=model)) == "Guided(MLP, condition: none, guidance=1, against=MLP, nfe=0)"
     )
+
+
+def test_the_card_of_a_model_names_its_bounds_and_its_end():
+    own = Sampling("ddim", "leading", (50,), clip=1.0, keep_eps=True, end=(0.99, 0.1))
+    last = str(Denoiser(mlp((2,), width=16), DDPM(), "eps", (2,), sampling=own)).splitlines()[-1]
+    assert last.endswith(
+        "spacing leading; |x0| at most 1; eps kept where x0 is bounded; ending at alpha 0.99, sigma 0.1"
+    )

@@ -196,3 +196,9 @@ def test_a_teacher_of_a_student_on_another_schedule():
         losses[-1].backward()
         assert student.net.scale.grad.abs() > 0
     torch.testing.assert_close(*losses, rtol=1e-9, atol=0)
+
+
+def test_an_end_belongs_to_the_models_own_schedule():
+    model = Denoiser(torch.nn.Identity(), DDPM(), "eps", (2,), sampling=Sampling(end=(0.99, 0.1), clip=0.5))
+    own = model.with_schedule(Flow()).sampling
+    assert own.end == (1.0, 0.0) and own.clip == 0.5

@@ -64,3 +64,26 @@ def test_an_error_of_a_setting_continues_the_path_and_any_other_follows_a_colon(
 
     with pytest.raises(FastdiffError, match=r"^method\.points = 3: expected an even number$"):
         call({"late": late}, "late", {"points": 3}, "method")
+
+
+def test_a_setting_with_a_registry_may_be_left_empty_if_its_type_says_so():
+    @dataclass
+    class Shape:
+        size: int = 1
+
+    class Shaped(Shape):
+        registry = {"shape": Shape}
+
+    def optional(shape: Shaped | None = None):
+        return shape
+
+    def needed(shape: Shaped):
+        return shape
+
+    registry = {"optional": optional, "needed": needed}
+    assert call(registry, "optional", {"shape": None}, "method") is None
+    for name in registry:
+        assert call(registry, name, {"shape": {"name": "shape", "size": 3}}, "method") == Shape(3)
+    for name, value in (("needed", None), ("optional", 3)):
+        with pytest.raises(FastdiffError, match="^method.shape: expected a name"):
+            call(registry, name, {"shape": value}, "method")

@@ -1,6 +1,8 @@
 """Image files from strangers: broken ones are named, turned ones are set upright."""
 
 import io
+import os
+import warnings
 
 import numpy as np
 import pytest
@@ -55,3 +57,37 @@ def test_a_drawn_picture_that_is_none_is_named(tmp_path):
         read_run_picture(tmp_path / "m-1.png")
     save(tmp_path / "m-2.png", picture())
     assert read_run_picture(tmp_path / "m-2.png").size == (6, 6)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "1", "L", "CMYK", "YCbCr"])
+def test_every_mode_of_eight_bits_is_read(tmp_path, mode):
+    image = picture().convert("L").convert(mode) if mode in ("LA", "1") else picture().convert(mode)
+    save(tmp_path / f"a.{'jpg' if mode in ('CMYK', 'YCbCr') else 'png'}", image)
+    assert open_dataset(str(tmp_path)).shape == (3, 6, 6)
+    assert open_dataset(str(tmp_path), colour="grey").shape == (1, 6, 6)
+
+
+def test_damaged_metadata_of_a_sound_picture_are_left_out():
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    damaged = bytearray(file_of(picture(6, 4), "JPEG", exif=turned).getvalue())
+    start = damaged.find(b"Exif\0\0") + 6
+    damaged[start : start + 8] = b"\xff" * 8
+    assert read_picture(io.BytesIO(damaged)).size == (6, 4)
+
+
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    (tmp_path / "b.png").symlink_to("/nowhere")
+    for name, words in (("a.png", "not a file"), ("b.png", "no such file"), ("", "not a file")):
+        with pytest.raises(ValueError, match=words):
+            read_picture(tmp_path / name)
+
+
+def test_the_number_of_pixels_decides_and_not_the_filter_of_warnings(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_picture(file_of(picture(6, 6), "PNG")).size == (6, 6)  # more than 20, at most 40
+    with pytest.raises(ValueError, match="more than 40 pixels; shrink it, or raise PIL"):
+        read_picture(file_of(picture(9, 9), "PNG"))

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("few_lanes_and_a_private_cache")
             r"row 6 \(.*\): label 12, expected 0 to 9 in 'cls' \(`classes: 10`\)",
         ),
         ({"png": png(ORIGIN[0])}, r"row 6 \(.*\): no label, expected 0 to 9"),
-        ({"cls": b"3"}, r"row 6 \(.*0\.tar\): not a readable image"),
+        ({"cls": b"3"}, r"row 6 \(.*0\.tar\): no image in this row; remove the row"),
         ({"png": png(ORIGIN[0]), "cls": b"cat"}, r"row 6: cannot be read \(invalid literal"),
     ],
 )

@@ -89,7 +89,13 @@ def test_options_are_refused_in_one_line(tars, tmp_path):
     pack(tmp_path / "texts" / "0.tar", [{"txt": b"hello"}])
     pack(tmp_path / "words" / "0.tar", [{"png": png(ORIGIN[0]), "label.txt": b"cat"}])
     for path, options, words in [
-        (tars, {"classes": 0}, "set `classes` to the number of classes in column 'cls'"),
+        (
+            tars,
+            {"classes": 0, "label_column": "cls"},
+            "set `classes` .* in column 'cls'; `label_column: false`",
+        ),
+        (tars, {"classes": 10**9}, "classes = 1,000,000,000: expected at most 1,000,000"),
+        (tars, {"split": None}, "split = None: expected the name of a split, such as train"),
         (tars, {"column": "jpg"}, "no column 'jpg'; set `column` to one of"),
         (tars, {"buffer": 0}, "buffer = 0: expected at least 1"),
         (tars, {"size": 3}, "'size'; its options: path, resolution, split"),

@@ -19,6 +19,7 @@ def test_budgets_are_read():
 
 
 @pytest.mark.alone
+@pytest.mark.long
 def test_a_budget_leaves_out_what_would_exceed_it_and_says_so(models, toy, tmp_path):
     config = BenchConfig(steps=(1, 2), baselines=("ddpm:500000",), n=12, budget="20s")
     began = time.monotonic()

@@ -49,6 +49,7 @@ print(row["peak_mb"])
 """
 
 
+@pytest.mark.long
 def test_memory_does_not_grow_with_n(tmp_path):
     torch.manual_seed(0)
     net = Denoiser(unet((1, 8, 8), channels=(8,), layers=1), Cosine(), "v", (1, 8, 8)).eval()
@@ -67,7 +68,9 @@ def test_memory_does_not_grow_with_n(tmp_path):
     assert many < 1.1 * few
 
 
+@pytest.mark.long
 @pytest.mark.alone
+@pytest.mark.long
 def test_judging_costs_little_beside_sampling(tmp_path):
     """Under 5 % of DDIM at 50 steps, of the shipped digits teacher in digit features."""
     path, digits = ROOT / "checkpoints/digits/teacher", open_dataset("digits")

@@ -27,7 +27,7 @@ from fastdiff.samplers.generate import generate
 from fastdiff.samplers.plan import SamplingPlan
 from tests.helpers.paths import ROOT
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from fastdiff.networks import mlp, unet
 from tests.helpers.passes import made
 from tests.helpers.paths import ROOT
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.long]
 
 
 class Sleeper(Network):

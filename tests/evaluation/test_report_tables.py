@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from fastdiff.evaluation import report
-from fastdiff.evaluation.report.tables import by_steps, columns
+from fastdiff.evaluation.report.tables import by_steps, columns, print_table
 from fastdiff.evaluation.rows import append_row
 from fastdiff.evaluation.summary import summary
 from tests.helpers.reported import plausible, rich, row
@@ -104,3 +104,12 @@ def test_the_table_needs_neither_torch_nor_matplotlib():
         "import sys, fastdiff.evaluation.report; print({'torch', 'matplotlib', 'jinja2'} & set(sys.modules))"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
+
+
+@pytest.mark.parametrize("width", [1, 10, 40, 200])
+def test_a_narrow_terminal_cuts_no_figure(width, capsys):
+    console = Console(width=width)
+    print_table(report.table(plausible(), width), console)
+    printed = capsys.readouterr().out
+    assert "…" not in printed and "24.2 ± 0.2" in printed and "progressive-1" in printed
+    assert console.width == width

@@ -228,7 +228,7 @@ CASES = [
     said(
         "run recipe.yaml data=file.txt", "file.txt: expected a folder of images, parquet files or tar shards"
     ),
-    said("run recipe.yaml data=empty", r"empty: no images found \(.bmp, .gif"),
+    said("run recipe.yaml data=empty", r"empty: no images found \(.apng, .bmp"),
     said("evaluate nosuch --data digits", "data set 'nosuch': cannot be loaded"),
     said("evaluate pictures --data digits", "n = 1: expected at least 6 samples for the metrics"),
     said(

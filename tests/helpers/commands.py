@@ -19,13 +19,13 @@ RECIPE = {
 }
 
 
-def command(*words, cwd=None):
+def command(*words, cwd=None, env=None):
     return subprocess.run(
         [sys.executable, "-m", "fastdiff", *map(str, words)],
         cwd=cwd,
         text=True,
         capture_output=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | (env or {}),
     )
 
 

@@ -17,9 +17,12 @@ from fastdiff.methods import METHODS, Progress
 from fastdiff.networks import mlp
 from fastdiff.networks.oracle import GaussianMixture
 from fastdiff.samplers.generate import sample
-from fastdiff.training.loop import TrainConfig, Training
+from fastdiff.training.config import merge_train_config
+from fastdiff.training.loop import Training
 from tests.helpers.oracles import told
 
+# Settings of ECT and its kin under which s is the same fraction of every t.
+IN_TIME = {"clock": "time", "k": 0.0}
 SIZE = 0.5  # of the Gaussian whose every answer is known
 
 
@@ -76,11 +79,10 @@ TOY = toy(n=4000)
 def trained(method, student, teacher, folder, steps=300, **settings):
     """The exported average of a short training, sampled as its method says."""
     torch.set_num_threads(1)
-    settings = {"steps": steps, "batch": 256, "ema": 0.98, "log_every": steps, **method.training, **settings}
+    first = {"steps": steps, "batch": 256, "ema": 0.98, "log_every": steps}
+    config = merge_train_config(first, method.training, settings, path="train")
     student = deepcopy(student).train().requires_grad_(True)
-    run = Training(
-        method, Progress, student, teacher, TOY, TrainConfig(**settings), folder, Accelerator(cpu=True)
-    )
+    run = Training(method, Progress, student, teacher, TOY, config, folder, Accelerator(cpu=True))
     logs = [logs for _, logs in run][-1]
     assert all(math.isfinite(v) for v in logs.values()) and "loss" in logs
     run.average.sampling = method.sampling()

@@ -1,6 +1,7 @@
 """Matching of normal distributions in closed form: every divergence and its gradient, and wrong variants of
 each method."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from fastdiff.core.schedule import Cosine
 from fastdiff.methods.adversarial import Adversary
 from fastdiff.methods.base import TimeDistribution
 from fastdiff.methods.dmd2 import FDistill
-from fastdiff.methods.loss_memory import LossSecondMoments
+from fastdiff.methods.loss_memory import RunningMoments
 from tests.helpers.oracles import MIDDLE, batch_of
 
 COSINE = Cosine()
@@ -106,16 +107,20 @@ def slope(
         "teacher": model(Normal(truth[:, dims], schedule, late[0]), schedule),
         "fake": model(Normal(own, schedule, late[1]), schedule),
         "discriminator": Ratio(TRUTH[:, dims], own, schedule, scale),
+        "ratios": RunningMoments(10, 0.9),
+        "ratio_weights": RunningMoments(1, 0.9),
     }
-    for seed in range(batches):
-        student = model(Affine(own, schedule), schedule)
-        nets |= {"student": student, "ratios": LossSecondMoments(20, 0.99)}
-        nothing = torch.full((n, own.shape[1]), torch.nan).double()
-        if isinstance(method, FDistill):  # a batch before, whose ratios are known
-            method.loss(("student",), nets, batch_of(nothing, seed + batches), MIDDLE)
-            nets["ratios"].absorb(lambda sums: sums)
-        loss, _ = method.loss(("student",), nets, batch_of(nothing, seed), MIDDLE)
-        each.append(torch.stack(torch.autograd.grad(loss, (student.net.mean, student.net.std))))
+    nothing = torch.full((n, own.shape[1]), torch.nan).double()
+    # Two batches before, since the mean of f-distill's weights needs that of its ratios.
+    for seed in range(-2 if isinstance(method, FDistill) else 0, batches):
+        if seed in (-2, -1):
+            nets["ratio_weights"] = RunningMoments(1, 0.9)
+        student = nets["student"] = model(Affine(own, schedule), schedule)
+        loss, _ = method.loss(("student",), nets, batch_of(nothing, seed % (2 * batches)), MIDDLE)
+        nets["ratios"].absorb(lambda sums: sums)
+        nets["ratio_weights"].absorb(lambda sums: sums)
+        if seed >= 0:
+            each.append(torch.stack(torch.autograd.grad(loss, (student.net.mean, student.net.std))))
     each = torch.stack(each)
     return each.mean(0), each.std(0) / batches**0.5
 
@@ -132,13 +137,15 @@ def flipped(kind):
 
     class Flipped(kind):
         def matching_loss(self, *args):
-            return -super().matching_loss(*args)
+            loss, logs = super().matching_loss(*args)
+            return -loss, logs
 
     return Flipped
 
 
 def whole(monkeypatch):
-    """No sample's gradient is divided by the scale of its error."""
+    """No sample's gradient is divided by the scale of its error, and no ratio is clamped."""
+    monkeypatch.setattr("fastdiff.methods.dmd2.RATIO_RANGE", (0.0, math.inf))
     for file in ("dmd2", "sid"):
         monkeypatch.setattr(
             f"fastdiff.methods.{file}.error_scale", lambda x, mu_real: torch.ones_like(x[:, :1])
@@ -195,15 +202,18 @@ def weight_of(f, r):
 
 
 def f_divergence(f):
-    """D(data, samples) over the root mean square of f'' r^2 in samples, r the ratio of their densities."""
+    """D(data, samples) over the mean of f'' r^2 in samples of all levels, r the ratio of their densities."""
 
     def divergence(numbers, ratio):
         there, here, area = on_the_plane(numbers, ratio)
-        r = (there - here).exp()
-        at = r.detach().requires_grad_()
-        mean_square = (here.detach().exp() * weight_of(f, at) ** 2).sum() * area
-        return ratio**2 * (here.exp() * f(r)).sum() * area / mean_square.sqrt()
+        return ratio**2 * (here.exp() * f((there - here).exp())).sum() * area / mean_weight
 
+    means = []
+    for level in LEVELS:
+        there, here, area = on_the_plane(OWN[:, PLANE], level)
+        at = (there - here).exp().requires_grad_()
+        means.append((here.exp() * weight_of(f, at)).sum() * area)
+    mean_weight = sum(means) / len(means)
     return divergence
 
 

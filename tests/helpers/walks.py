@@ -13,9 +13,8 @@ from fastdiff.networks.oracle import GaussianMixture
 from fastdiff.samplers import SAMPLERS
 from tests.helpers.tensors import f64
 
-schedules = pytest.mark.parametrize(
-    "schedule", [*(kind() for kind in SCHEDULES.values()), Trig(sigma_data=0.7)], ids=repr
-)
+ALL_SCHEDULES = [*(kind() for kind in SCHEDULES.values()), Trig(sigma_data=0.7)]
+schedules = pytest.mark.parametrize("schedule", ALL_SCHEDULES, ids=repr)
 
 
 ADAPTIVE = [name for name, f in SAMPLERS.items() if f.traits.adaptive]

@@ -57,10 +57,7 @@ def test_ddim_has_the_grid_of_its_spacing(tmp_path, spacing, offset):
     found = read(tmp_path, scheduler, TABLE_SETTINGS)
     scheduler.set_timesteps(20)
     ours = time_grid(found.schedule, 20, found.sampling.spacing_for(20))[:-1] - 1
-    if spacing == "linspace":  # the nearest of ours has equal strides to 0, and not to the first entry
-        assert found.sampling.spacing == "uniform" and ours[0] == scheduler.timesteps[0] == 999
-    else:
-        assert ours.tolist() == scheduler.timesteps.tolist()
+    assert ours.tolist() == scheduler.timesteps.tolist()
 
 
 def test_few_step_schedulers_have_grids_for_every_number_of_steps(tmp_path):
@@ -102,3 +99,52 @@ def test_settings_of_newer_versions_are_left_out_and_others_are_named(tmp_path):
         FastdiffError, match="'DDPMScheduler' is not supported for this network, expected one of FlowMatch"
     ):
         scheduler_settings(tmp_path, FLOW_SETTINGS)
+
+
+FLOW_FLAGS = (
+    "invert_sigmas",
+    "stochastic_sampling",
+    "use_karras_sigmas",
+    "use_exponential_sigmas",
+    "use_beta_sigmas",
+)
+
+
+@pytest.mark.parametrize("flag", FLOW_FLAGS)
+def test_a_flow_on_other_levels_is_refused_by_name(tmp_path, flag):
+    with pytest.raises(FastdiffError, match=f"^scheduler.{flag}: input should be False"):
+        read(tmp_path, diffusers.FlowMatchEulerDiscreteScheduler(**{flag: True}), FLOW_SETTINGS)
+
+
+def test_a_shifted_end_of_a_flow_is_refused_by_name(tmp_path):
+    with pytest.raises(FastdiffError, match="^scheduler.shift_terminal: input should be None"):
+        read(tmp_path, diffusers.FlowMatchEulerDiscreteScheduler(shift_terminal=0.1), FLOW_SETTINGS)
+
+
+@pytest.mark.parametrize(
+    "options", [{"base_image_seq_len": 4096}, {"max_shift": 1000.0}, {"base_shift": None}], ids=str
+)
+def test_a_shift_that_does_not_compute_is_refused_in_words(tmp_path, options):
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, **options)
+    found = read(tmp_path, scheduler, FLOW_SETTINGS)
+    with pytest.raises(ValueError, match="gives no shift above 0 for 4096 patches"):
+        found.sampling(4096)
+
+
+def test_consistency_models_clip_as_their_scheduler_says(tmp_path):
+    for clips, bound in ((True, 1.0), (False, None)):
+        scheduler = diffusers.CMStochasticIterativeScheduler(clip_denoised=clips)
+        assert read(tmp_path, scheduler, CONSISTENCY_SETTINGS).sampling.clip == bound
+
+
+def test_a_pipeline_may_replace_class_and_settings(tmp_path):
+    diffusers.DDPMScheduler(beta_end=0.03).save_pretrained(tmp_path / "scheduler")
+    found = scheduler_settings(tmp_path, TABLE_SETTINGS, "DDIMScheduler", clip_sample=False)
+    assert (found.beta_end, found.sampling.sampler, found.sampling.clip) == (0.03, "ddim", None)
+
+
+def test_betas_that_do_not_compute_are_refused_when_the_model_is_loaded(tmp_path):
+    for options in ({"trained_betas": (0.1, 0.2)}, {"beta_end": -0.5}, {"beta_end": 0.0, "beta_start": 0.0}):
+        found = read(tmp_path, diffusers.DDIMScheduler(), TABLE_SETTINGS).model_copy(update=options)
+        with pytest.raises((ValueError, FastdiffError)):
+            found.model(None, (1, 8, 8))

@@ -188,3 +188,29 @@ def test_what_no_prompt_is_identifies_a_text_encoder(tmp_path):
     assert (
         one.null(1)["text"] - two.null(1)["text"]
     ).abs().max() > 1e-3 and one.fingerprint != two.fingerprint
+
+
+def test_stable_diffusion_corrects_old_schedulers_and_xl_does_not(opened, tmp_path):
+    for name, clip, spacing in (("sd", None, "leading[offset=1]"), ("sdxl", 1.0, "leading")):
+        _, _, folder = opened(name)
+        shutil.copytree(folder, tmp_path / name)
+        DDIMScheduler(**tiny.VP | {"clip_sample": True}).save_pretrained(tmp_path / name / "scheduler")
+        own = load(tmp_path / name).sampling
+        assert (own.clip, own.spacing) == (clip, spacing)
+
+
+@pytest.mark.parametrize("name", ["sd", "sdxl"])
+def test_units_of_latents_that_the_pipeline_ignores_are_left_out(opened, tmp_path, name):
+    """StableDiffusionPipeline takes scaling_factor alone, XL means and standard deviations too."""
+    pipeline, _, folder = opened(name)
+    shutil.copytree(folder, tmp_path / "model")
+    path = tmp_path / "model/vae/config.json"
+    units = {"shift_factor": 0.3, "latents_mean": [0.1, 0.2, 0.3, 0.4], "latents_std": [1.0, 2.0, 0.5, 1.5]}
+    path.write_text(json.dumps(json.loads(path.read_text()) | units))
+    model = load(tmp_path / "model")
+    x, scale = noise(1, 4, 8, 8), pipeline.vae.config.scaling_factor
+    mean, std = (torch.tensor(units[f"latents_{of}"]).view(1, 4, 1, 1) for of in ("mean", "std"))
+    own = x / scale if name == "sd" else x * std / scale + mean
+    with torch.no_grad():
+        torch.testing.assert_close(model.decoded(x), pipeline.vae.decode(own).sample)
+    assert model.latent.module.config.shift_factor is None

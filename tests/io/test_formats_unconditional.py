@@ -1,5 +1,6 @@
 """Pipelines without prompts: from the same noise, on the same times, they make the same pictures."""
 
+import json
 import shutil
 
 import diffusers
@@ -75,7 +76,6 @@ def test_consistency_models(opened, steps):
             80 * x,
             times,
             labels=torch.tensor([4, 0]),
-            clip=1.0,
             randn=lambda x: torch.randn(x.shape, generator=generator),
         ),
         wanted,
@@ -137,3 +137,43 @@ def test_the_oldest_repositories_have_their_unet_at_the_root(opened, tmp_path):
     before = fingerprint(tmp_path)
     (tmp_path / "diffusion_pytorch_model.safetensors").write_bytes(b"")
     assert len(before) == 64 and fingerprint(tmp_path) != before
+
+
+@pytest.mark.parametrize(("kind", "steps"), [("DDPM", 1000), ("DDIM", 50), ("PNDM", 50)])
+def test_default_steps_and_sampler_are_the_pipelines(tmp_path, kind, steps):
+    scheduler = getattr(diffusers, f"{kind}Scheduler")()
+    getattr(diffusers, f"{kind}Pipeline")(tiny.unet(1), scheduler).save_pretrained(tmp_path)
+    model = load(tmp_path)
+    own = model.sampling
+    assert own.steps == (steps,) and own.sampler == ("ddpm" if kind == "DDPM" else "ddim")
+
+
+@pytest.mark.parametrize(("stated", "classes"), [(None, 10), (False, 10), (True, 9)])
+def test_all_rows_are_classes_unless_config_says_so(tmp_path, stated, classes):
+    diffusers.DDPMPipeline(tiny.unet(1, num_class_embeds=10), diffusers.DDPMScheduler()).save_pretrained(
+        tmp_path
+    )
+    path = tmp_path / "unet/config.json"
+    if stated is not None:
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"null_class": stated}))
+    model = load(tmp_path)
+    assert model.classes == classes and (model.null_label == 9) == bool(stated)
+    assert sample(model, n=1, steps=1, labels=classes - 1).isfinite().all()
+    if not stated:
+        with pytest.raises(FastdiffError, match="no null class"):
+            sample(model, n=1, steps=1, labels=3, guidance=2.0)
+        x, t = noise(1, 1, 8, 8), torch.tensor(500.0, dtype=torch.float64)
+        last = model.raw(x, t, cond={"label": torch.tensor([9])})
+        assert (model.raw(x, t) - last).abs().max() > 1e-4
+
+
+def test_a_pipeline_of_ddpm_makes_the_same_pictures_with_its_defaults(tmp_path):
+    """clip_sample is on by default, and the noise is drawn in the same order."""
+    pipeline = tiny.alive(diffusers.DDPMPipeline(tiny.unet(), diffusers.DDPMScheduler()))
+    pipeline.save_pretrained(tmp_path)
+    wanted = pipeline(2, torch.Generator().manual_seed(1), 4, "np").images
+    model, generator = load(tmp_path), torch.Generator().manual_seed(1)
+    x = torch.randn(2, 3, 8, 8, generator=generator)
+    times = time_grid(model.schedule, 4, model.sampling.spacing)
+    found = ours(model, "ddpm", x, times, randn=lambda x: torch.randn(x.shape, generator=generator))
+    same(found, wanted)

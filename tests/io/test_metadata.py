@@ -79,9 +79,9 @@ def test_networks_are_those_that_are_known(model, network, refused):
 )
 def test_what_fastdiff_json_may_say(model, keys, said, refused):
     change(model / "fastdiff.json", **keys)
-    start = time.monotonic()
+    start = time.process_time()
     assert said in refused("sample", model)
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_a_schedule_is_read_with_its_options_and_works():

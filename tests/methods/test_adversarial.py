@@ -138,6 +138,40 @@ def test_the_penalty_of_a_straight_critic_is_its_slope():
     torch.testing.assert_close(slope, 3 * discriminator.w, rtol=1e-3, atol=1e-3)
 
 
+class Heads(nn.Module):
+    """A straight line for each feature."""
+
+    def __init__(self):
+        super().__init__()
+        self.w, self.v = nn.Parameter(torch.randn(3, 5)), nn.Parameter(torch.randn(1, 4))
+
+    def forward(self, features):
+        return torch.stack([(w * f).sum((1, 2)) for w, f in zip((self.w, self.v), features)], 1)
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_the_penalty_of_several_heads_is_the_mean_of_theirs_as_the_loss_is(learned):
+    """Each by its own feature alone, even if a later feature is made of an earlier one that learns too."""
+    discriminator, first = Heads(), torch.randn(8, 3, 5, requires_grad=learned)
+    real, fake = (
+        [first, first[:, :1, :4].sin() if learned else torch.randn(8, 1, 4)],
+        [
+            torch.randn(8, 3, 5),
+            torch.randn(8, 1, 4),
+        ],
+    )
+    _, logs = Adversary(r1=1.0).discriminator_loss(discriminator, real, fake)
+    norms = [weight.square().sum() for weight in (discriminator.w, discriminator.v)]
+    torch.testing.assert_close(logs["r1"], sum(norms) / 2)
+
+
+def test_the_area_under_the_roc_is_in_the_log():
+    """Over every pair of a real and a generated sample, by the mean of the heads; ties count one half."""
+    real, fake = torch.tensor([[0.0, 2.0], [5.0, 5.0]]), torch.tensor([[1.0, 1.0], [9.0, -9.0]])
+    _, logs = Adversary().discriminator_loss(lambda features: features[0], [real], [fake])
+    assert float(logs["discriminator_auc"]) == (0.5 + 1 + 1 + 1) / 4
+
+
 # ---- whom a term reaches
 
 

@@ -22,6 +22,8 @@ from fastdiff.samplers.generate import sample
 from tests.helpers.adversaries import ALL
 from tests.helpers.consistency import energy, trained
 
+pytestmark = pytest.mark.long
+
 MEANS, _, WEIGHTS = mixture()
 
 

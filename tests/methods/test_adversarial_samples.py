@@ -18,7 +18,8 @@ from fastdiff.methods.lcm import PCM, noise_further
 from fastdiff.methods.progressive import Progressive, ddim_step, implied_x0
 from fastdiff.networks.discriminator import Discriminator
 from fastdiff.samplers.generate import sample
-from fastdiff.training.loop import TrainConfig, Training
+from fastdiff.training.config import merge_train_config
+from fastdiff.training.loop import Training
 from tests.helpers.adversaries import SEEN, pictures, points
 from tests.helpers.oracles import named, told
 
@@ -141,7 +142,7 @@ DOWN = Adversary(weight=1.0, features=("module.down_blocks.0", "module.mid_block
 )
 def test_pictures_with_classes(method, tmp_path):
     begun = method.student(pictures())
-    config = TrainConfig(steps=3, batch=64, log_every=1, **method.training)
+    config = merge_train_config(method.training, {"steps": 3, "batch": 64, "log_every": 1}, path="train")
     training = Training(
         method,
         Progress,

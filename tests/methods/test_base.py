@@ -5,8 +5,10 @@ import torch
 
 from fastdiff.core.schedule import Flow
 from fastdiff.methods import METHODS
+from fastdiff.methods.base import PseudoHuber, Uniform
 from fastdiff.methods.progressive import Progressive
 from fastdiff.methods.scm import Weighting
+from fastdiff.runs.origin import non_default_settings
 from tests.helpers.oracles import MIDDLE, PARAMETERISATIONS, POINT, START, batch_of, constant, named
 
 APART = (
@@ -47,7 +49,7 @@ def test_downhill_is_back_to_the_point(name):
 
 def test_what_a_method_says_of_itself():
     assert METHODS["consistency"] is METHODS["ect"]
-    assert [METHODS[n]().teacher_nfe() for n in ("denoising", "progressive", "ect", "cd")] == [0, 2, 0, 1]
+    assert [METHODS[n]().teacher_nfe() for n in ("denoising", "progressive", "ect", "cd")] == [0, 2, 0, 2]
     assert {n for n, m in METHODS.items() if m.needs_teacher} >= {"progressive", "cd", "tcm", "scd"}
     assert Progressive(steps=4).sampling().steps == (4,) and Progressive(steps=4).sampling().only
     assert not METHODS["ect"].needs_teacher and not METHODS["sct"].needs_teacher
@@ -55,3 +57,23 @@ def test_what_a_method_says_of_itself():
         METHODS[n]().turns(START) == (("student",),) and METHODS[n]().target_emas() == {}
         for n in ("denoising", "progressive", "ect", "cd")
     )
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_first_default_is_of_a_setting_and_not_the_present_default(name):
+    method = METHODS[name]()
+    for setting, first in method.first_defaults.items():
+        assert getattr(method, setting) != first
+
+
+def test_the_origin_of_a_student_of_the_first_defaults_is_unchanged():
+    first = {"times": Uniform(), "k": 0.0, "clock": "time"}
+    cd = METHODS["cd"](halvings=6, distance=PseudoHuber(), solver="euler", **first)
+    assert non_default_settings(METHODS["ect"](halvings=6, **first)) == {"halvings": 6}
+    assert non_default_settings(cd) == {"halvings": 6}
+    assert non_default_settings(METHODS["ect"]()) == {
+        "times": "LogNormal(mean=-1.1, std=2.0)",
+        "halvings": 7,
+        "k": 8.0,
+        "clock": "sigma",
+    }

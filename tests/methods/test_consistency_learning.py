@@ -5,10 +5,14 @@ import pytest
 from fastdiff.core.schedule import Cosine
 from fastdiff.data.toys import mixture
 from fastdiff.methods.base import SquaredL2
-from fastdiff.methods.consistency import CD, CT, ECT, ICT
+from fastdiff.methods.cd import CD
+from fastdiff.methods.consistency_curricula import CT, ICT
+from fastdiff.methods.ect import ECT
 from fastdiff.methods.time_sampling import KarrasIndex
 from fastdiff.networks.oracle import GaussianMixture
 from tests.helpers.consistency import energy, trained
+
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")

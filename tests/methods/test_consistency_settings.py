@@ -7,7 +7,8 @@ from fastdiff.core.errors import FastdiffError
 from fastdiff.core.schedule import Cosine
 from fastdiff.methods import METHODS
 from fastdiff.methods.base import LogNormal, Uniform
-from fastdiff.methods.consistency import CD, CT, ICT
+from fastdiff.methods.cd import CD
+from fastdiff.methods.consistency_curricula import CT, ICT
 from fastdiff.methods.tcm import TCM
 from fastdiff.networks import mlp
 from fastdiff.runs import recipe

@@ -11,24 +11,30 @@ from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.sampling import Sampling
 from fastdiff.core.schedule import Cosine, Flow, Karras
 from fastdiff.methods import METHODS, Progress
-from fastdiff.methods.base import SquaredL2
-from fastdiff.methods.consistency import CD, CT, ECT, ICT
+from fastdiff.methods.base import LogNormal, SquaredL2, Uniform
+from fastdiff.methods.cd import CD
+from fastdiff.methods.consistency_curricula import CT, ICT
+from fastdiff.methods.ect import ECT
 from fastdiff.methods.progressive import implied_x0
 from fastdiff.methods.tcm import TCM
 from fastdiff.methods.time_sampling import KarrasIndex
-from tests.helpers.consistency import Dropping, data, exact, gaussian, std
+from tests.helpers.consistency import IN_TIME, Dropping, data, exact, gaussian, std
 from tests.helpers.oracles import MIDDLE, POINT, batch_of, constant, named, told
 
 END = Progress(999, 1000, 0)
 
 
 @pytest.mark.parametrize("schedule", [Flow(), Cosine(), Karras()], **named)
-@pytest.mark.parametrize("settings", [{}, {"times": KarrasIndex(), "mu": 0.95}], ids=["gap", "grid"])
+@pytest.mark.parametrize(
+    "settings",
+    [{"times": Uniform(), **IN_TIME}, {"times": LogNormal()}, {"mu": 0.95}],
+    ids=["time", "sigma", "grid"],
+)
 def test_along_the_exact_trajectory_the_exact_function_has_no_loss(settings, schedule):
     def x0(x, t, s):
         return implied_x0(schedule, x, t, like(std(schedule, s) / std(schedule, t), x) * x, s)
 
-    method, student = CD(distance=SquaredL2(), **settings), exact(schedule)
+    method, student = CD(distance=SquaredL2(), solver="euler", **settings), exact(schedule)
     nets = {
         "student": student,
         "teacher": told(x0, schedule, "x0", (1,)),
@@ -41,8 +47,10 @@ def test_along_the_exact_trajectory_the_exact_function_has_no_loss(settings, sch
 
 METHODS_AT_TRUTH = [
     ECT(start=0.004, halvings=0, distance=SquaredL2()),
+    ECT(times=Uniform(), start=0.004, halvings=0, distance=SquaredL2(), **IN_TIME),
     ECT(times=KarrasIndex(600), distance=SquaredL2()),
-    CD(start=0.02, halvings=0, distance=SquaredL2()),
+    CD(times=Uniform(), start=0.02, halvings=0, distance=SquaredL2(), solver="euler", **IN_TIME),
+    CD(times=LogNormal(-1.1, 2.0), start=0.02, halvings=0),
     CD(times=KarrasIndex(100), solver="heun", mu=0.9, distance=SquaredL2()),
     CT(s1=600),
     ICT(distance=SquaredL2()),
@@ -91,7 +99,9 @@ def test_at_rest_on_one_point(name):
     assert all(torch.isfinite(v) for v in logs.values()) and logs["self_error"] < 1e-9
 
 
-@pytest.mark.parametrize("method", [ECT(), CD(mu=0.9), CD(solver="heun"), CT(), ICT(), TCM()], **named)
+@pytest.mark.parametrize(
+    "method", [ECT(), CD(times=LogNormal(), mu=0.9), CD(solver="euler"), CT(), ICT(), TCM()], **named
+)
 def test_with_r_at_t_there_is_no_loss_though_dropout_is_on(method, monkeypatch):
     """The passes can only differ by their masks, and every loss but CT's and CD's average weighs that by a
     billion."""

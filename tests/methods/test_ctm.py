@@ -30,6 +30,7 @@ def test_the_exact_trajectory_agrees_as_the_teachers_steps_shrink(schedule):
     assert fine < coarse / 16 and fine < 1e-5
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("schedule", [Flow(), Cosine()], **named)
 @pytest.mark.parametrize("method", [CTM(dsm=0.0, points=40), CTM()], ids=["agreement", "both"])
 def test_ctm_points_back_to_the_trajectory(method, schedule):

@@ -70,9 +70,3 @@ def test_labels_drop_to_the_null_class_in_their_share():
     kept = seen != 3
     assert abs((~kept).double().mean() - 0.1) < 3 * (0.09 / 4000) ** 0.5
     assert torch.equal(seen[kept], labels[kept]) and torch.equal(batch.cond["label"], labels)
-    for share, expected in ((0.0, labels), (1.0, torch.full_like(labels, 3))):
-        again = Denoising(label_dropout=share).dropped(student, batch)
-        assert torch.equal(again["label"], expected)
-    assert Denoising().dropped(student, batch_of(torch.zeros(4, 2))) is None  # data without labels
-    student.net.null_label = None  # a network without passes them over
-    assert Denoising().dropped(student, batch) is batch.cond

@@ -7,8 +7,8 @@ import torch
 
 from fastdiff.core.schedule import Flow
 from fastdiff.data.toys import mixture, toy
-from fastdiff.methods.consistency import ECT
 from fastdiff.methods.diagnostics import boundary, by_level, coverage, spread
+from fastdiff.methods.ect import ECT
 from tests.helpers.consistency import SIZE, data, exact, std
 from tests.helpers.oracles import MIDDLE, batch_of
 

@@ -1,14 +1,19 @@
 """Matching by a divergence (Diff-Instruct, DMD2, f-distill) against its gradient in closed form."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from torch import nn
 from torch.nn.functional import softplus
 
+from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.schedule import VP, Cosine, Flow, Karras
 from fastdiff.methods.adversarial import Adversary
-from fastdiff.methods.base import Uniform
+from fastdiff.methods.base import LogNormal, Uniform
 from fastdiff.methods.dmd2 import DIVERGENCES, DMD2, DiffInstruct, FDistill
-from fastdiff.methods.sid import SiDA
+from fastdiff.methods.loss_memory import RunningMoments
+from fastdiff.methods.time_sampling import KarrasIndex
 from tests.helpers.matching import (
     LEVELS,
     OWN,
@@ -107,7 +112,7 @@ def test_f_distill_has_the_gradient_of_its_f_divergence(divergence, monkeypatch)
 
 @pytest.mark.parametrize("divergence", F)
 def test_its_weight_of_a_ratio_is_the_second_derivative_times_its_square(divergence):
-    """Up to a factor, which the root mean square takes away."""
+    """Up to a factor, which the mean takes away."""
     r = torch.linspace(-8, 8, 99).double().exp().requires_grad_()
     share = DIVERGENCES[divergence](r) / weight_of(F[divergence], r)
     torch.testing.assert_close(share, share[:1].expand_as(share), rtol=1e-6, atol=0)
@@ -141,6 +146,40 @@ def test_f_distill_of_the_reverse_divergence_is_dmd2():
     torch.testing.assert_close(first, second)
 
 
+def weights_of(method, logits, t, batches=2):
+    """The weights h (B,) that f-distill gives to samples of these logits, once its statistics are known."""
+    x = torch.zeros(len(t), 1, dtype=torch.float64, requires_grad=True)
+    ones = torch.ones(len(t), 1, dtype=torch.float64)
+    nets = {"fake": Denoiser(nn.Identity(), Cosine(), "x0", (1,))}
+    nets |= {"ratios": RunningMoments(10, 0.0), "ratio_weights": RunningMoments(1, 0.0)}
+    for _ in range(batches + 1):
+        loss, logs = method.matching_loss(nets, x, ones, 2 * ones, t, logits)
+        nets["ratios"].absorb(lambda sums: sums)
+        nets["ratio_weights"].absorb(lambda sums: sums)
+    return len(t) * torch.autograd.grad(loss, x)[0][:, 0], logs
+
+
+@pytest.mark.parametrize("divergence", F)
+def test_the_ratio_is_clamped_and_has_mean_one_in_every_bin_of_time(divergence):
+    """And its weight has mean one, and so has a discriminator's that is off by a factor within the bounds."""
+    torch.manual_seed(0)
+    t, logits = torch.rand(512).double(), torch.randn(512, 3).double()
+    ratio = logits.mean(1).exp().clamp(0.1, 20)
+    bins = (10 * t).long()
+    ratio = ratio / torch.stack([ratio[bins == k].mean() for k in range(10)])[bins]
+    h = DIVERGENCES[divergence](ratio)
+    method = FDistill(divergence=divergence)
+    found, logs = weights_of(method, logits, t)
+    torch.testing.assert_close(found, h / h.mean())
+    torch.testing.assert_close(logs["ratio_spread"], h.std(correction=0) / h.mean())
+    torch.testing.assert_close(
+        weights_of(method, logits / 4 + 0.7, t)[0], weights_of(method, logits / 4, t)[0]
+    )
+    sure = logits[:, :1].sign()
+    torch.testing.assert_close(weights_of(method, 5 * sure, t)[0], weights_of(method, 9 * sure, t)[0])
+    assert (logs["ratio_spread"] == 0) == (divergence == "reverse_kl")
+
+
 # ---- the discriminator's term
 
 
@@ -154,22 +193,39 @@ def test_the_critics_term_has_the_gradient_of_the_loss_of_its_logits(loss):
         Adversary(weight=0.5, loss=loss, features=("seen",)),
         mean_slope(fooled(LOSSES[loss]), dims=PLANE) / 2,
     )
-    found = slope(SiDA(times=At(), gan=gan), dims=PLANE, truth=OWN)
+    found = slope(DMD2(times=At(), discriminator_times=None, gan=gan), dims=PLANE, truth=OWN)
     assert agree(found, expected)
     assert not agree(found, 2 * expected) and not agree(found, -expected)
     assert not agree(
         found, mean_slope(fooled(LOSSES["hinge" if loss == "softplus" else "softplus"]), dims=PLANE) / 2
     )
-    torch.testing.assert_close(slope(DMD2(times=At(), gan=gan), dims=PLANE, truth=OWN), found)
-    assert not agree(slope(SiDA(times=At(), gan=gan), dims=PLANE, truth=OWN, scale=0.7), expected)
+    wrong = slope(DMD2(times=At(), discriminator_times=None, gan=gan), dims=PLANE, truth=OWN, scale=0.7)
+    assert not agree(wrong, expected)
+
+
+def test_the_critics_term_is_at_levels_of_its_own():
+    """At other levels than those of the scores, with other noise."""
+    gan, own = Adversary(weight=0.5, features=("seen",)), (0.7, 1.5)
+    expected = mean_slope(fooled(LOSSES["softplus"]), own, dims=PLANE) / 2
+    method = DMD2(times=At(), discriminator_times=At(own), gan=gan)
+    assert agree(slope(method, dims=PLANE, truth=OWN), expected)
+    assert not agree(slope(replace(method, discriminator_times=None), dims=PLANE, truth=OWN), expected)
 
 
 @pytest.mark.parametrize(("weight", "right"), [(0.3, True), (0.4, False)])
 def test_both_terms_add_up(weight, right, monkeypatch):
     whole(monkeypatch)
+    gan = Adversary(weight=weight, features=("seen",))
     expected = mean_slope(kullback_leibler(2.0, TRUTH[:, PLANE]), dims=PLANE) / 2
     expected += 0.3 * mean_slope(fooled(LOSSES["softplus"]), dims=PLANE)
-    assert (
-        agree(slope(DMD2(times=At(), gan=Adversary(weight=weight, features=("seen",))), dims=PLANE), expected)
-        == right
-    )
+    assert agree(slope(DMD2(times=At(), discriminator_times=None, gan=gan), dims=PLANE), expected) == right
+
+
+def test_laws_and_optimizers_are_the_authors():
+    assert DiffInstruct().times == DiffInstruct().fake_times == LogNormal(-1.2, 1.2)
+    assert DiffInstruct().training == {"betas": (0.0, 0.999), "max_grad_norm": 0.0}
+    for method in (DMD2(), FDistill()):
+        assert method.discriminator_times == KarrasIndex(points=1000)
+        own = {"optimizer": "adamw", "betas": (0.9, 0.999), "weight_decay": 0.01, "max_grad_norm": 10.0}
+        assert method.training == own | {"roles": {"discriminator": {"lr": 1e-3}}}
+    assert "roles" not in DMD2(**NO_CRITIC).training

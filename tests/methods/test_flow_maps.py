@@ -123,6 +123,7 @@ def test_its_recipe_and_its_sampler(name):
 # ---- learning
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("method", "clock", "share"),
     [

@@ -46,9 +46,10 @@ def chain(teacher, points):
 
 
 @pytest.mark.parametrize("schedule", [Flow(), Cosine()], ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize("weight", ["none", "snr_plus_1"])
 @pytest.mark.parametrize("name", KIN)
-def test_a_student_that_composes_the_teachers_steps_has_no_loss(name, schedule):
-    more = {"phases": 2} if name == "pcm" else {}
+def test_a_student_that_composes_the_teachers_steps_has_no_loss(name, weight, schedule):
+    more = {"weight": weight} | ({"phases": 2} if name == "pcm" else {})
     teacher, method = mixture(schedule), KIN[name](points=5, weights=(1.0, 1.0), mu=0.0, **more)
     batch = lambda: batch_of(draws_of(teacher, 256))  # noqa: E731
     student = told(chain(teacher, 5), schedule, "v")
@@ -64,3 +65,29 @@ def test_a_student_that_composes_the_teachers_steps_has_no_loss(name, schedule):
         assert ((t > 0.7) == (u > 0.5)).all()
     nets = {"student": told(lambda x, t, s: teacher(x, t, s).x0, schedule, "v"), "teacher": teacher}
     assert method.loss(("student",), nets, batch(), MIDDLE)[0] > 1e-3  # the teacher itself is not the answer
+
+
+@pytest.mark.parametrize("name", KIN)
+def test_a_weight_by_level_multiplies_the_distance(name):
+    """Of Huber's, which is of first degree, the root of SNR + 1: 1 / sigma on the cosine schedule."""
+    teacher, schedule = mixture(Cosine()), Cosine()
+    plain, weighted = (KIN[name](points=5, weights=(1.0, 1.0), weight=w) for w in ("none", "snr_plus_1"))
+    a, b, t = torch.randn(64, 2), torch.randn(64, 2), torch.linspace(0.1, 1, 64, dtype=torch.float64)
+    each = plain.distance(a, b)
+    torch.testing.assert_close(plain.disagreement(schedule, a, b, t), each.mean().double())
+    wanted = (each / (t * torch.pi / 2).sin()).mean()
+    torch.testing.assert_close(weighted.disagreement(schedule, a, b, t), wanted)
+    nets = {"student": told(lambda x, t, s: 0.5 * x, schedule, "v"), "teacher": teacher}
+    losses = [
+        method.loss(("student",), nets | {"target": nets["student"]}, batch_of(draws_of(teacher, 64)), MIDDLE)
+        for method in (plain, weighted)
+    ]
+    assert losses[1][0] > 1.05 * losses[0][0] > 0
+
+
+def test_a_tcd_student_may_take_the_time_it_jumps_to():
+    model = Denoiser(mlp((2,)), Cosine(), "v", (2,))
+    plain, second = (TCD(weights=(1.0, 1.0), second_time=two).student(model) for two in (False, True))
+    assert not plain.two_times and second.two_times
+    x, t = torch.randn(4, 2), torch.full((4,), 0.7, dtype=torch.float64)
+    torch.testing.assert_close(second(x, t, t / 2).x0, model(x, t).x0)  # until it is trained

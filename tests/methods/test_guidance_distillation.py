@@ -160,6 +160,7 @@ def learned(method, student, teacher, folder, steps, **settings):
     return run.average.requires_grad_(False)
 
 
+@pytest.mark.long
 def test_it_learns_the_guided_prediction_of_every_weight(tmp_path):
     schedule = Cosine()
     teacher, method = model_of(Classes, schedule).float(), GuidedDistillation((1.0, 4.0))
@@ -186,6 +187,7 @@ def test_it_learns_the_guided_prediction_of_every_weight(tmp_path):
     assert (change - truth).norm() < 0.3 * truth.norm()  # what the weight does is what guidance does
 
 
+@pytest.mark.long
 def test_a_stochastic_chain_learns_on_the_toy(tmp_path):
     """From the closed form to two steps by way of eight and four, three short stages."""
     torch.manual_seed(0)

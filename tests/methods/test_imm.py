@@ -214,6 +214,7 @@ def test_its_recipe_and_its_sampler():
 # ---- learning
 
 
+@pytest.mark.long
 def test_it_learns_the_toy(starts, tmp_path):
     student = trained(IMM(k=8, times=LogitNormal(1.0, 1.5)), deepcopy(starts["time"]), tmp_path, lr=2e-3)
     before, (one, two) = energy(starts["time"], 1), (energy(student, k) for k in (1, 2))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fastdiff.methods.base import Importance
-from fastdiff.methods.loss_memory import MIN_LOSSES_PER_BIN, LossSecondMoments
+from fastdiff.methods.loss_memory import MIN_LOSSES_PER_BIN, LossSecondMoments, RunningMoments
 
 
 def alone(sums):
@@ -53,20 +53,21 @@ def test_what_is_recorded_counts_once_it_is_absorbed_whatever_the_parts_and_proc
         assert torch.equal(memory.count, whole.count)
 
 
-def test_a_root_is_that_of_the_batches_absorbed_and_one_where_there_are_none():
+@pytest.mark.parametrize("power", [1, 2])
+def test_a_moment_is_that_of_the_batches_absorbed_and_one_where_there_are_none(power):
     torch.manual_seed(0)
-    memory, moment = LossSecondMoments(4, 0.9), None
+    memory, moment = RunningMoments(4, 0.9, power), None
     share = (torch.arange(24) % 3 + 0.5).double() / 4  # the last bin stays empty
     for _ in range(3):
-        before = torch.ones(3).double() if moment is None else moment.sqrt()
-        loss = torch.rand(24).double()
-        memory.record(loss, share)
-        torch.testing.assert_close(memory.root(share), before.repeat(8), rtol=1e-12, atol=0)
+        before = torch.ones(3).double() if moment is None else moment
+        value = torch.rand(24).double()
+        memory.record(value, share)
+        torch.testing.assert_close(memory.at(share), before.repeat(8), rtol=1e-12, atol=0)
         memory.absorb(alone)
-        fresh = loss.square().reshape(8, 3).mean(0)
+        fresh = (value**power).reshape(8, 3).mean(0)
         moment = fresh if moment is None else 0.9 * moment + (1 - 0.9) * fresh
-    torch.testing.assert_close(memory.root(share), moment.sqrt().repeat(8), rtol=1e-12, atol=0)
-    assert float(memory.root(torch.tensor([0.9]))) == 1
+    torch.testing.assert_close(memory.at(share), moment.repeat(8), rtol=1e-12, atol=0)
+    assert float(memory.at(torch.tensor([0.9]))) == 1
 
 
 def test_a_bad_loss_is_not_remembered_by_importance():

@@ -18,8 +18,10 @@ from fastdiff.methods.time_sampling import KarrasIndex
 from fastdiff.networks import MLP
 from fastdiff.networks.oracle import PosteriorMean
 from fastdiff.samplers.generate import sample
-from fastdiff.training.config import TrainConfig
+from fastdiff.training.config import merge_train_config
 from fastdiff.training.loop import Training
+
+pytestmark = pytest.mark.long
 
 
 class Corrected(Network):
@@ -52,25 +54,23 @@ SETTINGS = {
 }
 
 
-def learned(name, folder, updates, rate, ema=0.995, **settings):
+def learned(name, folder, updates, rate, ema=0.995, **options):
     """The average of a student that begins as its teacher, which is exact."""
     if weight := METHODS[name]().gan.weight:
-        settings["gan"] = Adversary(weight=weight, features=("mlp.blocks.1",))
-    method = METHODS[name](**SETTINGS[name], **settings)
+        options["gan"] = Adversary(weight=weight, features=("mlp.blocks.1",))
+    method = METHODS[name](**SETTINGS[name], **options)
     torch.manual_seed(0)
     teacher = Denoiser(Corrected(), Cosine(), "x0", (2,), "time", sampling=method.sampling()).eval()
-    config = TrainConfig(
-        **method.training
-        | {
-            "steps": updates,
-            "batch": 256,
-            "lr": rate,
-            "lr_schedule": "cosine",
-            "ema": ema,
-            "log_every": updates,
-            "save_every": updates,
-        }
-    )
+    settings = {
+        "steps": updates,
+        "batch": 256,
+        "lr": rate,
+        "lr_schedule": "cosine",
+        "ema": ema,
+        "log_every": updates,
+        "save_every": updates,
+    }
+    config = merge_train_config(method.training, settings, path="train")
     training = Training(
         method, Progress, deepcopy(teacher), teacher, toy(n=20_000), config, folder, Accelerator(cpu=True)
     )
@@ -112,7 +112,6 @@ def test_one_step_finds_every_mode(name, tmp_path):
     assert 0.4 < ratios[0] < 3 and (ratios[1:] - 1).abs().max() < 0.35 and off < 0.35 and energy < 0.015
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "rate", "rarest", "others"),
     [

@@ -1,17 +1,22 @@
 """MeanFlow and improved MeanFlow against the mean velocity of a Gaussian."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
 
 from fastdiff.core.broadcast import like
 from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.errors import FastdiffError
+from fastdiff.core.extra_inputs import with_second_time
 from fastdiff.core.rng import SampleRng
 from fastdiff.core.schedule import SCHEDULES, VP, Cosine, Flow, Karras
 from fastdiff.methods.base import LogitNormal, Uniform
-from fastdiff.methods.meanflow import IMF, MeanFlow
-from fastdiff.networks import MLP
-from tests.helpers.flow_maps import exact, slopes
+from fastdiff.methods.meanflow import IMF, MeanFlow, velocity_of
+from fastdiff.methods.teacher_steps import guided
+from fastdiff.networks import MLP, mlp
+from tests.helpers.flow_maps import data, exact, gaussian, slopes
 from tests.helpers.oracles import MIDDLE, batch_of, named
 
 SCHEDULES_HERE = pytest.mark.parametrize("schedule", [Flow(), Cosine(), VP()], **named)
@@ -116,3 +121,73 @@ def test_the_adaptive_weight_is_of_the_sum_and_has_no_gradient(p, c):
     )
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one, other)
+
+
+# ---- laws of their own, a teacher's velocity, guidance
+
+
+def test_r_of_a_law_of_its_own_is_cut_at_t():
+    method = MeanFlow(times=LogitNormal(-0.6, 1.6), end_times=LogitNormal(-4.0, 1.6), share=0.1)
+    t, r = method.pair(SampleRng(0, torch.arange(20_000)), Cosine())
+    t, r = (Cosine().straight(time) for time in (t, r))
+    assert (r <= t).all()
+    logit = t.logit()
+    assert abs(logit.mean() + 0.6) < 0.05 and abs(logit.std() - 1.6) < 0.05
+    below = r[r < t].logit()
+    assert below.median() < -3.5
+    # P(r >= t) of two normals, and the share of r = t besides
+    cut = 0.5 * math.erfc(3.4 / 1.6 / 2)
+    assert abs((r == t).double().mean() - (0.1 + 0.9 * cut)) < 0.01
+
+
+@SCHEDULES_HERE
+def test_with_a_teachers_velocity_each_example_is_at_rest_on_the_flow_map(schedule):
+    """Unlike a sample's velocity, whose noise only averages out."""
+    x0 = data(256)
+    for method, factor in ((MeanFlow(p=0.0), None), (MeanFlow(p=0.0, velocity="teacher"), 1e-4)):
+        nets = {"student": exact(schedule), "teacher": gaussian(schedule)}
+        loss, _ = method.loss(("student",), nets, batch_of(x0), MIDDLE)
+        bound = factor or loss
+        assert loss <= bound
+        if factor is None:
+            assert loss > 0.01
+    assert MeanFlow(velocity="teacher").needs_teacher and not MeanFlow().needs_teacher
+
+
+def labelled_model():
+    torch.manual_seed(5)
+    model = with_second_time(Denoiser(mlp((2,), width=16, classes=3), Flow(), "velocity", (2,))).double()
+    for p in model.parameters():
+        nn.init.normal_(p, std=0.3)
+    return model
+
+
+def test_the_guided_velocity_is_the_papers_inside_its_interval():
+    """omega v + kappa u(z, t, t) + (1 - omega - kappa) u_null(z, t, t), and v for dropped labels."""
+    model = labelled_model()
+    method = MeanFlow(omega=1.5, kappa=0.25, interval=(0.3, 0.8))
+    t = torch.tensor([0.1, 0.4, 0.6, 0.9], dtype=torch.float64)
+    x0, e = (torch.randn(4, 2, dtype=torch.float64) for _ in range(2))
+    z, cond = Flow().mix(x0, e, t), {"label": torch.tensor([0, 1, 2, 0])}
+    drop = torch.tensor([False, False, True, False])
+    with torch.no_grad():
+        line = method.line({"student": model}, z, t, cond, drop, (x0, e))
+        own, null = (velocity_of(model(z, t, t, c)) for c in (cond, model.null(cond)))
+    v = e - x0
+    wanted = torch.where((torch.arange(4) == 1)[:, None], 1.5 * v + 0.25 * own - 0.75 * null, v)
+    torch.testing.assert_close(velocity_of(line), wanted)
+    torch.testing.assert_close(Flow().mix(*line, t), z)
+
+
+def test_a_teachers_velocity_is_guided_by_omega():
+    model = labelled_model()
+    t = torch.tensor([0.4, 0.6], dtype=torch.float64)
+    z, cond = torch.randn(2, 2, dtype=torch.float64), {"label": torch.tensor([0, 1])}
+    method = MeanFlow(velocity="teacher", omega=2.0)
+    with torch.no_grad():
+        line = method.line({"student": model, "teacher": model}, z, t, cond, None, (z, z))
+        wanted = guided(model, z, t, t, cond, 2.0)
+    torch.testing.assert_close(velocity_of(line), velocity_of(wanted))
+    assert method.teacher_nfe() == 2
+    with pytest.raises(FastdiffError, match="kappa = 0.5: expected 0 with a teacher's velocity"):
+        MeanFlow(velocity="teacher", kappa=0.5)

@@ -9,7 +9,8 @@ from fastdiff.core.broadcast import like
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.guidance import Guided
 from fastdiff.core.schedule import DDPM, Cosine, Flow, Karras
-from fastdiff.methods.progressive import Progressive, Stochastic, implied_x0, snr_weight
+from fastdiff.methods.loss_weights import snr_weight
+from fastdiff.methods.progressive import Progressive, Stochastic, implied_x0
 from fastdiff.samplers import SAMPLERS
 from fastdiff.samplers.generate import sample
 from tests.helpers.oracles import START, batch_of, draws_of, mixture, named, told

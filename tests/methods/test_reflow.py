@@ -113,6 +113,7 @@ def trained(method, start, pairs, folder, **settings):
     return training.average
 
 
+@pytest.mark.long
 def test_pairs_teach_the_toy(starts, drawn, tmp_path):
     before = energy(starts["timestep"], 1)
     kd = trained(KD(), starts["timestep"], drawn, tmp_path / "kd")

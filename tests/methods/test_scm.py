@@ -271,6 +271,7 @@ def starts(tmp_path_factory):
     return {clock: denoiser(tmp_path_factory.mktemp(clock), clock) for clock in ("time", "timestep")}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("clock", "method", "share"),
     [

@@ -2,8 +2,11 @@
 
 import pytest
 import torch
+from torch.nn.functional import softplus
 
-from fastdiff.methods.sid import SiD
+from fastdiff.methods.base import LogNormal
+from fastdiff.methods.sid import SiD, SiDA
+from fastdiff.methods.time_sampling import KarrasIndex
 from tests.helpers.matching import OWN, TRUTH, VARIANTS, At, agree, divided, judged, mean_slope, slope, whole
 
 pytestmark = pytest.mark.usefixtures("large_batches")
@@ -49,3 +52,32 @@ def test_sid_pulls_the_mean_with_half_of_fishers_divergence_whatever_alpha(alpha
     for truth in [torch.stack([TRUTH[0], OWN[1]]), *([TRUTH] if alpha == 0.5 else [])]:
         mean, error = slope(SiD(times=At(), alpha=alpha), truth=truth)
         assert agree((mean[0], error[0]), mean_slope(fisher(truth))[0] / 2 / 4)
+
+
+def test_the_adversarial_term_of_sida_has_the_authors_scale():
+    """Half of 100 times the sum of SiD's, and of 0.01 times the size times their term over each error.
+
+    In proportion: the discriminator is a straight line, so that its loss has a gradient known by hand.
+    """
+    torch.manual_seed(0)
+    size, n = 4, 256
+    x = torch.randn(n, size, dtype=torch.float64, requires_grad=True)
+    real, fake = (torch.randn(n, size, dtype=torch.float64) for _ in range(2))
+    logits = x.sum(1, keepdim=True)
+    error = (x - real).abs().mean(1).detach()
+    sid = ((real - fake) * (real - x - (real - fake)) / error[:, None]).sum() / n
+    term = softplus(-logits).mean() * size * (1 / error).mean()
+    (wanted,) = torch.autograd.grad(0.5 * 100 * sid + 0.5 * 0.01 * term, x, retain_graph=True)
+    method = SiDA()
+    matching, _ = method.matching_loss({}, x, real, fake, None, logits)
+    scale = method.gan.weight * method.generator_loss_scale(x, real)
+    (found,) = torch.autograd.grad(matching + scale * method.gan.generator_loss(logits.double()), x)
+    torch.testing.assert_close(50 * size * found, wanted, rtol=1e-6, atol=1e-6)
+
+
+def test_the_laws_of_times_are_the_authors():
+    for method in (SiD(), SiDA()):
+        assert method.fake_times == LogNormal(-1.2, 1.2) and method.discriminator_times is None
+        assert method.times == KarrasIndex(points=1000, sigma_max=24.0)
+        assert method.training["betas"] == (0.0, 0.999) and method.training["max_grad_norm"] == 0
+    assert "roles" not in SiD().training and "discriminator" in SiDA().training["roles"]

@@ -11,10 +11,12 @@ from fastdiff.methods.add import LADD
 from fastdiff.methods.adversarial import Adversary
 from fastdiff.networks import dit, mlp, unet
 from fastdiff.networks.discriminator import (
+    ENCODER,
     Discriminator,
     DiscriminatorHeads,
     capture_features,
     discriminator_on,
+    expanded,
     middle,
 )
 from tests.helpers import tiny_pipelines
@@ -53,15 +55,42 @@ def test_a_critic_takes_modules_by_their_names(net, shape, names, widths):
     logits = discriminator(features)
     logits.sum().backward()
     assert logits.shape == (3, 2) and x.grad.abs().max() > 0
-    assert discriminator_on(model, (), 8)(Adversary().extract_features(model, [x], [t], None)[0]).shape == (
-        3,
-        1,
-    )  # the middle one
+    (features,) = Adversary(features=()).extract_features(model, [x], [t], None)
+    assert discriminator_on(model, (), 8)(features).shape == (3, 1)  # the middle one
     with pytest.raises(
         FastdiffError, match=f"'nowhere' is not a module of {type(net).__name__}: choose from"
     ) as caught:
         discriminator_on(model, ("nowhere",), 8)
     assert "\n" not in str(caught.value) and not net._forward_hooks
+
+
+@pytest.mark.parametrize(
+    ("net", "expected"),
+    [
+        (mlp((2,), width=16, depth=5), ["module.blocks.0", "module.blocks.1", "module.blocks.2"]),
+        (mlp((2,), width=16, depth=1), ["module.blocks.0"]),
+        (
+            unet((1, 8, 8), channels=(8, 16), layers=1),
+            ["module.down_blocks.0", "module.down_blocks.1", "module.mid_block"],
+        ),
+        (
+            dit((1, 8, 8), width=32, depth=8, heads=4),
+            [f"module.transformer_blocks.{i}" for i in (0, 2, 4)],
+        ),
+    ],
+    ids=["mlp", "short mlp", "unet", "dit"],
+)
+def test_the_encoder_is_every_level_of_a_unet_and_a_few_blocks_of_the_first_half_of_a_stack(net, expected):
+    assert list(expanded(net, (ENCODER,))) == expected and Adversary().features == (ENCODER,)
+    assert expanded(net, ("x", ENCODER, expected[0])) == ("x", *expected)
+    shape = (2,) if "blocks" in expected[0].split(".") and len(expected[0]) < 17 else (1, 8, 8)
+    model = Denoiser(net, Cosine(), "v", shape)
+    assert len(Adversary().new_discriminator(model).heads) == len(expected)
+
+
+def test_a_network_without_known_blocks_has_no_encoder():
+    with pytest.raises(FastdiffError, match="the middle of Linear is unknown: name its modules"):
+        expanded(torch.nn.Linear(1, 1), (ENCODER,))
 
 
 @pytest.mark.parametrize("kind", ["sd3", "flux"])

@@ -114,3 +114,26 @@ def test_an_error_of_the_program_leaves_a_report_and_its_traceback(tmp_path, mon
         run(recipes.build(RECIPE), tmp_path / "run")
     [report] = (tmp_path / "run").glob("crash-*.txt")
     assert "ZeroDivisionError" in report.read_text() and str(report) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("out", ["file", "file/below", "link", "x" * 300])
+def test_a_directory_that_cannot_be_made_is_named_before_anything_else(tmp_path, out):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "link").symlink_to("/nowhere/else")
+    with pytest.raises(
+        FastdiffError, match=r"cannot be written \(.+\): choose another directory with --out$"
+    ):
+        run(recipes.build(RECIPE), tmp_path / out)
+
+
+def test_a_training_that_needs_too_much_memory_names_its_settings(tmp_path, monkeypatch):
+    def too_large(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
+
+    monkeypatch.setattr("fastdiff.runs.stage.load_networks", too_large)
+    line = (
+        r"^out of memory \(.*9 GiB\): stage teacher: train.batch = 16 in 1 part; double train.gradient_accum"
+    )
+    with pytest.raises(FastdiffError, match=line):
+        run(recipes.build(RECIPE), tmp_path / "run")
+    assert not list((tmp_path / "run").glob("crash-*"))

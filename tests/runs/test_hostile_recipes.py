@@ -83,9 +83,9 @@ def test_yaml_that_grows(text, said, place, recipe, refused, tmp_path):
         recipe.write_text(recipe.read_text() + "include: [other.yaml]\n")
     else:
         recipe.write_text(text)
-    start = time.monotonic()
+    start = time.process_time()
     assert said in refused(*words)
-    assert time.monotonic() - start < 10
+    assert time.process_time() - start < 10
 
 
 def test_an_override_of_100_000_keys(recipe, refused, tmp_path):

@@ -20,6 +20,8 @@ from fastdiff.samplers.generate import sample
 from tests.helpers.latents import PIPELINE, SOURCE
 from tests.helpers.rows import model_rows
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):

@@ -36,6 +36,15 @@ def test_a_setting_at_its_default_leaves_an_origin_as_it_was():
     }
 
 
+def test_an_origin_leaves_out_the_first_default_of_a_setting_that_has_another_now():
+    @dataclass
+    class Changed(Settings):
+        first_defaults = {"steps": 2}
+
+    assert non_default_settings(Changed(2)) == {} and non_default_settings(Changed()) == {"steps": 4}
+    assert non_default_settings(Changed(2, (0.5,))) == {"times": "(0.5,)"}
+
+
 def test_a_training_is_known_by_its_method_data_and_models(tmp_path):
     def origin(*assignments, seed=0):
         stored(tmp_path / "teacher", model(seed), "denoising")

@@ -8,7 +8,7 @@ import yaml
 
 from fastdiff.core.errors import FastdiffError
 from fastdiff.runs.recipe import build, load
-from fastdiff.runs.recipe_file import differences, override
+from fastdiff.runs.recipe_file import differences, override, parse
 from tests.helpers.recipes import PLAIN, changed, dump, without, written
 
 # ---- overrides
@@ -201,3 +201,69 @@ def test_aliases_are_copies(tmp_path):
     (tmp_path / "two.yaml").write_text("model: &m {x: *m}\n")
     with pytest.raises(FastdiffError, match="an anchor contains itself"):
         load(tmp_path / "two.yaml")
+
+
+# ---- keys that are given twice, and numbers
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a: 1\nb: 2\na: 3\n", "a is given twice, in lines 1 and 3: expected each key once"),
+        ("stages:\n  t: {x: 1}\n  u: {x: 1}\n  t: {x: 2}\n", "t is given twice, in lines 2 and 4"),
+        ("a: [{b: {c: 1, d: 2,\n c: 3}}]\n", "c is given twice, in lines 1 and 2"),
+        ("1: a\n0x1: b\n", "0x1 is given twice"),
+        ("{a: 1, 'a': 2}", "a is given twice, in lines 1 and 1"),
+        ("x: &x {b: 1}\ny: {<<: *x, <<: *x}", "<< is given twice"),
+    ],
+)
+def test_a_key_given_twice_is_refused(text, words):
+    with pytest.raises(FastdiffError, match=f"^some: {words}"):
+        parse(text, "some")
+    assert parse("x: &x {b: 1}\ny: {<<: *x, b: 2}\nz: [*x, *x]", "some")["y"] == {"b": 2}
+
+
+def test_a_key_given_twice_is_refused_in_includes_and_overrides(tmp_path):
+    (tmp_path / "other.yaml").write_text(dump(PLAIN) + "name: again\n")
+    with pytest.raises(FastdiffError, match=r"other.yaml: name is given twice"):
+        load(written(tmp_path, "name: x\ninclude: [other.yaml]\nstages: {}\n"))
+    with pytest.raises(FastdiffError, match="n is given twice"):
+        changed("data={name: toy, n: 5, n: 6}")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("010", 10),
+        ("-007", -7),
+        ("0x1F", 31),
+        ("1_000", 1000),
+        ("1:30", "1:30"),
+        ("1:30.5", "1:30.5"),
+        ("1.5e3", 1500.0),
+        ("1e-4", 1e-4),
+        (".5", 0.5),
+        ("5.", 5.0),
+        ("-.inf", float("-inf")),
+        ("1.2.3", "1.2.3"),
+        ("-.", "-."),
+        ("e5", "e5"),
+    ],
+)
+def test_numbers_are_those_of_yaml_1_2(text, value):
+    found = parse(text, "some")
+    assert found == value and type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "line"),
+    [
+        ("train.steps=true", "train.steps: value error, expected a number, got True"),
+        ("train.lr=false", "train.lr: value error, expected a number, got False"),
+        ("bench.steps=[true]", "bench.steps: value error, expected a number, got"),
+        ("data.n=true", "data.n: value error, expected a number, got True"),
+    ],
+)
+def test_true_is_no_number(assignment, line):
+    with pytest.raises(FastdiffError, match=line):
+        build(changed(assignment))

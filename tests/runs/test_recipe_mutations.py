@@ -169,6 +169,7 @@ def test_the_tiny_recipes_themselves_run(source, tmp_path):
     assert ran(source, tmp_path / "run")
 
 
+@pytest.mark.long
 @examples(25)
 @given(changed())
 def test_what_builds_runs_or_is_refused(source):

@@ -12,6 +12,8 @@ import pytest
 from tests.helpers.forks import command, fork, kill_at
 from tests.helpers.rows import model_rows
 
+pytestmark = pytest.mark.long
+
 RECIPE = """
 name: tiny
 data: {name: toy, n: 500}

@@ -129,11 +129,32 @@ def test_stages_that_do_not_fit_together(assignment, message):
     assert message in complaint(changed(assignment))
 
 
-@pytest.mark.parametrize("name", ["..", ".", "a/b", "/tmp/x", "samples", "influence", ".hidden"])
+@pytest.mark.parametrize(
+    "name",
+    ["..", ".", "a/b", "/tmp/x", "samples", "influence", ".hidden", "Samples", "a.", "x.before-20260101"]
+    + [
+        "recipe.yaml",
+        "bench.jsonl",
+        "report.html",
+        "REPORT.md",
+        "grid.png",
+        "status.json",
+        "pins.json",
+        "a.svg",
+    ],
+)
 def test_a_stage_is_named_like_a_folder(name):
     source = copy.deepcopy(PLAIN)
     source["stages"] = {name: source["stages"]["teacher"]}
     assert "cannot be a folder's name" in complaint(source)
+
+
+def test_names_of_stages_are_short_and_differ_in_more_than_case():
+    source = copy.deepcopy(PLAIN)
+    source["stages"] = {"v1.5": source["stages"]["teacher"], "V1.5": source["stages"]["teacher"]}
+    assert "two stages would be called V1.5 (and v1.5, the same folder on some systems)" in complaint(source)
+    source["stages"] = {"ä" * 101: source["stages"]["v1.5"]}
+    assert "a name of 202 bytes: expected at most 200" in complaint(source)
 
 
 @pytest.mark.parametrize("path", ["runs/a/teacher", "google/ddpm", "~/model", "./model"])

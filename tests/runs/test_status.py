@@ -99,6 +99,16 @@ def test_a_collapse_is_told_of_the_stage_in_training_and_of_those_that_are_done(
     assert not {"loss", "health"} & lines(status(run)).keys()
 
 
+def test_a_discriminator_at_chance_is_a_matter_of_health(run):
+    note(run, **SAID, collapsed=0.314, chance_auc=0.503)
+    (run / "teacher/fastdiff.json").write_text('{"chance_auc": 0.541}')
+    assert status(run)["chance_auc"] == {"teacher": 0.541, "student": 0.503}
+    assert lines(status(run))["health"] == (
+        "student COLLAPSED: 31% of the data covered, teacher DISCRIMINATOR AT CHANCE: AUC 0.54, "
+        "student DISCRIMINATOR AT CHANCE: AUC 0.50"
+    )
+
+
 def test_what_is_not_known_is_left_out(run):
     note(run, stage="benchmark", number="", step=3, steps=24, seconds_left=float("nan"), memory_mb=None)
     told = lines(status(run))

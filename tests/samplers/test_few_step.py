@@ -229,3 +229,15 @@ def test_consistency_is_diffusers(net64, steps):
         x = scheduler.step(output, t, x, generator=generator).prev_sample
     got = walk("consistency", model, start, ratios, randn=reused())
     torch.testing.assert_close(got[-1].x, x, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("predicts", ["cm", "edm"])
+def test_the_noise_of_consistency_models_leaves_out_what_x0_has(predicts):
+    """From the ratio 0.002 on, where a model that predicts cm is the identity, as in diffusers."""
+    net = torch.nn.Identity()
+    net.forward = lambda x, t, s, cond: 0 * x
+    model = Denoiser(net, Karras(), predicts, (2,), "cm", 0.5)
+    times = f64([80.0, 0.005, 0.0])
+    first, _ = walk("consistency", model, torch.zeros(1, 2).double(), times, randn=torch.ones_like)
+    wanted = math.sqrt(0.005**2 - 0.002**2) if predicts == "cm" else 0.005
+    torch.testing.assert_close(first.x, torch.full((1, 2), wanted).double())

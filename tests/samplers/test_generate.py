@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from fastdiff.core.denoiser import Denoiser
+from fastdiff.core.errors import FastdiffError
 from fastdiff.core.sampling import Sampling
 from fastdiff.core.schedule import SCHEDULES, Cosine, Karras, Sigmoid, Trig
 from fastdiff.networks import mlp, unet
@@ -211,3 +212,20 @@ def test_samples_can_be_learned_from(oracle):
     layer = nn.Linear(2, 1)
     layer(x).sum().backward()
     assert layer.weight.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"steps": 2.0}, "steps = 2.0: expected a whole number"),
+        ({"steps": True}, "steps = True: expected a whole number"),
+        ({"seed": None}, "seed = None: expected a whole number"),
+        ({"seed": 2**70}, "seed = 1180591620717411303424: expected at least -9223372036854775808"),
+        ({"n": 2.5}, "n = 2.5: expected a whole number"),
+        ({"batch": "3"}, "batch = '3': expected a whole number"),
+    ],
+)
+def test_numbers_that_are_not_whole_are_refused(net, options, words):
+    model = Denoiser(net, Cosine(), "v", (3,))
+    with pytest.raises(FastdiffError, match=words):
+        sample(model, **{"n": 2, "steps": 2} | options)

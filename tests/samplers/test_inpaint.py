@@ -198,3 +198,15 @@ def test_updates_of_inpainting_need_no_noise():
     p = Inpaint(Guided(model), picture(), MASK)(drawing()(picture()), f64(0.5), f64(0.5))
     assert p.levels == Guided(model)(picture(), f64(0.5), f64(0.5)).levels
     torch.testing.assert_close(p.combine(x0=0.3, eps=0.7), 0.3 * p.x0 + 0.7 * p.eps)
+
+
+def test_the_noise_that_ddim_keeps_is_that_of_the_drawn_region():
+    image = picture()
+    denoise = Inpaint(Guided(pair(Cosine()), clip=0.1, keep_eps=True), image, MASK)
+    t = f64(0.5)
+    x = drawing(1)(image)
+    p, plain = denoise(x, t, t), Guided(pair(Cosine()))(x, t, t)
+    kept = p.combine(x0=0.0, eps=1.0)
+    assert torch.equal(kept[:, 0], p.eps[:, 0])
+    torch.testing.assert_close(kept[:, 1], plain.eps[:, 1])
+    assert (p.eps[:, 1] - plain.eps[:, 1]).abs().max() > 0.1

@@ -5,9 +5,9 @@ import torch
 
 from fastdiff.core.denoiser import Denoiser
 from fastdiff.core.errors import FastdiffError
-from fastdiff.core.guidance import GuidanceOptions
+from fastdiff.core.guidance import GuidanceOptions, Guided
 from fastdiff.core.sampling import Sampling
-from fastdiff.core.schedule import Cosine, Flow, Sigmoid, Trig
+from fastdiff.core.schedule import DDPM, Cosine, Flow, Sigmoid, Trig
 from fastdiff.networks import mlp
 from fastdiff.samplers.generate import check_labels, sample
 from fastdiff.samplers.plan import plan
@@ -122,3 +122,19 @@ def test_a_model_of_no_shape_is_refused(labelled):
 
 def test_check_labels_gives_integers(labelled):
     assert check_labels(labelled, torch.tensor([0, 2], dtype=torch.int32)).dtype == torch.int64
+
+
+def test_the_recorded_end_and_rounding_are_of_the_recorded_sampler():
+    own = Sampling("ddim", "leading", (4,), clip=0.5, end=(0.99, 0.1), time_rounding="floor")
+    model = Denoiser(mlp((2,), width=8), DDPM(), "eps", (2,), sampling=own)
+    for sampler in (None, "ddim", "ddim[eta=0.5]"):
+        assert Guided(model, **vars(plan(model, sampler).guidance_options)).options.end == (0.99, 0.1)
+    found = Guided(model, **vars(plan(model, "dpmpp_2m").guidance_options)).options
+    assert (found.end, found.time_rounding, found.clip) == ((1.0, 0.0), "exact", 0.5)
+
+
+def test_samples_are_bounded_as_recorded_or_as_given():
+    own = Sampling("ddim", "leading", (4,), clip=0.5)
+    model = Denoiser(mlp((2,), width=8), DDPM(), "eps", (2,), sampling=own)
+    assert sample(model, n=8).abs().max() <= 0.5 < sample(model, n=8, clip=float("inf")).abs().max()
+    assert sample(model, n=8, clip=0.2).abs().max() <= 0.2

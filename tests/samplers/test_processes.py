@@ -1,12 +1,15 @@
 """Samples that several processes share are those of one."""
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
 from fastdiff.io.load import load
 from fastdiff.samplers.generate import sample
 from tests.helpers.processes import together
+
+pytestmark = pytest.mark.long
 
 
 def test_two_and_four_processes_draw_the_samples_of_one(tmp_path, fastdiff):

@@ -149,11 +149,11 @@ def test_a_part_of_the_schedule(schedule, spacing):
         grid = time_grid(schedule, 4, spacing, start=start, stop=stop)
         assert grid.shape == (5,) and grid.diff().max() < 0 and grid[0] <= start * top * (1 + 1e-12)
         assert float(grid[-1]) == pytest.approx(stop * top, abs=1e-12)
-        if spacing not in ("leading", "karras", "logsnr"):
+        if spacing not in ("leading", "karras", "few_steps", "logsnr", "beta"):
             assert float(grid[0]) == pytest.approx(start * top)
-    if spacing in ("karras", "logsnr"):
+    if spacing in ("karras", "few_steps", "logsnr"):
         alpha, sigma = schedule.alpha_sigma(time_grid(schedule, 4, spacing, start=0.7, stop=0.2))
-        bent = (sigma / alpha) ** (1 / 7) if spacing == "karras" else (sigma / alpha).log()
+        bent = (sigma / alpha) ** (1 / 7) if spacing != "logsnr" else (sigma / alpha).log()
         torch.testing.assert_close(bent.diff(), bent.diff().mean().expand(4))
     assert torch.equal(time_grid(schedule, 4, spacing, start=1.0, stop=0.0), time_grid(schedule, 4, spacing))
 
@@ -177,3 +177,10 @@ def test_one_grid_in_every_spelling():
 def test_a_list_of_times_has_no_options():
     with pytest.raises(FastdiffError, match="is a list of times: it has no option rho"):
         time_grid(Karras(), 2, "9,3", stop=0.1, rho=3.0)
+
+
+@pytest.mark.parametrize(("steps", "last"), [(1, 80), (2, 0.8), (4, 0.4), (8, 0.2)])
+def test_a_few_steps_end_nearer_to_the_data_the_more_there_are(steps, last):
+    times = time_grid(Karras(), steps, "few_steps")
+    assert float(times[0]) == pytest.approx(80) and float(times[-2]) == pytest.approx(last)
+    torch.testing.assert_close(times, time_grid(Karras(), steps, "karras", ratio_min=min(last, 0.8)))

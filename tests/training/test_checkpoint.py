@@ -45,12 +45,12 @@ def test_states_keep_their_names_and_older_ones_lack_some(tmp_path):
     record = json.loads((state / "state.json").read_text())
     assert set(record) == {
         *("step", "sha256", "images", "seconds", "scaler"),
-        *("skipped", "row", "coverages", "data", "figures"),
+        *("skipped", "row", "coverages", "aucs", "data", "figures"),
     }
     names = set(load_state(tmp_path / "older/state")[0])
     assert {"student.net.first.weight", "discriminator.bias", "slow.net.first.weight"} < names
     assert {"ema.net.first.weight", "optimizer.student.0.exp_avg", "optimizer.discriminator.1.step"} < names
-    for added in ("skipped", "row", "coverages", "data", "figures"):
+    for added in ("skipped", "row", "coverages", "aucs", "data", "figures"):
         del record[added]
     (state / "state.json").write_text(json.dumps(record))
     resumed = training(tmp_path / "older", Duel(), student=tiny(9), log_every=2)

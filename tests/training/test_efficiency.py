@@ -12,7 +12,7 @@ import pytest
 
 from tests.helpers.processes import together
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.long]
 
 
 AIMS = {"sampling": 1.85 / 2, "training": 1.75 / 2}

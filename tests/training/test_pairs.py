@@ -220,6 +220,7 @@ def test_recipes_that_cannot_be_are_refused(tmp_path, overrides, message):
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.long
 def test_two_processes_make_the_pairs_of_one(tmp_path):
     """101 pairs do not share evenly."""
     one = stages.run(loaded(tmp_path / "a"), tmp_path / "one", only="teacher")

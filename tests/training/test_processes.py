@@ -11,6 +11,8 @@ from safetensors.torch import load_file
 from tests.helpers import trainings
 from tests.helpers.processes import distance, together
 
+pytestmark = pytest.mark.long
+
 METHODS = ("denoising", "duel", "cd", "scd", "meanflow", "gan", "add")  # one network, three in two turns, ...
 
 

@@ -99,6 +99,7 @@ def test_a_run_that_is_told_to_stop_saves_and_goes_on_bit_for_bit(recipe, unbrok
         assert (out / name).read_bytes() == (unbroken / name).read_bytes(), name
 
 
+@pytest.mark.long
 def test_a_run_that_is_told_to_save_goes_on(recipe, unbroken, tmp_path):
     out = tmp_path / "out"
     process = begin(recipe, out)
@@ -112,6 +113,7 @@ def test_a_run_that_is_told_to_save_goes_on(recipe, unbroken, tmp_path):
     assert (out / LAST).read_bytes() == (unbroken / LAST).read_bytes()
 
 
+@pytest.mark.long
 def test_two_processes_agree_to_stop_and_one_goes_on(recipe, unbroken, tmp_path):
     """The launcher passes the signal on to both; the second of the two is not taken for another."""
     out = tmp_path / "out"
@@ -129,6 +131,7 @@ def test_two_processes_agree_to_stop_and_one_goes_on(recipe, unbroken, tmp_path)
     )  # two sum in another order, 1200 times
 
 
+@pytest.mark.long
 def test_when_a_process_dies_its_kin_ends_and_the_state_before_holds(recipe, tmp_path):
     out = tmp_path / "out"
     (tmp_path / "often.yaml").write_text(RECIPE.replace("save_every: 1100", "save_every: 50"))
@@ -200,6 +203,7 @@ def test_handlers_are_put_back():
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)] == before
 
 
+@pytest.mark.long
 def test_settings_of_how_a_run_goes_may_change(recipe, unbroken, tmp_path):
     """Saved where the first run was stopped, finished in parts and with other saves;
     what comes of it may not change."""

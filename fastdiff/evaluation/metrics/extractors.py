@@ -21,6 +21,7 @@ from torchvision.models import VGG16_Weights
 from typing_extensions import override
 
 from ...core.errors import FastdiffError, first_line
+from ...core.files import expanded
 from ...data.image_grid import to_uint8
 from ...networks.classifiers import load_features
 from ...networks.download import cached, socket_timeout
@@ -210,12 +211,15 @@ def _open_folder(spec: str, device: torch.device) -> Extractor:
 
 
 def find(path: str) -> Path:
-    """Return a path, relative to the working directory or else to the source tree with its checkpoints/.
+    """Return a path, relative to the working directory, or else to the source tree or installed package.
+
+    Both have the feature network for digits in checkpoints/.
 
     Raises:
-        FastdiffError: if it exists in neither.
+        FastdiffError: if it exists in none of them.
     """
-    for candidate in (Path(path).expanduser(), Path(__file__).parents[3] / path):
+    package = Path(__file__).parents[2]
+    for candidate in (expanded(path), package.parent / path, package / path):
         if candidate.exists():
             return candidate
     others = [name for name in FEATURE_EXTRACTORS_REGISTRY if name not in (INCEPTION, "digits")]

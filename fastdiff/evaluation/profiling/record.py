@@ -7,7 +7,7 @@ from typing import Any
 from ...core.accelerator import make_accelerator
 from ...core.denoiser import Denoiser
 from ...core.errors import FastdiffError
-from ...core.files import identity, make_directory
+from ...core.files import expanded, identity, make_directory
 from ...io.load import load, read_metadata
 from ..provenance import provenance
 from ..rows import append_row
@@ -33,7 +33,7 @@ def record(
             f"{path}: expected a model without prompts and image conditions; others are not measured"
         )
     make_directory(out)
-    origin = provenance(read_metadata(Path(path).expanduser()) or {}, accelerator)
+    origin = provenance(read_metadata(expanded(path)) or {}, accelerator)
     for measured in measure(model):
         row = {"model": path, **origin, **measured}
         append_row(out / "speed.jsonl", {"key": identity(**row), **row})

@@ -12,7 +12,18 @@ Files:
 """
 
 from ..summary import metric_of, summary
-from .tables import table
+from .tables import print_table, table
 from .writers import csv, figures, latex, left_out, markdown, write
 
-__all__ = ["csv", "figures", "latex", "left_out", "markdown", "metric_of", "summary", "table", "write"]
+__all__ = [
+    "csv",
+    "figures",
+    "latex",
+    "left_out",
+    "markdown",
+    "metric_of",
+    "print_table",
+    "summary",
+    "table",
+    "write",
+]

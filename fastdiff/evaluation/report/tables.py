@@ -13,6 +13,7 @@ from ..metric_names import better, family
 from ..summary import guided, metrics_of, real_groups, summary
 
 LEFT_COLUMNS = ("Model", "Sampler", "Method")  # headings of left-aligned columns
+MAX_WIDTH = 10_000  # characters; wider than any table
 EMPTY_TEXTS = ("", "–")
 FIRST_COLUMNS = ("Model", "Sampler", "Steps")  # shown with the main metric even in the narrowest terminal
 NEXT_COLUMNS = ("− DDPM", "ms/image", "NFE")  # the next to be shown, if they fit
@@ -231,6 +232,21 @@ def table(rows: list[dict], width: int | None = None) -> Table:
     for line, group, following in zip(texts, groups, [*groups[1:], None]):
         view.add_row(*line, end_section=following is not None and following["family"] != group["family"])
     return view
+
+
+def print_table(view: Table, console: Console | None = None) -> None:
+    """Print a table as wide as it is: a narrow terminal breaks its lines, and no figure is cut.
+
+    Args:
+        view: the table.
+        console: where it is printed; None for standard output.
+    """
+    console = console or Console()
+    needed = console.measure(view, options=console.options.update(max_width=MAX_WIDTH)).maximum
+    present = console.width
+    console.width = max(present, needed)
+    console.print(view)
+    console.width = present
 
 
 def count(value: float | None) -> str:

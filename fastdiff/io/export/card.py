@@ -82,14 +82,20 @@ def description(model: Denoiser, notes: dict[str, Any]) -> str:
     counts = ", ".join(map(str, sampling.steps))
     plural = "" if sampling.steps == (1,) else "s"
     only = " only" if sampling.only else ""
+    way = f"{sampling.sampler}, {sampling.spacing} grid, {counts} step{plural}{only}"
     sentences = [
         f"A diffusion model of {size} {unit} with {params:,} parameters, which predicts {model.predicts} on "
         f"the schedule {model.schedule}.",
         origin(notes),
-        f"Default sampler: {sampling.sampler}, {sampling.spacing} grid, {counts} step{plural}{only}.",
+        f"Default sampler: {'; '.join([way, *sampling.remarks])}.",
     ]
     if notes.get("collapsed") is not None:
         sentences.append(f"Its training collapsed: its samples cover {notes['collapsed']:.0%} of the data.")
+    if notes.get("chance_auc") is not None:
+        sentences.append(
+            "Its discriminator distinguished real from generated samples no better than chance (AUC "
+            f"{notes['chance_auc']:.2f})."
+        )
     if notes.get("lora"):
         sentences.append(adapter(notes["lora"]))
     return " ".join(sentences)

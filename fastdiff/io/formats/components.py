@@ -14,6 +14,9 @@ from ...networks.pretrained import check_weights, opened
 from ...networks.text_encoder import TextEncoder
 from ...networks.text_fit import check_widths
 
+# Settings of an autoencoder that change the units of its latents.
+UNITS = ("scaling_factor", "shift_factor", "latents_mean", "latents_std")
+
 
 def component_dir(folder: Path, name: str) -> Path:
     """Return the folder of a component: its subfolder, or the pipeline's folder in old repositories."""
@@ -51,9 +54,30 @@ def shape_of(module: ModelMixin) -> tuple[int, ...]:
     return sized((module.config.in_channels, *sides))
 
 
-def latents_and_text(folder: Path, index: dict[str, Any]) -> dict[str, Any]:
-    """Open a pipeline's autoencoder and text encoders, as the arguments `latent` and `text` of a Denoiser."""
-    return {"latent": Autoencoder.open(folder), "text": TextEncoder.open(folder, index)}
+def latents_and_text(
+    folder: Path, index: dict[str, Any], units: tuple[str, ...] = ("scaling_factor",)
+) -> dict[str, Any]:
+    """Open a pipeline's autoencoder and text encoders, as the arguments `latent` and `text` of a Denoiser.
+
+    Args:
+        folder: the pipeline's folder.
+        index: the contents of its model_index.json.
+        units: the settings of the autoencoder that the pipeline decodes latents with.
+    """
+    return {"latent": plain_autoencoder(folder, units), "text": TextEncoder.open(folder, index)}
+
+
+def plain_autoencoder(folder: Path, units: tuple[str, ...] = ("scaling_factor",)) -> Autoencoder:
+    """Open a pipeline's autoencoder without the units that the pipeline ignores.
+
+    Args:
+        folder: the pipeline's folder.
+        units: the settings of the autoencoder that the pipeline decodes latents with.
+    """
+    module = Autoencoder.open(folder).module
+    ignored = [name for name in UNITS if name not in units and module.config.get(name) is not None]
+    module.register_to_config(**dict.fromkeys(ignored))
+    return Autoencoder.of(module)
 
 
 def fitted(model: Denoiser) -> Denoiser:

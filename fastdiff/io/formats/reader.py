@@ -51,7 +51,7 @@ def load_foreign(folder: Path) -> Denoiser:
         return load_edm(folder) if known == EDM_FILE else load_pipeline(folder)
     except UnreadWeights:
         raise
-    except (FastdiffError, OSError, ValueError, TypeError, SafetensorError) as error:
+    except (FastdiffError, OSError, ValueError, TypeError, ArithmeticError, SafetensorError) as error:
         kind = "a diffusers model" if known == INDEX_FILE else "an EDM network"
         raise FastdiffError(f"{folder}: cannot be loaded as {kind} ({first_line(error)})") from None
 

@@ -13,12 +13,20 @@ from .scheduler_config import FLOW_SETTINGS, TABLE_SETTINGS, scheduler_settings
 
 LCM_GUIDANCE = (1.0, 15.0)  # range of guidance weights that LCMs are trained with
 FLUX_GUIDANCE = (1.0, 10.0)  # range of guidance weights for Flux, whose authors do not state one
+SDXL = "StableDiffusionXLPipeline"
+# The settings of an autoencoder that pipelines decode latents with; the others take its scaling_factor alone.
+SDXL_UNITS = ("scaling_factor", "latents_mean", "latents_std")
+FLOW_UNITS = ("scaling_factor", "shift_factor")
+PIXART_STEPS = 20  # default number of steps of a PixArtAlphaPipeline or PixArtSigmaPipeline
 FLUX_SIDE = 128  # side of the latents that FluxPipeline generates by default
 
 
 def stable_diffusion(folder: Path, index: dict[str, Any]) -> Denoiser:
     """Load a StableDiffusionPipeline, StableDiffusionXLPipeline or LatentConsistencyModelPipeline."""
-    settings = scheduler_settings(folder, TABLE_SETTINGS)
+    pipeline = index.get("_class_name")
+    # StableDiffusionPipeline corrects old configurations of schedulers
+    replaced = {"clip_sample": False, "steps_offset": 1} if pipeline == "StableDiffusionPipeline" else {}
+    settings = scheduler_settings(folder, TABLE_SETTINGS, **replaced)
     module = network(folder, index, "unet", "UNet2DConditionModel")
     guided = bool(module.config.time_cond_proj_dim)
     shape = shape_of(module)
@@ -26,7 +34,7 @@ def stable_diffusion(folder: Path, index: dict[str, Any]) -> Denoiser:
         TextUNet.of(module, shape, guided),
         shape,
         guidance=LCM_GUIDANCE if guided else None,
-        **latents_and_text(folder, index),
+        **latents_and_text(folder, index, SDXL_UNITS if pipeline == SDXL else ("scaling_factor",)),
     )
 
 
@@ -35,7 +43,9 @@ def pixart(folder: Path, index: dict[str, Any]) -> Denoiser:
     module = network(folder, index, "transformer", "PixArtTransformer2DModel", "Transformer2DModel")
     shape = shape_of(module)
     settings = scheduler_settings(folder, TABLE_SETTINGS)
-    return settings.model(PixArt.of(module, shape, False), shape, **latents_and_text(folder, index))
+    return settings.model(
+        PixArt.of(module, shape, False), shape, PIXART_STEPS, **latents_and_text(folder, index)
+    )
 
 
 def sd3(folder: Path, index: dict[str, Any]) -> Denoiser:
@@ -48,7 +58,7 @@ def sd3(folder: Path, index: dict[str, Any]) -> Denoiser:
         SD3.of(module, shape, False),
         shape,
         sampling=settings.sampling_to_sigma_min(patches),
-        **latents_and_text(folder, index),
+        **latents_and_text(folder, index, FLOW_UNITS),
     )
 
 
@@ -63,7 +73,7 @@ def flux(folder: Path, index: dict[str, Any]) -> Denoiser:
         shape,
         sampling=settings.sampling(FLUX_SIDE**2 // 4),
         guidance=FLUX_GUIDANCE if guided else None,
-        **latents_and_text(folder, index),
+        **latents_and_text(folder, index, FLOW_UNITS),
     )
 
 

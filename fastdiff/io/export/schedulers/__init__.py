@@ -8,5 +8,6 @@ Files:
     tables        the choice between own_table and made_table
     flow          Euler's method of flow matching, flow maps, and sCM on the trigonometric schedule
     karras        EDM's Euler method and consistency models, on EDM's noise levels
+    recorded      settings that follow from a model's recorded bounds of x0, end and variance
     match         the scheduler of a model, by its schedule and sampler
 """

@@ -59,11 +59,6 @@ def consistency_model(
 ) -> DiffusersScheduler:
     """Return CMStochasticIterativeScheduler, which starts from the noise level `top`."""
     low = SIGMA_MIN if model.predicts == "cm" else 0.0
-    if low and any((times[1:-1] < 25 * low).any() for times in grids.values()):
-        raise NoMatchingSchedulerError(
-            "CMStochasticIterativeScheduler subtracts sigma_min from the noise that it adds, and the grid "
-            "has levels close to sigma_min"
-        )
     places = {n: ramp_places(times[:-1], low, top) for n, times in grids.items()}
     published, fine = RAMP_POINTS
     points = published if on_ramp(places, published) else fine

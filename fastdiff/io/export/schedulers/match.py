@@ -9,6 +9,7 @@ from ....samplers import time_grid
 from .description import DiffusersScheduler, Grids, NoMatchingSchedulerError, Options
 from .flow import flow_scheduler, trig_scheduler
 from .karras import karras_scheduler
+from .recorded import with_recorded
 from .tables import table_scheduler
 
 # (schedule, sampler) -> builder; all others get a table of betas.
@@ -40,7 +41,7 @@ def matching_scheduler(model: Denoiser) -> DiffusersScheduler | str:
     grids = {n: time_grid(model.schedule, n, own.spacing_for(n)) for n in sorted(counts)}
     builder = BUILDERS.get((type(model.schedule), name), table_scheduler)
     try:
-        scheduler = builder(model, name, options, grids)
+        scheduler = with_recorded(builder(model, name, options, grids), model)
     except NoMatchingSchedulerError as why:
         return str(why)
     if not hasattr(diffusers, scheduler.class_name):

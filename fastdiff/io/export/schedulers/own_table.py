@@ -6,6 +6,7 @@ from math import gcd
 import torch
 
 from ....core.denoiser import Denoiser
+from ....core.validation import spelled
 from ...diffusers_names import DIFFUSERS_NAMES, LCM_NAMES, table_betas, table_config
 from .description import NOISE_OPTIONS, DiffusersScheduler, Grids, NoMatchingSchedulerError, Options
 from .network import allclose, network_clock, network_input, output_factor
@@ -66,13 +67,20 @@ def own_table(model: Denoiser, name: str, options: Options, grids: Grids) -> Dif
     }
     table = replace(table, config=config, clock=clock, end=end)
     eta = float(options.get("eta", 0))
-    if name == "ddpm" or name == "ddim" and (equal or eta):
-        if not equal or options.get("variance", "small") != "small":
+    own = spelled(model.sampling.spacing, "spacing") if not model.sampling.times else ("", {})
+    leading = own[0] == "leading" and set(own[1]) <= {"offset"}
+    if name == "ddpm" or name == "ddim" and (equal or leading or eta):
+        if not (equal or leading) or options.get("variance", "small") != "small":
             raise NoMatchingSchedulerError(
                 f"the {name.upper()}Scheduler of diffusers takes equal strides of {count} timesteps, and the "
                 "small variance"
             )
-        return strided(table, name, eta)
+        table = strided(table, name, eta)
+        if equal:
+            return table
+        offset = int(own[1].get("offset", 0))
+        spacing = {"timestep_spacing": "leading", "steps_offset": offset}
+        return replace(table, config=table.config | spacing)
     if not all(allclose(at, at.round()) and at.min() > 0.5 for at in entries.values()):
         raise NoMatchingSchedulerError(
             f"the LCMScheduler of diffusers takes only the schedule's {count} timesteps"
