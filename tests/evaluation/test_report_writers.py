@@ -68,7 +68,7 @@ def test_markdown_has_all_metrics_costs_differences_and_warnings(report_dir):
     assert "| Model | Sampler | Steps | NFE | ms/image | Batch | GFLOPs/image | Parameters |" in text
     assert "| distilled | consistency | 8 | 8 | 3.20 | 256 | 20.0 | 412,233 |" in text
     assert "| Steps | A | B | kd_digits: A − B | 95 % interval | significant at 95 % |" in text
-    assert "| 1 | distilled | progressive | +0.0069 | +0.0069 to +0.0069 | yes |" in text
+    assert "| 1 | distilled | progressive | +0.00690 | +0.00690 to +0.00690 | yes |" in text
     assert "> **Warning.** Skipped for lack of time (bench.budget): teacher-ddpm-uniform-250 seed 0." in text
     assert "(trajectory/teacher-ddim-uniform-8.png)" in text and "of-no-row" not in text
 

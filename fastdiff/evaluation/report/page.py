@@ -97,7 +97,7 @@ def html(
         data=_data(groups, metrics, sheets, reals),
         metrics={name: better(name) for name in _names(groups, metrics)},
         films=_films(groups, run_dir / "trajectory"),
-        compared=name,
+        compared=metrics[0] if name == metrics[0] else f"{metrics[0]} n→∞",
         steps=_steps(groups, name, real),
         benchmark=_benchmark([*reals, *groups], metrics),
         differences=_table(*differences),

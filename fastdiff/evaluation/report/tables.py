@@ -93,14 +93,21 @@ def lines(
 
 def _text(group: dict, column: Column, escape: Callable[[str], str], mark: Callable[[str], str]) -> str:
     """Return the text of a group in a column."""
-    return standing_text(escape(column.text(group)), group, column.metric, mark)
+    return standing_text(column.text(group), group, column.metric, mark, escape)
 
 
-def standing_text(text: str, group: dict, name: str | None, mark: Callable[[str], str]) -> str:
+def standing_text(
+    text: str,
+    group: dict,
+    name: str | None,
+    mark: Callable[[str], str],
+    escape: Callable[[str], str] = str,
+) -> str:
     """Return a figure's text, marked if it is the best, and with EQUAL if it is not distinguished from it."""
-    if name in group["bests"]:
-        return mark(text)
-    return f"{text} {EQUAL}" if name in group["equals"] else text
+    if name in group["equals"]:
+        text = f"{text} {EQUAL}"
+    text = escape(text)
+    return mark(text) if name in group["bests"] else text
 
 
 def by_steps(groups: list[dict]) -> tuple[list[str], list[tuple[str, list[dict | None]]]]:

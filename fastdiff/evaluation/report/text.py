@@ -78,7 +78,7 @@ def _from_teacher(best: dict, groups: list[dict], metric: str, name: str, real: 
     elif rivals := [g for g in groups if g["teacher"] and comparable(g, best) and finite(g[metric])]:
         aim = min(rivals, key=lambda g: g[metric])
         words = f"the teacher's best sampler, {aim['solver']} at {steps_in_words(aim)}"
-        found.append((words, aim, _duration(aim, best)))
+        found = [pair for pair in found if pair[1] is not aim] + [(words, aim, _duration(aim, best))]
     if real:
         found.append((REAL, real, ""))
     apart = [(words, difference(best, other, name), time) for words, other, time in found]
