@@ -63,7 +63,7 @@ def test_runs_that_cannot_be(words, message, refused, tmp_path):
 def test_unwritable_run(refused, tmp_path):
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
     line = refused("run", tmp_path / "recipe.yaml", "--out", tmp_path / "recipe.yaml/x")
-    assert "recipe.yaml/x: not a directory: make it writable, or choose another with --out" in line
+    assert "recipe.yaml/x cannot be written (Not a directory)" in line and "--out" in line
     assert "cannot be read" in refused("run", tmp_path / "nosuch.yaml")
 
 
