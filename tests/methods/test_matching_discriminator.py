@@ -17,13 +17,10 @@ FIVE = torch.tensor([5.0, 5.0])
 def networks():
     """A student of one point, and a fake that keeps what it is asked."""
     fake = told(lambda x, t, s: x, Cosine(), "x0")
-    teacher, student = (constant(FIVE, Cosine(), "x0") for _ in range(2))
-    return {
-        "student": student,
-        "teacher": teacher,
-        "fake": fake,
-        "discriminator": GAN.new_discriminator(fake),
-    }
+    nets = {role: constant(FIVE, Cosine(), "x0") for role in ("student", "teacher")}
+    nets |= {"fake": fake, "discriminator": GAN.new_discriminator(fake)}
+    fake.net.asked.clear()  # to know how wide its features are, it was asked once
+    return nets
 
 
 @pytest.mark.parametrize("own", [None, LOW])
