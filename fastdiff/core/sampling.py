@@ -59,10 +59,6 @@ class Sampling:
             found.append(f"the network's time rounded ({self.time_rounding})")
         return found
 
-    def with_default(self, steps: int) -> "Sampling":
-        """Return a copy whose default number of steps is another one."""
-        return replace(self, steps=(steps, *(other for other in self.steps if other != steps)))
-
     def spacing_for(self, steps: int) -> str | tuple[float, ...]:
         """Return the spacing for a number of steps: the grid in `times` with that length, else `spacing`."""
         return next((times for times in self.times if len(times) == steps), self.spacing)

@@ -14,11 +14,6 @@ def test_times_are_kept_by_their_number():
     assert [sampling.spacing_for(steps) for steps in (1, 2, 3)] == ["karras", (1.0, 0.4), (1.0, 0.8, 0.2)]
 
 
-def test_another_default_number_of_steps():
-    sampling = Sampling(steps=(4, 1, 2)).with_default(2)
-    assert sampling.steps == (2, 4, 1) and sampling.with_default(1000).steps == (1000, 2, 4, 1)
-
-
 def test_remarks_name_what_is_not_usual():
     assert Sampling().remarks == []
     said = "; ".join(

@@ -145,7 +145,7 @@ def test_default_steps_and_sampler_are_the_pipelines(tmp_path, kind, steps):
     getattr(diffusers, f"{kind}Pipeline")(tiny.unet(1), scheduler).save_pretrained(tmp_path)
     model = load(tmp_path)
     own = model.sampling
-    assert own.steps[0] == steps and own.sampler == ("ddpm" if kind == "DDPM" else "ddim")
+    assert own.steps == (steps,) and own.sampler == ("ddpm" if kind == "DDPM" else "ddim")
 
 
 @pytest.mark.parametrize(("stated", "classes"), [(None, 10), (False, 10), (True, 9)])

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import diffusers
@@ -126,7 +127,7 @@ class Table(BaseModel):
         check_levels(schedule)
         model = Denoiser(net, schedule, self.predicts, shape, sampling=self.sampling, **parts)
         if steps:
-            model.sampling = model.sampling.with_default(min(steps, self.num_train_timesteps))
+            model.sampling = replace(model.sampling, steps=(min(steps, self.num_train_timesteps),))
         return fitted(model)
 
 
