@@ -112,25 +112,11 @@ def test_one_step_finds_every_mode(name, tmp_path):
     assert 0.4 < ratios[0] < 3 and (ratios[1:] - 1).abs().max() < 0.35 and off < 0.35 and energy < 0.015
 
 
-@pytest.mark.parametrize(
-    ("name", "rate", "rarest", "others"),
-    [
-        ("dmd2", 5e-3, 0.2, 0.2),
-        ("f_distill", 5e-3, 1.0, 0.2),
-        ("diff_instruct", 5e-3, 1.0, 0.2),
-        ("sid", 1e-3, 1.0, 0.2),
-        ("sida", 1e-3, 1.0, 0.3),
-    ],
-)
-def test_one_step_has_the_weights(name, rate, rarest, others, tmp_path):
-    """All but the rarest within a fifth of the truth, but for sida, and all by dmd2.
+def test_one_step_has_the_weights(tmp_path):
+    """All within a fifth of the truth, the rarest of one in 36 included.
 
-    Measured, the rarest and the furthest of the others off by: dmd2 0.12, 0.12; f_distill 0.72, 0.07;
-    diff_instruct 0.44, 0.13; sid 0.64, 0.17; sida 0.82, 0.24. Energies of 0.007 to 0.009. Divergences of
-    scores hardly see how much weight modes apart have, and a rate of 3e-3, which does for 1,000 updates of
-    sid, throws it off to infinity in these.
+    Measured: off by 0.12, energy 0.008. Of the others only dmd2's kin come near: divergences of scores
+    hardly see how much weight modes apart have.
     """
-    ratios, off, energy = figures(name, learned(name, tmp_path, 4000, rate, 0.999))
-    assert (
-        abs(ratios[0] - 1) < rarest and (ratios[1:] - 1).abs().max() < others and off < 0.35 and energy < 0.01
-    )
+    ratios, off, energy = figures("dmd2", learned("dmd2", tmp_path, 4000, RATES["dmd2"], 0.999))
+    assert (ratios - 1).abs().max() < 0.2 and off < 0.35 and energy < 0.01
