@@ -8,7 +8,7 @@ import re
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from fastdiff.core.errors import FastdiffError
+from fastdiff.core.errors import FastdiffError, printable
 from fastdiff.runs.recipe import build
 from fastdiff.runs.recipe_file import read_recipe
 from tests.helpers.paths import ROOT
@@ -143,9 +143,8 @@ def told(source, *originals):
         line = str(error)
         known = {"name", "data", "model", "train", "stages", "bench"}.union(*map(paths, (source, *originals)))
         assert "\n" not in line and len(line) < 1500
-        assert any(
-            line.startswith(path) and re.match(r"[.: =]", line[len(path) :]) for path in known if path
-        ), line
+        shown = {printable(path) for path in known if path}
+        assert any(line.startswith(path) and re.match(r"[.: =]", line[len(path) :]) for path in shown), line
         return line
     return None
 

@@ -14,7 +14,7 @@ from fastdiff.data.toys import mixture, toy
 from fastdiff.evaluation.metrics.kernels import discrepancy, distance
 from fastdiff.methods import METHODS, Progress
 from fastdiff.methods.adversarial import Adversary
-from fastdiff.methods.time_sampling import KarrasIndex
+from fastdiff.methods.time_sampling import KarrasIndex, Uniform
 from fastdiff.networks import MLP
 from fastdiff.networks.oracle import PosteriorMean
 from fastdiff.samplers.generate import sample
@@ -45,13 +45,17 @@ IDENTITY = {
     "spacing": "karras[ratio_max=1]",
     "times": KarrasIndex(points=100, sigma_min=0.02, sigma_max=5.0),
 }
+# Of a thousand updates: levels of noise that a small network learns from, an optimizer without momentum, and
+# clipping, as in recipes/methods.
+UNIFORM = Uniform(0.02, 0.98)
 SETTINGS = {
-    "dmd2": {"fake_turns": 2},
-    "f_distill": {"fake_turns": 2},
-    "sid": IDENTITY,
-    "sida": IDENTITY,
-    "diff_instruct": {},
+    "dmd2": {"fake_turns": 2, "discriminator_times": None},
+    "f_distill": {"fake_turns": 2, "discriminator_times": None},
+    "sid": IDENTITY | {"fake_times": Uniform()},
+    "sida": IDENTITY | {"fake_times": Uniform()},
+    "diff_instruct": {"times": UNIFORM, "fake_times": Uniform()},
 }
+SMALL = {"optimizer": "adam", "betas": (0.0, 0.999), "weight_decay": 0.0, "max_grad_norm": 1.0}
 
 
 def learned(name, folder, updates, rate, ema=0.995, **options):
@@ -61,7 +65,7 @@ def learned(name, folder, updates, rate, ema=0.995, **options):
     method = METHODS[name](**SETTINGS[name], **options)
     torch.manual_seed(0)
     teacher = Denoiser(Corrected(), Cosine(), "x0", (2,), "time", sampling=method.sampling()).eval()
-    settings = {
+    settings = SMALL | {
         "steps": updates,
         "batch": 256,
         "lr": rate,
