@@ -165,7 +165,7 @@ def test_the_command_line_takes_prompts(run, fastdiff, refused, tmp_path):
         ({"data": {"name": "digits", "captions": "a {class"}}, "captions: 'a {class': expected '}'"),
         (
             {"data": {"name": "digits", "captions": "a {class:d}"}},
-            "captions: 'a {class:d}': Unknown format code 'd'",
+            "captions: 'a {class:d}': row 0: Unknown format code 'd'",
         ),
         (
             {"model": SOURCE["model"] | {"net": {"name": "unet", "channels": [16, 16]}}},
