@@ -4,13 +4,13 @@ import pytest
 
 from fastdiff.core.schedule import Cosine
 from fastdiff.data.toys import mixture
-from fastdiff.methods.base import SquaredL2
+from fastdiff.methods.base import PseudoHuber, SquaredL2, Uniform
 from fastdiff.methods.cd import CD
 from fastdiff.methods.consistency_curricula import CT, ICT
 from fastdiff.methods.ect import ECT
 from fastdiff.methods.time_sampling import KarrasIndex
 from fastdiff.networks.oracle import GaussianMixture
-from tests.helpers.consistency import energy, trained
+from tests.helpers.consistency import IN_TIME, energy, trained
 
 pytestmark = pytest.mark.long
 
@@ -24,7 +24,7 @@ def oracle():
     ("method", "share"),
     [
         (ECT(), 0.2),
-        (CD(), 0.2),
+        (CD(times=Uniform(), halvings=2, distance=PseudoHuber(), **IN_TIME), 0.2),
         (CD(times=KarrasIndex(), solver="heun", mu=0.9, distance=SquaredL2()), 0.2),
         (CT(s1=20, mu0=0.5), 0.3),
         (ICT(), 0.2),
