@@ -68,7 +68,6 @@ def test_memory_does_not_grow_with_n(tmp_path):
     assert many < 1.1 * few
 
 
-@pytest.mark.long
 @pytest.mark.alone
 @pytest.mark.long
 def test_judging_costs_little_beside_sampling(tmp_path):
@@ -82,9 +81,9 @@ def test_judging_costs_little_beside_sampling(tmp_path):
             super().add(*args)
             judging.append(time.perf_counter() - began)
 
-        def result(self, accelerator):
+        def result(self, accelerator, **options):
             began = time.perf_counter()
-            found = super().result(accelerator)
+            found = super().result(accelerator, **options)
             judging.append(time.perf_counter() - began)
             return found
 
