@@ -269,9 +269,9 @@ class Guided:
         guided = torch.add(p.x0, direction, alpha=self.guidance - 1)
         if not self.options.rescale:
             return guided
-        # The network's output is (x0 - x_x0 x) / out_x0.
-        origin = like(self.model.solve_coefficients(t).x_x0, p.x) * p.x
-        origin = 0.0 if self.options.rescale_of == "x0" else origin
+        origin = 0.0
+        if self.options.rescale_of == "output":  # which is (x0 - x_x0 x) / out_x0
+            origin = like(self.model.solve_coefficients(t).x_x0, p.x) * p.x
         return rescaled(guided, p.x0, self.options.rescale, origin)
 
     def from_x0(self, p: Prediction, x: Tensor, x0: Tensor, guided: Tensor, t: Tensor) -> Prediction:

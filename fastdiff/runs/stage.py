@@ -38,7 +38,7 @@ from .origin import (
 )
 from .progress_bar import bar
 from .stage_config import Stage
-from .status import note
+from .status import FLAGS, note
 from .student import load_networks
 
 SHEET_SAMPLES = 64  # samples in a sheet
@@ -162,10 +162,7 @@ def export_notes(
         "cost": {"images": training.images, "seconds": training.seconds, "teacher_nfe": teacher_nfe},
         **sources(run, stage),
     }
-    if training.health.collapsed is not None:
-        notes["collapsed"] = training.health.collapsed
-    if training.health.chance_auc is not None:
-        notes["chance_auc"] = training.health.chance_auc
+    notes |= {key: value for key in FLAGS if (value := getattr(training.health, key)) is not None}
     if names := recorded_names(training.student, run.dataset):
         notes["class_names"] = names
     return notes
@@ -222,10 +219,8 @@ def format_log_line(logs: Logs, pace: dict[str, float], health: Health) -> str:
         parts.append(f"{pace['wait']:.0%} waiting for data")
     if torch.cuda.is_available():
         parts.append(f"{pace['memory_mb'] / 1024:.1f} GiB")
-    if health.collapsed is not None:
-        parts.append(f"COLLAPSED: {health.collapsed:.0%} of the data covered")
-    if health.chance_auc is not None:
-        parts.append(f"DISCRIMINATOR AT CHANCE: AUC {health.chance_auc:.2f}")
+    flagged = {key: value for key in FLAGS if (value := getattr(health, key)) is not None}
+    parts += [FLAGS[key].format(value) for key, value in flagged.items()]
     return ", ".join(parts)
 
 
