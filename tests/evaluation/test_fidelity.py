@@ -13,7 +13,7 @@ from fastdiff.data.registry import open_dataset
 from fastdiff.evaluation.metrics.extractors import open_extractor
 from fastdiff.evaluation.opening import evaluate_images
 
-COUNT = 24  # images a folder: the network takes a fifth of a second for one
+COUNT = 20  # images a folder: the network takes a fifth of a second for one
 
 
 class Fresh(FeatureExtractorInceptionV3):
@@ -52,6 +52,7 @@ def folders(tmp_path_factory):
     return found
 
 
+@pytest.mark.long
 def test_figures_are_those_of_torch_fidelitys_command(folders, weights):
     made, real = folders
     done = subprocess.run(

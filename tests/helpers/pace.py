@@ -1,7 +1,5 @@
-"""What the tests of efficiency run: seconds of training and of sampling with the shipped teacher of the
-digits."""
+"""What the test of efficiency runs: training and sampling with the teacher of the digits, by turns."""
 
-import json
 import tempfile
 import time
 from pathlib import Path
@@ -15,55 +13,60 @@ from fastdiff.samplers.generate import sample
 from fastdiff.training.config import TrainConfig
 from fastdiff.training.loop import Training
 
-STEPS, N = 20, 768
+BATCH, N, TURNS = 256, 256, 11  # the images per process of a turn
 
 
-def training(accelerator, meet):
-    """Seconds of so many steps, all processes together."""
+def training(accelerator, folder):
+    """Returns a turn of training: a step of BATCH images per process."""
     model = load("checkpoints/digits/teacher")
-    with tempfile.TemporaryDirectory() as folder:
-        config = TrainConfig(
-            steps=STEPS + 3, batch=256, log_every=10**6, save_every=10**6, save_minutes=10**6
-        )
-        run = Training(
-            METHODS["denoising"](), Progress, model, None, digits(), config, Path(folder), accelerator
-        )
-        for _ in range(3):
-            run.advance()
-        accelerator.wait_for_everyone()
-        meet()
-        start = time.perf_counter()
-        for _ in range(STEPS):
-            run.advance()
-        accelerator.wait_for_everyone()
-        return time.perf_counter() - start
+    config = TrainConfig(
+        steps=TURNS + 1,
+        batch=BATCH * accelerator.num_processes,
+        log_every=10**6,
+        save_every=10**6,
+        save_minutes=10**6,
+    )
+    run = Training(METHODS["denoising"](), Progress, model, None, digits(), config, folder, accelerator)
+    return run.advance
 
 
-def sampling(accelerator, meet):
-    """Seconds of N samples by ten steps of DDIM, all processes together."""
+def sampling(accelerator, folder):
+    """Returns a turn of sampling: N samples per process by five steps of DDIM."""
     model, share = load("checkpoints/digits/teacher"), (accelerator.process_index, accelerator.num_processes)
-    sample(model, "ddim", steps=1, n=N, batch=128, shard=share)
-    accelerator.wait_for_everyone()
-    meet()
-    start = time.perf_counter()
-    sample(model, "ddim", steps=10, n=N, batch=128, shard=share)
-    accelerator.wait_for_everyone()
-    return time.perf_counter() - start
+    n = N * accelerator.num_processes
+    return lambda: sample(model, "ddim", steps=5, n=n, batch=128, shard=share)
 
 
-def main(out, beside=None):
-    """The seconds of both, written by the first process. beside:
-    the out of a process to start each together with."""
-    accelerator, found = Accelerator(cpu=True), {}
-    for work in (training, sampling):
-        found[work.__name__] = work(accelerator, lambda work=work: meeting(work.__name__, out, beside))
-    if accelerator.is_main_process:
-        Path(out).write_text(json.dumps(found))
+WORK = {"training": training, "sampling": sampling}
 
 
-def meeting(what, out, beside):
-    """Wait for another process at the same place, if there is one."""
-    if beside:
-        Path(f"{out}-{what}").touch()
-        while not Path(f"{beside}-{what}").exists():
-            time.sleep(0.001)
+def main(name, place):
+    """Do each turn once the file `go-WORK-TURN-NAME` is in the folder `place`, and write its seconds."""
+    accelerator, place = Accelerator(cpu=True), Path(place)
+    file = f"{name}-{accelerator.process_index}"
+    for what, prepare in WORK.items():
+        with tempfile.TemporaryDirectory() as folder:
+            turn = prepare(accelerator, Path(folder))
+            turn()  # the first pays for what is made late
+            for k in range(TURNS):
+                await_file(place / f"go-{what}-{k}-{name}")
+                start = time.perf_counter()
+                turn()
+                accelerator.wait_for_everyone()
+                write(place / f"done-{what}-{k}-{file}", time.perf_counter() - start)
+
+
+def await_file(path, limit=300):
+    """Wait until a file is there; raises TimeoutError after `limit` seconds."""
+    deadline = time.monotonic() + limit
+    while not path.exists():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{path.name} did not come in {limit} s")
+        time.sleep(0.001)
+
+
+def write(path, seconds):
+    """Write the seconds, whole or not at all."""
+    new = path.with_suffix(".new")
+    new.write_text(str(seconds))
+    new.rename(path)

@@ -61,7 +61,7 @@ def training(job, folder, accelerator):
     """A job: method (a name, or duel), its settings, those of the training."""
     method = Duel() if job["method"] == "duel" else METHODS[job["method"]](**job.get("settings", {}))
     student, teacher = method.student(made(0)), made(1).eval()
-    settings = {"steps": 50, "batch": 32, "save_every": 50, "log_every": 50} | job.get("train", {})
+    settings = {"steps": 30, "batch": 32, "save_every": 30, "log_every": 30} | job.get("train", {})
     config = TrainConfig(**settings, lora=Lora(**job["lora"]) if "lora" in job else None)
     torch.manual_seed(2)
     return Training(method, Progress, student, teacher, DATA, config, folder, accelerator)

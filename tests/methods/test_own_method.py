@@ -28,6 +28,7 @@ def tract(monkeypatch):
     return namespace["TRACT"]
 
 
+@pytest.mark.long
 def test_the_method_and_its_recipe_train_and_sample(tract, tmp_path):
     [block] = [block for block in PAGE.blocks("yaml") if "name: my-tract" in block]
     (tmp_path / "my-tract.yaml").write_text(block)

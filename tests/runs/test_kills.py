@@ -17,7 +17,7 @@ RECIPE = """
 name: crash
 data: {name: toy, n: 500}
 model: {net: {name: mlp, width: 16, depth: 1}, schedule: flow, predicts: velocity}
-train: {steps: 60, batch: 64, save_every: 2, log_every: 5, ema: 0.9}
+train: {steps: 40, batch: 64, save_every: 2, log_every: 5, ema: 0.9}
 stages:
   teacher: {method: {name: denoising, times: {name: importance, bins: 4}}}
   progressive: {method: {name: progressive, steps: [4, 2]}, teacher: teacher}
@@ -46,7 +46,7 @@ STAGES = (
 )
 KEPT = (
     "mlp/diffusion_pytorch_model.safetensors",
-    "state/00000060/tensors.safetensors",
+    "state/00000040/tensors.safetensors",
     "log.jsonl",
     "mlp/config.json",
 )
