@@ -37,7 +37,9 @@ def bench(
     ] = "1,2,4,8",
     baselines: Annotated[
         str,
-        typer.Option(help="Baselines to run with the teacher, as sampler:steps, separated by commas."),
+        typer.Option(
+            help="Baselines to run with the teacher, as sampler:steps or sampler:steps@n, separated by commas."
+        ),
     ] = ",".join(BASELINES),
     samplers: Annotated[
         str,

@@ -17,16 +17,18 @@ class Budget:
     Args:
         seconds: time in seconds that all cells may take together.
         out: folder of left-out.json, the list of cells that were skipped for lack of time.
+        n: number of samples of a cell that has none of its own.
     """
 
-    def __init__(self, seconds: float, out: Path) -> None:
+    def __init__(self, seconds: float, out: Path, n: int) -> None:
         self.start = time.monotonic()
         self.began = self.start  # start of the cell that is being measured
         self.seconds = seconds
         self.path = out / "left-out.json"
         self.left_out: list[str] = []
         self.judging = 0.0  # seconds per cell in addition to sampling
-        self.pace: dict[str, float] = {}  # model -> seconds of one network evaluation of all samples
+        self.n = n
+        self.pace: dict[str, float] = {}  # model -> seconds of one network evaluation of one sample
         # (model, sampler, guidance) -> network evaluations per step
         self.evaluations: dict[tuple[str, str, float], float] = {}
         self.path.unlink(missing_ok=True)
@@ -42,13 +44,13 @@ class Budget:
         ]
         usual = max(others, default=1 if cell.guidance == 1 else 2)
         per_step = self.evaluations.get((cell.model, cell.sampler, cell.guidance), usual)
-        return self.judging + pace * cell.steps * per_step
+        return self.judging + pace * (cell.n or self.n) * cell.steps * per_step
 
     def spent(self, cell: Cell, row: dict[str, Any], n: int) -> None:
         """Record the time that a cell of n samples took, for the estimates of later cells."""
         sampling = row["ms_per_image"] * n / 1000
         self.judging = max(0.0, time.monotonic() - self.began - sampling)
-        self.pace[cell.model] = sampling / row["nfe"]
+        self.pace[cell.model] = sampling / row["nfe"] / n
         self.evaluations[cell.model, cell.sampler, cell.guidance] = row["nfe"] / cell.steps
 
     def allows(self, what: str, needed: float, accelerator: Accelerator) -> bool:

@@ -21,6 +21,7 @@ from .metric_names import MAIN_METRICS
 from .metrics import METRICS
 
 UNITS = {"s": 1, "m": 60, "h": 3600}
+MAX_SAMPLES = 10**7
 KNOWN_METRICS = (*METRICS, "nll")
 
 Way = tuple[str, str, int]  # sampler with its options, spacing, steps
@@ -39,8 +40,8 @@ class BenchConfig:
     Args:
         steps: numbers of sampling steps, each from 1 to 1,000,000. Default: 1, 2, 4, 8.
         baselines: extra measurements of the teacher, as "sampler:steps" or "sampler/spacing:steps", with
-            options in brackets, such as "ddim[eta=0.5]:50". Default: ddim:50, ddpm:1000, dpmpp_2m:4 and
-            dpmpp_2m:8.
+            options in brackets, such as "ddim[eta=0.5]:50"; "ddpm:1000@512" measures with 512 samples in the
+            place of `n`. Default: ddim:50, ddpm:1000, dpmpp_2m:4 and dpmpp_2m:8.
         samplers: keys of SAMPLERS, with options in brackets. Default (): see above.
         spacings: keys of SPACINGS, the spacings of the time grid, with options in brackets. Default (): see
             above.
@@ -79,7 +80,7 @@ class BenchConfig:
     samplers: tuple[str, ...] = ()
     spacings: tuple[str, ...] = ()
     guidance: float | tuple[float, ...] = (1.0,)
-    n: Annotated[int, Field(ge=2, le=10**7)] = 2000
+    n: Annotated[int, Field(ge=2, le=MAX_SAMPLES)] = 2000
     seeds: tuple[Seed, ...] = (0,)
     batch: Annotated[int, Field(ge=1, le=10**6)] = 512
     extractor: str | None = None
@@ -125,6 +126,11 @@ class BenchConfig:
         return list(product(self.samplers or ("ddim",), self.spacings or ("uniform",), self.steps))
 
     @property
+    def smallest_n(self) -> int:
+        """The smallest number of samples of a row: n, or that of a baseline."""
+        return min(n or self.n for _, n in [(None, self.n), *map(baseline, self.baselines)])
+
+    @property
     def seconds(self) -> float:
         """The budget in seconds; inf without a budget."""
         return parse_budget(self.budget)
@@ -145,25 +151,34 @@ def parse_budget(text: str | None) -> float:
     return float(number) * UNITS[unit]
 
 
-def baseline(text: str) -> Way:
-    """Parse "ddpm:1000", "dpmpp_2m/karras:8" or "ode45[rtol=0.001]:1".
+def baseline(text: str) -> tuple[Way, int | None]:
+    """Parse "ddpm:1000", "dpmpp_2m/karras:8", "ode45[rtol=0.001]:1" or "ddpm:1000@512".
 
     Returns:
-        The sampler with its options, the spacing, and the number of steps.
+        The sampler with its options, the spacing and the number of steps; and the number of samples, None for
+        that of the benchmark.
 
     Raises:
         FastdiffError: for any other format, and for an unknown sampler or spacing.
     """
-    how, _, steps = text.rpartition(":")
+    how, _, counts = text.rpartition(":")
+    steps, at, n = counts.partition("@")
     sampler, _, spacing = how.partition("/")
     spacing = spacing or "uniform"
     known = sampler.partition("[")[0] in SAMPLERS and spacing.partition("[")[0] in SPACINGS
-    if not (known and steps.isdecimal() and 1 <= int(steps) <= MAX_STEPS):
+    counted = is_count(steps, 1, MAX_STEPS) and (not at or is_count(n, 2, MAX_SAMPLES))
+    if not (known and counted):
         raise FastdiffError(
             f"bench.baselines: {text!r}: expected sampler:steps or sampler/spacing:steps with a sampler of "
-            f"{', '.join(SAMPLERS)} and a spacing of {', '.join(SPACINGS)}"
+            f"{', '.join(SAMPLERS)} and a spacing of {', '.join(SPACINGS)}, and @n for another number of "
+            "samples than n"
         )
-    return sampler, spacing, int(steps)
+    return (sampler, spacing, int(steps)), int(n) if at else None
+
+
+def is_count(text: str, least: int, most: int) -> bool:
+    """Return whether a text is a whole number from `least` to `most`."""
+    return text.isdecimal() and least <= int(text) <= most
 
 
 # ---- cells ----------------------------------------------------------------------------------------------
@@ -178,13 +193,15 @@ class Cell(NamedTuple):
     steps: int
     guidance: float = 1.0
     clip: float | None = None
+    n: int | None = None  # number of samples; None: that of the benchmark
 
     def __str__(self) -> str:
         times = "," in self.spacing and "[" not in self.spacing
         spacing = f"times.{identity(times=self.spacing)[:4]}" if times else self.spacing
         guided = f"-w{self.guidance:g}" if self.guidance != 1 else ""
         clipped = f"-clip{self.clip:g}" if self.clip else ""
-        return f"{self.model}-{self.sampler}-{spacing}-{self.steps}{guided}{clipped}"
+        samples = f"-n{self.n}" if self.n else ""
+        return f"{self.model}-{self.sampler}-{spacing}-{self.steps}{guided}{clipped}{samples}"
 
 
 def cells(models: Mapping[str, Denoiser], teacher: str | None, config: BenchConfig) -> list[Cell]:
@@ -198,14 +215,15 @@ def cells(models: Mapping[str, Denoiser], teacher: str | None, config: BenchConf
     found: list[Cell] = []
     for name, model in models.items():
         if name == teacher:
-            ways = config.ways + [baseline(text) for text in config.baselines]
+            ways = [(way, None) for way in config.ways] + [baseline(text) for text in config.baselines]
         elif config.models is None or name in config.models:
-            ways = student_ways(model, config)
+            ways = [(way, None) for way in student_ways(model, config)]
         else:
             continue
-        for way in dict.fromkeys(ways):
+        for way, n in dict.fromkeys(ways):
             clip = config.clip or model.sampling.clip
-            found += [Cell(name, *way, guidance, clip) for guidance in config.guidance]
+            other = None if n == config.n else n
+            found += [Cell(name, *way, guidance, clip, other) for guidance in config.guidance]
     return sorted(found, key=lambda cell: (cell.steps, cell.model != teacher))
 
 

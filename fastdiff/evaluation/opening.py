@@ -78,10 +78,10 @@ def bench_evaluators(dataset: Dataset, config: BenchConfig, device: torch.device
     named = None if config.metrics is None else tuple(metric for metric in config.metrics if metric != "nll")
     evaluators = open_evaluators(dataset, config.extractor, named, device)
     least = max(evaluator.least for evaluator in evaluators)
-    if config.n < least:
+    if config.smallest_n < least:
         names = ", ".join(evaluators[0].metrics)
         raise FastdiffError(
-            f"bench.n = {config.n}: expected at least {least} samples for the metrics {names}"
+            f"bench.n = {config.smallest_n}: expected at least {least} samples for the metrics {names}"
         )
     return evaluators
 

@@ -97,7 +97,7 @@ class Sweep:
         make_directory(self.out)
         with alone(self.out, self.accelerator, held):
             store = RowStore(self.out / "bench.jsonl", writes=self.accelerator.is_main_process)
-            budget = Budget(self.config.seconds, self.out)
+            budget = Budget(self.config.seconds, self.out, self.config.n)
             bits: dict[str, dict[str, float | None]] = {}  # likelihoods by model
             real_kept = False
             self.real_rows = list(self.real.rows(store, budget, self.metrics, self.accelerator))
@@ -109,7 +109,7 @@ class Sweep:
                     if not budget.allows(f"{cell} seed {seed}", budget.needed(cell), self.accelerator):
                         continue
                     measured = self._measured(cell, seed)
-                    budget.spent(cell, measured.row, self.config.n)
+                    budget.spent(cell, measured.row, self._n(cell))
                     self._keep(cell, seed, key, measured, with_real=not real_kept)
                     real_kept = True
                     row = self._row(cell, key, settings, measured, former=row or {})
@@ -118,12 +118,16 @@ class Sweep:
                 store.update(row)
                 yield Row(row)
 
+    def _n(self, cell: Cell) -> int:
+        """Return the number of samples of a cell."""
+        return cell.n or self.config.n
+
     def _settings(self, cell: Cell, seed: int) -> Row:
         """Return the fields that determine the metrics of a row; its key is their `identity`."""
         return {
             **cell._asdict(),
             "seed": seed,
-            "n": self.config.n,
+            "n": self._n(cell),
             "extractor": ",".join(evaluator.extractor for evaluator in self.evaluators),
             "reference": self.evaluators[0].reference,
             "weights": self.contestants[cell.model].weights,
@@ -137,7 +141,7 @@ class Sweep:
             seed,
             self.dataset,
             self.evaluators,
-            self.config.n,
+            self._n(cell),
             self.config.batch,
             cell.guidance,
             self.accelerator,
@@ -153,7 +157,7 @@ class Sweep:
                 self.contestants[cell.model].model,
                 self.plans[cell],
                 self.dataset,
-                self.config.n,
+                self._n(cell),
                 cell.guidance,
                 self.out,
                 str(cell),

@@ -39,8 +39,9 @@ def test_cells_are_the_teachers_baselines_and_the_students_cheap_ones_first():
 
 
 def test_baselines():
-    assert baseline("ddpm:1000") == ("ddpm", "uniform", 1000)
-    assert baseline("dpmpp_2m/karras:8") == ("dpmpp_2m", "karras", 8)
+    assert baseline("ddpm:1000") == (("ddpm", "uniform", 1000), None)
+    assert baseline("dpmpp_2m/karras:8") == (("dpmpp_2m", "karras", 8), None)
+    assert baseline("ddpm:1000@512") == (("ddpm", "uniform", 1000), 512)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +59,10 @@ def test_baselines():
         ":5",
         "ddpm/:x",
         "ddpm:5:5",
+        "ddpm:5@",
+        "ddpm:5@1",
+        "ddpm:5@x",
+        "ddpm@9:5",
     ],
 )
 def test_bad_baselines(text):

@@ -131,6 +131,23 @@ def test_what_changes_a_figure_gets_rows_of_its_own(models, toy, tmp_path):
     assert [line["key"] for line in lines[-2:]] == [row["key"] for row in new]
 
 
+def test_a_baseline_may_have_another_number_of_samples(models, toy, tmp_path):
+    """Its row is that of a benchmark of so many samples, which is not measured again."""
+
+    def swept(**settings):
+        config = BenchConfig(steps=(2,), **settings)
+        return list(sweep(models, toy, config, tmp_path / "out", teacher="teacher"))
+
+    few = swept(n=9, baselines=("ddpm:3",))
+    many = swept(n=12, baselines=("ddpm:3@9", "ddim:2@12"))
+    assert [row["n"] for row in few] == [9, 9, 9] and [row["n"] for row in many] == [12, 12, 9]
+    same = [row for rows in (few, many) for row in rows if row["sampler"] == "ddpm"]
+    assert same[0]["key"] == same[1]["key"] and same[0]["energy"] == same[1]["energy"]
+    assert (tmp_path / "out/samples/teacher-ddim-uniform-2.png").exists()
+    with pytest.raises(FastdiffError, match="bench.n = 2: expected at least"):
+        swept(n=12, baselines=("ddpm:3@2",))
+
+
 def test_figures_do_not_depend_on_the_batch(models, toy, tmp_path):
     settings = {"steps": (2,), "baselines": ("ddpm:3",), "n": 12}
     one, two = (
