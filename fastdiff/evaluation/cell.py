@@ -15,7 +15,7 @@ from ..core.denoiser import Cond, Denoiser
 from ..data.registry import Dataset
 from ..samplers.generate import SampleBatch, generate, rows_of
 from ..samplers.plan import SamplingPlan
-from .conditions import dataset_conditions
+from .conditions import dataset_conditions, sample_folds
 from .evaluator import Evaluator
 from .pictures import sheet_size
 
@@ -97,6 +97,7 @@ def measure(
     indices = torch.arange(n)[accelerator.process_index :: accelerator.num_processes]
     cond = dataset_conditions(model, dataset, n)
     labels = (cond or {}).get("label")
+    folds = sample_folds(model, dataset, n)
     warm_up(model, way, indices[:batch], rows_of(cond, indices[:batch]), guidance)
     batches = generate(
         model, way, indices, seed=seed, cond=rows_of(cond, indices), batch=batch, guidance=guidance
@@ -106,7 +107,12 @@ def measure(
     shown = sheet_size(dataset, n)
     for made in cost.timed(batches, device):
         for evaluator in evaluators:
-            evaluator.add(made.indices, made.x, labels[made.indices] if labels is not None else None)
+            evaluator.add(
+                made.indices,
+                made.x,
+                labels[made.indices] if labels is not None else None,
+                folds[made.indices] if folds is not None else None,
+            )
         first += [(i, x.cpu()) for i, x in zip(made.indices.tolist(), made.x) if i < shown]
     results = [evaluator.result(accelerator) for evaluator in evaluators]
     evaluations = accelerator.reduce(torch.tensor(float(cost.evaluations), device=device), "sum")

@@ -2,10 +2,13 @@
 
 import torch
 
+from torch import LongTensor
+
 from ..core.denoiser import Cond, Denoiser
 from ..data.batch import as_floats
 from ..data.registry import Dataset
 from ..samplers.generate import conditions
+from .evaluator import folds_by_class
 
 
 def dataset_conditions(model: Denoiser, dataset: Dataset, n: int) -> Cond:
@@ -21,3 +24,19 @@ def dataset_conditions(model: Denoiser, dataset: Dataset, n: int) -> Cond:
         [dataset.captions[i] for i in rows.tolist()] if prompted else None,
         as_floats(dataset.image[rows]) if pictured else None,
     )
+
+
+def is_conditional(model: Denoiser) -> bool:
+    """Return whether a model's samples have conditions, which are those of the data."""
+    return model.classes is not None or bool(model.text or model.condition_channels)
+
+
+def sample_folds(model: Denoiser, dataset: Dataset, n: int) -> LongTensor | None:
+    """Return the fold (n,) of each of n samples; None for folds by index.
+
+    Folds are by class if the samples have the conditions of all examples, and so the data's fractions of
+    classes. With fewer samples the fractions of the whole vary by chance, as they do in folds by index.
+    """
+    if dataset.labels is None or not is_conditional(model) or n < len(dataset):
+        return None
+    return folds_by_class(dataset.labels[torch.arange(n) % len(dataset)])

@@ -19,7 +19,7 @@ from .metrics.kernels import Discrepancy
 from .metrics.registry import Collected, kid_of_subsets
 from .reference import Reference, reduced
 
-FOLDS = 4  # disjoint parts of the samples, by index, from which a Frechet distance is extrapolated to n = inf
+FOLDS = 4  # disjoint parts of the samples, from which a Frechet distance is extrapolated to n = inf
 
 Part = tuple[Tensor, dict[str, Tensor], Tensor | None]  # indices (n,), features by layer, labels (n,)
 
@@ -91,14 +91,18 @@ class Evaluator:
         self._parts: list[Part] = []
         self._broken: list[int] = []
 
-    def add(self, indices: Tensor, samples: Tensor, labels: Tensor | None = None) -> None:
+    def add(
+        self, indices: Tensor, samples: Tensor, labels: Tensor | None = None, folds: Tensor | None = None
+    ) -> None:
         """Add samples; each process adds its own part.
 
         Args:
             indices: indices (n,) of the samples.
             samples: samples (n, *shape); images in [-1, 1].
             labels: class (n,) that each sample was drawn for.
+            folds: fold (n,) of each sample, see `folds_by_class`. None: by index.
         """
+        folds = indices % FOLDS if folds is None else folds
         broken = ~samples.isfinite().flatten(1).all(1)
         self._broken += indices[broken.cpu()].tolist()
         # the network gets zeros in their place; `result` reports them
@@ -107,7 +111,7 @@ class Evaluator:
             dims = layers[layer].shape[1]
             sums = self._sums.setdefault(layer, [Statistics(dims) for _ in range(FOLDS)])
             for fold in range(FOLDS):
-                sums[fold].add(layers[layer][(indices % FOLDS == fold).to(layers[layer].device)])
+                sums[fold].add(layers[layer][(folds == fold).to(layers[layer].device)])
         kept = {layer: layers[layer].cpu() for layer in self.kept}
         self._parts.append((indices.cpu(), kept, None if labels is None else labels.cpu()))
 
@@ -202,3 +206,21 @@ class Evaluator:
         """Return the statistics of this process by fold; zeros if it had no samples."""
         dims = len(real.statistics[layer][0].sum)
         return self._sums.get(layer) or [Statistics(dims) for _ in range(FOLDS)]
+
+
+def folds_by_class(labels: Tensor) -> LongTensor:
+    """Divide samples into FOLDS folds that have the classes in the same fractions as all samples.
+
+    Where samples have exactly the data's fractions, folds must have them too: classes that vary between the
+    folds would add to the distance of a fold but not to that of the whole, and the extrapolation would be too
+    low.
+
+    Args:
+        labels: class (n,) of each sample.
+
+    Returns:
+        The fold (n,) of each sample, from 0 to FOLDS - 1.
+    """
+    folds = torch.empty(len(labels), dtype=torch.long)
+    folds[labels.cpu().argsort(stable=True)] = torch.arange(len(labels)) % FOLDS
+    return folds

@@ -17,6 +17,7 @@ from ..samplers.plan import plan
 from .budget import Budget
 from .cell import Measured, measure
 from .class_names import check_classes
+from .conditions import is_conditional
 from .config import BenchConfig, Cell, cells
 from .contestant import Contestant
 from .likelihood import likelihood
@@ -77,7 +78,7 @@ class Sweep:
         self.evaluators = bench_evaluators(dataset, config, device)
         self.metrics = {metric for evaluator in self.evaluators for metric in evaluator.metrics}
         self.held_out = held_out
-        conditional = any(conditions(loaded[cell.model]) for cell in self.cells)
+        conditional = any(is_conditional(loaded[cell.model]) for cell in self.cells)
         self.real = RealData(dataset, held_out, config.held_out, self.evaluators, config.n, conditional)
         self.real_rows: list[Row] = []
 
@@ -244,11 +245,6 @@ def sweep(
     yield from Sweep(
         models, dataset, config, out, teacher=teacher, accelerator=accelerator, held_out=held_out
     ).rows()
-
-
-def conditions(model: Denoiser) -> bool:
-    """Return whether a model's samples have conditions, which are those of the data."""
-    return model.classes is not None or bool(model.text or model.condition_channels)
 
 
 def check_fit(

@@ -138,7 +138,10 @@ def test_the_guidance_that_a_model_is_drawn_with(run):
 
 
 def test_a_budget_counts_a_model_s_own_evaluations(tmp_path):
-    budget, cell = Budget(60, tmp_path, 1000), partial(bench.Cell, sampler="ddim", spacing="uniform", guidance=4.0)
+    budget, cell = (
+        Budget(60, tmp_path, 1000),
+        partial(bench.Cell, sampler="ddim", spacing="uniform", guidance=4.0),
+    )
     for model, nfe in (("teacher", 16), ("guided", 8)):
         budget.allows(model, 0, Accelerator(cpu=True))
         budget.spent(cell(model, steps=8), {"ms_per_image": nfe, "nfe": nfe}, 1000)
