@@ -38,7 +38,7 @@ def bench(
     baselines: Annotated[
         str,
         typer.Option(
-            help="Baselines to run with the teacher, as sampler:steps or sampler:steps@n, separated by commas."
+            help="Baselines to run with the teacher: sampler:steps or sampler:steps@n, separated by commas."
         ),
     ] = ",".join(BASELINES),
     samplers: Annotated[

@@ -1,7 +1,6 @@
 """The conditions of generated samples, taken from a data set."""
 
 import torch
-
 from torch import LongTensor
 
 from ..core.denoiser import Cond, Denoiser
@@ -34,9 +33,8 @@ def is_conditional(model: Denoiser) -> bool:
 def sample_folds(model: Denoiser, dataset: Dataset, n: int) -> LongTensor | None:
     """Return the fold (n,) of each of n samples; None for folds by index.
 
-    Folds are by class if the samples have the conditions of all examples, and so the data's fractions of
-    classes. With fewer samples the fractions of the whole vary by chance, as they do in folds by index.
+    Samples that have the conditions of the data, and so its classes, are in folds by class.
     """
-    if dataset.labels is None or not is_conditional(model) or n < len(dataset):
+    if dataset.labels is None or not is_conditional(model):
         return None
     return folds_by_class(dataset.labels[torch.arange(n) % len(dataset)])

@@ -211,9 +211,8 @@ class Evaluator:
 def folds_by_class(labels: Tensor) -> LongTensor:
     """Divide samples into FOLDS folds that have the classes in the same fractions as all samples.
 
-    Where samples have exactly the data's fractions, folds must have them too: classes that vary between the
-    folds would add to the distance of a fold but not to that of the whole, and the extrapolation would be too
-    low.
+    Samples by class have nearly the data's fractions: classes that vary between the folds would add to the
+    distance of a fold but not to that of the whole, and the extrapolation would be too low.
 
     Args:
         labels: class (n,) of each sample.
