@@ -67,7 +67,8 @@ def test_results_of_the_methods():
     ]
     rows = figures("digits-methods")
     for row in table:
-        stage = re.match(r"`(\w+)`", row["method"])[1].replace("_", "-")
+        recipe = re.search(r"\(methods/(\w+)\.yaml\)", row["method"]) or re.match(r"`(\w+)`", row["method"])
+        stage = recipe[1].replace("_", "-")
         for steps, cell in zip(
             (1, 2, 4, 8), row["fd_digits at 1 / 2 / 4 / 8 steps"].split(" / "), strict=True
         ):
