@@ -1,12 +1,12 @@
-"""Train the classifier that judges pictures, of CIFAR-10 or your own, where Inception's weights are not available.
+"""Train the classifier that judges pictures where Inception's weights are not available.
 
     python recipes/cifar10_features.py DATA OUT [--size 32] [--grey] [--epochs 12] [--name NAME]
 
 DATA: a folder of images in a subfolder per class, a folder or pattern of parquet files, or a hub id such as
-uoft-cs/cifar10. OUT: the folder that a recipe names as its bench.extractor. Figures are named after NAME, by
-default the last part of DATA: fd_cifar10 and fd_shapes_rgb64 for uoft-cs/cifar10 and path/to/shapes --size 64.
-Trains on the training images, mirrored and shifted by up to an eighth; the accuracy on the test images is
-printed and stated in features.json. Data without a test split are divided: a random fifth is the test.
+uoft-cs/cifar10. OUT: the folder that a recipe names as its bench.extractor. NAME: name of the figures, by
+default the last part of DATA: fd_cifar10 for uoft-cs/cifar10, fd_shapes_rgb64 for path/to/shapes --size 64.
+The script trains on the training images, mirrored and shifted by up to an eighth. It prints the accuracy on
+the test images and writes it to features.json. Of data without a test split, a random fifth is the test.
 """
 
 import argparse

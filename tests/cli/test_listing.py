@@ -47,8 +47,8 @@ def test_lists_of_nothing(fastdiff, monkeypatch, tmp_path):
 
 def test_a_recipe_is_listed_by_its_first_sentence(fastdiff, monkeypatch, tmp_path):
     (tmp_path / "recipes").mkdir()
-    header = "# Shapes of 1.5 pixels, in two\n# lines. recipes/x.py draws them.\n#   fastdiff run x\n# Cost: none.\n"
-    (tmp_path / "recipes/x.yaml").write_text(f"{header}name: x\n")
+    header = "# Shapes of 1.5 pixels, in two\n# lines. recipes/x.py draws them.\n#   fastdiff run x\n"
+    (tmp_path / "recipes/x.yaml").write_text(f"{header}# Cost: none.\nname: x\n")
     monkeypatch.chdir(tmp_path)
     listed = json.loads(fastdiff("list", "recipes", "--json")[1])
     assert listed == {"recipes/x.yaml": "Shapes of 1.5 pixels, in two lines."}
