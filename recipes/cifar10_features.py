@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import cross_entropy, pad
-from torch.utils.data import TensorDataset, random_split
+from torch.utils.data import Dataset, TensorDataset, random_split
 
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.files import atomic_write
@@ -48,7 +48,7 @@ def accuracy(net: PictureFeatures, images: Tensor, labels: Tensor, device: str) 
     return (torch.cat(right) == labels).float().mean().item()
 
 
-def parts(data: str, size: int, colour: str) -> tuple[TensorDataset, TensorDataset, int]:
+def parts(data: str, size: int, colour: str) -> tuple[Dataset, Dataset, int]:
     """Return the training and the test images (uint8) with their labels, and the number of classes."""
     train = open_dataset(data, split="train", resolution=size, colour=colour)
     if not train.classes:
