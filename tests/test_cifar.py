@@ -46,7 +46,8 @@ def judge(pictures, tmp_path_factory):
     """What recipes/cifar10_features.py makes of them in eight epochs."""
     out = tmp_path_factory.mktemp("features")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["cifar10_features.py", str(pictures), str(out), "--epochs", "8"])
+        arguments = [str(pictures), str(out), "--epochs", "8", "--name", "cifar10"]
+        patch.setattr(sys, "argv", ["cifar10_features.py", *arguments])
         runpy.run_path("recipes/cifar10_features.py", run_name="__main__")
     return out
 

@@ -1,7 +1,9 @@
 """The lists that `fastdiff list` prints: registries, recipes and trained models, one line per entry."""
 
+import re
 from enum import StrEnum
 from importlib import import_module
+from itertools import takewhile
 from pathlib import Path
 
 from ..core.files import read_json
@@ -35,9 +37,15 @@ def entry_line(entry: object) -> str:
 
 
 def recipes() -> dict[str, str]:
-    """Return the recipes in ./recipes, each with its first comment."""
+    """Return the recipes in ./recipes, each with the first sentence of its first comment."""
     paths = sorted(Path("recipes").glob("*.yaml"))
-    return {str(path): path.read_text(encoding="utf-8").split("\n")[0].lstrip("# ") for path in paths}
+    return {str(path): first_sentence(path.read_text(encoding="utf-8")) for path in paths}
+
+
+def first_sentence(recipe: str) -> str:
+    """Return the first sentence of a recipe's first comment, which ends before an indented line."""
+    lines = takewhile(re.compile("# ?[^ ]").match, recipe.splitlines())
+    return re.split(r"(?<=\.) (?=[A-Za-z])", " ".join(line.lstrip("# ") for line in lines))[0]
 
 
 def models() -> dict[str, str]:

@@ -252,7 +252,7 @@ def save_samples(samples: "Tensor", n: int, out: Path, accelerator: "Accelerator
 
 
 def save_sheet(samples: "Tensor", path: Path, out: Path) -> None:
-    """Save samples as one square sheet, with small images enlarged.
+    """Save samples as one square sheet with a line between the images, and with small images enlarged.
 
     Args:
         samples: images (n, C, H, W) in [-1, 1], or vectors (n, D).
@@ -261,11 +261,21 @@ def save_sheet(samples: "Tensor", path: Path, out: Path) -> None:
     """
     side = max(1, round(len(samples) ** 0.5))
     zoom = max(1, MIN_SHEET_WIDTH // (side * samples.shape[-1]))
-    save_image(samples, path, out, side, zoom)
+    save_image(samples, path, out, side, zoom, gap=1)
 
 
-def save_image(samples: "Tensor", path: Path, out: Path, columns: int = 1, zoom: int = 1) -> None:
+def save_image(
+    samples: "Tensor", path: Path, out: Path, columns: int = 1, zoom: int = 1, gap: int = 0
+) -> None:
     """Save samples as one PNG file.
+
+    Args:
+        samples: images (n, C, H, W) in [-1, 1], or vectors (n, D).
+        path: the file.
+        out: value of the option --out, for errors.
+        columns: number of columns of images.
+        zoom: factor by which the images are enlarged.
+        gap: width of the lines between the images, in pixels of the images.
 
     Raises:
         FastdiffError: if the file cannot be written.
@@ -273,7 +283,7 @@ def save_image(samples: "Tensor", path: Path, out: Path, columns: int = 1, zoom:
     from ..data.image_grid import picture, save
 
     try:
-        save(picture(samples, columns, zoom), path)
+        save(picture(samples, columns, zoom, gap), path)
     except OSError as error:
         raise FastdiffError(
             f"--out {str(out):.200}: cannot be written ({error.strerror}); name a writable place"

@@ -20,20 +20,23 @@ def to_uint8(images: Tensor) -> Tensor:
     return (images * 127.5 + 128).floor().clamp(0, 255).to(torch.uint8)
 
 
-def picture(x: Tensor, columns: int = 8, zoom: int = 1) -> Image.Image:
+def picture(x: Tensor, columns: int = 8, zoom: int = 1, gap: int = 0) -> Image.Image:
     """Draw samples as one picture.
 
     Args:
         x: images (n, C, H, W) in [-1, 1], drawn as a sheet; or vectors (n, D), drawn as points.
         columns: number of columns of the sheet.
         zoom: factor by which the sheet is enlarged, by repeating pixels.
+        gap: width of the black lines between the images, in pixels of the images.
     """
     if x.ndim == 2:
         return scatter(x)
     pixels = to_uint8(x.float().cpu()).numpy()
     missing = -len(pixels) % columns
     pixels = np.concatenate([pixels, np.zeros((missing, *pixels.shape[1:]), np.uint8)])
+    pixels = np.pad(pixels, ((0, 0), (0, 0), (0, gap), (0, gap)))
     sheet = rearrange(pixels, "(rows columns) c h w -> (rows h) (columns w) c", columns=columns)
+    sheet = sheet[: len(sheet) - gap, : sheet.shape[1] - gap]
     sheet = sheet.repeat(zoom, 0).repeat(zoom, 1)
     return Image.fromarray(sheet[:, :, 0] if sheet.shape[2] == 1 else sheet[:, :, :3])
 

@@ -119,8 +119,8 @@ def devices() -> Finding:
     if not cuda.is_available():
         return (
             "note",
-            f"no GPU that torch can use: everything runs on the CPU with {get_num_threads()} threads per "
-            "process",
+            f"no GPU that torch can use: everything runs on the CPU, threads per process: "
+            f"{get_num_threads()}",
         )
     gpus = [cuda.get_device_properties(i) for i in range(cuda.device_count())]
     return "ok", ", ".join(f"{gpu.name} with {gpu.total_memory / 2**30:.0f} GiB" for gpu in gpus)

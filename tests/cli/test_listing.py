@@ -43,3 +43,12 @@ def test_lists_of_nothing(fastdiff, monkeypatch, tmp_path):
     assert [json.loads(fastdiff("list", what, "--json")[1]) for what in ("recipes", "models")] == [{}, {}]
     for what, folder in (("recipes", "recipes"), ("models", "checkpoints")):
         assert fastdiff("list", what) == (0, "", f"no {what} in {tmp_path.resolve() / folder}\n")
+
+
+def test_a_recipe_is_listed_by_its_first_sentence(fastdiff, monkeypatch, tmp_path):
+    (tmp_path / "recipes").mkdir()
+    header = "# Shapes of 1.5 pixels, in two\n# lines. recipes/x.py draws them.\n#   fastdiff run x\n"
+    (tmp_path / "recipes/x.yaml").write_text(f"{header}# Cost: none.\nname: x\n")
+    monkeypatch.chdir(tmp_path)
+    listed = json.loads(fastdiff("list", "recipes", "--json")[1])
+    assert listed == {"recipes/x.yaml": "Shapes of 1.5 pixels, in two lines."}

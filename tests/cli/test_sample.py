@@ -14,7 +14,7 @@ def test_sample_a_sheet(images, fastdiff, tmp_path):
     code, out, err = fastdiff("sample", images, "--n", 6, "--out", tmp_path / "new/sheet.png")
     assert (code, out, err) == (0, f"6 samples in {tmp_path / 'new/sheet.png'}\n", "")
     sheet = Image.open(tmp_path / "new/sheet.png")
-    assert (sheet.size, sheet.mode) == ((256, 384), "L")  # 2 x 3 images of 8 x 8, 16 times as large
+    assert (sheet.size, sheet.mode) == ((272, 416), "L")  # 2 x 3 images of 8 x 8, 1 apart, 16 times as large
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["sheet.png"]
 
 

@@ -23,6 +23,13 @@ def test_a_sheet_is_filled_row_by_row_and_ends_in_black():
     assert picture(torch.zeros(2, 4, 5, 5)).mode == "RGB"  # the fourth channel of latents is not drawn
 
 
+def test_images_of_a_sheet_are_apart_by_the_gap():
+    sheet = np.array(picture(torch.ones(4, 1, 2, 2), columns=2, zoom=2, gap=1))
+    line = [255] * 4 + [0] * 2 + [255] * 4
+    assert np.array_equal(sheet, np.minimum.outer(line, line))
+    assert picture(torch.ones(1, 1, 2, 2), columns=1, gap=3).size == (2, 2)
+
+
 def test_a_point_is_drawn_at_its_place():
     drawn = np.array(picture(torch.tensor([[0.7, 0.7], [0.7, 0.7]])).crop((5, 5, 235, 235)))  # no frame
     inked = np.argwhere(drawn.min(2) < 250)

@@ -99,6 +99,11 @@ def test_columns_that_say_nothing_are_left_out():
     ]
 
 
+def test_the_caption_has_the_seeds_of_the_models_only():
+    real = [row("real data, held out", "", 0, 0.5, seed) for seed in range(8)]
+    assert report.table([*plausible(), *real], 200).caption.endswith("; seeds 0, 1, 2")
+
+
 def test_the_table_needs_neither_torch_nor_matplotlib():
     code = (
         "import sys, fastdiff.evaluation.report; print({'torch', 'matplotlib', 'jinja2'} & set(sys.modules))"

@@ -257,7 +257,8 @@ def weights_file(name: str) -> Path:
     url = URLS[name]
     short = "inception" if name == INCEPTION else name
     file = f"{name}-{MODEL_METADATA[name]['hash']}.pt" if name in MODEL_URLS else url.rpartition("/")[2]
-    return cached(url, file, short, f"extractor: {short}:/path/to/{file}")
+    setting = f"extractor: {short}:/path/to/{file}, or extractor: FOLDER, your classifier"
+    return cached(url, file, short, f"{setting} (recipes/cifar10_features.py trains one)")
 
 
 def _dino(kind: Callable, name: str, layers: list[str], path: str) -> FeatureExtractorBase:

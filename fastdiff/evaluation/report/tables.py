@@ -10,7 +10,7 @@ from rich.table import Table
 from ..comparison import EQUAL, reference, usual
 from ..formatting import figure, finite, signed
 from ..metric_names import better, family
-from ..summary import guided, metrics_of, real_groups, summary
+from ..summary import guided, metrics_of, models_only, real_groups, summary
 
 LEFT_COLUMNS = ("Model", "Sampler", "Method")  # headings of left-aligned columns
 MAX_WIDTH = 10_000  # characters; wider than any table
@@ -218,10 +218,11 @@ def table(rows: list[dict], width: int | None = None) -> Table:
     spread = any(finite(group[f"{metrics[0]}_ci"]) for group in groups)
     interval = f"± half a 95 % interval; {EQUAL} not distinguished; " if spread else "no interval: one seed; "
     extractor = _distinct(rows, "extractor") or "unnamed"
+    seeds = _distinct(models_only(rows) or rows, "seed")
     nfe_of_guidance = "; with classifier-free guidance a step costs 2 NFE" if guided(groups) else ""
     view = Table(
         caption=f"↓ lower, ↑ higher is better; {interval}extractor {extractor}; n = {_distinct(rows, 'n')}; "
-        f"seeds {_distinct(rows, 'seed')}{nfe_of_guidance}",
+        f"seeds {seeds}{nfe_of_guidance}",
         header_style="bold",
     )
     preferred = [column for column in columns(groups, metrics) if column.head not in ("n", "seeds")]
