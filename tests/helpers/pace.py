@@ -13,7 +13,8 @@ from fastdiff.samplers.generate import sample
 from fastdiff.training.config import TrainConfig
 from fastdiff.training.loop import Training
 
-BATCH, N, TURNS = 256, 256, 11  # the images per process of a turn
+BATCH, N = 256, 256  # the images per process of a turn
+TURNS = 44  # at most
 
 
 def training(accelerator, folder):
@@ -41,7 +42,10 @@ WORK = {"training": training, "sampling": sampling}
 
 
 def main(name, place):
-    """Do each turn once the file `go-WORK-TURN-NAME` is in the folder `place`, and write its seconds."""
+    """Do each turn once the file `go-WORK-TURN-NAME` is in the folder `place`, and write its seconds.
+
+    The file `stop-WORK` ends the turns of a kind of work.
+    """
     accelerator, place = Accelerator(cpu=True), Path(place)
     file = f"{name}-{accelerator.process_index}"
     for what, prepare in WORK.items():
@@ -49,20 +53,23 @@ def main(name, place):
             turn = prepare(accelerator, Path(folder))
             turn()  # the first pays for what is made late
             for k in range(TURNS):
-                await_file(place / f"go-{what}-{k}-{name}")
+                if await_file(place / f"go-{what}-{k}-{name}", place / f"stop-{what}").name == f"stop-{what}":
+                    break
                 start = time.perf_counter()
                 turn()
                 accelerator.wait_for_everyone()
                 write(place / f"done-{what}-{k}-{file}", time.perf_counter() - start)
 
 
-def await_file(path, limit=300):
-    """Wait until a file is there; raises TimeoutError after `limit` seconds."""
+def await_file(*paths, limit=300):
+    """Wait until one of the files is there, and return it; raises TimeoutError after `limit` seconds."""
     deadline = time.monotonic() + limit
-    while not path.exists():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{path.name} did not come in {limit} s")
+    while time.monotonic() < deadline:
+        for path in paths:
+            if path.exists():
+                return path
         time.sleep(0.001)
+    raise TimeoutError(f"{paths[0].name} did not come in {limit} s")
 
 
 def write(path, seconds):
