@@ -65,6 +65,7 @@ def broken_at(monkeypatch, position, error):
     monkeypatch.setattr(Stream, "read", failing)
 
 
+@pytest.mark.long
 def test_a_run_on_a_stream_resumes_bit_for_bit(tars, tmp_path, monkeypatch, capsys):
     whole = run(recipe(tars, trackers=["tensorboard"]), tmp_path / "whole")
     assert "1 stages on a stream of 7 shards of" in " ".join(capsys.readouterr().out.split())

@@ -14,6 +14,8 @@ from fastdiff.runs import recipe
 from fastdiff.runs import run as stages
 from fastdiff.samplers.generate import sample
 
+pytestmark = pytest.mark.long
+
 TINY = {"name": "unet", "channels": [16, 16], "layers": 1}
 
 

@@ -22,6 +22,8 @@ from tests.helpers.guided_students import labelled
 from tests.helpers.paths import ROOT
 from tests.helpers.rows import model_rows
 
+pytestmark = pytest.mark.long
+
 RECIPE = {
     "name": "told",
     "data": {"name": "labelled", "n": 300},

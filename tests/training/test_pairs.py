@@ -144,6 +144,7 @@ def stamps(folder):
     return {p: p.stat().st_mtime_ns for p in folder.rglob("*.safetensors")}
 
 
+@pytest.mark.long
 def test_a_run_makes_its_pairs_once_and_again_for_another_teacher(tmp_path):
     out = stages.run(loaded(tmp_path / "a"), tmp_path / "out")
     before = stamps(out)
