@@ -56,8 +56,8 @@ def parts(data: str, size: int, colour: str) -> tuple[Dataset, Dataset, int]:
     labelled = TensorDataset(train.examples, train.labels)
     try:
         test = open_dataset(data, split="test", resolution=size, colour=colour)
-    except FastdiffError:
-        print("no split named test: a random fifth of the images is the test", flush=True)
+    except FastdiffError as error:
+        print(f"{error}\na random fifth of the training images is the test", flush=True)
         return *random_split(labelled, [0.8, 0.2]), train.classes
     return labelled, TensorDataset(test.examples, test.labels), train.classes
 

@@ -46,11 +46,12 @@ class Budget:
         per_step = self.evaluations.get((cell.model, cell.sampler, cell.guidance), usual)
         return self.judging + pace * (cell.n or self.n) * cell.steps * per_step
 
-    def spent(self, cell: Cell, row: dict[str, Any], n: int) -> None:
-        """Record the time that a cell of n samples took, for the estimates of later cells."""
-        sampling = row["ms_per_image"] * n / 1000
+    def spent(self, cell: Cell, row: dict[str, Any]) -> None:
+        """Record the time that a cell took, for the estimates of later cells."""
+        per_image = row["ms_per_image"] / 1000
+        sampling = per_image * (cell.n or self.n)
         self.judging = max(0.0, time.monotonic() - self.began - sampling)
-        self.pace[cell.model] = sampling / row["nfe"] / n
+        self.pace[cell.model] = per_image / row["nfe"]
         self.evaluations[cell.model, cell.sampler, cell.guidance] = row["nfe"] / cell.steps
 
     def allows(self, what: str, needed: float, accelerator: Accelerator) -> bool:

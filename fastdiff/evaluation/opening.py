@@ -13,7 +13,7 @@ from ..core.files import cache_folder
 from ..data.registry import Dataset, Nothing
 from .class_names import matched_labels
 from .config import BenchConfig
-from .evaluator import Evaluator
+from .evaluator import Evaluator, folds_by_class
 from .metrics import METRICS
 from .metrics.extractors import Extractor, Vectors, open_extractor
 from .reference import CHUNK
@@ -171,10 +171,12 @@ def evaluate_images(
         )
     found: dict[str, float] = {"n": len(made)}
     labels = matched_labels(made, real)
+    folds = None if labels is None else folds_by_class(labels)
     chunks = torch.arange(len(made)).split(CHUNK)
     for evaluator in open_evaluators(real, extractors, metrics, accelerator.device):
         for rows in chunks[accelerator.process_index :: accelerator.num_processes]:
-            evaluator.add(rows, made.get(rows)[0], None if labels is None else labels[rows])
+            known, fold = (None if x is None else x[rows] for x in (labels, folds))
+            evaluator.add(rows, made.get(rows)[0], known, fold)
         found |= evaluator.result(accelerator).values
         found["dims"] = evaluator.dims
     return found

@@ -14,7 +14,7 @@ from torch import LongTensor, Tensor
 from ..core.files import identity
 from ..data.registry import Dataset
 from .budget import Budget
-from .evaluator import Evaluator
+from .evaluator import FOLDS, Evaluator, folds_by_class
 from .metric_names import family
 from .provenance import provenance
 from .reference import CHUNK
@@ -124,13 +124,15 @@ class RealData:
     def measure(self, division: int, accelerator: Accelerator) -> dict[str, Any]:
         """Return the metrics of the examples of a division, computed by all processes."""
         chosen = self.chosen(division)
-        own = chosen[accelerator.process_index :: accelerator.num_processes]
+        by_index = self.classes is None
+        folds = chosen % FOLDS if by_index else folds_by_class(self.classes[chosen])
+        own, folds = (x[accelerator.process_index :: accelerator.num_processes] for x in (chosen, folds))
         source = self.dataset if self.held_out is None else self.held_out
         found: dict[str, Any] = {}
         for evaluator in self.evaluators:
-            for part in own.split(CHUNK):
+            for part, part_folds in zip(own.split(CHUNK), folds.split(CHUNK), strict=True):
                 labels = None if self.labels is None else self.labels[part]
-                evaluator.add(part, source.get(self.places[part])[0], labels)
+                evaluator.add(part, source.get(self.places[part])[0], labels, part_folds)
             values = evaluator.result(accelerator, held_out=self.held_out is None).values
             found |= values if self.held_out else self._at_n(values, evaluator.dims)
         return found | {"dims": self.evaluators[0].dims, "held_out": self.about}

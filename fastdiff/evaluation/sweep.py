@@ -110,7 +110,7 @@ class Sweep:
                     if not budget.allows(f"{cell} seed {seed}", budget.needed(cell), self.accelerator):
                         continue
                     measured = self._measured(cell, seed)
-                    budget.spent(cell, measured.row, self._n(cell))
+                    budget.spent(cell, measured.row)
                     self._keep(cell, seed, key, measured, with_real=not real_kept)
                     real_kept = True
                     row = self._row(cell, key, settings, measured, former=row or {})

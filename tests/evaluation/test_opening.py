@@ -3,8 +3,10 @@
 import pytest
 import torch
 
+from fastdiff.core.accelerator import make_accelerator
 from fastdiff.core.errors import FastdiffError
-from fastdiff.data.registry import open_dataset
+from fastdiff.data.registry import Dataset, open_dataset
+from fastdiff.evaluation.evaluator import folds_by_class
 from fastdiff.evaluation.opening import (
     DEFAULT_IMAGE_METRICS,
     DEFAULT_VECTOR_METRICS,
@@ -44,6 +46,15 @@ def test_images_from_elsewhere(digits, tmp_path):
     assert found["fd_digits"] > 0
     with pytest.raises(FastdiffError, match="choose a resolution and a colour"):
         evaluate_images(open_dataset("toy", n=10), data(digits[0][:10]))
+
+
+def test_folds_of_images_with_classes_have_the_classes_of_the_whole():
+    labels = torch.arange(80) % 2  # by index, a fold would have a single class
+    made, real = (Dataset("dots", torch.randn(80, 2) + 4 * labels[:, None], labels, 2) for _ in range(2))
+    [judge] = open_evaluators(real, None, ("fd",), "cpu")
+    judge.add(torch.arange(80), made.examples, labels, folds_by_class(labels))
+    expected = judge.result(make_accelerator()).values["fd_inf"]
+    assert evaluate_images(made, real, None, ("fd",))["fd_inf"] == pytest.approx(expected)
 
 
 def test_the_usual_metrics_are_those_that_the_data_allow(digits, tmp_path):

@@ -10,7 +10,7 @@ from fastdiff.core.errors import FastdiffError
 from fastdiff.data.registry import Dataset
 from fastdiff.evaluation import report
 from fastdiff.evaluation.config import BenchConfig
-from fastdiff.evaluation.evaluator import Evaluator
+from fastdiff.evaluation.evaluator import Evaluator, folds_by_class
 from fastdiff.evaluation.metrics.extractors import Vectors
 from fastdiff.evaluation.real_data import DIVISIONS, RealData, spread
 from fastdiff.evaluation.rows import read_rows
@@ -83,6 +83,19 @@ def test_a_held_out_split_is_compared_with_the_data(tmp_path):
     assert real.measure(1, accelerator)["fd"] == pytest.approx(judge.result(accelerator).values["fd"])
     few = RealData(data, test, "test", [evaluator(data, tmp_path)], 500, by_class=False)
     assert few.settings(0)["n"] == 90 and len(few.divisions) == 1  # its own n: not compared with other rows
+
+
+def test_folds_of_a_held_out_split_have_its_classes(tmp_path):
+    labels = torch.arange(80) % 2  # by index, a fold would have a single class
+    centers = 4 * labels[:, None].float()
+    data, test = (Dataset("dots", gaussian(80, seed).examples + centers, labels, 2) for seed in range(2))
+    judge, found = evaluator(data, tmp_path), {}
+    for name, folds in (("by class", folds_by_class(labels)), ("by index", None)):
+        judge.add(torch.arange(80), test.examples, labels, folds)
+        found[name] = judge.result(make_accelerator()).values["fd_inf"]
+    real = RealData(data, test, "test", [judge], 80, by_class=True)
+    assert real.measure(0, make_accelerator())["fd_inf"] == pytest.approx(found["by class"])
+    assert abs(found["by class"] - found["by index"]) > 0.1
 
 
 def test_too_few_examples_make_no_row(tmp_path):

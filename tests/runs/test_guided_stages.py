@@ -146,7 +146,7 @@ def test_a_budget_counts_a_model_s_own_evaluations(tmp_path):
     )
     for model, nfe in (("teacher", 16), ("guided", 8)):
         budget.allows(model, 0, Accelerator(cpu=True))
-        budget.spent(cell(model, steps=8), {"ms_per_image": nfe, "nfe": nfe}, 1000)
+        budget.spent(cell(model, steps=8), {"ms_per_image": nfe, "nfe": nfe})
     budget.judging = 0
     assert budget.needed(cell("teacher", steps=8)) == pytest.approx(16)
     assert budget.needed(cell("guided", steps=8)) == pytest.approx(8)
