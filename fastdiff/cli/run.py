@@ -17,6 +17,10 @@ def run(
     only: Annotated[
         str | None, typer.Option(help="Name of the only stage to train; nothing is benchmarked.")
     ] = None,
+    redo: Annotated[
+        list[str] | None,
+        typer.Option(help="Stage to train again if its settings changed."),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Directory to write the run to. [default: checkpoints/<name of the recipe>]"),
@@ -29,4 +33,4 @@ def run(
     from ..runs import recipe as recipes
     from ..runs.run import run as run_recipe
 
-    run_recipe(recipes.load(recipe, overrides or []), out, only)
+    run_recipe(recipes.load(recipe, overrides or []), out, only, tuple(redo or ()))

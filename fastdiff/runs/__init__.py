@@ -8,6 +8,7 @@ A recipe:
 
 A run:
     run             a run: every stage, the benchmark, the report
+    claim           the claim of a directory by a recipe: stages that were made with other settings
     context         the context that all stages of a run share
     stage           one stage: trains and exports a student, or stores pairs
     student         loads a stage's student and teacher

@@ -128,15 +128,21 @@ def set_aside_others(run: Run, place: Path, origin: Origin) -> None:
         except ValueError as error:
             raise FastdiffError(f"{path} is damaged ({error}): delete {place} to train it again") from None
         if not same_origin(previous, origin):
-            aside = place.with_name(f"{place.name}{SET_ASIDE}{time.strftime('%Y%m%d-%H%M%S')}")
+            aside = set_aside(place)
             run.console.print(
                 f"{place.name}: trained again, because its teacher, its data or a default of its method has "
                 f"changed; the old one is kept as {aside.name}"
             )
-            place.replace(aside)
         place.mkdir(parents=True, exist_ok=True)
         write_json(path, origin)
     run.accelerator.wait_for_everyone()
+
+
+def set_aside(place: Path) -> Path:
+    """Rename a stage's folder by the present time, and return its new path."""
+    aside = place.with_name(f"{place.name}{SET_ASIDE}{time.strftime('%Y%m%d-%H%M%S')}")
+    place.replace(aside)
+    return aside
 
 
 def sources(run: Run, stage: Stage) -> dict[str, Any]:

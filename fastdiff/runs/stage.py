@@ -21,6 +21,7 @@ from ..io.load import load, read_metadata
 from ..methods import Progress
 from ..samplers.generate import sample
 from ..training import malloc, pairs
+from ..training.checkpoint import newest_step
 from ..training.config import TrainConfig
 from ..training.health import Health
 from ..training.loop import Training
@@ -63,12 +64,20 @@ def train(run: Run, stage: Stage, title: str) -> None:
     stored = pairs_path(stage.data, run.folder) if stage.data else None
     data = pairs.load_pairs(stored, run.dataset) if stored else run.dataset
     origin = training_origin(run, stage, data)
-    if (notes := read_metadata(place)) and same_origin(notes.get("origin"), origin):
+    notes = read_metadata(place)
+    if notes and same_origin(notes.get("origin"), origin) and not became_longer(place, stage):
+        run.console.print(f"{title}: done, skipped", highlight=False)
         return
     set_aside_others(run, place, origin)
     config = replace(stage.train, seed=stage.train.seed ^ zlib.crc32(stage.name.encode()))
     with enough_memory(memory_remedy(stage)):
         train_student(run, stage, title, data, stored, config, origin)
+
+
+def became_longer(place: Path, stage: Stage) -> bool:
+    """Return whether a finished stage's state is at an earlier step than its last one, see `claim`."""
+    step = newest_step(place / "state")
+    return step is not None and step < stage.train.steps
 
 
 def memory_remedy(stage: Stage) -> str:
@@ -108,6 +117,8 @@ def train_student(
     training = Training(
         stage.method, Progress, student, teacher, data, config, place, run.accelerator, run.signals
     )
+    if training.step:
+        run.console.print(f"{title}: resumed at step {training.step:,}", highlight=False)
     with (
         bar(run.console, title, config.steps, training.step) as advance,
         malloc.keep_freed_memory(),
@@ -235,6 +246,7 @@ def make_pairs(run: Run, stage: Stage, title: str) -> None:
     place = run.folder / stage.name
     origin = pairs_origin(run, stage)
     if (notes := pairs.read_pair_notes(place)) and notes["origin"] == origin:
+        run.console.print(f"{title}: done, skipped", highlight=False)
         return
     set_aside_others(run, place, origin)
     with bar(run.console, title, stage.pairs.n, pairs.done(place)) as advance:
