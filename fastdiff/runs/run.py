@@ -21,7 +21,7 @@ from ..evaluation.opening import bench_evaluators
 from ..evaluation.sweep import Sweep
 from ..io.load import read_metadata
 from ..training.signals import handle_signals
-from . import crash_report
+from . import crash_report, trackers
 from .cards import renew
 from .checks import check_like
 from .claim import claim
@@ -97,7 +97,7 @@ def run(
                 console.print(f"--redo {name}: nothing to set aside", highlight=False)
             if pins and accelerator.is_main_process:
                 write_json(folder / PINS_FILE, pins)
-            accelerator.init_trackers(recipe.name)
+            trackers.start(accelerator, recipe)
             train_all(shared, only)
             if only is None:
                 with enough_memory(f"bench.batch = {recipe.bench.batch}; choose a smaller one"):
@@ -224,6 +224,7 @@ def benchmark(run: Run, held: HeldLock) -> None:
     if accelerator.is_main_process:
         run.console.print(*report.left_out(folder), sep="\n", end="")
         if rows:  # none if the budget was too small
+            trackers.log_rows(accelerator, rows)
             report.write(folder)
             for name in names:  # adds the table to the cards
                 renew(folder / name)

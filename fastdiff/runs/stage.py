@@ -41,6 +41,7 @@ from .progress_bar import bar
 from .stage_config import Stage
 from .status import FLAGS, note
 from .student import load_networks
+from .trackers import log_sheet
 
 SHEET_SAMPLES = 64  # samples in a sheet
 LOGGED_WAIT_FRACTION = 0.05  # smallest fraction of time spent waiting for data that a log line shows
@@ -130,10 +131,10 @@ def train_student(
             if logs:
                 publish(run, stage.name, title, training, logs)
             if config.sample_every and step % config.sample_every == 0:
-                draw(training.result(), run, place / "samples" / f"{step:08d}.png")
+                draw(training.result(), run, place, step)
     base = load(model_path(stage.base, run.folder)) if stage.base else None
     model = training.result().with_base(base)
-    draw(model, run, place / "samples" / f"{config.steps:08d}.png")
+    draw(model, run, place, config.steps)
     if training.health.collapsed is not None:
         run.console.print(
             f"{stage.name}: collapsed, its samples cover {training.health.collapsed:.0%} of the data",
@@ -255,10 +256,11 @@ def make_pairs(run: Run, stage: Stage, title: str) -> None:
     run.accelerator.wait_for_everyone()
 
 
-def draw(model: Denoiser, run: Run, path: Path) -> None:
-    """Save a sheet of samples, with the classes in turn, or with the captions and images of the data.
+def draw(model: Denoiser, run: Run, place: Path, step: int) -> None:
+    """Save a sheet of samples in a stage's folder, and send it to the trackers.
 
-    Nothing is saved for samples that are neither images nor vectors, such as sound and video.
+    The samples have the classes in turn, or the captions and images of the data. Nothing is saved for samples
+    that are neither images nor vectors, such as sound and video.
     """
     if run.accelerator.is_main_process and len(model.image_shape) in (1, 3):
         data = run.dataset.reference
@@ -273,4 +275,6 @@ def draw(model: Denoiser, run: Run, path: Path) -> None:
             if model.condition_channels and not model.base
             else None,
         )
-        save(picture(samples, zoom=4), path)
+        sheet = picture(samples, zoom=4)
+        save(sheet, place / "samples" / f"{step:08d}.png")
+        log_sheet(run.accelerator, place.name, sheet, step)
