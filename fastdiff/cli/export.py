@@ -38,10 +38,10 @@ def export(
     from ..io.export.model import export as export_model
     from ..io.export.script import script
     from ..io.licences import CARD_FILE, lineage
-    from ..io.load import load, read_metadata
+    from ..io.load import load, model_folder, read_metadata
     from ..runs.cards import card_context
 
-    folder = expanded(model)
+    folder = expanded(model_folder(model))
     source = load(model)
     notes = read_metadata(folder)
     if notes is None:

@@ -2,6 +2,7 @@
 
 Files:
     load              loads a model: an export, a diffusers pipeline, an EDM network, or an id on the hub
+    training_state    STAGE@STEP: a model from a state of its training
     metadata          fastdiff.json, the metadata of a model
     fingerprint       hashes that identify a model
     hub               ids, commits and downloads on the Hugging Face hub

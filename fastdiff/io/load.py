@@ -20,6 +20,7 @@ from .fingerprint import component_hashes, fingerprint
 from .formats.components import fitted
 from .formats.reader import load_foreign
 from .metadata import METADATA_FILE, ModelMetadata, parse_metadata, read_metadata
+from .training_state import exported_state
 
 # Kind of network -> the class of diffusers that it wraps.
 MODULES = {
@@ -41,9 +42,10 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Denoiser:
         >>> images = fastdiff.sample(model, n=16, steps=2)  # (16, 1, 8, 8) in [-1, 1]
 
     Args:
-        path: a stage of a run or another export; the folder of a diffusers pipeline or of an EDM network (see
-            io/formats/edm.py); or an id on the hub, user/model or user/model@revision, whose JSON and
-            safetensors files are downloaded into the hub's cache.
+        path: a stage of a run or another export; STAGE@STEP for a kept step of its training; the folder of a
+            diffusers pipeline or of an EDM network (see io/formats/edm.py); or an id on the
+            hub, user/model or user/model@revision, whose JSON and safetensors files are downloaded into the
+            hub's cache.
         device: device of the network.
 
     Returns:
@@ -54,6 +56,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Denoiser:
         FastdiffError: in one line, if there is no such model, if its kind is not supported, if its weights
             are pickled, or if it is damaged.
     """
+    path = model_folder(path)
     folder = expanded(path)
     if folder.is_file():
         raise FastdiffError(
@@ -71,6 +74,11 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Denoiser:
             f"{folder} is damaged ({reason}): copy it again, or delete it and run its stage again"
         ) from None
     return model.float().eval().requires_grad_(False).to(device)
+
+
+def model_folder(path: str | Path) -> str | Path:
+    """Return the folder of a training's state for STAGE@STEP, exported if it is not yet; else the path."""
+    return exported_state(path, load)
 
 
 def load_export(folder: Path, metadata: ModelMetadata) -> Denoiser:

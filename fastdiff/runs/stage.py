@@ -18,6 +18,7 @@ from ..data.toys import nothing
 from ..evaluation.class_names import recorded_names
 from ..io.export.model import export
 from ..io.load import load, read_metadata
+from ..io.training_state import FIRST_MODEL
 from ..methods import Progress
 from ..samplers.generate import sample
 from ..training import malloc, pairs
@@ -113,6 +114,8 @@ def train_student(
     place = run.folder / stage.name
     torch.manual_seed(config.seed)
     student, teacher = load_networks(run, stage, data if stored else None)
+    if run.accelerator.is_main_process and not config.lora:  # an adapter's states lack the other weights
+        keep_first_model(student, place, stage)
     if not stored:
         data = model_data(run, student)
     training = Training(
@@ -150,6 +153,14 @@ def train_student(
         export(model, place, notes, EXPORT_DTYPES[config.export_dtype], **card_context(place))
     run.accelerator.wait_for_everyone()
     run.accelerator.free_memory()
+
+
+def keep_first_model(student: Denoiser, place: Path, stage: Stage) -> None:
+    """Export a student before its first step, so that the states of its training can be opened as models."""
+    folder = place / "state" / FIRST_MODEL
+    if not read_metadata(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        export(student, folder, {"method": stage.method_name}, name=stage.name)
 
 
 def export_notes(

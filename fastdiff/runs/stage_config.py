@@ -293,7 +293,8 @@ def check_name(path: str, key: str, earlier: Stages) -> None:
 def check_reference(path: str, reference: str | None, earlier: Stages) -> None:
     """Raise FastdiffError for a reference that is neither an earlier stage's model nor a path."""
     models = {name for name, stage in earlier.items() if stage.method}
-    if reference and reference not in models and not is_path(reference):
+    name = re.sub(r"@\d+$", "", reference or "")  # a step of the stage's training
+    if reference and name not in models and not is_path(reference):
         raise FastdiffError(
             f"{path}: {reference!r} is neither an earlier stage nor a path{suggestion(reference, models)}"
         )
