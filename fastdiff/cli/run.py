@@ -7,7 +7,7 @@ import typer
 
 
 def run(
-    recipe: Annotated[Path, typer.Argument(help="Recipe file (YAML) to run.")],
+    recipe: Annotated[Path, typer.Argument(help="Recipe file, or the name of a shipped one.")],
     overrides: Annotated[
         list[str] | None,
         typer.Argument(

@@ -27,6 +27,7 @@ Foundations:
     errors         errors that end a command
     validation     checks of plain data against the parameters of functions and dataclasses
     former_names   former names of recipe keys, options and Python names, which still work
+    shipped        the recipes and models that fastdiff ships, found from any working directory
     files          JSON, atomic writes, checksums, names derived from contents
     templates      Jinja templates
     accelerator    the only place where an Accelerator is created

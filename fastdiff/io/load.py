@@ -11,6 +11,7 @@ from ..core.defaults import float32_on_cpu
 from ..core.denoiser import Denoiser
 from ..core.errors import FastdiffError
 from ..core.files import expanded, sha256, write_json
+from ..core.shipped import shipped
 from ..networks import KINDS, MLP
 from ..networks.autoencoder import Autoencoder
 from ..networks.pretrained import INDEX, PICKLED, check_weights, opened, pickled_file
@@ -77,8 +78,14 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Denoiser:
 
 
 def model_folder(path: str | Path) -> str | Path:
-    """Return the folder of a training's state for STAGE@STEP, exported if it is not yet; else the path."""
-    return exported_state(path, load)
+    """Return the folder of a model, for a path that is not a folder itself.
+
+    Args:
+        path: STAGE@STEP, whose state is exported if it is not yet; or the path of a shipped model, which is
+            found from any working directory. Any other path and a hub id are returned unchanged.
+    """
+    found = exported_state(path, load)
+    return shipped(found) or found
 
 
 def load_export(folder: Path, metadata: ModelMetadata) -> Denoiser:

@@ -16,6 +16,7 @@ from ..core.validation import Named, Strict, call, named
 from ..data.registry import Readable
 from ..io import hub
 from ..io.formats.components import fitted
+from ..io.load import model_folder
 from ..networks import NETWORKS
 from ..networks.autoencoder import Autoencoder
 from ..networks.text_encoder import TextEncoder
@@ -110,7 +111,7 @@ def opened(kind: type[Companion], key: str, reference: str) -> Companion:
         reference: folder or hub id of the pipeline.
     """
     try:
-        return opened_folder(kind, hub.folder(reference).resolve())
+        return opened_folder(kind, hub.folder(str(model_folder(reference))).resolve())
     except (FastdiffError, ValueError, OSError) as error:
         raise FastdiffError(f"model.{key}: {error}") from None
 

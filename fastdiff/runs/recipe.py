@@ -17,7 +17,7 @@ from ..data.registry import DATASETS, Dataset, Readable, open_dataset
 from ..evaluation.config import BenchConfig
 from ..networks import NETWORKS
 from .model_config import ModelSpec
-from .recipe_file import override, read_recipe
+from .recipe_file import override, read_recipe, recipe_path
 from .stage_config import (
     NAME_PATTERN,
     Stage,
@@ -114,7 +114,7 @@ def load(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Recip
         >>> fastdiff.run(recipe, out="checkpoints/digits-lr")
 
     Args:
-        path: the YAML file; it may include other recipes.
+        path: the YAML file, which may include other recipes; or the name of a shipped recipe, such as digits.
         overrides: settings to change, each as "section.key=value" with the value in YAML.
 
     Returns:
@@ -124,7 +124,8 @@ def load(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Recip
         FastdiffError: for a file that cannot be read, and for a setting that is unknown or out of its range.
             The error names the file and the key.
     """
-    source = read_recipe(Path(path))
+    path = recipe_path(path)
+    source = read_recipe(path)
     for assignment in overrides:
         override(source, assignment)
     try:

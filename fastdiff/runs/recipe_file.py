@@ -1,5 +1,6 @@
 """The file of a recipe as plain data: YAML that may include other recipes, and key=value overrides."""
 
+import difflib
 import math
 import re
 from itertools import chain
@@ -11,6 +12,7 @@ import yaml
 from ..core.errors import FastdiffError
 from ..core.files import MAX_JSON_DEPTH
 from ..core.former_names import renamed_recipe
+from ..core.shipped import shipped, shipped_recipes
 from ..core.validation import dotted
 
 INT_TAG = "tag:yaml.org,2002:int"
@@ -40,6 +42,24 @@ for tag, pattern, first in (
     (FLOAT_TAG, r"([-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$", "-+."),
 ):
     Yaml.add_implicit_resolver(tag, re.compile(pattern), list(first))
+
+
+def recipe_path(name: str | Path) -> Path:
+    """Return the file of a recipe: an existing path, else a shipped recipe.
+
+    Args:
+        name: a path, or the name of a shipped recipe, such as digits or methods/ect.
+
+    Raises:
+        FastdiffError: if there is no such file and no shipped recipe of that name.
+    """
+    known = shipped_recipes()
+    found = shipped(name) or known.get(str(name))
+    if found is None:
+        near = difflib.get_close_matches(str(name), known, n=1)
+        hint = f"did you mean {near[0]}?" if near else "`fastdiff list recipes` shows them"
+        raise FastdiffError(f"recipe {name}: no such file, and no shipped recipe has that name; {hint}")
+    return found
 
 
 def read_recipe(path: Path, within: tuple[Path, ...] = ()) -> dict[str, Any]:
