@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import Any
 
 from .core.errors import FastdiffError
+from .core.plugins import load_environment_plugins
 
 __version__ = "0.1.0"
 
@@ -27,6 +28,7 @@ PUBLIC = {
     "sweep": "evaluation.sweep",
     "BenchConfig": "evaluation.config",
     "run": "runs.run",
+    "load_plugin": "core.plugins",
 }
 MODULES = {"networks": "networks", "report": "evaluation.report", "recipe": "runs.recipe"}
 
@@ -34,6 +36,8 @@ __all__ = ["FastdiffError", *PUBLIC, *MODULES]
 
 
 def __getattr__(name: str) -> Any:
+    if name in PUBLIC or name in MODULES:
+        load_environment_plugins()
     if name in PUBLIC:
         return getattr(import_module(f".{PUBLIC[name]}", __name__), name)
     if name in MODULES:

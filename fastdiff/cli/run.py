@@ -30,6 +30,9 @@ def run(
 
     Run the same command again to resume.
     """
+    from ..runs.known_keys import check_file
+
+    check_file(recipe, overrides or [])
     from ..runs import recipe as recipes
     from ..runs.run import run as run_recipe
 

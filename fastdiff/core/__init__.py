@@ -26,8 +26,10 @@ The algebra:
 Foundations:
     errors         errors that end a command
     validation     checks of plain data against the parameters of functions and dataclasses
+    wording        what errors say: the expected value, and the nearest known name
     former_names   former names of recipe keys, options and Python names, which still work
     shipped        the recipes and models that fastdiff ships, found from any working directory
+    plugins        the user's own Python files, which register names
     files          JSON, atomic writes, checksums, names derived from contents
     templates      Jinja templates
     accelerator    the only place where an Accelerator is created

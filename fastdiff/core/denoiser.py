@@ -23,6 +23,7 @@ from .prediction import (
 from .sampling import Sampling
 from .schedule import Schedule
 from .unregistered import Unregistered
+from .wording import suggestion
 
 MAX_SOLUTIONS = 4096  # bound of the cached times, since an adaptive solver visits new ones without end
 
@@ -78,7 +79,7 @@ class Denoiser(nn.Module):
         choices = (("predicts", predicts, PREDICTION_TYPES), ("time_input", time_input, TIME_INPUTS))
         for what, name, known in choices:
             if name not in known:
-                raise FastdiffError(f"{what}: {name!r} is unknown, choose from {', '.join(known)}", key=what)
+                raise FastdiffError(f"{what}: {name!r} is unknown{suggestion(name, list(known))}", key=what)
         self.net = net
         self.shape = shape
         self.two_times = two_times

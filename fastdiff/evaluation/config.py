@@ -13,6 +13,7 @@ from ..core.denoiser import Denoiser
 from ..core.errors import FastdiffError
 from ..core.files import identity
 from ..core.validation import Bound, Seed, check_bounds
+from ..core.wording import suggestion, unregistered
 from ..samplers import SAMPLERS, SPACINGS
 from ..samplers.plan import plan
 from ..samplers.time_grids import MAX_STEPS
@@ -101,8 +102,8 @@ class BenchConfig:
         self._check_metrics()
         for name, known in (("samplers", SAMPLERS), ("spacings", SPACINGS)):
             for text in getattr(self, name):
-                if text.partition("[")[0] not in known:
-                    raise FastdiffError(f"bench.{name}: {text!r} is unknown, choose from {', '.join(known)}")
+                if (word := text.partition("[")[0]) not in known:
+                    raise FastdiffError(unregistered(f"bench.{name}: {text!r}", word, known))
         for text in self.baselines:
             baseline(text)
         parse_budget(self.budget)
@@ -110,9 +111,8 @@ class BenchConfig:
     def _check_metrics(self) -> None:
         named = set(self.metrics or ())
         if unknown := named - set(KNOWN_METRICS):
-            raise FastdiffError(
-                f"bench.metrics: {min(unknown)!r} is unknown, choose from {', '.join(KNOWN_METRICS)}"
-            )
+            near = suggestion(min(unknown), KNOWN_METRICS)
+            raise FastdiffError(f"bench.metrics: {min(unknown)!r} is unknown{near}")
         distances = [metric for metric in METRICS if metric in MAIN_METRICS]
         if named - {"nll"} and not named.intersection(distances):
             raise FastdiffError(
@@ -165,14 +165,14 @@ def baseline(text: str) -> tuple[Way, int | None]:
     steps, at, n = counts.partition("@")
     sampler, _, spacing = how.partition("/")
     spacing = spacing or "uniform"
-    known = sampler.partition("[")[0] in SAMPLERS and spacing.partition("[")[0] in SPACINGS
-    counted = is_count(steps, 1, MAX_STEPS) and (not at or is_count(n, 2, MAX_SAMPLES))
-    if not (known and counted):
+    if not (how and is_count(steps, 1, MAX_STEPS) and (not at or is_count(n, 2, MAX_SAMPLES))):
         raise FastdiffError(
-            f"bench.baselines: {text!r}: expected sampler:steps or sampler/spacing:steps with a sampler of "
-            f"{', '.join(SAMPLERS)} and a spacing of {', '.join(SPACINGS)}, and @n for another number of "
-            "samples than n"
+            f"bench.baselines: {text!r}: expected sampler:steps or sampler/spacing:steps, such as ddim:50, "
+            "and @n for another number of samples than n"
         )
+    for what, name, known in (("sampler", sampler, SAMPLERS), ("spacing", spacing, SPACINGS)):
+        if (word := name.partition("[")[0]) not in known:
+            raise FastdiffError(unregistered(f"bench.baselines: {text!r}: {what} {word!r}", word, known))
     return (sampler, spacing, int(steps)), int(n) if at else None
 
 

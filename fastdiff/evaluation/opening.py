@@ -10,6 +10,7 @@ from ..core.accelerator import make_accelerator
 from ..core.defaults import float32_on_cpu
 from ..core.errors import FastdiffError
 from ..core.files import cache_folder
+from ..core.wording import suggestion
 from ..data.registry import Dataset, Nothing
 from .class_names import matched_labels
 from .config import BenchConfig
@@ -48,7 +49,8 @@ def open_evaluators(
     """
     cache = cache_folder("reference") if cache is None else cache
     if unknown := set(metrics or ()) - set(METRICS):
-        raise FastdiffError(f"metrics: {min(unknown)!r} is unknown, choose from {', '.join(METRICS)}")
+        near = suggestion(min(unknown), list(METRICS))
+        raise FastdiffError(f"metrics: {min(unknown)!r} is unknown{near}")
     if len(dataset.shape) == 1:
         return [_vector_evaluator(dataset, extractors, metrics, device, cache)]
     default = "checkpoints/digits/features" if dataset.name == "digits" else "inception"

@@ -6,14 +6,17 @@ from pathlib import Path
 
 import diffusers
 import torch
+from torch import nn
 
 from ..core.defaults import float32_on_cpu
 from ..core.denoiser import Denoiser
 from ..core.errors import FastdiffError
 from ..core.files import expanded, sha256, write_json
+from ..core.network import Blueprint
 from ..core.shipped import shipped
-from ..networks import KINDS, MLP
+from ..networks import KINDS, MLP, folder_of
 from ..networks.autoencoder import Autoencoder
+from ..networks.own import opened_own
 from ..networks.pretrained import INDEX, PICKLED, check_weights, opened, pickled_file
 from ..networks.text_encoder import TextEncoder
 from . import hub
@@ -98,15 +101,12 @@ def load_export(folder: Path, metadata: ModelMetadata) -> Denoiser:
     Raises:
         FastdiffError: if a file is missing or has another checksum than recorded.
     """
-    kind = KINDS[metadata.network]
     check_network(folder, metadata)
     check_parts(folder, metadata)
     guidance = metadata.guidance.weights if metadata.guidance else None
-    module_class = MLP if kind is MLP else getattr(diffusers, MODULES[metadata.network])
-    module = opened(module_class, folder / kind.folder)
     return fitted(
         Denoiser(
-            kind.of(module, metadata.shape, bool(guidance)),
+            load_network(folder, metadata),
             metadata.schedule,
             metadata.predicts,
             metadata.shape,
@@ -123,9 +123,20 @@ def load_export(folder: Path, metadata: ModelMetadata) -> Denoiser:
     )
 
 
+def load_network(folder: Path, metadata: ModelMetadata) -> nn.Module:
+    """Load the network of an export, from diffusers' format or as its plugin builds it."""
+    place = folder / folder_of(metadata.network)
+    if metadata.network not in KINDS:
+        blueprint = Blueprint(metadata.network, **dict(metadata.built_with))
+        return opened_own(blueprint, metadata.shape, place)
+    kind = KINDS[metadata.network]
+    module_class = MLP if kind is MLP else getattr(diffusers, MODULES[metadata.network])
+    return kind.of(opened(module_class, place), metadata.shape, bool(metadata.guidance))
+
+
 def check_network(folder: Path, metadata: ModelMetadata) -> None:
     """Raise FastdiffError unless an export has exactly one file of weights, with the recorded checksum."""
-    place = folder / KINDS[metadata.network].folder
+    place = folder / folder_of(metadata.network)
     check_weights(place)
     files = [*place.glob("*.safetensors"), *place.glob(INDEX)]
     if not files:

@@ -1,7 +1,8 @@
 """Networks: net(x, t, s, cond), and the networks around a model. Imports no wing but core.
 
-NETWORKS maps names to functions (shape, classes, **settings) that build an untrained network. KINDS maps the
-names in fastdiff.json to the classes of stored networks.
+NETWORKS maps names to functions (shape, classes, **settings) that build an untrained network. KINDS maps
+names in fastdiff.json to the classes of stored networks; networks of plugins are stored by their names in
+NETWORKS.
 
 Networks of models:
     backbone       the base class of diffusers' image networks
@@ -12,6 +13,7 @@ Networks of models:
     mlp            a residual MLP for vectors
     oracle         exact denoisers of mixtures and of points
     presets        networks of papers by name
+    own            networks of plugins, stored with their registered name
 
 Around them:
     autoencoder    images to latents and back
@@ -34,6 +36,7 @@ from ..core.network import Network
 from . import oracle
 from .dit import DiT, dit
 from .mlp import MLP, mlp
+from .own import OWN_FOLDER, build
 from .presets import PRESETS
 from .text_unet import TextUNet, text_unet
 from .transformers import SD3, Flux, PixArt
@@ -49,6 +52,12 @@ NETWORKS: dict[str, Callable[..., Network]] = {
 # Classes of networks by their names in fastdiff.json.
 KINDS: dict[str, type[Network]] = {net.kind: net for net in (UNet, MLP, TextUNet, DiT, PixArt, SD3, Flux)}
 
+
+def folder_of(kind: str) -> str:
+    """Return the folder of a network's weights in an export, by the network's name in fastdiff.json."""
+    return KINDS[kind].folder if kind in KINDS else OWN_FOLDER
+
+
 __all__ = [
     "KINDS",
     "MLP",
@@ -57,7 +66,9 @@ __all__ = [
     "DiT",
     "TextUNet",
     "UNet",
+    "build",
     "dit",
+    "folder_of",
     "mlp",
     "oracle",
     "text_unet",

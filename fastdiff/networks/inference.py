@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..core.denoiser import Denoiser
 from ..core.errors import FastdiffError
+from ..core.wording import suggestion
 
 Precision = Literal["no", "bf16", "fp16"]
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -38,7 +39,8 @@ def tune(
     """
     net = model.net
     if precision not in ("no", *DTYPES):
-        raise FastdiffError(f"precision {precision!r} is unknown, choose from no, {', '.join(DTYPES)}")
+        near = suggestion(precision, ["no", *DTYPES])
+        raise FastdiffError(f"precision {precision!r} is unknown{near}")
     if channels_last:
         net.to(memory_format=torch.channels_last)
     if precision != "no":

@@ -2,6 +2,7 @@
 
 A recipe:
     recipe          a whole recipe, read and checked, and the data and model that it opens
+    known_keys      a first check of a recipe's keys, without torch
     recipe_file     the YAML file of a recipe: includes, and key=value overrides
     model_config    the model of a recipe: network, schedule, and encoders of images and prompts
     stage_config    the stages of a recipe: settings, chains, and references to other models

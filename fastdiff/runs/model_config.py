@@ -10,6 +10,7 @@ from pydantic import Field
 
 from ..core.denoiser import Denoiser
 from ..core.errors import FastdiffError
+from ..core.network import Blueprint
 from ..core.prediction import PREDICTION_TYPES, TIME_INPUTS
 from ..core.schedule import SCHEDULES
 from ..core.validation import Named, Strict, call, named
@@ -19,6 +20,7 @@ from ..io.formats.components import fitted
 from ..io.load import model_folder
 from ..networks import NETWORKS
 from ..networks.autoencoder import Autoencoder
+from ..networks.own import built
 from ..networks.text_encoder import TextEncoder
 
 Companion = TypeVar("Companion", Autoencoder, TextEncoder)
@@ -79,7 +81,7 @@ class ModelSpec(Strict):
                 f"model.net.text = {options['text']}: expected {text.width}, as model.text has; leave it out"
             )
         with torch.device(device):
-            net = call(NETWORKS, name, options, "model.net", shape, classes)
+            net = built(Blueprint(name, options, classes), shape, "model.net")
         schedule = call(SCHEDULES, *named(self.schedule, "model.schedule"), "model.schedule")
         return fitted(
             Denoiser(

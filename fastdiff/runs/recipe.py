@@ -172,7 +172,7 @@ def build(source: dict[str, Any], path: str = "") -> Recipe:
 
 
 def check_keys(value: Any, path: str = "") -> None:
-    """Raise FastdiffError for keys that are not strings, such as `yes` and `on`, which YAML reads as true."""
+    """Raise FastdiffError for keys that are not strings, such as `true` and 3."""
     for key, inner in value.items() if isinstance(value, dict) else ():
         if not (isinstance(key, str) and key):
             raise FastdiffError(
@@ -187,7 +187,8 @@ def check_bench_models(bench: BenchConfig, stages: Stages) -> None:
     teachers = [bench.teacher] if bench.teacher else []
     for key, chosen in (("teacher", teachers), ("models", bench.models or ())):
         if strange := [name for name in chosen if name not in names]:
-            raise FastdiffError(f"bench.{key}: {strange[0]!r} is not a stage, choose from {', '.join(names)}")
+            near = suggestion(strange[0], names)
+            raise FastdiffError(f"bench.{key}: {strange[0]!r} is not a stage{near}")
 
 
 def check_trackers(names: list[str]) -> None:

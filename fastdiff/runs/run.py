@@ -14,12 +14,14 @@ from ..core.defaults import float32_on_cpu
 from ..core.errors import FastdiffError
 from ..core.files import make_directory, write_json
 from ..core.memory import enough_memory
+from ..core.wording import suggestion
 from ..data.registry import Nothing, Readable
 from ..evaluation import report
 from ..evaluation.lock import HeldLock, alone
 from ..evaluation.opening import bench_evaluators
 from ..evaluation.sweep import Sweep
 from ..io.load import read_metadata
+from ..networks.own import check_storable
 from ..training.signals import handle_signals
 from . import crash_report, trackers
 from .cards import renew
@@ -74,7 +76,7 @@ def run(
     folder = Path(out) if out else Path("checkpoints") / recipe.name
     names = [stage.name for stage in recipe.stages]
     if only and only not in names:
-        raise FastdiffError(f"--only {only}: no such stage, choose from {', '.join(names)}")
+        raise FastdiffError(f"--only {only}: no such stage{suggestion(only, names)}")
     make_directory(folder)
     with (
         handle_signals() as signals,
@@ -162,7 +164,8 @@ def check_stage(run: Run, stage: Stage, data: Readable) -> None:
             f"{stage.method.cycle} steps; set steps to at least {stage.method.cycle}"
         )
     if not (stage.init or stage.teacher):
-        recipe.fresh_model(data, "meta")  # without weights, so it takes no memory
+        model = recipe.fresh_model(data, "meta")  # without weights, so it takes no memory
+        check_storable(model.net, model.shape)
 
 
 def precision_of(recipe: Recipe) -> str:

@@ -10,6 +10,7 @@ import torch
 from ..core.denoiser import Denoiser
 from ..core.guidance import usual_guidance
 from ..core.memory import enough_memory
+from ..core.plugins import plugin_hashes
 from ..data.batch import as_floats
 from ..data.image_grid import picture, save
 from ..data.latents import embedded, encoded
@@ -188,6 +189,8 @@ def export_notes(
     notes |= {key: value for key in FLAGS if (value := getattr(training.health, key)) is not None}
     if names := recorded_names(training.student, run.dataset):
         notes["class_names"] = names
+    if plugins := plugin_hashes():
+        notes["plugins"] = plugins
     return notes
 
 

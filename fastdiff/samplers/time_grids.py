@@ -14,6 +14,7 @@ from torch import Tensor
 from ..core.errors import FastdiffError, checked_integer
 from ..core.schedule import Schedule
 from ..core.validation import check, named, spelled
+from ..core.wording import unregistered
 from .ratio_grids import beta, few_steps, karras, logsnr
 
 # A name, a name with options as text or mapping, or the times themselves.
@@ -187,9 +188,7 @@ def time_grid(schedule: Schedule, steps: int, spacing: Spacing = "uniform", **op
         return written(schedule, steps, times)
     name, own = spelled(spacing, "spacing") if isinstance(spacing, str) else named(spacing, "spacing")
     if name not in SPACINGS:
-        raise FastdiffError(
-            f"spacing {name!r} is unknown, choose from {', '.join(SPACINGS)}, or list the times"
-        )
+        raise FastdiffError(f"{unregistered(f'spacing {name!r}', name, SPACINGS)}, or list the times")
     options = check(SPACINGS, name, own | options, f"spacing {name}", skip=("schedule", "steps"))
     if not 0 <= options["stop"] < options["start"] <= 1:
         raise FastdiffError(

@@ -8,6 +8,7 @@ import yaml
 from ...core.denoiser import Denoiser
 from ...core.files import atomic_write
 from ...core.templates import render
+from ...networks.own import is_own
 from ..licences import CARD_FILE, limit
 from .script import script
 
@@ -52,7 +53,7 @@ def front_matter(model: Denoiser, notes: dict[str, Any]) -> dict[str, Any]:
     method = notes.get("method")
     images = len(model.shape) == 3
     front: dict[str, Any] = {
-        "library_name": "diffusers" if images else "fastdiff",
+        "library_name": "diffusers" if images and not is_own(model.net) else "fastdiff",
         "tags": ["diffusion", "distillation", "few-step", "fastdiff"],
     }
     if method:
@@ -98,6 +99,9 @@ def description(model: Denoiser, notes: dict[str, Any]) -> str:
         )
     if notes.get("lora"):
         sentences.append(adapter(notes["lora"]))
+    if plugins := notes.get("plugins"):
+        files = ", ".join(f"`{name}` (SHA-256 {value[:12]})" for name, value in plugins.items())
+        sentences.append(f"Its training had loaded own code: {files}.")
     return " ".join(sentences)
 
 
