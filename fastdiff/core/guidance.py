@@ -14,6 +14,7 @@ from .denoiser import Cond, Denoiser
 from .errors import FastdiffError
 from .oversaturation import rescaled
 from .prediction import Prediction, ratio_of, rounded_time
+from .public_arguments import as_model
 from .sampling import Sampling
 from .schedule import Schedule
 from .schedule_end import with_end
@@ -106,7 +107,7 @@ class Guided:
     set) takes the weight as an input and is evaluated once per call; `null` is then ignored.
 
     Args:
-        model: the model to evaluate.
+        model: the model to evaluate, or what `sample` opens.
         cond: condition of the guided branch with one row per sample, see `core.condition`; None for none.
         null: condition of the null branch of classifier-free guidance (Ho & Salimans 2022).
         guidance: weight w in x0 = null + w (cond - null); 1 turns guidance off.
@@ -131,16 +132,15 @@ class Guided:
         clip: float | None = None,
         **options: Any,
     ) -> None:
-        self.model = model
+        self.model = as_model(model)
         self.cond = cond
         self.null = null
         self.guidance = guidance
-        self.options = with_recorded(GuidanceOptions(clip, **options), model.sampling)
-        self.schedule: Schedule = with_end(model.schedule, self.options.end)
-        self.nfe = 0
-        self.guided_calls = 0
+        self.options = with_recorded(GuidanceOptions(clip, **options), self.model.sampling)
+        self.schedule: Schedule = with_end(self.model.schedule, self.options.end)
+        self.nfe = self.guided_calls = 0
         self.direction: Tensor | None = None
-        self.distilled = model.guidance is not None
+        self.distilled = self.model.guidance is not None
         self.check_weight()
         self.check_weaker_model()
         if self.distilled and cond:

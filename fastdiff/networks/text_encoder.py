@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..core.errors import FastdiffError, FastdiffWarning, first_line
 from ..core.files import identity, read_json
-from .pretrained import check_present, check_weights, digest
+from .pretrained import WEIGHTS_DTYPE, check_present, check_weights, digest
 from .text_fit import check_components, cut_prompts, settings_of
 
 # The values that a pipeline's encode_prompt returns, in order, as keys of Cond; "no" marks those of the empty
@@ -61,7 +61,7 @@ class TextEncoder:
         self.pipeline = pipeline(**self.left_out, **parts)
         for part in parts.values():
             if isinstance(part, torch.nn.Module):
-                part.float().eval().requires_grad_(False)
+                part.to(WEIGHTS_DTYPE.get()).eval().requires_grad_(False)
 
     @classmethod
     def open(cls, folder: Path, index: dict[str, Any] | None = None) -> "TextEncoder":
@@ -253,7 +253,11 @@ def opened(folder: Path, kind: Any) -> Any:
             return tokenizer.from_pretrained(folder, local_files_only=True)
         with without_bars():
             model, report = getattr(transformers, kind).from_pretrained(
-                folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+                folder,
+                local_files_only=True,
+                use_safetensors=True,
+                output_loading_info=True,
+                dtype=WEIGHTS_DTYPE.get(),
             )
         if report["missing_keys"]:
             raise ValueError(f"the weights lack {min(report['missing_keys'])}")

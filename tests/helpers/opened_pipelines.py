@@ -7,7 +7,7 @@ from diffusers import LCMScheduler
 from fastdiff.core.guidance import Guided
 from fastdiff.io.load import load
 from fastdiff.samplers import SAMPLERS
-from fastdiff.samplers.generate import conditions
+from fastdiff.samplers.conditions import conditions
 from tests.helpers import tiny_pipelines as tiny
 
 PROMPTS = ["a cat", "the dog runs"]

@@ -10,7 +10,8 @@ from diffusers import ModelMixin
 
 from ...core.denoiser import Denoiser
 from ...core.errors import FastdiffError
-from ...core.files import sha256, synced, write_json
+from ...core.files import expanded, make_directory, sha256, synced, write_json
+from ...core.public_arguments import takes_a_model
 from ...core.rescheduled import RescheduledDenoiser
 from ...core.schedule import SCHEDULES, Schedule
 from ...networks import lora
@@ -20,10 +21,11 @@ from . import card
 from .pipeline import remove_pipeline, write_pipeline
 
 
+@takes_a_model
 def export(
     model: Denoiser,
-    folder: Path,
-    notes: dict[str, Any],
+    folder: str | Path,
+    notes: dict[str, Any] | None = None,
     dtype: torch.dtype = torch.float32,
     name: str = "",
     recipe: str = "",
@@ -36,13 +38,13 @@ def export(
 
     Example:
         >>> model = fastdiff.load("checkpoints/digits/consistency")
-        >>> folder = Path("exported"); folder.mkdir()
-        >>> fastdiff.export(model, folder, {"method": "ect"}, dtype=torch.float16)
+        >>> fastdiff.export(model, "exported", dtype=torch.float16)
 
     Args:
-        model: the model; `fastdiff.load` of the folder returns an equal one, in eval mode and frozen.
-        folder: an existing folder; a model in it is replaced.
-        notes: further keys of fastdiff.json, such as method, sources, licences and cost; {} for none.
+        model: the model, or what `fastdiff.sample` opens; `fastdiff.load` of the folder returns an equal one,
+            in eval mode and frozen.
+        folder: the folder, which is created; a model in it is replaced.
+        notes: further keys of fastdiff.json, such as method, sources, licences and cost; None for none.
         dtype: floating-point type of the network's weights in the file; an autoencoder and text encoders keep
             their own.
         name: title of the card; "" for the folder's name.
@@ -53,13 +55,14 @@ def export(
         FastdiffError: for a network that is not one of fastdiff.networks, and for a RescheduledDenoiser (a
             model viewed on another schedule): neither has a file format.
     """
-    if not hasattr(model.net, "folder"):
+    folder, notes = expanded(folder), notes or {}
+    if getattr(model.net, "folder", None) is None:
         raise FastdiffError(
             f"{type(model.net).__name__} has no file format: expected one of fastdiff.networks"
         )
     if isinstance(model, RescheduledDenoiser):
         raise FastdiffError("a model on another schedule has no file format: export the original model")
-    scratch = folder / ".export"
+    scratch = make_directory(folder, "folder") / ".export"
     shutil.rmtree(scratch, ignore_errors=True)
     module = lora.merged(model.net.module).cpu().type(dtype)
     module.register_to_config(

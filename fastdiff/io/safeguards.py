@@ -1,0 +1,68 @@
+"""Safety checkers and watermarkers of pipelines: students do not inherit them, and their cards say so."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..core.errors import FastdiffError
+from ..core.files import expanded, read_object
+from .diffusers_names import INDEX_FILE
+from .metadata import read_metadata
+
+CHECKER = "safety_checker"
+WATERMARKER = "watermarker"
+# Pipelines that watermark their images, where the package invisible-watermark is installed.
+WATERMARKING = {"StableDiffusionXLPipeline": "StableDiffusionXLWatermarker"}
+
+
+def safeguards(places: Iterable[str | Path]) -> dict[str, str]:
+    """Return the safeguards of the models that a student was made from, as its fastdiff.json records them.
+
+    Args:
+        places: folders or hub ids of the models.
+
+    Returns:
+        Class by part, such as {"safety_checker": "StableDiffusionSafetyChecker"}; {} where there are none.
+    """
+    found: dict[str, str] = {}
+    for place in places:
+        found |= of_model(place)
+    return found
+
+
+def of_model(place: str | Path) -> dict[str, str]:
+    """Return the safeguards of one model: those of its pipeline, or those that its own teachers had."""
+    from . import hub  # imports torch, which a report does not need
+
+    try:
+        folder = hub.folder(str(place)) if hub.is_id(str(place)) else expanded(place)
+        notes = read_metadata(folder)
+        if notes is not None:
+            return dict(notes.get("safeguards", {}))
+        index = read_object(folder / INDEX_FILE)
+    except (FastdiffError, OSError, ValueError):  # loading the model says what is wrong with it
+        return {}
+    found = {}
+    checker = index.get(CHECKER)
+    if isinstance(checker, list) and isinstance(checker[-1], str):
+        found[CHECKER] = checker[-1]
+    if marker := WATERMARKING.get(str(index.get("_class_name"))):
+        found[WATERMARKER] = marker
+    return found
+
+
+def described(found: dict[str, str]) -> list[str]:
+    """Return one line per safeguard that a model lacks, for its card."""
+    lines = []
+    if CHECKER in found:
+        lines.append(
+            f"The teacher's pipeline checks its images with `{found[CHECKER]}`, which this folder does not "
+            "hold: images of this model are not checked. Load the checker from the teacher, and give it to "
+            "`from_pretrained` as `safety_checker`, with its `feature_extractor`."
+        )
+    if WATERMARKER in found:
+        lines.append(
+            f"The teacher's pipeline marks its images with `{found[WATERMARKER]}` where the package "
+            "invisible-watermark is installed. fastdiff and the script above do not; leave "
+            "`add_watermarker=False` out to mark them."
+        )
+    return lines
