@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from .condition import Cond
 from .errors import FastdiffError
-from .network import Network
+from .network import Network, network_name
 from .public_arguments import Openers
 
 CALL = ("x", "t", "s", "cond")
@@ -48,7 +48,7 @@ def as_network(net: Any, shape: tuple[int, ...] | None) -> nn.Module:
     """
     if isinstance(net, Network):
         return net
-    if any(kind.__module__.startswith("diffusers.") for kind in type(net).__mro__):
+    if type(net).__module__.startswith("diffusers."):
         return Openers.network(net, shape)
     if not callable(net):
         raise FastdiffError(f"net = {net!r:.80}: expected a module or function net(x, t, s, cond)")
@@ -57,8 +57,8 @@ def as_network(net: Any, shape: tuple[int, ...] | None) -> nn.Module:
         return net if isinstance(net, nn.Module) else BareNetwork(net, CALL)
     if not taken or not set(taken[2:]) <= {"s", "cond"}:
         raise FastdiffError(
-            f"net: {name_of(net)} takes ({', '.join(taken)}): expected net(x, t) or net(x, t, s, cond); wrap "
-            "it, such as lambda x, t, s, cond: net(x, t, cond['label'])"
+            f"net: {network_name(net)} takes ({', '.join(taken)}): expected net(x, t) or net(x, t, s, cond); "
+            "wrap it, such as lambda x, t, s, cond: net(x, t, cond['label'])"
         )
     return BareNetwork(net, (*CALL[: min(2, len(taken))], *taken[2:]))
 
@@ -73,8 +73,3 @@ def arguments_of(net: Callable[..., Tensor]) -> list[str] | None:
     if any(parameter.kind in VARIABLE for parameter in parameters):
         return None
     return [parameter.name for parameter in parameters]
-
-
-def name_of(net: Callable[..., Tensor]) -> str:
-    """Return the name of a function, or of a module's class."""
-    return getattr(net, "__name__", type(net).__name__)

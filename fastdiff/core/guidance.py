@@ -12,6 +12,7 @@ from .bounds import bounded, with_recorded
 from .broadcast import like
 from .denoiser import Cond, Denoiser
 from .errors import FastdiffError
+from .network import network_name
 from .oversaturation import rescaled
 from .prediction import Prediction, ratio_of, rounded_time
 from .public_arguments import as_model
@@ -192,11 +193,11 @@ class Guided:
         plain = with_recorded(NO_OPTIONS, Sampling())  # of a model that records nothing
         changed = {k: v for k, v in vars(self.options).items() if v != getattr(plain, k)}
         if self.options.against is not None:
-            changed["against"] = type(self.options.against.net).__name__
+            changed["against"] = network_name(self.options.against.net)
         settings = ", ".join(f"{name}={value}" for name, value in changed.items())
         keys = ", ".join(self.cond or {}) or "none"
         return (
-            f"Guided({type(self.model.net).__name__}, condition: {keys}, guidance={self.guidance:g}, "
+            f"Guided({network_name(self.model.net)}, condition: {keys}, guidance={self.guidance:g}, "
             f"{settings + ', ' if settings else ''}nfe={self.nfe})"
         )
 
@@ -275,10 +276,7 @@ class Guided:
         return rescaled(guided, p.x0, self.options.rescale, origin)
 
     def from_x0(self, p: Prediction, x: Tensor, x0: Tensor, guided: Tensor, t: Tensor) -> Prediction:
-        """Return the prediction at x of another x0, with the eps for which x = alpha x0 + sigma eps.
-
-        With keep_eps, DDIM's step takes the noise of `guided`, the x0 before it was bounded.
-        """
+        """Return the prediction at x of another x0; with keep_eps, DDIM takes the noise of `guided`."""
         kept = (lambda: self.noise_of(x, guided, t)) if self.options.keep_eps else None
         return Prediction(x, x0, lambda: self.noise_of(x, x0, t), p.extra, p.levels, kept)
 

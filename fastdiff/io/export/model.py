@@ -11,6 +11,7 @@ from diffusers import ModelMixin
 from ...core.denoiser import Denoiser
 from ...core.errors import FastdiffError
 from ...core.files import expanded, make_directory, sha256, synced, write_json
+from ...core.network import network_name
 from ...core.public_arguments import takes_a_model
 from ...core.rescheduled import RescheduledDenoiser
 from ...core.schedule import SCHEDULES, Schedule
@@ -58,7 +59,7 @@ def export(
     folder, notes = expanded(folder), notes or {}
     if getattr(model.net, "folder", None) is None:
         raise FastdiffError(
-            f"{type(model.net).__name__} has no file format: expected one of fastdiff.networks"
+            f"{network_name(model.net)} has no file format: expected one of fastdiff.networks"
         )
     if isinstance(model, RescheduledDenoiser):
         raise FastdiffError("a model on another schedule has no file format: export the original model")
