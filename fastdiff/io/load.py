@@ -102,7 +102,7 @@ def load(
     folder = hub.folder(str(path))
     notes = read_metadata(folder)
     try:
-        with weights_in(kind):
+        with weights_in(None if kind is torch.float32 else kind):
             model = load_foreign(folder) if notes is None else load_export(folder, parse_metadata(notes))
     except (OSError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
@@ -173,7 +173,7 @@ def load_export(folder: Path, metadata: ModelMetadata) -> Denoiser:
             guidance,
             Autoencoder.open(folder) if metadata.latent else None,
             TextEncoder.open(folder, metadata.text.index) if metadata.text else None,
-            load(folder / "base", dtype=WEIGHTS_DTYPE.get()) if metadata.base else None,
+            load(folder / "base", dtype=WEIGHTS_DTYPE.get() or torch.float32) if metadata.base else None,
         )
     )
 

@@ -67,7 +67,7 @@ class Autoencoder:
         kind = read_object(place / "config.json").get("_class_name")
         if kind not in KINDS:
             raise FastdiffError(f"{place}: this {kind!r:.80} is not supported, only {', '.join(KINDS)}")
-        with weights_in(torch.float32):  # SDXL's overflows in float16
+        with weights_in(None):  # SDXL's overflows in float16
             return cls.of(opened(getattr(diffusers, kind), place))
 
     def save(self, folder: Path) -> None:

@@ -24,8 +24,8 @@ INDEX = "*.safetensors.index.json"
 WARNING = "is pickled, which could run code as it is read: convert it once, as plain tensors,"
 
 
-# Floating-point type in which networks and text encoders are opened.
-WEIGHTS_DTYPE: ContextVar[torch.dtype] = ContextVar("weights_dtype", default=torch.float32)
+# Floating-point type in which networks and text encoders are opened; None for the type of the library.
+WEIGHTS_DTYPE: ContextVar[torch.dtype | None] = ContextVar("weights_dtype", default=None)
 LFS_POINTER = b"version https://git-lfs"  # the beginning of a file whose contents git-lfs has not fetched
 
 
@@ -34,7 +34,7 @@ class UnreadWeights(FastdiffError):
 
 
 @contextmanager
-def weights_in(dtype: torch.dtype) -> Iterator[None]:
+def weights_in(dtype: torch.dtype | None) -> Iterator[None]:
     """Open weights in a floating-point type within the context, without a copy in float32 on the way."""
     token = WEIGHTS_DTYPE.set(dtype)
     try:

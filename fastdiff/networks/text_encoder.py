@@ -61,7 +61,7 @@ class TextEncoder:
         self.pipeline = pipeline(**self.left_out, **parts)
         for part in parts.values():
             if isinstance(part, torch.nn.Module):
-                part.to(WEIGHTS_DTYPE.get()).eval().requires_grad_(False)
+                part.to(WEIGHTS_DTYPE.get() or torch.float32).eval().requires_grad_(False)
 
     @classmethod
     def open(cls, folder: Path, index: dict[str, Any] | None = None) -> "TextEncoder":
@@ -253,11 +253,7 @@ def opened(folder: Path, kind: Any) -> Any:
             return tokenizer.from_pretrained(folder, local_files_only=True)
         with without_bars():
             model, report = getattr(transformers, kind).from_pretrained(
-                folder,
-                local_files_only=True,
-                use_safetensors=True,
-                output_loading_info=True,
-                dtype=WEIGHTS_DTYPE.get(),
+                folder, local_files_only=True, use_safetensors=True, output_loading_info=True
             )
         if report["missing_keys"]:
             raise ValueError(f"the weights lack {min(report['missing_keys'])}")
