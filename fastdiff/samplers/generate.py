@@ -192,7 +192,6 @@ def sample(
     """
     for name, value in (("n", n), ("batch", batch)):
         checked_integer(name, value, 1, MAX_SAMPLES)
-    checked_integer("seed", seed, -(2**63), 2**63 - 1)
     way = plan(model, sampler, steps, spacing, options)
     guidance = usual_guidance(model) if guidance is None else guidance
     cond = conditions(

@@ -61,11 +61,20 @@ def test_a_word_that_a_function_has_itself_is_kept():
 
 
 @pytest.mark.parametrize(
-    "options",
-    [{"n": 2.0}, {"steps": 2.0}, {"n": "4"}, {"seed": 1.5}, {"batch": True}],
-    ids=lambda options: next(iter(options)),
+    "call, name",
+    [
+        (lambda model, x: fastdiff.edit(model, x, strength=0.5, resamplings=1.5), "resamplings"),
+        (lambda model, x: fastdiff.nll(model, x, levels=2.5), "levels"),
+        (lambda model, x: fastdiff.nll(model, x, probes=True), "probes"),
+        (lambda model, x: list(fastdiff.search_times(model, 2, float, tries=2.5)), "tries"),
+    ],
+    ids=["edit", "levels", "probes", "search"],
 )
-def test_whole_numbers_are_checked(options):
-    model = fastdiff.Denoiser(lambda x, t: x, fastdiff.SCHEDULES["cosine"](), "v", shape=(2,))
-    with pytest.raises(FastdiffError, match=f"{next(iter(options))} = .*: expected a whole number"):
-        fastdiff.sample(model, **options)
+def test_whole_numbers_are_checked(student, call, name):
+    with pytest.raises(FastdiffError, match=f"{name} = .*: expected a whole number"):
+        call(student, torch.zeros(2, 1, 8, 8))
+
+
+def test_data_of_another_shape_are_refused(student):
+    with pytest.raises(FastdiffError, match=r"x0 of shape \(2, 3, 8, 8\): expected \(n, 1, 8, 8\)"):
+        fastdiff.nll(student, torch.zeros(2, 3, 8, 8))

@@ -105,7 +105,7 @@ def test_a_recipe_needs_no_model_and_takes_another_teacher(name, tmp_path, monke
 def test_lcm_of_a_pipeline(distilled, monkeypatch, tmp_path):
     folder, stage = distilled("lcm", tiny.stable_diffusion(tmp_path / "tokens"), "stages.lcm.train.steps=1")
     assert "model" not in yaml.safe_load((folder / "recipe.yaml").read_text())
-    assert "net:" not in (folder / stage / "README.md").read_text()
+    assert "\nmodel:" not in (folder / stage / "README.md").read_text()
     student = fastdiff.load(folder / stage)
     assert student.guidance == (3, 15)
     images = fastdiff.sample(student, n=2, prompts="a cat")  # the default guidance is in its range
