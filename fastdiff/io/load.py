@@ -56,7 +56,7 @@ DTYPES = {
 @answers_foreign_words
 @float32_on_cpu()
 def load(
-    path: str | Path | diffusers.DiffusionPipeline,
+    path: "str | Path | diffusers.DiffusionPipeline",
     device: torch.device | str = "cpu",
     dtype: torch.dtype | str = torch.float32,
 ) -> Denoiser:
@@ -85,7 +85,7 @@ def load(
         FastdiffError: in one line, if there is no such model, if its kind is not supported, if its weights
             are pickled, or if it is damaged.
     """
-    if isinstance(path, diffusers.DiffusionPipeline):
+    if is_pipeline(path):
         return load_pipeline(path, device, dtype)
     if not isinstance(path, str | Path):
         raise FastdiffError(f"path = {path!r:.80}: expected a folder, a hub id or a pipeline of diffusers")
@@ -112,8 +112,13 @@ def load(
     return model.to(device, kind).eval().requires_grad_(False)
 
 
+def is_pipeline(given: Any) -> bool:
+    """Return whether a value is an open pipeline of diffusers, without importing diffusers' pipelines."""
+    return hasattr(given, "components") and hasattr(given, "save_pretrained")
+
+
 def load_pipeline(
-    pipeline: diffusers.DiffusionPipeline, device: torch.device | str, dtype: torch.dtype | str
+    pipeline: "diffusers.DiffusionPipeline", device: torch.device | str, dtype: torch.dtype | str
 ) -> Denoiser:
     """Load the model of an open pipeline from a copy of its parts; see `load` for the arguments."""
     with TemporaryDirectory(prefix="fastdiff-") as folder:
@@ -133,7 +138,7 @@ def opened_model(given: Any) -> Denoiser:
     Raises:
         FastdiffError: for anything else, with the way to make a Denoiser of it.
     """
-    if isinstance(given, str | Path | diffusers.DiffusionPipeline):
+    if isinstance(given, str | Path) or is_pipeline(given):
         return load(given)
     if callable(given):
         raise FastdiffError(

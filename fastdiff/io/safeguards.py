@@ -31,10 +31,8 @@ def safeguards(places: Iterable[str | Path]) -> dict[str, str]:
 
 def of_model(place: str | Path) -> dict[str, str]:
     """Return the safeguards of one model: those of its pipeline, or those that its own teachers had."""
-    from . import hub  # imports torch, which a report does not need
-
     try:
-        folder = hub.folder(str(place)) if hub.is_id(str(place)) else expanded(place)
+        folder = local_folder(str(place))
         notes = read_metadata(folder)
         if notes is not None:
             return dict(notes.get("safeguards", {}))
@@ -48,6 +46,19 @@ def of_model(place: str | Path) -> dict[str, str]:
     if marker := WATERMARKING.get(str(index.get("_class_name"))):
         found[WATERMARKER] = marker
     return found
+
+
+def local_folder(place: str) -> Path:
+    """Return the folder of a model, for a hub id that in the cache, where loading has put it."""
+    from huggingface_hub import try_to_load_from_cache
+
+    from . import hub  # imports torch, which a report does not need
+
+    if not hub.is_id(place):
+        return expanded(place)
+    name, _, revision = place.partition("@")
+    found = try_to_load_from_cache(name, INDEX_FILE, revision=revision or None)
+    return Path(found).parent if isinstance(found, str) else expanded(place)
 
 
 def described(found: dict[str, str]) -> list[str]:
