@@ -62,7 +62,7 @@ def as_model(given: Any) -> "Denoiser":
         given: a Denoiser; the path or hub id of a model; or a pipeline of diffusers.
 
     Raises:
-        FastdiffError: if it is none of them, or cannot be opened.
+        FastdiffError: for anything else, and for what cannot be opened.
     """
     from .denoiser import Denoiser  # imported late: it imports this module
 

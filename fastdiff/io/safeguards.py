@@ -49,7 +49,7 @@ def of_model(place: str | Path) -> dict[str, str]:
 
 
 def local_folder(place: str) -> Path:
-    """Return the folder of a model, for a hub id that in the cache, where loading has put it."""
+    """Return the folder of a model, for a hub id the one in the cache, where loading has put it."""
     from huggingface_hub import try_to_load_from_cache
 
     from . import hub  # imports torch, which a report does not need

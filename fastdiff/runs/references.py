@@ -34,7 +34,7 @@ def resolved(
         what: kind of those stages, for errors.
 
     Raises:
-        FastdiffError: if it is none of them.
+        FastdiffError: for any other name.
     """
     if not reference or reference in stages or is_path(reference):
         return reference
