@@ -13,7 +13,7 @@ from .options import Model
 # Keys of a model's fastdiff.json that an export copies.
 KEPT_METADATA_KEYS = (
     *("method", "origin", "ema", "cost", "collapsed", "chance_auc"),
-    *("class_names", "sources", "licences", "card"),
+    *("class_names", "sources", "licences", "safeguards", "card"),
 )
 
 

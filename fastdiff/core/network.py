@@ -66,7 +66,13 @@ PLAIN_NETWORK = Network()
 
 def no_such_input(net: nn.Module, what: str) -> FastdiffError:
     """Return the error for a network that cannot be extended by another input."""
-    return FastdiffError(f"{type(net).__name__} takes no {what}: only fastdiff.networks can be given one")
+    return FastdiffError(f"{network_name(net)} takes no {what}: only fastdiff.networks can be given one")
+
+
+def network_name(net: Any) -> str:
+    """Return the name of a network's class, or of the function that a BareNetwork calls."""
+    inner = getattr(net, "function", net)
+    return getattr(inner, "__name__", type(inner).__name__)
 
 
 def extended(net: Network, method: str) -> Network:

@@ -13,6 +13,7 @@ from typing_extensions import override
 from .betas import BETAS, with_zero_terminal_snr
 from .errors import FastdiffError
 from .interpolation import alpha_between, alpha_slope, fraction_at
+from .registry import Registry
 from .schedule_base import Schedule
 from .wording import suggestion
 
@@ -279,12 +280,6 @@ class DDPM(Schedule):
         return high - (alpha - table[high]) / (table[high - 1] - table[high])
 
 
-SCHEDULES: dict[str, type[Schedule]] = {
-    "ddpm": DDPM,
-    "cosine": Cosine,
-    "sigmoid": Sigmoid,
-    "vp": VP,
-    "flow": Flow,
-    "karras": Karras,
-    "trig": Trig,
-}
+SCHEDULES: Registry[type[Schedule]] = Registry(
+    {kind.__name__.lower(): kind for kind in (DDPM, Cosine, Sigmoid, VP, Flow, Karras, Trig)}
+)

@@ -24,6 +24,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 
 from .errors import FastdiffError
+from .registry import known_name
 from .wording import complaint, suggestion, unregistered
 
 MAX_NUMBERS = 1 << 26  # numbers in one sample: 4096 x 4096 pixels of four channels
@@ -83,7 +84,7 @@ def check(
 
     Args:
         registry: functions or classes by name.
-        name: a key of the registry.
+        name: a key of the registry, in any case.
         options: keyword arguments, as plain data.
         path: path of the options, such as `stages.teacher.method`, for error messages.
         skip: parameters that are not options.
@@ -91,6 +92,7 @@ def check(
     Raises:
         FastdiffError: for an unknown name or option, or a bad value.
     """
+    name = known_name(name, registry)
     if name not in registry:
         raise FastdiffError(unregistered(f"{path}: {name!r}", name, registry))
     return dict(validate(schema(registry[name], path, skip), options, path))
@@ -101,7 +103,7 @@ def call(registry: Mapping[str, Callable], name: str, options: dict[str, Any], p
 
     Args:
         registry: functions or classes by name.
-        name: a key of the registry.
+        name: a key of the registry, in any case.
         options: keyword arguments, as plain data.
         path: path of the options, such as `stages.teacher.method`, for error messages.
         first: positional arguments that precede the options.
@@ -109,6 +111,7 @@ def call(registry: Mapping[str, Callable], name: str, options: dict[str, Any], p
     Raises:
         FastdiffError: for an unknown name or option, or a bad value; the message begins with the path.
     """
+    name = known_name(name, registry)
     parameters = tuple(inspect.signature(registry[name]).parameters) if name in registry else ()
     options = check(registry, name, options, path, skip=parameters[: len(first)])
     try:

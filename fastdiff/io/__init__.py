@@ -7,6 +7,7 @@ Files:
     fingerprint       hashes that identify a model
     hub               ids, commits and downloads on the Hugging Face hub
     licences          licences of weights and data, as model cards state them
+    safeguards        safety checkers and watermarkers that students lack, named on their cards
     diffusers_names   the names that diffusers uses, and schedules as its tables of betas
     formats           readers of models that other programs have saved
     export            writers of networks, schedulers, pipelines, scripts and cards

@@ -136,6 +136,7 @@ class ModelMetadata(BaseModel):
     lora: Adapter | None = None
     sources: dict[str, str] = {}  # role -> name of the model or data set
     licences: dict[str, str] = {}  # role -> licence that its card states
+    safeguards: dict[str, str] = {}  # safety checker and watermarker of the teacher, which it lacks
     card: dict[str, Any] = {}  # additional front matter of the model's own card
     plugins: dict[str, Sha] = {}  # SHA-256 of the files of the plugins that its training had loaded
 

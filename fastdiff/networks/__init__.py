@@ -6,6 +6,7 @@ NETWORKS.
 
 Networks of models:
     backbone       the base class of diffusers' image networks
+    bare           bare networks of diffusers, wrapped
     unet           UNet2DModel
     dit            DiTTransformer2DModel
     text_unet      UNet2DConditionModel, the network of Stable Diffusion
@@ -33,6 +34,7 @@ Feature networks, and files:
 from collections.abc import Callable
 
 from ..core.network import Network
+from ..core.registry import Registry
 from . import oracle
 from .dit import DiT, dit
 from .mlp import MLP, mlp
@@ -42,13 +44,15 @@ from .text_unet import TextUNet, text_unet
 from .transformers import SD3, Flux, PixArt
 from .unet import UNet, unet
 
-NETWORKS: dict[str, Callable[..., Network]] = {
-    "unet": unet,
-    "mlp": mlp,
-    "dit": dit,
-    "text_unet": text_unet,
-    **PRESETS,
-}
+NETWORKS: Registry[Callable[..., Network]] = Registry(
+    {
+        "unet": unet,
+        "mlp": mlp,
+        "dit": dit,
+        "text_unet": text_unet,
+        **PRESETS,
+    }
+)
 # Classes of networks by their names in fastdiff.json.
 KINDS: dict[str, type[Network]] = {net.kind: net for net in (UNet, MLP, TextUNet, DiT, PixArt, SD3, Flux)}
 

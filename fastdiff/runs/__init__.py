@@ -5,7 +5,8 @@ A recipe:
     known_keys      a first check of a recipe's keys, without torch
     recipe_file     the YAML file of a recipe: includes, and key=value overrides
     model_config    the model of a recipe: network, schedule, and encoders of images and prompts
-    stage_config    the stages of a recipe: settings, chains, and references to other models
+    stage_config    the stages of a recipe: settings and chains
+    references      references to other stages, paths and hub ids
 
 A run:
     run             a run: every stage, the benchmark, the report

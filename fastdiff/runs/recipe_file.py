@@ -112,6 +112,8 @@ def include(source: dict[str, Any], other: dict[str, Any], what: str) -> None:
         what: names of both recipes, for errors.
     """
     for section in ("data", "model", "train"):
+        if section not in source and section not in other:
+            continue
         own_section = source.setdefault(section, other.get(section, {}))
         if changed := differences(own_section, other.get(section, {}), section):
             key, own_value, other_value = changed[0]

@@ -10,6 +10,7 @@ from torch import Tensor
 from ..core.denoiser import Denoiser
 from ..core.errors import FastdiffError, NotRegistered
 from ..core.guidance import GUIDANCE_OPTIONS, GuidanceOptions
+from ..core.registry import known_name
 from ..core.sampling import DATA
 from ..core.validation import check, spelled
 from ..core.wording import unregistered
@@ -53,7 +54,7 @@ def plan(
 
     Args:
         model: the model to sample.
-        sampler: a key of SAMPLERS, with options in brackets.
+        sampler: a key of SAMPLERS, in any case, with options in brackets.
         steps: number of steps of the time grid.
         spacing: spacing of the time grid, see `time_grid`.
         options: options of the sampler and of GuidanceOptions, by name.
@@ -65,7 +66,7 @@ def plan(
     own = model.sampling
     if model.shape is None:
         raise FastdiffError("this model has no sample shape: create it with Denoiser(..., shape=(C, H, W))")
-    sampler = sampler or own.sampler
+    sampler = known_name(sampler or own.sampler, SAMPLERS)
     steps = own.steps[0] if steps is None else steps
     name, own_options = spelled(sampler, "sampler")
     options = own_options | dict(options or {})

@@ -10,6 +10,7 @@ from ...core.files import atomic_write
 from ...core.templates import render
 from ...networks.own import is_own
 from ..licences import CARD_FILE, limit
+from ..safeguards import described
 from .script import script
 
 TEMPLATE = Path(__file__).with_name("card.md.j2")
@@ -42,6 +43,7 @@ def text(model: Denoiser, notes: dict[str, Any], name: str, recipe: str = "", ta
         python=python,
         why=why,
         licences=licence_lines(notes),
+        safeguards=described(notes.get("safeguards", {})),
         recipe=recipe.strip(),
         table=table.strip(),
     )

@@ -10,7 +10,8 @@ from torch import nn
 
 from ...core.denoiser import Denoiser
 from ...core.errors import FastdiffError
-from ...core.files import sha256, synced, write_json
+from ...core.files import expanded, make_directory, sha256, synced, write_json
+from ...core.public_arguments import takes_a_model
 from ...core.rescheduled import RescheduledDenoiser
 from ...core.schedule import SCHEDULES, Schedule
 from ...networks import lora
@@ -21,10 +22,11 @@ from . import card
 from .pipeline import remove_pipeline, write_pipeline
 
 
+@takes_a_model
 def export(
     model: Denoiser,
-    folder: Path,
-    notes: dict[str, Any],
+    folder: str | Path,
+    notes: dict[str, Any] | None = None,
     dtype: torch.dtype = torch.float32,
     name: str = "",
     recipe: str = "",
@@ -37,13 +39,13 @@ def export(
 
     Example:
         >>> model = fastdiff.load("checkpoints/digits/consistency")
-        >>> folder = Path("exported"); folder.mkdir()
-        >>> fastdiff.export(model, folder, {"method": "ect"}, dtype=torch.float16)
+        >>> fastdiff.export(model, "exported", dtype=torch.float16)
 
     Args:
-        model: the model; `fastdiff.load` of the folder returns an equal one, in eval mode and frozen.
-        folder: an existing folder; a model in it is replaced.
-        notes: further keys of fastdiff.json, such as method, sources, licences and cost; {} for none.
+        model: the model, or what `fastdiff.sample` opens; `fastdiff.load` of the folder returns an equal one,
+            in eval mode and frozen.
+        folder: the folder, which is created; a model in it is replaced.
+        notes: further keys of fastdiff.json, such as method, sources, licences and cost; None for none.
         dtype: floating-point type of the network's weights in the file; an autoencoder and text encoders keep
             their own.
         name: title of the card; "" for the folder's name.
@@ -55,10 +57,11 @@ def export(
             (see `fastdiff.networks.build`), for a schedule without a name, and for a RescheduledDenoiser (a
             model viewed on another schedule).
     """
+    folder, notes = expanded(folder), notes or {}
     check_storable(model.net, model.shape)
     if isinstance(model, RescheduledDenoiser):
         raise FastdiffError("a model on another schedule has no file format: export the original model")
-    scratch = folder / ".export"
+    scratch = make_directory(folder, "folder") / ".export"
     shutil.rmtree(scratch, ignore_errors=True)
     module = lora.merged(module_of(model.net)).cpu()
     place = save_network(model.net, module, scratch, dtype)
