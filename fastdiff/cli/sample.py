@@ -161,6 +161,7 @@ def sample(
         negative_prompts=negative_prompt or None,
         watch=partial(save_preview, opened, out, preview, count(1)) if preview else None,
         shard=(accelerator.process_index, accelerator.num_processes),
+        progress=accelerator.is_main_process,
         **options,
     )
     save_samples(samples, n, out, accelerator)

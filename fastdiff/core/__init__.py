@@ -33,6 +33,7 @@ Foundations:
     former_names   former names of recipe keys, options and Python names, which still work
     shipped        the recipes and models that fastdiff ships, found from any working directory
     plugins        the user's own Python files, which register names
+    progress_bar   bars in a terminal, lines in other outputs
     files          JSON, atomic writes, checksums, names derived from contents
     templates      Jinja templates
     accelerator    the only place where an Accelerator is created

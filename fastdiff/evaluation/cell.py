@@ -1,8 +1,9 @@
 """One cell of a benchmark: its samples are drawn, timed and evaluated."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any, NamedTuple
 
 import torch
@@ -14,7 +15,7 @@ from ..core.cost import flops, forget_peak, peak_mb
 from ..core.denoiser import Cond, Denoiser
 from ..data.registry import Dataset
 from ..samplers.conditions import rows_of
-from ..samplers.generate import SampleBatch, generate
+from ..samplers.generate import SampleBatch, generate, steps_of
 from ..samplers.plan import SamplingPlan
 from .conditions import dataset_conditions, sample_folds
 from .evaluator import Evaluator
@@ -74,6 +75,7 @@ def measure(
     batch: int,
     guidance: float,
     accelerator: Accelerator,
+    on_step: Callable[[float], None] = lambda fraction: None,
 ) -> Measured:
     """Draw n samples in batches, divided among the processes, and return their metrics and costs.
 
@@ -89,6 +91,7 @@ def measure(
         batch: samples per batch on each process.
         guidance: guidance weight, 1 for no guidance.
         accelerator: accelerator of this process.
+        on_step: function that is called after each sampling step with the fraction of them that is done.
 
     Returns:
         The fields of the row that were measured, each sample's terms of the kernel distances, and the first
@@ -100,8 +103,16 @@ def measure(
     labels = (cond or {}).get("label")
     folds = sample_folds(model, dataset, n)
     warm_up(model, way, indices[:batch], rows_of(cond, indices[:batch]), guidance)
+    done, total = count(1), steps_of(way, len(indices), batch)
     batches = generate(
-        model, way, indices, seed=seed, cond=rows_of(cond, indices), batch=batch, guidance=guidance
+        model,
+        way,
+        indices,
+        seed=seed,
+        cond=rows_of(cond, indices),
+        batch=batch,
+        guidance=guidance,
+        watch=lambda part, state: on_step(min(1.0, next(done) / total)),
     )
     cost = Cost()
     first: list[tuple[int, Tensor]] = []

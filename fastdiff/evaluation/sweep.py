@@ -1,8 +1,9 @@
 """The sweep: models x samplers x spacings x steps x guidance x seeds -> rows."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,10 @@ class Sweep:
         teacher: name of the model that is measured with the baselines; None for no teacher.
         accelerator: accelerator of this process; None to create one.
         held_out: examples of the split `config.held_out`; None without one.
+
+    Attributes:
+        on_step: function that is called while a cell is measured, with the cell and the fraction of its
+            sampling steps that is done.
 
     Raises:
         FastdiffError: if the models, the data and the settings do not fit each other.
@@ -85,6 +90,7 @@ class Sweep:
         conditional = any(is_conditional(loaded[cell.model]) for cell in self.cells)
         self.real = RealData(dataset, held_out, config.held_out, self.evaluators, config.n, conditional)
         self.real_rows: list[Row] = []
+        self.on_step: Callable[[Cell, float], None] = lambda cell, fraction: None
 
     def rows(self, held: HeldLock | None = None) -> Iterator[Row]:
         """Measure every cell with every seed, and yield the rows in order, on every process.
@@ -150,6 +156,7 @@ class Sweep:
             self.config.batch,
             cell.guidance,
             self.accelerator,
+            partial(self.on_step, cell),
         )
 
     def _keep(self, cell: Cell, seed: int, key: str, measured: Measured, with_real: bool) -> None:

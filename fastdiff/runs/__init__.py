@@ -22,7 +22,6 @@ A run:
 Around a run:
     status          the status of a run in progress, for `fastdiff status`
     trackers        experiment trackers: settings, sheets of samples, benchmark rows
-    progress_bar    the progress bar in the terminal
     crash_report    the report of a crash, without secrets
     disk_errors     disk errors as one-line messages
     doctor          checks of an installation

@@ -14,9 +14,11 @@ from ..core.defaults import float32_on_cpu
 from ..core.errors import FastdiffError
 from ..core.files import make_directory, write_json
 from ..core.memory import enough_memory
+from ..core.progress_bar import bar
 from ..core.wording import suggestion
 from ..data.registry import Nothing, Readable
 from ..evaluation import report
+from ..evaluation.config import Cell
 from ..evaluation.lock import HeldLock, alone
 from ..evaluation.opening import bench_evaluators
 from ..evaluation.sweep import Sweep
@@ -30,7 +32,6 @@ from .claim import claim
 from .context import Run
 from .disk_errors import writing
 from .hub_pins import PINS_FILE, pin
-from .progress_bar import bar
 from .recipe import Recipe
 from .recipe import load as load_recipe
 from .stage import make_pairs, train
@@ -218,6 +219,12 @@ def benchmark(run: Run, held: HeldLock) -> None:
     total = sum(cell.steps for cell in sweep.cells) * len(config.seeds)
     rows: list[dict[str, Any]] = []
     with bar(run.console, "benchmark", total, 0) as advance:
+
+        def on_step(cell: Cell, fraction: float) -> None:
+            done = sum(row["steps"] for row in rows)
+            advance(done + fraction * cell.steps, f"{cell.model} {cell.sampler} {cell.steps}")
+
+        sweep.on_step = on_step
         for row in sweep.rows(held):
             rows.append(row)
             done = sum(row["steps"] for row in rows)

@@ -11,6 +11,7 @@ from ..core.denoiser import Denoiser
 from ..core.guidance import usual_guidance
 from ..core.memory import enough_memory
 from ..core.plugins import plugin_hashes
+from ..core.progress_bar import bar
 from ..data.batch import as_floats
 from ..data.image_grid import picture, save
 from ..data.latents import embedded, encoded
@@ -39,7 +40,6 @@ from .origin import (
     sources,
     training_origin,
 )
-from .progress_bar import bar
 from .stage_config import Stage
 from .status import FLAGS, note
 from .student import load_networks

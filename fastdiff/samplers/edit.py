@@ -13,10 +13,11 @@ from ..core.denoiser import Denoiser
 from ..core.errors import FastdiffError, checked_integer
 from ..core.former_names import renamed_arguments
 from ..core.guidance import usual_guidance
+from ..core.progress_bar import counting
 from ..core.public_arguments import takes_a_model
 from ..core.validation import named, spelled
 from .conditions import conditions, rows_of
-from .generate import MAX_SAMPLES, SampleBatch, Watch, generate
+from .generate import MAX_SAMPLES, SampleBatch, Watch, counted, generate, steps_of
 from .inpaint import Inpaint, known_region, repaint
 from .plan import SamplingPlan, plan
 from .time_grids import Spacing, listed
@@ -45,6 +46,7 @@ def edit(
     watch: Watch | None = None,
     shard: tuple[int, int] = (0, 1),
     negative_prompts: str | Sequence[str] | None = None,
+    progress: bool = False,
     **options: Any,
 ) -> Tensor:
     """Edit images: regenerate them from a noised version (SDEdit), or regenerate a masked region.
@@ -77,6 +79,7 @@ def edit(
         shard: (rank, number of processes): edit only the images number rank, rank + processes, ...
         negative_prompts: prompt of all images or of each image (n) to guide against, in place of the empty
             one.
+        progress: whether a bar shows the steps that are done, on standard error.
         options: options of the sampler and of GuidanceOptions, by name.
 
     Returns:
@@ -107,25 +110,26 @@ def edit(
     rank, processes = shard
     own = torch.arange(len(image))[rank::processes]
     made: list[SampleBatch] = []
-    for rows in own.split(batch):
-        run = way
-        wrap = None
-        if mask is not None and resamplings:
-            run = repainted(way, image[rows], mask[rows], resamplings, jump)
-        elif mask is not None:
-            wrap = partial(Inpaint, image=image[rows], mask=mask[rows])
-        made += generate(
-            model,
-            run,
-            rows,
-            seed=seed,
-            cond=rows_of(cond, rows),
-            guidance=guidance,
-            batch=batch,
-            start=clean[rows] if strength < 1 else None,
-            wrap=wrap,
-            watch=watch,
-        )
+    with counting("editing", steps_of(way, len(own), batch), progress) as count:
+        for rows in own.split(batch):
+            run = way
+            wrap = None
+            if mask is not None and resamplings:
+                run = repainted(way, image[rows], mask[rows], resamplings, jump)
+            elif mask is not None:
+                wrap = partial(Inpaint, image=image[rows], mask=mask[rows])
+            made += generate(
+                model,
+                run,
+                rows,
+                seed=seed,
+                cond=rows_of(cond, rows),
+                guidance=guidance,
+                batch=batch,
+                start=clean[rows] if strength < 1 else None,
+                wrap=wrap,
+                watch=counted(watch, count),
+            )
     x = torch.cat([image[:0], *(part.x for part in made)])
     return x if mask is None else torch.where(mask[own], image[own].to(x), x)
 

@@ -13,6 +13,7 @@ from ..core.denoiser import PROMPT_KEYS, Cond, Denoiser
 from ..core.errors import checked_integer
 from ..core.former_names import renamed_arguments
 from ..core.guidance import Guided, usual_guidance
+from ..core.progress_bar import counting
 from ..core.public_arguments import takes_a_model
 from ..core.rng import SampleRng
 from . import State
@@ -153,6 +154,7 @@ def sample(
     watch: Watch | None = None,
     shard: tuple[int, int] = (0, 1),
     negative_prompts: str | Sequence[str] | None = None,
+    progress: bool = False,
     **options: Any,
 ) -> Tensor:
     """Draw samples from a model.
@@ -181,6 +183,7 @@ def sample(
         shard: (rank, number of processes): draw only the samples number rank, rank + processes, ...
         negative_prompts: prompt of all samples or of each sample (n) to guide against, in place of the empty
             one.
+        progress: whether a bar shows the steps that are done, on standard error.
         options: options of the sampler and of GuidanceOptions, by name.
 
     Returns:
@@ -199,7 +202,32 @@ def sample(
     )
     rank, processes = shard
     own = torch.arange(n)[rank::processes]
-    made = generate(
-        model, way, own, seed=seed, cond=rows_of(cond, own), guidance=guidance, batch=batch, watch=watch
-    )
-    return torch.cat([torch.empty(0, *model.image_shape, device=model.device), *(part.x for part in made)])
+    with counting("sampling", steps_of(way, len(own), batch), progress) as count:
+        made = generate(
+            model,
+            way,
+            own,
+            seed=seed,
+            cond=rows_of(cond, own),
+            guidance=guidance,
+            batch=batch,
+            watch=counted(watch, count),
+        )
+        parts = [part.x for part in made]
+    return torch.cat([torch.empty(0, *model.image_shape, device=model.device), *parts])
+
+
+def steps_of(way: SamplingPlan, n: int, batch: int) -> int:
+    """Return the number of sampling steps of n samples, batch by batch."""
+    return -(-n // batch) * (len(way.times) - 1)
+
+
+def counted(watch: Watch | None, count: Callable[[], None]) -> Watch:
+    """Return a function for `watch` that also counts each step."""
+
+    def both(indices: Tensor, state: State) -> None:
+        count()
+        if watch:
+            watch(indices, state)
+
+    return both
