@@ -17,6 +17,9 @@ def run(
     only: Annotated[
         str | None, typer.Option(help="Name of the only stage to train; nothing is benchmarked.")
     ] = None,
+    no_bench: Annotated[
+        bool, typer.Option("--no-bench", help="Train only, without the benchmark (bench=false).")
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(help="Directory to write the run to. [default: checkpoints/<name of the recipe>]"),
@@ -29,4 +32,4 @@ def run(
     from ..runs import recipe as recipes
     from ..runs.run import run as run_recipe
 
-    run_recipe(recipes.load(recipe, overrides or []), out, only)
+    run_recipe(recipes.load(recipe, [*(overrides or []), *(["bench=false"] if no_bench else [])]), out, only)
