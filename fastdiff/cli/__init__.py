@@ -11,6 +11,7 @@ The commands:
     export      fastdiff export
     bench       fastdiff bench
     evaluate    fastdiff evaluate
+    features    fastdiff features
     search      fastdiff search
     inspect     fastdiff status, report, judge, list, doctor
     listing     the lists that `fastdiff list` prints

@@ -20,6 +20,7 @@ from ..core.memory import enough_memory
 from .bench import bench
 from .evaluate import evaluate
 from .export import export
+from .features import features
 from .inspect import doctor, judge, list_, report, status
 from .processes import destroy_process_group
 from .run import run
@@ -70,7 +71,20 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Distil diffusion models and sample them in few steps.",
 )
-for command in (run, status, sample, bench, report, judge, evaluate, search, export, list_, doctor):
+for command in (
+    run,
+    status,
+    sample,
+    bench,
+    report,
+    judge,
+    evaluate,
+    features,
+    search,
+    export,
+    list_,
+    doctor,
+):
     app.command(command.__name__.rstrip("_"))(command)
 
 
