@@ -6,6 +6,7 @@ The program:
     processes   helpers for commands that a launcher starts as several processes
 
 The commands:
+    init        fastdiff init
     run         fastdiff run
     sample      fastdiff sample
     export      fastdiff export

@@ -21,6 +21,7 @@ from .bench import bench
 from .evaluate import evaluate
 from .export import export
 from .features import features
+from .init import init
 from .inspect import doctor, judge, list_, report, status
 from .processes import destroy_process_group
 from .run import run
@@ -72,6 +73,7 @@ app = typer.Typer(
     help="Distil diffusion models and sample them in few steps.",
 )
 for command in (
+    init,
     run,
     status,
     sample,

@@ -7,6 +7,7 @@ A recipe:
     stage_config    the stages of a recipe: settings, chains, and references to other models
 
 A run:
+    first_recipe    a recipe that fits a data set and this machine
     run             a run: every stage, the benchmark, the report
     context         the context that all stages of a run share
     stage           one stage: trains and exports a student, or stores pairs
