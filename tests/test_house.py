@@ -61,7 +61,7 @@ def test_wings_import_from_floors_below():
 
 def test_the_package_holds_ten_wings_and_nothing_else():
     entries = {path.name for path in HOUSE.iterdir()} - {"__pycache__"}
-    assert entries == set(FLOOR_OF) | {"__init__.py", "__main__.py"}
+    assert entries == set(FLOOR_OF) | {"__init__.py", "__main__.py", "py.typed"}
 
 
 def test_the_import_reader_sees_all_kinds():

@@ -1,14 +1,16 @@
 """The command-line program: it collects the commands, and prints a user's error as one line (exit code 2)."""
 
+import inspect
 import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from importlib import import_module
 from io import TextIOWrapper
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -17,6 +19,7 @@ from typing_extensions import override
 from ..core.errors import FastdiffError, FastdiffWarning, Interrupted
 from ..core.former_names import renamed_options
 from ..core.memory import enough_memory
+from ..core.plugins import load_environment_plugins, load_plugin
 from .bench import bench
 from .evaluate import evaluate
 from .export import export
@@ -32,6 +35,12 @@ INTERRUPTED_EXIT_CODE = 130  # as typer sets it for Ctrl-C
 
 # click's UsageError, or that of the copy of click that newer versions of typer include.
 UsageError = import_module(typer.BadParameter.__module__).UsageError
+
+
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option("--plugin", metavar="FILE", help="Python file with own methods, networks, ... Repeatable."),
+]
 
 
 class Commands(TyperGroup):
@@ -64,14 +73,43 @@ def in_one_line() -> Iterator[None]:
         raise FastdiffError(f"{message}; see {command} --help") from None
 
 
+def load_plugins(paths: Iterable[str]) -> None:
+    """Load the plugins that FASTDIFF_PLUGINS names, and those of the command line."""
+    load_environment_plugins()
+    for path in paths:
+        load_plugin(path)
+
+
+def with_plugins(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command that also takes --plugin, which works before and after the command's name."""
+
+    @wraps(command)
+    def wrapper(*, plugin: list[str] | None, **options: Any) -> None:
+        load_plugins(plugin or ())
+        command(**options)
+
+    signature = inspect.signature(command)
+    own = inspect.Parameter("plugin", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Plugins)
+    wrapper.__signature__ = signature.replace(parameters=[*signature.parameters.values(), own])
+    wrapper.__annotations__ = command.__annotations__ | {"plugin": Plugins}
+    return wrapper
+
+
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    help="Distil diffusion models and sample them in few steps.",
 )
+
+
+@app.callback()
+def before_every_command(plugin: Plugins = None) -> None:
+    """Distil diffusion models and sample them in few steps."""
+    load_plugins(plugin or ())
+
+
 for command in (
     init,
     run,
@@ -87,7 +125,7 @@ for command in (
     list_,
     doctor,
 ):
-    app.command(command.__name__.rstrip("_"))(command)
+    app.command(command.__name__.rstrip("_"))(with_plugins(command))
 
 
 def show_warning(message: Warning | str, *_: Any) -> None:

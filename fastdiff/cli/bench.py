@@ -53,9 +53,12 @@ def bench(
         typer.Option(help="Time grids for the extra samplers, separated by commas. [default: uniform]"),
     ] = "",
     guidance: Annotated[
-        str,
-        typer.Option(help="Classifier-free guidance scales, separated by commas; 1 disables guidance."),
-    ] = "1",
+        str | None,
+        typer.Option(
+            help="Classifier-free guidance scales, separated by commas; 1 disables guidance. [default: 1, or "
+            "the nearest that each model takes]"
+        ),
+    ] = None,
     clip: Annotated[
         float | None,
         typer.Option(
@@ -134,7 +137,7 @@ def bench(
         baselines=words(baselines),
         samplers=words(samplers),
         spacings=words(spacings),
-        guidance=numbers("--guidance", guidance),
+        guidance=None if guidance is None else numbers("--guidance", guidance),
         clip=clip,
         n=n,
         seeds=seed_list,

@@ -13,7 +13,7 @@ from .options import Model
 # Keys of a model's fastdiff.json that an export copies.
 KEPT_METADATA_KEYS = (
     *("method", "origin", "ema", "cost", "collapsed", "chance_auc"),
-    *("class_names", "sources", "licences", "card"),
+    *("class_names", "sources", "licences", "safeguards", "card"),
 )
 
 
@@ -38,10 +38,10 @@ def export(
     from ..io.export.model import export as export_model
     from ..io.export.script import script
     from ..io.licences import CARD_FILE, lineage
-    from ..io.load import load, read_metadata
+    from ..io.load import load, model_folder, read_metadata
     from ..runs.cards import card_context
 
-    folder = expanded(model)
+    folder = expanded(model_folder(model))
     source = load(model)
     notes = read_metadata(folder)
     if notes is None:

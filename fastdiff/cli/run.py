@@ -7,7 +7,7 @@ import typer
 
 
 def run(
-    recipe: Annotated[Path, typer.Argument(help="Recipe file (YAML) to run.")],
+    recipe: Annotated[Path, typer.Argument(help="Recipe file, or the name of a shipped one.")],
     overrides: Annotated[
         list[str] | None,
         typer.Argument(
@@ -20,6 +20,10 @@ def run(
     no_bench: Annotated[
         bool, typer.Option("--no-bench", help="Train only, without the benchmark (bench=false).")
     ] = False,
+    redo: Annotated[
+        list[str] | None,
+        typer.Option(help="Stage to train again if its settings changed."),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Directory to write the run to. [default: checkpoints/<name of the recipe>]"),
@@ -29,7 +33,11 @@ def run(
 
     Run the same command again to resume.
     """
+    from ..runs.known_keys import check_file
+
+    check_file(recipe, overrides or [])
     from ..runs import recipe as recipes
     from ..runs.run import run as run_recipe
 
-    run_recipe(recipes.load(recipe, [*(overrides or []), *(["bench=false"] if no_bench else [])]), out, only)
+    source = recipes.load(recipe, [*(overrides or []), *(["bench=false"] if no_bench else [])])
+    run_recipe(source, out, only, tuple(redo or ()))

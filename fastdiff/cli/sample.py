@@ -15,12 +15,11 @@ from .options import Batch, Model, guidance_options, integers
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+    from PIL.Image import Image
     from torch import Tensor
 
     from ..core.denoiser import Denoiser
     from ..samplers import State
-
-MIN_SHEET_WIDTH = 256  # pixels; sheets of small images are enlarged to it
 
 
 class Precision(StrEnum):
@@ -66,11 +65,20 @@ def sample(
     prompt: Annotated[
         list[str] | None, typer.Option(help="Text prompt; repeat the option for several (one, or n).")
     ] = None,
+    negative_prompt: Annotated[
+        list[str] | None, typer.Option(help="Text prompt to guide against; one, or n of them.")
+    ] = None,
     condition_image: Annotated[
         Path | None,
         typer.Option(help="Conditioning image, or a folder of n (super-resolution, colourisation)."),
     ] = None,
-    guidance: Annotated[float, typer.Option(help="Classifier-free guidance scale; 1 disables it.")] = 1.0,
+    guidance: Annotated[
+        float | None,
+        typer.Option(
+            help="Classifier-free guidance scale; 1 disables it. [default: 1, or the nearest that the model "
+            "takes]"
+        ),
+    ] = None,
     guide: Annotated[
         str | None,
         typer.Option(
@@ -150,6 +158,7 @@ def sample(
         batch=batch,
         labels=torch.tensor(classes) if classes else None,
         prompts=prompt or None,
+        negative_prompts=negative_prompt or None,
         watch=partial(save_preview, opened, out, preview, count(1)) if preview else None,
         shard=(accelerator.process_index, accelerator.num_processes),
         **options,
@@ -241,6 +250,8 @@ def save_samples(samples: "Tensor", n: int, out: Path, accelerator: "Accelerator
     import torch
     from accelerate.utils import gather_object
 
+    from ..data.image_grid import picture
+
     rank, world = accelerator.process_index, accelerator.num_processes
     if out.suffix.lower() == ".png":
         by_rank = gather_object([samples.cpu()])
@@ -248,42 +259,37 @@ def save_samples(samples: "Tensor", n: int, out: Path, accelerator: "Accelerator
             save_sheet(torch.stack([by_rank[i % world][i // world] for i in range(n)]), out, out)
     else:
         for i, one in zip(range(rank, n, world), samples):
-            save_image(one[None], out / f"{i:06d}.png", out)
+            save_image(picture(one[None], columns=1), out / f"{i:06d}.png", out)
 
 
 def save_sheet(samples: "Tensor", path: Path, out: Path) -> None:
-    """Save samples as one square sheet with a line between the images, and with small images enlarged.
+    """Save samples as one sheet; see `save_image` for the other arguments.
 
     Args:
         samples: images (n, C, H, W) in [-1, 1], or vectors (n, D).
         path: the file.
         out: value of the option --out, for errors.
     """
-    side = max(1, round(len(samples) ** 0.5))
-    zoom = max(1, MIN_SHEET_WIDTH // (side * samples.shape[-1]))
-    save_image(samples, path, out, side, zoom, gap=1)
+    from ..data.image_files import sheet
+
+    save_image(sheet(samples), path, out)
 
 
-def save_image(
-    samples: "Tensor", path: Path, out: Path, columns: int = 1, zoom: int = 1, gap: int = 0
-) -> None:
-    """Save samples as one PNG file.
+def save_image(image: "Image", path: Path, out: Path) -> None:
+    """Save a picture as a PNG file.
 
     Args:
-        samples: images (n, C, H, W) in [-1, 1], or vectors (n, D).
+        image: the picture.
         path: the file.
         out: value of the option --out, for errors.
-        columns: number of columns of images.
-        zoom: factor by which the images are enlarged.
-        gap: width of the lines between the images, in pixels of the images.
 
     Raises:
         FastdiffError: if the file cannot be written.
     """
-    from ..data.image_grid import picture, save
+    from ..data.image_grid import save
 
     try:
-        save(picture(samples, columns, zoom, gap), path)
+        save(image, path)
     except OSError as error:
         raise FastdiffError(
             f"--out {str(out):.200}: cannot be written ({error.strerror}); name a writable place"

@@ -59,14 +59,14 @@ def search(
     from ..evaluation.config import BenchConfig
     from ..evaluation.opening import open_evaluators
     from ..evaluation.sweep import check_fit
-    from ..io.load import load, read_metadata, record_times
+    from ..io.load import load, model_folder, read_metadata, record_times
     from ..runs.cards import renew
     from ..samplers.time_search import search_times
 
     accelerator = make_accelerator()
     dataset = open_dataset(data, **given(resolution=resolution, colour=colour, captions=captions))
     opened = load(model, accelerator.device)
-    folder = expanded(model)
+    folder = expanded(model_folder(model))
     notes = read_metadata(folder)
     if notes is None:
         raise FastdiffError(

@@ -16,6 +16,7 @@ The algebra:
     guidance       the function that samplers call: a model with guidance and bounds of x0
     oversaturation rescaling and dynamic thresholding of guided predictions
     network        the interface of networks
+    bare_network   networks with another call, such as net(x, t)
     sampling       the default sampler, grid and step counts of a model
     ema            exponential moving averages of weights
     broadcast      broadcasting of coefficients (B,) against samples (B, ...)
@@ -25,8 +26,13 @@ The algebra:
 
 Foundations:
     errors         errors that end a command
+    registry       functions and classes by name, in any case
     validation     checks of plain data against the parameters of functions and dataclasses
+    wording        what errors say: the expected value, and the nearest known name
+    public_arguments  models that are opened, and the words of other libraries
     former_names   former names of recipe keys, options and Python names, which still work
+    shipped        the recipes and models that fastdiff ships, found from any working directory
+    plugins        the user's own Python files, which register names
     files          JSON, atomic writes, checksums, names derived from contents
     templates      Jinja templates
     accelerator    the only place where an Accelerator is created

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .bare_network import as_network
 from .broadcast import like
-from .condition import PROMPT_KEYS, Cond, with_label
+from .condition import NEGATIVE_KEYS, PROMPT_KEYS, Cond, null_prompt, with_label
 from .errors import FastdiffError
 from .model_card import model_card
 from .network import Network, interface_of
@@ -18,11 +19,13 @@ from .prediction import (
     Prediction,
     RawPrediction,
     Solution,
+    checked_output,
     time_embedding_input,
 )
 from .sampling import Sampling
 from .schedule import Schedule
 from .unregistered import Unregistered
+from .wording import suggestion
 
 MAX_SOLUTIONS = 4096  # bound of the cached times, since an adaptive solver visits new ones without end
 
@@ -38,8 +41,9 @@ class Denoiser(nn.Module):
     Schedule and parameterization are read-only: `with_schedule` and `reparameterized` return changed models.
 
     Args:
-        net: a Network, or any module with its call net(x (B, ...), t (B,), s (B,) or None, cond), which
-            returns a tensor of x's shape, or with further channels.
+        net: a Network, or what `as_network` makes one of: any module or function net(x (B, ...), t (B,)), or
+            with s (B,) or None and cond after them; or a network of diffusers. It returns a tensor of x's
+            shape, or with twice as many channels, of which the second half is a variance.
         schedule: noise schedule of the times t and s.
         predicts: quantity that the network predicts, a key of PREDICTION_TYPES.
         shape: shape of one sample, (C, H, W) or (D,); None if the model is only called and never sampled.
@@ -78,8 +82,8 @@ class Denoiser(nn.Module):
         choices = (("predicts", predicts, PREDICTION_TYPES), ("time_input", time_input, TIME_INPUTS))
         for what, name, known in choices:
             if name not in known:
-                raise FastdiffError(f"{what}: {name!r} is unknown, choose from {', '.join(known)}", key=what)
-        self.net = net
+                raise FastdiffError(f"{what}: {name!r} is unknown{suggestion(name, list(known))}", key=what)
+        self.net = as_network(net, shape)
         self.shape = shape
         self.two_times = two_times
         self.sampling = sampling
@@ -195,7 +199,8 @@ class Denoiser(nn.Module):
         t_in = s_in = time_embedding_input(at, x, dtype)
         if s is not None and s is not t and self.two_times:
             s_in = time_embedding_input(self.solve_coefficients(s), x, dtype)
-        return self.net(inner.to(dtype), t_in, s_in if self.two_times else None, cond).to(x.dtype)
+        output = self.net(inner.to(dtype), t_in, s_in if self.two_times else None, cond)
+        return checked_output(output, x).to(x.dtype)
 
     def output_coefficients(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """Return (a, b), each of t's shape, with which the network's output at time t is a x0 + b eps."""
@@ -228,9 +233,7 @@ class Denoiser(nn.Module):
 
     def to_prediction(self, x: Tensor, output: Tensor, at: Solution) -> Prediction:
         """Return the prediction (x0, eps) for x and the network's output at the time of the coefficients."""
-        extra = None
-        if output.shape != x.shape:
-            output, extra = output[:, : x.shape[1]], output[:, x.shape[1] :]
+        output, extra = (output, None) if output.shape == x.shape else output.chunk(2, 1)
         return RawPrediction(x, output, at, extra)
 
     def target(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
@@ -239,21 +242,20 @@ class Denoiser(nn.Module):
         return like(a, x0) * x0 + like(b, x0) * eps
 
     def null(self, cond: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the null condition of the same samples: the null class and the empty prompt.
+        """Return the null condition of the same samples: the null class, the negative or empty prompt.
 
         A condition image is kept, and a guidance weight is left out.
 
         Raises:
             FastdiffError: if there are labels and the model has no null class.
         """
-        null = {name: value for name, value in cond.items() if name not in ("guidance", *PROMPT_KEYS)}
+        left_out = ("guidance", *PROMPT_KEYS, *NEGATIVE_KEYS.values())
+        null = {name: value for name, value in cond.items() if name not in left_out}
         if "label" in cond and self.null_label is None and self.classes:
             raise FastdiffError("guidance needs a null class, and this model has no null class")
         if "label" in cond and self.null_label is not None:
             null["label"] = torch.full_like(cond["label"], self.null_label)
-        if "text" in cond:
-            null |= {name: value.to(cond[name]) for name, value in self.text.null(len(cond["text"])).items()}
-        return null
+        return null | null_prompt(cond, self.text)
 
     def with_base(self, base: "Denoiser | None") -> "Denoiser":
         """Return a shallow copy with another base model; None for no base."""

@@ -20,6 +20,18 @@ class FastdiffError(Exception):
         self.key = key
 
 
+class NotRegistered(FastdiffError):
+    """The error for a name in a model's files that is in no registry, because its plugin is not loaded.
+
+    Args:
+        kind: kind of the name, such as schedule.
+        name: the name.
+    """
+
+    def __init__(self, kind: str, name: str) -> None:
+        super().__init__(f"needs {kind} {name}, which no plugin has registered; pass --plugin FILE")
+
+
 class FastdiffWarning(UserWarning):
     """A warning in one line: a setting that is not supported, and what takes its place.
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .denoiser import Cond, Denoiser
 from .errors import FastdiffError
-from .network import PLAIN_NETWORK, no_such_input
+from .network import PLAIN_NETWORK, extended, no_such_input
 
 
 def with_second_time(model: Denoiser) -> Denoiser:
@@ -23,7 +23,7 @@ def with_second_time(model: Denoiser) -> Denoiser:
     if model.interface is PLAIN_NETWORK:
         raise no_such_input(model.net, "second time")
     student = deepcopy(model)
-    student.net = model.net.with_second_time()
+    student.net = extended(model.net, "with_second_time")
     student.two_times = True
     return student
 
@@ -44,7 +44,7 @@ def with_guidance(model: Denoiser, weights: tuple[float, float]) -> Denoiser:
         )
     student = deepcopy(model)
     if not model.guidance:
-        student.net = model.net.with_guidance()
+        student.net = extended(model.net, "with_guidance")
     student.guidance = weights
     return student
 

@@ -15,6 +15,7 @@ TRAIN_KEYS = {
     "accumulate": "gradient_accumulation",
     "keep": "keep_last",
 }
+PRECISIONS = {"fp32": "no", "float32": "no", False: "no"}  # other words for no mixed precision
 ROLES = {"critic": "discriminator"}
 ROLE_KEYS = {"clip": "max_grad_norm"}
 METHOD_KEYS = {"critic_turns": "discriminator_turns", "critic_weight": "discriminator_weight"}
@@ -96,7 +97,8 @@ def renamed_role_tensors(tensors: Mapping[str, Any], roles: Container[str]) -> d
 
 def renamed_options(arguments: list[str]) -> list[str]:
     """Return a command line with the former names of options replaced by their present names."""
-    table = OPTIONS.get(arguments[0], {}) if arguments else {}
+    command = next((argument for argument in arguments if argument in OPTIONS), "")
+    table = OPTIONS.get(command, {})
     present = []
     for argument in arguments:
         name, sign, value = argument.partition("=")
@@ -135,6 +137,9 @@ def renamed_train(section: dict[str, Any], path: str) -> dict[str, Any]:
 def renamed_settings(train: Mapping[str, Any], path: str) -> dict[str, Any]:
     """Return training settings with the former names of their keys and roles replaced."""
     train = renamed(train, TRAIN_KEYS, path)
+    precision = train.get("precision")
+    if isinstance(precision, str | bool):
+        train["precision"] = PRECISIONS.get(precision, precision)
     if not isinstance(train.get("roles"), dict):
         return train
     roles = renamed(train["roles"], ROLES, f"{path}.roles")

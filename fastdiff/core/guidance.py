@@ -12,8 +12,10 @@ from .bounds import bounded, with_recorded
 from .broadcast import like
 from .denoiser import Cond, Denoiser
 from .errors import FastdiffError
+from .network import network_name
 from .oversaturation import rescaled
 from .prediction import Prediction, ratio_of, rounded_time
+from .public_arguments import as_model
 from .sampling import Sampling
 from .schedule import Schedule
 from .schedule_end import with_end
@@ -106,7 +108,7 @@ class Guided:
     set) takes the weight as an input and is evaluated once per call; `null` is then ignored.
 
     Args:
-        model: the model to evaluate.
+        model: the model to evaluate, or what `sample` opens.
         cond: condition of the guided branch with one row per sample, see `core.condition`; None for none.
         null: condition of the null branch of classifier-free guidance (Ho & Salimans 2022).
         guidance: weight w in x0 = null + w (cond - null); 1 turns guidance off.
@@ -131,16 +133,15 @@ class Guided:
         clip: float | None = None,
         **options: Any,
     ) -> None:
-        self.model = model
+        self.model = as_model(model)
         self.cond = cond
         self.null = null
         self.guidance = guidance
-        self.options = with_recorded(GuidanceOptions(clip, **options), model.sampling)
-        self.schedule: Schedule = with_end(model.schedule, self.options.end)
-        self.nfe = 0
-        self.guided_calls = 0
+        self.options = with_recorded(GuidanceOptions(clip, **options), self.model.sampling)
+        self.schedule: Schedule = with_end(self.model.schedule, self.options.end)
+        self.nfe = self.guided_calls = 0
         self.direction: Tensor | None = None
-        self.distilled = model.guidance is not None
+        self.distilled = self.model.guidance is not None
         self.check_weight()
         self.check_weaker_model()
         if self.distilled and cond:
@@ -192,11 +193,11 @@ class Guided:
         plain = with_recorded(NO_OPTIONS, Sampling())  # of a model that records nothing
         changed = {k: v for k, v in vars(self.options).items() if v != getattr(plain, k)}
         if self.options.against is not None:
-            changed["against"] = type(self.options.against.net).__name__
+            changed["against"] = network_name(self.options.against.net)
         settings = ", ".join(f"{name}={value}" for name, value in changed.items())
         keys = ", ".join(self.cond or {}) or "none"
         return (
-            f"Guided({type(self.model.net).__name__}, condition: {keys}, guidance={self.guidance:g}, "
+            f"Guided({network_name(self.model.net)}, condition: {keys}, guidance={self.guidance:g}, "
             f"{settings + ', ' if settings else ''}nfe={self.nfe})"
         )
 
@@ -275,10 +276,7 @@ class Guided:
         return rescaled(guided, p.x0, self.options.rescale, origin)
 
     def from_x0(self, p: Prediction, x: Tensor, x0: Tensor, guided: Tensor, t: Tensor) -> Prediction:
-        """Return the prediction at x of another x0, with the eps for which x = alpha x0 + sigma eps.
-
-        With keep_eps, DDIM's step takes the noise of `guided`, the x0 before it was bounded.
-        """
+        """Return the prediction at x of another x0; with keep_eps, DDIM takes the noise of `guided`."""
         kept = (lambda: self.noise_of(x, guided, t)) if self.options.keep_eps else None
         return Prediction(x, x0, lambda: self.noise_of(x, x0, t), p.extra, p.levels, kept)
 

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from .network import network_name
+
 if TYPE_CHECKING:
     from .denoiser import Denoiser
 
@@ -10,7 +12,7 @@ def model_card(model: "Denoiser") -> str:
     """Return a model's network, size, schedule, parameterization and sampling in at most 8 lines."""
     net = getattr(model.net, "_orig_mod", model.net)  # the network itself if it is compiled
     lines = [
-        f"{type(model).__name__} of {type(net).__name__}, {parameter_count(model):,} parameters",
+        f"{type(model).__name__} of {network_name(net)}, {parameter_count(model):,} parameters",
         f"schedule: {model.schedule}",
         f"predicts: {model.predicts}, from the time input {model.time_input}",
         f"sample shape: {sample_shape(model)}",

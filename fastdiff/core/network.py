@@ -1,10 +1,28 @@
 """The interface of networks: declarations about inputs and outputs, with defaults."""
 
-from typing import ClassVar, Self
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self
 
 from torch import nn
 
 from .errors import FastdiffError
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """The way in which a network of a plugin was built, with which it is built again.
+
+    Args:
+        name: registered name, a key of networks.NETWORKS.
+        options: its settings, as plain data.
+        classes: number of classes; 0 for a network without labels.
+        added: methods of Network that were called since, such as with_second_time, in their order.
+    """
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+    classes: int = 0
+    added: tuple[str, ...] = ()
 
 
 class Network(nn.Module):
@@ -19,6 +37,7 @@ class Network(nn.Module):
         null_label: the class that stands for no class; None if the network has no such class.
         condition_channels: number of channels of the condition image; 0 if the network takes no image.
         learned_variance: whether the second half of the output channels is the variance of a reverse step.
+        blueprint: how it was built, for a plugin's network that `networks.build` made; None for others.
     """
 
     kind: ClassVar[str | None] = None
@@ -26,6 +45,7 @@ class Network(nn.Module):
     null_label: int | None = None
     condition_channels: int = 0
     learned_variance: bool = False
+    blueprint: Blueprint | None = None
 
     @property
     def num_classes(self) -> int | None:
@@ -46,7 +66,26 @@ PLAIN_NETWORK = Network()
 
 def no_such_input(net: nn.Module, what: str) -> FastdiffError:
     """Return the error for a network that cannot be extended by another input."""
-    return FastdiffError(f"{type(net).__name__} takes no {what}: only fastdiff.networks can be given one")
+    return FastdiffError(f"{network_name(net)} takes no {what}: only fastdiff.networks can be given one")
+
+
+def network_name(net: Any) -> str:
+    """Return the name of a network's class, or of the function that a BareNetwork calls."""
+    inner = getattr(net, "function", net)
+    return getattr(inner, "__name__", type(inner).__name__)
+
+
+def extended(net: Network, method: str) -> Network:
+    """Return the copy that with_second_time or with_guidance makes of a network, with its blueprint.
+
+    Args:
+        net: the network.
+        method: name of the method.
+    """
+    copy = getattr(net, method)()
+    if net.blueprint:
+        copy.blueprint = replace(net.blueprint, added=(*net.blueprint.added, method))
+    return copy
 
 
 def interface_of(net: nn.Module) -> Network:

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
 from .broadcast import blend
+from .errors import FastdiffError
 from .schedule import Schedule
 
 Levels = tuple[Tensor | float, Tensor | float]  # (alpha, sigma)
@@ -131,6 +132,27 @@ class Solution(NamedTuple):
     network_time: Tensor | float
     alpha: Tensor | float
     sigma: Tensor | float
+
+
+def checked_output(output: Any, x: Tensor) -> Tensor:
+    """Return a network's output for x (B, C, ...) if it is a tensor of x's shape or with 2 C channels.
+
+    Raises:
+        FastdiffError: for anything else, which would otherwise be broadcast against x.
+    """
+    if not isinstance(output, Tensor):
+        raise FastdiffError(
+            f"the network returned a {type(output).__name__}: expected a tensor; wrap it, such as "
+            "lambda x, t: net(x, t).sample"
+        )
+    if output.shape == x.shape:
+        return output
+    if x.ndim < 2 or output.shape != (len(x), 2 * x.shape[1], *x.shape[2:]):
+        raise FastdiffError(
+            f"the network's output has shape {tuple(output.shape)}: expected {tuple(x.shape)}, that of its "
+            "input, or twice the channels with a learned variance"
+        )
+    return output
 
 
 def time_embedding_input(at: Solution, x: Tensor, dtype: torch.dtype) -> Tensor:

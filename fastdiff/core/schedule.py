@@ -13,7 +13,9 @@ from typing_extensions import override
 from .betas import BETAS, with_zero_terminal_snr
 from .errors import FastdiffError
 from .interpolation import alpha_between, alpha_slope, fraction_at
+from .registry import Registry
 from .schedule_base import Schedule
+from .wording import suggestion
 
 MAX_ENTRIES = 100_000  # bound of the number of entries of a table
 LEAST_ALPHA = 2**-12  # of diffusers' schedulers in sigma, whose first level is finite
@@ -226,7 +228,7 @@ class DDPM(Schedule):
     def __post_init__(self) -> None:
         if self.kind not in BETAS:
             raise FastdiffError(
-                f"schedule ddpm: kind {self.kind!r} is unknown, choose from {', '.join(BETAS)}"
+                f"schedule ddpm: kind {self.kind!r} is unknown{suggestion(self.kind, list(BETAS))}"
             )
         super().__post_init__()
 
@@ -278,6 +280,6 @@ class DDPM(Schedule):
         return high - (alpha - table[high]) / (table[high - 1] - table[high])
 
 
-SCHEDULES: dict[str, type[Schedule]] = {
-    kind.__name__.lower(): kind for kind in (DDPM, Cosine, Sigmoid, VP, Flow, Karras, Trig)
-}
+SCHEDULES: Registry[type[Schedule]] = Registry(
+    {kind.__name__.lower(): kind for kind in (DDPM, Cosine, Sigmoid, VP, Flow, Karras, Trig)}
+)

@@ -1,6 +1,5 @@
 """Validation of plain data against the parameters of functions; each error names the path of the key."""
 
-import difflib
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +24,8 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 
 from .errors import FastdiffError
+from .registry import known_name
+from .wording import complaint, suggestion, unregistered
 
 MAX_NUMBERS = 1 << 26  # numbers in one sample: 4096 x 4096 pixels of four channels
 
@@ -83,7 +84,7 @@ def check(
 
     Args:
         registry: functions or classes by name.
-        name: a key of the registry.
+        name: a key of the registry, in any case.
         options: keyword arguments, as plain data.
         path: path of the options, such as `stages.teacher.method`, for error messages.
         skip: parameters that are not options.
@@ -91,8 +92,9 @@ def check(
     Raises:
         FastdiffError: for an unknown name or option, or a bad value.
     """
+    name = known_name(name, registry)
     if name not in registry:
-        raise FastdiffError(f"{path}: {name!r} is unknown, choose from {', '.join(registry)}")
+        raise FastdiffError(unregistered(f"{path}: {name!r}", name, registry))
     return dict(validate(schema(registry[name], path, skip), options, path))
 
 
@@ -101,7 +103,7 @@ def call(registry: Mapping[str, Callable], name: str, options: dict[str, Any], p
 
     Args:
         registry: functions or classes by name.
-        name: a key of the registry.
+        name: a key of the registry, in any case.
         options: keyword arguments, as plain data.
         path: path of the options, such as `stages.teacher.method`, for error messages.
         first: positional arguments that precede the options.
@@ -109,6 +111,7 @@ def call(registry: Mapping[str, Callable], name: str, options: dict[str, Any], p
     Raises:
         FastdiffError: for an unknown name or option, or a bad value; the message begins with the path.
     """
+    name = known_name(name, registry)
     parameters = tuple(inspect.signature(registry[name]).parameters) if name in registry else ()
     options = check(registry, name, options, path, skip=parameters[: len(first)])
     try:
@@ -174,16 +177,31 @@ def validate(kind: type[BaseModel], data: dict[str, Any], path: str) -> Any:
         return kind.model_validate(data)
     except ValidationError as error:
         # A misspelt key is also missing: its own error comes first.
-        first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+        errors = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+        first = errors[0]
         where = dotted(path, *map(str, first["loc"]))
         if first["type"] == "extra_forbidden":
-            near = suggestion(str(first["loc"][-1]), known_keys(kind, first["loc"]))
+            near = suggestion(str(first["loc"][-1]), set(known_keys(kind, first["loc"])))
             raise FastdiffError(f"{where} is unknown{near}") from None
         if first["type"] == "missing":
             raise FastdiffError(f"{where} is missing") from None
-        message = first["msg"].partition(" or instance of ")[0]
-        complaint = f"{message[0].lower() + message[1:]}, got {first['input']!r:.200}"
-        raise FastdiffError(f"{where}: {complaint}" if where else complaint) from None
+        # Of a union of types, the errors of that type count which goes deepest into the value.
+        places = [place(e["loc"], data) for e in errors if e["loc"][:1] == first["loc"][:1]]
+        deepest = max(places, key=len)
+        same = [e for e in errors if place(e["loc"], data) == deepest]
+        where = dotted(path, *map(str, deepest))
+        raise FastdiffError(f"{where}: {complaint(same)}" if where else complaint(same)) from None
+
+
+def place(loc: tuple[int | str, ...], data: Any) -> tuple[int | str, ...]:
+    """Return the keys and indices in the location of pydantic's error, without its names of types."""
+    keys = []
+    for part in loc:
+        listed = isinstance(data, list | tuple) and isinstance(part, int) and part < len(data)
+        if listed or (isinstance(data, Mapping) and part in data):
+            data = data[part]
+            keys.append(part)
+    return tuple(keys)
 
 
 def known_keys(kind: type[BaseModel], loc: tuple) -> list[str]:
@@ -198,14 +216,6 @@ def known_keys(kind: type[BaseModel], loc: tuple) -> list[str]:
 def dotted(*parts: str) -> str:
     """Join the parts of a key's path by dots; empty parts are left out."""
     return ".".join(p for p in parts if p)
-
-
-def suggestion(name: str, known: Any) -> str:
-    """Return the end of an error message that suggests the nearest known name, or lists all of them."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    if near:
-        return f", did you mean {near[0]}?"
-    return f", choose from {', '.join(sorted(known))}" if known else ""
 
 
 def sized(shape: tuple[int, ...]) -> tuple[int, ...]:

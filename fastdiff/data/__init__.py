@@ -20,6 +20,7 @@ loader.py         Loader: batches in order, read ahead
 latents.py        encoded images and embedded captions, for latent diffusion models
 shards.py         tensors stored as several files
 image_grid.py     samples drawn as pictures
+image_files.py    samples as PIL images and PNG files
 
 It may import from core only.
 """

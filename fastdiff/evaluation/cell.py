@@ -13,7 +13,8 @@ from torch import Tensor
 from ..core.cost import flops, forget_peak, peak_mb
 from ..core.denoiser import Cond, Denoiser
 from ..data.registry import Dataset
-from ..samplers.generate import SampleBatch, generate, rows_of
+from ..samplers.conditions import rows_of
+from ..samplers.generate import SampleBatch, generate
 from ..samplers.plan import SamplingPlan
 from .conditions import dataset_conditions, sample_folds
 from .evaluator import Evaluator

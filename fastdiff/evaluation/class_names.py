@@ -7,7 +7,7 @@ from torch import Tensor
 from ..core.denoiser import Denoiser
 from ..core.errors import FastdiffError
 from ..data.registry import Dataset, Readable
-from ..samplers.generate import check_labels
+from ..samplers.conditions import check_labels
 
 LISTED = 12  # names in an error
 

@@ -6,7 +6,7 @@ from torch import LongTensor
 from ..core.denoiser import Cond, Denoiser
 from ..data.batch import as_floats
 from ..data.registry import Dataset
-from ..samplers.generate import conditions
+from ..samplers.conditions import conditions
 from .evaluator import folds_by_class
 
 

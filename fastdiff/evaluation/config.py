@@ -1,5 +1,6 @@
 """The configuration of a benchmark, and the cells that follow from it."""
 
+import math
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -12,7 +13,10 @@ from pydantic import Field
 from ..core.denoiser import Denoiser
 from ..core.errors import FastdiffError
 from ..core.files import identity
+from ..core.guidance import usual_guidance
+from ..core.registry import known_name
 from ..core.validation import Bound, Seed, check_bounds
+from ..core.wording import suggestion, unregistered
 from ..samplers import SAMPLERS, SPACINGS
 from ..samplers.plan import plan
 from ..samplers.time_grids import MAX_STEPS
@@ -46,7 +50,8 @@ class BenchConfig:
         spacings: keys of SPACINGS, the spacings of the time grid, with options in brackets. Default (): see
             above.
         guidance: classifier-free guidance weight, or several; each is a cell of its own. 1 means no guidance.
-            Default: 1.
+            None: 1, or for a model that takes a weight as an input the nearest that it was trained for; the
+            teacher is measured with the weights of all its students.
         n: number of samples per cell and seed, from 2 to 10,000,000. Default: 2000. Frechet distances of
             different n cannot be compared.
         seeds: seeds of the noise; a row for each. Default: 0.
@@ -80,7 +85,7 @@ class BenchConfig:
     baselines: tuple[str, ...] = BASELINES
     samplers: tuple[str, ...] = ()
     spacings: tuple[str, ...] = ()
-    guidance: float | tuple[float, ...] = (1.0,)
+    guidance: float | tuple[float, ...] | None = None
     n: Annotated[int, Field(ge=2, le=MAX_SAMPLES)] = 2000
     seeds: tuple[Seed, ...] = (0,)
     batch: Annotated[int, Field(ge=1, le=10**6)] = 512
@@ -97,13 +102,14 @@ class BenchConfig:
         if isinstance(self.guidance, int | float):
             object.__setattr__(self, "guidance", (float(self.guidance),))
         for name in ("steps", "seeds", "guidance"):
-            if not getattr(self, name):
+            if getattr(self, name) == ():
                 raise FastdiffError(f"bench.{name} = []: expected at least one value")
         self._check_metrics()
         for name, known in (("samplers", SAMPLERS), ("spacings", SPACINGS)):
+            object.__setattr__(self, name, tuple(known_name(text, known) for text in getattr(self, name)))
             for text in getattr(self, name):
-                if text.partition("[")[0] not in known:
-                    raise FastdiffError(f"bench.{name}: {text!r} is unknown, choose from {', '.join(known)}")
+                if (word := text.partition("[")[0]) not in known:
+                    raise FastdiffError(unregistered(f"bench.{name}: {text!r}", word, known))
         for text in self.baselines:
             baseline(text)
         parse_budget(self.budget)
@@ -111,9 +117,8 @@ class BenchConfig:
     def _check_metrics(self) -> None:
         named = set(self.metrics or ())
         if unknown := named - set(KNOWN_METRICS):
-            raise FastdiffError(
-                f"bench.metrics: {min(unknown)!r} is unknown, choose from {', '.join(KNOWN_METRICS)}"
-            )
+            near = suggestion(min(unknown), KNOWN_METRICS)
+            raise FastdiffError(f"bench.metrics: {min(unknown)!r} is unknown{near}")
         distances = [metric for metric in METRICS if metric in MAIN_METRICS]
         if named - {"nll"} and not named.intersection(distances):
             raise FastdiffError(
@@ -165,15 +170,15 @@ def baseline(text: str) -> tuple[Way, int | None]:
     how, _, counts = text.rpartition(":")
     steps, at, n = counts.partition("@")
     sampler, _, spacing = how.partition("/")
-    spacing = spacing or "uniform"
-    known = sampler.partition("[")[0] in SAMPLERS and spacing.partition("[")[0] in SPACINGS
-    counted = is_count(steps, 1, MAX_STEPS) and (not at or is_count(n, 2, MAX_SAMPLES))
-    if not (known and counted):
+    sampler, spacing = known_name(sampler, SAMPLERS), known_name(spacing or "uniform", SPACINGS)
+    if not (how and is_count(steps, 1, MAX_STEPS) and (not at or is_count(n, 2, MAX_SAMPLES))):
         raise FastdiffError(
-            f"bench.baselines: {text!r}: expected sampler:steps or sampler/spacing:steps with a sampler of "
-            f"{', '.join(SAMPLERS)} and a spacing of {', '.join(SPACINGS)}, and @n for another number of "
-            "samples than n"
+            f"bench.baselines: {text!r}: expected sampler:steps or sampler/spacing:steps, such as ddim:50, "
+            "and @n for another number of samples than n"
         )
+    for what, name, known in (("sampler", sampler, SAMPLERS), ("spacing", spacing, SPACINGS)):
+        if (word := name.partition("[")[0]) not in known:
+            raise FastdiffError(unregistered(f"bench.baselines: {text!r}: {what} {word!r}", word, known))
     return (sampler, spacing, int(steps)), int(n) if at else None
 
 
@@ -221,11 +226,32 @@ def cells(models: Mapping[str, Denoiser], teacher: str | None, config: BenchConf
             ways = [(way, None) for way in student_ways(model, config)]
         else:
             continue
+        weights = config.guidance or usual_weights(name, models, teacher, config)
         for way, n in dict.fromkeys(ways):
             clip = config.clip or model.sampling.clip
             other = None if n == config.n else n
-            found += [Cell(name, *way, guidance, clip, other) for guidance in config.guidance]
+            found += [Cell(name, *way, guidance, clip, other) for guidance in weights]
     return sorted(found, key=lambda cell: (cell.steps, cell.model != teacher))
+
+
+def usual_weights(
+    name: str, models: Mapping[str, Denoiser], teacher: str | None, config: BenchConfig
+) -> tuple[float, ...]:
+    """Return the guidance weights of a model where the settings name none.
+
+    Args:
+        name: name of the model: a student, or the teacher, which gets the weights of its students.
+        models: models by name.
+        teacher: name of the teacher.
+        config: settings of the benchmark.
+    """
+    model = models[name]
+    students = [other for other in models if other != teacher and other in (config.models or models)]
+    if name != teacher or not students:
+        return (usual_guidance(model),)
+    low, high = model.guidance or (-math.inf, math.inf if model.text or model.null_label is not None else 1.0)
+    weights = {usual_guidance(models[student]) for student in students}
+    return tuple(sorted(weight for weight in weights if low <= weight <= high)) or (usual_guidance(model),)
 
 
 def student_ways(model: Denoiser, config: BenchConfig) -> list[Way]:

@@ -10,7 +10,7 @@ import torch
 from ..core.denoiser import Denoiser
 from ..core.files import expanded
 from ..io.fingerprint import fingerprint
-from ..io.load import load, read_metadata
+from ..io.load import load, model_folder, read_metadata
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Contestant:
     @classmethod
     def open(cls, name: str, path: str | Path, device: torch.device) -> "Contestant":
         """Load a stored model."""
+        path = model_folder(path)
         return cls(name, path, load(path, device), read_metadata(expanded(path)) or {})
 
     @cached_property

@@ -13,6 +13,7 @@ from ..core.accelerator import make_accelerator
 from ..core.defaults import float32_on_cpu
 from ..core.errors import FastdiffError, FastdiffWarning
 from ..core.files import cache_folder
+from ..core.wording import suggestion
 from ..data.registry import Dataset, Nothing
 from ..networks.download import MissingWeights
 from .class_names import matched_labels
@@ -55,7 +56,8 @@ def open_evaluators(
     """
     cache = cache_folder("reference") if cache is None else cache
     if unknown := set(metrics or ()) - set(METRICS):
-        raise FastdiffError(f"metrics: {min(unknown)!r} is unknown, choose from {', '.join(METRICS)}")
+        near = suggestion(min(unknown), list(METRICS))
+        raise FastdiffError(f"metrics: {min(unknown)!r} is unknown{near}")
     if len(dataset.shape) == 1:
         return [_vector_evaluator(dataset, extractors, metrics, device, cache)]
     if extractors is None:

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
+from ..core.plugins import plugin_hashes
+
 PACKAGES = ("fastdiff", "torch", "diffusers", "torch-fidelity")
 
 
@@ -22,6 +24,7 @@ def provenance(notes: dict[str, Any], accelerator: Accelerator) -> dict[str, Any
         accelerator: accelerator of this process.
     """
     cost = notes.get("cost", {})
+    plugins = plugin_hashes()
     return {
         "method": notes.get("method"),
         "params": notes.get("params"),
@@ -33,6 +36,7 @@ def provenance(notes: dict[str, Any], accelerator: Accelerator) -> dict[str, Any
         "processes": accelerator.num_processes,
         "versions": {package: version(package) for package in PACKAGES},
         "commit": commit(),
+        **({"plugins": plugins} if plugins else {}),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

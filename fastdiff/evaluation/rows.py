@@ -56,6 +56,7 @@ The keys of a row; a value that is unknown is null, and readers ignore keys that
     processes        number of processes
     versions         versions by package
     commit           commit of the source tree, with + for uncommitted changes
+    plugins          SHA-256 of the files of the loaded plugins, by name; absent without plugins
     time             time of the measurement, ISO 8601 in UTC
 
 Early rows lack some of these keys. speed.jsonl and judge.jsonl are files of the same format with other keys.

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from ..core.accelerator import make_accelerator
 from ..core.denoiser import Denoiser
 from ..core.errors import FastdiffError
 from ..core.files import identity, make_directory
+from ..core.guidance import usual_guidance
 from ..data.registry import Dataset
 from ..samplers.plan import plan
 from .budget import Budget
@@ -69,7 +71,9 @@ class Sweep:
         loaded = {name: contestant.model for name, contestant in self.contestants.items()}
         self.cells = cells(loaded, teacher, config)
         for name in dict.fromkeys(cell.model for cell in self.cells):
-            check_fit(name, loaded[name], dataset, config, self.contestants[name].notes)
+            weights = tuple(sorted({cell.guidance for cell in self.cells if cell.model == name}))
+            used = replace(config, guidance=weights)
+            check_fit(name, loaded[name], dataset, used, self.contestants[name].notes)
         bounds = {"clip": config.clip} if config.clip else {}
         self.plans = {
             cell: plan(loaded[cell.model], cell.sampler, cell.steps, cell.spacing, bounds)
@@ -273,7 +277,8 @@ def check_fit(
             f"model {name} is conditioned on an image, but the data {dataset.name} have none: set `image`"
         )
     low, high = model.guidance or (-math.inf, math.inf)
-    if beyond := [weight for weight in config.guidance if not low <= weight <= high]:
+    weights = config.guidance or (usual_guidance(model),)
+    if beyond := [weight for weight in weights if not low <= weight <= high]:
         raise FastdiffError(
             f"guidance = {beyond[0]:g}: the model {name} was trained for guidance from {low:g} to {high:g}"
         )
@@ -281,7 +286,7 @@ def check_fit(
     labelled = model.classes is not None and dataset.labels is not None
     by_label = labelled and model.null_label is not None
     by_prompt = model.text and dataset.captions
-    guided = [weight for weight in config.guidance if weight != 1]
+    guided = [weight for weight in weights if weight != 1]
     if guided and not (by_label or by_prompt):
         raise FastdiffError(
             f"guidance = {guided[0]:g}: needs labels or captions, in the model {name} and in the data"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.files import expanded, identity, sha256
-from ..networks import KINDS
+from ..networks import folder_of
 from . import hub
 from .formats.edm import EDM_FILE
 from .metadata import read_metadata
@@ -70,6 +70,8 @@ def settings_digest(folder: Path, notes: Mapping[str, Any]) -> str:
     settings["guidance"] = (notes.get("guidance") or {}).get("weights")
     sampling = notes.get("sampling") or {}
     settings["sampling"] = {key: value for key, value in sampling.items() if key not in NAMED_IN_ROWS}
+    if built := notes.get("built_with"):  # only of networks of plugins
+        settings["built_with"] = built
     return identity(**settings, configs=configs)
 
 
@@ -83,11 +85,11 @@ def component_hashes(folder: Path, kind: str) -> dict[str, str]:
 
     Args:
         folder: the model's folder.
-        kind: kind of the model's network, a key of KINDS.
+        kind: name of the model's network in fastdiff.json.
 
     Returns:
         The hashes in hex, by the files' paths in the folder; an adapter and a base are left out.
     """
-    left_out = (KINDS[kind].folder, "lora", "base")
+    left_out = (folder_of(kind), "lora", "base")
     paths = [path for path in sorted(folder.glob("*/*.safetensors")) if path.parent.name not in left_out]
     return {f"{path.parent.name}/{path.name}": sha256(path) for path in paths}

@@ -82,8 +82,10 @@ def lineage(
 
     Returns:
         A dict with `sources` (role -> name), `licences` (role -> licence) and `card` (front matter for the
-        model's own card).
+        model's own card); and `safeguards` (part -> class), if the models have some.
     """
+    from .safeguards import safeguards  # imports torch, which a report does not need
+
     cards = {role: card_of(where) for role, (_, where) in weights.items()}
     sources = {role: name for role, (name, _) in weights.items()}
     licences = {role: licence(card) for role, card in cards.items()}
@@ -96,7 +98,8 @@ def lineage(
         licences["data"] = EMBEDDED_LICENCES.get(name) or licence(card_of(repository or where, "dataset"))
         if repository:
             front["datasets"] = [repository.partition("@")[0]]
-    return {"sources": sources, "licences": licences, "card": front}
+    lost = safeguards(where for _, where in weights.values())
+    return {"sources": sources, "licences": licences, "card": front} | ({"safeguards": lost} if lost else {})
 
 
 def front_matter(cards: list[dict[str, Any]]) -> dict[str, Any]:

@@ -3,23 +3,39 @@
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import diffusers
 import torch
+from torch import nn
 
 from ..core.defaults import float32_on_cpu
 from ..core.denoiser import Denoiser
 from ..core.errors import FastdiffError
 from ..core.files import expanded, sha256, write_json
-from ..networks import KINDS, MLP
+from ..core.network import Blueprint
+from ..core.public_arguments import answers_foreign_words
+from ..core.shipped import shipped
+from ..networks import KINDS, MLP, folder_of
 from ..networks.autoencoder import Autoencoder
-from ..networks.pretrained import INDEX, PICKLED, check_weights, opened, pickled_file
+from ..networks.own import opened_own
+from ..networks.pretrained import (
+    INDEX,
+    PICKLED,
+    WEIGHTS_DTYPE,
+    check_weights,
+    opened,
+    pickled_file,
+    weights_in,
+)
 from ..networks.text_encoder import TextEncoder
 from . import hub
 from .fingerprint import component_hashes, fingerprint
 from .formats.components import fitted
 from .formats.reader import load_foreign
 from .metadata import METADATA_FILE, ModelMetadata, parse_metadata, read_metadata
+from .training_state import exported_state
 
 # Kind of network -> the class of diffusers that it wraps.
 MODULES = {
@@ -32,28 +48,56 @@ MODULES = {
 }
 
 
+DTYPES = {
+    "float32": torch.float32,
+    "fp32": torch.float32,
+    "float16": torch.float16,
+    "fp16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "bf16": torch.bfloat16,
+}
+
+
+@answers_foreign_words
 @float32_on_cpu()
-def load(path: str | Path, device: torch.device | str = "cpu") -> Denoiser:
-    """Load a model from disk or from the Hugging Face hub.
+def load(
+    path: "str | Path | diffusers.DiffusionPipeline",
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | str = torch.float32,
+) -> Denoiser:
+    """Load a model from disk or from the Hugging Face hub, or take that of an open pipeline.
 
     Example:
         >>> model = fastdiff.load("checkpoints/digits/consistency")
         >>> images = fastdiff.sample(model, n=16, steps=2)  # (16, 1, 8, 8) in [-1, 1]
+        >>> pipeline = DiffusionPipeline.from_pretrained("user/model")
+        >>> teacher = fastdiff.load(pipeline, device="cuda", dtype=torch.bfloat16)
 
     Args:
-        path: a stage of a run or another export; the folder of a diffusers pipeline or of an EDM network (see
-            io/formats/edm.py); or an id on the hub, user/model or user/model@revision, whose JSON and
-            safetensors files are downloaded into the hub's cache.
-        device: device of the network.
+        path: a stage of a run or another export; STAGE@STEP for a kept step of its training; the folder of a
+            diffusers pipeline or of an EDM network (see io/formats/edm.py); an id on the hub, user/model or
+            user/model@revision, whose JSON and safetensors files are downloaded into the hub's cache; or an
+            open pipeline of diffusers, whose parts are copied by way of a temporary folder.
+        device: device of the network; autoencoder and text encoders follow their inputs.
+        dtype: floating-point type of the network's and the text encoders' weights: float32, float16 or
+            bfloat16. Autoencoders stay in float32, as do samples between evaluations.
 
     Returns:
-        A Denoiser in float32, in eval mode and frozen (no parameter requires a gradient). `model.sampling`
+        A Denoiser in eval mode and frozen (no parameter requires a gradient). `model.sampling`
         records its default sampler, time grid and numbers of steps; `model.shape` is the shape of one sample.
 
     Raises:
         FastdiffError: in one line, if there is no such model, if its kind is not supported, if its weights
             are pickled, or if it is damaged.
     """
+    if is_pipeline(path):
+        return load_pipeline(path, device, dtype)
+    if not isinstance(path, str | Path):
+        raise FastdiffError(f"path = {path!r:.80}: expected a folder, a hub id or a pipeline of diffusers")
+    kind = DTYPES.get(str(dtype).removeprefix("torch."))
+    if kind is None:
+        raise FastdiffError(f"dtype = {dtype}: expected float32, float16 or bfloat16")
+    path = model_folder(path)
     folder = expanded(path)
     if folder.is_file():
         raise FastdiffError(
@@ -64,13 +108,61 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Denoiser:
     folder = hub.folder(str(path))
     notes = read_metadata(folder)
     try:
-        model = load_foreign(folder) if notes is None else load_export(folder, parse_metadata(notes))
+        with weights_in(None if kind is torch.float32 else kind):
+            model = load_foreign(folder) if notes is None else load_export(folder, parse_metadata(notes))
     except (OSError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise FastdiffError(
             f"{folder} is damaged ({reason}): copy it again, or delete it and run its stage again"
         ) from None
-    return model.float().eval().requires_grad_(False).to(device)
+    return model.to(device, kind).eval().requires_grad_(False)
+
+
+def is_pipeline(given: Any) -> bool:
+    """Return whether a value is an open pipeline of diffusers, without importing diffusers' pipelines."""
+    return hasattr(given, "components") and hasattr(given, "save_pretrained")
+
+
+def load_pipeline(
+    pipeline: "diffusers.DiffusionPipeline", device: torch.device | str, dtype: torch.dtype | str
+) -> Denoiser:
+    """Load the model of an open pipeline from a copy of its parts; see `load` for the arguments."""
+    with TemporaryDirectory(prefix="fastdiff-") as folder:
+        pipeline.save_pretrained(folder)
+        try:
+            return load(folder, device, dtype)
+        except FastdiffError as error:
+            raise FastdiffError(str(error).replace(folder, type(pipeline).__name__)) from None
+
+
+def opened_model(given: Any) -> Denoiser:
+    """Return the model of what a public function was given in the place of a Denoiser.
+
+    Args:
+        given: a path, a hub id or a pipeline.
+
+    Raises:
+        FastdiffError: for anything else, with the way to make a Denoiser of it.
+    """
+    if isinstance(given, str | Path) or is_pipeline(given):
+        return load(given)
+    if callable(given):
+        raise FastdiffError(
+            f"model: {type(given).__name__} is a bare network: wrap it with its schedule and prediction, "
+            'such as fastdiff.Denoiser(net, fastdiff.SCHEDULES["cosine"](), "v", shape=(3, 32, 32))'
+        )
+    raise FastdiffError(f"model = {given!r:.80}: expected a Denoiser, a path, a hub id or a pipeline")
+
+
+def model_folder(path: str | Path) -> str | Path:
+    """Return the folder of a model, for a path that is not a folder itself.
+
+    Args:
+        path: STAGE@STEP, whose state is exported if it is not yet; or the path of a shipped model, which is
+            found from any working directory. Any other path and a hub id are returned unchanged.
+    """
+    found = exported_state(path, load)
+    return shipped(found) or found
 
 
 def load_export(folder: Path, metadata: ModelMetadata) -> Denoiser:
@@ -83,15 +175,12 @@ def load_export(folder: Path, metadata: ModelMetadata) -> Denoiser:
     Raises:
         FastdiffError: if a file is missing or has another checksum than recorded.
     """
-    kind = KINDS[metadata.network]
     check_network(folder, metadata)
     check_parts(folder, metadata)
     guidance = metadata.guidance.weights if metadata.guidance else None
-    module_class = MLP if kind is MLP else getattr(diffusers, MODULES[metadata.network])
-    module = opened(module_class, folder / kind.folder)
     return fitted(
         Denoiser(
-            kind.of(module, metadata.shape, bool(guidance)),
+            load_network(folder, metadata),
             metadata.schedule,
             metadata.predicts,
             metadata.shape,
@@ -103,14 +192,25 @@ def load_export(folder: Path, metadata: ModelMetadata) -> Denoiser:
             guidance,
             Autoencoder.open(folder) if metadata.latent else None,
             TextEncoder.open(folder, metadata.text.index) if metadata.text else None,
-            load(folder / "base") if metadata.base else None,
+            load(folder / "base", dtype=WEIGHTS_DTYPE.get() or torch.float32) if metadata.base else None,
         )
     )
 
 
+def load_network(folder: Path, metadata: ModelMetadata) -> nn.Module:
+    """Load the network of an export, from diffusers' format or as its plugin builds it."""
+    place = folder / folder_of(metadata.network)
+    if metadata.network not in KINDS:
+        blueprint = Blueprint(metadata.network, **dict(metadata.built_with))
+        return opened_own(blueprint, metadata.shape, place)
+    kind = KINDS[metadata.network]
+    module_class = MLP if kind is MLP else getattr(diffusers, MODULES[metadata.network])
+    return kind.of(opened(module_class, place), metadata.shape, bool(metadata.guidance))
+
+
 def check_network(folder: Path, metadata: ModelMetadata) -> None:
     """Raise FastdiffError unless an export has exactly one file of weights, with the recorded checksum."""
-    place = folder / KINDS[metadata.network].folder
+    place = folder / folder_of(metadata.network)
     check_weights(place)
     files = [*place.glob("*.safetensors"), *place.glob(INDEX)]
     if not files:

@@ -4,14 +4,23 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+)
 
-from ..core.errors import FastdiffError
+from ..core.errors import FastdiffError, NotRegistered
 from ..core.files import read_json
 from ..core.prediction import PREDICTION_TYPES, TIME_INPUTS
 from ..core.sampling import DATA, Sampling
 from ..core.schedule import SCHEDULES, Schedule
 from ..core.validation import Finite, Shape, Strict, call, named, validate
+from ..networks import KINDS, NETWORKS
 
 METADATA_FILE = "fastdiff.json"
 MAX_STEPS = 100_000  # largest number of sampling steps
@@ -21,9 +30,13 @@ def working_schedule(value: Any) -> Schedule:
     """Return the schedule with a name and options.
 
     Raises:
+        NotRegistered: if SCHEDULES does not have the name.
         ValueError: if its alpha or sigma are not finite.
     """
-    schedule = call(SCHEDULES, *named(value, "schedule"), "schedule")
+    name, options = named(value, "schedule")
+    if name not in SCHEDULES:
+        raise NotRegistered("schedule", name)
+    schedule = call(SCHEDULES, name, options, "schedule")
     try:
         levels = torch.stack(schedule.alpha_sigma(torch.linspace(0, schedule.t_max, 3, dtype=torch.float64)))
     except ArithmeticError as error:
@@ -68,6 +81,14 @@ class Text(Strict):
     index: dict[str, str | bool | list[str]]
 
 
+class BuiltWith(Strict):
+    """The settings that a plugin's network is built with again, see core.network.Blueprint."""
+
+    options: dict[str, Any] = {}
+    classes: Annotated[int, Field(ge=0)] = 0
+    added: tuple[Literal["with_second_time", "with_guidance"], ...] = ()
+
+
 class Adapter(BaseModel):
     """A low-rank adapter that is stored next to the merged weights, and the function that loads it."""
 
@@ -88,7 +109,8 @@ class ModelMetadata(BaseModel):
 
     model_config = ConfigDict(extra="allow", arbitrary_types_allowed=True)
 
-    network: Literal["unet", "mlp", "text_unet", "dit", "pixart", "sd3", "flux"]
+    built_with: BuiltWith | None = None  # only for a plugin's network
+    network: str
     schedule: Annotated[Schedule, BeforeValidator(working_schedule)]
     predicts: Literal[tuple(PREDICTION_TYPES)]
     shape: Shape
@@ -114,7 +136,20 @@ class ModelMetadata(BaseModel):
     lora: Adapter | None = None
     sources: dict[str, str] = {}  # role -> name of the model or data set
     licences: dict[str, str] = {}  # role -> licence that its card states
+    safeguards: dict[str, str] = {}  # safety checker and watermarker of the teacher, which it lacks
     card: dict[str, Any] = {}  # additional front matter of the model's own card
+    plugins: dict[str, Sha] = {}  # SHA-256 of the files of the plugins that its training had loaded
+
+    @field_validator("network")
+    @classmethod
+    def known_network(cls, value: str, info: ValidationInfo) -> str:
+        """Return the name of a network; raise NotRegistered for that of a plugin that is not loaded."""
+        if not info.data.get("built_with"):
+            if value not in KINDS:
+                raise ValueError(f"expected {', '.join(KINDS)}")
+        elif value not in NETWORKS:
+            raise NotRegistered("network", value)
+        return value
 
     def recorded_sampling(self) -> Sampling:
         """Return the model's default sampler, time grid and numbers of steps."""
@@ -128,14 +163,21 @@ def read_metadata(folder: Path) -> dict[str, Any] | None:
         The contents as plain JSON data; None if there is no such file.
 
     Raises:
-        FastdiffError: if the file is damaged.
+        FastdiffError: if the file is damaged, or names what no plugin has registered.
     """
     path = folder / METADATA_FILE
+    notes = None
     try:
         notes = read_json(path)
         parse_metadata(notes)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except NotRegistered as error:
+        plugins = notes.get("plugins")
+        trained = (
+            f" (it was trained with {', '.join(plugins)})" if isinstance(plugins, dict) and plugins else ""
+        )
+        raise FastdiffError(f"{folder} {error}{trained}") from None
     except (FastdiffError, ValueError, OSError) as error:
         raise FastdiffError(
             f"{path} is damaged ({error}): copy it again, or delete the folder and run its stage again"

@@ -48,6 +48,7 @@ Example, the loss of one batch (a training calls it step by step; see training.l
     loss.backward()
 """
 
+from ..core.registry import Registry
 from .add import ADD, LADD
 from .base import Method, Progress
 from .cd import CD
@@ -69,38 +70,40 @@ from .shortcut import Shortcut
 from .sid import SiD, SiDA
 from .tcm import TCM
 
-METHODS: dict[str, type[Method]] = {
-    "denoising": Denoising,
-    "progressive": Progressive,
-    "stochastic": Stochastic,
-    "guided": GuidedDistillation,
-    "ect": ECT,
-    "consistency": ECT,
-    "cd": CD,
-    "ct": CT,
-    "ict": ICT,
-    "tcm": TCM,
-    "sct": SCT,
-    "scm": SCT,
-    "scd": SCD,
-    "ctm": CTM,
-    "meanflow": MeanFlow,
-    "imf": IMF,
-    "shortcut": Shortcut,
-    "imm": IMM,
-    "kd": KD,
-    "reflow": Reflow,
-    "lcm": LCM,
-    "tcd": TCD,
-    "pcm": PCM,
-    "dmd2": DMD2,
-    "f_distill": FDistill,
-    "sid": SiD,
-    "sida": SiDA,
-    "diff_instruct": DiffInstruct,
-    "add": ADD,
-    "ladd": LADD,
-    "gan": GAN,
-}
+METHODS: Registry[type[Method]] = Registry(
+    {
+        "denoising": Denoising,
+        "progressive": Progressive,
+        "stochastic": Stochastic,
+        "guided": GuidedDistillation,
+        "ect": ECT,
+        "consistency": ECT,
+        "cd": CD,
+        "ct": CT,
+        "ict": ICT,
+        "tcm": TCM,
+        "sct": SCT,
+        "scm": SCT,
+        "scd": SCD,
+        "ctm": CTM,
+        "meanflow": MeanFlow,
+        "imf": IMF,
+        "shortcut": Shortcut,
+        "imm": IMM,
+        "kd": KD,
+        "reflow": Reflow,
+        "lcm": LCM,
+        "tcd": TCD,
+        "pcm": PCM,
+        "dmd2": DMD2,
+        "f_distill": FDistill,
+        "sid": SiD,
+        "sida": SiDA,
+        "diff_instruct": DiffInstruct,
+        "add": ADD,
+        "ladd": LADD,
+        "gan": GAN,
+    }
+)
 
 __all__ = ["METHODS", "Method", "Progress"]

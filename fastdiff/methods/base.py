@@ -110,6 +110,8 @@ class Method:
         needs_pairs: whether the data must be stored pairs of noise and sample, with the noise in batch.eps.
         needs_images: whether the values of batch.x0 are used; if False, only their shape and the conditions
             are, and a training needs no data set. May be a property.
+        depends_on_length: whether the loss at a step depends on the number of all steps, so that a finished
+            training cannot become longer. May be a property.
         cycle: number of steps per turn of the student, at least 1; a training must have at least as many
             steps. May be a property.
 
@@ -132,6 +134,7 @@ class Method:
     needs_teacher: ClassVar[bool] = False
     needs_pairs: ClassVar[bool] = False
     needs_images: ClassVar[bool] = True
+    depends_on_length: ClassVar[bool] = False
     cycle: ClassVar[int] = 1
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

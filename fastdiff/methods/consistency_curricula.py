@@ -32,6 +32,7 @@ class DiscreteConsistencyTraining(Consistency):
     s1: int
 
     training: ClassVar[dict[str, Any]] = {"optimizer": "radam"}
+    depends_on_length: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

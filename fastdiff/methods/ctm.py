@@ -77,6 +77,11 @@ class CTM(Method):
     def turns(self, progress: Progress) -> tuple[Turn, ...]:
         return self.gan.turns if self.has_discriminator(progress) else (("student",),)
 
+    @property
+    @override
+    def depends_on_length(self) -> bool:
+        return self.gan.weight > 0 and self.gan_start > 0
+
     def has_discriminator(self, progress: Progress) -> bool:
         """Return whether the discriminator is trained at this progress."""
         return self.gan.weight > 0 and progress.fraction >= self.gan_start

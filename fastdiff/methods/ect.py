@@ -73,6 +73,11 @@ class ECT(Consistency):
         s = torch.where(remains > 0, schedule.time_of(ratio * remains), 0)
         return torch.minimum(s.clamp(min=0), t)
 
+    @property
+    @override
+    def depends_on_length(self) -> bool:
+        return self.halvings > 0 and not self.images
+
     def gap(self, progress: Progress) -> float:
         """Return the gap between t and s as a fraction of t, without the factor n(t)."""
         if self.images:

@@ -1,10 +1,12 @@
 """Networks: net(x, t, s, cond), and the networks around a model. Imports no wing but core.
 
-NETWORKS maps names to functions (shape, classes, **settings) that build an untrained network. KINDS maps the
-names in fastdiff.json to the classes of stored networks.
+NETWORKS maps names to functions (shape, classes, **settings) that build an untrained network. KINDS maps
+names in fastdiff.json to the classes of stored networks; networks of plugins are stored by their names in
+NETWORKS.
 
 Networks of models:
     backbone       the base class of diffusers' image networks
+    bare           bare networks of diffusers, wrapped
     unet           UNet2DModel
     dit            DiTTransformer2DModel
     text_unet      UNet2DConditionModel, the network of Stable Diffusion
@@ -12,6 +14,7 @@ Networks of models:
     mlp            a residual MLP for vectors
     oracle         exact denoisers of mixtures and of points
     presets        networks of papers by name
+    own            networks of plugins, stored with their registered name
 
 Around them:
     autoencoder    images to latents and back
@@ -31,23 +34,33 @@ Feature networks, and files:
 from collections.abc import Callable
 
 from ..core.network import Network
+from ..core.registry import Registry
 from . import oracle
 from .dit import DiT, dit
 from .mlp import MLP, mlp
+from .own import OWN_FOLDER, build
 from .presets import PRESETS
 from .text_unet import TextUNet, text_unet
 from .transformers import SD3, Flux, PixArt
 from .unet import UNet, unet
 
-NETWORKS: dict[str, Callable[..., Network]] = {
-    "unet": unet,
-    "mlp": mlp,
-    "dit": dit,
-    "text_unet": text_unet,
-    **PRESETS,
-}
+NETWORKS: Registry[Callable[..., Network]] = Registry(
+    {
+        "unet": unet,
+        "mlp": mlp,
+        "dit": dit,
+        "text_unet": text_unet,
+        **PRESETS,
+    }
+)
 # Classes of networks by their names in fastdiff.json.
 KINDS: dict[str, type[Network]] = {net.kind: net for net in (UNet, MLP, TextUNet, DiT, PixArt, SD3, Flux)}
+
+
+def folder_of(kind: str) -> str:
+    """Return the folder of a network's weights in an export, by the network's name in fastdiff.json."""
+    return KINDS[kind].folder if kind in KINDS else OWN_FOLDER
+
 
 __all__ = [
     "KINDS",
@@ -57,7 +70,9 @@ __all__ = [
     "DiT",
     "TextUNet",
     "UNet",
+    "build",
     "dit",
+    "folder_of",
     "mlp",
     "oracle",
     "text_unet",

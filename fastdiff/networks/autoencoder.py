@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..core.errors import FastdiffError
 from ..core.files import identity, read_object
-from .pretrained import check_weights, digest, opened
+from .pretrained import check_weights, digest, opened, weights_in
 
 KINDS = ("AutoencoderKL", "VQModel", "AutoencoderTiny")
 MAX_PIXELS = 1 << 20  # most pixels per pass: four images of 512 x 512
@@ -67,7 +67,8 @@ class Autoencoder:
         kind = read_object(place / "config.json").get("_class_name")
         if kind not in KINDS:
             raise FastdiffError(f"{place}: this {kind!r:.80} is not supported, only {', '.join(KINDS)}")
-        return cls.of(opened(getattr(diffusers, kind), place))
+        with weights_in(None):  # SDXL's overflows in float16
+            return cls.of(opened(getattr(diffusers, kind), place))
 
     def save(self, folder: Path) -> None:
         """Write the autoencoder into a pipeline's folder."""

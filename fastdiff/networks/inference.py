@@ -8,18 +8,21 @@ from torch import Tensor
 
 from ..core.denoiser import Denoiser
 from ..core.errors import FastdiffError
+from ..core.public_arguments import takes_a_model
+from ..core.wording import suggestion
 
 Precision = Literal["no", "bf16", "fp16"]
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
+@takes_a_model
 def tune(
     model: Denoiser, precision: Precision = "no", channels_last: bool = False, compile: bool = False
 ) -> Denoiser:
     """Speed up the network of a model for inference, in place; samples between evaluations stay float32.
 
     Args:
-        model: model whose network is changed.
+        model: model whose network is changed, or its path.
         precision: dtype of the network's autocast: "no" (unchanged), "bf16" or "fp16".
         channels_last: whether the weights of convolutions are stored with channels last, which is faster on
             GPUs at lower precision.
@@ -38,7 +41,8 @@ def tune(
     """
     net = model.net
     if precision not in ("no", *DTYPES):
-        raise FastdiffError(f"precision {precision!r} is unknown, choose from no, {', '.join(DTYPES)}")
+        near = suggestion(precision, ["no", *DTYPES])
+        raise FastdiffError(f"precision {precision!r} is unknown{near}")
     if channels_last:
         net.to(memory_format=torch.channels_last)
     if precision != "no":

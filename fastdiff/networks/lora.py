@@ -13,6 +13,7 @@ from torch import nn
 from ..core.denoiser import Denoiser
 from ..core.errors import FastdiffError
 from ..core.validation import Strict, suggestion
+from .own import is_own, module_of
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 # Layers that are adapted by default, by the kind of network; the attention layers in all others.
@@ -57,10 +58,16 @@ def adapt(model: Denoiser, spec: Lora) -> None:
     from peft import LoraConfig, inject_adapter_in_model
 
     net = model.net.requires_grad_(False)
-    targets = spec.targets or TARGETS.get(net.kind, ATTENTION)
-    layers = matching(net.module, targets, every=bool(spec.targets))
+    module = module_of(net)
+    targets = spec.targets or TARGETS.get(kind_of(net), ATTENTION)
+    layers = matching(module, targets, every=bool(spec.targets))
     config = LoraConfig(r=spec.rank, lora_alpha=spec.alpha or spec.rank, target_modules=layers)
-    inject_adapter_in_model(config, net.module)
+    inject_adapter_in_model(config, module)
+
+
+def kind_of(net: nn.Module) -> str | None:
+    """Return the kind of a network of fastdiff; None for that of a plugin."""
+    return None if is_own(net) else net.kind
 
 
 def matching(module: nn.Module, targets: tuple[str, ...], every: bool) -> list[str]:
@@ -131,12 +138,13 @@ def save(net: nn.Module, folder: Path, dtype: torch.dtype) -> dict[str, Any]:
     import diffusers
     from peft import get_peft_model_state_dict
 
-    config = net.module.peft_config["default"]
-    pipeline = PIPELINES.get(net.kind)
+    module = module_of(net)
+    config = module.peft_config["default"]
+    pipeline = PIPELINES.get(kind_of(net))
     size = {"lora_B": config.lora_alpha / config.r, "lora_A": 1.0}
     layers = {
         name: (value * size[name.split(".")[-2]]).cpu().type(dtype).contiguous()
-        for name, value in get_peft_model_state_dict(net.module).items()
+        for name, value in get_peft_model_state_dict(module).items()
     }
     if pipeline:
         getattr(diffusers, pipeline).save_lora_weights(folder, **{f"{net.folder}_lora_layers": layers})

@@ -2,6 +2,8 @@
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from math import prod
 from pathlib import Path
 from shlex import quote
@@ -22,11 +24,23 @@ INDEX = "*.safetensors.index.json"
 WARNING = "is pickled, which could run code as it is read: convert it once, as plain tensors,"
 
 
+# Floating-point type in which networks and text encoders are opened; None for the type of the library.
+WEIGHTS_DTYPE: ContextVar[torch.dtype | None] = ContextVar("weights_dtype", default=None)
 LFS_POINTER = b"version https://git-lfs"  # the beginning of a file whose contents git-lfs has not fetched
 
 
 class UnreadWeights(FastdiffError):
     """An error for weights that are rejected before they are opened; its message names the file."""
+
+
+@contextmanager
+def weights_in(dtype: torch.dtype | None) -> Iterator[None]:
+    """Open weights in a floating-point type within the context, without a copy in float32 on the way."""
+    token = WEIGHTS_DTYPE.set(dtype)
+    try:
+        yield
+    finally:
+        WEIGHTS_DTYPE.reset(token)
 
 
 def check_weights(folder: Path) -> None:
@@ -166,7 +180,11 @@ def opened(kind: type[ModelMixin], folder: Path) -> Any:
         if described > sum(sizes):
             raise ValueError(f"it describes {described:,} numbers, but the weights hold {sum(sizes):,}")
         model, report = kind.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+            folder,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+            torch_dtype=WEIGHTS_DTYPE.get(),
         )
         for part in ("missing_keys", "unexpected_keys", "mismatched_keys"):
             for key in report.get(part, ()):

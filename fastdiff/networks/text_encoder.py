@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..core.errors import FastdiffError, FastdiffWarning, first_line
 from ..core.files import identity, read_json
-from .pretrained import check_present, check_weights, digest
+from .pretrained import WEIGHTS_DTYPE, check_present, check_weights, digest
 from .text_fit import check_components, cut_prompts, settings_of
 
 # The values that a pipeline's encode_prompt returns, in order, as keys of Cond; "no" marks those of the empty
@@ -61,7 +61,7 @@ class TextEncoder:
         self.pipeline = pipeline(**self.left_out, **parts)
         for part in parts.values():
             if isinstance(part, torch.nn.Module):
-                part.float().eval().requires_grad_(False)
+                part.to(WEIGHTS_DTYPE.get() or torch.float32).eval().requires_grad_(False)
 
     @classmethod
     def open(cls, folder: Path, index: dict[str, Any] | None = None) -> "TextEncoder":

@@ -2,13 +2,16 @@
 
 A recipe:
     recipe          a whole recipe, read and checked, and the data and model that it opens
+    known_keys      a first check of a recipe's keys, without torch
     recipe_file     the YAML file of a recipe: includes, and key=value overrides
     model_config    the model of a recipe: network, schedule, and encoders of images and prompts
-    stage_config    the stages of a recipe: settings, chains, and references to other models
+    stage_config    the stages of a recipe: settings and chains
+    references      references to other stages, paths and hub ids
 
 A run:
     first_recipe    a recipe that fits a data set and this machine
     run             a run: every stage, the benchmark, the report
+    claim           the claim of a directory by a recipe: stages that were made with other settings
     context         the context that all stages of a run share
     stage           one stage: trains and exports a student, or stores pairs
     student         loads a stage's student and teacher
@@ -19,6 +22,7 @@ A run:
 
 Around a run:
     status          the status of a run in progress, for `fastdiff status`
+    trackers        experiment trackers: settings, sheets of samples, benchmark rows
     progress_bar    the progress bar in the terminal
     crash_report    the report of a crash, without secrets
     disk_errors     disk errors as one-line messages

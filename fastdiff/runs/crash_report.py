@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from ..core.plugins import plugin_hashes
 from ..evaluation.provenance import commit
 
 PACKAGES = ("fastdiff", "torch", "accelerate", "diffusers", "datasets")
@@ -92,13 +93,14 @@ def run_section(write: Callable[[], str]) -> str:
 
 
 def versions() -> dict[str, str | None]:
-    """Return the commit, the versions of Python, system and packages, and the GPUs if torch is loaded."""
+    """Return the versions of Python, system, packages and plugins, and the GPUs if torch is loaded."""
     numbers = {"commit": commit(), "python": platform.python_version(), "platform": platform.platform()}
     for name in PACKAGES:
         try:
             numbers[name] = version(name)
         except PackageNotFoundError:
             numbers[name] = "not installed"
+    numbers |= {f"plugin {name}": f"sha256 {value[:12]}" for name, value in plugin_hashes().items()}
     torch = sys.modules.get("torch")
     if torch and torch.cuda.is_available():
         names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]

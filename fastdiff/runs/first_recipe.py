@@ -1,7 +1,7 @@
 """The first recipe for a data set: short, commented, and fit for a given training time on this machine."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import floor, log10
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -190,8 +190,7 @@ def fastest_fit(fixed: dict[str, Any], dataset: Dataset, minutes: float, device:
             chosen = Candidate(net, params, seconds)
         if seconds > wanted:
             break
-    student = step_seconds("progressive", model, fixed["batch"])
-    return Candidate(chosen.net, chosen.params, chosen.teacher_seconds, student)
+    return replace(chosen, student_seconds=step_seconds("progressive", model, fixed["batch"]))
 
 
 def step_seconds(method: str, model: Denoiser, batch: int) -> float:
@@ -228,16 +227,7 @@ def recipe_text(
     device: str,
     path: str | Path,
 ) -> str:
-    """Return the text of the recipe.
-
-    Args:
-        fixed: name, data, model and batch of the recipe.
-        dataset: the data.
-        chosen: the network with its speed.
-        minutes: time for training and benchmark together.
-        device: device of the training.
-        path: file of the recipe.
-    """
+    """Return the text of the recipe, in the file `path`; see `fastest_fit` for the other arguments."""
     batch = fixed["batch"]
     images = len(dataset.shape) == 3
     teacher = steps_in(60 * minutes * TEACHER_SHARE, chosen.teacher_seconds)
@@ -291,8 +281,7 @@ def recipe_text(
 
 def flow(settings: dict[str, Any]) -> str:
     """Return settings as YAML in one line."""
-    text = yaml.safe_dump(settings, default_flow_style=True, sort_keys=False, width=10**6)
-    return text.strip()
+    return yaml.safe_dump(settings, default_flow_style=True, sort_keys=False, width=10**6).strip()
 
 
 def steps_in(seconds: float, step: float) -> int:

@@ -47,14 +47,16 @@ def pin(recipe: Recipe, folder: Path) -> tuple[Recipe, Pins]:
     stages = tuple(
         replace(stage, teacher=pinned(stage.teacher), init=pinned(stage.init)) for stage in recipe.stages
     )
-    companions = {"autoencoder": pinned(recipe.model.autoencoder), "text": pinned(recipe.model.text)}
-    model = recipe.model.model_copy(update=companions)
+    model = recipe.model
+    if model:
+        companions = {"autoencoder": pinned(model.autoencoder), "text": pinned(model.text)}
+        model = model.model_copy(update=companions)
     return replace(recipe, stages=stages, model=model, revision=pins.get(f"{DATASET_PREFIX}{data}")), pins
 
 
 def hub_models(recipe: Recipe) -> set[str]:
     """Return the hub ids among the models that a recipe refers to."""
-    references = [recipe.model.autoencoder, recipe.model.text]
+    references = [recipe.model.autoencoder, recipe.model.text] if recipe.model else []
     for stage in recipe.stages:
         references += [stage.teacher, stage.init]
     return {reference for reference in references if reference and hub.is_id(reference)}

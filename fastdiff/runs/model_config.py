@@ -10,14 +10,17 @@ from pydantic import Field
 
 from ..core.denoiser import Denoiser
 from ..core.errors import FastdiffError
+from ..core.network import Blueprint
 from ..core.prediction import PREDICTION_TYPES, TIME_INPUTS
 from ..core.schedule import SCHEDULES
 from ..core.validation import Named, Strict, call, named
 from ..data.registry import Readable
 from ..io import hub
 from ..io.formats.components import fitted
+from ..io.load import model_folder
 from ..networks import NETWORKS
 from ..networks.autoencoder import Autoencoder
+from ..networks.own import built
 from ..networks.text_encoder import TextEncoder
 
 Companion = TypeVar("Companion", Autoencoder, TextEncoder)
@@ -78,7 +81,7 @@ class ModelSpec(Strict):
                 f"model.net.text = {options['text']}: expected {text.width}, as model.text has; leave it out"
             )
         with torch.device(device):
-            net = call(NETWORKS, name, options, "model.net", shape, classes)
+            net = built(Blueprint(name, options, classes), shape, "model.net")
         schedule = call(SCHEDULES, *named(self.schedule, "model.schedule"), "model.schedule")
         return fitted(
             Denoiser(
@@ -110,7 +113,7 @@ def opened(kind: type[Companion], key: str, reference: str) -> Companion:
         reference: folder or hub id of the pipeline.
     """
     try:
-        return opened_folder(kind, hub.folder(reference).resolve())
+        return opened_folder(kind, hub.folder(str(model_folder(reference))).resolve())
     except (FastdiffError, ValueError, OSError) as error:
         raise FastdiffError(f"model.{key}: {error}") from None
 

@@ -13,7 +13,7 @@ from ..data.registry import DATASETS, Nothing, Readable, hub_id
 from ..io import hub
 from ..io.fingerprint import fingerprint
 from ..io.licences import lineage
-from ..io.load import METADATA_FILE
+from ..io.load import METADATA_FILE, model_folder
 from ..training import pairs
 from .context import Run
 from .stage_config import Stage
@@ -77,7 +77,7 @@ def model_path(reference: str, folder: Path) -> Path | str:
     """Return the place of a model: the folder of a run's stage, or a path or hub id unchanged.
 
     Args:
-        reference: name of a stage, path or hub id.
+        reference: name of a stage, NAME@STEP for a kept state of its training, path or hub id.
         folder: the run's directory.
 
     Raises:
@@ -85,11 +85,13 @@ def model_path(reference: str, folder: Path) -> Path | str:
     """
     if (folder / reference / METADATA_FILE).exists():
         return folder / reference
+    if "@" in reference and (folder / reference.rpartition("@")[0]).is_dir():
+        return model_folder(folder / reference)
     if not any(mark in reference for mark in "/.~"):  # so it is the name of a stage
         raise FastdiffError(
             f"stage {reference} is not trained yet: run it first, with --only {reference} or without --only"
         )
-    return reference
+    return model_folder(reference)
 
 
 def pairs_path(reference: str, folder: Path) -> Path:
@@ -128,15 +130,21 @@ def set_aside_others(run: Run, place: Path, origin: Origin) -> None:
         except ValueError as error:
             raise FastdiffError(f"{path} is damaged ({error}): delete {place} to train it again") from None
         if not same_origin(previous, origin):
-            aside = place.with_name(f"{place.name}{SET_ASIDE}{time.strftime('%Y%m%d-%H%M%S')}")
+            aside = set_aside(place)
             run.console.print(
                 f"{place.name}: trained again, because its teacher, its data or a default of its method has "
                 f"changed; the old one is kept as {aside.name}"
             )
-            place.replace(aside)
         place.mkdir(parents=True, exist_ok=True)
         write_json(path, origin)
     run.accelerator.wait_for_everyone()
+
+
+def set_aside(place: Path) -> Path:
+    """Rename a stage's folder by the present time, and return its new path."""
+    aside = place.with_name(f"{place.name}{SET_ASIDE}{time.strftime('%Y%m%d-%H%M%S')}")
+    place.replace(aside)
+    return aside
 
 
 def sources(run: Run, stage: Stage) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Recipes: plain data, strictly checked and turned into settings; every error names the key."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from ..data.registry import DATASETS, Dataset, Readable, open_dataset
 from ..evaluation.config import BenchConfig
 from ..networks import NETWORKS
 from .model_config import ModelSpec
-from .recipe_file import override, read_recipe
+from .recipe_file import override, read_recipe, recipe_path
+from .references import outside_teacher, with_teacher
 from .stage_config import (
     NAME_PATTERN,
     Stage,
@@ -31,11 +32,24 @@ from .stage_config import (
 
 
 class RecipeSpec(Strict):
-    """The sections of a recipe file."""
+    """The sections of a recipe file.
+
+    Args:
+        name: name of the run.
+        data: the data set, by name or path, with its options.
+        teacher: a model outside the run, a path or a hub id, which the stages refer to as `teacher`; also the
+            teacher of stages that need one and name none.
+        model: settings of a new model; None where every stage has a teacher or init.
+        train: settings of the training of all stages.
+        stages: the stages by name.
+        bench: settings of the benchmark.
+        trackers: names of experiment trackers.
+    """
 
     name: str = Field(pattern=f"^{NAME_PATTERN}$")
     data: Named
-    model: ModelSpec
+    teacher: str | None = None
+    model: ModelSpec | None = None
     train: dict[str, Any] = Field(default_factory=dict)
     stages: dict[str, StageSpec] = Field(min_length=1)
     bench: Any = Field(default_factory=dict)
@@ -52,7 +66,7 @@ class Recipe:
         stages: the stages in their order, with chains expanded.
         bench: settings of the benchmark; None for no benchmark.
         path: the recipe file.
-        model: settings of a new model.
+        model: settings of a new model; None where every stage has a teacher or init.
         trackers: names of experiment trackers that accelerate logs to.
         revision: commit of the data set on the hub; None for other data.
     """
@@ -62,7 +76,7 @@ class Recipe:
     stages: tuple[Stage, ...]
     bench: BenchConfig | None
     path: str = ""
-    model: ModelSpec = field(default=None)
+    model: ModelSpec | None = None
     trackers: tuple[str, ...] = ()
     revision: str | None = None
 
@@ -114,7 +128,7 @@ def load(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Recip
         >>> fastdiff.run(recipe, out="checkpoints/digits-lr")
 
     Args:
-        path: the YAML file; it may include other recipes.
+        path: the YAML file, which may include other recipes; or the name of a shipped recipe, such as digits.
         overrides: settings to change, each as "section.key=value" with the value in YAML.
 
     Returns:
@@ -124,7 +138,8 @@ def load(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Recip
         FastdiffError: for a file that cannot be read, and for a setting that is unknown or out of its range.
             The error names the file and the key.
     """
-    source = read_recipe(Path(path))
+    path = recipe_path(path)
+    source = read_recipe(path)
     for assignment in overrides:
         override(source, assignment)
     try:
@@ -142,8 +157,8 @@ def build(source: dict[str, Any], path: str = "") -> Recipe:
         >>> recipe = fastdiff.recipe.build(source)
 
     Args:
-        source: the contents of a recipe file as dicts, lists, strings and numbers: name, data, model and
-            stages, and optionally train, bench and trackers.
+        source: the contents of a recipe file as dicts, lists, strings and numbers: name, data and stages, and
+            where needed teacher, model, train, bench and trackers.
         path: the file that the data were read from, for reference; "" for none.
 
     Returns:
@@ -156,12 +171,16 @@ def build(source: dict[str, Any], path: str = "") -> Recipe:
     source = renamed_recipe(source)
     spec = validate(RecipeSpec, source, "")
     check_dataset_options("data", spec.data)
-    check(NETWORKS, *named(spec.model.net, "model.net"), "model.net", skip=("shape", "classes"))
-    call(SCHEDULES, *named(spec.model.schedule, "model.schedule"), "model.schedule")
+    if spec.model:
+        check(NETWORKS, *named(spec.model.net, "model.net"), "model.net", skip=("shape", "classes"))
+        call(SCHEDULES, *named(spec.model.schedule, "model.schedule"), "model.schedule")
+    teacher = outside_teacher(spec.teacher, spec.stages)
     stages: Stages = {}
     for key, section in spec.stages.items():
+        section = with_teacher(section, teacher)
         made = expand(key, section, spec.train, stages)
-        made = with_data(f"stages.{key}", section, made, stages, source["model"])
+        made = with_data(f"stages.{key}", section, made, stages, source.get("model") or {})
+        check_model(made, spec.model)
         check_images(f"stages.{key}", made[-1], spec.data)
         stages = stages | {stage.name: stage for stage in made}
     bench = bench_config(spec.bench, stages)
@@ -169,8 +188,19 @@ def build(source: dict[str, Any], path: str = "") -> Recipe:
     return Recipe(spec.name, source, tuple(stages.values()), bench, path, spec.model, tuple(spec.trackers))
 
 
+def check_model(stages: list[Stage], model: ModelSpec | None) -> None:
+    """Raise FastdiffError if a stage starts from random weights, and the recipe describes no model for it."""
+    fresh = [stage for stage in stages if stage.method and not (stage.teacher or stage.init)]
+    if fresh and model is None and fresh[0].model is None:
+        name = fresh[0].name
+        raise FastdiffError(
+            f"model is missing: stage {name} has neither a teacher nor init and starts from random weights; "
+            "describe its network"
+        )
+
+
 def check_keys(value: Any, path: str = "") -> None:
-    """Raise FastdiffError for keys that are not strings, such as `yes` and `on`, which YAML reads as true."""
+    """Raise FastdiffError for keys that are not strings, such as `true` and 3."""
     for key, inner in value.items() if isinstance(value, dict) else ():
         if not (isinstance(key, str) and key):
             raise FastdiffError(
@@ -198,7 +228,8 @@ def check_bench_models(bench: BenchConfig, stages: Stages) -> None:
     teachers = [bench.teacher] if bench.teacher else []
     for key, chosen in (("teacher", teachers), ("models", bench.models or ())):
         if strange := [name for name in chosen if name not in names]:
-            raise FastdiffError(f"bench.{key}: {strange[0]!r} is not a stage, choose from {', '.join(names)}")
+            near = suggestion(strange[0], names)
+            raise FastdiffError(f"bench.{key}: {strange[0]!r} is not a stage{near}")
 
 
 def check_trackers(names: list[str]) -> None:

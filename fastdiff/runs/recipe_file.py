@@ -1,5 +1,6 @@
 """The file of a recipe as plain data: YAML that may include other recipes, and key=value overrides."""
 
+import difflib
 import math
 import re
 from itertools import chain
@@ -11,19 +12,26 @@ import yaml
 from ..core.errors import FastdiffError
 from ..core.files import MAX_JSON_DEPTH
 from ..core.former_names import renamed_recipe
+from ..core.shipped import shipped, shipped_recipes
 from ..core.validation import dotted
 
+BOOL_TAG = "tag:yaml.org,2002:bool"
 INT_TAG = "tag:yaml.org,2002:int"
 FLOAT_TAG = "tag:yaml.org,2002:float"
 MERGE_TAG = "tag:yaml.org,2002:merge"  # of the key <<
+SWITCHES = {"yes": True, "on": True, "no": False, "off": False}
 MAX_VALUES = 100_000  # largest number of values in a recipe, where aliases count as copies
 
 
 class Yaml(yaml.SafeLoader):
-    """A YAML loader that reads numbers as YAML 1.2 does: 1e-4 is one, 010 is ten, and 1:30 is a text."""
+    """A YAML loader that reads words and numbers as YAML 1.2 does.
+
+    1e-4 is a number, 010 is ten, and 1:30 is a text; yes, no, on and off are words, which settings that are
+    true or false take as well.
+    """
 
     yaml_implicit_resolvers = {
-        first: [(tag, pattern) for tag, pattern in resolvers if tag not in (INT_TAG, FLOAT_TAG)]
+        first: [(tag, pattern) for tag, pattern in resolvers if tag not in (BOOL_TAG, INT_TAG, FLOAT_TAG)]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
@@ -35,11 +43,30 @@ class Yaml(yaml.SafeLoader):
 
 Yaml.add_constructor(INT_TAG, Yaml.integer)
 for tag, pattern, first in (
+    (BOOL_TAG, r"(true|True|TRUE|false|False|FALSE)$", "tTfF"),
     (INT_TAG, r"[-+]?(0b[01_]+|0x[\da-fA-F_]+|\d[\d_]*)$", "-+0123456789"),
     (FLOAT_TAG, r"[-+]?(\d[\d_]*(\.[\d_]*)?|\.\d[\d_]*)([eE][-+]?\d+)?$", "-+0123456789."),
     (FLOAT_TAG, r"([-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$", "-+."),
 ):
     Yaml.add_implicit_resolver(tag, re.compile(pattern), list(first))
+
+
+def recipe_path(name: str | Path) -> Path:
+    """Return the file of a recipe: an existing path, else a shipped recipe.
+
+    Args:
+        name: a path, or the name of a shipped recipe, such as digits or methods/ect.
+
+    Raises:
+        FastdiffError: if there is no such file and no shipped recipe of that name.
+    """
+    known = shipped_recipes()
+    found = shipped(name) or known.get(str(name))
+    if found is None:
+        near = difflib.get_close_matches(str(name), known, n=1)
+        hint = f"did you mean {near[0]}?" if near else "`fastdiff list recipes` shows them"
+        raise FastdiffError(f"recipe {name}: no such file, and no shipped recipe has that name; {hint}")
+    return found
 
 
 def read_recipe(path: Path, within: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -85,6 +112,8 @@ def include(source: dict[str, Any], other: dict[str, Any], what: str) -> None:
         what: names of both recipes, for errors.
     """
     for section in ("data", "model", "train"):
+        if section not in source and section not in other:
+            continue
         own_section = source.setdefault(section, other.get(section, {}))
         if changed := differences(own_section, other.get(section, {}), section):
             key, own_value, other_value = changed[0]
@@ -218,4 +247,9 @@ def differences(old: Any, new: Any, path: str = "") -> list[tuple[str, Any, Any]
         for key in dict.fromkeys([*old, *new]):
             changes += differences(old.get(key), new.get(key), dotted(path, str(key)))
         return changes
-    return [] if old == new else [(path, old, new)]
+    return [] if as_switch(old) == as_switch(new) else [(path, old, new)]
+
+
+def as_switch(value: Any) -> Any:
+    """Return true or false for a word that means it; earlier versions wrote these words so into recipes."""
+    return SWITCHES.get(value.lower(), value) if isinstance(value, str) else value

@@ -6,41 +6,45 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
-from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration
 from rich.console import Console
 
 from ..core.accelerator import make_accelerator
 from ..core.defaults import float32_on_cpu
 from ..core.errors import FastdiffError
-from ..core.files import atomic_write, make_directory, write_json
+from ..core.files import make_directory, write_json
 from ..core.memory import enough_memory
+from ..core.wording import suggestion
 from ..data.registry import Nothing, Readable
 from ..evaluation import report
 from ..evaluation.lock import HeldLock, alone
 from ..evaluation.opening import bench_evaluators
 from ..evaluation.sweep import Sweep
 from ..io.load import read_metadata
-from ..training.config import CHANGEABLE_ON_RESUME
+from ..networks.own import check_storable
 from ..training.signals import handle_signals
-from . import crash_report
+from . import crash_report, trackers
 from .cards import renew
 from .checks import check_like
+from .claim import claim
 from .context import Run
 from .disk_errors import writing
 from .hub_pins import PINS_FILE, pin
 from .progress_bar import bar
 from .recipe import Recipe
 from .recipe import load as load_recipe
-from .recipe_file import differences, read_recipe
 from .stage import make_pairs, train
 from .stage_config import Stage
 from .status import note
 
 
 @float32_on_cpu()
-def run(recipe: Recipe | str | Path, out: str | Path | None = None, only: str | None = None) -> Path:
+def run(
+    recipe: Recipe | str | Path,
+    out: str | Path | None = None,
+    only: str | None = None,
+    redo: tuple[str, ...] = (),
+) -> Path:
     """Train all stages of a recipe, benchmark them and write the report.
 
     Call it again to resume; a finished run does nothing. SIGTERM and SIGINT save a checkpoint and raise
@@ -56,6 +60,8 @@ def run(recipe: Recipe | str | Path, out: str | Path | None = None, only: str | 
         out: directory of the run; None for checkpoints/<name of the recipe>.
         only: name of the only stage to train, whose teacher has to be trained already; nothing is
             benchmarked. None trains all stages.
+        redo: names of stages that are trained again if their settings have changed, with what follows them;
+            the old folders are kept under another name. A changed stage that is not named is an error.
 
     Returns:
         The run's directory. It has a folder for each stage (see `fastdiff.load`), the benchmark rows in
@@ -70,7 +76,7 @@ def run(recipe: Recipe | str | Path, out: str | Path | None = None, only: str | 
     folder = Path(out) if out else Path("checkpoints") / recipe.name
     names = [stage.name for stage in recipe.stages]
     if only and only not in names:
-        raise FastdiffError(f"--only {only}: no such stage, choose from {', '.join(names)}")
+        raise FastdiffError(f"--only {only}: no such stage{suggestion(only, names)}")
     make_directory(folder)
     with (
         handle_signals() as signals,
@@ -89,10 +95,11 @@ def run(recipe: Recipe | str | Path, out: str | Path | None = None, only: str | 
         with alone(folder, accelerator) as held:  # until the last row and the report are written
             recipe, pins = pin(recipe, folder)
             shared = Run(recipe, recipe.dataset(), folder, accelerator, console, signals)
-            claim(folder, recipe, accelerator)
+            for name in claim(folder, recipe, accelerator, redo):
+                console.print(f"--redo {name}: nothing to set aside", highlight=False)
             if pins and accelerator.is_main_process:
                 write_json(folder / PINS_FILE, pins)
-            accelerator.init_trackers(recipe.name)
+            trackers.start(accelerator, recipe)
             train_all(shared, only)
             if only is None and recipe.bench:
                 with enough_memory(f"bench.batch = {recipe.bench.batch}; choose a smaller one"):
@@ -159,7 +166,8 @@ def check_stage(run: Run, stage: Stage, data: Readable) -> None:
             f"{stage.method.cycle} steps; set steps to at least {stage.method.cycle}"
         )
     if not (stage.init or stage.teacher):
-        recipe.fresh_model(data, "meta")  # without weights, so it takes no memory
+        model = recipe.fresh_model(data, "meta")  # without weights, so it takes no memory
+        check_storable(model.net, model.shape)
 
 
 def precision_of(recipe: Recipe) -> str:
@@ -174,40 +182,6 @@ def precision_of(recipe: Recipe) -> str:
             f"train.precision = {first} and {others[0]}: expected the same precision in all stages of a run"
         )
     return first
-
-
-def claim(folder: Path, recipe: Recipe, accelerator: Accelerator) -> None:
-    """Write a recipe into a run's directory.
-
-    Raises:
-        FastdiffError: if the directory was made by another recipe.
-    """
-    path = folder / "recipe.yaml"
-    if path.exists():
-        old_settings = trained_settings(read_recipe(path))
-        new_settings = trained_settings(recipe.source)
-        changes = differences(old_settings, new_settings)
-        if changed := [change for change in changes if not is_free(change[0])]:
-            key, old, new = changed[0]
-            raise FastdiffError(
-                f"{folder} was made with {key} = {old}, and the recipe now has {new}: give another --out, "
-                f"or delete {folder} to start over"
-            )
-    if accelerator.is_main_process:
-        with atomic_write(path) as scratch:
-            scratch.write_text(yaml.safe_dump(recipe.source, sort_keys=False), encoding="utf-8")
-    accelerator.wait_for_everyone()
-
-
-def trained_settings(source: dict[str, Any]) -> dict[str, Any]:
-    """Return a recipe's plain data without benchmark and trackers, which may change after the training."""
-    return {key: value for key, value in source.items() if key not in ("bench", "trackers")}
-
-
-def is_free(key: str) -> bool:
-    """Return whether a setting may change when a run resumes, because it does not affect the result."""
-    *_, section, last = ("", *key.split("."))
-    return section == "train" and last in CHANGEABLE_ON_RESUME
 
 
 def finish(run: Run, reason: str) -> None:
@@ -260,6 +234,7 @@ def benchmark(run: Run, held: HeldLock) -> None:
     if accelerator.is_main_process:
         run.console.print(*report.left_out(folder), sep="\n", end="")
         if rows:  # none if the budget was too small
+            trackers.log_rows(accelerator, rows)
             report.write(folder)
             for name in names:  # adds the table to the cards
                 renew(folder / name)

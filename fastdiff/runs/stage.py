@@ -10,6 +10,7 @@ import torch
 from ..core.denoiser import Denoiser
 from ..core.guidance import usual_guidance
 from ..core.memory import enough_memory
+from ..core.plugins import plugin_hashes
 from ..data.batch import as_floats
 from ..data.image_grid import picture, save
 from ..data.latents import embedded, encoded
@@ -18,9 +19,11 @@ from ..data.toys import nothing
 from ..evaluation.class_names import recorded_names
 from ..io.export.model import export
 from ..io.load import load, read_metadata
+from ..io.training_state import FIRST_MODEL
 from ..methods import Progress
 from ..samplers.generate import sample
 from ..training import malloc, pairs
+from ..training.checkpoint import newest_step
 from ..training.config import TrainConfig
 from ..training.health import Health
 from ..training.loop import Training
@@ -40,6 +43,7 @@ from .progress_bar import bar
 from .stage_config import Stage
 from .status import FLAGS, note
 from .student import load_networks
+from .trackers import log_sheet
 
 SHEET_SAMPLES = 64  # samples in a sheet
 LOGGED_WAIT_FRACTION = 0.05  # smallest fraction of time spent waiting for data that a log line shows
@@ -63,12 +67,20 @@ def train(run: Run, stage: Stage, title: str) -> None:
     stored = pairs_path(stage.data, run.folder) if stage.data else None
     data = pairs.load_pairs(stored, run.dataset) if stored else run.dataset
     origin = training_origin(run, stage, data)
-    if (notes := read_metadata(place)) and same_origin(notes.get("origin"), origin):
+    notes = read_metadata(place)
+    if notes and same_origin(notes.get("origin"), origin) and not became_longer(place, stage):
+        run.console.print(f"{title}: done, skipped", highlight=False)
         return
     set_aside_others(run, place, origin)
     config = replace(stage.train, seed=stage.train.seed ^ zlib.crc32(stage.name.encode()))
     with enough_memory(memory_remedy(stage)):
         train_student(run, stage, title, data, stored, config, origin)
+
+
+def became_longer(place: Path, stage: Stage) -> bool:
+    """Return whether a finished stage's state is at an earlier step than its last one, see `claim`."""
+    step = newest_step(place / "state")
+    return step is not None and step < stage.train.steps
 
 
 def memory_remedy(stage: Stage) -> str:
@@ -103,11 +115,15 @@ def train_student(
     place = run.folder / stage.name
     torch.manual_seed(config.seed)
     student, teacher = load_networks(run, stage, data if stored else None)
+    if run.accelerator.is_main_process and not config.lora:  # an adapter's states lack the other weights
+        keep_first_model(student, place, stage)
     if not stored:
         data = model_data(run, student)
     training = Training(
         stage.method, Progress, student, teacher, data, config, place, run.accelerator, run.signals
     )
+    if training.step:
+        run.console.print(f"{title}: resumed at step {training.step:,}", highlight=False)
     with (
         bar(run.console, title, config.steps, training.step) as advance,
         malloc.keep_freed_memory(),
@@ -119,10 +135,10 @@ def train_student(
             if logs:
                 publish(run, stage.name, title, training, logs)
             if config.sample_every and step % config.sample_every == 0:
-                draw(training.result(), run, place / "samples" / f"{step:08d}.png")
+                draw(training.result(), run, place, step)
     base = load(model_path(stage.base, run.folder)) if stage.base else None
     model = training.result().with_base(base)
-    draw(model, run, place / "samples" / f"{config.steps:08d}.png")
+    draw(model, run, place, config.steps)
     if training.health.collapsed is not None:
         run.console.print(
             f"{stage.name}: collapsed, its samples cover {training.health.collapsed:.0%} of the data",
@@ -138,6 +154,14 @@ def train_student(
         export(model, place, notes, EXPORT_DTYPES[config.export_dtype], **card_context(place))
     run.accelerator.wait_for_everyone()
     run.accelerator.free_memory()
+
+
+def keep_first_model(student: Denoiser, place: Path, stage: Stage) -> None:
+    """Export a student before its first step, so that the states of its training can be opened as models."""
+    folder = place / "state" / FIRST_MODEL
+    if not read_metadata(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        export(student, folder, {"method": stage.method_name}, name=stage.name)
 
 
 def export_notes(
@@ -165,6 +189,8 @@ def export_notes(
     notes |= {key: value for key in FLAGS if (value := getattr(training.health, key)) is not None}
     if names := recorded_names(training.student, run.dataset):
         notes["class_names"] = names
+    if plugins := plugin_hashes():
+        notes["plugins"] = plugins
     return notes
 
 
@@ -235,6 +261,7 @@ def make_pairs(run: Run, stage: Stage, title: str) -> None:
     place = run.folder / stage.name
     origin = pairs_origin(run, stage)
     if (notes := pairs.read_pair_notes(place)) and notes["origin"] == origin:
+        run.console.print(f"{title}: done, skipped", highlight=False)
         return
     set_aside_others(run, place, origin)
     with bar(run.console, title, stage.pairs.n, pairs.done(place)) as advance:
@@ -243,10 +270,11 @@ def make_pairs(run: Run, stage: Stage, title: str) -> None:
     run.accelerator.wait_for_everyone()
 
 
-def draw(model: Denoiser, run: Run, path: Path) -> None:
-    """Save a sheet of samples, with the classes in turn, or with the captions and images of the data.
+def draw(model: Denoiser, run: Run, place: Path, step: int) -> None:
+    """Save a sheet of samples in a stage's folder, and send it to the trackers.
 
-    Nothing is saved for samples that are neither images nor vectors, such as sound and video.
+    The samples have the classes in turn, or the captions and images of the data. Nothing is saved for samples
+    that are neither images nor vectors, such as sound and video.
     """
     if run.accelerator.is_main_process and len(model.image_shape) in (1, 3):
         data = run.dataset.reference
@@ -261,4 +289,6 @@ def draw(model: Denoiser, run: Run, path: Path) -> None:
             if model.condition_channels and not model.base
             else None,
         )
-        save(picture(samples, zoom=4), path)
+        sheet = picture(samples, zoom=4)
+        save(sheet, place / "samples" / f"{step:08d}.png")
+        log_sheet(run.accelerator, place.name, sheet, step)

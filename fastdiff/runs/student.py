@@ -7,6 +7,7 @@ from ..data.registry import Readable
 from ..evaluation.sweep import check_fit
 from ..io.load import load, read_metadata
 from ..networks.lora import twin
+from ..networks.own import check_storable
 from ..samplers.plan import plan
 from .checks import check_base, check_data
 from .context import Run
@@ -56,6 +57,7 @@ def load_networks(run: Run, stage: Stage, pairs: Readable | None) -> tuple[Denoi
         check_base(stage, student, load(model_path(stage.base, run.folder)), run.dataset)
     student.sampling = stage.method.sampling()
     plan(student)  # raises if the student cannot be sampled
+    check_storable(student.net, student.shape)
     stage.method.validate(student.shape, run.accelerator.device)
     return student, teacher
 

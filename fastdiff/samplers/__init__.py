@@ -31,6 +31,7 @@ What uses them:
     time_grids    time grids by name (SPACINGS)
     ratio_grids   those in sigma / alpha
     plan          sampler, time grid and options, checked against a model
+    conditions    labels, prompts and condition images of samples
     generate      samples of a model
     edit          images from given images
     inpaint       inpainting with any sampler
@@ -40,6 +41,7 @@ What uses them:
 
 from collections.abc import Callable, Iterator
 
+from ..core.registry import Registry
 from .adaptive import ode23, ode45
 from .ancestral import ddim, ddpm
 from .few_step import consistency, gamma, overshoot
@@ -51,30 +53,32 @@ from .singlestep import dpm_solver
 from .state import State
 from .time_grids import SPACINGS, time_grid
 
-SAMPLERS: dict[str, Callable[..., Iterator[State]]] = {
-    f.__name__: f
-    for f in (
-        ddpm,
-        ddim,
-        euler,
-        heun,
-        dpmpp_2m,
-        dpmpp_3m,
-        unipc,
-        ipndm,
-        deis,
-        dpm_solver,
-        ode23,
-        ode45,
-        consistency,
-        gamma,
-        overshoot,
-        edm,
-        dpmpp_2m_sde,
-        euler_ancestral,
-        predictor_corrector,
-        langevin,
-    )
-}
+SAMPLERS: Registry[Callable[..., Iterator[State]]] = Registry(
+    {
+        f.__name__: f
+        for f in (
+            ddpm,
+            ddim,
+            euler,
+            heun,
+            dpmpp_2m,
+            dpmpp_3m,
+            unipc,
+            ipndm,
+            deis,
+            dpm_solver,
+            ode23,
+            ode45,
+            consistency,
+            gamma,
+            overshoot,
+            edm,
+            dpmpp_2m_sde,
+            euler_ancestral,
+            predictor_corrector,
+            langevin,
+        )
+    }
+)
 
 __all__ = ["SAMPLERS", "SPACINGS", "State", "time_grid"]

@@ -10,15 +10,19 @@ from torch import Tensor
 
 from ..core.defaults import float32_on_cpu
 from ..core.denoiser import Denoiser
-from ..core.errors import FastdiffError
+from ..core.errors import FastdiffError, checked_integer
 from ..core.former_names import renamed_arguments
+from ..core.guidance import usual_guidance
+from ..core.public_arguments import takes_a_model
 from ..core.validation import named, spelled
-from .generate import SampleBatch, Watch, conditions, generate, rows_of
+from .conditions import conditions, rows_of
+from .generate import MAX_SAMPLES, SampleBatch, Watch, generate
 from .inpaint import Inpaint, known_region, repaint
 from .plan import SamplingPlan, plan
 from .time_grids import Spacing, listed
 
 
+@takes_a_model
 @renamed_arguments
 @float32_on_cpu()
 def edit(
@@ -34,12 +38,13 @@ def edit(
     spacing: Spacing | None = None,
     seed: int = 0,
     labels: Tensor | int | None = None,
-    guidance: float = 1.0,
+    guidance: float | None = None,
     batch: int = 512,
     prompts: str | Sequence[str] | None = None,
     condition_image: Tensor | None = None,
     watch: Watch | None = None,
     shard: tuple[int, int] = (0, 1),
+    negative_prompts: str | Sequence[str] | None = None,
     **options: Any,
 ) -> Tensor:
     """Edit images: regenerate them from a noised version (SDEdit), or regenerate a masked region.
@@ -49,7 +54,7 @@ def edit(
         inpainted = fastdiff.edit(model, images, mask=known, sampler="ddim", steps=50)
 
     Args:
-        model: the model to sample.
+        model: the model to sample, or what `sample` opens.
         init_image: images to edit (n, *image_shape), in [-1, 1].
         mask: 1 where the image is known and kept, 0 where it is drawn, of any shape that broadcasts to
             init_image; None to draw the whole image.
@@ -63,13 +68,15 @@ def edit(
         spacing: spacing of the time grid, see `time_grid`; None for the model's default.
         seed: seed of the noise; image i depends on it and on i, but not on the batch size.
         labels: class of all images or of each image (n,), for a model with classes.
-        guidance: guidance weight; 1 turns guidance off.
+        guidance: guidance weight; 1 turns guidance off. None for 1, or the nearest that the model takes.
         batch: number of images in a batch.
         prompts: prompt of all images or of each image (n), for a model with prompts.
         condition_image: condition image (1, C, h, w) of all images or (n, C, h, w) of each image, in [-1, 1],
             for a model with a condition image.
         watch: function that is called with the indices (B,) of a batch and each State.
         shard: (rank, number of processes): edit only the images number rank, rank + processes, ...
+        negative_prompts: prompt of all images or of each image (n) to guide against, in place of the empty
+            one.
         options: options of the sampler and of GuidanceOptions, by name.
 
     Returns:
@@ -83,8 +90,16 @@ def edit(
     if strength < 1:
         spacing = truncated(spacing, model, strength)
     way = plan(model, sampler, steps, spacing, options)
+    guidance = usual_guidance(model) if guidance is None else guidance
     cond = conditions(
-        model, len(init_image), labels, prompts, condition_image, guidance, way.guidance_options
+        model,
+        len(init_image),
+        labels,
+        prompts,
+        condition_image,
+        guidance,
+        way.guidance_options,
+        negative_prompts,
     )
     image = init_image.to(model.device)
     mask = None if mask is None else known_region(mask.to(model.device), image)
@@ -119,6 +134,8 @@ def check_edit(
     model: Denoiser, image: Tensor, mask: Tensor | None, strength: float, resamplings: int, jump: int
 ) -> None:
     """Raise FastdiffError if settings of `edit` do not fit each other or the model."""
+    for name, value, least in (("resamplings", resamplings, 0), ("jump", jump, 1)):
+        checked_integer(name, value, least, MAX_SAMPLES)
     if not 0 < strength <= 1:
         raise FastdiffError(
             f"strength = {strength}: expected a fraction of t_max, above 0 and at most 1", key="strength"

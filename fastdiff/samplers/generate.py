@@ -7,13 +7,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..core.condition import NEGATIVE_KEYS
 from ..core.defaults import float32_on_cpu
 from ..core.denoiser import PROMPT_KEYS, Cond, Denoiser
-from ..core.errors import FastdiffError, checked_integer
+from ..core.errors import checked_integer
 from ..core.former_names import renamed_arguments
-from ..core.guidance import GuidanceOptions, Guided, usual_guidance
+from ..core.guidance import Guided, usual_guidance
+from ..core.public_arguments import takes_a_model
 from ..core.rng import SampleRng
 from . import State
+from .conditions import conditions, rows_of
 from .plan import SamplingPlan, plan
 from .time_grids import Spacing
 
@@ -83,6 +86,7 @@ def generate(
         own, nfe = with_base(model, own, part, seed)
         guided = own and not model.guidance and (guidance != 1 or options.plus)
         null = model.null(own) if guided and options.against is None else None
+        own = {name: value for name, value in own.items() if name not in NEGATIVE_KEYS.values()}
         denoise = Guided(model, own or None, null, guidance, **vars(options))
         denoise = wrap(denoise) if wrap else denoise
         noise = {"randn": lambda x, rng=rng: rng.normal(x.shape[1:]).to(x)} if stochastic else {}
@@ -131,6 +135,7 @@ def with_base(
     return cond | {"image": made.x.to(model.device)}, made.nfe
 
 
+@takes_a_model
 @renamed_arguments
 @float32_on_cpu()
 def sample(
@@ -141,12 +146,13 @@ def sample(
     seed: int = 0,
     spacing: Spacing | None = None,
     labels: Tensor | int | None = None,
-    guidance: float = 1.0,
+    guidance: float | None = None,
     batch: int = 512,
     prompts: str | Sequence[str] | None = None,
     condition_image: Tensor | None = None,
     watch: Watch | None = None,
     shard: tuple[int, int] = (0, 1),
+    negative_prompts: str | Sequence[str] | None = None,
     **options: Any,
 ) -> Tensor:
     """Draw samples from a model.
@@ -156,21 +162,25 @@ def sample(
         images = fastdiff.sample(model, "heun", steps=18, spacing="karras", seed=1)
 
     Args:
-        model: the model to sample.
-        sampler: a key of SAMPLERS, with options in brackets, such as "ddim[eta=0.5]"; None for the model's
-            default.
+        model: the model to sample; or its path, its hub id, or a pipeline of diffusers, which are opened at
+            each call.
+        sampler: a key of SAMPLERS, in any case, with options in brackets, such as "ddim[eta=0.5]"; None for
+            the model's default.
         steps: number of steps of the time grid; None for the model's default.
         n: number of samples.
         seed: seed of the noise; sample i depends on it and on i, but not on n or the batch size.
         spacing: spacing of the time grid, see `time_grid`; None for the model's default.
         labels: class of all samples or of each sample (n,), for a model with classes.
-        guidance: guidance weight; 1 turns guidance off.
+        guidance: guidance weight; 1 turns guidance off. None for 1, or for the nearest weight in the range of
+            a model that takes the weight as an input.
         batch: number of samples in a batch.
         prompts: prompt of all samples or of each sample (n), for a model with prompts.
         condition_image: condition image (1, C, h, w) of all samples or (n, C, h, w) of each sample, in
             [-1, 1], for a model with a condition image.
         watch: function that is called with the indices (B,) of a batch and each State.
         shard: (rank, number of processes): draw only the samples number rank, rank + processes, ...
+        negative_prompts: prompt of all samples or of each sample (n) to guide against, in place of the empty
+            one.
         options: options of the sampler and of GuidanceOptions, by name.
 
     Returns:
@@ -183,108 +193,13 @@ def sample(
     for name, value in (("n", n), ("batch", batch)):
         checked_integer(name, value, 1, MAX_SAMPLES)
     way = plan(model, sampler, steps, spacing, options)
-    cond = conditions(model, n, labels, prompts, condition_image, guidance, way.guidance_options)
+    guidance = usual_guidance(model) if guidance is None else guidance
+    cond = conditions(
+        model, n, labels, prompts, condition_image, guidance, way.guidance_options, negative_prompts
+    )
     rank, processes = shard
     own = torch.arange(n)[rank::processes]
     made = generate(
         model, way, own, seed=seed, cond=rows_of(cond, own), guidance=guidance, batch=batch, watch=watch
     )
     return torch.cat([torch.empty(0, *model.image_shape, device=model.device), *(part.x for part in made)])
-
-
-def conditions(
-    model: Denoiser,
-    n: int,
-    labels: Tensor | int | None = None,
-    prompts: str | Sequence[str] | None = None,
-    condition_image: Tensor | None = None,
-    guidance: float = 1.0,
-    options: GuidanceOptions = GuidanceOptions(),
-) -> Cond:
-    """Return the condition of n samples with one row per sample; None for no condition.
-
-    Args:
-        model: the model to sample.
-        n: number of samples.
-        labels: class of all samples or of each sample (n,).
-        prompts: prompt of all samples or of each sample (n).
-        condition_image: condition image (1, C, h, w) of all samples or (n, C, h, w) of each sample.
-        guidance: guidance weight.
-        options: other settings of guidance.
-
-    Raises:
-        FastdiffError: for conditions that the model does not take, a missing condition image, guidance
-            without a condition, and settings of guidance at a weight of 1.
-    """
-    cond: dict[str, Tensor] = {}
-    if labels is not None:
-        given = one_each("labels", torch.as_tensor(labels).reshape(-1), n)
-        cond["label"] = check_labels(model, given)
-    if prompts is not None and not model.text:
-        fit = "leave them out" if model.classes is None else "give labels"
-        raise FastdiffError(f"prompts: this model takes no prompts; {fit}")
-    if model.text:
-        cond |= embedded_prompts(model, n, "" if prompts is None else prompts)
-    if condition_image is not None:
-        images = check_image(model, condition_image)
-        cond["image"] = images[one_each("condition_image", torch.arange(len(images)), n)]
-    elif model.condition_channels and model.base is None:
-        raise FastdiffError(
-            "condition_image is missing: this model is conditioned on an image; give one, or one per sample"
-        )
-    guided = guidance != 1.0 or options.plus
-    if guided and options.against is None and labels is None and prompts is None:
-        missing = "prompts" if model.text else "labels"
-        raise FastdiffError(
-            f"guidance = {guidance} needs {missing}: guidance has no effect without a condition"
-        )
-    if not guided and (name := options.idle_without_guidance):
-        raise FastdiffError(
-            f"{name} = {getattr(options, name)} has no effect at guidance = 1, which turns guidance off: "
-            "set guidance too",
-            key=name,
-        )
-    return cond or None
-
-
-def embedded_prompts(model: Denoiser, n: int, prompts: str | Sequence[str]) -> dict[str, Tensor]:
-    """Return the embedded prompts of n samples, of which each distinct prompt is encoded once."""
-    prompts = [prompts] if isinstance(prompts, str) else list(prompts)
-    number = {prompt: i for i, prompt in enumerate(dict.fromkeys(prompts))}
-    rows = one_each("prompts", torch.tensor([number[prompt] for prompt in prompts]), n)
-    encoded = model.text.to(model.device).encode(list(number))
-    return {name: value[rows] for name, value in encoded.items()}
-
-
-def check_image(model: Denoiser, image: Tensor) -> Tensor:
-    """Return condition images (n, C, h, w); raise FastdiffError if the model does not take them."""
-    channels = model.condition_channels
-    if not channels or image.ndim != 4 or image.shape[1] != channels:
-        fit = f"expected shape (n, {channels}, H, W)" if channels else "this model takes no condition image"
-        raise FastdiffError(f"condition_image of shape {tuple(image.shape)}: {fit}")
-    return image
-
-
-def one_each(name: str, given: Tensor, n: int) -> Tensor:
-    """Return the given values (n,), or one value n times; raise FastdiffError for another number of them."""
-    if len(given) not in (1, n):
-        raise FastdiffError(f"{name}: {len(given)} of them for n = {n}; give one, or one per sample")
-    return given.expand(n)
-
-
-def rows_of(cond: Cond, rows: Tensor) -> Cond:
-    """Return the given rows of a condition; None for no condition."""
-    return {name: value[rows] for name, value in cond.items()} if cond else None
-
-
-def check_labels(model: Denoiser, labels: Tensor) -> Tensor:
-    """Return labels as int64; raise FastdiffError if they are not classes of the model."""
-    if model.classes is None:
-        raise FastdiffError("labels: this model takes no labels; leave them out")
-    if labels.is_floating_point() and bool((labels != labels.round()).any()):
-        raise FastdiffError(f"labels: expected whole numbers, 0 to {model.classes - 1}")
-    if labels.min() < 0 or labels.max() >= model.classes:
-        raise FastdiffError(
-            f"labels: expected 0 to {model.classes - 1}, got {int(labels.min())} to {int(labels.max())}"
-        )
-    return labels.long()

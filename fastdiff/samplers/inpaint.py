@@ -13,6 +13,7 @@ from ..core.errors import FastdiffError
 from ..core.guidance import Guided
 from ..core.prediction import Prediction
 from ..core.schedule import Schedule
+from ..core.wording import unregistered
 from . import SAMPLERS, State
 from .ancestral import Randn
 
@@ -106,7 +107,7 @@ def repaint(
         FastdiffError: for an unknown sampler, a value out of its range, or a mask that does not fit.
     """
     if sampler not in SAMPLERS:
-        raise FastdiffError(f"sampler {sampler!r} is unknown, choose from {', '.join(SAMPLERS)}")
+        raise FastdiffError(unregistered(f"sampler {sampler!r}", sampler, SAMPLERS))
     if min(resamplings, jump) < 1:
         raise FastdiffError(f"repaint: resamplings = {resamplings}, jump = {jump}: expected at least 1")
     known = known_region(mask, image)

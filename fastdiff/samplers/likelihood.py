@@ -16,8 +16,9 @@ from torch import Tensor
 from ..core.broadcast import like
 from ..core.defaults import float32_on_cpu
 from ..core.denoiser import Cond, Denoiser
-from ..core.errors import FastdiffError
+from ..core.errors import FastdiffError, checked_integer
 from ..core.prediction import ratio_of
+from ..core.public_arguments import takes_a_model
 from ..core.rng import SampleRng
 from ..core.schedule import DDPM
 from .runge_kutta import DORMAND_PRINCE, ShortStepError, integrate
@@ -25,6 +26,7 @@ from .runge_kutta import DORMAND_PRINCE, ShortStepError, integrate
 MAX_STEP_FACTOR = 5.0  # largest factor from one step size to the next
 
 
+@takes_a_model
 @float32_on_cpu()
 def nll(
     model: Denoiser,
@@ -49,8 +51,8 @@ def nll(
     that of the paper's N(0, sigma^2), which ignores their mean.
 
     Args:
-        model: the model.
-        x0: clean data (B, ...).
+        model: the model, or what `sample` opens.
+        x0: clean data (B, *shape); latents, for a model of latents.
         cond: condition with one row per sample, see `core.condition`.
         levels: number of levels of images in [-1, 1], 256 for 8 bits: uniform noise of one level is added,
             and the result is an upper bound of the bits of the discrete image. None for a density at x0.
@@ -76,7 +78,7 @@ def nll(
     if ratio_min is None:
         first = torch.tensor(1.0, dtype=torch.float64)
         ratio_min = float(ratio_of(model.schedule, first)) if isinstance(model.schedule, DDPM) else 1e-3
-    check_settings(model, levels, probes, ratio_min)
+    check_settings(model, x0, levels, probes, ratio_min)
     numbers = torch.arange(len(x0)) if indices is None else indices
     rng = SampleRng(seed, numbers, x0.device)
     offset = 0.0
@@ -100,14 +102,15 @@ def nll(
     return offset - log_p / math.log(2)
 
 
-def check_settings(model: Denoiser, levels: int | None, probes: int, ratio_min: float) -> None:
+def check_settings(model: Denoiser, x0: Tensor, levels: int | None, probes: int, ratio_min: float) -> None:
     """Raise FastdiffError for settings out of their range and for a model that fails at the ODE's end."""
-    if levels is not None and levels < 2:
+    if model.shape and tuple(x0.shape[1:]) != tuple(model.shape):
         raise FastdiffError(
-            f"levels = {levels}: expected at least 2, or None for continuous data", key="levels"
+            f"x0 of shape {tuple(x0.shape)}: expected (n, {', '.join(map(str, model.shape))})"
         )
-    if probes < 1:
-        raise FastdiffError(f"probes = {probes}: expected at least 1", key="probes")
+    if levels is not None:
+        checked_integer("levels", levels, 2, math.inf)
+    checked_integer("probes", probes, 1, math.inf)
     end = torch.tensor(model.schedule.t_max, dtype=torch.float64)
     alpha, sigma = model.schedule.alpha_sigma(end)
     a, b = model.output_coefficients(end)

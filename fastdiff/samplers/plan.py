@@ -8,12 +8,14 @@ import torch
 from torch import Tensor
 
 from ..core.denoiser import Denoiser
-from ..core.errors import FastdiffError
+from ..core.errors import FastdiffError, NotRegistered
 from ..core.guidance import GUIDANCE_OPTIONS, GuidanceOptions
+from ..core.registry import known_name
 from ..core.sampling import DATA
 from ..core.validation import check, spelled
-from . import SAMPLERS, State, time_grid
-from .time_grids import Spacing
+from ..core.wording import unregistered
+from . import SAMPLERS, SPACINGS, State, time_grid
+from .time_grids import Spacing, listed
 
 Sampler = Callable[..., Iterator[State]]
 RUN_ARGUMENTS = ("denoise", "x", "times", "randn")  # all other parameters of a sampler are options
@@ -52,7 +54,7 @@ def plan(
 
     Args:
         model: the model to sample.
-        sampler: a key of SAMPLERS, with options in brackets.
+        sampler: a key of SAMPLERS, in any case, with options in brackets.
         steps: number of steps of the time grid.
         spacing: spacing of the time grid, see `time_grid`.
         options: options of the sampler and of GuidanceOptions, by name.
@@ -64,12 +66,14 @@ def plan(
     own = model.sampling
     if model.shape is None:
         raise FastdiffError("this model has no sample shape: create it with Denoiser(..., shape=(C, H, W))")
-    sampler = sampler or own.sampler
+    sampler = known_name(sampler or own.sampler, SAMPLERS)
     steps = own.steps[0] if steps is None else steps
     name, own_options = spelled(sampler, "sampler")
     options = own_options | dict(options or {})
     if name not in SAMPLERS:
-        raise FastdiffError(f"sampler {name!r} is unknown, choose from {', '.join(SAMPLERS)}")
+        if sampler == own.sampler:
+            raise NotRegistered("sampler", name)
+        raise FastdiffError(unregistered(f"sampler {name!r}", name, SAMPLERS))
     if own.only and (sampler != own.sampler or steps not in own.steps):
         raise FastdiffError(
             f"this model was trained for {own.sampler} at {' or '.join(map(str, own.steps))} steps, "
@@ -95,6 +99,10 @@ def grid_of(model: Denoiser, sampler: str, steps: int, spacing: Spacing | None) 
     """Return the time grid; without a spacing, the model's recorded grid if the sampler is its default."""
     own = model.sampling
     recorded = own.spacing_for(steps) if sampler == own.sampler else own.spacing
+    if spacing is None and isinstance(recorded, str) and listed(recorded) is None:
+        name, _ = spelled(recorded, "spacing")
+        if name not in SPACINGS:
+            raise NotRegistered("spacing", name)
     times = time_grid(model.schedule, steps, recorded if spacing is None else spacing)
     if own.only and not torch.equal(times, time_grid(model.schedule, steps, recorded)):
         raise FastdiffError(

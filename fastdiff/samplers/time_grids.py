@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from ..core.errors import FastdiffError, checked_integer
+from ..core.registry import Registry, known_name
 from ..core.schedule import Schedule
 from ..core.validation import check, named, spelled
+from ..core.wording import unregistered
 from .ratio_grids import beta, few_steps, karras, logsnr
 
 # A name, a name with options as text or mapping, or the times themselves.
@@ -138,23 +140,25 @@ def lcm(schedule: Schedule, steps: int, start: float = 1.0, stop: float = 0.0, p
     return (stop + (start - stop) * numbers / points) * schedule.t_max
 
 
-SPACINGS: dict[str, Callable[..., Tensor]] = {
-    f.__name__: f
-    for f in (
-        uniform,
-        trailing,
-        leading,
-        quadratic,
-        cosine,
-        shifted,
-        karras,
-        few_steps,
-        logsnr,
-        lcm,
-        linspace,
-        beta,
-    )
-}
+SPACINGS: Registry[Callable[..., Tensor]] = Registry(
+    {
+        f.__name__: f
+        for f in (
+            uniform,
+            trailing,
+            leading,
+            quadratic,
+            cosine,
+            shifted,
+            karras,
+            few_steps,
+            logsnr,
+            lcm,
+            linspace,
+            beta,
+        )
+    }
+)
 
 
 def time_grid(schedule: Schedule, steps: int, spacing: Spacing = "uniform", **options: float) -> Tensor:
@@ -166,9 +170,9 @@ def time_grid(schedule: Schedule, steps: int, spacing: Spacing = "uniform", **op
     Args:
         schedule: noise schedule of the times.
         steps: number of steps, 1 to 1,000,000.
-        spacing: a key of SPACINGS, with options as "karras[rho=5]" or {"name": "karras", "rho": 5}; or the
-            times, as [0.9, 0.5] or "0.9,0.5", one per step, in the unit of the schedule; the last 0 may be
-            left out.
+        spacing: a key of SPACINGS, in any case, with options as "karras[rho=5]" or {"name": "karras",
+            "rho": 5}; or the times, as [0.9, 0.5] or "0.9,0.5", one per step, in the unit of the schedule;
+            the last 0 may be left out.
         options: options of the spacing. Every spacing has start and stop, the fractions of t_max at which the
             grid begins (default 1) and ends (default 0).
 
@@ -186,10 +190,9 @@ def time_grid(schedule: Schedule, steps: int, spacing: Spacing = "uniform", **op
             raise FastdiffError(f"spacing {spacing!r} is a list of times: it has no option {min(options)}")
         return written(schedule, steps, times)
     name, own = spelled(spacing, "spacing") if isinstance(spacing, str) else named(spacing, "spacing")
+    name = known_name(name, SPACINGS)
     if name not in SPACINGS:
-        raise FastdiffError(
-            f"spacing {name!r} is unknown, choose from {', '.join(SPACINGS)}, or list the times"
-        )
+        raise FastdiffError(f"{unregistered(f'spacing {name!r}', name, SPACINGS)}, or list the times")
     options = check(SPACINGS, name, own | options, f"spacing {name}", skip=("schedule", "steps"))
     if not 0 <= options["stop"] < options["start"] <= 1:
         raise FastdiffError(

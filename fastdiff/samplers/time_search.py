@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from ..core.denoiser import Cond, Denoiser
-from ..core.errors import FastdiffError
+from ..core.errors import FastdiffError, checked_integer
 from ..core.prediction import ratio_of
+from ..core.public_arguments import takes_a_model
 from .generate import generate
 from .plan import plan
 from .time_grids import Spacing
@@ -31,6 +32,7 @@ class EvaluatedGrid(NamedTuple):
     value: float
 
 
+@takes_a_model
 def search_times(
     model: Denoiser,
     steps: int,
@@ -58,7 +60,7 @@ def search_times(
     and the same on every schedule. All grids get the same noise, so that the search is deterministic.
 
     Args:
-        model: the model to sample.
+        model: the model to sample, or what `sample` opens.
         steps: number of steps of the time grid.
         metric: function from samples (n, *image_shape) to a number; smaller is better.
         sampler: a key of SAMPLERS, with options in brackets; None for the model's default.
@@ -81,8 +83,7 @@ def search_times(
             metric that is not finite at the first grid.
     """
     for name, value, least in (("n", n, 1), ("rounds", rounds, 1), ("tries", tries, 2)):
-        if value < least:
-            raise FastdiffError(f"{name} = {value}: expected at least {least}", key=name)
+        checked_integer(name, value, least, math.inf)
     first = plan(model, sampler, steps, spacing, options)
     if first.times[-1] > 0 or first.run.traits.adaptive:
         raise FastdiffError("search: expected a grid that ends at 0 and a sampler that is not adaptive")

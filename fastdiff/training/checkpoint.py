@@ -52,6 +52,12 @@ def states(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("[0-9]*") if path.is_dir() and path.name.isdigit())
 
 
+def newest_step(folder: Path) -> int | None:
+    """Return the step of the newest state in a folder; None without one."""
+    found = states(folder)
+    return int(found[-1].name) if found else None
+
+
 def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """Load the tensors and the record of the newest undamaged state; return None without one.
 

@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..core.denoiser import Denoiser
 from ..core.errors import FastdiffError
+from ..networks.own import module_of
 
 
 def recompute(net: nn.Module) -> None:
@@ -20,7 +21,7 @@ def recompute(net: nn.Module) -> None:
     Raises:
         FastdiffError: if its network does not support this.
     """
-    module = net.net.module if isinstance(net, Denoiser) else None
+    module = module_of(net.net) if isinstance(net, Denoiser) else None
     if module is None or not getattr(module, "_supports_gradient_checkpointing", False):
         raise FastdiffError(
             f"train.gradient_checkpointing: expected a unet, {type(module or net).__name__} does not "
@@ -80,7 +81,7 @@ def shard(model: Denoiser, device: torch.device, offloaded: bool = False) -> Non
 
     mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
     policy = CPUOffloadPolicy(pin_memory=device.type == "cuda") if offloaded else OffloadPolicy()
-    for blocks in model.net.module.children():
+    for blocks in module_of(model.net).children():
         for block in blocks if isinstance(blocks, nn.ModuleList) else ():
             fully_shard(block, mesh=mesh, offload_policy=policy)
     # The root releases its weights after a pass too: only weights that are gathered again follow changes of

@@ -64,7 +64,10 @@ def test_unwritable_run(refused, tmp_path):
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
     line = refused("run", tmp_path / "recipe.yaml", "--out", tmp_path / "recipe.yaml/x")
     assert "recipe.yaml/x cannot be written (Not a directory)" in line and "--out" in line
-    assert "cannot be read" in refused("run", tmp_path / "nosuch.yaml")
+    assert "no such file, and no shipped recipe has that name; `fastdiff list recipes`" in refused(
+        "run", tmp_path / "nosuch.yaml"
+    )
+    assert "no shipped recipe has that name; did you mean digits?" in refused("run", "digit")
 
 
 def test_folders_of_images_that_do_not_fit(images, refused, tmp_path):

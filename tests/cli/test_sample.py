@@ -146,3 +146,8 @@ def test_pictures_of_earlier_samples_do_not_stay_beside_new_ones(images, fastdif
 def test_a_name_that_no_file_can_have(images, refused):
     assert "cannot be written (File name too long)" in refused("sample", images, "--out", "x" * 5000)
     assert "cannot be a path (File name too long)" in refused("sample", "x" * 5000)
+
+
+def test_a_negative_prompt_for_a_model_without_prompts_is_refused(refused):
+    said = refused("sample", "checkpoints/digits/progressive-1", "--negative-prompt", "fog", "-n", 1)
+    assert "negative_prompts: this model takes no prompts; leave them out" in said

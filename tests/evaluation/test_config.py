@@ -1,5 +1,7 @@
 """Cells of a benchmark, and baselines and settings that are none."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from fastdiff.core.errors import FastdiffError
@@ -76,3 +78,21 @@ def test_bad_baselines(text):
 def test_bad_settings(name, value):
     with pytest.raises(FastdiffError, match=f"^bench.{name} = "):
         BenchConfig(**{name: value})
+
+
+@pytest.mark.parametrize(
+    "ranges, weights",
+    [
+        ({"teacher": None, "student": (3.0, 15.0)}, {"teacher": [3.0], "student": [3.0]}),
+        ({"teacher": None, "a": None, "b": (2.0, 4.0)}, {"teacher": [1.0, 2.0], "a": [1.0], "b": [2.0]}),
+        ({"teacher": (1.0, 2.0), "student": (3.0, 4.0)}, {"teacher": [1.0], "student": [3.0]}),
+        ({"teacher": (2.0, 4.0)}, {"teacher": [2.0]}),
+    ],
+)
+def test_guidance_is_within_every_range_by_default(ranges, weights):
+    models = {
+        name: SimpleNamespace(guidance=low_high, text=True, null_label=None, sampling=Sampling())
+        for name, low_high in ranges.items()
+    }
+    found = cells(models, "teacher", BenchConfig(steps=(1,), baselines=()))
+    assert {name: sorted(c.guidance for c in found if c.model == name) for name in models} == weights

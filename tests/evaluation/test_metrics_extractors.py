@@ -2,9 +2,7 @@
 
 import json
 import os
-import shutil
 import socket
-import tomllib
 
 import pytest
 import torch
@@ -185,17 +183,3 @@ def test_weights_are_never_unpickled_blindly(tmp_path):
         with pytest.raises(FastdiffError, match="not the weights"):
             open_extractor(f"{name}:{tmp_path}/evil.pth", "cpu")
     assert not (tmp_path / "executed").exists()
-
-
-def test_an_installed_package_has_the_network_for_digits(tmp_path, monkeypatch):
-    """The wheel has it inside of the package, and it is found there from any working directory."""
-    built = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
-    assert built["force-include"] == {"checkpoints/digits/features": "fastdiff/checkpoints/digits/features"}
-    inside = tmp_path / "site/fastdiff/checkpoints/digits/features"
-    shutil.copytree(FEATURES, inside)
-    monkeypatch.setattr(
-        extractors, "__file__", str(tmp_path / "site/fastdiff/evaluation/metrics/extractors.py")
-    )
-    monkeypatch.chdir(tmp_path)
-    assert extractors.find("checkpoints/digits/features") == inside
-    assert open_extractor("checkpoints/digits/features", "cpu").name == "digits"

@@ -7,7 +7,7 @@ from diffusers import LCMScheduler
 from fastdiff.core.guidance import Guided
 from fastdiff.io.load import load
 from fastdiff.samplers import SAMPLERS
-from fastdiff.samplers.generate import conditions
+from fastdiff.samplers.conditions import conditions
 from tests.helpers import tiny_pipelines as tiny
 
 PROMPTS = ["a cat", "the dog runs"]
@@ -52,9 +52,20 @@ def noise(*shape, seed=1):
 
 
 @torch.no_grad()
-def ours(model, sampler, x, times, prompts=None, labels=None, guidance=1.0, randn=None, **options):
+def ours(
+    model,
+    sampler,
+    x,
+    times,
+    prompts=None,
+    labels=None,
+    guidance=1.0,
+    randn=None,
+    negative_prompts=None,
+    **options,
+):
     """Pictures in [0, 1] of our sampler from x at times[0]."""
-    cond = conditions(model, len(x), labels, prompts, guidance=guidance)
+    cond = conditions(model, len(x), labels, prompts, guidance=guidance, negative_prompts=negative_prompts)
     null = model.null(cond) if guidance != 1 and not model.guidance else None
     noise = {"randn": randn} if randn else {}
     *_, last = SAMPLERS[sampler](Guided(model, cond, null, guidance, **options), x, times, **noise)

@@ -19,7 +19,7 @@ from fastdiff.io.metadata import read_metadata
 from fastdiff.networks import dit, mlp, text_unet, unet
 from fastdiff.networks.autoencoder import Autoencoder
 from fastdiff.samplers import SAMPLERS
-from fastdiff.samplers.generate import conditions, rows_of
+from fastdiff.samplers.conditions import conditions, rows_of
 from fastdiff.samplers.plan import plan
 from tests.helpers import tiny_pipelines as tiny
 from tests.helpers.card_scripts import block, run

@@ -14,7 +14,8 @@ from fastdiff.io.load import load
 from fastdiff.runs import recipe
 from fastdiff.runs import run as stages
 from fastdiff.samplers import time_grid
-from fastdiff.samplers.generate import conditions, sample
+from fastdiff.samplers.conditions import conditions
+from fastdiff.samplers.generate import sample
 from fastdiff.training.placement import halve
 from tests.helpers import tiny_pipelines as tiny
 from tests.helpers.opened_pipelines import MAKERS, PROMPTS, noise, ours, same, table_times

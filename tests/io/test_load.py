@@ -11,6 +11,7 @@ from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
 from fastdiff.core.errors import FastdiffError
 from fastdiff.core.schedule import DDPM
 from fastdiff.io.load import load
+from fastdiff.samplers.generate import sample
 from tests.helpers.stock_pipelines import INDEX, SHAPE, WEIGHTS, draws, ours, theirs, tiny
 
 # ---- theirs in fastdiff
@@ -130,3 +131,29 @@ def test_loading_a_model_imports_no_export(folder):
         "print([name for name in sys.modules if name.startswith('fastdiff.io.export')])"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, "bfloat16", "fp16"])
+def test_weights_in_another_type(opened, dtype):
+    _, model, folder = opened("sd")
+    half = load(folder, dtype=dtype)
+    kinds = {p.dtype for p in half.parameters()}
+    assert kinds == {torch.float16 if dtype == "fp16" else torch.bfloat16}
+    assert next(half.text.parts["text_encoder"].parameters()).dtype in kinds
+    assert half.latent.module.dtype == torch.float32
+    if dtype != "fp16":  # which has no convolutions on some CPUs
+        images, wanted = (sample(m, "ddim", 2, n=1, prompts="a cat", guidance=2.0) for m in (half, model))
+        assert images.dtype == torch.float32
+        torch.testing.assert_close(images, wanted, rtol=0, atol=0.1)
+    with pytest.raises(FastdiffError, match="dtype = int8: expected float32, float16 or bfloat16"):
+        load(folder, dtype="int8")
+
+
+def test_an_open_pipeline(opened, tmp_path):
+    pipeline, model, _ = opened("dit")
+    taken = load(pipeline)
+    assert taken.schedule == model.schedule and taken.sampling == model.sampling
+    assert all(torch.equal(a, b) for a, b in zip(taken.parameters(), model.parameters(), strict=True))
+    assert sample(pipeline, steps=1, n=1, labels=3).shape == (1, 3, 16, 16)
+    with pytest.raises(FastdiffError, match="expected a folder, a hub id or a pipeline"):
+        load(3)

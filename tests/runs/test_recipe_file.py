@@ -78,7 +78,7 @@ def test_bad_overrides(assignment):
 
 def test_files_that_cannot_be_read(tmp_path):
     for path in (tmp_path / "none.yaml", tmp_path, written(tmp_path, "x") / "under"):
-        with pytest.raises(FastdiffError, match=f"^recipe {path}: cannot be read"):
+        with pytest.raises(FastdiffError, match=f"^recipe {path}: (cannot be read|no such file)"):
             load(path)
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00\x80")
     with pytest.raises(FastdiffError, match="cannot be read"):

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from fastdiff.methods import METHODS
 from fastdiff.runs.recipe import build
-from fastdiff.runs.stage_config import has_no_images, is_path, whole_number_settings
+from fastdiff.runs.stage_config import has_no_images, whole_number_settings
 from tests.helpers.recipes import PLAIN, changed, complaint
 
 
@@ -167,9 +167,7 @@ def test_only_single_whole_numbers_make_chains():
     assert "steps" not in whole_number_settings(METHODS["ladd"])  # several numbers, of one student
 
 
-def test_a_reference_with_a_mark_of_paths_is_one():
-    found = {name: is_path(name) for name in ("teacher", "user/model", "./teacher", "~", "v1.5")}
-    assert found == {"teacher": False, "user/model": True, "./teacher": True, "~": True, "v1.5": True}
+def test_data_without_images():
     assert has_no_images("nothing") and has_no_images({"name": "nothing", "shape": [2]})
     assert not has_no_images("digits")
 

@@ -9,7 +9,8 @@ from fastdiff.core.guidance import GuidanceOptions, Guided
 from fastdiff.core.sampling import Sampling
 from fastdiff.core.schedule import DDPM, Cosine, Flow, Sigmoid, Trig
 from fastdiff.networks import mlp
-from fastdiff.samplers.generate import check_labels, sample
+from fastdiff.samplers.conditions import check_labels
+from fastdiff.samplers.generate import sample
 from fastdiff.samplers.plan import plan
 
 

@@ -213,7 +213,7 @@ def test_settings_of_how_a_run_goes_may_change(recipe, unbroken, tmp_path):
     os.kill(process.pid, signal.SIGTERM)
     assert wait(process, out)[0] == 75
     code, printed = wait(begin(recipe, out, "train.lr=0.5"), out)
-    assert code == 2 and "was made with train.lr = None, and the recipe now has 0.5" in printed
+    assert code == 2 and "was made with train.lr = 0.001, and the recipe now has 0.5" in printed
     code, printed = wait(
         begin(recipe, out, "train.gradient_accumulation=2", "train.save_every=500", "train.keep_last=1"), out
     )

@@ -21,7 +21,7 @@ from torchvision.models import VGG16_Weights
 from typing_extensions import override
 
 from ...core.errors import FastdiffError, first_line
-from ...core.files import expanded
+from ...core.shipped import shipped
 from ...data.image_grid import to_uint8
 from ...networks.classifiers import load_features
 from ...networks.download import MissingWeights, cached, socket_timeout
@@ -218,17 +218,9 @@ def _open_folder(spec: str, device: torch.device) -> Extractor:
 
 
 def find(path: str) -> Path:
-    """Return a path, relative to the working directory, or else to the source tree or installed package.
-
-    Both have the feature network for digits in checkpoints/.
-
-    Raises:
-        MissingWeights: if it exists in none of them.
-    """
-    package = Path(__file__).parents[2]
-    for candidate in (expanded(path), package.parent / path, package / path):
-        if candidate.exists():
-            return candidate
+    """Return a path, or the shipped file or folder of that path; raise MissingWeights if there is neither."""
+    if (found := shipped(path)) is not None:
+        return found
     others = [name for name in FEATURE_EXTRACTORS_REGISTRY if name not in (INCEPTION, "digits")]
     known = ", ".join(["pixels", "inception", *others])
     raise MissingWeights(

@@ -16,6 +16,7 @@ from ...core.denoiser import Cond, Denoiser
 from ...core.errors import FastdiffError
 from ...core.guidance import Guided, usual_guidance
 from ...core.schedule import DDPM
+from ...core.wording import unregistered
 from ...data.image_grid import to_uint8
 from ...samplers import SAMPLERS, time_grid
 from ...samplers.generate import SampleBatch, generate
@@ -166,7 +167,7 @@ def speed(model: Denoiser, samplers: list[str], steps: int = 8, repeats: int = 1
     """
     for sampler in samplers:
         if sampler not in SAMPLERS:
-            raise FastdiffError(f"sampler {sampler!r} is unknown, choose from {', '.join(SAMPLERS)}")
+            raise FastdiffError(unregistered(f"sampler {sampler!r}", sampler, SAMPLERS))
     times = time_grid(model.schedule, steps, "trailing")
     batch, forward = batch_of(model, 32, MIN_PASS_SECONDS)
     for sampler in samplers:
@@ -202,7 +203,7 @@ def over_pipeline(path: str, model: Denoiser, steps: int, batch: int, repeats: i
     Returns:
         The ratio; None if the model is not a plain UNet, or not stored as a diffusers folder.
     """
-    plain = model.net.kind == "unet" and model.classes is None and not (model.latent or model.text)
+    plain = model.interface.kind == "unet" and model.classes is None and not (model.latent or model.text)
     if not plain or not (Path(path) / "model_index.json").exists():
         return None
     diffusers.logging.disable_progress_bar()

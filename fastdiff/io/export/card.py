@@ -8,7 +8,9 @@ import yaml
 from ...core.denoiser import Denoiser
 from ...core.files import atomic_write
 from ...core.templates import render
+from ...networks.own import is_own
 from ..licences import CARD_FILE, limit
+from ..safeguards import described
 from .script import script
 
 TEMPLATE = Path(__file__).with_name("card.md.j2")
@@ -41,6 +43,7 @@ def text(model: Denoiser, notes: dict[str, Any], name: str, recipe: str = "", ta
         python=python,
         why=why,
         licences=licence_lines(notes),
+        safeguards=described(notes.get("safeguards", {})),
         recipe=recipe.strip(),
         table=table.strip(),
     )
@@ -52,7 +55,7 @@ def front_matter(model: Denoiser, notes: dict[str, Any]) -> dict[str, Any]:
     method = notes.get("method")
     images = len(model.shape) == 3
     front: dict[str, Any] = {
-        "library_name": "diffusers" if images else "fastdiff",
+        "library_name": "diffusers" if images and not is_own(model.net) else "fastdiff",
         "tags": ["diffusion", "distillation", "few-step", "fastdiff"],
     }
     if method:
@@ -98,6 +101,9 @@ def description(model: Denoiser, notes: dict[str, Any]) -> str:
         )
     if notes.get("lora"):
         sentences.append(adapter(notes["lora"]))
+    if plugins := notes.get("plugins"):
+        files = ", ".join(f"`{name}` (SHA-256 {value[:12]})" for name, value in plugins.items())
+        sentences.append(f"Its training had loaded own code: {files}.")
     return " ".join(sentences)
 
 

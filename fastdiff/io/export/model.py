@@ -6,24 +6,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import ModelMixin
+from torch import nn
 
 from ...core.denoiser import Denoiser
 from ...core.errors import FastdiffError
-from ...core.files import sha256, synced, write_json
+from ...core.files import expanded, make_directory, sha256, synced, write_json
+from ...core.public_arguments import takes_a_model
 from ...core.rescheduled import RescheduledDenoiser
 from ...core.schedule import SCHEDULES, Schedule
 from ...networks import lora
+from ...networks.own import OWN_FOLDER, check_storable, is_own, module_of, noted, save
 from ..fingerprint import component_hashes, fingerprint, settings_digest
 from ..metadata import METADATA_FILE
 from . import card
 from .pipeline import remove_pipeline, write_pipeline
 
 
+@takes_a_model
 def export(
     model: Denoiser,
-    folder: Path,
-    notes: dict[str, Any],
+    folder: str | Path,
+    notes: dict[str, Any] | None = None,
     dtype: torch.dtype = torch.float32,
     name: str = "",
     recipe: str = "",
@@ -36,13 +39,13 @@ def export(
 
     Example:
         >>> model = fastdiff.load("checkpoints/digits/consistency")
-        >>> folder = Path("exported"); folder.mkdir()
-        >>> fastdiff.export(model, folder, {"method": "ect"}, dtype=torch.float16)
+        >>> fastdiff.export(model, "exported", dtype=torch.float16)
 
     Args:
-        model: the model; `fastdiff.load` of the folder returns an equal one, in eval mode and frozen.
-        folder: an existing folder; a model in it is replaced.
-        notes: further keys of fastdiff.json, such as method, sources, licences and cost; {} for none.
+        model: the model, or what `fastdiff.sample` opens; `fastdiff.load` of the folder returns an equal one,
+            in eval mode and frozen.
+        folder: the folder, which is created; a model in it is replaced.
+        notes: further keys of fastdiff.json, such as method, sources, licences and cost; None for none.
         dtype: floating-point type of the network's weights in the file; an autoencoder and text encoders keep
             their own.
         name: title of the card; "" for the folder's name.
@@ -50,24 +53,19 @@ def export(
         table: table of its benchmark figures, as Markdown, for the card; "" for none.
 
     Raises:
-        FastdiffError: for a network that is not one of fastdiff.networks, and for a RescheduledDenoiser (a
-            model viewed on another schedule): neither has a file format.
+        FastdiffError: for a network that is neither one of fastdiff.networks nor built by its registered name
+            (see `fastdiff.networks.build`), for a schedule without a name, and for a RescheduledDenoiser (a
+            model viewed on another schedule).
     """
-    if not hasattr(model.net, "folder"):
-        raise FastdiffError(
-            f"{type(model.net).__name__} has no file format: expected one of fastdiff.networks"
-        )
+    folder, notes = expanded(folder), notes or {}
+    check_storable(model.net, model.shape)
     if isinstance(model, RescheduledDenoiser):
         raise FastdiffError("a model on another schedule has no file format: export the original model")
-    scratch = folder / ".export"
+    scratch = make_directory(folder, "folder") / ".export"
     shutil.rmtree(scratch, ignore_errors=True)
-    module = lora.merged(model.net.module).cpu().type(dtype)
-    module.register_to_config(
-        _name_or_path=""
-    )  # otherwise diffusers records the folder that it was loaded from
-    place = scratch / model.net.folder
-    module.save_pretrained(place, max_shard_size="10000GB")
-    if lora.adapted(model.net.module):
+    module = lora.merged(module_of(model.net)).cpu()
+    place = save_network(model.net, module, scratch, dtype)
+    if lora.adapted(module_of(model.net)):
         notes = {**notes, "lora": lora.save(model.net, scratch / "lora", dtype)}
     describe(scratch, model, notes, name or folder.resolve().name, recipe, table)
     weights = next(place.glob("*.safetensors"))
@@ -84,7 +82,27 @@ def export(
     write_json(folder / METADATA_FILE, metadata)
 
 
-def metadata_of(model: Denoiser, module: ModelMixin, weights: Path, folder: Path) -> dict[str, Any]:
+def save_network(net: nn.Module, module: nn.Module, folder: Path, dtype: torch.dtype) -> Path:
+    """Save the weights of a network and return the folder of its files.
+
+    Args:
+        net: the network.
+        module: its module, with a merged adapter; it is converted in place.
+        folder: the model's folder.
+        dtype: floating-point type of the weights in the file.
+    """
+    if is_own(net):
+        place = folder / OWN_FOLDER
+        save(module.to(dtype), place)
+        return place
+    place = folder / net.folder
+    module.type(dtype)
+    module.register_to_config(_name_or_path="")  # otherwise it is the folder that it was loaded from
+    module.save_pretrained(place, max_shard_size="10000GB")
+    return place
+
+
+def metadata_of(model: Denoiser, module: nn.Module, weights: Path, folder: Path) -> dict[str, Any]:
     """Return the keys of fastdiff.json that follow from the model itself.
 
     Args:
@@ -93,8 +111,12 @@ def metadata_of(model: Denoiser, module: ModelMixin, weights: Path, folder: Path
         weights: the file of the module's weights.
         folder: the folder that the model's other components were written to.
     """
+    own = is_own(model.net)
+    kind = model.net.blueprint.name if own else model.net.kind
+    built_with = {"built_with": noted(model.net.blueprint)} if own else {}
     return {
-        "network": model.net.kind,
+        "network": kind,
+        **built_with,
         "schedule": {"name": name_of(model.schedule), **asdict(model.schedule)},
         "predicts": model.predicts,
         "shape": model.shape,
@@ -107,7 +129,7 @@ def metadata_of(model: Denoiser, module: ModelMixin, weights: Path, folder: Path
         "latent": model.latent and model.latent.fingerprint,
         "text": model.text and {"weights": model.text.fingerprint, "index": model.text.index},
         "base": model.base and fingerprint(folder / "base"),
-        "files": component_hashes(folder, model.net.kind),
+        "files": component_hashes(folder, kind),
         "weights": sha256(weights),
         "params": sum(p.numel() for p in module.parameters()),
     }
@@ -141,11 +163,16 @@ def describe(
         table: table of its benchmark figures, as Markdown; "" for none.
     """
     remove_pipeline(folder)
-    if model.net.kind != "mlp":  # diffusers has no such network
+    if model.interface.kind != "mlp" and not is_own(model.net):  # diffusers has no such networks
         write_pipeline(folder, model)
     card.write(folder, model, notes, name, recipe, table)
 
 
 def name_of(schedule: Schedule) -> str:
-    """Return the name of a schedule, a key of SCHEDULES."""
-    return next(name for name, kind in SCHEDULES.items() if type(schedule) is kind)
+    """Return the name of a schedule, a key of SCHEDULES; raise FastdiffError if it has none."""
+    name = next((name for name, kind in SCHEDULES.items() if type(schedule) is kind), None)
+    if name is None:
+        raise FastdiffError(
+            f"schedule {type(schedule).__name__} is not registered: add it to SCHEDULES under a name first"
+        )
+    return name

@@ -9,6 +9,7 @@ from torch import Tensor
 from ...core.denoiser import PROMPT_KEYS, Denoiser
 from ...core.guidance import usual_guidance
 from ...core.templates import render
+from ...networks.own import is_own
 from ...networks.text_encoder import PROMPT_OUTPUTS
 from .pipeline import PROMPT_PIPELINES, pipeline_arguments, pipeline_of, same_first_noise
 from .schedulers.description import DiffusersScheduler
@@ -58,6 +59,11 @@ def cascade(model: Denoiser) -> list[Denoiser]:
 
 def stage_scheduler(model: Denoiser) -> DiffusersScheduler | str:
     """Return the scheduler for one model of a cascade, or the reason why diffusers cannot sample it."""
+    if is_own(model.net):
+        return (
+            f"A plugin registers the network, {model.net.blueprint.name}, which diffusers does not have: "
+            "`fastdiff --plugin FILE sample FOLDER` samples the model."
+        )
     if model.net.kind == "mlp":
         return f"The network is fastdiff's own, {type(model.net).__name__}, which diffusers does not have."
     if model.net.kind in PROMPT_PIPELINES.values() and not model.text:
