@@ -2,8 +2,6 @@
 on pictures that are drawn from the digits."""
 
 import json
-import runpy
-import sys
 
 import datasets
 import numpy as np
@@ -12,6 +10,7 @@ import torch
 from PIL import Image
 from torch.nn.functional import interpolate
 
+from fastdiff.cli.features import features
 from fastdiff.data.dataset import Dataset
 from fastdiff.data.toys import digits
 from fastdiff.evaluation.metrics.extractors import open_extractor
@@ -43,12 +42,9 @@ def pictures(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def judge(pictures, tmp_path_factory):
-    """What recipes/cifar10_features.py makes of them in eight epochs."""
-    out = tmp_path_factory.mktemp("features")
-    with pytest.MonkeyPatch.context() as patch:
-        arguments = [str(pictures), str(out), "--epochs", "8", "--name", "cifar10"]
-        patch.setattr(sys, "argv", ["cifar10_features.py", *arguments])
-        runpy.run_path("recipes/cifar10_features.py", run_name="__main__")
+    """What `fastdiff features` makes of them in eight epochs."""
+    out = tmp_path_factory.mktemp("features") / "out"
+    features(str(pictures), out, epochs=8, name="cifar10")
     return out
 
 

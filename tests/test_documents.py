@@ -22,7 +22,7 @@ MADE = (  # what a reader makes by following a page
     "checkpoints/try",
     "checkpoints/toy",
     "checkpoints/NAME",
-    "checkpoints/my-images",
+    "checkpoints/shapes",
     "checkpoints/my-tract",
     "recipes/my-tract.yaml",
     "fastdiff/methods/tract.py",

@@ -6,11 +6,13 @@ The program:
     processes   helpers for commands that a launcher starts as several processes
 
 The commands:
+    init        fastdiff init
     run         fastdiff run
     sample      fastdiff sample
     export      fastdiff export
     bench       fastdiff bench
     evaluate    fastdiff evaluate
+    features    fastdiff features
     search      fastdiff search
     inspect     fastdiff status, report, judge, list, doctor
     listing     the lists that `fastdiff list` prints

@@ -23,6 +23,8 @@ from ..core.plugins import load_environment_plugins, load_plugin
 from .bench import bench
 from .evaluate import evaluate
 from .export import export
+from .features import features
+from .init import init
 from .inspect import doctor, judge, list_, report, status
 from .processes import destroy_process_group
 from .run import run
@@ -108,7 +110,21 @@ def before_every_command(plugin: Plugins = None) -> None:
     load_plugins(plugin or ())
 
 
-for command in (run, status, sample, bench, report, judge, evaluate, search, export, list_, doctor):
+for command in (
+    init,
+    run,
+    status,
+    sample,
+    bench,
+    report,
+    judge,
+    evaluate,
+    features,
+    search,
+    export,
+    list_,
+    doctor,
+):
     app.command(command.__name__.rstrip("_"))(with_plugins(command))
 
 

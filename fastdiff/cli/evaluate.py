@@ -22,6 +22,7 @@ def evaluate(
     """Judge images from any program against a data set."""
     from ..core.files import strict_json
     from ..data.registry import DATASETS, open_dataset
+    from ..evaluation.metric_names import FRECHET, family
     from ..evaluation.opening import evaluate_images
 
     real = open_dataset(data, **given(resolution=resolution, colour=colour))
@@ -37,7 +38,7 @@ def evaluate(
     for name, value in figures.items():
         if isinstance(value, int | float):
             typer.echo(f"{name:{width}}  {value:.6g}")
-    if figures["n"] <= figures["dims"]:
+    if figures["n"] <= figures["dims"] and any(family(name) in FRECHET for name in figures):
         typer.echo(
             f"n = {figures['n']}: expected more than dims = {figures['dims']}, otherwise the covariance is "
             "singular and a Frechet distance mostly bias; use more images",

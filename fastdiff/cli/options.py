@@ -36,7 +36,8 @@ Extractors = Annotated[
     typer.Option(
         "--extractor",
         help="Feature networks, separated by commas: inception, vgg16, clip-..., dinov2-... (name:/path "
-        "sets the weights), or the folder of a network. [default: chosen by the data]",
+        "sets the weights), or the folder of a network; or pixels, without a network. "
+        "[default: chosen by the data]",
     ),
 ]
 Metrics = Annotated[

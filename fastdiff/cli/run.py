@@ -17,6 +17,9 @@ def run(
     only: Annotated[
         str | None, typer.Option(help="Name of the only stage to train; nothing is benchmarked.")
     ] = None,
+    no_bench: Annotated[
+        bool, typer.Option("--no-bench", help="Train only, without the benchmark (bench=false).")
+    ] = False,
     redo: Annotated[
         list[str] | None,
         typer.Option(help="Stage to train again if its settings changed."),
@@ -36,4 +39,5 @@ def run(
     from ..runs import recipe as recipes
     from ..runs.run import run as run_recipe
 
-    run_recipe(recipes.load(recipe, overrides or []), out, only, tuple(redo or ()))
+    source = recipes.load(recipe, [*(overrides or []), *(["bench=false"] if no_bench else [])])
+    run_recipe(source, out, only, tuple(redo or ()))

@@ -75,8 +75,8 @@ def search(
     guidance = usual_guidance(opened) if guidance is None else guidance
     check_fit(model, opened, dataset, BenchConfig(guidance=guidance), notes)
     check_writable(folder)
-    family = "energy" if len(dataset.shape) == 1 else "fd"
-    [evaluator, *others] = open_evaluators(dataset, extractor, (family,), accelerator.device)
+    families = ("energy",) if len(dataset.shape) == 1 or extractor == "pixels" else ("fd",)
+    [evaluator, *others] = open_evaluators(dataset, extractor, families, accelerator.device)
     if others:
         raise FastdiffError(f"--extractor {extractor}: expected one feature network to judge the times")
     console = Console(stderr=True)
@@ -84,7 +84,7 @@ def search(
         for best in search_times(
             opened,
             steps,
-            partial(distance, evaluator, family, accelerator),
+            partial(distance, evaluator, evaluator.metrics[0], accelerator),
             spacing=spacing,
             n=n,
             seed=seed,

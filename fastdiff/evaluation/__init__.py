@@ -8,6 +8,7 @@ pictures.py: sample sheets, trajectories and kernel terms saved for each cell.
 evaluator.py: metrics of samples, streamed; reference.py: features of the data set, cached on disk.
 class_names.py: classes of models and data, compared by their names.
 opening.py: evaluators opened by name, and evaluate_images for images made by any program.
+feature_training.py: training of a feature network on any data; feature_task.py: what it learns there.
 metrics/: the metrics, and the networks whose features they compare.
 rows.py: the file of rows, and a table of all keys of a row.
 real_data.py: the row "real data, held out".

@@ -57,8 +57,9 @@ class BenchConfig:
         seeds: seeds of the noise; a row for each. Default: 0.
         batch: samples per batch, on each process. Default: 512.
         extractor: feature networks separated by commas: "inception", another name of torch-fidelity, a folder
-            with model.safetensors and features.json, or name:file for the file of its weights. None: the
-            shipped digits classifier for the digits, Inception-v3 for other images, none for vectors.
+            with model.safetensors and features.json, or name:file for the file of its weights; "pixels"
+            compares downscaled images without a network. None: the shipped digits classifier for the digits,
+            Inception-v3 for other images, or "pixels" if its weights are not available; none for vectors.
         teacher: in recipes, the stage whose model is measured with the baselines. None: the stage that is
             trained on data.
         models: names of the students to measure. None: all of them.
@@ -66,8 +67,8 @@ class BenchConfig:
             bound.
         metrics: keys of METRICS (fd, kd, score, pr, sfd, accuracy, energy, swd), and "nll". None, or "nll" as
             the only one: fd, kd, pr and accuracy (where the data have classes that the feature network
-            distinguishes) for images, energy, swd and pr for vectors. "nll" adds the bits per dimension of
-            the first n examples of the data, for models that are sampled by solving their ODE.
+            distinguishes) for images, energy, swd and pr for vectors and pixels. "nll" adds the bits per
+            dimension of the first n examples of the data, for models that are sampled by solving their ODE.
         held_out: name of the split of the data, such as "test", whose examples are the row "real data, held
             out", and whose likelihood "nll" adds. None: the data are divided at random.
         budget: time for the whole sweep, such as "90s", "10m" or "2h"; cells that would exceed it are

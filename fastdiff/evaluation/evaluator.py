@@ -16,6 +16,7 @@ from .metrics import METRICS
 from .metrics.extractors import Extractor, Vectors
 from .metrics.frechet import Statistics
 from .metrics.kernels import Discrepancy
+from .metrics.pixels import Pixels
 from .metrics.registry import Collected, kid_of_subsets
 from .reference import Reference, reduced
 
@@ -52,7 +53,11 @@ class Evaluator:
     """
 
     def __init__(
-        self, dataset: Dataset, extractor: Extractor | Vectors, metrics: Sequence[str], cache: Path
+        self,
+        dataset: Dataset,
+        extractor: Extractor | Pixels | Vectors,
+        metrics: Sequence[str],
+        cache: Path,
     ) -> None:
         self.dataset = dataset
         self.net = extractor

@@ -6,6 +6,7 @@ Direction = Literal["lower", "higher"]
 
 # Families of distances; the first that rows have is a report's main metric.
 MAIN_METRICS = ("fid", "fd", "energy", "kid", "kd", "sfid", "sfd", "swd")
+FRECHET = ("fid", "fd", "sfid", "sfd")
 LOWER = ("fid", "fd", "kid", "kd", "sfid", "sfd", "energy", "swd", "nll")
 HIGHER = ("is", "score", "precision", "recall", "density", "coverage", "accuracy", "diversity", "nearest")
 FAMILIES: dict[str, Direction] = {**dict.fromkeys(LOWER, "lower"), **dict.fromkeys(HIGHER, "higher")}

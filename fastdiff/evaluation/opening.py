@@ -1,25 +1,31 @@
 """Opening of evaluators, by the names of feature networks and metrics; metrics of any program's images."""
 
+import warnings
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
+from accelerate.utils import gather_object
 
 from ..core.accelerator import make_accelerator
 from ..core.defaults import float32_on_cpu
-from ..core.errors import FastdiffError
+from ..core.errors import FastdiffError, FastdiffWarning
 from ..core.files import cache_folder
 from ..core.wording import suggestion
 from ..data.registry import Dataset, Nothing
+from ..networks.download import MissingWeights
 from .class_names import matched_labels
 from .config import BenchConfig
 from .evaluator import Evaluator, folds_by_class
 from .metrics import METRICS
 from .metrics.extractors import Extractor, Vectors, open_extractor
+from .metrics.pixels import Pixels
 from .reference import CHUNK
 
 DEFAULT_IMAGE_METRICS = ("fd", "kd", "pr")
+PIXELS = "pixels"  # the extractor that compares images without a network
 DEFAULT_VECTOR_METRICS = ("energy", "swd", "pr")
 
 
@@ -34,10 +40,11 @@ def open_evaluators(
 
     Args:
         dataset: data set that samples are compared with.
-        extractors: feature networks, separated by commas, see `open_extractor`. None: the shipped digits
-            classifier for the digits, Inception-v3 for other images, none for vectors.
+        extractors: feature networks, separated by commas, see `open_extractor`; "pixels" compares downscaled
+            images without one. None: the shipped digits classifier for the digits, Inception-v3 for other
+            images, or "pixels" with a warning if it is not available; none for vectors.
         metrics: keys of METRICS. None: fd, kd, pr and, where the data have the classes of the network,
-            accuracy; energy, swd and pr for vectors.
+            accuracy; energy, swd and pr for vectors and pixels.
         device: device of the networks.
         cache: folder in which the features of the data are cached; None for the user's cache.
 
@@ -53,8 +60,18 @@ def open_evaluators(
         raise FastdiffError(f"metrics: {min(unknown)!r} is unknown{near}")
     if len(dataset.shape) == 1:
         return [_vector_evaluator(dataset, extractors, metrics, device, cache)]
-    default = "checkpoints/digits/features" if dataset.name == "digits" else "inception"
-    nets = [open_extractor(spec, device) for spec in (extractors or default).split(",")]
+    if extractors is None:
+        net = _default_network(dataset, device)
+        if isinstance(net, Pixels):  # metrics that need a network are left out
+            metrics = [metric for metric in metrics or () if metric in DEFAULT_VECTOR_METRICS]
+        return [_image_evaluator(dataset, net, metrics, cache)]
+    if extractors == PIXELS:
+        return [_image_evaluator(dataset, _pixels(dataset, device), metrics, cache)]
+    if PIXELS in extractors.split(","):
+        raise FastdiffError(
+            f"extractor {extractors}: pixels are compared without a network; name {PIXELS} or the others"
+        )
+    nets = [open_extractor(spec, device) for spec in extractors.split(",")]
     if len({net.name for net in nets}) < len(nets):
         raise FastdiffError(
             f"extractor {extractors}: two feature networks have the same name, and so would their "
@@ -106,19 +123,61 @@ def _vector_evaluator(
     return Evaluator(dataset, Vectors(torch.device(device)), metrics or DEFAULT_VECTOR_METRICS, cache)
 
 
+def _default_network(dataset: Dataset, device: torch.device | str) -> Extractor | Pixels:
+    """Return the usual feature network of the data; pixels with a warning if a process cannot open it."""
+    missing = None
+    try:
+        net = open_extractor(
+            "checkpoints/digits/features" if dataset.name == "digits" else "inception", device
+        )
+    except MissingWeights as error:
+        missing = error
+    if not any(gather_object([missing is not None])):
+        return net
+    pixels = _pixels(dataset, device)
+    if PartialState().is_main_process:
+        warn_of_pixels(pixels)
+    return pixels
+
+
+@cache
+def warn_of_pixels(pixels: Pixels) -> None:
+    """Warn, once in a process, that images are compared by their pixels; name the way to a network."""
+    warnings.warn(
+        f"no feature network is available: images are judged by {pixels.named('energy')} and "
+        f"{pixels.named('swd')}, distances of images of {pixels.side} x {pixels.side} pixels, which see no "
+        "finer detail; `fastdiff features DATA --out FOLDER` trains a network for `extractor: FOLDER`",
+        FastdiffWarning,
+        stacklevel=2,
+    )
+
+
+def _pixels(dataset: Dataset, device: torch.device | str) -> Pixels:
+    """Return the pixels of images as features."""
+    if len(dataset.shape) != 3:
+        raise FastdiffError(
+            f"data {dataset.name} = {tuple(dataset.shape)}: expected images (channels, height, width) to "
+            "compare their pixels"
+        )
+    return Pixels.fit(dataset.shape, device)
+
+
 def _image_evaluator(
-    dataset: Dataset, net: Extractor, metrics: Sequence[str] | None, cache: Path
+    dataset: Dataset, net: Extractor | Pixels, metrics: Sequence[str] | None, cache: Path
 ) -> Evaluator:
     """Return an evaluator of images; raise FastdiffError if network and metrics do not fit the data."""
+    without_network = isinstance(net, Pixels)
     channels, *size = dataset.shape
-    if channels not in (1, 3) or (net.size and size != [net.size] * 2):
+    if not without_network and (channels not in (1, 3) or (net.size and size != [net.size] * 2)):
         side = net.size or "any"
         raise FastdiffError(
             f"data {dataset.name} = {tuple(dataset.shape)}: {net.name} expected (1 or 3, {side}, {side}); "
             "choose a resolution, a colour or another extractor"
         )
     classifies = net.classes == dataset.classes
-    usual = (*DEFAULT_IMAGE_METRICS, "accuracy") if dataset.classes and classifies else DEFAULT_IMAGE_METRICS
+    usual = DEFAULT_VECTOR_METRICS if without_network else DEFAULT_IMAGE_METRICS
+    if dataset.classes and classifies:
+        usual = (*usual, "accuracy")
     for metric in metrics or ():
         layer = METRICS[metric].kept or METRICS[metric].statistics
         if layer not in net.layers or (metric == "accuracy" and not classifies):
@@ -145,10 +204,9 @@ def evaluate_images(
         made: images to evaluate, as a data set. Its classes are those of the same names in `real`, or, where
             names are unknown, of the same places.
         real: data set that they are compared with, of the same shape.
-        extractors: feature networks, separated by commas, see `open_extractor`. None: the shipped digits
-            classifier for the digits, Inception-v3 for other images, none for vectors.
+        extractors: feature networks, separated by commas, and the default None, see `open_evaluators`.
         metrics: keys of METRICS (fd, kd, score, pr, sfd, accuracy, energy, swd). None: fd, kd, pr and, where
-            the data have the classes of the network, accuracy; energy, swd and pr for vectors.
+            the data have the classes of the network, accuracy; energy, swd and pr for vectors and pixels.
         accelerator: accelerator of this process; None to create one. All processes divide the images.
 
     Returns:

@@ -15,14 +15,13 @@ from ..core.files import identity
 from ..data.registry import Dataset
 from .budget import Budget
 from .evaluator import FOLDS, Evaluator, folds_by_class
-from .metric_names import family
+from .metric_names import FRECHET, family
 from .provenance import provenance
 from .reference import CHUNK
 from .rows import RowStore
 from .summary import COST_FIELDS, REAL, Row
 
 DIVISIONS = 8  # random divisions of the data, each a row; at most that many disjoint sets of a held-out split
-FRECHET = ("fid", "fd", "sfid", "sfd")
 
 
 class RealData:

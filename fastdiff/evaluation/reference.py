@@ -16,10 +16,9 @@ from ..core.errors import FastdiffError
 from ..data.registry import Dataset
 from .metrics.extractors import Extractor, Vectors
 from .metrics.frechet import Statistics
+from .metrics.pixels import Pixels
 from .metrics.registry import Collected
 
-# Examples of a data set of vectors that generated vectors are compared with, the same ones in every run.
-VECTOR_EXAMPLES = 4000
 CHUNK = 512  # examples per pass
 
 Tensors = dict[str, Tensor]  # the contents of a file
@@ -39,7 +38,7 @@ class Reference:
     def __init__(
         self,
         dataset: Dataset,
-        net: Extractor | Vectors,
+        net: Extractor | Pixels | Vectors,
         statistics: Sequence[str],
         kept: Sequence[str],
         cache: Path,
@@ -107,11 +106,11 @@ class Reference:
         return whole, kept
 
     def examples(self) -> LongTensor:
-        """Return the indices of the examples: all images, or the first vectors of a fixed permutation."""
-        if isinstance(self.net, Vectors):
-            permuted = torch.randperm(len(self.dataset), generator=torch.Generator().manual_seed(0))
-            return permuted[:VECTOR_EXAMPLES].sort().values
-        return torch.arange(len(self.dataset))
+        """Return the indices of the examples: all, or where the features bound them a fixed random choice."""
+        if self.net.most_examples is None:
+            return torch.arange(len(self.dataset))
+        permuted = torch.randperm(len(self.dataset), generator=torch.Generator().manual_seed(0))
+        return permuted[: self.net.most_examples].sort().values
 
     def _no_statistics(self, layer: str) -> Statistics:
         """Return empty statistics, for a process that got no examples."""

@@ -194,7 +194,7 @@ class Classifier(ImageNetwork):
         self, gan: Adversary, student: Denoiser, teacher: Denoiser, kinds: int
     ) -> nn.Module:
         size = self.load(student.device).size
-        if tuple(student.image_shape[1:]) != (size, size):
+        if size and tuple(student.image_shape[1:]) != (size, size):
             raise FastdiffError(
                 f"features_of: {self.folder} takes images of {size} x {size}, the samples have shape "
                 f"{tuple(student.image_shape)}; choose another network",

@@ -1,8 +1,8 @@
 """Feature networks of small images: classifiers, written in plain torch.
 
 Inception-v3 was not trained on 8 x 8 digits and its weights need a download. Digits are therefore evaluated
-in the penultimate layer of a classifier of digits, trained by `recipes/digits_features.py`, and images like
-those of CIFAR-10, on machines without network access, in that of `recipes/cifar10_features.py`.
+in the penultimate layer of a classifier of digits, and images on machines without network access in that of
+a network that `fastdiff features` trains on them.
 """
 
 from pathlib import Path
@@ -59,14 +59,18 @@ class PictureFeatures(nn.Module):
     are means over the last maps (n, widths[-1], h, w); logits are (n, classes).
 
     Args:
-        size: side of the images in pixels.
+        size: side of the images in pixels; None for images of any size.
         channels: 3, or 1 to average the channels of the images.
         widths: channels of the maps, stage by stage.
         classes: number of classes.
     """
 
     def __init__(
-        self, size: int = 32, channels: int = 3, widths: tuple[int, ...] = (64, 128, 256), classes: int = 10
+        self,
+        size: int | None = 32,
+        channels: int = 3,
+        widths: tuple[int, ...] = (64, 128, 256),
+        classes: int = 10,
     ) -> None:
         super().__init__()
         self.size = size

@@ -11,6 +11,10 @@ import torch
 from ..core.errors import FastdiffError
 
 
+class MissingWeights(FastdiffError):
+    """An error for a network whose weights are not on this machine and cannot be downloaded."""
+
+
 def cached(url: str, file: str, owner: str, setting: str) -> Path:
     """Return the path of a file in torch's cache; download it if it is missing.
 
@@ -21,7 +25,7 @@ def cached(url: str, file: str, owner: str, setting: str) -> Path:
         setting: setting that gives the path of a copy, for the error message.
 
     Raises:
-        FastdiffError: if the file cannot be downloaded.
+        MissingWeights: if the file cannot be downloaded.
     """
     path = Path(torch.hub.get_dir()) / "checkpoints" / file
     if not path.is_file():
@@ -30,7 +34,7 @@ def cached(url: str, file: str, owner: str, setting: str) -> Path:
             with socket_timeout(10):
                 torch.hub.download_url_to_file(url, path, progress=False)
         except (OSError, HTTPException):  # no network, a timeout, a full disk, an invalid response of a proxy
-            raise FastdiffError(
+            raise MissingWeights(
                 f"the weights of {owner} cannot be downloaded: put {file} into $TORCH_HOME/hub/checkpoints "
                 f"({path.parent}) or set {setting}"
             ) from None

@@ -9,6 +9,7 @@ A recipe:
     references      references to other stages, paths and hub ids
 
 A run:
+    first_recipe    a recipe that fits a data set and this machine
     run             a run: every stage, the benchmark, the report
     claim           the claim of a directory by a recipe: stages that were made with other settings
     context         the context that all stages of a run share

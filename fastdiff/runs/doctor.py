@@ -137,7 +137,8 @@ def inception() -> Finding:
         return "ok", f"{path}"
     return (
         "note",
-        f"no {path}: downloaded when a benchmark first computes fid; without a network, put the file there",
+        f"no {path}: downloaded when a benchmark first computes fid; without a network, put the file there, "
+        "or images are judged by their pixels",
     )
 
 

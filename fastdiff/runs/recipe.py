@@ -52,7 +52,7 @@ class RecipeSpec(Strict):
     model: ModelSpec | None = None
     train: dict[str, Any] = Field(default_factory=dict)
     stages: dict[str, StageSpec] = Field(min_length=1)
-    bench: dict[str, Any] = Field(default_factory=dict)
+    bench: Any = Field(default_factory=dict)
     trackers: list[str] = Field(default_factory=list)
 
 
@@ -64,7 +64,7 @@ class Recipe:
         name: name of the run, and of its directory in checkpoints/ unless another is given.
         source: the plain data of the recipe file, with all overrides.
         stages: the stages in their order, with chains expanded.
-        bench: settings of the benchmark.
+        bench: settings of the benchmark; None for no benchmark.
         path: the recipe file.
         model: settings of a new model; None where every stage has a teacher or init.
         trackers: names of experiment trackers that accelerate logs to.
@@ -74,7 +74,7 @@ class Recipe:
     name: str
     source: dict[str, Any]
     stages: tuple[Stage, ...]
-    bench: BenchConfig
+    bench: BenchConfig | None
     path: str = ""
     model: ModelSpec | None = None
     trackers: tuple[str, ...] = ()
@@ -97,7 +97,7 @@ class Recipe:
         Raises:
             FastdiffError: if the data have no such split.
         """
-        split = self.bench.held_out
+        split = self.bench and self.bench.held_out
         if split is None:
             return None
         name, options = named(self.source["data"], "data")
@@ -183,8 +183,7 @@ def build(source: dict[str, Any], path: str = "") -> Recipe:
         check_model(made, spec.model)
         check_images(f"stages.{key}", made[-1], spec.data)
         stages = stages | {stage.name: stage for stage in made}
-    bench = BenchConfig(**dict(validate(schema(BenchConfig, "bench"), spec.bench, "bench")))
-    check_bench_models(bench, stages)
+    bench = bench_config(spec.bench, stages)
     check_trackers(spec.trackers)
     return Recipe(spec.name, source, tuple(stages.values()), bench, path, spec.model, tuple(spec.trackers))
 
@@ -208,6 +207,19 @@ def check_keys(value: Any, path: str = "") -> None:
                 f"{dotted(path, repr(key))} is not a key: expected a word; quote it if needed"
             )
         check_keys(inner, dotted(path, key))
+
+
+def bench_config(section: Any, stages: Stages) -> BenchConfig | None:
+    """Return the checked settings of the section `bench`; None for `false`, no benchmark."""
+    if section is False:
+        return None
+    if not isinstance(section, dict):
+        raise FastdiffError(
+            f"bench = {section!r:.80}: expected settings, such as {{n: 512}}, or false for no benchmark"
+        )
+    bench = BenchConfig(**dict(validate(schema(BenchConfig, "bench"), section, "bench")))
+    check_bench_models(bench, stages)
+    return bench
 
 
 def check_bench_models(bench: BenchConfig, stages: Stages) -> None:

@@ -102,9 +102,11 @@ def run(
                 write_json(folder / PINS_FILE, pins)
             trackers.start(accelerator, recipe)
             train_all(shared, only)
-            if only is None:
+            if only is None and recipe.bench:
                 with enough_memory(f"bench.batch = {recipe.bench.batch}; choose a smaller one"):
                     benchmark(shared, held)
+            elif only is None:
+                finish(shared, "its recipe has no benchmark")
     return folder
 
 
@@ -150,7 +152,7 @@ def check_stages(run: Run, only: str | None) -> None:
     for stage in ahead:
         if stage.judged:
             check_stage(run, stage, data)
-    if ahead and only is None and not isinstance(data, Nothing):
+    if ahead and only is None and run.recipe.bench and not isinstance(data, Nothing):
         bench_evaluators(data.reference, run.recipe.bench, run.accelerator.device)
 
 
@@ -183,6 +185,16 @@ def precision_of(recipe: Recipe) -> str:
     return first
 
 
+def finish(run: Run, reason: str) -> None:
+    """Note that a run is done without a benchmark, and print why."""
+    run.console.print(
+        f"{run.folder}: done, but not measured, because {reason}: use `fastdiff bench` to measure the models",
+        soft_wrap=True,
+    )
+    if run.accelerator.is_main_process:
+        note(run.folder, stage="done")
+
+
 def benchmark(run: Run, held: HeldLock) -> None:
     """Measure every stage, then write the report and print its table.
 
@@ -192,12 +204,7 @@ def benchmark(run: Run, held: HeldLock) -> None:
     """
     config, folder, accelerator = run.recipe.bench, run.folder, run.accelerator
     if isinstance(run.dataset, Nothing):
-        run.console.print(
-            f"{folder}: done, but not measured, because `nothing` has no images to judge samples by: use "
-            "`fastdiff bench` to compare the models with other data",
-            soft_wrap=True,
-        )
-        return note(folder, stage="done") if accelerator.is_main_process else None
+        return finish(run, "`nothing` has no images to judge samples by")
     stages = [stage for stage in run.recipe.stages if stage.judged]
     names = [stage.name for stage in stages if stage.method]
     models = {name: folder / name for name in names}

@@ -51,7 +51,7 @@ def load_networks(run: Run, stage: Stage, pairs: Readable | None) -> tuple[Denoi
         check_data(what, model, pairs or run.dataset, bool(pairs), class_names(run, reference))
     check_guidance(stage, start.guidance, teacher)
     bench = run.recipe.bench
-    if stage.judged and (bench.models is None or stage.name in bench.models):
+    if bench and stage.judged and (bench.models is None or stage.name in bench.models):
         check_fit(stage.name, student, run.dataset.reference, bench)
     if stage.base:
         check_base(stage, student, load(model_path(stage.base, run.folder)), run.dataset)

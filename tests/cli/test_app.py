@@ -37,7 +37,7 @@ def test_help_lists_the_verbs(tmp_path):
     listed = done.stdout.partition("Commands:")[2].split("\n")
     verbs = [line.split()[0] for line in listed if line.startswith("  ") and not line.startswith("   ")]
     assert (done.returncode, done.stderr) == (0, "")
-    assert verbs == [verb.name for verb in cli.app.registered_commands] and len(verbs) == 11
+    assert verbs == [verb.name for verb in cli.app.registered_commands] and len(verbs) == 13
 
 
 def test_the_command_line_loads_without_torch():

@@ -86,3 +86,10 @@ def test_folders_of_images_that_do_not_fit(images, refused, tmp_path):
     (tmp_path / "data/b.png").write_bytes((tmp_path / "data/a.png").read_bytes()[:60])
     for words in (bench, ["run", tmp_path / "recipe.yaml", "--out", tmp_path / "run"]):
         assert "b.png: not a readable image" in refused(*words)
+
+
+def test_a_run_without_a_benchmark(fastdiff, tmp_path):
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
+    code, out, err = fastdiff("run", tmp_path / "recipe.yaml", "--no-bench", "--out", tmp_path / "run")
+    assert (code, err) == (0, "") and "done, but not measured" in out
+    assert not (tmp_path / "run/bench.jsonl").exists() and (tmp_path / "run/teacher").is_dir()

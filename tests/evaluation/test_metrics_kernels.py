@@ -21,6 +21,14 @@ def test_energy_distance_by_hand():
     assert far.value == pytest.approx(10) and far.error == pytest.approx(0)
 
 
+def test_many_dimensions_are_compared_by_products_of_matrices():
+    x, y = torch.rand(200, 300, generator=rng()), torch.rand(150, 300, generator=rng(1)) + 0.02
+    y[0] = x[0]  # a copy
+    gaps = [(a[:, None] - b).norm(dim=2).sum().item() for a, b in ((x, x), (y, y), (x, y))]
+    expected = 2 * gaps[2] / (200 * 150) - gaps[0] / (200 * 199) - gaps[1] / (150 * 149)
+    assert discrepancy(x, y, distance).value == pytest.approx(expected, rel=1e-4)
+
+
 def test_the_polynomial_kernels_discrepancy_is_torch_fidelitys():
     x, y = torch.randn(80, 6, generator=rng()), torch.randn(80, 6, generator=rng(1)) + 0.3
     settings = {"kid_kernel_poly_degree": 3, "kid_kernel_poly_gamma": None, "kid_kernel_poly_coef0": 1.0}

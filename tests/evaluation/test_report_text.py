@@ -115,3 +115,14 @@ def test_the_interval_is_explained_where_there_is_one():
         plausible()
     )
     assert "±" not in noted(plausible(seeds=(0,)))
+
+
+def test_pixels_are_explained_where_they_judge():
+    def noted(metric):
+        rows = [
+            {metric if key == "fd_digits" else key: value for key, value in r.items()} for r in plausible()
+        ]
+        return "\n".join(notes(summary(rows), [metric]))
+
+    assert "px16: compared as images of 16 x 16 pixels" in noted("energy_px16")
+    assert "pixels" not in noted("energy")

@@ -233,7 +233,7 @@ CASES = [
     said("evaluate pictures --data digits", "n = 1: expected at least 6 samples for the metrics"),
     said(
         DIGITS + "--extractor nosuch",
-        "extractor nosuch: no such file, folder or name: choose from inception",
+        "extractor nosuch: no such file, folder or name: choose from pixels, inception",
     ),
     said(
         DIGITS + "--extractor empty",

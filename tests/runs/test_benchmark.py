@@ -8,6 +8,7 @@ from fastdiff.evaluation import sweep as sweeping
 from fastdiff.evaluation.lock import lock
 from fastdiff.runs import recipe as recipes
 from fastdiff.runs import run as runs
+from fastdiff.runs.status import status
 from tests.helpers.rows import model_rows
 
 RECIPE = {
@@ -52,3 +53,13 @@ def test_a_run_loads_each_model_once_for_its_benchmark(tmp_path, monkeypatch):
         )
     runs.run(recipes.build(RECIPE), tmp_path / "run")
     assert loaded == [tmp_path / "run/teacher"]
+
+
+def test_a_recipe_without_a_benchmark_ends_after_its_training(tmp_path, capsys):
+    recipe = recipes.build(RECIPE | {"bench": False})
+    assert recipe.bench is None and recipe.held_out() is None
+    runs.run(recipe, tmp_path)
+    assert (tmp_path / "teacher/fastdiff.json").is_file() and not (tmp_path / "bench.jsonl").exists()
+    assert status(tmp_path)["stage"] == "done" and "no benchmark" in capsys.readouterr().out
+    runs.run(recipes.build(RECIPE), tmp_path)  # measured later, without a new training
+    assert len(model_rows(tmp_path)) == 4

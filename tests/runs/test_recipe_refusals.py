@@ -127,6 +127,7 @@ def test_missing_keys(keys, message):
         ("stages.consistency.teacher=3", "stages.consistency.teacher: "),
         ("stages={}", "stages: "),
         ("stages=[1]", "stages: "),
+        ("bench=true", "bench = True: expected settings, such as {n: 512}, or false for no benchmark"),
         ("bench.n=lots", "bench.n: "),
         ("bench.steps=4", "bench.steps: "),
         ("bench.steps=[]", "bench.steps = []"),

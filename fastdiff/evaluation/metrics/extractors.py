@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from safetensors import SafetensorError
@@ -24,7 +24,7 @@ from ...core.errors import FastdiffError, first_line
 from ...core.shipped import shipped
 from ...data.image_grid import to_uint8
 from ...networks.classifiers import load_features
-from ...networks.download import cached, socket_timeout
+from ...networks.download import MissingWeights, cached, socket_timeout
 
 VERSION = "2"  # version of the step from pixels to features; part of every fingerprint
 BATCH = 64  # images per pass of the network; the last digits of float32 features depend on it
@@ -32,6 +32,8 @@ SPATIAL = 7  # channels of a spatial layer that serve as features (Nash et al. 2
 INCEPTION = "inception-v3-compat"
 # The common names of metrics in Inception-v3's features; others end in the name of the feature network.
 INCEPTION_NAMES = {"fd": "fid", "kd": "kid", "score": "is", "sfd": "sfid"}
+# Examples of a data set of vectors that generated vectors are compared with, the same ones in every run.
+VECTOR_EXAMPLES = 4000
 URLS = {"vgg16": VGG16_Weights.IMAGENET1K_V1.url, INCEPTION: URL_INCEPTION_V3, **MODEL_URLS}
 
 
@@ -111,6 +113,7 @@ class Extractor:
     device: torch.device
     size: int | None = None
     classes: int | None = None
+    most_examples: ClassVar[int | None] = None  # samples are compared with all examples of the data
 
     def __post_init__(self) -> None:
         self.net.eval().requires_grad_(False).to(self.device)
@@ -152,6 +155,7 @@ class Vectors:
     name: str = "none"
     fingerprint: str = ""
     layers: tuple[str, ...] = ("features",)
+    most_examples: int | None = VECTOR_EXAMPLES
 
     def __str__(self) -> str:
         return self.name
@@ -174,7 +178,8 @@ def open_extractor(spec: str, device: torch.device | str) -> Extractor:
         device: device of the network.
 
     Raises:
-        FastdiffError: for an unknown name, and for weights that are missing or damaged.
+        MissingWeights: for an unknown name, and for weights that are missing.
+        FastdiffError: for weights that are damaged.
     """
     name, _, path = spec.partition(":")
     name = INCEPTION if name == "inception" else name
@@ -195,7 +200,7 @@ def open_extractor(spec: str, device: torch.device | str) -> Extractor:
 
 
 def _open_folder(spec: str, device: torch.device) -> Extractor:
-    """Open a network trained by digits_features.py or cifar10_features.py."""
+    """Open a network of our own from its folder, as `fastdiff features` writes it."""
     folder = find(spec)
     if not all((folder / file).is_file() for file in ("model.safetensors", "features.json")):
         raise FastdiffError(f"extractor {spec}: expected a folder with model.safetensors and features.json")
@@ -206,17 +211,19 @@ def _open_folder(spec: str, device: torch.device) -> Extractor:
             raise ValueError(f"name {name!r:.80}, expected a word")
     except (OSError, RuntimeError, SafetensorError, ValueError, TypeError, KeyError) as error:
         raise FastdiffError(f"extractor {folder} is damaged ({first_line(error)}): copy it again") from None
-    layers = {layer: layer for layer in ("features", "logits", "spatial")}
-    return Extractor(name, net, layers, device, net.net.size, net.net.classes)
+    classifies = net.info.get("task", "classes") == "classes"  # logits of rotations say nothing of samples
+    layers = {layer: layer for layer in ("features", "logits", "spatial") if classifies or layer != "logits"}
+    net.features_list = list(layers)
+    return Extractor(name, net, layers, device, net.net.size, net.net.classes if classifies else None)
 
 
 def find(path: str) -> Path:
-    """Return a path, or the shipped file or folder of that path; raise FastdiffError if there is neither."""
+    """Return a path, or the shipped file or folder of that path; raise MissingWeights if there is neither."""
     if (found := shipped(path)) is not None:
         return found
     others = [name for name in FEATURE_EXTRACTORS_REGISTRY if name not in (INCEPTION, "digits")]
-    known = ", ".join(["inception", *others])
-    raise FastdiffError(
+    known = ", ".join(["pixels", "inception", *others])
+    raise MissingWeights(
         f"extractor {path}: no such file, folder or name: choose from {known} (name:/path gives "
         "the file of the weights), or give a folder"
     )
@@ -249,8 +256,8 @@ def weights_file(name: str) -> Path:
     url = URLS[name]
     short = "inception" if name == INCEPTION else name
     file = f"{name}-{MODEL_METADATA[name]['hash']}.pt" if name in MODEL_URLS else url.rpartition("/")[2]
-    setting = f"extractor: {short}:/path/to/{file}, or extractor: FOLDER, your classifier"
-    return cached(url, file, short, f"{setting} (recipes/cifar10_features.py trains one)")
+    setting = f"extractor: {short}:/path/to/{file}, extractor: pixels, or extractor: FOLDER, a network"
+    return cached(url, file, short, f"{setting} that `fastdiff features` has trained")
 
 
 def _dino(kind: Callable, name: str, layers: list[str], path: str) -> FeatureExtractorBase:

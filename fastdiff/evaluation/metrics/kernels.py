@@ -12,6 +12,7 @@ Kernel = Callable[[Tensor, Tensor], Tensor]  # (n, d), (m, d) -> (n, m)
 
 ENTRIES = 2**22  # most entries of a kernel's matrix in memory
 MAX_PRODUCTS = 2**38  # most pairs x dimensions: 11,585 samples in 2048 dimensions
+MAX_SUBTRACTED = 128  # most dimensions of vectors that are subtracted one by one
 PROJECTIONS = 256  # random directions of the sliced Wasserstein distance
 
 
@@ -42,9 +43,12 @@ def polynomial(x: Tensor, y: Tensor) -> Tensor:
 def distance(x: Tensor, y: Tensor) -> Tensor:
     """Return -|x - y|, the kernel of the energy distance.
 
-    Vectors are subtracted before they are squared, so that |x - x| is exactly 0.
+    Vectors of up to MAX_SUBTRACTED dimensions are subtracted before they are squared, so that |x - x| is
+    exactly 0; products of matrices are faster for more, and in double precision differ by 1e-8 |x| at most.
     """
-    return -torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
+    subtracted = x.shape[1] <= MAX_SUBTRACTED
+    mode = "donot_use_mm_for_euclid_dist" if subtracted else "use_mm_for_euclid_dist"
+    return -torch.cdist(x, y, compute_mode=mode)
 
 
 def discrepancy(x: Tensor, y: Tensor, kernel: Kernel, within_y: Tensor | None = None) -> Discrepancy:

@@ -1,5 +1,6 @@
 """The texts of a report: verdict, notes on how to read its figures, warnings, and provenance."""
 
+import re
 from collections.abc import Iterable
 
 from ..comparison import (
@@ -105,6 +106,12 @@ def notes(groups: list[dict], metrics: list[str], reals: Iterable[dict] = ()) ->
         lines.append(
             "A small n biases a Fréchet distance upward: compare only values of equal n, extractor and "
             "reference."
+        )
+    if pixels := next((metric for metric in metrics if re.fullmatch(r"[a-z]+_px\d+", metric)), None):
+        side = pixels.partition("_px")[2]
+        lines.append(
+            f"px{side}: compared as images of {side} x {side} pixels, without a feature network; finer "
+            "detail does not count."
         )
     if any(f"{metric}_inf" in group for group in groups for metric in metrics):
         lines.append(
