@@ -26,6 +26,7 @@ The algebra:
 Foundations:
     errors         errors that end a command
     validation     checks of plain data against the parameters of functions and dataclasses
+    settings       settings of functions and classes as text: types, defaults, meanings
     former_names   former names of recipe keys, options and Python names, which still work
     files          JSON, atomic writes, checksums, names derived from contents
     templates      Jinja templates

@@ -32,6 +32,7 @@ ARGUMENTS = {
 }
 OPTIONS = {
     "bench": {"--against": "--baselines"},
+    "list": {"datasets": "data"},
     "sample": {"--condition": "--condition-image", "--image": "--init-image"},
 }
 

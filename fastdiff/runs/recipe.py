@@ -31,7 +31,17 @@ from .stage_config import (
 
 
 class RecipeSpec(Strict):
-    """The sections of a recipe file."""
+    """The sections of a recipe file.
+
+    Args:
+        name: name of the run; its folder is checkpoints/NAME.
+        data: the data set: its name or path, with options.
+        model: the network, its schedule and its parameterization.
+        train: settings of the training that all stages share.
+        stages: the stages by name, in the order in which they are trained.
+        bench: settings of the benchmark after the training.
+        trackers: experiment trackers of accelerate, such as [tensorboard].
+    """
 
     name: str = Field(pattern=f"^{NAME_PATTERN}$")
     data: Named
