@@ -8,19 +8,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from io import TextIOWrapper
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 from typing_extensions import override
 
+from .. import __version__
 from ..core.errors import FastdiffError, FastdiffWarning, Interrupted
 from ..core.former_names import renamed_options
 from ..core.memory import enough_memory
 from .bench import bench
 from .evaluate import evaluate
+from .examples import epilog
 from .export import export
-from .inspect import doctor, judge, list_, report, status
+from .inspect import doctor, judge, report, status
+from .listing import list_
 from .processes import destroy_process_group
 from .run import run
 from .sample import sample
@@ -64,14 +67,31 @@ def in_one_line() -> Iterator[None]:
 
 app = typer.Typer(
     cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    help="Distil diffusion models and sample them in few steps.",
 )
 for command in (run, status, sample, bench, report, judge, evaluate, search, export, list_, doctor):
-    app.command(command.__name__.rstrip("_"))(command)
+    verb = command.__name__.rstrip("_")
+    app.command(verb, epilog=epilog(verb))(command)
+
+
+def show_version(wanted: bool) -> None:
+    """Print the version and end the program, if the option is given."""
+    if wanted:
+        typer.echo(f"fastdiff {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """Distil diffusion models and sample them in few steps."""
 
 
 def show_warning(message: Warning | str, *_: Any) -> None:
