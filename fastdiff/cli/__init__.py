@@ -14,8 +14,10 @@ The commands:
     evaluate    fastdiff evaluate
     features    fastdiff features
     search      fastdiff search
-    inspect     fastdiff status, report, judge, list, doctor
-    listing     the lists that `fastdiff list` prints
+    inspect     fastdiff status, report, judge, doctor
+    listing     fastdiff list
+    catalogue   what `fastdiff list` lists: sections of a recipe, registries, recipes and models
+    examples    the examples under each command's help
 """
 
 from .app import main

@@ -16,16 +16,19 @@ import typer
 from typer.core import TyperGroup
 from typing_extensions import override
 
+from .. import __version__
 from ..core.errors import FastdiffError, FastdiffWarning, Interrupted
 from ..core.former_names import renamed_options
 from ..core.memory import enough_memory
 from ..core.plugins import load_environment_plugins, load_plugin
 from .bench import bench
 from .evaluate import evaluate
+from .examples import epilog
 from .export import export
 from .features import features
 from .init import init
-from .inspect import doctor, judge, list_, report, status
+from .inspect import doctor, judge, report, status
+from .listing import list_
 from .processes import destroy_process_group
 from .run import run
 from .sample import sample
@@ -97,19 +100,11 @@ def with_plugins(command: Callable[..., None]) -> Callable[..., None]:
 
 app = typer.Typer(
     cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-
-@app.callback()
-def before_every_command(plugin: Plugins = None) -> None:
-    """Distil diffusion models and sample them in few steps."""
-    load_plugins(plugin or ())
-
-
 for command in (
     init,
     run,
@@ -125,7 +120,27 @@ for command in (
     list_,
     doctor,
 ):
-    app.command(command.__name__.rstrip("_"))(with_plugins(command))
+    verb = command.__name__.rstrip("_")
+    app.command(verb, epilog=epilog(verb))(with_plugins(command))
+
+
+def show_version(wanted: bool) -> None:
+    """Print the version and end the program, if the option is given."""
+    if wanted:
+        typer.echo(f"fastdiff {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+    plugin: Plugins = None,
+) -> None:
+    """Distil diffusion models and sample them in few steps."""
+    load_plugins(plugin or ())
 
 
 def show_warning(message: Warning | str, *_: Any) -> None:

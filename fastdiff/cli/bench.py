@@ -30,48 +30,41 @@ from .processes import is_main_process
 def bench(
     models: Annotated[
         list[str],
-        typer.Argument(help="Models to measure; the first is the teacher, which also runs --baselines."),
+        typer.Argument(help="Models to measure; the first is the teacher."),
     ],
-    steps: Annotated[
-        str, typer.Option(help="Numbers of sampling steps to measure, separated by commas.")
-    ] = "1,2,4,8",
+    steps: Annotated[str, typer.Option(help="Numbers of sampling steps, separated by commas.")] = "1,2,4,8",
     baselines: Annotated[
         str,
-        typer.Option(
-            help="Baselines to run with the teacher: sampler:steps or sampler:steps@n, separated by commas."
-        ),
+        typer.Option(help="The teacher's extra rows: sampler:steps[@n], ..."),
     ] = ",".join(BASELINES),
     samplers: Annotated[
         str,
         typer.Option(
-            help="Extra samplers to run for every model and step count. "
-            "[default: each model's own; DDIM for the teacher]"
+            help="Extra samplers, for every model and step count.",
+            show_default="each model's own; DDIM for the teacher",
         ),
     ] = "",
     spacings: Annotated[
         str,
-        typer.Option(help="Time grids for the extra samplers, separated by commas. [default: uniform]"),
+        typer.Option(help="Time grids of the extra samplers.", show_default="uniform"),
     ] = "",
     guidance: Annotated[
         str | None,
         typer.Option(
-            help="Classifier-free guidance scales, separated by commas; 1 disables guidance. [default: 1, or "
-            "the nearest that each model takes]"
+            help="Guidance scales, separated by commas; 1 for none.", show_default="1, or the model's nearest"
         ),
     ] = None,
     clip: Annotated[
         float | None,
         typer.Option(
-            help="Clip the predicted clean sample to [-CLIP, CLIP] while sampling; inf for no bound. "
-            "[default: each model's own bound]"
+            help="Bound of the predicted x0 while sampling; inf for none.",
+            show_default="each model's own",
         ),
     ] = None,
-    n: Annotated[
-        int, typer.Option("--n", "-n", help="Number of samples per benchmark cell and seed.")
-    ] = 2000,
+    n: Annotated[int, typer.Option("--n", "-n", help="Number of samples per row.")] = 2000,
     seeds: Annotated[
         str,
-        typer.Option(help="Seeds of the noise, separated by commas; every cell is measured per seed."),
+        typer.Option(help="Seeds of the noise, separated by commas."),
     ] = "0",
     data: Data = "digits",
     resolution: Resolution = None,
@@ -82,32 +75,28 @@ def bench(
     held_out: Annotated[
         str | None,
         typer.Option(
-            help="Split of the data, such as test, for the row of real data. "
-            "[default: the data are divided at random]"
+            help="Split, such as test, for the row of real data.",
+            show_default="the data are divided at random",
         ),
     ] = None,
     batch: Batch = 512,
     budget: Annotated[
         str | None,
-        typer.Option(help="Time limit, such as 90s, 10m or 2h: cells that would exceed it are skipped."),
+        typer.Option(help="Time limit, such as 90s, 10m or 2h; skips rows."),
     ] = None,
     speed: Annotated[
         bool,
-        typer.Option(
-            "--speed", help="Measure instead the time that each sampler adds to the first model's network."
-        ),
+        typer.Option("--speed", help="Measure instead the time that samplers add."),
     ] = False,
     training: Annotated[
         bool,
-        typer.Option(
-            "--training", help="With --speed: time the training steps of the methods, not the samplers."
-        ),
+        typer.Option("--training", help="With --speed: time training steps of methods."),
     ] = False,
     methods: Annotated[
         str,
-        typer.Option(help="Methods to time with --speed --training, separated by commas. [default: all]"),
+        typer.Option(help="Methods for --speed --training.", show_default="all"),
     ] = "",
-    out: Annotated[Path, typer.Option(help="Directory to write bench.jsonl and the report to.")] = Path(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the rows and the report.")] = Path(
         "checkpoints/bench"
     ),
     as_json: Json = False,

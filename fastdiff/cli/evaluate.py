@@ -9,10 +9,8 @@ from .processes import is_main_process
 
 
 def evaluate(
-    images: Annotated[
-        str, typer.Argument(help="Images to judge: a folder, parquet files or a data set's name.")
-    ],
-    data: Annotated[str, typer.Option(help="Real data to compare them with: a data set's name or path.")],
+    images: Annotated[str, typer.Argument(help="Folder, parquet files or a data set's name.")],
+    data: Annotated[str, typer.Option(help="Real data: a data set's name or path.")],
     resolution: Resolution = None,
     colour: Colour = None,
     extractor: Extractors = None,

@@ -25,7 +25,7 @@ class Target(StrEnum):
 
 def export(
     model: Model,
-    out: Annotated[Path, typer.Option(help="Folder to write the model to; it must not exist yet.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write; it must not exist yet.")],
     to: Annotated[Target, typer.Option(help="Format to write.")] = Target.diffusers,
 ) -> None:
     """Write a model as a plain diffusers folder.

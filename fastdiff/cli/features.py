@@ -17,20 +17,17 @@ if TYPE_CHECKING:
 def features(
     data: Annotated[
         str,
-        typer.Argument(
-            help="Images to train on: a folder, parquet files, a hub id or a name; or a recipe, whose data "
-            "are read."
-        ),
+        typer.Argument(help="Images: a folder, hub id or name; or a recipe's data."),
     ],
-    out: Annotated[Path, typer.Option(help="Folder to write the network to; it must not exist yet.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="New folder for the network.")],
     resolution: Resolution = None,
     colour: Colour = None,
     name: Annotated[
-        str | None, typer.Option(help="Name of the figures, fd_NAME. [default: that of the data]")
+        str | None, typer.Option(help="Name of the figures, fd_NAME.", show_default="the data's")
     ] = None,
     epochs: Annotated[
         int | None,
-        typer.Option(min=1, help="Passes over the training images. [default: 12, more for few images]"),
+        typer.Option(min=1, help="Passes over the images.", show_default="12, more for few images"),
     ] = None,
     flip: Annotated[bool, typer.Option("--flip", help="Also train on mirrored images.")] = False,
 ) -> None:
@@ -38,16 +35,14 @@ def features(
 
     It learns to distinguish the classes of the data, or, without classes, rotations of the images. A
     benchmark uses it with bench.extractor=FOLDER, and names its figures after the data, such as fd_shapes.
-
-    Example: fastdiff features path/to/shapes --out shapes-features --resolution 64
     """
     if os.path.lexists(out):
         raise FastdiffError(f"--out {out}: exists already; name a new folder")
     import torch
     from rich.console import Console
 
+    from ..core.progress_bar import bar
     from ..evaluation.feature_training import train_features, write_features
-    from ..runs.progress_bar import bar
 
     dataset, test = opened(data, given(resolution=resolution, colour=colour))
     with ExitStack() as stack:

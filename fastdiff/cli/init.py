@@ -10,24 +10,18 @@ from .options import Colour, Resolution
 
 
 def init(
-    data: Annotated[
-        str, typer.Argument(help="Images to learn: a folder, parquet files, a hub id or a name.")
-    ],
-    minutes: Annotated[
-        float, typer.Option(help="Time for training and benchmark on this machine, in minutes.")
-    ] = 30,
+    data: Annotated[str, typer.Argument(help="Images: a folder, parquet files, hub id or name.")],
+    minutes: Annotated[float, typer.Option(help="Minutes for training and benchmark, here.")] = 30,
     resolution: Resolution = None,
     colour: Colour = None,
     out: Annotated[
-        Path | None, typer.Option(help="Recipe file to write. [default: NAME.yaml, after the data]")
+        Path | None, typer.Option("--out", "-o", help="Recipe file to write.", show_default="NAME.yaml")
     ] = None,
 ) -> None:
     """Write a first recipe for your images.
 
     It fits the size, colour and classes of the images, and its network trains in the given time, which is
     estimated from a few steps on this machine.
-
-    Example: fastdiff init path/to/shapes --minutes 20
     """
     check_free(out)
     import torch

@@ -1,15 +1,13 @@
-"""The commands that inspect runs and the installation: status, report, judge, list, doctor."""
+"""The commands that inspect runs and the installation: status, report, judge, doctor."""
 
 import json
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..core.errors import FastdiffError
 from ..core.files import strict_json
-from .listing import LISTS, Listed
 from .options import Json, RunFolder
 
 
@@ -32,9 +30,7 @@ def report(
     latex: Annotated[
         bool, typer.Option("--latex", help="Also write report.tex, a table for a paper.")
     ] = False,
-    csv: Annotated[
-        bool, typer.Option("--csv", help="Also write bench.csv, a table of all measured rows.")
-    ] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Also write bench.csv, a table of all rows.")] = False,
     as_json: Json = False,
 ) -> None:
     """Write a benchmark's report and plots again.
@@ -69,22 +65,21 @@ def judge(
         str | None,
         typer.Option(
             metavar="NAME:STEPS",
-            help="Model A as NAME:STEPS. [default: every student at its lowest number of steps]",
+            help="Model A.",
+            show_default="every student at its lowest number of steps",
         ),
     ] = None,
     b: Annotated[
         str | None,
         typer.Option(
             metavar="NAME:STEPS|real",
-            help="Model B as NAME:STEPS, or `real` for images of the data. "
-            "[default: the teacher's best samples, and real images]",
+            help="Model B, or `real` for images of the data.",
+            show_default="the teacher's best samples, and real images",
         ),
     ] = None,
     pairs: Annotated[int, typer.Option(help="Number of image pairs to show.")] = 64,
-    port: Annotated[int, typer.Option(help="Port of the page on 127.0.0.1; 0 chooses a free port.")] = 0,
-    rater: Annotated[
-        str, typer.Option(help="Name of the person who judges; nobody is shown a pair twice.")
-    ] = "rater",
+    port: Annotated[int, typer.Option(help="Port of the page; 0 chooses a free one.")] = 0,
+    rater: Annotated[str, typer.Option(help="Name of the person who judges.")] = "rater",
     browser: Annotated[
         bool, typer.Option("--open/--no-open", help="Whether to open the page in a browser.")
     ] = False,
@@ -107,24 +102,6 @@ def judge(
         typer.echo(json.dumps(outcome))
     else:
         print_table(table(outcome))
-
-
-def list_(
-    what: Annotated[Listed, typer.Argument(help="Which list to print.")], as_json: Json = False
-) -> None:
-    """List samplers, methods, data sets, recipes or models.
-
-    Each entry is one line: its name and a short description.
-    """
-    lines = LISTS[what]()
-    if as_json:
-        typer.echo(json.dumps(lines))
-    elif not lines:
-        where = "checkpoints" if what is Listed.models else what
-        typer.echo(f"no {what} in {Path(where).resolve()}", err=True)
-    else:
-        width = max((len(name) for name in lines), default=0)
-        typer.echo("\n".join(f"{name:{width}}  {line}".rstrip() for name, line in lines.items()))
 
 
 def doctor(as_json: Json = False) -> None:

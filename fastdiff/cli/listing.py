@@ -1,69 +1,116 @@
-"""The lists that `fastdiff list` prints: registries, recipes and trained models, one line per entry."""
+"""The `list` command: what there is, with settings, types, defaults, papers and recipes."""
 
-import re
-from enum import StrEnum
-from importlib import import_module
-from itertools import takewhile
+import shutil
+import sys
+import textwrap
 from pathlib import Path
+from typing import Annotated
 
-from ..core.files import read_json
+import typer
 
-
-class Listed(StrEnum):
-    """The names of the available lists."""
-
-    samplers = "samplers"
-    methods = "methods"
-    schedules = "schedules"
-    datasets = "datasets"
-    recipes = "recipes"
-    models = "models"
+from ..core.files import strict_json
+from .catalogue import SECTIONS, TITLES, Entry, Listed, entry, kind_of, lines, section
+from .options import Json
 
 
-def registry(module: str, name: str) -> dict[str, str]:
-    """Return the names in a registry, each with a one-line description."""
-    entries = getattr(import_module(f"fastdiff.{module}"), name)
-    return {key: entry_line(value) for key, value in entries.items()}
+def kinds() -> list[str]:
+    """Return the names of all kinds, for the shell's completion."""
+    return [kind.value for kind in Listed]
 
 
-def entry_line(entry: object) -> str:
-    """Return the first line of an entry's docstring; a sampler's traits come before it."""
-    line = (entry.__doc__ or "").strip().split("\n")[0]
-    traits = getattr(entry, "traits", None)
-    if not traits:
-        return line
-    kind = "a jump" if traits.jumps else "adaptive" if traits.adaptive else "a solver"
-    return f"{kind}, order {traits.order}; NFE per step: {traits.nfe}; noise: {traits.noise}. {line}"
+def list_(
+    what: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="WHAT",
+            help="A kind, such as methods.",
+            show_default="all kinds",
+            autocompletion=kinds,
+        ),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="A name of that kind, to show in full.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List methods, settings, samplers, recipes, models.
+
+    Without arguments it lists everything, a line for each name. WHAT lists one kind, and WHAT NAME shows one
+    entry in full: its settings with types and defaults, its paper and its recipe.
+    """
+    if what is None:
+        return overview(as_json)
+    kind = kind_of(what)
+    if name is not None or kind in SECTIONS:
+        return show_entry(section(kind) if name is None else entry(kind, name), as_json)
+    found = lines(kind)
+    if as_json:
+        typer.echo(strict_json(found))
+    elif found:
+        show_lines(found)
+    else:
+        where = "checkpoints" if kind is Listed.models else kind
+        typer.echo(f"no {kind} in {Path(where).resolve()}", err=True)
 
 
-def recipes() -> dict[str, str]:
-    """Return the recipes in ./recipes, each with the first sentence of its first comment."""
-    paths = sorted(Path("recipes").glob("*.yaml"))
-    return {str(path): first_sentence(path.read_text(encoding="utf-8")) for path in paths}
+def overview(as_json: bool) -> None:
+    """Print all kinds, a line for each name."""
+    if as_json:
+        typer.echo(strict_json({kind.value: lines(kind) for kind in Listed}))
+        return
+    for kind in Listed:
+        typer.echo(f"{kind.value}: {TITLES[kind]}")
+        show_lines({f"  {name}": text for name, text in lines(kind).items()} or {"  none": ""}, crop=True)
+        typer.echo()
+    typer.echo(
+        "fastdiff list WHAT shows one kind; fastdiff list WHAT NAME, such as methods ect, its settings"
+    )
 
 
-def first_sentence(recipe: str) -> str:
-    """Return the first sentence of a recipe's first comment, which ends before an indented line."""
-    lines = takewhile(re.compile("# ?[^ ]").match, recipe.splitlines())
-    return re.split(r"(?<=\.) (?=[A-Za-z])", " ".join(line.lstrip("# ") for line in lines))[0]
+def show_entry(one: Entry, as_json: bool) -> None:
+    """Print one entry: its facts, and each setting with its default, type and meaning."""
+    if as_json:
+        facts = {"name": one.name, "summary": one.summary, **one.facts}
+        typer.echo(strict_json(facts | {"settings": [setting._asdict() for setting in one.settings]}))
+        return
+    typer.echo(folded(f"{one.name}: {one.summary}" if one.summary else one.name))
+    for what, text in one.facts.items():
+        typer.echo(folded(f"{what}: {text}", "  "))
+    for setting in one.settings:
+        typer.echo(f"\n{setting.name}: {setting.default}")
+        for text in (setting.type, setting.meaning):
+            typer.echo(folded(text, "    "))
 
 
-def models() -> dict[str, str]:
-    """Return the finished stages of the runs in ./checkpoints, each with its method."""
-    methods = {}
-    for path in sorted(Path("checkpoints").glob("*/*/fastdiff.json")):
-        try:
-            methods[str(path.parent)] = str(read_json(path).get("method"))
-        except (ValueError, AttributeError):
-            methods[str(path.parent)] = "damaged"
-    return methods
+def show_lines(found: dict[str, str], crop: bool = False) -> None:
+    """Print names with their lines, each next to its name.
+
+    Args:
+        found: lines by name.
+        crop: whether a line is cut at the width of the terminal, and not folded.
+    """
+    width = max(map(len, found))
+    for name, text in found.items():
+        line = f"{name:{width}}  {text}".rstrip()
+        if crop and len(line) > (columns() or len(line)):
+            line = line[: columns() - 3] + "..."
+        typer.echo(line if crop else folded(line, "", width + 2))
 
 
-LISTS = {
-    Listed.samplers: lambda: registry("samplers", "SAMPLERS"),
-    Listed.methods: lambda: registry("methods", "METHODS"),
-    Listed.schedules: lambda: registry("core.schedule", "SCHEDULES"),
-    Listed.datasets: lambda: registry("data.registry", "DATASETS"),
-    Listed.recipes: recipes,
-    Listed.models: models,
-}
+def folded(text: str, indent: str = "", more: int = 0) -> str:
+    """Return a text folded at the width of the terminal.
+
+    Args:
+        text: text without line breaks.
+        indent: beginning of each line.
+        more: number of further spaces at the beginning of the second and later lines.
+    """
+    if not columns():
+        return indent + text
+    width = max(columns(), more + 20)
+    return textwrap.fill(text, width, initial_indent=indent, subsequent_indent=indent + " " * more)
+
+
+def columns() -> int | None:
+    """Return the width of the terminal in characters; None if the output is no terminal."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None

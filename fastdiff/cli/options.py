@@ -10,46 +10,42 @@ import typer
 from ..core.errors import FastdiffError
 from ..core.files import expanded
 
-Model = Annotated[
-    str, typer.Argument(help="Model to load: a stage of a run, a diffusers folder, or a hub id.")
-]
+Model = Annotated[str, typer.Argument(help="A run's stage, a diffusers folder, or a hub id.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a run or a benchmark.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Batch = Annotated[int, typer.Option(help="Number of samples per batch.")]
-Data = Annotated[
-    str, typer.Option(help="Data set to compare with: a name (see `fastdiff list datasets`) or a path.")
-]
-Resolution = Annotated[
-    int | None, typer.Option(help="Resize and crop the data's images to this side in pixels.")
-]
-Colour = Annotated[
-    str | None, typer.Option(help="Colour to read image files in: rgb or grey. [default: rgb]")
-]
+Data = Annotated[str, typer.Option(help="Data set: a name of `fastdiff list data`, or a path.")]
+Resolution = Annotated[int | None, typer.Option(help="Side in pixels to which the images are resized.")]
+Colour = Annotated[str | None, typer.Option(help="Colour of image files: rgb or grey.", show_default="rgb")]
 Captions = Annotated[
     str | None,
-    typer.Option(
-        help="Template of the data's prompts: 'a photo of a {class}', or '{column}' for a table's column."
-    ),
+    typer.Option(help="Template of the prompts: 'a {class}', or '{column}'."),
 ]
 Extractors = Annotated[
     str | None,
     typer.Option(
         "--extractor",
-        help="Feature networks, separated by commas: inception, vgg16, clip-..., dinov2-... (name:/path "
-        "sets the weights), or the folder of a network; or pixels, without a network. "
-        "[default: chosen by the data]",
+        help="Feature networks or folders, separated by commas.",
+        show_default="chosen by the data",
     ),
 ]
 Metrics = Annotated[
     str,
     typer.Option(
         "--metrics",
-        help="Metrics, separated by commas: fd, kd, pr, score, sfd, accuracy, energy, swd, nll. "
-        "[default: chosen by the data]",
+        help="Metrics of `fastdiff list metrics`, with commas.",
+        show_default="chosen by the data",
     ),
 ]
 
 LARGEST_INTEGER = 2**63  # first value that 64 signed bits cannot hold
+
+
+def checked_seed(seed: int) -> int:
+    """Return the value of --seed; raise FastdiffError if it is not one that torch takes."""
+    if not -LARGEST_INTEGER <= seed < LARGEST_INTEGER:
+        raise FastdiffError(f"--seed {seed}: expected a whole number of 64 bits; choose a smaller one")
+    return seed
 
 
 def names_of(models: list[str]) -> dict[str, str]:

@@ -10,23 +10,18 @@ def run(
     recipe: Annotated[Path, typer.Argument(help="Recipe file, or the name of a shipped one.")],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[KEY=VALUE]...", help="Settings of the recipe to change, such as train.lr=3e-4."
-        ),
+        typer.Argument(metavar="KEY=VALUE", help="Settings to change, such as train.lr=3e-4."),
     ] = None,
-    only: Annotated[
-        str | None, typer.Option(help="Name of the only stage to train; nothing is benchmarked.")
-    ] = None,
+    only: Annotated[str | None, typer.Option(help="The only stage to train; nothing is benchmarked.")] = None,
     no_bench: Annotated[
         bool, typer.Option("--no-bench", help="Train only, without the benchmark (bench=false).")
     ] = False,
     redo: Annotated[
-        list[str] | None,
-        typer.Option(help="Stage to train again if its settings changed."),
+        list[str] | None, typer.Option(help="Stage to train again if its settings changed.")
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Directory to write the run to. [default: checkpoints/<name of the recipe>]"),
+        typer.Option("--out", "-o", help="Folder of the run.", show_default="checkpoints/NAME"),
     ] = None,
 ) -> None:
     """Train, benchmark and report a recipe.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..core.errors import FastdiffError
-from .options import Batch, Model, guidance_options, integers
+from .options import Batch, Model, checked_seed, guidance_options, integers
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -34,43 +34,37 @@ def sample(
     model: Model,
     sampler: Annotated[
         str | None,
-        typer.Option(
-            help="Sampler, such as heun or ddim[eta=0.5]. [default: the one recorded with the model]"
-        ),
+        typer.Option(help="Sampler, such as heun or ddim[eta=0.5].", show_default="the model's own"),
     ] = None,
     steps: Annotated[
         int | None,
-        typer.Option(help="Sampling steps. [default: the first count the model was trained for]"),
+        typer.Option(help="Sampling steps.", show_default="the model's own"),
     ] = None,
     n: Annotated[int, typer.Option("--n", "-n", help="Number of samples to draw.")] = 64,
     seed: Annotated[
         int,
-        typer.Option(
-            min=-(2**63),
-            max=2**63 - 1,
-            help="Seed of the noise; sample i depends only on the seed and on i.",
-        ),
+        typer.Option(callback=checked_seed, help="Seed of the noise of all samples."),
     ] = 0,
     spacing: Annotated[
         str | None,
         typer.Option(
-            help="Time grid, such as uniform or karras[rho=5], or a list of times. "
-            "[default: the one recorded with the model]"
+            help="Time grid, such as uniform or karras[rho=5], or times.",
+            show_default="the model's own",
         ),
     ] = None,
     labels: Annotated[
         str | None,
-        typer.Option(help="Class labels: one for all samples, or n of them separated by commas."),
+        typer.Option(help="Class labels, separated by commas: one, or n."),
     ] = None,
     prompt: Annotated[
-        list[str] | None, typer.Option(help="Text prompt; repeat the option for several (one, or n).")
+        list[str] | None, typer.Option(help="Text prompt; repeat it for several: one, or n.")
     ] = None,
     negative_prompt: Annotated[
         list[str] | None, typer.Option(help="Text prompt to guide against; one, or n of them.")
     ] = None,
     condition_image: Annotated[
         Path | None,
-        typer.Option(help="Conditioning image, or a folder of n (super-resolution, colourisation)."),
+        typer.Option(help="Image to condition on, or a folder of n."),
     ] = None,
     guidance: Annotated[
         float | None,
@@ -81,39 +75,26 @@ def sample(
     ] = None,
     guide: Annotated[
         str | None,
-        typer.Option(
-            help="Further guidance options, separated by commas, e.g. rescale=0.7,interval=0.2:5; also "
-            "clip=1, threshold=0.995, plus=true, every=2, rescale_of=x0."
-        ),
+        typer.Option(metavar="KEY=VALUE,...", help="Settings of `fastdiff list guidance`."),
     ] = None,
-    init_image: Annotated[
-        Path | None, typer.Option(help="Image to edit, or a folder of images that are edited in turn.")
-    ] = None,
-    strength: Annotated[
-        float, typer.Option(help="Strength of the edit, 0 (keep --init-image) to 1 (start from noise).")
-    ] = 1.0,
-    mask: Annotated[
-        Path | None, typer.Option(help="Mask for inpainting: white keeps --init-image, black is drawn anew.")
-    ] = None,
-    resamplings: Annotated[
-        int, typer.Option(help="RePaint resampling rounds (with --mask); 0 turns RePaint off.")
-    ] = 0,
-    preview: Annotated[
-        int, typer.Option(help="Save a sheet of the predicted x0 every PREVIEW steps (0: never).")
-    ] = 0,
+    init_image: Annotated[Path | None, typer.Option(help="Image to edit, or a folder of images.")] = None,
+    strength: Annotated[float, typer.Option(help="Strength of the edit, 0 (none) to 1 (from noise).")] = 1.0,
+    mask: Annotated[Path | None, typer.Option(help="Mask: white keeps --init-image, black is new.")] = None,
+    resamplings: Annotated[int, typer.Option(help="RePaint's rounds with --mask; 0 for none.")] = 0,
+    preview: Annotated[int, typer.Option(help="Steps between sheets of predicted x0; 0 for none.")] = 0,
     precision: Annotated[
         Precision, typer.Option(help="Autocast precision of the network; `no` is float32.")
     ] = Precision.no,
     channels_last: Annotated[
         bool,
-        typer.Option("--channels-last", help="Use the channels-last memory layout (faster convolutions)."),
+        typer.Option("--channels-last", help="Use the channels-last memory layout."),
     ] = False,
     compile: Annotated[
         bool, typer.Option("--compile", help="Compile the network with torch.compile.")
     ] = False,
     batch: Batch = 512,
     out: Annotated[
-        Path, typer.Option(help="Output: a .png file for one sheet, or a folder for single images.")
+        Path, typer.Option("--out", "-o", help="A .png file for one sheet, or a folder of images.")
     ] = Path("samples.png"),
 ) -> None:
     """Draw samples from a model."""

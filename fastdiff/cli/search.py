@@ -7,7 +7,7 @@ import typer
 
 from ..core.errors import FastdiffError
 from ..core.files import check_writable, expanded
-from .options import Captions, Colour, Data, Model, Resolution, given
+from .options import Captions, Colour, Data, Model, Resolution, checked_seed, given
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -20,29 +20,29 @@ def search(
     model: Model,
     steps: Annotated[
         int,
-        typer.Option(help="Number of sampling steps; the search sets the times between first and last."),
+        typer.Option(help="Number of sampling steps."),
     ] = 2,
     spacing: Annotated[
         str | None,
-        typer.Option(help="Time grid to start from. [default: the one recorded with the model]"),
+        typer.Option(help="Time grid to start from.", show_default="the model's own"),
     ] = None,
-    n: Annotated[int, typer.Option(help="Number of samples that each grid is judged by.")] = 512,
+    n: Annotated[int, typer.Option("--n", "-n", help="Number of samples that each grid is judged by.")] = 512,
     seed: Annotated[
-        int, typer.Option(max=2**63 - 1, help="Seed of the noise; choose one that no benchmark uses.")
+        int, typer.Option(callback=checked_seed, help="Seed of the noise; one that no benchmark uses.")
     ] = 1000,
-    rounds: Annotated[int, typer.Option(help="Passes of the search over all intermediate times.")] = 2,
+    rounds: Annotated[int, typer.Option(help="Passes of the search over all times.")] = 2,
     data: Data = "digits",
     resolution: Resolution = None,
     colour: Colour = None,
     captions: Captions = None,
     extractor: Annotated[
         str | None,
-        typer.Option(help="The one feature network that judges, named as in `bench --extractor`."),
+        typer.Option(help="The one feature network that judges."),
     ] = None,
     guidance: Annotated[
         float | None,
         typer.Option(
-            help="Classifier-free guidance scale. [default: 1, or the nearest that the model takes]"
+            help="Guidance scale; 1 for none.", show_default="1, or the nearest that the model takes"
         ),
     ] = None,
 ) -> None:

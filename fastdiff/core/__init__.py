@@ -30,6 +30,7 @@ Foundations:
     validation     checks of plain data against the parameters of functions and dataclasses
     wording        what errors say: the expected value, and the nearest known name
     public_arguments  models that are opened, and the words of other libraries
+    settings       settings of functions and classes as text: types, defaults, meanings
     former_names   former names of recipe keys, options and Python names, which still work
     shipped        the recipes and models that fastdiff ships, found from any working directory
     plugins        the user's own Python files, which register names

@@ -33,6 +33,7 @@ ARGUMENTS = {
 }
 OPTIONS = {
     "bench": {"--against": "--baselines"},
+    "list": {"datasets": "data"},
     "sample": {"--condition": "--condition-image", "--image": "--init-image"},
 }
 

@@ -211,7 +211,7 @@ class DDPM(Schedule):
         beta_start: first beta; ignored by kind cosine.
         beta_end: last beta; ignored by kind cosine.
         betas: all betas (t_max of them), which replace kind, beta_start and beta_end.
-        kind: a key of BETAS: linear, scaled_linear, cosine or sigmoid.
+        kind: form of the table of betas: linear, scaled_linear, cosine or sigmoid.
         zero_terminal_snr: rescale alpha so that it is 0 at t_max (Lin et al. 2023), or 2^-12 where `between`
             is not alpha, as in diffusers' schedulers in sigma.
         between: what is linear between the entries: alpha, ratio (sigma / alpha) or log_ratio.
@@ -281,5 +281,13 @@ class DDPM(Schedule):
 
 
 SCHEDULES: Registry[type[Schedule]] = Registry(
-    {kind.__name__.lower(): kind for kind in (DDPM, Cosine, Sigmoid, VP, Flow, Karras, Trig)}
+    {
+        "ddpm": DDPM,
+        "cosine": Cosine,
+        "sigmoid": Sigmoid,
+        "vp": VP,
+        "flow": Flow,
+        "karras": Karras,
+        "trig": Trig,
+    }
 )

@@ -42,20 +42,20 @@ class BenchConfig:
     the teacher is measured with DDIM on the uniform grid, and students only with their own sampler.
 
     Args:
-        steps: numbers of sampling steps, each from 1 to 1,000,000. Default: 1, 2, 4, 8.
+        steps: numbers of sampling steps, each from 1 to 1,000,000.
         baselines: extra measurements of the teacher, as "sampler:steps" or "sampler/spacing:steps", with
             options in brackets, such as "ddim[eta=0.5]:50"; "ddpm:1000@512" measures with 512 samples in the
-            place of `n`. Default: ddim:50, ddpm:1000, dpmpp_2m:4 and dpmpp_2m:8.
-        samplers: keys of SAMPLERS, with options in brackets. Default (): see above.
-        spacings: keys of SPACINGS, the spacings of the time grid, with options in brackets. Default (): see
-            above.
+            place of `n`.
+        samplers: samplers at every number of steps, with options in brackets. If empty, the teacher has
+            ddim and each student its own.
+        spacings: spacings of the time grids of those samplers, with options in brackets; uniform if empty.
         guidance: classifier-free guidance weight, or several; each is a cell of its own. 1 means no guidance.
             None: 1, or for a model that takes a weight as an input the nearest that it was trained for; the
             teacher is measured with the weights of all its students.
-        n: number of samples per cell and seed, from 2 to 10,000,000. Default: 2000. Frechet distances of
+        n: number of samples per cell and seed, from 2 to 10,000,000. Frechet distances of
             different n cannot be compared.
-        seeds: seeds of the noise; a row for each. Default: 0.
-        batch: samples per batch, on each process. Default: 512.
+        seeds: seeds of the noise; a row for each.
+        batch: samples per batch, on each process.
         extractor: feature networks separated by commas: "inception", another name of torch-fidelity, a folder
             with model.safetensors and features.json, or name:file for the file of its weights; "pixels"
             compares downscaled images without a network. None: the shipped digits classifier for the digits,
@@ -65,7 +65,7 @@ class BenchConfig:
         models: names of the students to measure. None: all of them.
         clip: bound of |x0| while sampling, above 0; inf for no bound. None: each model's own, by default no
             bound.
-        metrics: keys of METRICS (fd, kd, score, pr, sfd, accuracy, energy, swd), and "nll". None, or "nll" as
+        metrics: metrics to compute. None, or "nll" as
             the only one: fd, kd, pr and accuracy (where the data have classes that the feature network
             distinguishes) for images, energy, swd and pr for vectors and pixels. "nll" adds the bits per
             dimension of the first n examples of the data, for models that are sampled by solving their ODE.

@@ -35,7 +35,8 @@ class DMD2(Matching):
     one on the middle block alone has little to distinguish once the student is near the data.
 
     Args:
-        discriminator_times: those of Matching; the authors' by default, every level of EDM's grid.
+        discriminator_times: distribution of the noise levels for the discriminator, in passes of their own;
+            the authors' by default, every level of EDM's grid. None to share the passes of the scores.
         gan: settings of the adversarial term; weight 0.003 by default. For others see Matching.
     """
 

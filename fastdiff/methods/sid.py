@@ -25,8 +25,8 @@ class SiD(Matching):
 
     Args:
         alpha: weight of the second term, -10 to 10; 0.5 to 1.2 in the paper.
-        fake_times: those of Matching; EDM's log-normal distribution by default, as in the authors' code. For
-            other settings see Matching.
+        fake_times: distribution of the noise levels for the training of the fake; EDM's log-normal one by
+            default, as in the authors' code. For other settings see Matching.
     """
 
     alpha: Annotated[float, Field(ge=-10, le=10)] = 1.2

@@ -14,7 +14,7 @@ from ..core.errors import FastdiffError
 from ..core.former_names import renamed_recipe
 from ..core.plugins import plugin_hashes
 from ..core.wording import suggestion, unregistered
-from .recipe_file import override, read_recipe
+from .recipe_file import override, read_recipe, recipe_path
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -38,7 +38,7 @@ SCHEDULES = Place("core.schedule", "SCHEDULES")
 
 def check_file(path: Path, overrides: Iterable[str]) -> None:
     """Read a recipe file and check its keys; see `runs.recipe.load` for the arguments and errors."""
-    source = read_recipe(path)
+    source = read_recipe(recipe_path(path))
     for assignment in overrides:
         override(source, assignment)
     try:
@@ -130,7 +130,8 @@ def registered(registry: Place) -> Mapping[str, Place | None]:
     """Return the names in a registry, each with the place of its entry; None if the entry is computed."""
     module, node = definition(registry)
     entries: dict[str, Place | None] = {}
-    for key, value in zip(node.value.keys, node.value.values):
+    contents = node.value.args[0] if isinstance(node.value, ast.Call) else node.value  # of a Registry
+    for key, value in zip(contents.keys, contents.values):
         if key is None:  # **OTHER
             entries |= registered(Place(module, value.id))
         else:

@@ -36,7 +36,7 @@ class ModelSpec(Strict):
         text: folder or hub id of a pipeline whose text encoder embeds captions; None for a model without
             prompts.
         schedule: the noise schedule, a key of SCHEDULES with its options.
-        predicts: the quantity that the network predicts, a key of ROWS.
+        predicts: the quantity that the network predicts.
         time_input: the form in which the network takes the time, a key of TIME_INPUTS.
         sigma_data: standard deviation of the data, above 0.
         scale_input: whether x is scaled to unit variance before the network.

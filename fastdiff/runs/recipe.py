@@ -35,15 +35,16 @@ class RecipeSpec(Strict):
     """The sections of a recipe file.
 
     Args:
-        name: name of the run.
-        data: the data set, by name or path, with its options.
-        teacher: a model outside the run, a path or a hub id, which the stages refer to as `teacher`; also the
-            teacher of stages that need one and name none.
-        model: settings of a new model; None where every stage has a teacher or init.
-        train: settings of the training of all stages.
-        stages: the stages by name.
-        bench: settings of the benchmark.
-        trackers: names of experiment trackers.
+        name: name of the run; its folder is checkpoints/NAME.
+        data: the data set: its name or path, with options.
+        teacher: a folder or hub id that the stages refer to as `teacher`; also the teacher of stages that
+            need one and name none.
+        model: the network, its schedule and its parameterization; left out where every stage has a teacher or
+            init.
+        train: settings of the training that all stages share.
+        stages: the stages by name, in the order in which they are trained.
+        bench: settings of the benchmark after the training; false for none.
+        trackers: experiment trackers of accelerate, such as [tensorboard].
     """
 
     name: str = Field(pattern=f"^{NAME_PATTERN}$")

@@ -6,8 +6,9 @@ import sys
 import pytest
 import yaml
 
+from fastdiff import __version__
 from fastdiff.cli import app as cli
-from fastdiff.cli.listing import LISTS, Listed
+from fastdiff.cli import listing
 from tests.helpers.commands import RECIPE, command
 from tests.helpers.paths import ROOT
 
@@ -40,6 +41,18 @@ def test_help_lists_the_verbs(tmp_path):
     assert verbs == [verb.name for verb in cli.app.registered_commands] and len(verbs) == 13
 
 
+def test_version_and_short_help(fastdiff):
+    assert fastdiff("--version") == (0, f"fastdiff {__version__}\n", "")
+    assert fastdiff("-h") == fastdiff("--help") and "--install-completion" in fastdiff("-h")[1]
+
+
+def test_completion_names_commands_and_kinds(tmp_path):
+    for words, found in (("fastdiff sam", "sample"), ("fastdiff list metr", "metrics")):
+        request = {"_FASTDIFF_COMPLETE": "complete_bash", "COMP_WORDS": words}
+        done = command(cwd=tmp_path, env=request | {"COMP_CWORD": str(words.count(" "))})
+        assert done.stdout.split() == [found], done.stderr
+
+
 def test_the_command_line_loads_without_torch():
     heavy = "{'torch', 'diffusers', 'datasets', 'accelerate', 'matplotlib'}"
     code = f"import sys, fastdiff, fastdiff.cli; print(sorted({heavy} & set(sys.modules)))"
@@ -51,8 +64,8 @@ def test_the_command_line_loads_without_torch():
 
 def test_our_own_errors_keep_their_traceback():
     code = (
-        "import sys; from fastdiff import cli; from fastdiff.cli import inspect; "
-        "inspect.LISTS = {'samplers': lambda: 1 / 0}; cli.main()"
+        "from fastdiff import cli; from fastdiff.cli import listing; "
+        "listing.lines = lambda kind: 1 / 0; cli.main()"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, "list", "samplers"], text=True, capture_output=True, cwd=ROOT
@@ -62,10 +75,10 @@ def test_our_own_errors_keep_their_traceback():
 
 
 def test_ctrl_c(fastdiff, monkeypatch):
-    def interrupted():
+    def interrupted(kind):
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(LISTS, Listed.samplers, interrupted)
+    monkeypatch.setattr(listing, "lines", interrupted)
     code, out, err = fastdiff("list", "samplers")
     assert code == 130 and err == "fastdiff: interrupted; run the same command again to resume\n"
 
@@ -92,8 +105,8 @@ def test_a_terminal_that_has_few_letters(tmp_path):
 
 
 def test_too_little_memory_is_one_line(refused, monkeypatch):
-    def too_large():
+    def too_large(kind):
         raise MemoryError("Unable to allocate 9 GiB")
 
-    monkeypatch.setitem(LISTS, Listed.samplers, too_large)
+    monkeypatch.setattr(listing, "lines", too_large)
     assert refused("list", "samplers").startswith("fastdiff: out of memory (Unable to allocate 9 GiB): use")

@@ -30,7 +30,7 @@ def test_the_page_is_whole_in_itself_and_escapes_what_it_shows(tmp_path):
     assert "few &amp; noisy" in text and "a &lt; b" in text and "&lt;cpu&gt;" in text
     assert "http://" not in text and "https://" not in text and "Content-Security-Policy" in text
     assert (
-        not re.findall(r'(?:src|href)="(?!data:image/)', text)
+        not re.findall(r'(?:src|href)="(?!data:image/|#)', text)
         and "@import" not in text
         and "url(" not in text
     )
@@ -107,7 +107,7 @@ def test_a_page_stays_below_five_megabytes_whatever_its_pictures(tmp_path, side,
             os.link(tmp_path / folder / "m0.png", tmp_path / folder / f"m{i}.png")
     path, text = written(tmp_path, rows)
     assert path.stat().st_size < 5e6
-    assert len(embedded(text)["sheets"]) == text.count("<details>") == count
+    assert len(embedded(text)["sheets"]) == text.count('class="film"') == count
 
 
 def test_a_sheet_too_large_keeps_its_first_row_without_loss_where_that_fits(tmp_path, monkeypatch):
@@ -120,3 +120,22 @@ def test_a_sheet_too_large_keeps_its_first_row_without_loss_where_that_fits(tmp_
 
 def decoded(source):
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(source.split(",")[1]))).convert("RGB"))
+
+
+def test_the_page_begins_with_what_is_read_first_and_ends_with_how_it_was_made(tmp_path):
+    (tmp_path / "recipe.yaml").write_text("name: <b>\n")
+    (tmp_path / "consistency").mkdir()
+    log = [json.dumps({"step": step, "loss": 1 / step}) for step in (1, 2, 3)]
+    (tmp_path / "consistency/log.jsonl").write_text("\n".join(log))
+    sheets(tmp_path, (SIDE, 16 * SIDE), "trajectory")
+    _, text = written(tmp_path, plausible())
+    heads = re.findall(r'<h2 id="(\w+)">', text)
+    assert heads[:3] == ["bysteps", "ranking", "quality"] and heads[-2:] == ["losses", "recipe"]
+    assert re.findall(r'<a href="#(\w+)">', text) == heads  # the contents
+    assert text.index('class="verdict"') < text.index('id="bysteps"')
+    assert "name: &lt;b&gt;" in text and "1.00 to 0.333 in 3 steps" in text
+
+
+def test_without_logs_and_recipe_there_are_no_curves(tmp_path):
+    _, text = written(tmp_path, plausible())
+    assert 'id="losses"' not in text and 'id="recipe"' not in text and "#losses" not in text

@@ -25,3 +25,15 @@ def test_pictures_are_functions_of_the_rows(report_dir):
 def test_the_front_is_what_nothing_beats_in_both():
     points = [(1, 9.0), (1, 8.0), (2, 8.0), (2, 12.0), (4, 3.0), (8, 3.5), (50, 1.0)]
     assert plots._front(points) == [(1, 8.0), (4, 3.0), (50, 1.0)]
+
+
+def test_of_many_lines_only_the_front_and_the_teachers_are_in_colour():
+    def group(line, teacher=False):
+        return {"line": line, "teacher": teacher}
+
+    few = [group("t", True), *(group(f"s{i}") for i in range(plots.MANY_LINES - 1))]
+    assert plots.OTHERS not in plots._styles(few, {"s1"}).values()
+    styles = plots._styles([*few, group("more")], {"s1", "t"})
+    assert set(styles) == {"t", "more", *(f"s{i}" for i in range(plots.MANY_LINES - 1))}
+    assert {line for line, style in styles.items() if style != plots.OTHERS} == {"t", "s1"}
+    assert styles["s1"]["color"] == plots.STUDENT_COLOURS[0] and styles["t"]["linestyle"] == "--"

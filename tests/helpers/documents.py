@@ -65,7 +65,10 @@ class Page:
             prose = prose[start : prose.find("\n## ", start + 1)] + "\n"
         found = []
         for table in re.findall(r"(?:^\|.*\|\n)+", prose, re.M):
-            rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+            rows = [
+                [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip("|"))]
+                for line in table.splitlines()
+            ]
             found.append([dict(zip(rows[0], row, strict=True)) for row in rows[2:]])
         return found
 

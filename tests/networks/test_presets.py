@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from fastdiff.cli.listing import entry_line
+from fastdiff.core.settings import summary
 from fastdiff.core.validation import call, check
 from fastdiff.networks import NETWORKS, PRESETS
 
@@ -41,7 +41,7 @@ def test_parameters_are_as_many_as_in_the_paper(name):
     if name.startswith("dit"):  # whose blocks share one embedding
         found -= sum(count(block.norm1.emb) for block in net.module.transformer_blocks[1:])
     assert found == pytest.approx(wanted, rel=loose or 1e-12)
-    first, *_, last = re.findall(r"([\d.]+)M", entry_line(PRESETS[name])) * 2
+    first, *_, last = re.findall(r"([\d.]+)M", summary(PRESETS[name])) * 2
     assert float(first) == pytest.approx(found / 1e6, abs=0.5)
     assert float(last) == pytest.approx(whole / 1e6, abs=0.05) or not name.startswith("dit")
 

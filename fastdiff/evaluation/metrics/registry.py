@@ -147,7 +147,7 @@ def swd(made: Collected, real: Collected) -> Values:
 
 
 def pr(made: Collected, real: Collected) -> Values:
-    """Return precision, recall, density, coverage, nearest and diversity, see `neighbourhood`."""
+    """Return precision, recall, density, coverage; nearest and diversity, which compare with real data."""
     return neighbourhood(made.kept["features"], real.kept["features"], real.spread)
 
 

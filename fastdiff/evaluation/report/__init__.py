@@ -8,7 +8,10 @@ Files:
     grid           samples of many models from the same noise, one row each
     ranking        one picture of all models, the best first
     significance   paired differences with bootstrap intervals
-    page           report.html, from page.html.j2, page.css and page.js
+    page           report.html, from page.html.j2, page.css, page.js, samples.js and start.js
+    ladder         the ranking on the page
+    losses         the loss curves on the page
+    data_uris      the pictures on the page
 """
 
 from ..summary import metric_of, summary

@@ -11,11 +11,33 @@ const SHAPES = [                                       // about the origin, some
   "M0-5.8L5.4 0L0 5.8L-5.4 0Z", "M0 5.4L5.2-4H-5.2Z", "M-2-5H2V-2H5V2H2V5H-2V2H-5V-2H-2Z",
 ];
 
-for (const teacher of [true, false]) {                 // teachers are grey and dashed, students in colour
+const MANY = 10;                                       // more lines than these: only some are in colour
+
+for (const teacher of [true, false]) {
   data.lines.filter((line) => line.teacher === teacher).forEach((line, i) => {
     line.shape = SHAPES[i % SHAPES.length];
-    line.look = teacher ? `teacher dash-${Math.floor(i / SHAPES.length) % 3}` : `student hue-${i % 8}`;
+    line.order = i;
   });
+}
+
+/** Sets the look of each line: teachers dashed, students in colour; of many students, only those on a front. */
+function looks() {
+  const many = data.lines.length > MANY, leading = many ? leaders() : [];
+  data.lines.forEach((line, i) => {
+    const dash = `dash-${Math.floor(line.order / SHAPES.length) % 3}`;
+    line.muted = many && !line.teacher && !leading.includes(i);
+    if (line.teacher) line.look = `teacher ${dash}${many ? " aimed" : ""}`;
+    else line.look = line.muted ? "student muted" : `student hue-${(many ? leading.indexOf(i) : line.order) % 8}`;
+  });
+}
+
+/** Returns the students with a point on a front: against network evaluations, or against time. */
+function leaders() {
+  const { name } = state.metric;
+  const fronts = ["nfe", "ms"].flatMap((cost) => front(data.points
+    .map((p) => ({ ...p, x: p[cost], y: p.values[name] }))
+    .filter((p) => p.x > 0 && p.y !== null && !data.lines[p.line].teacher)));
+  return [...new Set(fronts.map((p) => p.line))].sort((a, b) => a - b);
 }
 
 function make(tag, attributes = {}, ...children) {
@@ -106,19 +128,21 @@ function plot(svg) {
 
   const path = (of) => of.map((p, i) => `${i ? "L" : "M"}${xs.place(p.x).toFixed(1)} ${ys.place(p.y).toFixed(1)}`).join("");
   add("path", { class: "front", d: path(front(points)) });
-  levels.forEach(({ value, text }, i) => {             // the teacher, and real data at the other end
-    const y = ys.place(value), under = better === "lower" && y + 18 < bottom;
-    add("path", { class: "aim", d: `M${left} ${y}H${right}` });
-    add("text", { x: i ? right - 6 : left + 6, y: under ? y + 14 : y - 5, class: `label halo${i ? " end" : ""}` }, text);
-  });
-  const marks = data.lines.flatMap((line, i) => {
+  levels.forEach(({ value }) => add("path", { class: "aim", d: `M${left} ${ys.place(value)}H${right}` }));
+  const order = data.lines.map((_, i) => i).sort((a, b) => data.lines[b].muted - data.lines[a].muted || a - b);
+  const marks = order.flatMap((i) => {                 // what is grey lies below
+    const line = data.lines[i];
     const own = points.filter((p) => p.line === i).sort((a, b) => a.x - b.x);
     const bars = own.filter((p) => p.error).map((p) => {
       const foot = Math.min(bottom, log && p.y <= p.error ? bottom : ys.place(p.y - p.error));
       return make("path", { class: "error", d: `M${xs.place(p.x)} ${foot}V${ys.place(p.y + p.error)}` });
     });
-    add("g", { class: line.look }, make("path", { class: "line", d: path(own) }), ...bars);
+    add("g", { class: line.look, "data-line": i }, make("path", { class: "line", d: path(own) }), ...bars);
     return own.map((p) => mark(svg, line, p, xs.place(p.x), ys.place(p.y)));
+  });
+  levels.forEach(({ value, text }, i) => {             // the teacher, and real data at the other end
+    const y = ys.place(value), under = better === "lower" && y + 18 < bottom;
+    add("text", { x: i ? right - 6 : left + 6, y: under ? y + 14 : y - 5, class: `label halo${i ? " end" : ""}` }, text);
   });
   svg.append(...marks);
   marks[0].setAttribute("tabindex", 0);
@@ -133,17 +157,21 @@ function mark(svg, line, point, x, y) {
     ...(point.ms === null ? [] : [`${duration(point.ms)} per image`]),
     `n = ${point.n} · seeds ${point.seeds}`,
   ];
-  const look = { class: `point ${line.look}`, transform: `translate(${x} ${y})` };
+  const look = { class: `point ${line.look}`, "data-line": point.line, transform: `translate(${x} ${y})` };
   const node = make("g", { ...look, tabindex: -1, role: "img", "aria-label": facts.join(", ") },
     make("circle", { class: "reach", r: 13 }), make("path", { class: "marker", d: line.shape }));
   const tip = svg.parentNode.querySelector(".tip");
   const show = () => {
+    light(point.line, true);
     tip.replaceChildren(...facts.map((fact, i) => make(i ? "div" : "strong", {}, fact)));
     tip.hidden = false;
     tip.style.left = `${Math.max(0, Math.min(x - tip.offsetWidth / 2, svg.clientWidth - tip.offsetWidth))}px`;
     tip.style.top = `${y < tip.offsetHeight + 14 ? y + 14 : y - tip.offsetHeight - 14}px`;
   };
-  const hide = () => { tip.hidden = true; };
+  const hide = () => {
+    light(point.line, false);
+    tip.hidden = true;
+  };
   for (const event of ["pointerenter", "focus"]) node.addEventListener(event, show);
   for (const event of ["pointerleave", "blur"]) node.addEventListener(event, hide);
   node.addEventListener("keydown", (event) => {
@@ -159,140 +187,25 @@ function mark(svg, line, point, x, y) {
   return node;
 }
 
+/** Brings out a line in both plots, or lets it return to its look. */
+function light(line, lit) {
+  document.querySelectorAll(`.plot [data-line="${line}"]`).forEach((node) => node.classList.toggle("lit", lit));
+}
+
 const plots = () => document.querySelectorAll(".plot svg").forEach(plot);
 
+/** Fills the legend: lines in colour first, then the grey ones. */
 function legend() {
-  find("legend").append(...data.lines.map((line, i) => {
-    const button = make("button", { type: "button", "aria-pressed": "true" }, swatch(line), line.name);
+  const order = data.lines.map((_, i) => i).sort((a, b) => data.lines[a].muted - data.lines[b].muted || a - b);
+  find("legend").replaceChildren(...order.map((i) => {
+    const line = data.lines[i], shown = !state.hidden.has(i);
+    const button = make("button", { type: "button", class: line.muted ? "rest" : "", "aria-pressed": shown }, swatch(line), line.name);
     button.addEventListener("click", () => {
-      const shown = state.hidden.delete(i) || !state.hidden.add(i);
-      button.setAttribute("aria-pressed", shown);
+      button.setAttribute("aria-pressed", state.hidden.delete(i) || !state.hidden.add(i));
       plots();
     });
+    for (const [event, lit] of [["pointerenter", true], ["focus", true], ["pointerleave", false], ["blur", false]])
+      button.addEventListener(event, () => light(i, lit));
     return button;
   }));
 }
-
-// ---- samples --------------------------------------------------------------------------------------------------------
-
-const sheets = {};                                     // name -> {image, side of a tile, number of tiles}
-let choose = () => {};                                 // changes the state and shows it
-
-/** Returns one tile of a sheet as a canvas; small tiles are enlarged by whole pixels. */
-function tile(name, noise, label, size) {
-  const { image, side, tiles } = sheets[name];
-  const canvas = make("canvas", { width: side, height: side, role: "img", "aria-label": label });
-  const [column, row] = tiles === 1 ? [0, 0] : [noise % 16, Math.floor(noise / 16)];
-  canvas.getContext("2d").drawImage(image, side * column, side * row, side, side, 0, 0, side, side);
-  canvas.classList.toggle("pixels", side < 48);
-  canvas.style.width = `${side < 48 ? side * Math.max(1, Math.round(size / side)) : size}px`;
-  return canvas;
-}
-
-/** Loads the sheets, then connects the slider, the noises, the cards and the matrix. */
-async function viewer() {
-  await Promise.all(Object.entries(data.sheets).map(async ([name, source]) => {
-    const image = Object.assign(new Image(), { src: source });
-    await image.decode();
-    const square = image.width === image.height;       // a scatter plot; a sheet has sixteen columns
-    const side = square ? image.width : image.width / 16;
-    sheets[name] = { image, side, tiles: square ? 1 : 16 * Math.max(1, Math.round(image.height / side)) };
-  }));
-  const shown = data.points.filter((p) => sheets[p.cell]), students = shown.filter((p) => !data.lines[p.line].teacher);
-  const all = [...new Set(shown.map((p) => p.steps))].sort((a, b) => a - b);
-  const count = Math.min(...Object.values(sheets).map((sheet) => sheet.tiles), ...shown.map((p) => p.n));
-  const at = (line, steps) => shown.find((p) => p.line === line && p.steps === steps);
-  const about = (p) => `${data.lines[p.line].name}, ${plural(p.steps)}${count > 1 ? `, noise ${state.noise}` : ""}`;
-
-  function cards() {
-    const size = count > 1 ? 128 : 150;
-    const card = (look, picture, title, words) => make("figure", { class: look }, picture || make("div", { class: "blank" }),
-      make("figcaption", {}, make("strong", {}, ...title), make("span", { class: "figure" }, words)));
-    const made = data.lines.map((line, i) => {
-      const point = at(i, state.steps), title = [swatch(line), line.name], { name } = state.metric;
-      if (!point) return card("absent", null, title, `not at ${plural(state.steps)}`);
-      const look = point.bests.includes(name) ? "leads" : "follows";
-      const words = point.figures[name] + " ≈".repeat(point.equals.includes(name));
-      return card(look, tile(point.cell, state.noise, about(point), size), title, words);
-    });
-    const real = sheets.real && card("real", tile("real", state.noise, "real data", size), ["real data"], state.metric.real);
-    find("cards").style.setProperty("--size", `${size}px`);
-    find("cards").replaceChildren(...(real ? [real] : []), ...made);
-  }
-
-  function matrix() {
-    const now = (steps) => ({ class: steps === state.steps ? "now" : "" });
-    const heads = all.map((steps) => make("th", { scope: "col", ...now(steps) }, String(steps)));
-    const rows = data.lines.map((line, i) => make("tr", {}, make("th", { scope: "row" }, swatch(line), line.name),
-      ...all.map((steps) => {
-        const point = at(i, steps), cell = make("td", now(steps));
-        if (point) cell.append(tile(point.cell, state.noise, about(point), count > 1 ? 48 : 88));
-        if (point) cell.addEventListener("click", () => choose({ line: i, steps }));
-        return cell;
-      })));
-    find("matrix").tHead.replaceChildren(make("tr", {}, make("th", { scope: "col" }, "Line"), ...heads));
-    find("matrix").tBodies[0].replaceChildren(...rows);
-  }
-
-  function noises() {                                  // radio buttons under the tiles of a line, at its nearest step count
-    const distance = (p) => Math.abs(Math.log(p.steps / state.steps));
-    const point = shown.filter((p) => p.line === state.line).reduce((a, b) => (distance(b) < distance(a) ? b : a));
-    find("seen").textContent = plural(point.steps);
-    find("noises").replaceChildren(...Array.from({ length: count }, (_, i) => {
-      const radio = make("input", { type: "radio", name: "noise", value: i, "aria-label": `noise ${i}` });
-      radio.checked = i === state.noise;
-      radio.addEventListener("change", () => choose({ noise: i }));
-      return make("label", { title: `noise ${i}` }, radio, tile(point.cell, i, "", 40));
-    }));
-  }
-
-  choose = (change) => {
-    Object.assign(state, change);
-    find("steps").value = all.indexOf(state.steps);
-    find("steps").setAttribute("aria-valuetext", plural(state.steps));
-    find("chosen").textContent = plural(state.steps);
-    find("line").value = state.line;
-    cards();
-    matrix();
-    if ("steps" in change || "line" in change) noises();
-  };
-  find("steps").max = all.length - 1;
-  find("steps").addEventListener("input", (event) => choose({ steps: all[event.target.value] }));
-  const lines = [...new Set(shown.map((p) => p.line))];
-  find("line").append(...lines.map((i) => make("option", { value: i }, data.lines[i].name)));
-  find("line").addEventListener("change", (event) => choose({ line: Number(event.target.value) }));
-  find("noise").hidden = count === 1;
-  const { line, steps } = (students.length ? students : shown).reduce((a, b) => (b.steps < a.steps ? b : a));
-  choose({ line, steps });
-}
-
-// ---- tables ---------------------------------------------------------------------------------------------------------
-
-/** Sorts a table by the clicked heading: ascending, descending, then the original order; missing values stay last. */
-function sortable(table) {
-  const body = table.tBodies[0], order = [...body.rows], heads = [...table.tHead.rows[0].cells];
-  heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => {
-    const now = { ascending: "descending", descending: "none" }[head.getAttribute("aria-sort")] || "ascending";
-    heads.forEach((other) => other.setAttribute("aria-sort", other === head ? now : "none"));
-    const key = (row) => row.cells[column].dataset.value, sign = now === "descending" ? -1 : 1;
-    const numbers = head.classList.contains("number"), words = new Intl.Collator("en", { numeric: true });
-    const compare = numbers ? (a, b) => a - b : words.compare;
-    const sorted = [...order].sort((a, b) => (key(a) === "") - (key(b) === "") || sign * compare(key(a), key(b)));
-    body.append(...(now === "none" ? order : sorted));
-  }));
-}
-
-document.querySelectorAll("table.sortable").forEach(sortable);
-legend();
-plots();
-if (find("cards")) viewer();
-find("metric").addEventListener("change", (event) => {
-  state.metric = data.metrics.find(({ name }) => name === event.target.value);
-  plots();
-  choose({});
-});
-let breadth = window.innerWidth;
-window.addEventListener("resize", () => {
-  if (window.innerWidth !== breadth) plots();          // a phone's bars change the height as one scrolls
-  breadth = window.innerWidth;
-});

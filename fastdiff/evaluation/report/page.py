@@ -1,14 +1,10 @@
 """The page of a report: one self-contained HTML file that draws its own plots."""
 
-import base64
-import io
 import re
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from markupsafe import Markup
-from PIL import Image
 
 from ...core.templates import render
 from ...data.decode import read_run_picture
@@ -16,12 +12,13 @@ from ..comparison import figure_name, reference, usual
 from ..formatting import finite
 from ..metric_names import better
 from ..summary import REAL, usual_real
-from . import tables
+from . import ladder, losses, tables
+from .data_uris import ROWS, pictures
 from .text import steps_in_words
 
 FOLDER = Path(__file__).parent
+SCRIPTS = ("page.js", "samples.js", "start.js")  # one script, in this order
 COLUMNS = 16  # tiles in a row of a sheet
-ROWS = 8  # samples in the picture of trajectories
 MIN_TILE_PIXELS = 48  # smallest side of a tile of a trajectory, as shown
 MAX_TILE_PIXELS = 96  # largest side of it
 SAMPLES_BYTES = 2_400_000  # most bytes of sheets; base64 adds a third, and the page stays below 5 MB
@@ -30,28 +27,6 @@ NUMBER = re.compile(r"([-+−]?[\d,]*\.?\d+(?:e[-+]?\d+)?)(?: ± .*| to .*| ≈|
 MISSING_TEXTS = ("", "–", "diverged")
 
 Table = tuple[list[dict[str, Any]], list[dict[str, Any]]]  # headings and lines, in the form of the template
-
-
-class Compression(NamedTuple):
-    """A compression of pictures as WebP.
-
-    Args:
-        side: largest side of a tile, in pixels.
-        quality: quality from 0 to 100; 100 is lossless.
-    """
-
-    side: int
-    quality: int
-
-
-COMPRESSIONS = (
-    Compression(1000, 100),
-    Compression(256, 90),
-    Compression(128, 85),
-    Compression(64, 70),
-    Compression(32, 50),
-    Compression(16, 30),
-)
 
 
 def html(
@@ -70,7 +45,7 @@ def html(
     """Return the page as HTML.
 
     Args:
-        run_dir: folder of the run, whose samples and trajectories are embedded.
+        run_dir: folder of the run, whose samples, trajectories, loss curves and recipe are embedded.
         groups: groups from `summary`.
         metrics: names of metrics, the main one first.
         verdict: summary below the title.
@@ -84,7 +59,7 @@ def html(
     """
     run_dir = Path(run_dir)
     cells = [group.get("cell") for group in groups]
-    sheets = _pictures(run_dir / "samples", ["real", *cells], SAMPLES_BYTES, COLUMNS)
+    sheets = pictures(run_dir / "samples", ["real", *cells], SAMPLES_BYTES, COLUMNS)
     if not sheets.keys() - {"real"}:
         sheets = {}
     name = figure_name(groups, metrics[0])
@@ -93,10 +68,11 @@ def html(
         FOLDER / "page.html.j2",
         title=run_dir.resolve().name,
         style=Markup((FOLDER / "page.css").read_text(encoding="utf-8")),
-        script=Markup((FOLDER / "page.js").read_text(encoding="utf-8")),
+        script=Markup("\n".join((FOLDER / name).read_text(encoding="utf-8") for name in SCRIPTS)),
         data=_data(groups, metrics, sheets, reals),
         metrics={name: better(name) for name in _names(groups, metrics)},
         films=_films(groups, run_dir / "trajectory"),
+        metric=metrics[0],
         compared=metrics[0] if name == metrics[0] else f"{metrics[0]} n→∞",
         steps=_steps(groups, name, real),
         benchmark=_benchmark([*reals, *groups], metrics),
@@ -106,8 +82,17 @@ def html(
         notes=notes,
         warnings=warnings,
         costs=_table(*costs),
+        ladder=ladder.ladder(groups, metrics[0], reference(groups, metrics[0], usual(groups)), real),
+        curves=losses.curves(run_dir, [group["model"] for group in groups]),
+        recipe=_recipe(run_dir),
         provenance=provenance,
     )
+
+
+def _recipe(run_dir: Path) -> str:
+    """Return the text of a run's recipe; empty without one."""
+    path = run_dir / "recipe.yaml"
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
 # ---- data of the script -----------------------------------------------------------------------------------
@@ -240,7 +225,7 @@ def _value(text: str) -> float | str | None:
 
 def _films(groups: list[dict], folder: Path) -> list[tuple[str, int, bool, str]]:
     """Return trajectories as (name, width as shown, whether pixels are enlarged, data URI)."""
-    encoded = _pictures(folder, [group.get("cell") for group in groups], TRAJECTORIES_BYTES)
+    encoded = pictures(folder, [group.get("cell") for group in groups], TRAJECTORIES_BYTES)
     films = []
     for group in groups:
         if source := encoded.pop(group.get("cell"), None):
@@ -250,43 +235,3 @@ def _films(groups: list[dict], folder: Path) -> list[tuple[str, int, bool, str]]
             name = f"{group['line']}, {steps_in_words(group)}"
             films.append((name, round(zoom * film.width), tile < MIN_TILE_PIXELS, source))
     return films
-
-
-def _pictures(
-    folder: Path, names: Iterable[str | None], room: int, columns: int | None = None
-) -> dict[str, str]:
-    """Return the existing PNG files as data URIs, by name; as WebP if they exceed `room` bytes.
-
-    All files get the same compression, the first of COMPRESSIONS with which they fit, so that sheets have
-    equal rows. The result is empty if none of them suffices.
-    """
-    paths = {name: folder / f"{name}.png" for name in names if (folder / f"{name}.png").exists()}
-    for compression in (None, *COMPRESSIONS):
-        encoded = {}
-        left = room
-        for name, path in paths.items():
-            code = path.read_bytes() if compression is None else _webp(path, columns, compression)
-            form = "webp" if compression else "png"
-            encoded[name] = f"data:image/{form};base64,{base64.b64encode(code).decode()}"
-            left -= len(code)
-            if left < 0:
-                break
-        else:
-            return encoded
-    return {}
-
-
-def _webp(path: Path, columns: int | None, compression: Compression) -> bytes:
-    """Return a picture as WebP, with smaller tiles; a sheet that is not square is cut to its first row."""
-    side, quality = compression
-    image = read_run_picture(path).convert("RGB")
-    if columns and image.width != image.height:
-        tile = max(1, image.width // columns)
-        image = image.crop((0, 0, image.width, tile))
-    else:
-        tile = image.height // (1 if columns else ROWS)
-    if tile > side:
-        image = image.resize([round(length * side / tile) for length in image.size], Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    image.save(buffer, "webp", lossless=quality == 100, quality=min(quality, 90), method=2)
-    return buffer.getvalue()

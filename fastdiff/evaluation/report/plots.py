@@ -18,6 +18,9 @@ TEACHER_COLOURS = ("#333333", "#777777", "#555555", "#999999")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 NUMBERS = FuncFormatter(lambda value, _: f"{value:.10g}")
 
+MANY_LINES = 10  # of more lines only the teachers and those on the front are in colour
+OTHERS = {"color": "#c9ced6", "marker": "o", "linewidth": 0.8}  # style of the others
+
 Point = tuple[float, float]  # cost and figure
 Style = dict[str, Any]  # keyword arguments of a line
 
@@ -54,12 +57,13 @@ def quality(
     front = _front((_price(g, cost), g[metric]) for g in groups)
     if len(front) > 1:
         _draw_front(axes, front)
-    styles = _styles(groups)
+    styles = _styles(groups, {g["line"] for g in groups if (_price(g, cost), g[metric]) in front})
     for place, (line, style) in enumerate(styles.items()):
         own = [g for g in groups if g["line"] == line]
         points = sorted((_price(g, cost), g[metric], g[f"{metric}_ci"] or 0, g["steps"]) for g in own)
         apart = (place - (len(styles) - 1) / 2) / max(len(styles) - 1, 5) if cost == "nfe" else 0
-        style = {**style, "label": plain(line), "zorder": 3 + place}
+        name = None if style == OTHERS else plain(line)
+        style = {**style, "label": name, "zorder": 2 if style == OTHERS else 3 + place}
         _curve(axes, points, front, style, 1.14**apart, numbered=cost == "seconds")
     figures = [g[metric] for g in groups]
     levels = []
@@ -73,6 +77,8 @@ def quality(
         _draw_level(axes, level, text, dashes, above=level > min(other for other, _, _ in levels))
     if groups:
         _scales(axes, [_price(g, cost) for g in groups], figures, cost)
+        if OTHERS in styles.values():
+            axes.plot([], [], markersize=6, label="other students", **OTHERS)
         canvas.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8.5)
     else:
         axes.text(0.5, 0.5, f"no finite {metric}", transform=axes.transAxes, ha="center", color="#777777")
@@ -232,11 +238,19 @@ def _ticks(low: float, high: float, room: float) -> LogLocator:
     return LogLocator(subs=(1, 2, 5) if high > 6 * low else (1, 1.5, 2, 3, 4, 5, 7))
 
 
-def _styles(groups: list[dict]) -> dict[str, Style]:
-    """Return a style for each line: teachers grey and dashed, students solid and in colour."""
+def _styles(groups: list[dict], leading: set[str]) -> dict[str, Style]:
+    """Return a style for each line: teachers grey and dashed, students solid and in colour.
+
+    Args:
+        groups: groups from `summary`.
+        leading: lines on the front; if there are many lines, the other students are grey.
+    """
     teachers = dict.fromkeys(g["line"] for g in groups if g["teacher"])
     students = dict.fromkeys(g["line"] for g in groups if not g["teacher"])
     styles = {}
+    if len(teachers) + len(students) > MANY_LINES:
+        styles = dict.fromkeys((line for line in students if line not in leading), OTHERS)
+        students = {line: None for line in students if line in leading}
     for i, line in enumerate(teachers):
         styles[line] = {
             "color": TEACHER_COLOURS[i % 4],
