@@ -55,8 +55,8 @@ class BenchConfig:
         extractor: feature networks separated by commas: "inception", another name of torch-fidelity, a folder
             with model.safetensors and features.json, or name:file for the file of its weights. None: the
             shipped digits classifier for the digits, Inception-v3 for other images, none for vectors.
-        teacher: in recipes, the stage whose model is measured with the baselines. None: the stage that is
-            trained on data.
+        teacher: in recipes, the stage whose model is measured with the baselines. None: the stage that other
+            stages name as their teacher, see runs/baseline_teacher.py.
         models: names of the students to measure. None: all of them.
         clip: bound of |x0| while sampling, above 0; inf for no bound. None: each model's own, by default no
             bound.
