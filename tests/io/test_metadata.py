@@ -16,7 +16,14 @@ pytestmark = pytest.mark.usefixtures("little_memory")
 @pytest.mark.parametrize("network", ["../../other", "/etc", "unet/../../x", ["unet"], {}, 7, None, "gan"])
 def test_networks_are_those_that_are_known(model, network, refused):
     change(model / "fastdiff.json", network=network)
-    assert "fastdiff.json is damaged (network: expected unet, mlp, text_unet" in refused("sample", model)
+    expected = "unet, mlp, text_unet" if isinstance(network, str) else "a text"
+    assert f"fastdiff.json is damaged (network: expected {expected}" in refused("sample", model)
+
+
+def test_a_network_of_fastdiff_is_not_built_as_a_plugins(model, refused):
+    change(model / "fastdiff.json", network="dit-xl/2", built_with={"classes": 10})
+    (model / "unet").rename(model / "network")
+    assert "network dit-xl/2 is not a plugin's: copy it again" in refused("sample", model)
 
 
 @pytest.mark.parametrize(

@@ -55,12 +55,12 @@ def export(
             (see `fastdiff.networks.build`), for a schedule without a name, and for a RescheduledDenoiser (a
             model viewed on another schedule).
     """
-    check_storable(model.net, model.shape)
     if isinstance(model, RescheduledDenoiser):
         raise FastdiffError("a model on another schedule has no file format: export the original model")
+    module = lora.merged(module_of(model.net)).cpu()
+    check_storable(model.net, model.shape, module)
     scratch = folder / ".export"
     shutil.rmtree(scratch, ignore_errors=True)
-    module = lora.merged(module_of(model.net)).cpu()
     place = save_network(model.net, module, scratch, dtype)
     if lora.adapted(module_of(model.net)):
         notes = {**notes, "lora": lora.save(model.net, scratch / "lora", dtype)}
