@@ -195,11 +195,10 @@ def validate(kind: type[BaseModel], data: dict[str, Any], path: str) -> Any:
         if first["type"] == "missing":
             raise FastdiffError(f"{where} is missing") from None
         # Of a union of types, the errors of that type count which goes deepest into the value.
-        places = [place(e["loc"], data) for e in errors if e["loc"][:1] == first["loc"][:1]]
-        deepest = max(places, key=len)
+        deepest = max((place(e["loc"], data) for e in errors if e["loc"][:1] == first["loc"][:1]), key=len)
         same = [e for e in errors if place(e["loc"], data) == deepest]
         where = dotted(path, *map(str, deepest))
-        raise FastdiffError(f"{where}: {complaint(same)}" if where else complaint(same)) from None
+        raise FastdiffError((f"{where}: " if where else "") + complaint(same)) from None
 
 
 def place(loc: tuple[int | str, ...], data: Any) -> tuple[int | str, ...]:
