@@ -124,7 +124,7 @@ def call(registry: Mapping[str, Callable], name: str, options: dict[str, Any], p
 @cache
 def schema(kind: Callable, path: str, skip: tuple[str, ...] = ()) -> type[BaseModel]:
     """Return a strict pydantic model of the parameters of a function or dataclass."""
-    parameters = {n: p for n, p in inspect.signature(kind).parameters.items() if n not in skip}
+    parameters = {n: p for n, p in typed_parameters(kind).items() if n not in skip}
     described = {
         n: (
             completed(nested(p.annotation, dotted(path, n)), p.default),
@@ -133,6 +133,18 @@ def schema(kind: Callable, path: str, skip: tuple[str, ...] = ()) -> type[BaseMo
         for n, p in parameters.items()
     }
     return create_model(kind.__name__, __base__=Strict, **described)
+
+
+def typed_parameters(kind: Callable) -> dict[str, inspect.Parameter]:
+    """Return the parameters of a function or class; an annotation that is missing or not known is Any."""
+    try:
+        parameters = inspect.signature(kind, eval_str=True).parameters
+    except NameError:  # in a text, of a name that only type checkers import
+        parameters = inspect.signature(kind).parameters
+    return {
+        name: p.replace(annotation=Any) if p.annotation is p.empty or isinstance(p.annotation, str) else p
+        for name, p in parameters.items()
+    }
 
 
 def completed(annotation: Any, default: Any) -> Any:
@@ -186,11 +198,10 @@ def validate(kind: type[BaseModel], data: dict[str, Any], path: str) -> Any:
         if first["type"] == "missing":
             raise FastdiffError(f"{where} is missing") from None
         # Of a union of types, the errors of that type count which goes deepest into the value.
-        places = [place(e["loc"], data) for e in errors if e["loc"][:1] == first["loc"][:1]]
-        deepest = max(places, key=len)
+        deepest = max((place(e["loc"], data) for e in errors if e["loc"][:1] == first["loc"][:1]), key=len)
         same = [e for e in errors if place(e["loc"], data) == deepest]
         where = dotted(path, *map(str, deepest))
-        raise FastdiffError(f"{where}: {complaint(same)}" if where else complaint(same)) from None
+        raise FastdiffError((f"{where}: " if where else "") + complaint(same)) from None
 
 
 def place(loc: tuple[int | str, ...], data: Any) -> tuple[int | str, ...]:

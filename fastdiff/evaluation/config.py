@@ -60,8 +60,8 @@ class BenchConfig:
             with model.safetensors and features.json, or name:file for the file of its weights; "pixels"
             compares downscaled images without a network. None: the shipped digits classifier for the digits,
             Inception-v3 for other images, or "pixels" if its weights are not available; none for vectors.
-        teacher: in recipes, the stage whose model is measured with the baselines. None: the stage that is
-            trained on data.
+        teacher: in recipes, the stage whose model is measured with the baselines. None: the stage that other
+            stages name as their teacher.
         models: names of the students to measure. None: all of them.
         clip: bound of |x0| while sampling, above 0; inf for no bound. None: each model's own, by default no
             bound.

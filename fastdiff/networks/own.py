@@ -12,6 +12,7 @@ from torch import nn
 from ..core.errors import FastdiffError
 from ..core.network import Blueprint
 from ..core.validation import call
+from .pretrained import stored
 
 OWN_FOLDER = "network"  # folder of the weights in an export
 OWN_FILE = "model.safetensors"
@@ -64,12 +65,13 @@ def module_of(net: nn.Module) -> nn.Module:
     return getattr(net, "_orig_mod", net) if is_own(net) else net.module
 
 
-def check_storable(net: nn.Module, shape: tuple[int, ...]) -> None:
+def check_storable(net: nn.Module, shape: tuple[int, ...], module: nn.Module | None = None) -> None:
     """Check that a network of a plugin can be stored and built again; other networks pass.
 
     Args:
         net: the network.
         shape: shape of one sample.
+        module: the module to store, if it is not the network: with its adapter merged.
 
     Raises:
         FastdiffError: if it was not built by a registered name, or if the same name and options build a
@@ -93,7 +95,7 @@ def check_storable(net: nn.Module, shape: tuple[int, ...]) -> None:
         json.dumps(blueprint.options)
     except (TypeError, ValueError) as error:
         raise FastdiffError(f"{what}: its options are not plain data ({error})") from None
-    weights = net.state_dict()
+    weights = (module_of(net) if module is None else module).state_dict()
     if odd := [name for name, value in weights.items() if not storable(value)]:
         raise FastdiffError(f"{what}: {odd[0]} in its state_dict is not a dense tensor; leave it out")
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
@@ -130,16 +132,29 @@ def opened_own(blueprint: Blueprint, shape: tuple[int, ...], folder: Path) -> nn
     """
     what = f"{folder.parent}: network {blueprint.name}"
     with torch.random.fork_rng(devices=[]):
+        with torch.device("meta"):  # before any memory is taken
+            described = built(blueprint, shape, what)
+        if not is_own(described):
+            raise FastdiffError(
+                f"{what} is not a plugin's: copy it again, or delete it and run its stage again"
+            )
+        least, present = sum(p.numel() for p in described.parameters()), sum(stored(folder))
+        if least > present:
+            raise other_version(what, f"{present:,} numbers, expected {least:,}")
         net = built(blueprint, shape, what)
     try:
         load_model(net, folder / OWN_FILE)
     except RuntimeError as error:
-        reason = " ".join(str(error).partition("\n")[2].split()) or str(error)
-        raise FastdiffError(
-            f"{what}: the plugin's network does not have the stored weights ({reason:.200}); pass the "
-            "version of the plugin that it was trained with"
-        ) from None
+        raise other_version(what, " ".join(str(error).partition("\n")[2].split()) or str(error)) from None
     return net
+
+
+def other_version(what: str, reason: str) -> FastdiffError:
+    """Return the error for a plugin that builds a network with other weights than those that are stored."""
+    return FastdiffError(
+        f"{what}: the plugin's network does not have the stored weights ({reason:.200}); pass the version "
+        "of the plugin that it was trained with"
+    )
 
 
 def noted(blueprint: Blueprint) -> dict[str, Any]:

@@ -13,6 +13,7 @@ A run:
     run             a run: every stage, the benchmark, the report
     claim           the claim of a directory by a recipe: stages that were made with other settings
     context         the context that all stages of a run share
+    baseline_teacher  the model that the benchmark measures with the baselines
     stage           one stage: trains and exports a student, or stores pairs
     student         loads a stage's student and teacher
     origin          the origin of a stage's model, by which finished stages are recognised

@@ -26,6 +26,7 @@ from ..io.load import read_metadata
 from ..networks.own import check_storable
 from ..training.signals import handle_signals
 from . import crash_report, trackers
+from .baseline_teacher import baseline_teacher
 from .cards import renew
 from .checks import check_like
 from .claim import claim
@@ -144,6 +145,8 @@ def train_all(run: Run, only: str | None) -> None:
 def check_stages(run: Run, only: str | None) -> None:
     """Raise FastdiffError for stages that cannot be trained or judged, before the first one is trained."""
     data = run.dataset
+    if only is None:
+        baseline_teacher(run.recipe)  # raises if there is none for the baselines
     ahead = [
         stage
         for stage in run.recipe.stages
@@ -208,10 +211,9 @@ def benchmark(run: Run, held: HeldLock) -> None:
     stages = [stage for stage in run.recipe.stages if stage.judged]
     names = [stage.name for stage in stages if stage.method]
     models = {name: folder / name for name in names}
-    teacher = config.teacher or next((s.name for s in stages if s.method_name == "denoising"), None)
-    outside = next((s.teacher for s in stages if s.teacher and s.teacher not in names), None)
-    if teacher is None and outside and "teacher" not in names:  # a teacher outside the run is measured too
-        teacher, models["teacher"] = "teacher", outside
+    teacher, outside = baseline_teacher(run.recipe)
+    if outside:  # a teacher outside the run is measured too
+        models[teacher] = outside
     held_out = run.recipe.held_out()
     sweep = Sweep(
         models,

@@ -72,7 +72,7 @@ def plan(
     options = own_options | dict(options or {})
     if name not in SAMPLERS:
         if sampler == own.sampler:
-            raise NotRegistered("sampler", name)
+            raise FastdiffError(f"this model {NotRegistered('sampler', name)}")
         raise FastdiffError(unregistered(f"sampler {name!r}", name, SAMPLERS))
     if own.only and (sampler != own.sampler or steps not in own.steps):
         raise FastdiffError(
@@ -102,7 +102,7 @@ def grid_of(model: Denoiser, sampler: str, steps: int, spacing: Spacing | None) 
     if spacing is None and isinstance(recorded, str) and listed(recorded) is None:
         name, _ = spelled(recorded, "spacing")
         if name not in SPACINGS:
-            raise NotRegistered("spacing", name)
+            raise FastdiffError(f"this model {NotRegistered('spacing', name)}")
     times = time_grid(model.schedule, steps, recorded if spacing is None else spacing)
     if own.only and not torch.equal(times, time_grid(model.schedule, steps, recorded)):
         raise FastdiffError(

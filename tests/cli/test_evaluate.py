@@ -26,7 +26,7 @@ def test_images_from_elsewhere_are_judged(pictures, fastdiff, refused, tmp_path)
     )
     assert "no images found" in refused("evaluate", pictures, "--data", "digits")
     assert "drawn, (3, 8, 8)" in refused("evaluate", tmp_path / "drawn", "--data", "toy")
-    assert "is unknown, choose from fd" in refused(
+    assert "is unknown, did you mean fd" in refused(
         "evaluate", tmp_path / "drawn", "--data", "digits", "--metrics", "fad"
     )
     Image.new("L", (9, 9)).save(tmp_path / "drawn" / "odd.png")

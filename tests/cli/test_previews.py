@@ -64,7 +64,7 @@ def test_an_image_is_edited(pictures, fastdiff, tmp_path):
     [
         (["--strength", 0.5], "--mask, --strength and --resamplings edit an image: give --init-image"),
         (["--init-image", "nosuch.png", "--strength", 0.5], "nosuch.png: expected an image file"),
-        (["--guide", "clip=much"], "--guide.clip: input should be a valid number"),
+        (["--guide", "clip=much"], "--guide.clip: expected a number"),
         (["--guide", "clp=1"], "--guide.clp is unknown, did you mean clip?"),
         (["--guide", "bogus"], "--guide bogus: expected setting=value, separated by commas"),
         (["--guide", "rescale=0.5"], "rescale = 0.5 has no effect at guidance = 1"),

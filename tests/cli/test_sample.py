@@ -63,7 +63,7 @@ def test_sample_points(finished, fastdiff, tmp_path):
     [
         (["--steps", 0], "steps"),
         (["--steps", 5], "this model was trained for ddim at 2 or 3 steps, not for ddim at 5"),
-        (["--sampler", "ddmi"], "sampler 'ddmi' is unknown, choose from ddpm, ddim"),
+        (["--sampler", "ddmi"], "sampler 'ddmi' is unknown, did you mean dd"),
         (["--sampler", "ddpm"], "not for ddpm at 2"),
         (["--spacing", "cubic"], "spacing 'cubic' is unknown, choose from uniform"),
         (["--n", 0], "--n 0: expected at least 1"),

@@ -54,7 +54,7 @@ def test_an_error_of_a_setting_continues_the_path_and_any_other_follows_a_colon(
         raise FastdiffError("points and scale do not fit")
 
     registry = {"settings": Settings, "whole": whole}
-    with pytest.raises(FastdiffError, match=r"^method\.name is unknown|^method\.points: input should be"):
+    with pytest.raises(FastdiffError, match=r"^method\.name is unknown|^method\.points: expected"):
         call(registry, "settings", {"points": 1}, "method")
     with pytest.raises(FastdiffError, match=r"^method: points and scale do not fit$"):
         call(registry, "whole", {}, "method")
@@ -87,3 +87,17 @@ def test_a_setting_with_a_registry_may_be_left_empty_if_its_type_says_so():
     for name, value in (("needed", None), ("optional", 3)):
         with pytest.raises(FastdiffError, match="^method.shape: expected a name"):
             call(registry, name, {"shape": value}, "method")
+
+
+def test_options_without_annotations_and_with_annotations_as_texts():
+    """As in a plugin that has `from __future__ import annotations`."""
+
+    def plain(size=1, *, width: "int" = 2, later: "Nowhere" = 3):  # noqa: F821
+        return size, width, later
+
+    def textual(width: "int" = 2):
+        return width
+
+    assert call({"plain": plain}, "plain", {"size": [1]}, "net") == ([1], 2, 3)
+    with pytest.raises(FastdiffError, match="^net.width: expected a whole number, got 'a'"):
+        call({"textual": textual}, "textual", {"width": "a"}, "net")

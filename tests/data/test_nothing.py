@@ -169,10 +169,10 @@ def test_a_model_of_latents_learns_without_images(tmp_path):
         ),
         ({"data": "nothing"}, "'nothing' is neither an earlier stage of pairs nor a path"),
         ({"data": {"name": "nothing"}}, "stages.student.data.shape is missing"),
-        ({"data": {"name": "nothing", "shape": [0]}}, "stages.student.data.shape: value error, expected"),
+        ({"data": {"name": "nothing", "shape": [0]}}, "stages.student.data.shape: expected"),
         (
             {"data": {"name": "nothing", "shape": [2], "classes": -1}},
-            "stages.student.data.classes: input should be greater",
+            "stages.student.data.classes: expected at least",
         ),
         (
             {"data": {"name": "nothing", "shape": [2], "clases": 3}},

@@ -25,7 +25,7 @@ from tests.helpers.evaluated import FEATURES, data
         (torch.zeros(4, 3, 32, 32), FEATURES, None, r"digits expected \(1 or 3, 8, 8\)"),
         (torch.zeros(4, 2), "inception", None, "leave extractor out"),
         (torch.zeros(4, 2), None, ("score",), "'score' needs a feature network"),
-        (torch.zeros(4, 1, 8, 8), FEATURES, ("fdd",), "'fdd' is unknown, choose from fd, kd"),
+        (torch.zeros(4, 1, 8, 8), FEATURES, ("fdd",), "'fdd' is unknown, did you mean fd"),
         (
             torch.zeros(4, 1, 8, 8),
             FEATURES,

@@ -22,12 +22,12 @@ BAD = {
     "prediction": (
         "sd",
         lambda at: edited(at / "scheduler/scheduler_config.json", prediction_type="flow_prediction"),
-        "scheduler.prediction_type: input should be 'epsilon', 'v_prediction' or 'sample'",
+        "scheduler.prediction_type: expected epsilon, v_prediction or sample",
     ),
     "betas": (
         "sd",
         lambda at: edited(at / "scheduler/scheduler_config.json", beta_schedule="laplace"),
-        "scheduler.beta_schedule: input should be",
+        "scheduler.beta_schedule: expected",
     ),
     "scheduler": (
         "sd",
@@ -42,7 +42,7 @@ BAD = {
     "inverted flow": (
         "sd3",
         lambda at: edited(at / "scheduler/scheduler_config.json", invert_sigmas=True),
-        "scheduler.invert_sigmas: input should be False",
+        "scheduler.invert_sigmas: expected False",
     ),
     "consistency at another sigma_min": (
         "cm",

@@ -156,9 +156,9 @@ def test_labels_dropped_in_training_leave_a_null_class(written, folder):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model_type": "SongUNet"}, "edm.json.model_type: input should be 'DhariwalUNet', got 'SongUNet'"),
-        ({"class_name": "VPPrecond"}, "edm.json.class_name: input should be 'EDMPrecond'"),
-        ({"model_channels": 64}, "edm.json.model_channels: input should be greater than or equal to 128"),
+        ({"model_type": "SongUNet"}, "edm.json.model_type: expected DhariwalUNet, got 'SongUNet'"),
+        ({"class_name": "VPPrecond"}, "edm.json.class_name: expected EDMPrecond"),
+        ({"model_channels": 64}, "edm.json.model_channels: expected at least 128"),
         ({"model_channels": 192}, "is .*, expected "),
         ({"num_blocks": 2}, "model.safetensors lacks enc.8x8_block1"),
         ({"channel_mult": [2, 2]}, "channel_mult .* expected a first entry of 1"),

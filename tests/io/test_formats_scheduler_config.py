@@ -93,7 +93,7 @@ def test_settings_of_newer_versions_are_left_out_and_others_are_named(tmp_path):
     path.write_text(json.dumps(config | {"novelty": [1]}))
     assert scheduler_settings(tmp_path, TABLE_SETTINGS).schedule == DDPM()
     path.write_text(json.dumps(config | {"prediction_type": "flow"}))
-    with pytest.raises(FastdiffError, match="^scheduler.prediction_type: input should be 'epsilon'"):
+    with pytest.raises(FastdiffError, match="^scheduler.prediction_type: expected epsilon"):
         scheduler_settings(tmp_path, TABLE_SETTINGS)
     with pytest.raises(
         FastdiffError, match="'DDPMScheduler' is not supported for this network, expected one of FlowMatch"
@@ -112,12 +112,12 @@ FLOW_FLAGS = (
 
 @pytest.mark.parametrize("flag", FLOW_FLAGS)
 def test_a_flow_on_other_levels_is_refused_by_name(tmp_path, flag):
-    with pytest.raises(FastdiffError, match=f"^scheduler.{flag}: input should be False"):
+    with pytest.raises(FastdiffError, match=f"^scheduler.{flag}: expected False"):
         read(tmp_path, diffusers.FlowMatchEulerDiscreteScheduler(**{flag: True}), FLOW_SETTINGS)
 
 
 def test_a_shifted_end_of_a_flow_is_refused_by_name(tmp_path):
-    with pytest.raises(FastdiffError, match="^scheduler.shift_terminal: input should be None"):
+    with pytest.raises(FastdiffError, match="^scheduler.shift_terminal: expected None"):
         read(tmp_path, diffusers.FlowMatchEulerDiscreteScheduler(shift_terminal=0.1), FLOW_SETTINGS)
 
 

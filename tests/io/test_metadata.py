@@ -16,9 +16,14 @@ pytestmark = pytest.mark.usefixtures("little_memory")
 @pytest.mark.parametrize("network", ["../../other", "/etc", "unet/../../x", ["unet"], {}, 7, None, "gan"])
 def test_networks_are_those_that_are_known(model, network, refused):
     change(model / "fastdiff.json", network=network)
-    assert "fastdiff.json is damaged (network: input should be 'unet', 'mlp', 'text_unet'" in refused(
-        "sample", model
-    )
+    expected = "unet, mlp, text_unet" if isinstance(network, str) else "a text"
+    assert f"fastdiff.json is damaged (network: expected {expected}" in refused("sample", model)
+
+
+def test_a_network_of_fastdiff_is_not_built_as_a_plugins(model, refused):
+    change(model / "fastdiff.json", network="dit-xl/2", built_with={"classes": 10})
+    (model / "unet").rename(model / "network")
+    assert "network dit-xl/2 is not a plugin's: copy it again" in refused("sample", model)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +44,7 @@ def test_networks_are_those_that_are_known(model, network, refused):
         ({"schedule": {"name": "ddpm", "t_max": 1e12}}, "t_max"),
         ({"schedule": {"name": "vp", "t_max": -1}}, "t_max"),
         ({"schedule": {"name": "cosine", "t_max": float("nan")}}, "t_max"),
-        ({"schedule": {"name": "no"}}, "schedule: 'no'"),
+        ({"schedule": {"name": "no"}}, "needs schedule no, which no plugin has registered"),
         ({"schedule": {"name": "sigmoid", "tau": 0}}, "schedule"),
         ({"schedule": {"name": "sigmoid", "start": -1e9}}, "schedule"),
         ({"schedule": {"name": "sigmoid", "end": -3}}, "schedule"),
@@ -60,7 +65,10 @@ def test_networks_are_those_that_are_known(model, network, refused):
             {"sampling": {"sampler": "ddim", "spacing": "uniform", "steps": [1], "hook": "x"}},
             "sampling.hook is unknown",
         ),
-        ({"sampling": {"sampler": "no", "spacing": "uniform", "steps": [1]}}, "sampler 'no' is unknown"),
+        (
+            {"sampling": {"sampler": "no", "spacing": "uniform", "steps": [1]}},
+            "this model needs sampler no, which no plugin has registered; pass --plugin FILE",
+        ),
         (
             {"sampling": {"sampler": "ddim", "spacing": "uniform", "steps": [1], "times": [[1e300]]}},
             "expected decreasing times",
@@ -105,5 +113,11 @@ def test_no_file_is_none_and_a_damaged_one_is_named(tmp_path):
         with pytest.raises(FastdiffError, match=rf"fastdiff.json is damaged \(.*{reason}.*\): copy it again"):
             read_metadata(tmp_path)
     (tmp_path / "fastdiff.json").write_text(json.dumps({"network": "unet", "schedule": "linear"}))
-    with pytest.raises(FastdiffError, match="schedule: 'linear' is unknown"):
+    line = f"^{tmp_path} needs schedule linear, which no plugin has registered; pass --plugin FILE$"
+    with pytest.raises(FastdiffError, match=line):
+        read_metadata(tmp_path)
+    notes = {"network": "mine", "built_with": {}, "plugins": {"my_net.py": "0" * 64}}
+    (tmp_path / "fastdiff.json").write_text(json.dumps(notes))
+    line = r"needs network mine, .*; pass --plugin FILE \(it was trained with my_net.py\)$"
+    with pytest.raises(FastdiffError, match=line):
         read_metadata(tmp_path)

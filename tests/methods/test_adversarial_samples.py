@@ -91,7 +91,7 @@ def test_settings_that_are_not_given_are_the_methods_own():
         (lambda: CTM(gan_start=2.0), "gan_start = 2"),
         (
             lambda: call(METHODS, "gan", {"gan": {"weight": 1, "loss": "wgan"}}, "method"),
-            "method.gan.loss: input should be",
+            "method.gan.loss: expected",
         ),
         (
             lambda: call(METHODS, "add", {"features_of": "dino"}, "method"),

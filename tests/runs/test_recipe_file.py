@@ -258,10 +258,10 @@ def test_numbers_are_those_of_yaml_1_2(text, value):
 @pytest.mark.parametrize(
     ("assignment", "line"),
     [
-        ("train.steps=true", "train.steps: value error, expected a number, got True"),
-        ("train.lr=false", "train.lr: value error, expected a number, got False"),
-        ("bench.steps=[true]", "bench.steps: value error, expected a number, got"),
-        ("data.n=true", "data.n: value error, expected a number, got True"),
+        ("train.steps=true", "train.steps: expected a number, got True"),
+        ("train.lr=false", "train.lr: expected a number, got False"),
+        ("bench.steps=[true]", "bench.steps: expected a number, got"),
+        ("data.n=true", "data.n: expected a number, got True"),
     ],
 )
 def test_true_is_no_number(assignment, line):

@@ -87,7 +87,7 @@ def test_missing_keys(keys, message):
         ("name=../up", "name: "),
         ("name=/tmp/x", "name: "),
         ("data=3", "data: "),
-        ("model=mlp", "model: input should be a valid dictionary, got 'mlp'"),
+        ("model=mlp", "model: expected settings, {key: value}, got 'mlp'"),
         ("model.net=[1]", "model.net: "),
         ("model.scale_input=perhaps", "model.scale_input: "),
         ("model.sigma_data=0", "model.sigma_data: "),
@@ -95,9 +95,9 @@ def test_missing_keys(keys, message):
         ("model.net.width=1.5", "model.net.width: "),
         ("data.n=many", "data.n: "),
         ("train=fast", "train: "),
-        ("train.roles=3", "train.roles: input should be a valid dictionary"),
-        ("train.roles.fake=3", "train.roles.fake: input should be a valid dictionary"),
-        ("train.roles.fake.lr=fast", "train.roles.fake.lr: input should be a valid number"),
+        ("train.roles=3", "train.roles: expected settings, {key: value}"),
+        ("train.roles.fake=3", "train.roles.fake: expected settings, {key: value}"),
+        ("train.roles.fake.lr=fast", "train.roles.fake.lr: expected a number"),
         (
             "stages.teacher.train.roles.fake.lr=-1",
             "stages.teacher.train.roles.fake.lr = -1.0: expected at least 0",
@@ -109,18 +109,18 @@ def test_missing_keys(keys, message):
         ),
         (
             "train.roles.fake.optimizer=sgd",
-            "train.roles.fake.optimizer: input should be 'adam', 'adamw' or 'radam', got 'sgd'",
+            "train.roles.fake.optimizer: expected adam, adamw or radam, got 'sgd'",
         ),
         (
             "train.teacher_dtype=float16",
-            "train.teacher_dtype: input should be 'float32' or 'bfloat16', got 'float16'",
+            "train.teacher_dtype: expected float32 or bfloat16, got 'float16'",
         ),
-        ("train.lr=fast", "train.lr: input should be a valid number"),
-        ("train.lr=", "train.lr: input should be a valid number"),
+        ("train.lr=fast", "train.lr: expected a number"),
+        ("train.lr=", "train.lr: expected a number"),
         ("train.steps=1.5", "train.steps: "),
         ("train.betas=[0.9]", "train.betas"),
-        ("train.optimizer=sgd", "train.optimizer: input should be 'adam', 'adamw' or 'radam', got 'sgd'"),
-        ("stages.teacher=denoising", "stages.teacher: input should be a valid dictionary, got 'denoising'"),
+        ("train.optimizer=sgd", "train.optimizer: expected adam, adamw or radam, got 'sgd'"),
+        ("stages.teacher=denoising", "stages.teacher: expected settings, {key: value}, got 'denoising'"),
         ("stages.teacher.method=3", "stages.teacher.method: "),
         ("stages.teacher.method.times=3", "stages.teacher.method.times: expected a name"),
         ("stages.teacher.train.batch=lots", "stages.teacher.train.batch: "),
@@ -131,11 +131,11 @@ def test_missing_keys(keys, message):
         ("bench.n=lots", "bench.n: "),
         ("bench.steps=4", "bench.steps: "),
         ("bench.steps=[]", "bench.steps = []"),
-        ("bench.steps=[0, 1]", "bench.steps.0: input should be greater than or equal to 1, got 0"),
-        ("bench.n=1", "bench.n: input should be greater than or equal to 2, got 1"),
-        ("bench.batch=0", "bench.batch: input should be greater than or equal to 1, got 0"),
+        ("bench.steps=[0, 1]", "bench.steps.0: expected at least 1, got 0"),
+        ("bench.n=1", "bench.n: expected at least 2, got 1"),
+        ("bench.batch=0", "bench.batch: expected at least 1, got 0"),
         ("bench.seeds=[]", "bench.seeds = []"),
-        ("bench.clip=0", "bench.clip: input should be greater than 0, got 0"),
+        ("bench.clip=0", "bench.clip: expected above 0, got 0"),
         ("bench.baselines=[ddmi:4]", "bench.baselines: 'ddmi:4'"),
     ],
 )
@@ -179,7 +179,7 @@ def test_settings_out_of_range(value):
 
 @pytest.mark.parametrize("setting", ["lr", "ema", "save_minutes"])
 def test_what_is_no_number(setting):
-    assert f"train.{setting}: input should be a finite number" in complaint(changed(f"train.{setting}=.nan"))
+    assert f"train.{setting}: expected a finite number" in complaint(changed(f"train.{setting}=.nan"))
 
 
 @pytest.mark.parametrize(

@@ -206,7 +206,7 @@ def test_pairs_of_another_run_are_named_by_their_path(tmp_path):
         (["stages.pairs.method=kd"], "stages.pairs.method: a stage of pairs takes only pairs and teacher"),
         (["stages.pairs.train.steps=3"], "stages.pairs.train: a stage of pairs takes only pairs and teacher"),
         (["stages.pairs.pairs.m=3"], "stages.pairs.pairs.m is unknown"),
-        (["stages.pairs.pairs.n=0"], "pairs.n: input should be greater than or equal to 1"),
+        (["stages.pairs.pairs.n=0"], "pairs.n: expected at least 1"),
         (["stages.pairs.pairs.n=many"], "stages.pairs.pairs.n: "),
         (["bench.teacher=pairs"], "bench.teacher: 'pairs' is not a stage"),
         (

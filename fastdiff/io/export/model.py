@@ -58,12 +58,12 @@ def export(
             model viewed on another schedule).
     """
     folder, notes = expanded(folder), notes or {}
-    check_storable(model.net, model.shape)
     if isinstance(model, RescheduledDenoiser):
         raise FastdiffError("a model on another schedule has no file format: export the original model")
+    module = lora.merged(module_of(model.net)).cpu()
+    check_storable(model.net, model.shape, module)
     scratch = make_directory(folder, "folder") / ".export"
     shutil.rmtree(scratch, ignore_errors=True)
-    module = lora.merged(module_of(model.net)).cpu()
     place = save_network(model.net, module, scratch, dtype)
     if lora.adapted(module_of(model.net)):
         notes = {**notes, "lora": lora.save(model.net, scratch / "lora", dtype)}
