@@ -25,7 +25,7 @@ from pydantic.fields import FieldInfo
 
 from .errors import FastdiffError
 from .registry import known_name
-from .wording import complaint, suggestion, unregistered
+from .wording import complaint, dotted, suggestion, unregistered
 
 MAX_NUMBERS = 1 << 26  # numbers in one sample: 4096 x 4096 pixels of four channels
 
@@ -222,11 +222,6 @@ def known_keys(kind: type[BaseModel], loc: tuple) -> list[str]:
         kind = kind.model_fields[key].annotation if has_fields else get_args(kind)[-1]
         kind = get_args(kind)[0] if type(None) in get_args(kind) else kind
     return list(kind.model_fields)
-
-
-def dotted(*parts: str) -> str:
-    """Join the parts of a key's path by dots; empty parts are left out."""
-    return ".".join(p for p in parts if p)
 
 
 def sized(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -32,6 +32,11 @@ EXPECTED: dict[str, str] = {
 LISTS = ("tuple_type", "list_type", "set_type")
 
 
+def dotted(*parts: str) -> str:
+    """Join the parts of a key's path by dots; empty parts are left out."""
+    return ".".join(p for p in parts if p)
+
+
 def complaint(errors: Sequence[Mapping[str, Any]]) -> str:
     """Return what a value was expected to be, such as "expected a list, such as [4], got 4".
 
