@@ -145,7 +145,7 @@ def train_all(run: Run, only: str | None) -> None:
 def check_stages(run: Run, only: str | None) -> None:
     """Raise FastdiffError for stages that cannot be trained or judged, before the first one is trained."""
     data = run.dataset
-    if only is None:
+    if only is None and run.recipe.bench:
         baseline_teacher(run.recipe)  # raises if there is none for the baselines
     ahead = [
         stage
