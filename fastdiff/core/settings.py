@@ -91,10 +91,10 @@ def documented(kind: Callable) -> dict[str, str]:
             vars(one).get("__doc__") or "" if isinstance(one, type) else one.__doc__ or ""
         )
         section = re.search(r"^Args:\n((?: .*\n?|\n)*)", text, re.MULTILINE)
-        entries = re.split(r"^ {4}(?=\w+:)", section[1], flags=re.MULTILINE)[1:] if section else []
+        entries = re.split(r"^ {4}(?=\w[\w, ]*:)", section[1], flags=re.MULTILINE)[1:] if section else []
         for entry in entries:
-            name, _, meaning = entry.partition(":")
-            found[name] = plain(meaning)
+            names, _, meaning = entry.partition(":")
+            found |= dict.fromkeys(names.split(", "), plain(meaning))
     return found
 
 

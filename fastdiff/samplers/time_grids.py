@@ -30,12 +30,26 @@ def falling(steps: int) -> Tensor:
 
 
 def uniform(schedule: Schedule, steps: int, start: float = 1.0, stop: float = 0.0) -> Tensor:
-    """Equal strides from t_max to 0, as in progressive distillation (Salimans & Ho 2022)."""
+    """Equal strides from t_max to 0, as in progressive distillation (Salimans & Ho 2022).
+
+    Args:
+        schedule: noise schedule of the times.
+        steps: number of steps.
+        start: fraction of t_max of the first time.
+        stop: fraction of t_max of the last time.
+    """
     return (stop + (start - stop) * falling(steps)) * schedule.t_max
 
 
 def trailing(schedule: Schedule, steps: int, start: float = 1.0, stop: float = 0.0) -> Tensor:
-    """Training timesteps counted down from the last one in equal strides, rounded (Lin et al. 2023)."""
+    """Training timesteps counted down from the last one in equal strides, rounded (Lin et al. 2023).
+
+    Args:
+        schedule: noise schedule of the times.
+        steps: number of steps.
+        start: fraction of t_max of the first time.
+        stop: fraction of t_max of the last time.
+    """
     count = schedule.timesteps
     back = torch.arange(steps, -1, -1, dtype=torch.float64)
     return (back * ((start - stop) * count / steps) + stop * count).round() * schedule.t_max / count
@@ -95,12 +109,26 @@ def linspace(
 
 
 def quadratic(schedule: Schedule, steps: int, start: float = 1.0, stop: float = 0.0) -> Tensor:
-    """Quadratic, dense near the data: t = t_max (i / steps)^2 (Song et al. 2021, DDIM, appendix D)."""
+    """Quadratic, dense near the data: t = t_max (i / steps)^2 (Song et al. 2021, DDIM, appendix D).
+
+    Args:
+        schedule: noise schedule of the times.
+        steps: number of steps.
+        start: fraction of t_max of the first time.
+        stop: fraction of t_max of the last time.
+    """
     return (stop + (start - stop) * falling(steps) ** 2) * schedule.t_max
 
 
 def cosine(schedule: Schedule, steps: int, start: float = 1.0, stop: float = 0.0) -> Tensor:
-    """Chebyshev points, dense at both ends: t = t_max sin^2(pi i / 2 steps) (Trefethen 2013, chapter 2)."""
+    """Chebyshev points, dense at both ends: t = t_max sin^2(pi i / 2 steps) (Trefethen 2013, chapter 2).
+
+    Args:
+        schedule: noise schedule of the times.
+        steps: number of steps.
+        start: fraction of t_max of the first time.
+        stop: fraction of t_max of the last time.
+    """
     return (stop + (start - stop) * (math.pi / 2 * falling(steps)).sin() ** 2) * schedule.t_max
 
 

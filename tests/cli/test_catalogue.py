@@ -68,7 +68,7 @@ def test_one_setting_of_a_section_with_those_inside_of_it():
 
 @pytest.mark.parametrize(
     "kind, name, nearest",
-    [("methods", "etc", "ect"), ("train", "stpes", "steps"), ("networks", "unett", "unet")],
+    [("methods", "meanflw", "meanflow"), ("train", "stpes", "steps"), ("networks", "unett", "unet")],
 )
 def test_an_unknown_name_has_its_nearest(kind, name, nearest):
     with pytest.raises(FastdiffError, match=f"list {kind} {name}: unknown, did you mean {nearest}?"):

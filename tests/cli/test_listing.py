@@ -61,7 +61,7 @@ def test_the_former_name_of_data(fastdiff):
 
 def test_typing_errors_are_one_line(refused):
     assert "list methosd: unknown, did you mean methods?" in refused("list", "methosd")
-    assert "list methods etc: unknown, did you mean ect?" in refused("list", "methods", "etc")
+    assert "list methods meanflw: unknown, did you mean meanflow?" in refused("list", "methods", "meanflw")
 
 
 def test_a_terminal_folds_or_cuts_long_lines(monkeypatch, capsys):

@@ -93,13 +93,14 @@ def test_a_function_and_its_preset():
 
         Args:
             width: its width.
+            names, others: its names.
         """
 
     preset = partial(build, width=8)
     assert settings(build, ("shape",))[0] == Setting("width", "int", "4", "its width")
     assert settings(preset, ("shape",)) == [
         Setting("width", "int", "8", "its width"),
-        Setting("names", "list of text", "[]", ""),
+        Setting("names", "list of text", "[]", "its names"),
     ]
     assert summary(build) == "A thing."
 

@@ -1,5 +1,7 @@
 """Fixtures of the evaluation: runs, models and a browser."""
 
+import shutil
+
 import pytest
 import torch
 from PIL import Image
@@ -10,7 +12,10 @@ from fastdiff.core.schedule import Cosine
 from fastdiff.data.registry import open_dataset
 from fastdiff.evaluation.rows import append_row
 from fastdiff.networks import mlp
+from tests.helpers.browser import Browser
 from tests.helpers.judging import CELLS, sheet
+from tests.helpers.report_pages import SIDE, sheets, written
+from tests.helpers.report_pages import plausible as page_rows
 from tests.helpers.reported import plausible, strip
 from tests.helpers.swept import model as untrained
 from tests.helpers.swept import stored
@@ -70,3 +75,33 @@ def models(tmp_path):
 def points():
     torch.manual_seed(0)
     return Denoiser(mlp((2,), width=16, depth=1), Cosine(), "v", (2,))
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        pytest.skip(
+            "no chromium, chromium-browser or google-chrome on the path: the page is not tried in a browser"
+        )
+    browser = Browser(program, tmp_path_factory.mktemp("browser"))
+    yield browser
+    browser.pipe.close()
+    browser.process.terminate()
+    browser.process.wait(30)
+
+
+@pytest.fixture
+def browser(chromium):
+    """The tab, which must have nothing to complain of at the end."""
+    yield chromium
+    assert chromium.complaints() == []
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """A run of images: its page, and the pixels of its sheets."""
+    run_dir = tmp_path_factory.mktemp("digits")
+    pixels = sheets(run_dir, (4 * SIDE, 16 * SIDE))
+    sheets(run_dir, (8 * SIDE, 4 * SIDE), "trajectory")
+    return written(run_dir, page_rows())[0], pixels

@@ -1,52 +1,17 @@
 """The page in a real browser: it shows what the rows say, with the keyboard alone."""
 
 import math
-import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.helpers.browser import Browser
-from tests.helpers.report_pages import FINITE, ODD, SIDE, cells, plausible, sheets, written
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory):
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if program is None:
-        pytest.skip(
-            "no chromium, chromium-browser or google-chrome on the path: the page is not tried in a browser"
-        )
-    browser = Browser(program, tmp_path_factory.mktemp("browser"))
-    yield browser
-    browser.pipe.close()
-    browser.process.terminate()
-    browser.process.wait(30)
-
-
-@pytest.fixture
-def browser(chromium):
-    """The tab, which must have nothing to complain of at the end."""
-    yield chromium
-    assert chromium.complaints() == []
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory):
-    """A run of images: its page, and the pixels of its sheets."""
-    run_dir = tmp_path_factory.mktemp("digits")
-    pixels = sheets(run_dir, (4 * SIDE, 16 * SIDE))
-    sheets(run_dir, (8 * SIDE, 4 * SIDE), "trajectory")
-    return written(run_dir, plausible())[0], pixels
+from tests.helpers.report_pages import FINITE, NFE, ODD, SIDE, TIME, plausible, sheets, written
 
 
 def tile(pixels, noise):
     row, column = divmod(noise, 16)
     return pixels[row * SIDE : (row + 1) * SIDE, column * SIDE : (column + 1) * SIDE]
-
-
-NFE, TIME = '.plot svg[data-cost="nfe"]', '.plot svg[data-cost="ms"]'
 
 
 def test_the_plots_hold_every_finite_point_and_the_line_to_aim_at(browser, digits):
@@ -218,53 +183,6 @@ def test_headings_sort_by_number_with_what_is_missing_last(browser, digits):
     browser.click("#benchmark ~ div th:nth-child(1) button")
     assert browser.texts("#benchmark ~ div tbody th")[-1] == "teacher"
     assert browser.count("#benchmark ~ div th[aria-sort=ascending]") == 1
-
-
-def test_trajectories_are_chosen_by_one_selector(browser, digits):
-    browser.open(digits[0])
-    shown = ".film:not([hidden])"
-    assert browser.count(".film") == len(cells()) and browser.count(shown) == 1
-    browser.js("find('film').selectedIndex = 2; find('film').dispatchEvent(new Event('change'))")
-    assert browser.count(shown) == 1
-    name = browser.js(f"document.querySelector('{shown}').getAttribute('aria-label')")
-    assert [name] == browser.texts("#film option:checked") == ["teacher ddim, 4 steps"]
-    assert browser.js(f"document.querySelector('{shown} img').getBoundingClientRect().width") == 4 * 48
-    assert (
-        browser.js(f"getComputedStyle(document.querySelector('{shown} img')).imageRendering") == "pixelated"
-    )
-
-
-def test_of_many_lines_only_the_front_and_the_teacher_are_in_colour(browser, tmp_path):
-    rows = plausible(1)
-    rows += [
-        row | {"model": f"m{i}", "key": f"m{i}-{row['key']}", "cell": f"m{i}", "fid": 20.0 + i}
-        for i in range(8)
-        for row in rows
-        if row["model"] == "consistency"
-    ]
-    browser.open(written(tmp_path, rows)[0])
-    assert browser.count(f"{NFE} g.muted:not(.point)") == 9  # m0 to m7, and the one that diverged
-    assert browser.count(f"{NFE} g.teacher.aimed:not(.point)") == 2
-    assert browser.texts("#legend button:not(.rest)") == ["teacher ddim", "teacher ddpm", "consistency", ODD]
-    assert browser.count("#legend button.rest") == 9 and browser.count(".lit") == 0
-    browser.focus("#legend button.rest")
-    assert browser.count(f"{NFE} .lit:not(.point)") == browser.count(f"{TIME} .lit:not(.point)") == 1
-
-
-def test_of_few_lines_all_are_in_colour(browser, digits):
-    browser.open(digits[0])
-    assert browser.count(".muted") == browser.count(".aimed") == 0
-
-
-def test_contents_stand_at_the_side_where_there_is_room(browser, digits):
-    sides = """["nav", "main"].map((name) => document.querySelector(name).getBoundingClientRect())
-        .map((box) => [box.left, box.right])"""
-    browser.open(digits[0], width=1400)
-    (_, right), (left, _) = browser.js(sides)
-    assert right < left
-    browser.open(digits[0], width=700)
-    (_, right), (left, _) = browser.js(sides)
-    assert right > left
 
 
 def test_the_tab_key_reaches_every_control(browser, digits):

@@ -69,7 +69,7 @@ CASES = [
     said("export points", "Missing option '--out'"),
     said("export points --to onnx --out x", "'--to'.*'onnx' is not one of 'diffusers'"),
     said("list nothing", "list nothing: unknown, choose from .*methods"),
-    said("list methods etc", "list methods etc: unknown, did you mean ect?"),
+    said("list methods meanflw", "list methods meanflw: unknown, did you mean meanflow?"),
     said("doctor --all", "No such option: --all"),
     said("sample points --seed 99999999999999999999", "--seed 9+: expected a whole number of 64 bits"),
     said("sample points --n 1000000000000", "n = 1000000000000: expected at least 1, and at most"),

@@ -26,6 +26,10 @@ VALUES = {
 FINITE = sum(math.isfinite(value) for at in VALUES.values() for value in at.values())
 
 
+# The plots of the page.
+NFE, TIME = '.plot svg[data-cost="nfe"]', '.plot svg[data-cost="ms"]'
+
+
 DIFFERENCES = [
     {
         "a": "consistency",

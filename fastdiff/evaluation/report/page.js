@@ -141,7 +141,8 @@ function plot(svg) {
     return own.map((p) => mark(svg, line, p, xs.place(p.x), ys.place(p.y)));
   });
   levels.forEach(({ value, text }, i) => {             // the teacher, and real data at the other end
-    const y = ys.place(value), under = better === "lower" && y + 18 < bottom;
+    const y = ys.place(value), close = i > 0 && Math.abs(y - ys.place(levels[0].value)) < 20;
+    const under = better === "lower" && y + 18 < bottom && !close;
     add("text", { x: i ? right - 6 : left + 6, y: under ? y + 14 : y - 5, class: `label halo${i ? " end" : ""}` }, text);
   });
   svg.append(...marks);
