@@ -20,10 +20,10 @@ EXPECTED: dict[str, str] = {
     "model_type": "settings, {{key: value}}",
     "model_attributes_type": "settings, {{key: value}}",
     "none_required": "null",
-    "greater_than": "above {gt:,}",
-    "greater_than_equal": "at least {ge:,}",
-    "less_than": "less than {lt:,}",
-    "less_than_equal": "at most {le:,}",
+    "greater_than": "above {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "less than {lt}",
+    "less_than_equal": "at most {le}",
     "multiple_of": "a multiple of {multiple_of}",
     "too_short": "at least {min_length} values",
     "too_long": "at most {max_length} values",
@@ -66,9 +66,16 @@ def expectation(error: Mapping[str, Any]) -> str:
         plain = isinstance(value, str | int | float) and not isinstance(value, bool)
         return "expected a list" + (f", such as [{value}]" if plain else "")
     if kind in EXPECTED:
-        return f"expected {EXPECTED[kind].format(**context)}"
+        return f"expected {EXPECTED[kind].format(**{key: in_words(value) for key, value in context.items()})}"
     text = error["msg"].partition(" or instance of ")[0]
     return text[0].lower() + text[1:]
+
+
+def in_words(bound: Any) -> Any:
+    """Return a bound as text if it is a number, such as 1,000 and 0.5; another value as it is."""
+    if not isinstance(bound, int | float):
+        return bound
+    return f"{int(bound):,}" if float(bound).is_integer() else f"{bound:g}"
 
 
 def literals(error: Mapping[str, Any]) -> list[str]:
@@ -104,6 +111,9 @@ def unregistered(what: str, name: str, registry: Iterable[str]) -> str:
         name: the name.
         registry: the registered names.
     """
-    end = suggestion(name, list(registry))
-    stop = " No" if end.endswith("?") else "; no"
-    return f"{what} is unknown{end}{stop} plugin has registered it: pass --plugin FILE if one does"
+    near = nearest(name, registry)
+    start = f"did you mean {near}? Choose" if near else "choose"
+    return (
+        f"{what} is unknown, {start} from {', '.join(registry)}; no plugin has registered it: pass "
+        "--plugin FILE if one does"
+    )

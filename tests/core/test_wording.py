@@ -55,10 +55,8 @@ def test_the_nearest_name_comes_first():
 
 
 def test_a_name_that_a_plugin_may_register():
-    hint = "plugin has registered it: pass --plugin FILE if one does"
-    assert (
-        unregistered("net: 'unett'", "unett", {"unet": 1})
-        == f"net: 'unett' is unknown, did you mean unet? No {hint}"
-    )
-    with pytest.raises(FastdiffError, match=f"^net: 'own' is unknown, choose from unet; no {hint}$"):
+    hint = "no plugin has registered it: pass --plugin FILE if one does"
+    line = f"net: 'unett' is unknown, did you mean unet? Choose from mlp, unet; {hint}"
+    assert unregistered("net: 'unett'", "unett", {"mlp": 0, "unet": 1}) == line
+    with pytest.raises(FastdiffError, match=f"^net: 'own' is unknown, choose from unet; {hint}$"):
         check({"unet": dict}, "own", {}, "net")

@@ -176,7 +176,7 @@ CASES = [
         "batch: 8 -> batch: 8, precision: fp8",
         "train.precision: expected no, bf16 or fp16, got 'fp8'",
     ),
-    recipe("batch: 8 -> yes: 8", "train.True is not a key: expected a word"),
+    recipe("batch: 8 -> true: 8", "train.True is not a key: expected a word"),
     recipe(
         "method: ect -> method: {name: ect, start: 0}",
         "stages.student.method.start: expected above 0, got 0",

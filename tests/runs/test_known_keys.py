@@ -19,7 +19,7 @@ TYPOS = [
     ("nosuch: 1", "nosuch is unknown, choose from bench, data, model, name, stages, trackers, train"),
     ("benhc: {}", "benhc is unknown, did you mean bench?"),
     ("train: {stpes: 3}", "train.stpes is unknown, did you mean steps?"),
-    ("model: {net: unett}", "model.net: 'unett' is unknown, did you mean unet? No plugin has registered it"),
+    ("model: {net: unett}", "model.net: 'unett' is unknown, did you mean unet? Choose from unet, mlp"),
     ("model: {net: {name: mlp, widht: 8}}", "model.net.widht is unknown, did you mean width?"),
     ("model: {net: mlp, schedule: poly}", "model.schedule: 'poly' is unknown, choose from ddpm, cosine, "),
     ("stages: {a: {metod: ect}}", "stages.a.metod is unknown, did you mean method?"),

@@ -267,3 +267,19 @@ def test_numbers_are_those_of_yaml_1_2(text, value):
 def test_true_is_no_number(assignment, line):
     with pytest.raises(FastdiffError, match=line):
         build(changed(assignment))
+
+
+@pytest.mark.parametrize("word", ["yes", "no", "on", "off", "No", "OFF", "y", "n"])
+def test_words_are_those_of_yaml_1_2(word):
+    assert parse(f"{word}: {word}", "some") == {word: word}
+    assert parse("[true, False, TRUE]", "some") == [True, False, True]
+
+
+def test_words_are_understood_where_a_word_or_a_switch_is_meant():
+    for word in ("no", "fp32", "float32", "false"):
+        assert build(changed(f"train.precision={word}")).stages[0].train.precision == "no"
+    for word, value in (("on", True), ("yes", True), ("off", False), ("no", False)):
+        assert build(changed(f"train.flip={word}")).stages[0].train.flip is value
+        assert differences({"flip": value}, {"flip": word}) == []  # as earlier versions wrote it into a run
+    with pytest.raises(FastdiffError, match="lr_schedule: expected constant, linear or cosine, got 'off'$"):
+        build(changed("train.lr_schedule=off"))

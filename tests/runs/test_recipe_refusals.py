@@ -187,8 +187,8 @@ def test_what_is_no_number(setting):
     [
         ("model.net.name=mpl", "unet, mlp"),
         ("model.schedule=cosin", "ddpm, cosine, sigmoid"),
-        ("model.predicts=w", "'x0', 'eps', 'v'"),
-        ("model.time_input=clock", "'timestep', 'thousand'"),
+        ("model.predicts=w", "x0, eps, v"),
+        ("model.time_input=clock", "timestep, thousand"),
         ("stages.teacher.method=denoise", "denoising, progressive"),
         ("stages.progressive.method.name=progresive", "denoising, progressive"),
         ("stages.teacher.method.times=lognormall", "uniform, lognormal"),
