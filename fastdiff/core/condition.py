@@ -34,6 +34,11 @@ def with_label(cond: Cond, x: Tensor) -> dict[str, Tensor]:
     return (cond or {}) | {"label": torch.full((len(x),), NO_LABEL, device=x.device)}
 
 
+def without_negative(cond: Cond) -> Cond:
+    """Return the condition of the guided branch, without the negative prompt; None stays None."""
+    return cond and {name: value for name, value in cond.items() if name not in NEGATIVE_KEYS.values()}
+
+
 def null_prompt(cond: dict[str, Tensor], text: Any) -> dict[str, Tensor]:
     """Return the embedded prompt of the null branch, with the keys of PROMPT_KEYS; {} without a prompt.
 

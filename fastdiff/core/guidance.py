@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .bounds import bounded, with_recorded
 from .broadcast import like
+from .condition import without_negative
 from .denoiser import Cond, Denoiser
 from .errors import FastdiffError
 from .network import network_name
@@ -134,7 +135,7 @@ class Guided:
         **options: Any,
     ) -> None:
         self.model = as_model(model)
-        self.cond = cond
+        self.cond = without_negative(cond)
         self.null = null
         self.guidance = guidance
         self.options = with_recorded(GuidanceOptions(clip, **options), self.model.sampling)

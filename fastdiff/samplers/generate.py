@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..core.condition import NEGATIVE_KEYS
 from ..core.defaults import float32_on_cpu
 from ..core.denoiser import PROMPT_KEYS, Cond, Denoiser
 from ..core.errors import checked_integer
@@ -87,7 +86,6 @@ def generate(
         own, nfe = with_base(model, own, part, seed)
         guided = own and not model.guidance and (guidance != 1 or options.plus)
         null = model.null(own) if guided and options.against is None else None
-        own = {name: value for name, value in own.items() if name not in NEGATIVE_KEYS.values()}
         denoise = Guided(model, own or None, null, guidance, **vars(options))
         denoise = wrap(denoise) if wrap else denoise
         noise = {"randn": lambda x, rng=rng: rng.normal(x.shape[1:]).to(x)} if stochastic else {}

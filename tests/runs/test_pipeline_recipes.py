@@ -16,7 +16,12 @@ from tests.helpers.paths import ROOT
 FOLDER = ROOT / "recipes/pipelines"
 RECIPES = ("lcm", "lcm-lora", "dmd2", "progressive", "flow")
 FEW = (
-    *("train.batch=4", "train.gradient_accumulation=1", "train.precision=no", "train.teacher_dtype=float32"),
+    *(
+        "train.batch=4",
+        "train.gradient_accumulation=1",
+        "train.precision='no'",
+        "train.teacher_dtype=float32",
+    ),
     *("train.export_dtype=float32", "bench.n=4"),
 )
 SHORT = {
