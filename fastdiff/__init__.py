@@ -11,6 +11,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not follow PUBLIC
     from . import networks as networks
     from .core.denoiser import Denoiser as Denoiser
     from .core.guidance import Guided as Guided
+    from .core.plugins import load_plugin as load_plugin
     from .core.schedule import SCHEDULES as SCHEDULES
     from .data.image_files import save as save
     from .data.image_files import to_pil as to_pil
