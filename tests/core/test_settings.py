@@ -119,7 +119,7 @@ def test_a_function_and_its_preset():
         (dict[str, Term] | None, "mapping or null"),
         (Any, "any"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_types(annotation, text):
     assert type_text(annotation) == text
