@@ -146,7 +146,7 @@ def check_stages(run: Run, only: str | None) -> None:
     """Raise FastdiffError for stages that cannot be trained or judged, before the first one is trained."""
     data = run.dataset
     if only is None and run.recipe.bench:
-        baseline_teacher(run.recipe)  # raises if there is none for the baselines
+        baseline_teacher(run.recipe)  # raises if the baselines have no model
     ahead = [
         stage
         for stage in run.recipe.stages
