@@ -117,7 +117,7 @@ def test_a_flow_on_other_levels_is_refused_by_name(tmp_path, flag):
 
 
 def test_a_shifted_end_of_a_flow_is_refused_by_name(tmp_path):
-    with pytest.raises(FastdiffError, match="^scheduler.shift_terminal: expected None"):
+    with pytest.raises(FastdiffError, match="^scheduler.shift_terminal: expected null"):
         read(tmp_path, diffusers.FlowMatchEulerDiscreteScheduler(shift_terminal=0.1), FLOW_SETTINGS)
 
 
