@@ -68,10 +68,7 @@ def sample(
     ] = None,
     guidance: Annotated[
         float | None,
-        typer.Option(
-            help="Classifier-free guidance scale; 1 disables it. [default: 1, or the nearest that the model "
-            "takes]"
-        ),
+        typer.Option(help="Guidance scale; 1 for none.", show_default="1, or the model's nearest"),
     ] = None,
     guide: Annotated[
         str | None,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_model, save_model
+from safetensors.torch import load_model, save_file
 from torch import nn
 
 from ..core.errors import FastdiffError
@@ -114,9 +114,16 @@ def storable(value: Any) -> bool:
 
 
 def save(module: nn.Module, folder: Path) -> None:
-    """Save the weights of a network into a folder; weights that it holds twice are stored once."""
+    """Save the weights of a network into a folder; weights that it holds twice are stored once.
+
+    The file depends on the weights only: of several names of a tensor, the first is stored.
+    """
     folder.mkdir(parents=True)
-    save_model(module, str(folder / OWN_FILE))
+    names: dict[tuple[Any, ...], str] = {}
+    for name, value in module.state_dict().items():
+        names.setdefault((value.data_ptr() or name, tuple(value.shape), value.stride()), name)
+    state = module.state_dict()
+    save_file({name: state[name].contiguous() for name in names.values()}, folder / OWN_FILE)
 
 
 def opened_own(blueprint: Blueprint, shape: tuple[int, ...], folder: Path) -> nn.Module:

@@ -74,6 +74,7 @@ def test_bad_input(line, files, message, place, refused):
     assert refusal(message, found), found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("line", "files", "message"), [case for case in CASES if case.id in REAL])
 def test_bad_input_of_real_commands(line, files, message, place):
     for name, text in files.items():

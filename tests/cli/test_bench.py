@@ -65,6 +65,7 @@ def test_speed_has_rows(points, fastdiff, tmp_path, monkeypatch):
     assert len((tmp_path / "s/speed.jsonl").read_text().splitlines()) == 2
 
 
+@pytest.mark.long
 def test_likelihood_is_a_column(points, fastdiff, tmp_path):
     words = [
         "bench",

@@ -188,7 +188,7 @@ def test_arguments(model, tmp_path):
 
 def test_options(fastdiff, refused, tmp_path):
     """All former options are tried; a value after = is kept."""
-    assert former_names.OPTIONS.keys() == {"bench", "sample"}
+    assert former_names.OPTIONS.keys() == {"bench", "list", "sample"}
     digits, picture, out = "checkpoints/digits/teacher", tmp_path / "grey.png", tmp_path / "out.png"
     Image.fromarray(np.full((8, 8), 128, np.uint8)).save(picture)
     code, _, error = fastdiff(
@@ -198,5 +198,6 @@ def test_options(fastdiff, refused, tmp_path):
     assert "takes no condition image" in refused("sample", digits, "--condition", picture, "--out", out)
     bad = refused("bench", digits, "--against", "nosuch:4", "--out", tmp_path)
     assert "nosuch" in bad and "No such option" not in bad
+    assert renamed_options(["list", "datasets"]) == ["list", "data"]
     assert renamed_options(["bench", "a", "--against=ddim:4"]) == ["bench", "a", "--baselines=ddim:4"]
     assert renamed_options(["search", "--image"]) == ["search", "--image"] and renamed_options([]) == []

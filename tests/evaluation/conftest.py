@@ -99,7 +99,7 @@ def browser(chromium):
 
 
 @pytest.fixture(scope="module")
-def digits(tmp_path_factory):
+def digits_page(tmp_path_factory):
     """A run of images: its page, and the pixels of its sheets."""
     run_dir = tmp_path_factory.mktemp("digits")
     pixels = sheets(run_dir, (4 * SIDE, 16 * SIDE))

@@ -39,7 +39,7 @@ def test_the_documented_example(tmp_path, toy):
     assert set(fastdiff.SCHEDULES) == {"ddpm", "cosine", "sigmoid", "vp", "flow", "karras", "trig"}
     assert {"digits", "toy"} <= set(fastdiff.DATASETS)
     assert all(
-        type(names) is dict
+        isinstance(names, dict)
         for names in (fastdiff.SAMPLERS, fastdiff.METHODS, fastdiff.SCHEDULES, fastdiff.DATASETS)
     )
     means, stds, weights = (

@@ -14,8 +14,8 @@ def tile(pixels, noise):
     return pixels[row * SIDE : (row + 1) * SIDE, column * SIDE : (column + 1) * SIDE]
 
 
-def test_the_plots_hold_every_finite_point_and_the_line_to_aim_at(browser, digits):
-    browser.open(digits[0])
+def test_the_plots_hold_every_finite_point_and_the_line_to_aim_at(browser, digits_page):
+    browser.open(digits_page[0])
     for svg in (NFE, TIME):
         assert browser.count(f"{svg} .point") == FINITE
         assert browser.count(f"{svg} .error") == FINITE
@@ -43,8 +43,8 @@ def test_the_plots_hold_every_finite_point_and_the_line_to_aim_at(browser, digit
     assert ratio == pytest.approx(2, abs=0.01)  # logarithmic
 
 
-def test_points_speak_to_keyboard_and_pointer(browser, digits):
-    browser.open(digits[0])
+def test_points_speak_to_keyboard_and_pointer(browser, digits_page):
+    browser.open(digits_page[0])
     tip = f"{NFE} + .tip"
     browser.focus(f"{NFE} .point[tabindex='0']")
     assert browser.texts(tip)[0].startswith("teacher · ddim1 step · 1 NFEfid 242 ± ")
@@ -63,8 +63,8 @@ def test_points_speak_to_keyboard_and_pointer(browser, digits):
     assert browser.texts(f"{TIME} + .tip")[0].startswith("broken · ddim2 steps")
 
 
-def test_the_legend_hides_a_line_and_shows_it_again(browser, digits):
-    browser.open(digits[0])
+def test_the_legend_hides_a_line_and_shows_it_again(browser, digits_page):
+    browser.open(digits_page[0])
     assert browser.texts("#legend button") == ["teacher ddim", "teacher ddpm", "consistency", ODD, "broken"]
     browser.focus("#legend button:nth-child(3)")
     for key, pressed, shown in ((" ", "false", FINITE - 3), ("Enter", "true", FINITE)):
@@ -76,8 +76,8 @@ def test_the_legend_hides_a_line_and_shows_it_again(browser, digits):
     assert browser.count(".plot .point") == 0 and browser.texts(f"{NFE} text") == ["no fid to draw"]
 
 
-def test_another_metric_changes_plots_and_pictures(browser, digits):
-    browser.open(digits[0])
+def test_another_metric_changes_plots_and_pictures(browser, digits_page):
+    browser.open(digits_page[0])
     browser.js("find('metric').value = 'is'; find('metric').dispatchEvent(new Event('change'))")
     assert "is (higher is better)" in browser.texts(f"{NFE} text")
     place = "[...document.querySelectorAll('" + NFE + " .point')].map((p) => p.transform.baseVal[0].matrix.f)"
@@ -87,8 +87,8 @@ def test_another_metric_changes_plots_and_pictures(browser, digits):
     assert words[0] == "for comparison" and words[-1] == "–" and words[1].startswith("4.51")
 
 
-def test_slider_and_noises_show_the_very_tiles(browser, digits):
-    path, pixels = digits
+def test_slider_and_noises_show_the_very_tiles(browser, digits_page):
+    path, pixels = digits_page
     browser.open(path)
     assert browser.texts("#chosen") == ["1 step"] and browser.count("#noises input") == 64
     assert browser.texts("#cards strong") == [
@@ -135,8 +135,8 @@ def test_slider_and_noises_show_the_very_tiles(browser, digits):
     assert browser.texts("#seen") == ["4 steps"]  # the nearest it has
 
 
-def test_the_best_of_a_step_count_is_marked_among_pictures_and_in_the_table(browser, digits):
-    browser.open(digits[0])
+def test_the_best_of_a_step_count_is_marked_among_pictures_and_in_the_table(browser, digits_page):
+    browser.open(digits_page[0])
     assert browser.texts("#cards .leads strong") == [ODD]
     best = browser.js("""[...document.querySelectorAll('#benchmark ~ div tbody tr')]
         .filter((row) => row.querySelector(".best"))
@@ -161,8 +161,8 @@ def test_points_in_the_plane_have_scatter_plots_and_no_noise(browser, tmp_path):
     assert browser.count('#cards canvas[aria-label="consistency, 1 step"]') == 1
 
 
-def test_headings_sort_by_number_with_what_is_missing_last(browser, digits):
-    browser.open(digits[0])
+def test_headings_sort_by_number_with_what_is_missing_last(browser, digits_page):
+    browser.open(digits_page[0])
     heads = [text.split()[0] for text in browser.texts("#benchmark ~ div th[scope=col]")]
     column = heads.index("fid") + 1
     before = browser.texts("#benchmark ~ div tbody tr")
@@ -185,8 +185,8 @@ def test_headings_sort_by_number_with_what_is_missing_last(browser, digits):
     assert browser.count("#benchmark ~ div th[aria-sort=ascending]") == 1
 
 
-def test_the_tab_key_reaches_every_control(browser, digits):
-    browser.open(digits[0])
+def test_the_tab_key_reaches_every_control(browser, digits_page):
+    browser.open(digits_page[0])
     met = []
     while met.count("metric") < 2 and len(met) < 200:  # round to where it began
         browser.press("Tab")
@@ -210,8 +210,8 @@ def test_the_tab_key_reaches_every_control(browser, digits):
 
 
 @pytest.mark.parametrize("kind", ["digits", "bare"])
-def test_a_phone_scrolls_down_and_never_sideways(browser, digits, tmp_path, kind):
-    browser.open(digits[0] if kind == "digits" else written(tmp_path, plausible(1))[0], width=375)
+def test_a_phone_scrolls_down_and_never_sideways(browser, digits_page, tmp_path, kind):
+    browser.open(digits_page[0] if kind == "digits" else written(tmp_path, plausible(1))[0], width=375)
     assert browser.js("innerWidth") == 375 == browser.js("document.documentElement.scrollWidth")
     tables = browser.js("""[...document.querySelectorAll(".scroll")].map((box) => { box.scrollLeft = 99;
         const [outer, inner] = [box, box.querySelector("tbody th")]
@@ -223,7 +223,7 @@ def test_a_phone_scrolls_down_and_never_sideways(browser, digits, tmp_path, kind
     assert browser.js(f"document.querySelector('{NFE}').viewBox.baseVal.width") < 375
 
 
-def test_the_dark_scheme_is_followed_and_readable(browser, digits):
+def test_the_dark_scheme_is_followed_and_readable(browser, digits_page):
     def contrast(selector):
         seen = browser.js(f"""["color", "background-color"].map((name, i) =>
             getComputedStyle(i ? document.body
@@ -233,7 +233,7 @@ def test_the_dark_scheme_is_followed_and_readable(browser, digits):
         return (ink + 0.05) / (paper + 0.05), seen[1]
 
     for dark in (False, True):
-        browser.open(digits[0], dark=dark)
+        browser.open(digits_page[0], dark=dark)
         for selector in (".verdict", ".hint", "tr.teacher td", "td.best"):
             ratio, paper = contrast(selector)
             assert ratio > 4.5 and (max(paper) < 60) == dark, selector

@@ -3,8 +3,8 @@
 from tests.helpers.report_pages import NFE, ODD, TIME, cells, plausible, written
 
 
-def test_trajectories_are_chosen_by_one_selector(browser, digits):
-    browser.open(digits[0])
+def test_trajectories_are_chosen_by_one_selector(browser, digits_page):
+    browser.open(digits_page[0])
     shown = ".film:not([hidden])"
     assert browser.count(".film") == len(cells()) and browser.count(shown) == 1
     browser.js("find('film').selectedIndex = 2; find('film').dispatchEvent(new Event('change'))")
@@ -34,17 +34,17 @@ def test_of_many_lines_only_the_front_and_the_teacher_are_in_colour(browser, tmp
     assert browser.count(f"{NFE} .lit:not(.point)") == browser.count(f"{TIME} .lit:not(.point)") == 1
 
 
-def test_of_few_lines_all_are_in_colour(browser, digits):
-    browser.open(digits[0])
+def test_of_few_lines_all_are_in_colour(browser, digits_page):
+    browser.open(digits_page[0])
     assert browser.count(".muted") == browser.count(".aimed") == 0
 
 
-def test_contents_stand_at_the_side_where_there_is_room(browser, digits):
+def test_contents_stand_at_the_side_where_there_is_room(browser, digits_page):
     sides = """["nav", "main"].map((name) => document.querySelector(name).getBoundingClientRect())
         .map((box) => [box.left, box.right])"""
-    browser.open(digits[0], width=1400)
+    browser.open(digits_page[0], width=1400)
     (_, right), (left, _) = browser.js(sides)
     assert right < left
-    browser.open(digits[0], width=700)
+    browser.open(digits_page[0], width=700)
     (_, right), (left, _) = browser.js(sides)
     assert right > left

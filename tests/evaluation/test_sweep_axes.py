@@ -37,7 +37,7 @@ def test_samplers_spacings_and_guidance_are_axes(tmp_path):
         ({"samplers": ("ddin",)}, "bench.samplers: 'ddin' is unknown"),
         ({"spacings": ("cubic",)}, "bench.spacings: 'cubic' is unknown"),
         ({"guidance": ()}, "bench.guidance = "),
-        ({"metrics": ("fid",)}, "bench.metrics: 'fid' is unknown, choose"),
+        ({"metrics": ("fid",)}, "bench.metrics: 'fid' is unknown, did you mean fd?"),
         ({"budget": "soon"}, "bench.budget = 'soon': expected a time such as 90s, 10m or 2h"),
         ({"budget": "10"}, "bench.budget"),
         ({"metrics": ("pr", "nll")}, "bench.metrics = .* expected a distance among them"),

@@ -124,6 +124,7 @@ def test_what_looks_like_a_path_is_not_looked_up_elsewhere(tmp_path, monkeypatch
         load(path)
 
 
+@pytest.mark.long
 def test_loading_a_model_imports_no_export(folder):
     """`load` reads models; what writes cards, scripts, pipelines and schedulers stays out of it."""
     code = (

@@ -198,6 +198,7 @@ def followed(tmp_path_factory):
     return student, training.trained["fake"].eval()
 
 
+@pytest.mark.long
 def test_a_fake_trained_alone_has_the_students_score(followed):
     student, fake = followed
     assert not student.net.shift.any()  # it did not learn
@@ -212,6 +213,7 @@ def test_a_fake_trained_alone_has_the_students_score(followed):
         assert (own - other).norm() < 0.1 * x.norm(), t  # measured: 0.03 to 0.07
 
 
+@pytest.mark.long
 def test_its_lag_is_none_until_the_student_moves(followed):
     """Towards the teacher: the fake is behind. Away from it: the other way round."""
     student, fake = followed

@@ -48,6 +48,7 @@ def weights(out):
     return load_file(out / LAST)
 
 
+@pytest.mark.long
 def test_a_full_disk_leaves_the_state_before_and_room_lets_the_run_go_on(small, tmp_path):
     place, mount = small
     out = place / "run"

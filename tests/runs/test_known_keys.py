@@ -16,7 +16,10 @@ from tests.helpers.commands import RECIPE
 from tests.helpers.paths import ROOT
 
 TYPOS = [
-    ("nosuch: 1", "nosuch is unknown, choose from bench, data, model, name, stages, trackers, train"),
+    (
+        "nosuch: 1",
+        "nosuch is unknown, choose from bench, data, model, name, stages, teacher, trackers, train",
+    ),
     ("benhc: {}", "benhc is unknown, did you mean bench?"),
     ("train: {stpes: 3}", "train.stpes is unknown, did you mean steps?"),
     ("model: {net: unett}", "model.net: 'unett' is unknown, did you mean unet? Choose from unet, mlp"),
@@ -101,7 +104,7 @@ def test_names_of_plugins_are_left_to_the_whole_check(monkeypatch):
 @pytest.mark.parametrize(
     "words, line",
     [
-        (["nosuch.yaml"], "recipe nosuch.yaml: cannot be read (No such file or directory)"),
+        (["nosuch.yaml"], "recipe nosuch.yaml: no such file, and no shipped recipe has that name"),
         (["tiny.yaml", "train.stpes=3"], "recipe tiny.yaml: train.stpes is unknown, did you mean steps?"),
         (
             ["tiny.yaml", "stages.teacher.method=ectt"],

@@ -80,6 +80,7 @@ def at_step(out, step):
         time.sleep(0.01)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_run_that_is_told_to_stop_saves_and_goes_on_bit_for_bit(recipe, unbroken, tmp_path, number):
     out = tmp_path / "out"
