@@ -92,6 +92,7 @@ def test_small_pictures_are_kept_to_the_byte(tmp_path):
         assert base64.b64decode(code) == (tmp_path / "samples" / f"{cell}.png").read_bytes()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("side, count", [(64, 60), (256, 4)])
 def test_a_page_stays_below_five_megabytes_whatever_its_pictures(tmp_path, side, count):
     rng = np.random.default_rng(0)

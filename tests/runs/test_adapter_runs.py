@@ -23,6 +23,7 @@ def killed(recipe, out):
     command(out.with_suffix(".txt"), "run", recipe, "--out", out, "--only", "cd")
 
 
+@pytest.mark.long
 def test_a_killed_run_of_an_adapter_ends_with_the_same_bits(tmp_path):
     path, (whole, broken) = tmp_path / "adapted.yaml", (tmp_path / "whole", tmp_path / "broken")
     path.write_text(RECIPE)

@@ -43,6 +43,7 @@ def pair(tmp_path_factory):
     )
 
 
+@pytest.mark.long
 def test_two_processes_train_measure_and_report_once(pair):
     recipe, out, printed = pair
     assert printed.count(": done") == 1 and printed.count("1/3 teacher  20/20") == 1
@@ -56,6 +57,7 @@ def test_two_processes_train_measure_and_report_once(pair):
     assert {row["processes"] for row in rows} == {2}
 
 
+@pytest.mark.long
 def test_training_on_two_processes_follows_the_run_on_one(pair, tmp_path):
     recipe, two, _ = pair
     torch.set_num_threads(1)
@@ -73,6 +75,7 @@ def test_training_on_two_processes_follows_the_run_on_one(pair, tmp_path):
     torch.testing.assert_close(*(m["memory.moment"] for m in memory), rtol=1e-4, atol=0)
 
 
+@pytest.mark.long
 def test_figures_of_two_processes_are_those_of_one(pair, tmp_path):
     recipe, two, _ = pair
     models = {stage: two / stage for stage in STAGES}
