@@ -4,6 +4,8 @@ import os
 import signal
 import threading
 
+import pytest
+
 from tests.helpers.forks import command, fork, kill_at
 
 RECIPE = """
