@@ -2,6 +2,7 @@
 
 The program:
     app         the program: all commands, and errors of a user as one line (exit code 2)
+    class_labels  the option --labels: numbers or names of classes
     options     options that several commands share, and parsers of their text
     processes   helpers for commands that a launcher starts as several processes
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..core.errors import FastdiffError
-from .options import Batch, Model, checked_seed, guidance_options, integers
+from .class_labels import classes_of
+from .options import Batch, Model, checked_seed, guidance_options
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -54,7 +55,7 @@ def sample(
     ] = None,
     labels: Annotated[
         str | None,
-        typer.Option(help="Class labels, separated by commas: one, or n."),
+        typer.Option(help="Classes, as numbers or names: one, or n with commas."),
     ] = None,
     prompt: Annotated[
         list[str] | None, typer.Option(help="Text prompt; repeat it for several: one, or n.")
@@ -95,7 +96,7 @@ def sample(
     ] = Path("samples.png"),
 ) -> None:
     """Draw samples from a model."""
-    classes = classes_of(labels, n)
+    classes = classes_of(labels, n, model)
     for option, value, least in (("--n", n, 1), ("--batch", batch, 1), ("--preview", preview, 0)):
         if value < least:
             raise FastdiffError(f"{option} {value}: expected at least {least}")
@@ -168,16 +169,6 @@ def check_out(out: Path, n: int) -> None:
             f"--out {out}: {len(others)} pictures of earlier samples would stay among the {n} new ones; "
             "empty the folder, or name another"
         )
-
-
-def classes_of(labels: str | None, n: int) -> tuple[int, ...] | None:
-    """Parse the text of --labels: one class, or one for each of n samples."""
-    if labels is None:
-        return None
-    classes = integers("--labels", labels)
-    if len(classes) not in (1, n):
-        raise FastdiffError(f"--labels: {len(classes)} labels, expected 1 or n = {n}")
-    return classes
 
 
 def condition_images(path: Path, model: "Denoiser") -> "Tensor":
