@@ -51,10 +51,11 @@ def installed(tmp_path_factory):
     work = place / "work"
     work.mkdir()
 
-    def command(*words):
-        variables = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    variables = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+
+    def python(*words):
         done = subprocess.run(
-            [str(environment / "bin/python"), "-P", "-m", "fastdiff", *words],
+            [str(environment / "bin/python"), "-P", *words],
             cwd=work,
             env=variables | {"HF_HUB_OFFLINE": "1"},
             text=True,
@@ -63,14 +64,9 @@ def installed(tmp_path_factory):
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    where = subprocess.run(
-        [str(environment / "bin/python"), "-P", "-c", "import fastdiff; print(fastdiff.__file__)"],
-        cwd=work,
-        text=True,
-        capture_output=True,
-    ).stdout
+    where = python("-c", "import fastdiff; print(fastdiff.__file__)")
     assert Path(where.strip()).is_relative_to(site)
-    return command, work
+    return lambda *words: python("-m", "fastdiff", *words), work
 
 
 @pytest.mark.long
