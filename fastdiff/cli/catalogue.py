@@ -15,9 +15,8 @@ from typing import Any, NamedTuple
 from ..core.errors import FastdiffError
 from ..core.files import read_json
 from ..core.settings import Setting, paper, settings, spelled_value, summary
+from ..core.shipped import shipped, shipped_recipes
 from ..core.validation import suggestion
-
-PACKAGE = Path(__file__).resolve().parents[1]
 
 
 class Listed(StrEnum):
@@ -60,7 +59,7 @@ TITLES = {
     Listed.spacings: "spacings of the time grid, such as uniform or karras[rho=5]",
     Listed.guidance: "settings of guidance, for --guide",
     Listed.metrics: "metrics, for `metrics` in the section `bench`",
-    Listed.recipes: "recipes in ./recipes",
+    Listed.recipes: "recipes in ./recipes, or the shipped ones by name",
     Listed.models: "finished stages in ./checkpoints",
 }
 
@@ -203,15 +202,9 @@ def facts(kind: Listed, name: str, one: Any) -> dict[str, str]:
 # ---- recipes and models ---------------------------------------------------------------------------------
 
 
-def recipe_folder() -> Path:
-    """Return ./recipes, or the folder of the recipes that are shipped with fastdiff."""
-    places = [Path("recipes"), PACKAGE.parent / "recipes", PACKAGE / "recipes"]
-    return next((place for place in places if place.is_dir()), places[0])
-
-
 def recipe_of(method: str) -> str:
     """Return the path of a method's own recipe, else that of the first recipe that uses it; "" for none."""
-    folder = recipe_folder()
+    folder = shipped("recipes") or Path("recipes")
     used = re.compile(rf"method: (?:\{{name: )?{re.escape(method)}\b")
     own = folder / "methods" / f"{method}.yaml"
     others = (path for path in sorted(folder.glob("**/*.yaml")) if used.search(path.read_text("utf-8")))
@@ -220,9 +213,13 @@ def recipe_of(method: str) -> str:
 
 
 def recipes() -> dict[str, str]:
-    """Return the recipes in ./recipes and its folders, each with the first sentence of its first comment."""
+    """Return the recipes in ./recipes by path, or else the shipped ones by name, each with a sentence.
+
+    It is the first sentence of the recipe's first comment.
+    """
     paths = sorted(Path("recipes").glob("**/*.yaml"), key=lambda path: (len(path.parts), path))
-    return {str(path): first_sentence(path.read_text(encoding="utf-8")) for path in paths}
+    found = {str(path): path for path in paths} or shipped_recipes()
+    return {name: first_sentence(path.read_text(encoding="utf-8")) for name, path in found.items()}
 
 
 def first_sentence(recipe: str) -> str:

@@ -1,8 +1,9 @@
 """Registries: functions or classes by name, which is found in any case."""
 
-import difflib
 from collections.abc import Iterable
 from typing import NoReturn, TypeVar
+
+from .wording import nearest
 
 Value = TypeVar("Value")
 
@@ -42,5 +43,5 @@ class Registry(dict[str, Value]):
 
     def unknown(self, name: object) -> NoReturn:
         """Raise KeyError for an unknown name, with the nearest one."""
-        near = difflib.get_close_matches(str(name).casefold(), list(self), n=1)
-        raise KeyError(f"{name!r}: did you mean {near[0]!r}?" if near else name)
+        near = nearest(str(name), self)
+        raise KeyError(f"{name!r}: did you mean {near!r}?" if near else name)

@@ -18,6 +18,7 @@ from ..core.files import expanded, read_json, sha256
 from .metadata import METADATA_FILE, read_metadata
 
 FIRST_MODEL = "model"  # folder of the student before the first step
+KEPT_NOTES = ("method", "class_names", "sources", "licences", "card", "safeguards", "plugins")
 AVERAGE = "ema."  # prefix of the names of the average's tensors
 
 
@@ -80,7 +81,12 @@ def export_state(path: str | Path, state: Path, open_model: Callable[[Path], Den
     model.load_state_dict(average)
     scratch = state / f".model-{os.getpid()}"
     scratch.mkdir()
-    export(model, scratch, {"method": notes["method"]}, name=f"{state.parents[1].name}@{int(state.name)}")
+    export(
+        model,
+        scratch,
+        {key: notes[key] for key in KEPT_NOTES if key in notes},
+        name=f"{state.parents[1].name}@{int(state.name)}",
+    )
     try:
         scratch.replace(state / "model")
     except OSError:  # another process was faster

@@ -1,6 +1,5 @@
 """The file of a recipe as plain data: YAML that may include other recipes, and key=value overrides."""
 
-import difflib
 import math
 import re
 from itertools import chain
@@ -14,6 +13,7 @@ from ..core.files import MAX_JSON_DEPTH
 from ..core.former_names import renamed_recipe
 from ..core.shipped import shipped, shipped_recipes
 from ..core.validation import dotted
+from ..core.wording import nearest
 
 BOOL_TAG = "tag:yaml.org,2002:bool"
 INT_TAG = "tag:yaml.org,2002:int"
@@ -63,8 +63,8 @@ def recipe_path(name: str | Path) -> Path:
     known = shipped_recipes()
     found = shipped(name) or known.get(str(name))
     if found is None:
-        near = difflib.get_close_matches(str(name), known, n=1)
-        hint = f"did you mean {near[0]}?" if near else "`fastdiff list recipes` shows them"
+        near = nearest(str(name), known)
+        hint = f"did you mean {near}?" if near else "`fastdiff list recipes` shows them"
         raise FastdiffError(f"recipe {name}: no such file, and no shipped recipe has that name; {hint}")
     return found
 

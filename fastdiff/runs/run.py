@@ -227,16 +227,16 @@ def benchmark(run: Run, held: HeldLock) -> None:
     # the time is proportional to the number of steps, not of cells
     total = sum(cell.steps for cell in sweep.cells) * len(config.seeds)
     rows: list[dict[str, Any]] = []
+    done = 0
     with bar(run.console, "benchmark", total, 0) as advance:
 
         def on_step(cell: Cell, fraction: float) -> None:
-            done = sum(row["steps"] for row in rows)
             advance(done + fraction * cell.steps, f"{cell.model} {cell.sampler} {cell.steps}")
 
         sweep.on_step = on_step
         for row in sweep.rows(held):
             rows.append(row)
-            done = sum(row["steps"] for row in rows)
+            done += row["steps"]
             advance(done, f"{row['model']} {row['sampler']} {row['steps']}")
             if accelerator.is_main_process:
                 note(folder, stage="benchmark", step=done, steps=total)

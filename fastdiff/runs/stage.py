@@ -116,7 +116,7 @@ def train_student(
     torch.manual_seed(config.seed)
     student, teacher = load_networks(run, stage, data if stored else None)
     if run.accelerator.is_main_process and not config.lora:  # an adapter's states lack the other weights
-        keep_first_model(student, place, stage)
+        keep_first_model(run, stage, student)
     if not stored:
         data = model_data(run, student)
     training = Training(
@@ -156,12 +156,21 @@ def train_student(
     run.accelerator.free_memory()
 
 
-def keep_first_model(student: Denoiser, place: Path, stage: Stage) -> None:
+def keep_first_model(run: Run, stage: Stage, student: Denoiser) -> None:
     """Export a student before its first step, so that the states of its training can be opened as models."""
-    folder = place / "state" / FIRST_MODEL
+    folder = run.folder / stage.name / "state" / FIRST_MODEL
     if not read_metadata(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        export(student, folder, {"method": stage.method_name}, name=stage.name)
+        export(student, folder, described_origin(run, stage, student), name=stage.name)
+
+
+def described_origin(run: Run, stage: Stage, student: Denoiser) -> dict[str, Any]:
+    """Return the keys of fastdiff.json that a stage's student has from its first step on."""
+    notes = {"method": stage.method_name, **sources(run, stage)}
+    if names := recorded_names(student, run.dataset):
+        notes["class_names"] = names
+    if plugins := plugin_hashes():
+        notes["plugins"] = plugins
+    return notes
 
 
 def export_notes(
@@ -180,17 +189,12 @@ def export_notes(
     if stored:
         teacher_nfe += pairs.read_pair_notes(stored)["nfe"]
     notes = {
-        "method": stage.method_name,
+        **described_origin(run, stage, training.student),
         "origin": origin,
         "ema": training.config.ema,
         "cost": {"images": training.images, "seconds": training.seconds, "teacher_nfe": teacher_nfe},
-        **sources(run, stage),
     }
     notes |= {key: value for key in FLAGS if (value := getattr(training.health, key)) is not None}
-    if names := recorded_names(training.student, run.dataset):
-        notes["class_names"] = names
-    if plugins := plugin_hashes():
-        notes["plugins"] = plugins
     return notes
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from fastdiff.cli import listing
 from fastdiff.cli.catalogue import SECTIONS, Listed
+from fastdiff.core.shipped import shipped_recipes
 from fastdiff.methods import METHODS
 from fastdiff.samplers import SAMPLERS
 from tests.helpers.paths import ROOT
@@ -38,7 +39,7 @@ def test_everything_in_one_list(fastdiff, monkeypatch, tmp_path):
     assert (code, err) == (0, "")
     heads = [line.partition(":")[0] for line in out.splitlines() if line and line[0] != " "]
     assert heads[:-1] == list(Listed)
-    assert "  ect " in out and "  lora.rank " in out and "  none\n" in out  # no recipes and models here
+    assert "  ect " in out and "  lora.rank " in out and "  none\n" in out  # no models here
     assert list(json.loads(fastdiff("list", "--json")[1])) == list(Listed)
 
 
@@ -82,9 +83,14 @@ def test_a_damaged_model_is_listed_so(fastdiff, monkeypatch, tmp_path):
 
 def test_lists_of_nothing(fastdiff, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    assert [json.loads(fastdiff("list", what, "--json")[1]) for what in ("recipes", "models")] == [{}, {}]
-    for what, folder in (("recipes", "recipes"), ("models", "checkpoints")):
-        assert fastdiff("list", what) == (0, "", f"no {what} in {tmp_path.resolve() / folder}\n")
+    assert json.loads(fastdiff("list", "models", "--json")[1]) == {}
+    assert fastdiff("list", "models") == (0, "", f"no models in {tmp_path.resolve() / 'checkpoints'}\n")
+
+
+def test_where_there_are_no_recipes_the_shipped_ones_are_listed_by_name(fastdiff, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    listed = json.loads(fastdiff("list", "recipes", "--json")[1])
+    assert listed.keys() == shipped_recipes().keys() and {"toy", "methods/ect"} <= listed.keys()
 
 
 def test_a_recipe_is_listed_by_its_first_sentence(fastdiff, monkeypatch, tmp_path):

@@ -1,6 +1,7 @@
 """STAGE@STEP: a model from a state of its training."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from safetensors.torch import load_file
 import fastdiff
 from fastdiff.core.errors import FastdiffError
 from fastdiff.io.fingerprint import fingerprint
-from fastdiff.io.load import model_folder
+from fastdiff.io.load import model_folder, read_metadata
 from fastdiff.io.training_state import state_of
 from fastdiff.runs.origin import model_path
 from fastdiff.runs.recipe import build
@@ -45,6 +46,8 @@ def test_the_last_step_is_the_finished_model_and_an_earlier_one_another(trained)
     final = fastdiff.load(trained / "teacher").state_dict()
     assert all(torch.equal(final[key], last[key]) for key in final)
     assert not all(torch.equal(final[key], early[key]) for key in final)
+    described = [read_metadata(Path(model_folder(f"{trained}/teacher{at}"))) for at in ("", "@2")]
+    assert described[0]["sources"] == described[1]["sources"] and described[1]["method"] == "denoising"
     prints = {fingerprint(model_folder(f"{trained}/teacher@{step}")) for step in (2, 4)}
     assert len(prints) == 2 and fingerprint(trained / "teacher") in prints
 
